@@ -1,0 +1,107 @@
+"""Exponential moving average of a module's parameters and buffers: smoother than any one of its steps.
+
+The half-life is given in whatever the caller counts (images, steps), so the same setting means the same
+thing at another batch size. A ramp-up keeps the early average young: without it, the half-life of a long
+training would hold the initial parameters for most of a short one.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.checks import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageConfig:
+    """How fast the average forgets.
+
+    Attributes:
+        half_life: amount (of images, steps) after which a state weighs half, > 0.
+        ramp_up: upper bound of the half-life as a share of the amount seen so far, > 0; null = the half-life
+            from the start. 0.05 averages over about the last tenth of the training at any time.
+    """
+
+    half_life: float
+    ramp_up: float | None
+
+    def __post_init__(self) -> None:
+        require(0 < self.half_life < float("inf"), "half_life", self.half_life, "a finite number > 0")
+        ramp_up = self.ramp_up
+        require(
+            ramp_up is None or 0 < ramp_up < float("inf"), "ramp_up", ramp_up, "null or a finite number > 0"
+        )
+
+
+class ExponentialMovingAverage:
+    """A frozen copy of a module that follows it with an exponentially fading memory.
+
+        average <- average + (1 - d) (module - average),   d = 2^(-amount / half_life)
+
+    Floating-point parameters and buffers are averaged; other buffers (counters) are copied. Tied tensors are
+    averaged once.
+
+    Attributes:
+        module: the averaged copy: in evaluation mode, its parameters require no gradient.
+        seen: amount counted so far.
+
+    Source: Karras et al. 2018, arXiv:1710.10196, section 6 (for generators); the half-life with its ramp-up as
+    in Karras et al. 2020, arXiv:2006.06676, appendix.
+    """
+
+    def __init__(self, cfg: AverageConfig, source: nn.Module) -> None:
+        self.cfg = cfg
+        self.source = source
+        self.module = copy.deepcopy(source).eval().requires_grad_(False)
+        self.seen = 0.0
+        self._averaged: list[Tensor] = []
+        self._followed: list[Tensor] = []
+        self._copied: list[tuple[Tensor, Tensor]] = []
+        self._pair()
+
+    def decay(self, amount: float) -> float:
+        """The weight d in [0, 1] that the average keeps when `amount` more has been seen."""
+        half_life = self.cfg.half_life
+        if self.cfg.ramp_up is not None:
+            half_life = min(half_life, self.cfg.ramp_up * (self.seen + amount))
+        return 0.5 ** (amount / half_life)
+
+    @torch.no_grad()
+    def update(self, amount: float) -> None:
+        """Take the module's present state into the average; call it after each optimizer step.
+
+        Args:
+            amount: images (steps, ...) seen since the last call, > 0, in the unit of the half-life.
+        """
+        weight = 1.0 - self.decay(amount)
+        torch._foreach_lerp_(self._averaged, self._followed, weight)
+        for average, followed in self._copied:
+            average.copy_(followed)
+        self.seen += amount
+
+    def state_dict(self) -> dict[str, object]:
+        """The averaged copy's parameters and buffers, and the amount seen."""
+        return {"module": self.module.state_dict(), "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue from `state_dict`."""
+        module, seen = state["module"], state["seen"]
+        if not isinstance(module, dict) or not isinstance(seen, float):
+            raise ValueError("not the state of an ExponentialMovingAverage: wants 'module' and 'seen'")
+        self.module.load_state_dict(module)
+        self.seen = seen
+
+    def _pair(self) -> None:
+        """Pair the tensors of the copy with those of the source, each tensor once."""
+        pairs = [
+            *zip(self.module.parameters(), self.source.parameters(), strict=True),
+            *zip(self.module.buffers(), self.source.buffers(), strict=True),
+        ]
+        for average, followed in pairs:
+            if average.is_floating_point():
+                self._averaged.append(average)
+                self._followed.append(followed)
+            else:
+                self._copied.append((average, followed))

@@ -1,0 +1,82 @@
+"""Checkpoints: dictionaries of state dicts that survive a kill at any moment.
+
+Written to a temporary name, synced and renamed, so that a file under its final name is whole. Read with
+`weights_only=True`: loading a stranger's file runs no code.
+"""
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from core.run.config import ConfigError
+
+FORMAT = "gradsight-1"
+
+
+def save(path: Path, state: dict[str, object]) -> None:
+    """Write `state` so that `path` holds either the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT} | state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    rename_synced(temporary, path)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, object]:
+    """Read a checkpoint.
+
+    Raises:
+        ConfigError: missing, cut off, or not a checkpoint of this project.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no checkpoint at {path}")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ConfigError(
+            f"{path} is not a whole checkpoint: it is cut off, damaged or another program's"
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ConfigError(f"{path} is not a checkpoint of gradsight (its format is not {FORMAT})")
+    return state
+
+
+def restore(target: object, state: dict[str, object], name: str, path: Path) -> None:
+    """Load one named state into its owner.
+
+    Raises:
+        ConfigError: the checkpoint lacks it, or it belongs to another network.
+    """
+    if name not in state:
+        raise ConfigError(f"{path} has no state named {name!r}; it holds {', '.join(sorted(state))}")
+    try:
+        target.load_state_dict(state[name])
+    except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path}: the state {name!r} is of another network or version: {reason[:300]}"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file the same way: whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    rename_synced(temporary, path)
+
+
+def rename_synced(temporary: Path, path: Path) -> None:
+    """Rename, and sync the folder so that the new name survives a power cut too."""
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,243 @@
+"""From a composed YAML tree to checked, frozen dataclasses: one strict pass, before anything else is made.
+
+A mapping with `_target_` becomes either an instance (the target is a frozen dataclass) or a `Component` (the
+target is a class whose first argument is `cfg: SomeConfig`, or a third-party class with plain keywords).
+Hydra's own `instantiate` is not used: it checks no types, hides the true error and knows no ranges.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Tree = Mapping[str, object]
+
+
+class ConfigError(ValueError):
+    """Something the user asked for cannot be; the message is the one line they see, exit status 2."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A class and its checked options, to be built when its other arguments exist.
+
+    Attributes:
+        target: the class.
+        options: its config dataclass, or the keywords of a third-party class.
+        path: where it stands in the configuration, for messages.
+    """
+
+    target: type
+    options: object
+    path: str
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Build it: `target(options, *args, **kwargs)`, or with the keywords of a third-party class."""
+        if isinstance(self.options, dict):
+            return self.target(*args, **self.options, **kwargs)
+        return self.target(self.options, *args, **kwargs)
+
+
+def config_dir() -> Path:
+    """The folder of our YAML files: inside the installed package, or beside it in a checkout."""
+    core = Path(__file__).resolve().parent.parent
+    for folder in (core / "conf", core.parent / "conf"):
+        if (folder / "rl.yaml").is_file():
+            return folder
+    raise ConfigError(f"the configuration files are missing beside {core}; install gradsight again")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint to append to a message: the nearest of `names`, or nothing.
+
+    For a dotted name the options beside it come first: `agent.clip` is nearer to `agent.clip_coef` than to a
+    word that merely shares the path.
+    """
+    names = list(names)
+    parent, _, leaf = name.rpartition(".")
+    beside = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == parent}
+    close = [beside[n] for n in difflib.get_close_matches(leaf, beside, n=1, cutoff=0.6)]
+    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def build(tree: Tree, path: str = "") -> object:
+    """Check a mapping with a `_target_` and turn it into an instance or a `Component`.
+
+    Args:
+        tree: plain containers, resolved.
+        path: the option path of this mapping, for messages; empty for the root.
+
+    Raises:
+        ConfigError: one line naming the option, the value and what is allowed.
+    """
+    target = import_target(tree["_target_"], f"{path}._target_".lstrip("."))
+    options = {key: value for key, value in tree.items() if key != "_target_"}
+    if not inspect.isclass(target):
+        raise ConfigError(f"{path}._target_ must name a class, got {tree['_target_']}")
+    if dataclasses.is_dataclass(target):
+        return structure(options, target, path)
+    cfg_class = _config_class(target)
+    if cfg_class is not None:
+        return Component(target, structure(options, cfg_class, path), path)
+    return Component(target, _check_keywords(target, options, path), path)
+
+
+def structure(options: Tree, cls: type, path: str) -> object:
+    """Check plain options against a dataclass: names, types, then its own `__post_init__` for ranges.
+
+    Raises:
+        ConfigError: an unknown or missing option, a wrong type, or a value out of range.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    hints = typing.get_type_hints(cls)
+    for name in options:
+        if name not in fields:
+            raise ConfigError(
+                f"unknown option {_join(path, name)}{nearest(_join(path, name), [_join(path, f) for f in fields])}"
+            )
+    for name, field in fields.items():
+        no_default = field.default is field.default_factory is dataclasses.MISSING
+        if name not in options and no_default:
+            raise ConfigError(f"{_join(path, name)} is missing; {cls.__name__} needs it")
+    values = {name: _convert(value, hints[name], _join(path, name)) for name, value in options.items()}
+    try:
+        return cls(**values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(_join(path, str(error))) from error
+
+
+def import_target(dotted: object, path: str) -> object:
+    """The object a dotted name stands for.
+
+    Raises:
+        ConfigError: no such module or name.
+    """
+    if not isinstance(dotted, str) or "." not in dotted:
+        raise ConfigError(f"{path} must be a dotted name such as torch.optim.Adam, got {dotted!r}")
+    parts = dotted.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:cut])
+        try:
+            found: object = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and name != error.name and not name.startswith(error.name + "."):
+                raise ConfigError(
+                    f"{path}={dotted}: importing {name} needs {error.name}, not installed"
+                ) from error
+            continue
+        for attribute in parts[cut:]:
+            if not hasattr(found, attribute):
+                raise ConfigError(
+                    f"{path}: {name} has no {attribute}{nearest(attribute, dir(found))} (got {dotted})"
+                )
+            found = getattr(found, attribute)
+        return found
+    raise ConfigError(f"{path}: no module named {parts[0]} (got {dotted})")
+
+
+def _convert(value: object, hint: object, path: str) -> object:
+    """One option's value in the type its dataclass field asks for."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build(value, path)
+    choices = _union(hint)
+    if value is None:
+        if type(None) in choices:
+            return None
+        raise ConfigError(f"{path} must be {_describe(hint)}, got null")
+    literals = [
+        word for c in choices if typing.get_origin(c) is typing.Literal for word in typing.get_args(c)
+    ]
+    if literals:
+        if value in literals:
+            return value
+        allowed = ", ".join(map(str, literals))
+        raise ConfigError(
+            f"{path} must be one of {allowed}, got {value!r}{nearest(str(value), map(str, literals))}"
+        )
+    for choice in choices:
+        if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
+            return structure(value, choice, path)
+        if (typing.get_origin(choice) or choice) is dict and isinstance(value, Mapping):
+            return dict(value)
+    return _primitive(value, hint, path)
+
+
+def _primitive(value: object, hint: object, path: str) -> object:
+    """Numbers, strings, booleans and tuples of them, by OmegaConf's structured merge."""
+    tuples = [c for c in _union(hint) if typing.get_origin(c) is tuple]
+    schema_hint = list[typing.get_args(tuples[0])[0]] if tuples else hint
+    if isinstance(value, Mapping) or (isinstance(value, list) and not tuples):
+        raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}")
+    try:
+        schema = OmegaConf.structured(dataclasses.make_dataclass("Schema", [("value", schema_hint)]))
+        merged = OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}") from error
+    for number in merged if isinstance(merged, list) else [merged]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ConfigError(f"{path} must be a finite number, got {number}")
+    if not tuples:
+        return merged
+    args = typing.get_args(tuples[0])
+    if args[-1] is not Ellipsis and len(args) != len(merged):
+        raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}")
+    return tuple(merged)
+
+
+def _config_class(target: type) -> type | None:
+    """The dataclass of a class's `cfg` argument, or None for a class that is not ours."""
+    names = list(inspect.signature(target).parameters)
+    if not names or names[0] != "cfg":
+        return None
+    hint = typing.get_type_hints(target.__init__).get("cfg")
+    return hint if dataclasses.is_dataclass(hint) else None
+
+
+def _check_keywords(target: type, options: dict[str, object], path: str) -> dict[str, object]:
+    """Options of a third-party class: every name must be a keyword of its `__init__`."""
+    parameters = inspect.signature(target).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in options.items():
+        if name not in parameters and not open_ended:
+            raise ConfigError(
+                f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has none of that name"
+                f"{nearest(name, parameters)}"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{_join(path, name)} must be a finite number, got {value}")
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+
+
+def _union(hint: object) -> tuple[object, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _describe(hint: object) -> str:
+    """A type in the user's words."""
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+    parts = []
+    for choice in _union(hint):
+        args = typing.get_args(choice)
+        if typing.get_origin(choice) is tuple:
+            count = "" if args[-1] is Ellipsis else f"{len(args)} "
+            parts.append(f"a list of {count}{'integers' if args[0] is int else 'numbers'}")
+        else:
+            parts.append(words.get(choice, getattr(choice, "__name__", str(choice))))
+    return " or ".join(parts)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,108 @@
+"""The run directory: one process at a time, and a record of where the run came from."""
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from core.run.checkpoint import write_text
+from core.run.config import ConfigError
+
+
+class Lock:
+    """Holds a directory for this process; the system drops it when the process dies, however it dies.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = (directory / ".lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise ConfigError(
+                f"{directory} is in use by another run; wait for it or choose another"
+            ) from error
+
+    def release(self) -> None:
+        """Give the directory free."""
+        self._file.close()
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a run has begun here."""
+    return (directory / "config.yaml").exists() or (directory / ".hydra" / "config.yaml").exists()
+
+
+def read_summary(directory: Path) -> dict[str, object] | None:
+    """What `summary.json` says, or None before the run's end.
+
+    Raises:
+        ConfigError: the file is there but not readable.
+    """
+    path = directory / "summary.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+
+
+def write_summary(directory: Path, summary: dict[str, object]) -> None:
+    """Write `summary.json`; numbers that are not finite become null, as JSON has no word for them."""
+    text = json.dumps(_jsonable(summary), indent=2, allow_nan=False)
+    write_text(directory / "summary.json", text + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what the results depend on."""
+    names = (
+        "gradsight",
+        "torch",
+        "torchvision",
+        "gymnasium",
+        "hydra-core",
+        "tensorboard",
+        "torchmetrics",
+        "numpy",
+    )
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, object] | None:
+    """Commit of the checkout this code runs from and whether it is changed; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", os.fspath(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (subprocess.SubprocessError, OSError):
+        return None
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

@@ -1,0 +1,77 @@
+"""Layers × time: the norm of every layer's gradient through a run, as one picture."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.run.media import Image
+
+COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
+
+
+class HeatMap:
+    """History of the gradient norms of one `GradientStep`.
+
+    Args:
+        names: the layers, first one on top.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.steps: list[int] = []
+        self.rows: list[list[float]] = []
+        self._stride = 1
+        self._seen = 0
+
+    def add(self, step: int, prefix: str, tags: Mapping[str, float]) -> None:
+        """Add the norms of one logged point; a layer without a finite norm leaves a gap (NaN)."""
+        if self._seen % self._stride == 0:
+            self.steps.append(step)
+            self.rows.append([tags.get(f"{prefix}layer/{n}/gradient_norm", float("nan")) for n in self.names])
+            if len(self.rows) > COLUMNS:
+                self.steps, self.rows = self.steps[::2], self.rows[::2]
+                self._stride *= 2
+        self._seen += 1
+
+    def draw(self, unit: str) -> Image:
+        """The picture: log10 of the norms, one row a layer, time to the right."""
+        norms = np.array(self.rows, dtype=np.float64).T
+        return Image(draw_heat_map(norms, self.steps, self.names, unit))
+
+    def state_dict(self) -> dict[str, object]:
+        """All points so far."""
+        return {"steps": self.steps, "rows": self.rows, "stride": self._stride, "seen": self._seen}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue a history saved by `state_dict`."""
+        self.steps, self.rows = list(state["steps"]), [list(row) for row in state["rows"]]
+        self._stride, self._seen = state["stride"], state["seen"]
+
+
+def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: str) -> np.ndarray:
+    """Draw norms [layers, points] over `steps`; returns uint8 pixels [H, W, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    log = np.log10(np.where(norms > 0, norms, np.nan))
+    height = 1.3 + 0.24 * max(len(names), 3)
+    figure = Figure(figsize=(8.0, min(height, 14.0)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    shown = log[np.isfinite(log)]
+    low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
+    edges = np.append(steps, steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1))
+    axes.set_facecolor("#bbbbbb")  # gaps: no finite norm
+    mesh = axes.pcolormesh(
+        edges, np.arange(len(names) + 1), log, cmap="viridis", vmin=low, vmax=max(high, low + 1e-6)
+    )
+    axes.invert_yaxis()
+    every = max(1, len(names) // 40)
+    axes.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=7)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.set_xlabel(unit, fontsize=9)
+    axes.set_title("gradient norm of every layer", fontsize=10)
+    figure.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,345 @@
+"""`Run`: everything a training loop does besides training, in one object.
+
+`finish_step` is the only place that logs, evaluates, draws, checkpoints and answers signals. Data comes to it
+from the loop; nothing below the loop knows that it exists.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+from core.checks import require
+from core.gradients import GradientStep, Metrics
+from core.run import checkpoint
+from core.run.config import ConfigError
+from core.run.console import Console, number
+from core.run.directory import read_summary, write_summary
+from core.run.heatmap import HeatMap
+from core.run.media import Media
+from core.run.seeding import global_state, set_global_state
+from core.run.tensorboard import Writer
+from core.run.window import Window
+
+
+class Stateful(Protocol):
+    """Anything with memory that a resumed run must have back."""
+
+    def state_dict(self) -> dict[str, object]: ...
+    def load_state_dict(self, state: dict[str, object]) -> object: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How often a run logs, evaluates, draws and saves.
+
+    Attributes:
+        interval: iterations averaged into one point of every curve.
+        eval_interval, draw_interval, checkpoint_interval: in units of the x-axis.
+        progress: show progress while training.
+    """
+
+    interval: int
+    eval_interval: int
+    draw_interval: int
+    checkpoint_interval: int
+    progress: bool
+
+    def __post_init__(self) -> None:
+        for name in ("interval", "eval_interval", "draw_interval", "checkpoint_interval"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found: scalars by tag, and one score (bigger is better) that decides `best.pt`."""
+
+    metrics: dict[str, float]
+    score: float
+
+
+class Stopped(Exception):
+    """A signal asked the run to end; everything is saved.
+
+    Attributes:
+        status: the exit status, 128 plus the signal's number.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"stopped, exit status {status}")
+        self.status = status
+
+
+class Run:
+    """One experiment's directory, clock and side effects.
+
+    Args:
+        directory: the run directory, locked by the caller.
+        cfg: how often things happen.
+        options: the configuration by dotted name, for the HPARAMS table.
+        facts: fields that every summary begins with (seed, versions, git, device).
+    """
+
+    def __init__(
+        self, directory: Path, cfg: RunConfig, options: Mapping[str, object], facts: Mapping[str, object]
+    ) -> None:
+        self.directory = directory
+        self.cfg = cfg
+        self.step = 0
+        self.iteration = 0
+        self.train_s = 0.0
+        self.best_score: float | None = None
+        self.resumed_at: int | None = None
+        self._options = options
+        self._facts = dict(facts)
+        self._wall_before = 0.0
+        self._began = time.perf_counter()
+        self._mark = self._began
+        self._signal: int | None = None
+        self._writer: Writer | None = None
+        self._console: Console | None = None
+        self._window = Window()
+        self._heat_maps: dict[str, HeatMap] = {}
+        self._state: dict[str, Stateful] = {}
+        self._steps: list[GradientStep] = []
+        self._logged: dict[str, float] = {}
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the run began, over all its resumptions."""
+        return self._wall_before + time.perf_counter() - self._began
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        if self._console is not None:
+            self._console.say(line)
+        else:
+            print(line, flush=True)
+
+    def start(
+        self,
+        *,
+        total: int,
+        unit: str,
+        state: Mapping[str, Stateful],
+        gradient_steps: Sequence[GradientStep],
+        evaluate: Callable[[], Evaluation] | None = None,
+        draw: Callable[[], Mapping[str, Media]] | None = None,
+        summarise: Callable[[], dict[str, object]] = dict,
+        headline: tuple[str, ...] = (),
+    ) -> None:
+        """Say what the run consists of, and continue from its last checkpoint when there is one.
+
+        Args:
+            total: x-axis value at which the loop ends.
+            unit: what the x-axis counts.
+            state: everything with memory, by the name it has in the checkpoint.
+            gradient_steps: whose monitors are logged; their state is saved too.
+            evaluate: called every `eval_interval`; must not touch the training state.
+            draw: called every `draw_interval`; must not touch the training state.
+            summarise: the summary's fields that are known at any time.
+            headline: tags shown beside the progress.
+
+        Raises:
+            ConfigError: the checkpoint is damaged or of another network.
+        """
+        self.unit, self.total = unit, total
+        self._evaluate, self._draw, self._summarise = evaluate, draw, summarise
+        self._steps = list(gradient_steps)
+        named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
+        self._state = {**state, **named_steps}
+        self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names) for s in self._steps}
+        last = self.directory / "checkpoints" / "last.pt"
+        if last.exists():
+            self._restore(last)
+        self._writer = Writer(self.directory, None if self.resumed_at is None else self.step + 1)
+        self._console = Console(total, unit, headline, not self.cfg.progress)
+        if self.resumed_at is None:
+            self._writer.hparams(self._options, tuple(headline))
+            lines = "\n".join(f"    {key}: {value}" for key, value in self._options.items())
+            self._writer.text("config", lines, 0)
+        else:
+            self.say(f"resumed at {self.step:,} {unit}")
+        for number_ in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number_, self._on_signal)
+        self._mark = time.perf_counter()
+
+    def finish_step(self, step: int, metrics: Metrics) -> None:
+        """End one iteration of the loop.
+
+        Args:
+            step: the x-axis value reached.
+            metrics: this iteration's 0-d tensors by tag; averaged until the next logged point.
+
+        Raises:
+            Stopped: a signal came; the run is saved.
+            FloatingPointError: every gradient since the last logged point was non-finite.
+        """
+        self.train_s += time.perf_counter() - self._mark
+        previous, self.step = self.step, step
+        self.iteration += 1
+        self._window.add(metrics)
+        if self.iteration % self.cfg.interval == 0 or step >= self.total:
+            self._log()
+        if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
+            self._record(self._evaluate())
+        if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
+            self._show(self._draw())
+        if self._signal is not None or self._crossed(previous, self.cfg.checkpoint_interval):
+            self.save("last.pt")
+        if self._signal is not None:
+            self.say(f"stopped at {self.step:,} {self.unit}; continue with resume={self.directory}")
+            raise Stopped(128 + self._signal)
+        self._mark = time.perf_counter()
+
+    def finish(self, extra: Mapping[str, object]) -> None:
+        """End the run: last pictures, last checkpoint, summary with status `finished`.
+
+        Args:
+            extra: what only the end knows (the final evaluation); its numbers go into the curves too,
+                under the tags they are given as `final/<name>`.
+        """
+        self._show(self._draw() if self._draw is not None else {})
+        finals = {f"final/{k}": float(v) for k, v in extra.items() if isinstance(v, int | float)}
+        if finals:
+            self._write(finals)
+        self.save("last.pt")
+        self.write_summary("finished", extra)
+        self.say(f"finished: {self.directory}; look at it with: tensorboard --logdir {self.directory}")
+
+    def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
+        """Write `summary.json`.
+
+        Args:
+            status: finished, stopped or failed.
+            extra: fields beside those every run has.
+        """
+        fields = self._summarise() if self._state else {}
+        best = {} if self.best_score is None else {"best_score": self.best_score}
+        write_summary(
+            self.directory,
+            {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
+            | best
+            | fields
+            | dict(extra or {}),
+        )
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint; the events so far go to disk first, so that no curve has a hole after a kill."""
+        assert self._writer is not None
+        self._writer.flush()
+        state: dict[str, object] = {key: owner.state_dict() for key, owner in self._state.items()}
+        state["run"] = {
+            "step": self.step,
+            "iteration": self.iteration,
+            "train_s": self.train_s,
+            "wall_s": self.wall_s,
+            "best_score": self.best_score,
+            "window": self._window.state_dict(),
+            "heat_maps": {prefix: heat.state_dict() for prefix, heat in self._heat_maps.items()},
+            "generators": global_state(),
+        }
+        checkpoint.save(self.directory / "checkpoints" / name, state)
+
+    def close(self) -> None:
+        """Let go of the terminal and the event file."""
+        for number_ in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number_, signal.default_int_handler if number_ == signal.SIGINT else signal.SIG_DFL)
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _restore(self, path: Path) -> None:
+        state = checkpoint.load(path)
+        if not isinstance(state.get("run"), dict):
+            raise ConfigError(f"{path} holds no run to continue")
+        for name, owner in self._state.items():
+            checkpoint.restore(owner, state, name, path)
+        own = state["run"]
+        self.step, self.iteration = own["step"], own["iteration"]
+        self.train_s, self._wall_before = own["train_s"], own["wall_s"]
+        self.best_score = own["best_score"]
+        self._window.load_state_dict(own["window"])
+        for prefix, heat in self._heat_maps.items():
+            heat.load_state_dict(own["heat_maps"][prefix])
+        set_global_state(own["generators"])
+        self.resumed_at = self.step
+
+    def _log(self) -> None:
+        """Write one point of every curve."""
+        values = self._window.drain()
+        drained = {s.monitor.prefix: s.monitor.drain() for s in self._steps}
+        for step in self._steps:
+            prefix, tags = step.monitor.prefix, drained[step.monitor.prefix]
+            self._heat_maps[prefix].add(self.step, prefix, tags)
+            self._check_finite(step, tags)
+            if len(step.monitor.names) > step.monitor.cfg.max_layer_scalars:
+                tags = {tag: v for tag, v in tags.items() if not tag.startswith(f"{prefix}layer/")}
+            values |= tags
+        values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
+        self._write(values)
+
+    def _check_finite(self, step: GradientStep, tags: Mapping[str, float]) -> None:
+        prefix = step.monitor.prefix
+        if tags.get(f"{prefix}gradient/skipped") == 1.0:
+            layers = [
+                t.removeprefix(f"{prefix}layer/").removesuffix("/nonfinite")
+                for t in tags
+                if "/nonfinite" in t
+            ]
+            raise FloatingPointError(
+                f"every {prefix.rstrip('/') or 'policy'} gradient of the last {self.cfg.interval} iterations was "
+                f"non-finite and skipped, at {self.step:,} {self.unit}, in {', '.join(layers[:6])}; "
+                "the parameters are unharmed: try a lower optimizer.lr or clipper=global_norm"
+            )
+
+    def _record(self, evaluation: Evaluation) -> None:
+        self._write(evaluation.metrics)
+        text = "  ".join(f"{tag} {number(value)}" for tag, value in evaluation.metrics.items())
+        self.say(f"{self.step:>11,} {self.unit}   {text}")
+        if self.best_score is None or evaluation.score > self.best_score:
+            self.best_score = evaluation.score
+            self.save("best.pt")
+
+    def _write(self, values: Mapping[str, float]) -> None:
+        assert self._writer is not None
+        assert self._console is not None
+        self._writer.scalars(values, self.step)
+        self._console.update(self.step, values)
+
+    def _show(self, pictures: Mapping[str, Media]) -> None:
+        """Write pictures to TensorBoard and to `media/`, the heat maps always among them."""
+        assert self._writer is not None
+        heat = {
+            f"{prefix}gradient/heat_map": h.draw(self.unit) for prefix, h in self._heat_maps.items() if h.rows
+        }
+        folder = self.directory / "media"
+        folder.mkdir(exist_ok=True)
+        for tag, media in {**pictures, **heat}.items():
+            data, ending = self._writer.media(tag, media, self.step)
+            # One file per tag, the latest; TensorBoard keeps the history.
+            (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
+
+    def _crossed(self, previous: int, interval: int) -> bool:
+        """Whether a multiple of `interval` lies in (previous, step]."""
+        return self.step // interval > previous // interval
+
+    def _on_signal(self, number_: int, frame: object) -> None:
+        if self._signal is not None:
+            raise KeyboardInterrupt
+        self._signal = number_
+
+
+def already_finished(directory: Path, total: int) -> bool:
+    """Whether the run in `directory` ended by reaching `total` (or more) on its x-axis."""
+    summary = read_summary(directory)
+    if not summary or summary.get("status") != "finished":
+        return False
+    reached = summary.get("env_steps", summary.get("images", 0))
+    return isinstance(reached, int) and reached >= total

@@ -1,0 +1,42 @@
+"""Means of metrics between two logged points, kept on the device until they are read."""
+
+import torch
+from torch import Tensor
+
+from core.gradients import Metrics
+
+
+class Window:
+    """Sums and counts by tag; a tag may be missing from some iterations."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, metrics: Metrics) -> None:
+        """Add one iteration's 0-d tensors."""
+        for tag, value in metrics.items():
+            if tag in self._sums:
+                self._sums[tag] = self._sums[tag] + value
+                self._counts[tag] += 1
+            else:
+                self._sums[tag] = value.detach().double() if value.device.type != "mps" else value.detach()
+                self._counts[tag] = 1
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call; waits for each device once."""
+        means: dict[str, float] = {}
+        for device in {value.device for value in self._sums.values()}:
+            tags = [tag for tag, value in self._sums.items() if value.device == device]
+            sums = torch.stack([self._sums[tag] for tag in tags]).tolist()
+            means |= {tag: total / self._counts[tag] for tag, total in zip(tags, sums, strict=True)}
+        self._sums, self._counts = {}, {}
+        return means
+
+    def state_dict(self) -> dict[str, object]:
+        """The half-filled window."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        """Continue a window saved by `state_dict`."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

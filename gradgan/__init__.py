@@ -1,0 +1,1 @@
+"""Generative adversarial networks with the gradients of both players in full view."""

@@ -1,0 +1,36 @@
+"""Measure the generator of a finished (or interrupted) run again."""
+
+from pathlib import Path
+
+import torch
+
+from core.run import checkpoint as checkpoints
+from core.run.config import ConfigError, read_config
+from core.run.seeding import Generators
+from gradgan.train import TrainConfig, build_trainer, make_judge
+
+
+def evaluate_run(directory: Path, samples: int, checkpoint: str, seed: int | None) -> dict[str, object]:
+    """Measure the averaged generator of a checkpoint.
+
+    Args:
+        directory: of the run.
+        samples: generated samples, >= 2.
+        checkpoint: "last" or "best".
+        seed: of the latents; None = the run's own, which repeats the run's final measurement.
+
+    Returns:
+        What summary.json says of a generator: modes, high_quality and reverse_kl of points; fid, kid, their
+        floors, the features and the class counts of images.
+
+    Raises:
+        ConfigError: no run there, no such checkpoint, or one that is damaged or of another network.
+    """
+    cfg = read_config(directory)
+    if not isinstance(cfg, TrainConfig):
+        raise ConfigError(f"{directory} holds no run of train_gan")
+    path = directory / "checkpoints" / f"{checkpoint}.pt"
+    trainer = build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))
+    checkpoints.restore(trainer.average, checkpoints.load(path), "average", path)
+    judge = make_judge(cfg, cfg.seed if seed is None else seed, samples)
+    return judge.measure(trainer.average.module)

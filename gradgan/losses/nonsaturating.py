@@ -1,0 +1,57 @@
+"""The non-saturating loss of the first GAN paper: two logistic classifications with swapped labels."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from core.gradients import Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonSaturating:
+    """Discriminator and generator losses on logits, in nats.
+
+        L_D = mean(softplus(-D(real))) + mean(softplus(D(fake)))
+        L_G = mean(softplus(-D(fake)))
+
+    with softplus(x) = log(1 + e^x), which neither overflows nor returns log 0. The generator minimises
+    -log sigmoid(D(fake)) instead of log(1 - sigmoid(D(fake))), whose gradient vanishes where the
+    discriminator wins.
+
+    Attributes:
+        generator_uses_real: whether the generator's loss reads the logits of real samples.
+
+    Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1 and the end of section 3.
+    """
+
+    generator_uses_real: ClassVar[bool] = False
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+        """The discriminator's loss.
+
+        Args:
+            real_logits: D(real), nats, [B]; carries the gradient.
+            fake_logits: D(fake), nats, [B]; carries the gradient.
+
+        Returns:
+            The scalar loss (2 log 2 where D says 0 everywhere), and logits/real, logits/fake (means) and
+            logits/accuracy, the fraction in [0, 1] of both batches on their own side of 0 (0 counts as neither).
+        """
+        loss = softplus(-real_logits).mean() + softplus(fake_logits).mean()
+        real, fake = real_logits.detach(), fake_logits.detach()
+        accuracy = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())
+        return loss, {"logits/real": real.mean(), "logits/fake": fake.mean(), "logits/accuracy": accuracy}
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+        """The generator's loss; `real_logits` is not read.
+
+        Args:
+            fake_logits: D(G(z)), nats, [B]; carries the gradient into G.
+            real_logits: ignored, so that every loss is called alike.
+
+        Returns:
+            The scalar loss (log 2 where D says 0 everywhere), and no metrics.
+        """
+        return softplus(-fake_logits).mean(), {}

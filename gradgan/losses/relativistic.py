@@ -1,0 +1,75 @@
+"""The relativistic pairing loss: each fake is judged against a real sample, not against a threshold."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from core.gradients import Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relativistic:
+    """Discriminator and generator losses on paired logits, in nats.
+
+        L_D = mean(softplus(D(fake) - D(real)))
+        L_G = mean(softplus(D(real) - D(fake)))
+
+    Only differences of logits count, so the discriminator cannot answer with one threshold for all modes, which
+    is what lets a generator drop some of them. On its own the game does not converge (the eigenvalues at its
+    equilibrium are imaginary): use it with the R1 and R2 penalties.
+
+    Attributes:
+        generator_uses_real: whether the generator's loss reads the logits of real samples.
+
+    Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, eq. 5 and 6 (RpGAN); with R1 and R2: Huang et al. 2024,
+    arXiv:2501.05441, eq. 2.
+    """
+
+    generator_uses_real: ClassVar[bool] = True
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+        """The discriminator's loss; sample i of one batch is paired with sample i of the other.
+
+        Args:
+            real_logits: D(real), nats, [B]; carries the gradient.
+            fake_logits: D(fake), nats, [B]; carries the gradient.
+
+        Returns:
+            The scalar loss (log 2 where D cannot tell), and logits/real, logits/fake (means; only their
+            difference has a meaning) and logits/accuracy, the fraction in [0, 1] of pairs ranked rightly.
+
+        Raises:
+            ValueError: the two batches differ in shape ([B] against [B, 1] would pair all with all).
+        """
+        difference = _difference(fake_logits, real_logits)
+        real, fake = real_logits.detach(), fake_logits.detach()
+        accuracy = (real > fake).float().mean()
+        metrics = {"logits/real": real.mean(), "logits/fake": fake.mean(), "logits/accuracy": accuracy}
+        return softplus(difference).mean(), metrics
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+        """The generator's loss, the discriminator's with the two batches swapped.
+
+        Args:
+            fake_logits: D(G(z)), nats, [B]; carries the gradient into G.
+            real_logits: D(real), nats, [B]; no gradient is needed.
+
+        Returns:
+            The scalar loss (log 2 where D cannot tell), and no metrics.
+
+        Raises:
+            ValueError: `real_logits` is missing, or the two batches differ in shape.
+        """
+        if real_logits is None:
+            raise ValueError("the relativistic generator loss wants the logits of real samples, got None")
+        return softplus(_difference(real_logits, fake_logits)).mean(), {}
+
+
+def _difference(left: Tensor, right: Tensor) -> Tensor:
+    if left.shape != right.shape:
+        raise ValueError(
+            f"the relativistic loss pairs logits of one shape, got {tuple(left.shape)} and {tuple(right.shape)}"
+        )
+    return left - right

@@ -1,0 +1,54 @@
+"""A pair of multilayer perceptrons: for points in the plane, and for small images taken as vectors."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from core.checks import require
+from gradgan.networks import Shape
+from gradgan.networks.layers import activation, linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLP:
+    """Two perceptrons of the same width and depth, without normalisation.
+
+    Attributes:
+        width: units of each hidden layer, >= 1.
+        depth: hidden layers, >= 1.
+    """
+
+    name: ClassVar[str] = "mlp"
+
+    width: int
+    depth: int
+
+    def __post_init__(self) -> None:
+        require(self.width >= 1, "width", self.width, "an integer >= 1")
+        require(self.depth >= 1, "depth", self.depth, "an integer >= 1")
+
+    def check(self, shape: Shape) -> None:
+        """Any shape is taken, flattened."""
+
+    def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
+        """Latents [B, latent_size] to samples [B, *shape]; images end in tanh, points are unbounded."""
+        last: list[nn.Module] = [linear(self.width, math.prod(shape), random, gain=1.0)]
+        if len(shape) > 1:
+            last += [nn.Tanh(), nn.Unflatten(1, shape)]
+        return nn.Sequential(*self._hidden(latent_size, random), *last)
+
+    def discriminator(self, shape: Shape, random: torch.Generator) -> nn.Module:
+        """Samples [B, *shape] to logits [B]."""
+        hidden = self._hidden(math.prod(shape), random)
+        last = linear(self.width, 1, random, gain=1.0)
+        return nn.Sequential(nn.Flatten(1), *hidden, last, nn.Flatten(0))
+
+    def _hidden(self, num_in: int, random: torch.Generator) -> list[nn.Module]:
+        sizes = [num_in] + [self.width] * self.depth
+        layers: list[nn.Module] = []
+        for size, following in zip(sizes, sizes[1:], strict=False):
+            layers += [linear(size, following, random), activation()]
+        return layers

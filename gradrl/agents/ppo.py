@@ -1,0 +1,208 @@
+"""Proximal policy optimisation with the clipped surrogate (Schulman et al. 2017, arXiv:1707.06347).
+
+Several epochs of minibatch gradient steps on each rollout; the probability ratio's clipping takes away
+the reason to move far from the policy that acted. Details follow Huang et al. 2022, "The 37
+implementation details of PPO", except that truncation is bootstrapped and never counted as an end.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from core.checks import require
+from core.gradients import GradientStep, Metrics, MonitorConfig, Transform
+from core.optim.factory import build_optimizer
+from core.optim.schedules import Schedule
+from core.run.config import Component
+from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
+from gradrl.networks import MLPActorCritic
+from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.rollout import Batch, Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Options of PPO; conf/agent/ppo.yaml gives the defaults.
+
+    Attributes:
+        num_steps: T, environment steps per rollout and environment.
+        num_epochs: passes over each rollout.
+        num_minibatches: gradient steps per pass; divides num_steps * num_envs.
+        gamma: discount per step.
+        gae_lambda: bias against variance of the advantage.
+        clip_coef: eps, how far the probability ratio may gain; in (0, 1).
+        clip_schedule: "linear" lets eps fall to 0 with the progress of training.
+        value_coef: weight of the value loss.
+        value_clip_coef: largest rewarded change of a value, in units of return; None = any.
+        entropy_coef: weight of the entropy bonus.
+        normalize_advantage: mean 0 and deviation 1 within each minibatch.
+        target_kl: nats; no further epoch once the last one's mean approx_kl exceeds it (one host
+            synchronisation per epoch); None = never.
+    """
+
+    num_steps: int = 128
+    num_epochs: int = 10
+    num_minibatches: int = 8
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_coef: float = 0.2
+    clip_schedule: Literal["constant", "linear"] = "constant"
+    value_coef: float = 0.5
+    value_clip_coef: float | None = None
+    entropy_coef: float = 0.0
+    normalize_advantage: bool = True
+    target_kl: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "num_epochs", "num_minibatches"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
+        for name in ("gamma", "gae_lambda"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        require(0 < self.clip_coef < 1, "clip_coef", self.clip_coef, "in (0, 1)")
+        allowed = ("constant", "linear")
+        require(self.clip_schedule in allowed, "clip_schedule", self.clip_schedule, f"one of {list(allowed)}")
+        for name in ("value_coef", "entropy_coef"):
+            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number >= 0")
+        for name in ("value_clip_coef", "target_kl"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, value, "a number > 0 or null")
+
+    def check(self, num_envs: int) -> None:
+        """Raise ValueError when a rollout of `num_envs` environments cannot be cut into equal minibatches."""
+        size = self.num_steps * num_envs
+        ok = size % self.num_minibatches == 0
+        allowed = f"a divisor of num_steps * num_envs = {self.num_steps} * {num_envs} = {size}"
+        require(ok, "agent.num_minibatches", self.num_minibatches, allowed)
+
+
+class PPO:
+    """Acts, and learns from rollouts.
+
+    Args:
+        cfg: options.
+        model: policy and value function, on their device.
+        optimizer: builds the optimizer of the model's parameters.
+        clipper: transform of the gradient, or None.
+        schedule: learning rate's multiplier over the progress of training.
+        generator: samples actions and shuffles minibatches; on the model's device.
+        monitor: what is measured of the gradient.
+    """
+
+    def __init__(
+        self,
+        cfg: PPOConfig,
+        model: MLPActorCritic,
+        optimizer: Component,
+        clipper: Transform | None,
+        schedule: Schedule,
+        generator: torch.Generator,
+        monitor: MonitorConfig | None = None,
+    ) -> None:
+        self.cfg = cfg
+        self.model = model
+        self.schedule = schedule
+        self.generator = generator
+        self.device = generator.device
+        transforms = [] if clipper is None else [clipper]
+        self.gradient_step = GradientStep(
+            model, build_optimizer(optimizer, model.named_parameters()), transforms, monitor=monitor
+        )
+        # 0-d on the device, so that a compiled update follows the schedule without a new compilation.
+        self.clip_coef = torch.tensor(cfg.clip_coef, device=self.device)
+
+    @torch.inference_mode()
+    def act(self, obs: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """Choose actions.
+
+        Args:
+            obs: encoded observations on the CPU, [N, D].
+            deterministic: the most likely action instead of a random one.
+            generator: draws the action in place of the agent's own (evaluation has one).
+
+        Returns:
+            Actions on the CPU, [N] int64 or [N, A].
+        """
+        policy = self.model.policy(obs.to(self.device))
+        return (policy.mode() if deterministic else policy.sample(generator or self.generator)).cpu()
+
+    def update(self, rollout: Rollout, progress: float) -> Metrics:
+        """Learn from one rollout.
+
+        Args:
+            rollout: what `act` has brought about since the last update.
+            progress: share of the training done, in [0, 1]; drives the schedules.
+
+        Returns:
+            Means over the minibatches, and what describes the rollout.
+        """
+        cfg = self.cfg
+        lr_scale = self.schedule(progress)
+        self.gradient_step.set_lr_scale(lr_scale)
+        self.clip_coef.fill_(cfg.clip_coef * (1 - progress if cfg.clip_schedule == "linear" else 1))
+        rollout = rollout.to(self.device)
+        batch = self.prepare(rollout)
+        valid = rollout.valid.flatten()
+        history: list[Metrics] = []
+        for _ in range(cfg.num_epochs):
+            minibatches = batch.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
+            history += [self.update_minibatch(minibatch) for minibatch in minibatches]
+            if cfg.target_kl is not None and self._has_moved_too_far(history[-cfg.num_minibatches :]):
+                break
+        return _summary(history) | {
+            "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
+            "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
+            "policy/clip_coef": self.clip_coef.clone(),
+            "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),
+        }
+
+    @torch.no_grad()
+    def prepare(self, rollout: Rollout) -> Batch:
+        """Values, log-probabilities and advantages of a whole rollout, in one batched call each."""
+        cfg = self.cfg
+        value = self.model.value(rollout.obs)
+        next_value = rollout.next_value(value, self.model.value(rollout.final_obs))
+        obs, action = rollout.obs[:-1].flatten(0, 1), rollout.action.flatten(0, 1)
+        log_prob = self.model.policy(obs).log_prob(action)
+        advantage = generalized_advantage_estimate(
+            rollout.reward, value[:-1], next_value, rollout.terminated, rollout.truncated, cfg.gamma, cfg.gae_lambda
+        ).flatten()
+        value = value[:-1].flatten()
+        return Batch(
+            obs=obs, action=action, log_prob=log_prob, advantage=advantage, value=value, target=advantage + value
+        )
+
+    def update_minibatch(self, batch: Batch) -> Metrics:
+        """One gradient step."""
+        return self.gradient_step(lambda: self.loss(batch))
+
+    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Metrics]:
+        """The three terms, weighted, whose sum is minimised; the metrics have them without weights."""
+        cfg = self.cfg
+        policy, value = self.model(batch.obs)
+        advantage = normalize_advantage(batch.advantage) if cfg.normalize_advantage else batch.advantage
+        policy_loss, metrics = clipped_surrogate_loss(
+            policy.log_prob(batch.action), batch.log_prob, advantage, self.clip_coef
+        )
+        critic_loss = value_loss(value, batch.target, batch.value, cfg.value_clip_coef)
+        entropy = policy.entropy().mean()
+        losses = {"policy": policy_loss, "value": cfg.value_coef * critic_loss}
+        if cfg.entropy_coef:
+            losses["entropy"] = -cfg.entropy_coef * entropy
+        return losses, metrics | {
+            "loss/policy": policy_loss.detach(),
+            "loss/value": critic_loss.detach(),
+            "loss/entropy": -entropy.detach(),
+            "policy/entropy": entropy.detach(),
+        }
+
+    def _has_moved_too_far(self, epoch: list[Metrics]) -> bool:
+        kl = torch.stack([metrics["policy/approx_kl"] for metrics in epoch]).mean()
+        return kl.item() > self.cfg.target_kl
+
+
+def _summary(history: list[Metrics]) -> Metrics:
+    """Each metric's mean over the minibatches; the largest, where its name ends in _max."""
+    stacked = {name: torch.stack([metrics[name] for metrics in history]) for name in history[0]}
+    return {name: x.max() if name.endswith("_max") else x.mean() for name, x in stacked.items()}

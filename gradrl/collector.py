@@ -1,0 +1,178 @@
+"""Steps N environments T times and keeps what happened, whichever way they begin their episodes anew.
+
+Under SAME_STEP a step that ends an episode already returns the next one's first observation; the final
+one is in `info`. Under NEXT_STEP it returns the final observation, and the following step only resets: its
+action is ignored, its reward is 0, and it is marked as not valid.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
+
+from core.gradients import Metrics
+from gradrl.envs import autoreset_mode, reset_envs
+from gradrl.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.rollout import Rollout
+from gradrl.snapshot import snapshots
+from gradrl.spaces import BoxAction, BoxObservation, DiscreteAction, DiscreteObservation
+
+Act = Callable[[Tensor], Tensor]  # observations [N, D] on the CPU to actions [N] or [N, A] on the CPU
+
+
+class Collector:
+    """Collects rollouts of fixed size into storage made once.
+
+    Args:
+        envs: the vector environment; the collector resets it.
+        observation: encodes its observations.
+        action: decodes the policy's actions.
+        num_steps: T, steps per rollout and environment.
+        seeds: one per environment, for the first reset.
+        observation_normalizer: applied to what the policy sees; its statistics move after each rollout.
+        reward_normalizer: applied to the rewards of each rollout.
+        say: takes one line for the user.
+
+    Attributes:
+        env_steps: transitions so far, autoreset steps left out.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        observation: BoxObservation | DiscreteObservation,
+        action: DiscreteAction | BoxAction,
+        num_steps: int,
+        seeds: Sequence[int],
+        observation_normalizer: ObservationNormalizer | None = None,
+        reward_normalizer: RewardNormalizer | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.envs, self.encode, self.decode = envs, observation.encode, action.decode
+        self.num_steps, self.num_envs = num_steps, envs.num_envs
+        self.observation_normalizer, self.reward_normalizer = observation_normalizer, reward_normalizer
+        self.say = say
+        self.resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
+        self.snapshots = snapshots(envs)
+        shape = (num_steps, self.num_envs)
+        # Tensors and arrays are two views of one memory: the loop writes arrays, the agent reads tensors.
+        self.obs = torch.zeros(num_steps + 1, self.num_envs, observation.size)
+        self.obs_rows, self.obs_array = self.obs.unbind(), self.obs.numpy()
+        self.action = action.storage(*shape)
+        self.action_rows = self.action.unbind()
+        self.reward = np.zeros(shape, np.float32)
+        self.terminated, self.truncated = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        self.env_steps = 0
+        self.obs_array[-1] = self.encode(reset_envs(envs, seeds))
+        self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
+        self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
+        self.finished: list[tuple[float, int]] = []
+
+    @torch.no_grad()
+    def collect(self, act: Act) -> Rollout:
+        """The next T steps of every environment.
+
+        Args:
+            act: chooses actions from (normalised) observations.
+
+        Returns:
+            A rollout on the CPU; it shares this collector's storage and holds until the next call.
+        """
+        normalize = self.observation_normalizer
+        self.obs_array[0] = self.obs_array[-1]
+        final_index: list[int] = []
+        final_obs: list[np.ndarray] = []
+        for t in range(self.num_steps):
+            seen = self.obs_rows[t]
+            action = act(seen if normalize is None else normalize(seen))
+            self.action_rows[t].copy_(action)
+            obs, self.reward[t], terminated, truncated, info = self.envs.step(self.decode(action))
+            self.obs_array[t + 1] = self.encode(obs)
+            self.terminated[t], self.truncated[t] = terminated, truncated
+            if "final_obs" in info and not self.resets_late:
+                for n in np.flatnonzero(truncated & ~terminated):
+                    final_index.append(t * self.num_envs + int(n))
+                    final_obs.append(self.encode(np.asarray(info["final_obs"][n])[None])[0])
+        return self._rollout(final_index, final_obs)
+
+    def drain(self) -> Metrics:
+        """Mean return and length of the episodes that ended since the last call; empty when none did."""
+        if not self.finished:
+            return {}
+        returns, lengths = zip(*self.finished, strict=True)
+        self.finished = []
+        return {
+            "episode/return": torch.tensor(float(np.mean(returns))),
+            "episode/length": torch.tensor(float(np.mean(lengths))),
+        }
+
+    def state_dict(self) -> dict[str, object]:
+        """Environments in mid-episode, half-counted episodes, and the count of steps."""
+        return {
+            "envs": self.snapshots.save(),
+            "env_steps": self.env_steps,
+            "ended": torch.from_numpy(self.ended.copy()),
+            "episode_return": torch.from_numpy(self.episode_return.copy()),
+            "episode_length": torch.from_numpy(self.episode_length.copy()),
+            "finished": [list(episode) for episode in self.finished],
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue in the middle of the saved episodes; says so where an environment does not allow that."""
+        obs, lost = self.snapshots.restore(state["envs"])
+        self.obs_array[-1] = self.encode(obs)
+        self.env_steps = state["env_steps"]
+        self.ended = state["ended"].numpy().copy()
+        self.episode_return = state["episode_return"].numpy().copy()
+        self.episode_length = state["episode_length"].numpy().copy()
+        self.finished = [(float(total), int(length)) for total, length in state["finished"]]
+        if lost:
+            self.ended[lost], self.episode_return[lost], self.episode_length[lost] = False, 0.0, 0
+            self.say(
+                f"this environment cannot be resumed exactly: {len(lost)} of {self.num_envs} copies begin a new episode"
+            )
+
+    def _rollout(self, final_index: list[int], final_obs: list[np.ndarray]) -> Rollout:
+        """Count, normalise, and wrap up what the loop stored."""
+        done = self.terminated | self.truncated
+        valid = np.ones_like(done)
+        if self.resets_late:
+            valid[0], valid[1:] = ~self.ended, ~done[:-1]
+        self.ended = done[-1].copy()
+        self.env_steps += (num_valid := int(valid.sum()))
+        self._count_episodes(done, valid)
+        obs, final = self.obs, torch.zeros(len(final_obs), self.obs.shape[-1])
+        if final_obs:
+            final.copy_(torch.from_numpy(np.stack(final_obs)))
+        reward = self.reward
+        if self.observation_normalizer is not None:
+            obs, final = self.observation_normalizer(obs), self.observation_normalizer(final)
+            self.observation_normalizer.update(self.obs_array[:-1][valid])
+        if self.reward_normalizer is not None:
+            reward = self.reward_normalizer(reward, done, valid)
+        return Rollout(
+            obs=obs,
+            action=self.action,
+            reward=torch.from_numpy(reward),
+            terminated=torch.from_numpy(self.terminated),
+            truncated=torch.from_numpy(self.truncated),
+            valid=torch.from_numpy(valid),
+            num_valid=num_valid,
+            final_index=torch.tensor(final_index, dtype=torch.int64),
+            final_obs=final,
+        )
+
+    def _count_episodes(self, done: np.ndarray, valid: np.ndarray) -> None:
+        """Add the rollout to the running episodes and move those that ended to `finished`, in order of time."""
+        returns = np.cumsum(self.reward, 0, dtype=np.float64)
+        lengths = np.cumsum(valid, 0)
+        for t, n in zip(*np.nonzero(done), strict=True):
+            # episode_return[n] becomes minus what earlier episodes of this rollout have used up.
+            self.finished.append((
+                float(self.episode_return[n] + returns[t, n]), int(self.episode_length[n] + lengths[t, n])
+            ))  # fmt: skip
+            self.episode_return[n], self.episode_length[n] = -returns[t, n], -lengths[t, n]
+        self.episode_return += returns[-1]
+        self.episode_length += lengths[-1]

@@ -1,0 +1,91 @@
+"""Losses of policy-gradient agents: pure functions of tensors, returning 0-d tensors and `Metrics`."""
+
+import torch
+from torch import Tensor
+
+from core.gradients import Metrics
+
+
+def clipped_surrogate_loss(
+    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_coef: float | Tensor
+) -> tuple[Tensor, Metrics]:
+    """Negative PPO-clip objective; minimising it improves the policy.
+
+        L = -mean(min(r A, clip(r, 1 - eps, 1 + eps) A)),   r = exp(log_prob - old_log_prob)
+
+    Args:
+        log_prob: log pi(a|s) of the policy in training, nats, [B]; carries the gradient.
+        old_log_prob: the same under the policy that acted, nats, [B]; no gradient.
+        advantage: [B], in units of (normalised) return; no gradient.
+        clip_coef: eps, half-width of the interval around r = 1; in (0, 1), or 0-d so that a compiled graph
+            can follow its schedule.
+
+    Returns:
+        The scalar loss, and scalars on the same device: policy/approx_kl (nats, the k3 estimator, never
+        negative), policy/clip_fraction in [0, 1], policy/ratio_max.
+
+    Raises:
+        ValueError: the three shapes differ ([B] against [B, 1] would broadcast to [B, B]).
+
+    Source: Schulman et al. 2017, arXiv:1707.06347, eq. 7; k3: joschu.net/blog/kl-approx.html.
+    """
+    if not log_prob.shape == old_log_prob.shape == advantage.shape:
+        shapes = [tuple(x.shape) for x in (log_prob, old_log_prob, advantage)]
+        raise ValueError(f"clipped_surrogate_loss wants three tensors of one shape, got {shapes}")
+    log_ratio = log_prob - old_log_prob
+    ratio = log_ratio.exp()
+    clipped = torch.clamp(ratio, 1 - clip_coef, 1 + clip_coef)  # pyright has no stub for mixed bounds
+    loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
+    with torch.no_grad():
+        metrics = {
+            "policy/approx_kl": (ratio - 1 - log_ratio).mean(),
+            "policy/clip_fraction": (ratio != clipped).float().mean(),
+            "policy/ratio_max": ratio.max(),
+        }
+    return loss, metrics
+
+
+def value_loss(
+    value: Tensor, target: Tensor, old_value: Tensor | None = None, clip_coef: float | None = None
+) -> Tensor:
+    """Half the mean squared error of the critic, optionally with the change of its prediction clipped.
+
+        L = mean((V - target)^2) / 2
+        L = mean(max((V - target)^2, (V_clip - target)^2)) / 2,   V_clip = V_old + clip(V - V_old, -c, c)
+
+    Both forms have the same scale, so switching clipping on does not change `value_coef`.
+
+    Args:
+        value: V(s), [B], in units of return; carries the gradient.
+        target: estimated return, [B]; no gradient.
+        old_value: V(s) when the rollout was made, [B]; needed with `clip_coef`.
+        clip_coef: c, largest change that is rewarded, in units of return; None = no clipping.
+
+    Returns:
+        The scalar loss.
+
+    Raises:
+        ValueError: the shapes differ, or `clip_coef` came without `old_value`.
+
+    Source: the clipped form is OpenAI baselines' (Engstrom et al. 2020, arXiv:2005.12729, section 3).
+    """
+    if value.shape != target.shape or (old_value is not None and old_value.shape != value.shape):
+        raise ValueError(f"value_loss wants one shape, got {tuple(value.shape)} and {tuple(target.shape)}")
+    error = (value - target).square()
+    if clip_coef is not None:
+        if old_value is None:
+            raise ValueError("value_loss needs old_value to clip the change of the value")
+        clipped = old_value + (value - old_value).clamp(-clip_coef, clip_coef)
+        error = torch.maximum(error, (clipped - target).square())
+    return 0.5 * error.mean()
+
+
+def normalize_advantage(advantage: Tensor) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over the batch, [B].
+
+    One alone has no deviation and comes back as it is; a constant batch becomes 0.
+    """
+    if advantage.numel() < 2:
+        return advantage
+    std, mean = torch.std_mean(advantage)
+    return (advantage - mean) / (std + 1e-8)

@@ -1,0 +1,146 @@
+"""Running normalisation of observations and rewards, with statistics in float64.
+
+Statistics stand still during a rollout and move once after it. So every observation of a rollout, and
+the final ones behind its truncations, are on one scale, and evaluation can use them as they are.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Float64 = NDArray[np.float64]
+
+
+class RunningMoments:
+    """Mean and variance of all rows seen so far, per element; float64.
+
+    Args:
+        shape: of one row.
+
+    Source: Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm", eq. 2.1.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        self.count = 0
+        self.mean: Float64 = np.zeros(shape)
+        self.variance: Float64 = np.ones(shape)
+
+    def update(self, rows: NDArray[np.floating]) -> None:
+        """Take in rows [M, *shape]; M = 0 changes nothing."""
+        new = len(rows)
+        if new == 0:
+            return
+        rows = rows.astype(np.float64)
+        mean, variance = rows.mean(0), rows.var(0)
+        total = self.count + new
+        shift = mean - self.mean
+        # The variance before the first row is a placeholder (1); its weight, count = 0, removes it here.
+        squares = self.count * self.variance + new * variance + shift**2 * (self.count * new / total)
+        self.mean = self.mean + shift * (new / total)
+        self.variance = squares / total
+        self.count = total
+
+    def state_dict(self) -> dict[str, object]:
+        """Count, mean and variance."""
+        mean, variance = (torch.as_tensor(np.array(x)) for x in (self.mean, self.variance))
+        return {"count": self.count, "mean": mean, "variance": variance}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue from `state_dict`."""
+        self.count = int(state["count"])
+        self.mean = state["mean"].numpy().copy()
+        self.variance = state["variance"].numpy().copy()
+
+
+class ObservationNormalizer:
+    """Observations with mean 0 and variance 1 per element, clipped.
+
+        o -> clip((o - mean) / sqrt(variance + 1e-8), -clip, clip)
+
+    Args:
+        size: D, length of an encoded observation.
+        clip: largest absolute value let through.
+    """
+
+    def __init__(self, size: int, clip: float = 10.0) -> None:
+        self.moments = RunningMoments((size,))
+        self.clip = clip
+        self._refresh()
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        """Normalise float32 observations [..., D] on the CPU; the statistics do not move."""
+        return ((obs - self.mean) * self.inverse_std).clamp_(-self.clip, self.clip)
+
+    def update(self, obs: NDArray[np.floating]) -> None:
+        """Take raw observations [M, D] into the statistics."""
+        self.moments.update(obs)
+        self._refresh()
+
+    def state_dict(self) -> dict[str, object]:
+        """The statistics."""
+        return self.moments.state_dict()
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue from `state_dict`."""
+        self.moments.load_state_dict(state)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.mean = torch.from_numpy(self.moments.mean).float()
+        self.inverse_std = torch.from_numpy(1 / np.sqrt(self.moments.variance + 1e-8)).float()
+
+
+class RewardNormalizer:
+    """Rewards divided by the standard deviation of the running discounted return; their mean stays.
+
+        g_t = gamma g_{t-1} + r_t   (g starts at 0 in every episode),   r_t -> clip(r_t / sqrt(Var(g) + 1e-8))
+
+    It changes the unit of the value function, never which policy is best.
+
+    Args:
+        num_envs: N, environments whose returns are followed.
+        gamma: discount per step of the agent.
+        clip: largest absolute value let through.
+
+    Source: Engstrom et al. 2020, arXiv:2005.12729, section 3, "reward scaling".
+    """
+
+    def __init__(self, num_envs: int, gamma: float, clip: float = 10.0) -> None:
+        self.moments = RunningMoments()
+        self.gamma = gamma
+        self.clip = clip
+        self.running: Float64 = np.zeros(num_envs)
+
+    def __call__(
+        self, reward: NDArray[np.float32], done: NDArray[np.bool_], valid: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Take a rollout into the statistics, then scale its rewards by them.
+
+        Args:
+            reward: [T, N].
+            done: the episode ended at this step, [T, N].
+            valid: the step was a transition and not an autoreset, [T, N].
+
+        Returns:
+            Scaled rewards, float32, [T, N].
+        """
+        returns = np.empty(reward.shape)
+        for t in range(len(reward)):
+            self.running = np.where(valid[t], self.gamma * self.running + reward[t], self.running)
+            returns[t] = self.running
+            self.running = np.where(done[t], 0.0, self.running)
+        self.moments.update(returns[valid])
+        scale = 1 / math.sqrt(float(self.moments.variance) + 1e-8)
+        return np.clip(reward * scale, -self.clip, self.clip).astype(np.float32)
+
+    def state_dict(self) -> dict[str, object]:
+        """Statistics and the half-finished returns."""
+        return self.moments.state_dict() | {"running": torch.from_numpy(self.running.copy())}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue from `state_dict`."""
+        self.moments.load_state_dict(state)
+        self.running = state["running"].numpy().copy()

@@ -1,0 +1,133 @@
+"""What a collector hands to an agent, and what an agent trains on.
+
+A `Rollout` keeps time: [T, N], T steps of N environments. A `Batch` is flat: its B = T N rows are
+shuffled into minibatches whose shape never changes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """T steps of N environments.
+
+    Attributes:
+        obs: encoded observations; obs[t] is what the action at t was chosen from, [T + 1, N, D].
+        action: the policy's actions, [T, N] int64 or [T, N, A].
+        reward: [T, N].
+        terminated: the world ended at step t, bool, [T, N].
+        truncated: the episode was cut off at step t, bool, [T, N].
+        valid: step t was a transition, bool, [T, N]; false for a NEXT_STEP autoreset, whose action and reward mean
+            nothing: it is never trained on.
+        num_valid: transitions among the T N steps.
+        final_index: flat positions t N + n whose final observation is not obs[t + 1] (truncated, SAME_STEP), int64, [K].
+        final_obs: those final observations, [K, D].
+    """
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+    num_valid: int
+    final_index: Tensor
+    final_obs: Tensor
+
+    def next_value(self, value: Tensor, final_value: Tensor) -> Tensor:
+        """V of the observation that each step led to, [T, N].
+
+        Args:
+            value: V(obs), [T + 1, N].
+            final_value: V(final_obs), [K].
+        """
+        following = value[1:].flatten()
+        following = following.index_copy(0, self.final_index, final_value)  # a copy: value stays as it is
+        return following.view_as(value[1:])
+
+    def to(self, device: torch.device) -> "Rollout":
+        """The same on another device; itself when it is there already."""
+        if self.obs.device == device:
+            return self
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
+        return Rollout(**moved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Transitions without order; rows of all tensors belong together.
+
+    Attributes:
+        obs: [B, D].
+        action: [B] or [B, A].
+        log_prob: log pi(a|s) of the policy that acted, nats, [B].
+        advantage: [B].
+        value: V(s) before the update, [B].
+        target: what V(s) should have been, [B].
+    """
+
+    obs: Tensor
+    action: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    value: Tensor
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.obs)
+
+    def shuffled(
+        self, valid: Tensor, num_valid: int, num_minibatches: int, generator: torch.Generator
+    ) -> Iterator["Batch"]:
+        """One epoch: `num_minibatches` minibatches of equal, fixed size.
+
+        Args:
+            valid: which rows may be trained on, bool, [B].
+            num_valid: how many these are; known to the host, so that no device is asked for it.
+            num_minibatches: must divide B.
+            generator: shuffles; on the batch's device.
+
+        Yields:
+            Batches of B / num_minibatches rows.
+
+        Raises:
+            ValueError: `num_minibatches` does not divide B, or no row is valid.
+        """
+        if len(self) % num_minibatches:
+            raise ValueError(f"num_minibatches={num_minibatches} does not divide {len(self)} rows")
+        index = epoch_order(valid, num_valid, generator).chunk(num_minibatches)
+        for rows in index:
+            yield Batch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+def epoch_order(valid: Tensor, num_valid: int, generator: torch.Generator) -> Tensor:
+    """A random order of the valid rows, as long as if all were valid.
+
+    Every valid row comes once; the places of the invalid ones (one in some hundred, under NEXT_STEP
+    autoreset) are filled by repeating random valid rows, so that shapes stay static.
+
+    Args:
+        valid: bool, [B].
+        num_valid: number of true elements.
+        generator: on the device of `valid`.
+
+    Returns:
+        Row numbers, int64, [B].
+
+    Raises:
+        ValueError: no row is valid.
+    """
+    size = len(valid)
+    if num_valid == 0:
+        raise ValueError("epoch_order needs at least one valid row, got none")
+    order = torch.randperm(size, generator=generator, device=valid.device)
+    if num_valid == size:
+        return order
+    rows = torch.argsort(~valid, stable=True)[:num_valid]  # unlike nonzero it does not wait for the device
+    extra = torch.randint(num_valid, (size - num_valid,), generator=generator, device=valid.device)
+    return torch.cat([rows, rows[extra]])[order]

@@ -1,0 +1,11 @@
+"""Train a GAN: `train_gan.py data=digits total_images=200000 seed=1`."""
+
+from core.run.launch import launch
+
+
+def main() -> None:
+    launch("gan")
+
+
+if __name__ == "__main__":
+    main()
