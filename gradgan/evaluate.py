@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import torch
+import yaml
 
 from core.run import checkpoint as checkpoints
-from core.run.config import ConfigError, read_config
+from core.run.config import ConfigError, build
 from core.run.seeding import Generators
 from gradgan.train import TrainConfig, build_trainer, make_judge
 
@@ -26,11 +27,22 @@ def evaluate_run(directory: Path, samples: int, checkpoint: str, seed: int | Non
     Raises:
         ConfigError: no run there, no such checkpoint, or one that is damaged or of another network.
     """
-    cfg = read_config(directory)
-    if not isinstance(cfg, TrainConfig):
-        raise ConfigError(f"{directory} holds no run of train_gan")
+    cfg = _saved_config(directory)
     path = directory / "checkpoints" / f"{checkpoint}.pt"
     trainer = build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))
     checkpoints.restore(trainer.average, checkpoints.load(path), "average", path)
     judge = make_judge(cfg, cfg.seed if seed is None else seed, samples)
     return judge.measure(trainer.average.module)
+
+
+def _saved_config(directory: Path) -> TrainConfig:
+    """The options that the run in `directory` was trained with."""
+    path = directory / "config.yaml"
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    cfg = build(tree) if isinstance(tree, dict) and "_target_" in tree else None
+    if not isinstance(cfg, TrainConfig):
+        raise ConfigError(f"{directory} holds no run of train_gan")
+    return cfg

@@ -8,15 +8,37 @@ Source: Mescheder et al. 2018, arXiv:1801.04406, eq. 9 (R1) and 10 (R2); compute
 in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 """
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from core.checks import require
 from core.gradients import Metrics
+from core.optim.schedules import Cosine
+
+
+class Penalty(Protocol):
+    """What the trainer asks of a penalty on the discriminator.
+
+    Attributes:
+        on_real: whether it differentiates with respect to real samples.
+        on_fake: whether it differentiates with respect to fake samples.
+    """
+
+    on_real: ClassVar[bool]
+    on_fake: ClassVar[bool]
+
+    def due(self, update: int) -> bool:
+        """Whether update number `update`, from 0, computes the penalty."""
+        ...
+
+    def __call__(
+        self, real: Tensor, real_logits: Tensor, fake: Tensor, fake_logits: Tensor, progress: float
+    ) -> tuple[Tensor, Metrics]:
+        """Scalar to add to the discriminator's loss, and metrics; see `ZeroCentred`."""
+        ...
 
 
 def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
@@ -69,7 +91,7 @@ class ZeroCentred:
 
     def strength(self, progress: float) -> float:
         """gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
-        return self.gamma * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
+        return self.gamma * Cosine(final=self.final)(progress)
 
     def __call__(
         self, real: Tensor, real_logits: Tensor, fake: Tensor, fake_logits: Tensor, progress: float

@@ -19,7 +19,7 @@ from gradgan.data import ImageData, Images, ImageStream, Mixture, MixtureStream
 from gradgan.judge import ImageJudge, Judge, MixtureJudge
 from gradgan.losses import Loss
 from gradgan.networks import Network
-from gradgan.penalties import ZeroCentred
+from gradgan.penalties import Penalty
 from gradgan.trainer import Trainer
 
 
@@ -58,7 +58,7 @@ class TrainConfig:
     data: Mixture | ImageData
     network: Network
     loss: Loss
-    penalty: ZeroCentred | None
+    penalty: Penalty | None
     regularizer: None
     optimizer: Component
     schedule: Schedule

@@ -17,7 +17,7 @@ from core.optim.averaging import ExponentialMovingAverage
 from core.optim.game import Scheme
 from core.optim.schedules import Schedule
 from gradgan.losses import Loss
-from gradgan.penalties import ZeroCentred
+from gradgan.penalties import Penalty
 from gradgan.sampling import latents
 
 
@@ -47,7 +47,7 @@ class Trainer:
         discriminator_step: GradientStep,
         average: ExponentialMovingAverage,
         loss: Loss,
-        penalty: ZeroCentred | None,
+        penalty: Penalty | None,
         scheme: Scheme,
         schedule: Schedule,
         latent_size: int,

@@ -1,0 +1,1 @@
+"""Policy-gradient agents, with the gradients in full view."""

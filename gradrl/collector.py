@@ -10,16 +10,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
-from torch import Tensor
 
 from core.gradients import Metrics
+from core.state import StateDict
 from gradrl.envs import autoreset_mode, reset_envs
+from gradrl.host import Act
 from gradrl.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.rollout import Rollout
 from gradrl.snapshot import snapshots
 from gradrl.spaces import BoxAction, BoxObservation, DiscreteAction, DiscreteObservation
-
-Act = Callable[[Tensor], Tensor]  # observations [N, D] on the CPU to actions [N] or [N, A] on the CPU
 
 
 class Collector:
@@ -57,20 +56,16 @@ class Collector:
         self.resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
         self.snapshots = snapshots(envs)
         shape = (num_steps, self.num_envs)
-        # Tensors and arrays are two views of one memory: the loop writes arrays, the agent reads tensors.
-        self.obs = torch.zeros(num_steps + 1, self.num_envs, observation.size)
-        self.obs_rows, self.obs_array = self.obs.unbind(), self.obs.numpy()
+        self.obs = np.zeros((num_steps + 1, self.num_envs, observation.size), np.float32)
         self.action = action.storage(*shape)
-        self.action_rows = self.action.unbind()
         self.reward = np.zeros(shape, np.float32)
         self.terminated, self.truncated = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         self.env_steps = 0
-        self.obs_array[-1] = self.encode(reset_envs(envs, seeds))
+        self.obs[-1] = self.encode(reset_envs(envs, seeds))
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
 
-    @torch.no_grad()
     def collect(self, act: Act) -> Rollout:
         """The next T steps of every environment.
 
@@ -78,18 +73,18 @@ class Collector:
             act: chooses actions from (normalised) observations.
 
         Returns:
-            A rollout on the CPU; it shares this collector's storage and holds until the next call.
+            A rollout on the CPU. Its tensors are this collector's storage, without a copy: they hold until the
+            next call.
         """
         normalize = self.observation_normalizer
-        self.obs_array[0] = self.obs_array[-1]
+        self.obs[0] = self.obs[-1]
         final_index: list[int] = []
         final_obs: list[np.ndarray] = []
         for t in range(self.num_steps):
-            seen = self.obs_rows[t]
-            action = act(seen if normalize is None else normalize(seen))
-            self.action_rows[t].copy_(action)
+            seen = self.obs[t]
+            self.action[t] = action = act(seen if normalize is None else normalize(seen))
             obs, self.reward[t], terminated, truncated, info = self.envs.step(self.decode(action))
-            self.obs_array[t + 1] = self.encode(obs)
+            self.obs[t + 1] = self.encode(obs)
             self.terminated[t], self.truncated[t] = terminated, truncated
             if "final_obs" in info and not self.resets_late:
                 for n in np.flatnonzero(truncated & ~terminated):
@@ -108,7 +103,7 @@ class Collector:
             "episode/length": torch.tensor(float(np.mean(lengths))),
         }
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """Environments in mid-episode, half-counted episodes, and the count of steps."""
         return {
             "envs": self.snapshots.save(),
@@ -119,19 +114,20 @@ class Collector:
             "finished": [list(episode) for episode in self.finished],
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue in the middle of the saved episodes; says so where an environment does not allow that."""
         obs, lost = self.snapshots.restore(state["envs"])
-        self.obs_array[-1] = self.encode(obs)
+        self.obs[-1] = self.encode(obs)
         self.env_steps = state["env_steps"]
-        self.ended = state["ended"].numpy().copy()
-        self.episode_return = state["episode_return"].numpy().copy()
-        self.episode_length = state["episode_length"].numpy().copy()
+        self.ended = state["ended"].cpu().numpy().copy()
+        self.episode_return = state["episode_return"].cpu().numpy().copy()
+        self.episode_length = state["episode_length"].cpu().numpy().copy()
         self.finished = [(float(total), int(length)) for total, length in state["finished"]]
         if lost:
             self.ended[lost], self.episode_return[lost], self.episode_length[lost] = False, 0.0, 0
             self.say(
-                f"this environment cannot be resumed exactly: {len(lost)} of {self.num_envs} copies begin a new episode"
+                "this environment cannot be resumed exactly: "
+                f"{len(lost)} of {self.num_envs} copies begin a new episode"
             )
 
     def _rollout(self, final_index: list[int], final_obs: list[np.ndarray]) -> Rollout:
@@ -143,29 +139,27 @@ class Collector:
         self.ended = done[-1].copy()
         self.env_steps += (num_valid := int(valid.sum()))
         self._count_episodes(done, valid)
-        obs, final = self.obs, torch.zeros(len(final_obs), self.obs.shape[-1])
-        if final_obs:
-            final.copy_(torch.from_numpy(np.stack(final_obs)))
+        obs, final = self.obs, np.array(final_obs, np.float32).reshape(-1, self.obs.shape[-1])
         reward = self.reward
         if self.observation_normalizer is not None:
             obs, final = self.observation_normalizer(obs), self.observation_normalizer(final)
-            self.observation_normalizer.update(self.obs_array[:-1][valid])
+            self.observation_normalizer.update(self.obs[:-1][valid])
         if self.reward_normalizer is not None:
             reward = self.reward_normalizer(reward, done, valid)
         return Rollout(
-            obs=obs,
-            action=self.action,
+            obs=torch.from_numpy(obs),
+            action=torch.from_numpy(self.action),
             reward=torch.from_numpy(reward),
             terminated=torch.from_numpy(self.terminated),
             truncated=torch.from_numpy(self.truncated),
             valid=torch.from_numpy(valid),
             num_valid=num_valid,
             final_index=torch.tensor(final_index, dtype=torch.int64),
-            final_obs=final,
+            final_obs=torch.from_numpy(final),
         )
 
     def _count_episodes(self, done: np.ndarray, valid: np.ndarray) -> None:
-        """Add the rollout to the running episodes and move those that ended to `finished`, in order of time."""
+        """Add the rollout to the running episodes; those that ended go to `finished`, in order of time."""
         returns = np.cumsum(self.reward, 0, dtype=np.float64)
         lengths = np.cumsum(valid, 0)
         for t, n in zip(*np.nonzero(done), strict=True):

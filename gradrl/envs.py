@@ -2,20 +2,26 @@
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import gymnasium as gym
-import inspect
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from core.checks import require
 from gradrl.snapshot import Replayable
-from gradrl.spaces import BoxAction, BoxObservation, DiscreteAction, DiscreteObservation
-from gradrl.spaces import action_decoder, observation_encoder
+from gradrl.spaces import (
+    BoxAction,
+    BoxObservation,
+    DiscreteAction,
+    DiscreteObservation,
+    action_decoder,
+    observation_encoder,
+)
 
 MODES = {"next_step": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP}
 
@@ -28,15 +34,15 @@ class EnvConfig:
         id: gymnasium id, "CartPole-v1".
         kwargs: given to `gymnasium.make`.
         import_module: imported first, for a package that registers ids of its own; None for none.
-        vectorization: "native" is the environment's own vector version in numpy; "sync" steps copies one after
-            the other, "async" each in a process of its own (worth it only where a step takes a millisecond);
-            "auto" is native where there is one, else sync.
-        autoreset: when sync and async copies begin anew: "same_step" at once, "next_step" at the following step, as
-            native ones do. Learning is the same; next_step loses one step per episode.
+        vectorization: "native" is the environment's own vector version in numpy; "sync" steps copies one
+            after the other, "async" each in a process of its own (worth it only where a step takes a
+            millisecond); "auto" is native where there is one, else sync.
+        autoreset: when sync and async copies begin anew: "same_step" at once, "next_step" at the following
+            step, as native ones do. Learning is the same; next_step loses one step per episode.
     """
 
     id: str
-    kwargs: dict[str, object]
+    kwargs: dict[str, Any]
     import_module: str | None
     vectorization: Literal["auto", "native", "sync", "async"]
     autoreset: Literal["same_step", "next_step"]
@@ -69,12 +75,14 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
     """Open one copy, read its spaces, and close it.
 
     Raises:
-        ValueError: unknown id (with the nearest right one), a package that is missing, an option the environment
-            lacks, or a space that is not supported; one line.
+        ValueError: unknown id (with the nearest right one), a package that is missing, an option the
+            environment lacks, or a space that is not supported; one line.
     """
     spec = find_spec(cfg)
     if cfg.vectorization == "native" and not has_native(cfg, spec):
-        raise ValueError(f"env.vectorization=native: {cfg.id} has no vector version in numpy; use sync or async")
+        raise ValueError(
+            f"env.vectorization=native: {cfg.id} has no vector version in numpy; use sync or async"
+        )
     try:
         env = gym.make(spec, **cfg.kwargs)
     except Exception as error:  # whatever a third-party constructor raises, the user named the environment
@@ -156,7 +164,7 @@ def make_envs(cfg: EnvConfig, num_envs: int, *, max_episode_steps: int | None = 
 class _Maker:
     """Makes one copy, also in another process, where the registry starts out without third-party ids."""
 
-    def __init__(self, cfg: EnvConfig, kwargs: dict[str, object]) -> None:
+    def __init__(self, cfg: EnvConfig, kwargs: dict[str, Any]) -> None:
         self.cfg = cfg
         self.kwargs = kwargs
 
@@ -173,12 +181,14 @@ def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
     """
     mode = envs.metadata.get("autoreset_mode")
     if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-        raise ValueError(f"env.vectorization=native: {type(envs).__name__} autoresets in no supported way: {mode}")
+        raise ValueError(
+            f"env.vectorization=native: {type(envs).__name__} autoresets in no supported way: {mode}"
+        )
     return mode
 
 
 def reset_envs(envs: VectorEnv, seeds: Sequence[int]) -> np.ndarray:
-    """Reset with one seed per copy; a native version takes only one and gets the first. Returns the observations."""
-    several = isinstance(envs, (SyncVectorEnv, AsyncVectorEnv))
-    obs, _ = envs.reset(seed=list(seeds) if several else seeds[0])
-    return obs
+    """Reset with one seed per copy (a native version takes only the first); returns the observations."""
+    if isinstance(envs, (SyncVectorEnv, AsyncVectorEnv)):
+        return envs.reset(seed=list(seeds))[0]
+    return envs.reset(seed=seeds[0])[0]

@@ -34,7 +34,8 @@ def clipped_surrogate_loss(
         raise ValueError(f"clipped_surrogate_loss wants three tensors of one shape, got {shapes}")
     log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
-    clipped = torch.clamp(ratio, 1 - clip_coef, 1 + clip_coef)  # pyright has no stub for mixed bounds
+    bounds = torch.as_tensor(clip_coef, dtype=ratio.dtype, device=ratio.device)
+    clipped = torch.clamp(ratio, 1 - bounds, 1 + bounds)
     loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
     with torch.no_grad():
         metrics = {

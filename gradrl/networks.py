@@ -4,6 +4,7 @@ Separate, because a shared trunk couples the two losses' scales: the value gradi
 return, would drown the policy's.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.checks import require
+from gradrl.host import HostPolicy
 from gradrl.policies import Categorical, DiagonalGaussian, Policy
 from gradrl.spaces import BoxAction, DiscreteAction
 
@@ -26,8 +28,8 @@ class MLPConfig:
     Attributes:
         hidden_sizes: width of each hidden layer of the actor and of the critic; () gives a linear map.
         activation: between the layers.
-        orthogonal: orthogonal weights with gain sqrt(2), 0.01 for the actor's and 1 for the critic's last layer, zero
-            biases; otherwise uniform in +-1/sqrt(fan_in), torch's own choice.
+        orthogonal: orthogonal weights with gain sqrt(2), 0.01 for the actor's and 1 for the critic's last
+            layer, zero biases; otherwise uniform in +-1/sqrt(fan_in), torch's own choice.
         log_std: initial log standard deviation of a Gaussian policy, in units of the action (its box spans
             [-1, 1]); learnt, the same in every state. Discrete policies ignore it.
     """
@@ -78,16 +80,22 @@ class MLPActorCritic(nn.Module):
         """V(s), in units of (normalised) return, for observations [..., D]: [...]."""
         return self.critic(obs)[..., 0]
 
+    def host_policy(self) -> HostPolicy:
+        """The policy as it now is, for acting on the host."""
+        return HostPolicy(self.actor, self.log_std)
+
     def forward(self, obs: Tensor) -> tuple[Policy, Tensor]:
         """Policy and value of observations [B, D]."""
         return self.policy(obs), self.value(obs)
 
 
-def mlp(sizes: Sequence[int], cfg: MLPConfig, output_gain: float, generator: torch.Generator) -> nn.Sequential:
+def mlp(
+    sizes: Sequence[int], cfg: MLPConfig, output_gain: float, generator: torch.Generator
+) -> nn.Sequential:
     """Linear layers between consecutive sizes, with the activation between them and none at the end."""
     layers: list[nn.Module] = []
     last = len(sizes) - 2
-    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         gain = output_gain if i == last else math.sqrt(2)
         layers.append(_linear(fan_in, fan_out, gain if cfg.orthogonal else None, generator))
         if i < last:
@@ -96,8 +104,9 @@ def mlp(sizes: Sequence[int], cfg: MLPConfig, output_gain: float, generator: tor
 
 
 def _linear(fan_in: int, fan_out: int, gain: float | None, generator: torch.Generator) -> nn.Linear:
-    """One layer; `skip_init` because nn.Linear would draw its weights from the global generator."""
-    layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    """One layer. nn.Linear itself draws from the global generator; the fork hands that back untouched."""
+    with torch.random.fork_rng(devices=[]):  # nn.utils.skip_init imports torch._dynamo, which takes seconds
+        layer = nn.Linear(fan_in, fan_out)
     if gain is None:
         bound = 1 / math.sqrt(fan_in)
         nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

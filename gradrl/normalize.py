@@ -9,7 +9,8 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from core.state import StateDict
 
 Float64 = NDArray[np.float64]
 
@@ -43,16 +44,16 @@ class RunningMoments:
         self.variance = squares / total
         self.count = total
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """Count, mean and variance."""
         mean, variance = (torch.as_tensor(np.array(x)) for x in (self.mean, self.variance))
         return {"count": self.count, "mean": mean, "variance": variance}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self.count = int(state["count"])
-        self.mean = state["mean"].numpy().copy()
-        self.variance = state["variance"].numpy().copy()
+        self.mean = state["mean"].cpu().numpy().copy()
+        self.variance = state["variance"].cpu().numpy().copy()
 
 
 class ObservationNormalizer:
@@ -70,27 +71,27 @@ class ObservationNormalizer:
         self.clip = clip
         self._refresh()
 
-    def __call__(self, obs: Tensor) -> Tensor:
-        """Normalise float32 observations [..., D] on the CPU; the statistics do not move."""
-        return ((obs - self.mean) * self.inverse_std).clamp_(-self.clip, self.clip)
+    def __call__(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalise observations [..., D]; the statistics do not move."""
+        return ((obs - self.mean) * self.inverse_std).clip(-self.clip, self.clip)
 
     def update(self, obs: NDArray[np.floating]) -> None:
         """Take raw observations [M, D] into the statistics."""
         self.moments.update(obs)
         self._refresh()
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """The statistics."""
         return self.moments.state_dict()
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self.moments.load_state_dict(state)
         self._refresh()
 
     def _refresh(self) -> None:
-        self.mean = torch.from_numpy(self.moments.mean).float()
-        self.inverse_std = torch.from_numpy(1 / np.sqrt(self.moments.variance + 1e-8)).float()
+        self.mean = self.moments.mean.astype(np.float32)
+        self.inverse_std = (1 / np.sqrt(self.moments.variance + 1e-8)).astype(np.float32)
 
 
 class RewardNormalizer:
@@ -136,11 +137,11 @@ class RewardNormalizer:
         scale = 1 / math.sqrt(float(self.moments.variance) + 1e-8)
         return np.clip(reward * scale, -self.clip, self.clip).astype(np.float32)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """Statistics and the half-finished returns."""
         return self.moments.state_dict() | {"running": torch.from_numpy(self.running.copy())}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self.moments.load_state_dict(state)
-        self.running = state["running"].numpy().copy()
+        self.running = state["running"].cpu().numpy().copy()

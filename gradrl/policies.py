@@ -24,7 +24,7 @@ class Policy(Protocol):
         ...
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """log pi(a|s), nats, [B]."""
+        """Log pi(a|s), nats, [B]."""
         ...
 
     def entropy(self) -> Tensor:
@@ -50,8 +50,8 @@ class Categorical:
     def sample(self, generator: torch.Generator) -> Tensor:
         """One action per state, int64, [B].
 
-        By the exponential race: with E_a ~ Exp(1), the a that minimises E_a / p_a has probability p_a, and the
-        normalising constant of p plays no part.
+        By the exponential race: with E_a ~ Exp(1), the a that minimises E_a / p_a has probability p_a, and
+        the normalising constant of p plays no part.
         """
         race = torch.empty_like(self.logits).exponential_(generator=generator)
         return (self.logits - race.log_()).argmax(-1)
@@ -61,7 +61,7 @@ class Categorical:
         return self.logits.argmax(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """log pi(a|s) for int64 actions [B]; nats, [B]."""
+        """Log pi(a|s) for int64 actions [B]; nats, [B]."""
         return self.log_probs.gather(-1, action[..., None])[..., 0]
 
     def entropy(self) -> Tensor:

@@ -43,7 +43,9 @@ def generalized_advantage_estimate(
     """
     shapes = [tuple(x.shape) for x in (reward, value, next_value, terminated, truncated)]
     if len(set(shapes)) != 1 or reward.dim() != 2:
-        raise ValueError(f"generalized_advantage_estimate wants five tensors of one shape [T, N], got {shapes}")
+        raise ValueError(
+            f"generalized_advantage_estimate wants five tensors of one shape [T, N], got {shapes}"
+        )
     delta = reward + gamma * next_value * ~terminated - value
     decay = (gamma * gae_lambda) * ~(terminated | truncated)
     running = torch.zeros_like(delta[0])
@@ -69,7 +71,9 @@ def explained_variance(value: Tensor, target: Tensor) -> Tensor:
         ValueError: the shapes differ.
     """
     if value.shape != target.shape:
-        raise ValueError(f"explained_variance wants one shape, got {tuple(value.shape)}, {tuple(target.shape)}")
+        raise ValueError(
+            f"explained_variance wants one shape, got {tuple(value.shape)}, {tuple(target.shape)}"
+        )
     variance = target.var(correction=0)
     unexplained = (target - value).var(correction=0)
     return torch.where(variance > 0, 1 - unexplained / variance, 0.0)

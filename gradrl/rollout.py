@@ -21,10 +21,11 @@ class Rollout:
         reward: [T, N].
         terminated: the world ended at step t, bool, [T, N].
         truncated: the episode was cut off at step t, bool, [T, N].
-        valid: step t was a transition, bool, [T, N]; false for a NEXT_STEP autoreset, whose action and reward mean
-            nothing: it is never trained on.
+        valid: step t was a transition, bool, [T, N]; false for a NEXT_STEP autoreset, whose action and reward
+            mean nothing: it is never trained on.
         num_valid: transitions among the T N steps.
-        final_index: flat positions t N + n whose final observation is not obs[t + 1] (truncated, SAME_STEP), int64, [K].
+        final_index: flat positions t N + n whose final observation is not obs[t + 1] (truncated, under
+            SAME_STEP), int64, [K].
         final_obs: those final observations, [K, D].
     """
 

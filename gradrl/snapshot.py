@@ -8,13 +8,15 @@ not lead to the saved observation (a clock, a global generator, a remote game), 
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+from core.state import StateDict
 
 
 class Snapshots(Protocol):
@@ -28,10 +30,19 @@ class Snapshots(Protocol):
         """Bring every environment back.
 
         Returns:
-            The present observations [N, *shape], and the numbers of the environments that could not be brought
-            back and have begun a fresh episode instead.
+            The present observations [N, *shape], and the numbers of the environments that could not be
+            brought back and have begun a fresh episode instead.
         """
         ...
+
+
+class Outcome(NamedTuple):
+    """What the last reset or step returned."""
+
+    obs: Any
+    reward: float
+    terminated: bool
+    truncated: bool
 
 
 class Replayable(gym.Wrapper):
@@ -40,67 +51,63 @@ class Replayable(gym.Wrapper):
     Setting `episode` restores: it replays, and from then on the next `reset` and `step` only repeat the
     last outcome without touching the environment. So a vector environment driven once through both
     arrives at the saved moment too, its own autoreset flags included, in whichever process it runs.
+
+    Attributes:
+        exact: the last restored episode came out as it was saved.
     """
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        self._seed: int | None = None
-        self._options: dict[str, object] | None = None
-        self._generator: Mapping[str, object] = {}
-        self._actions: list[object] = []
-        self._outcome: tuple[object, float, bool, bool] | None = None
-        self._repeat: set[str] = set()
         self.exact = True
+        self._begin: dict[str, Any] = {}
+        self._actions: list[Any] = []
+        self._outcome = Outcome(None, 0.0, False, False)
+        self._repeat: set[str] = set()
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, object] | None = None
-    ) -> tuple[object, dict[str, object]]:
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode and note what it starts from."""
         if "reset" in self._repeat:
             self._repeat.discard("reset")
-            return copy.deepcopy(self._outcome[0]), {}
-        self._seed, self._options, self._actions = seed, options, []
-        self._generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
+            return copy.deepcopy(self._outcome.obs), {}
+        generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
+        self._begin, self._actions = {"seed": seed, "options": options, "generator": generator}, []
         obs, info = self.env.reset(seed=seed, options=options)
-        self._outcome = (copy.deepcopy(obs), 0.0, False, False)
+        self._outcome = Outcome(copy.deepcopy(obs), 0.0, False, False)
         return obs, info
 
-    def step(self, action: object) -> tuple[object, float, bool, bool, dict[str, object]]:
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step and note its action."""
         if "step" in self._repeat:
             self._repeat.discard("step")
-            obs, reward, terminated, truncated = self._outcome
-            return copy.deepcopy(obs), reward, terminated, truncated, {}
+            return copy.deepcopy(self._outcome.obs), *self._outcome[1:], {}
         self._actions.append(copy.copy(action))
         obs, reward, terminated, truncated, info = self.env.step(action)
-        self._outcome = (obs, float(reward), bool(terminated), bool(truncated))
+        self._outcome = Outcome(obs, float(reward), bool(terminated), bool(truncated))
         return obs, reward, terminated, truncated, info
 
     @property
-    def episode(self) -> dict[str, object]:
+    def episode(self) -> StateDict:
         """What the episode started from, its actions, and what they led to."""
-        obs, reward, terminated, truncated = self._outcome
-        return to_plain({
-            "seed": self._seed, "options": self._options, "generator": self._generator,
-            "actions": np.array(self._actions), "obs": obs, "reward": reward,
-            "terminated": terminated, "truncated": truncated,
-        })  # fmt: skip
+        return to_plain(self._begin | self._outcome._asdict() | {"actions": np.array(self._actions)})
 
     @episode.setter
-    def episode(self, saved: dict[str, object]) -> None:
+    def episode(self, saved: StateDict) -> None:
         state = from_plain(saved)
-        self.unwrapped.np_random.bit_generator.state = state["generator"]
+        wanted = Outcome(**{name: state[name] for name in Outcome._fields})
         self._repeat = set()
+        self.unwrapped.np_random.bit_generator.state = state["generator"]
         self.reset(seed=state["seed"], options=state["options"])
-        self._generator = state["generator"]
         for action in state["actions"]:
-            if self._outcome[2] or self._outcome[3]:
+            if self._outcome.terminated or self._outcome.truncated:
                 break  # it ended early: not the same episode
             self.step(action)
-        wanted = (state["obs"], state["reward"], state["terminated"], state["truncated"])
-        same_length = len(self._actions) == len(state["actions"])
-        self.exact = same_length and np.array_equal(self._outcome[0], wanted[0], equal_nan=True)
-        self.exact = self.exact and self._outcome[1:] == wanted[1:]
+        self.exact = (
+            len(self._actions) == len(state["actions"])
+            and np.array_equal(self._outcome.obs, wanted.obs, equal_nan=True)
+            and self._outcome[1:] == wanted[1:]
+        )
         if not self.exact:
             self.reset()
         self._repeat = {"reset", "step"}
@@ -113,7 +120,7 @@ class ReplaySnapshots:
         envs: the vector environment.
     """
 
-    def __init__(self, envs: VectorEnv) -> None:
+    def __init__(self, envs: SyncVectorEnv | AsyncVectorEnv) -> None:
         self.envs = envs
 
     def save(self) -> list[object]:
@@ -124,9 +131,7 @@ class ReplaySnapshots:
         """Replay every episode; one that comes out differently is replaced by a fresh one."""
         self.envs.set_attr("episode", list(saved))
         self.envs.reset()
-        # The actions are ignored. Zeros are valid for every supported space, or close enough for that.
-        zeros = np.zeros(self.envs.action_space.shape, self.envs.action_space.dtype)
-        obs = self.envs.step(zeros)[0]
+        obs = self.envs.step(self.envs.action_space.sample())[0]  # repeats the outcome; the action is ignored
         return obs, [i for i, exact in enumerate(self.envs.get_attr("exact")) if not exact]
 
 
@@ -150,11 +155,11 @@ class CartPoleSnapshots:
     def restore(self, saved: Sequence[object]) -> tuple[np.ndarray, list[int]]:
         """Never fails."""
         self.envs.reset()
-        state = from_plain(saved[0])
+        state = from_plain(cast(StateDict, saved[0]))
         for name in self.NAMES:
             setattr(self.envs, name, state[name])
         self.envs.np_random.bit_generator.state = state["generator"]
-        return self.envs.state.T.astype(np.float32), []
+        return state["state"].T.astype(np.float32), []
 
 
 class NoSnapshots:
@@ -181,26 +186,26 @@ def snapshots(envs: VectorEnv) -> Snapshots:
     """The way to save this vector environment."""
     if isinstance(envs, CartPoleVectorEnv):
         return CartPoleSnapshots(envs)
-    if isinstance(envs, (gym.vector.SyncVectorEnv, gym.vector.AsyncVectorEnv)):
+    if isinstance(envs, (SyncVectorEnv, AsyncVectorEnv)):
         return ReplaySnapshots(envs)
     return NoSnapshots(envs)
 
 
-def to_plain(value: object) -> object:
+def to_plain(value: Any) -> Any:
     """Arrays as tensors and numpy's numbers as Python's, all the way down: what `torch.load` reads safely."""
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     if isinstance(value, np.ndarray):
         return {"array": torch.from_numpy(np.ascontiguousarray(value).copy()), "shape": list(value.shape)}
     return value.item() if isinstance(value, np.generic) else value
 
 
-def from_plain(value: object) -> object:
-    """The inverse of `to_plain`, up to tuples that came as lists."""
+def from_plain(value: Any) -> Any:
+    """The inverse of `to_plain`, up to tuples and numpy's numbers."""
     if isinstance(value, Mapping):
         if value.keys() == {"array", "shape"}:
-            return value["array"].numpy().reshape(value["shape"]).copy()
+            return value["array"].cpu().numpy().reshape(value["shape"]).copy()
         return {key: from_plain(item) for key, item in value.items()}
     return [from_plain(item) for item in value] if isinstance(value, list) else value

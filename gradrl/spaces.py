@@ -7,10 +7,8 @@ Anything else is refused by name.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch import Tensor
 
 IMAGE_SIDE = 36  # a uint8 array of rank 3 with sides of at least this is an image
 
@@ -61,14 +59,13 @@ class DiscreteAction:
     size: int
     start: int
 
-    def storage(self, *lead: int) -> Tensor:
+    def storage(self, *lead: int) -> NDArray[np.int64]:
         """Room for actions of shape [*lead]."""
-        return torch.zeros(lead, dtype=torch.int64)
+        return np.zeros(lead, np.int64)
 
-    def decode(self, action: Tensor) -> NDArray[np.int64]:
+    def decode(self, action: NDArray[np.int64]) -> NDArray[np.int64]:
         """The policy's actions [N] as the environment's."""
-        numbers: NDArray[np.int64] = action.numpy()
-        return numbers + self.start if self.start else numbers
+        return action + self.start if self.start else action
 
 
 class BoxAction:
@@ -95,13 +92,13 @@ class BoxAction:
         self.scale = (span / 2).astype(np.float32)
         self.centre = np.where(bounded, low + span / 2, 0.0).astype(np.float32)
 
-    def storage(self, *lead: int) -> Tensor:
+    def storage(self, *lead: int) -> NDArray[np.float32]:
         """Room for actions of shape [*lead, A]."""
-        return torch.zeros(*lead, self.size)
+        return np.zeros((*lead, self.size), np.float32)
 
-    def decode(self, action: Tensor) -> NDArray[np.generic]:
+    def decode(self, action: NDArray[np.float32]) -> NDArray[np.generic]:
         """The policy's actions [N, A] as the environment's [N, *shape]."""
-        scaled = (action.numpy() * self.scale + self.centre).clip(self.low, self.high)
+        scaled = (action * self.scale + self.centre).clip(self.low, self.high)
         return scaled.astype(self.dtype).reshape(len(scaled), *self.shape)
 
 
@@ -115,7 +112,9 @@ def observation_encoder(space: spaces.Space) -> BoxObservation | DiscreteObserva
         return DiscreteObservation(int(space.n), int(space.start))
     if isinstance(space, spaces.Box):
         if space.dtype == np.uint8 and len(space.shape) == 3 and min(sorted(space.shape)[1:]) >= IMAGE_SIDE:
-            raise ValueError(f"images of shape {space.shape} need a convolutional policy; policy=mlp takes vectors")
+            raise ValueError(
+                f"images of shape {space.shape} need a convolutional policy; policy=mlp takes vectors"
+            )
         size = int(np.prod(space.shape))
         if size == 0:
             raise ValueError("the observation space Box has no elements")

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 from core.run.media import Video
-from gradrl.collector import Act
 from gradrl.envs import EnvConfig, EnvInfo, find_spec
+from gradrl.host import Act
 
 WIDTH = 300  # pixels
 STRIDE = 2  # every second frame
@@ -37,12 +36,14 @@ class Camera:
             return _film(act, self.env, self.info, self.seed)
         except Exception as error:  # pygame, OpenGL and drivers raise what they like; training must go on
             self.broken = True
-            self.say(f"no video of {self.env.id}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            self.say(
+                f"no video of {self.env.id}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            )
             return None
 
 
 def shrink(frame: np.ndarray, width: int = WIDTH) -> np.ndarray:
-    """A frame [H, W, 3] averaged over squares of whole pixels until it is at most about `width` wide, uint8."""
+    """A frame [H, W, 3] averaged over squares of whole pixels until it is about `width` wide, uint8."""
     factor = max(1, round(frame.shape[1] / width))
     height, breadth = frame.shape[0] // factor * factor, frame.shape[1] // factor * factor
     blocks = frame[:height, :breadth].reshape(height // factor, factor, breadth // factor, factor, 3)
@@ -58,7 +59,7 @@ def _film(act: Act, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
         for step in range(int(SECONDS * fps)):
             if step % STRIDE == 0:
                 frames.append(shrink(np.asarray(env.render())))
-            action = act(torch.from_numpy(info.observation.encode(np.asarray(obs)[None])))
+            action = act(info.observation.encode(np.asarray(obs)[None]))
             obs, _, terminated, truncated, _ = env.step(info.action.decode(action)[0])
             if terminated or truncated:
                 break

@@ -1,0 +1,1 @@
+"""Thin entry points, installed as `core.scripts`."""

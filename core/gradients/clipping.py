@@ -12,7 +12,9 @@ from core.gradients.view import GradientView
 class Transform(Protocol):
     """Changes the gradients of one step in place, without reading a number back from the device."""
 
-    def __call__(self, gradients: GradientView) -> None: ...
+    def __call__(self, gradients: GradientView) -> None:
+        """Transform `gradients.values`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class GlobalNorm:
         require(0 < self.max_norm < float("inf"), "max_norm", self.max_norm, "a finite number > 0")
 
     def __call__(self, gradients: GradientView) -> None:
+        """Scale all gradients by one factor."""
         gradients.shrink_(self.max_norm / (gradients.norm + 1e-6))
 
 
@@ -52,6 +55,7 @@ class Value:
         require(0 < self.max_value < float("inf"), "max_value", self.max_value, "a finite number > 0")
 
     def __call__(self, gradients: GradientView) -> None:
+        """Clamp all components."""
         values = gradients.dense()
         torch._foreach_clamp_min_(values, -self.max_value)
         torch._foreach_clamp_max_(values, self.max_value)

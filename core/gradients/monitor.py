@@ -4,6 +4,7 @@ Nothing here reads a number back from the device while training. Rows collect in
 `drain` turns the window since the last call into one value per quantity, when the run logs a point.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 from core.checks import require
 from core.gradients.norms import accumulation_dtype, layer_norms
 from core.gradients.view import GradientView
+from core.state import StateDict
 
 RING = 256  # rows kept before they are folded into sums; bounds the memory, changes no number
 
@@ -124,7 +126,7 @@ class Monitor:
         for size in (2 * layers, 2, 3, layers, 2 * (layers + 1), 2):
             cut.append(cut[-1] + size)
         sums, totals, counts, nonfinite, sampled, sampled_counts = (
-            values[a:b] for a, b in zip(cut[:-1], cut[1:], strict=True)
+            values[a:b] for a, b in itertools.pairwise(cut)
         )
         for tensor in (
             self.sums,
@@ -158,15 +160,15 @@ class Monitor:
             tags |= self._per_layer("update_ratio", ratios[:layers], sampled_counts[1])
         return {self.prefix + tag: value for tag, value in tags.items() if math.isfinite(value)}
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """Everything the half-filled window holds."""
         self._fold()
         names = ("sums", "totals", "counts", "nonfinite", "sampled", "sampled_counts")
-        state: dict[str, object] = {name: getattr(self, name).clone() for name in names}
+        state: StateDict = {name: getattr(self, name).clone() for name in names}
         previous = None if self.previous is None else [p.clone() for p in self.previous]
         return state | {"steps": self.steps, "previous": previous}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue a window saved by `state_dict`."""
         self.row = 0
         for name in ("sums", "totals", "counts", "nonfinite", "sampled", "sampled_counts"):

@@ -1,6 +1,6 @@
 """`GradientStep`: from a closure to an update, and everything that is known about the gradient on the way.
 
-    zero -> loss = closure() -> backward -> average over ranks -> measure -> transform -> guard -> apply -> measure
+    zero -> closure -> backward -> average over ranks -> measure -> transform -> guard -> apply -> measure
 
 One object owns the named parameters of one player and their optimizer. AMP, accumulation, several ranks,
 several losses, closures that are called more than once (LBFGS, SAM) and the two halves that two-player
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from core.gradients.clipping import Transform
 from core.gradients.monitor import Monitor, MonitorConfig
 from core.gradients.view import GradientView
+from core.state import StateDict
 
 Metrics = dict[str, Tensor]  # 0-d, detached, on the device
 Loss = Tensor | Mapping[str, Tensor]
@@ -29,7 +30,9 @@ Closure = Callable[[], tuple[Loss, Metrics]]
 class Combine(Protocol):
     """Makes one gradient of several losses' (gradient surgery): gradients by loss name, aligned lists."""
 
-    def __call__(self, gradients: Mapping[str, list[Tensor]]) -> list[Tensor]: ...
+    def __call__(self, gradients: Mapping[str, list[Tensor]]) -> list[Tensor]:
+        """The combined gradient, one tensor per parameter."""
+        ...
 
 
 class GradientStep:
@@ -50,7 +53,8 @@ class GradientStep:
         transforms: applied to the gradient in order (clipping and the like).
         name: with more than one step in a run, its name: the tags become "<name>/gradient/norm".
         combine: makes one gradient of several named losses; without it they are summed.
-        precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, float16 with loss scaling.
+        precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, the latter with loss
+            scaling.
         monitor: what is measured.
 
     Raises:
@@ -94,7 +98,8 @@ class GradientStep:
                 look more than once (LBFGS, SAM) call them again, so a closure must not consume its batch.
 
         Returns:
-            The closures' own metrics at the first evaluation, averaged; what is known of the gradient is in `monitor`.
+            The closures' own metrics at the first evaluation, averaged; what is known of the gradient is in
+            `monitor`.
 
         Raises:
             ValueError: a loss is not a scalar, or does not depend on these parameters.
@@ -131,7 +136,7 @@ class GradientStep:
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * scale
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """Optimizer, loss scale and half-filled monitor window."""
         return {
             "optimizer": self.optimizer.state_dict(),
@@ -139,7 +144,7 @@ class GradientStep:
             "monitor": self.monitor.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:
@@ -147,7 +152,7 @@ class GradientStep:
         self.monitor.load_state_dict(state["monitor"])
 
     def _evaluate(self, closures: Sequence[Closure]) -> tuple[Metrics, float | Tensor]:
-        """Gradient of the mean loss into `.grad`; returns the metrics, and the loss if the optimizer asks for it."""
+        """Gradient of the mean loss into `.grad`; the metrics, and the loss if the optimizer asks for it."""
         for p in self.parameters:
             p.grad = None
         collected: list[Metrics] = []
@@ -175,11 +180,9 @@ class GradientStep:
                     f"has shape {tuple(loss.shape)}" if loss.dim() else "does not depend on any parameter"
                 )
                 raise ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")
-        scale = weight * (self.scaler.get_scale() if self.scaler else 1.0)
         if self.combine is None:
             total = reduce(torch.add, losses.values())
-            seed = None if scale == 1.0 else torch.full_like(total, scale)
-            torch.autograd.backward(total, seed, inputs=self.parameters)
+            torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
             return
         last = len(losses) - 1
         by_name = {
@@ -188,7 +191,7 @@ class GradientStep:
                 for p, g in zip(
                     self.parameters,
                     torch.autograd.grad(
-                        loss * scale, self.parameters, retain_graph=i < last, allow_unused=True
+                        self._scaled(loss, weight), self.parameters, retain_graph=i < last, allow_unused=True
                     ),
                     strict=True,
                 )
@@ -198,21 +201,28 @@ class GradientStep:
         for p, gradient in zip(self.parameters, self.combine(by_name), strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
 
+    def _scaled(self, loss: Tensor, weight: float) -> Tensor:
+        """The loss as backward shall see it: its share of the micro-batches, and AMP's scale."""
+        weighted = loss if weight == 1.0 else loss * weight
+        return self.scaler.scale(weighted) if self.scaler else weighted
+
     def _view(self) -> tuple[GradientView, list[int] | None]:
         """The gradients that are there, and their positions unless none is missing."""
-        values = [p.grad for p in self.parameters]
-        if all(v is not None and not v.is_sparse for v in values):
-            return GradientView(self.names, self.parameters, values), None
-        index = [i for i, v in enumerate(values) if v is not None]
-        if not index:
+        values = [p.grad for p in self.parameters if p.grad is not None]
+        if not values:
             raise ValueError(
                 "no parameter of this GradientStep has a gradient; is the loss detached from it?"
             )
+        if any(v.is_sparse for v in values):
+            # Coalesced once, so that a transform writes into the values and not into a copy of them.
+            values = [v.coalesce() if v.is_sparse else v for v in values]
+            for p, v in zip((p for p in self.parameters if p.grad is not None), values, strict=True):
+                p.grad = v
+        if len(values) == len(self.parameters):
+            return GradientView(self.names, self.parameters, values), None
+        index = [i for i, p in enumerate(self.parameters) if p.grad is not None]
         parameters = [self.parameters[i] for i in index]
-        for p in parameters:
-            if p.grad.is_sparse:
-                p.grad = p.grad.coalesce()  # so that transforms write into the values, not into a copy
-        return GradientView([self.names[i] for i in index], parameters, [p.grad for p in parameters]), index
+        return GradientView([self.names[i] for i in index], parameters, values), index
 
     def _guarded_step(self, norm: Tensor, closures: Sequence[Closure]) -> None:
         """Let the optimizer step, unless the gradient's norm is not finite."""
@@ -220,23 +230,23 @@ class GradientStep:
             if math.isfinite(norm.item()):
                 self.optimizer.step(self._reevaluate(closures))
         elif norm.device.type != "cpu" and getattr(self.optimizer, "_step_supports_amp_scaling", False):
-            self.optimizer.grad_scale = None
-            self.optimizer.found_inf = (~norm.isfinite()).float()
+            # The two attributes through which torch's own GradScaler speaks to fused optimizers.
+            vars(self.optimizer).update(grad_scale=None, found_inf=(~norm.isfinite()).float())
             self.optimizer.step()
-            del self.optimizer.grad_scale, self.optimizer.found_inf
+            del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
         elif math.isfinite(norm.item()):
             self.optimizer.step()
 
-    def _reevaluate(self, closures: Sequence[Closure]) -> Callable[[], Tensor]:
+    def _reevaluate(self, closures: Sequence[Closure]) -> Callable[[], float]:
         """The closure of torch's convention: the gradient, transformed, at the parameters as they now are."""
 
-        def closure() -> Tensor:
+        def closure() -> float:
             with torch.enable_grad():
                 _, loss = self._evaluate(closures)
             view, _ = self._view()
             for transform in self.transforms:
                 transform(view)
-            return torch.as_tensor(loss)
+            return float(loss)
 
         return closure
 

@@ -37,15 +37,17 @@ class GradientView:
     @property
     def norm(self) -> Tensor:
         """Norm of all gradients taken as one vector, 0-d."""
-        if self._norm is None:
-            self._norm = torch.linalg.vector_norm(self.norms)
-        return self._norm
+        norm = self._norm
+        if norm is None:
+            norm = self._norm = torch.linalg.vector_norm(self.norms)
+        return norm
 
     def shrink_(self, factor: Tensor) -> None:
         """Multiply every gradient by min(1, factor), a 0-d tensor.
 
         On the CPU, where reading a number costs nothing, a factor of 1 or more (or NaN, a step that will be
-        skipped) touches no gradient. An accelerator always multiplies: reading the factor would stop the host.
+        skipped) touches no gradient. An accelerator always multiplies: reading the factor would make the host
+        wait.
         """
         if factor.device.type == "cpu":
             number = factor.item()

@@ -1,0 +1,1 @@
+"""What torch.optim lacks: two-player schemes, averages, schedules, and the factory."""

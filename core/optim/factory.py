@@ -14,9 +14,14 @@ class OptimizerComponent(Protocol):
     """An optimizer class and its keywords (`core.run.config.Component` is one)."""
 
     @property
-    def target(self) -> type: ...
+    def target(self) -> type:
+        """The class."""
+        ...
+
     @property
-    def options(self) -> object: ...
+    def options(self) -> object:
+        """Its keywords."""
+        ...
 
 
 def build_optimizer(

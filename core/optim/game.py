@@ -19,7 +19,9 @@ class Scheme(Protocol):
         discriminator_closure: Closure,
         generator: GradientStep,
         generator_closure: Closure,
-    ) -> Metrics: ...
+    ) -> Metrics:
+        """One move of each player."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

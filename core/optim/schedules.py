@@ -14,7 +14,9 @@ from core.checks import require
 class Schedule(Protocol):
     """Multiplier at a given progress in [0, 1] (clamped)."""
 
-    def __call__(self, progress: float) -> float: ...
+    def __call__(self, progress: float) -> float:
+        """The multiplier."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Cosine:
         require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
 
     def __call__(self, progress: float) -> float:
-        """final + (1 - final) (1 + cos(pi progress)) / 2."""
+        """The multiplier final + (1 - final) (1 + cos(pi progress)) / 2."""
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * _clamp(progress)))
 
 

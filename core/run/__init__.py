@@ -1,0 +1,1 @@
+"""A run: configuration, command line, directory, checkpoints, events."""

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from core.run.config import ConfigError
+from core.state import StateDict, Stateful
 
 FORMAT = "gradsight-1"
 
 
-def save(path: Path, state: dict[str, object]) -> None:
+def save(path: Path, state: StateDict) -> None:
     """Write `state` so that `path` holds either the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
@@ -26,7 +27,7 @@ def save(path: Path, state: dict[str, object]) -> None:
     rename_synced(temporary, path)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, object]:
+def load(path: Path, device: torch.device | str = "cpu") -> StateDict:
     """Read a checkpoint.
 
     Raises:
@@ -45,7 +46,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, object]:
     return state
 
 
-def restore(target: object, state: dict[str, object], name: str, path: Path) -> None:
+def restore(owner: Stateful, state: StateDict, name: str, path: Path) -> None:
     """Load one named state into its owner.
 
     Raises:
@@ -54,7 +55,7 @@ def restore(target: object, state: dict[str, object], name: str, path: Path) -> 
     if name not in state:
         raise ConfigError(f"{path} has no state named {name!r}; it holds {', '.join(sorted(state))}")
     try:
-        target.load_state_dict(state[name])
+        owner.load_state_dict(state[name])
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(

@@ -15,11 +15,12 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-Tree = Mapping[str, object]
+Tree = dict[str, Any]  # plain containers, resolved: what YAML can say
 
 
 class ConfigError(ValueError):
@@ -54,6 +55,20 @@ def config_dir() -> Path:
         if (folder / "rl.yaml").is_file():
             return folder
     raise ConfigError(f"the configuration files are missing beside {core}; install gradsight again")
+
+
+def plain(tree: DictConfig) -> Tree:
+    """A composed tree as plain containers, interpolations resolved, without what only the launcher reads.
+
+    Raises:
+        ConfigError: an interpolation does not resolve, or a mandatory value is missing.
+    """
+    try:
+        container = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items() if key not in ("hydra", "resume")}
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -103,7 +118,8 @@ def structure(options: Tree, cls: type, path: str) -> object:
     for name in options:
         if name not in fields:
             raise ConfigError(
-                f"unknown option {_join(path, name)}{nearest(_join(path, name), [_join(path, f) for f in fields])}"
+                f"unknown option {_join(path, name)}"
+                f"{nearest(_join(path, name), [_join(path, f) for f in fields])}"
             )
     for name, field in fields.items():
         no_default = field.default is field.default_factory is dataclasses.MISSING
@@ -150,7 +166,7 @@ def import_target(dotted: object, path: str) -> object:
 def _convert(value: object, hint: object, path: str) -> object:
     """One option's value in the type its dataclass field asks for."""
     if isinstance(value, Mapping) and "_target_" in value:
-        return build(value, path)
+        return build(dict(value), path)
     choices = _union(hint)
     if value is None:
         if type(None) in choices:
@@ -168,7 +184,7 @@ def _convert(value: object, hint: object, path: str) -> object:
         )
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
-            return structure(value, choice, path)
+            return structure(dict(value), cast(type, choice), path)
         if (typing.get_origin(choice) or choice) is dict and isinstance(value, Mapping):
             return dict(value)
     return _primitive(value, hint, path)
@@ -182,7 +198,7 @@ def _primitive(value: object, hint: object, path: str) -> object:
         raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}")
     try:
         schema = OmegaConf.structured(dataclasses.make_dataclass("Schema", [("value", schema_hint)]))
-        merged = OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]
+        merged = cast(dict, OmegaConf.to_container(OmegaConf.merge(schema, {"value": value})))["value"]
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}") from error
     for number in merged if isinstance(merged, list) else [merged]:
@@ -202,18 +218,18 @@ def _config_class(target: type) -> type | None:
     if not names or names[0] != "cfg":
         return None
     hint = typing.get_type_hints(target.__init__).get("cfg")
-    return hint if dataclasses.is_dataclass(hint) else None
+    return cast(type, hint) if dataclasses.is_dataclass(hint) else None
 
 
-def _check_keywords(target: type, options: dict[str, object], path: str) -> dict[str, object]:
+def _check_keywords(target: type, options: Tree, path: str) -> Tree:
     """Options of a third-party class: every name must be a keyword of its `__init__`."""
     parameters = inspect.signature(target).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, value in options.items():
         if name not in parameters and not open_ended:
             raise ConfigError(
-                f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has none of that name"
-                f"{nearest(name, parameters)}"
+                f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has none of "
+                f"that name{nearest(name, parameters)}"
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{_join(path, name)} must be a finite number, got {value}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.run.media import Image
+from core.state import StateDict
 
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
 
@@ -38,11 +39,11 @@ class HeatMap:
         norms = np.array(self.rows, dtype=np.float64).T
         return Image(draw_heat_map(norms, self.steps, self.names, unit))
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """All points so far."""
         return {"steps": self.steps, "rows": self.rows, "stride": self._stride, "seen": self._seen}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue a history saved by `state_dict`."""
         self.steps, self.rows = list(state["steps"]), [list(row) for row in state["rows"]]
         self._stride, self._seen = state["stride"], state["seen"]

@@ -40,9 +40,10 @@ def encode(media: Media) -> tuple[bytes, str]:
     if isinstance(media, Image):
         Pillow.fromarray(array).save(buffer, format="PNG", optimize=True)
         return buffer.getvalue(), "png"
-    # One palette for all frames: a palette per frame flickers and triples the file.
-    first = Pillow.fromarray(array[0]).quantize(64)
-    frames = [Pillow.fromarray(frame).quantize(palette=first, dither=Pillow.Dither.NONE) for frame in array]
+    # One palette for all frames, from a few of them: a palette per frame flickers and triples the file.
+    few = array[:: max(1, len(array) // 8)]
+    palette = Pillow.fromarray(few.reshape(-1, *array.shape[2:])).quantize(128)
+    frames = [Pillow.fromarray(frame).quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in array]
     frames[0].save(
         buffer,
         format="GIF",

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
 
 from core.checks import require
 from core.gradients import GradientStep, Metrics
@@ -23,13 +21,7 @@ from core.run.media import Media
 from core.run.seeding import global_state, set_global_state
 from core.run.tensorboard import Writer
 from core.run.window import Window
-
-
-class Stateful(Protocol):
-    """Anything with memory that a resumed run must have back."""
-
-    def state_dict(self) -> dict[str, object]: ...
-    def load_state_dict(self, state: dict[str, object]) -> object: ...
+from core.state import StateDict, Stateful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +53,7 @@ class Evaluation:
     score: float
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818  (an order, not an error)
     """A signal asked the run to end; everything is saved.
 
     Attributes:
@@ -228,10 +220,10 @@ class Run:
         )
 
     def save(self, name: str) -> None:
-        """Write a checkpoint; the events so far go to disk first, so that no curve has a hole after a kill."""
+        """Write a checkpoint, the events so far before it: after a kill no curve has a hole."""
         assert self._writer is not None
         self._writer.flush()
-        state: dict[str, object] = {key: owner.state_dict() for key, owner in self._state.items()}
+        state: StateDict = {key: owner.state_dict() for key, owner in self._state.items()}
         state["run"] = {
             "step": self.step,
             "iteration": self.iteration,
@@ -293,8 +285,9 @@ class Run:
                 for t in tags
                 if "/nonfinite" in t
             ]
+            of_whom = f" of the {step.name}" if step.name else ""
             raise FloatingPointError(
-                f"every {prefix.rstrip('/') or 'policy'} gradient of the last {self.cfg.interval} iterations was "
+                f"every gradient{of_whom} in the last {self.cfg.interval} iterations was "
                 f"non-finite and skipped, at {self.step:,} {self.unit}, in {', '.join(layers[:6])}; "
                 "the parameters are unharmed: try a lower optimizer.lr or clipper=global_norm"
             )

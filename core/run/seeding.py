@@ -5,6 +5,8 @@ import hashlib
 import numpy as np
 import torch
 
+from core.state import StateDict
+
 
 def seed_for(seed: int, *names: str | int) -> int:
     """A seed of its own for every purpose, the same in every process and on every platform.
@@ -46,14 +48,14 @@ class Generators:
             self._numpy[name] = np.random.Generator(np.random.PCG64(seed_for(self.seed, name)))
         return self._numpy[name]
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """States of all generators made so far."""
         return {
             "torch": {name: g.get_state() for name, g in self._torch.items()},
             "numpy": {name: g.bit_generator.state for name, g in self._numpy.items()},
         }
 
-    def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue every saved stream where it stood."""
         for name, saved in state["torch"].items():
             self.torch(name).set_state(saved.cpu())
@@ -61,13 +63,18 @@ class Generators:
             self.numpy(name).bit_generator.state = saved
 
 
-def global_state() -> dict[str, object]:
+def seed_globally(seed: int) -> None:
+    """Seed torch's global generators: ours are named, but torch's layers initialise from the global one."""
+    torch.manual_seed(seed_for(seed, "global"))
+
+
+def global_state() -> StateDict:
     """States of torch's own global generators (dropout and third-party code draw from them)."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
-def set_global_state(state: dict[str, object]) -> None:
+def set_global_state(state: StateDict) -> None:
     """Restore `global_state`; devices that are gone are left alone."""
     torch.set_rng_state(state["cpu"].cpu())
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():

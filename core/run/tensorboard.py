@@ -4,9 +4,11 @@ One event for 20 scalars costs a twelfth of 20 `add_scalar` calls. Videos are an
 summary: torch's `add_video` drops them silently with current moviepy.
 """
 
+import importlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 from core.run.media import Image, Media, encode
 
@@ -27,19 +29,23 @@ class Writer:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write all values in one event; a NaN or infinity is written as it is."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        summary = _proto("summary")
 
-        event = Summary(value=[Summary.Value(tag=tag, simple_value=v) for tag, v in sorted(values.items())])
+        event = summary.Summary(
+            value=[summary.Summary.Value(tag=tag, simple_value=v) for tag, v in sorted(values.items())]
+        )
         self._file().add_summary(event, step)
 
     def media(self, tag: str, media: Media, step: int) -> tuple[bytes, str]:
         """Write a picture or a film; returns its bytes and file name's ending."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        summary = _proto("summary")
 
         data, ending = encode(media)
         shape = media.pixels.shape if isinstance(media, Image) else media.frames.shape[1:]
-        image = Summary.Image(height=shape[0], width=shape[1], colorspace=3, encoded_image_string=data)
-        self._file().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+        image = summary.Summary.Image(
+            height=shape[0], width=shape[1], colorspace=3, encoded_image_string=data
+        )
+        self._file().add_summary(summary.Summary(value=[summary.Summary.Value(tag=tag, image=image)]), step)
         return data, ending
 
     def text(self, tag: str, markdown: str, step: int) -> None:
@@ -87,16 +93,22 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
         {tag: {step: value}}, steps ascending; a file cut off in the middle gives what it has.
     """
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-    from tensorboard.compat.proto.event_pb2 import Event
+
+    event_pb2 = _proto("event")
 
     curves: dict[str, dict[int, float]] = {}
     for path in sorted(directory.glob("events.out.tfevents.*"), key=_age):
         for raw in RawEventFileLoader(str(path)).Load():
-            event = Event.FromString(raw)
+            event = event_pb2.Event.FromString(raw)
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
     return {tag: dict(sorted(points.items())) for tag, points in curves.items()}
+
+
+def _proto(name: str) -> ModuleType:
+    """A generated protocol-buffer module; its classes exist only at run time, unseen by type checkers."""
+    return importlib.import_module(f"tensorboard.compat.proto.{name}_pb2")
 
 
 def _age(path: Path) -> tuple[float, str]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from core.gradients import Metrics
+from core.state import StateDict
 
 
 class Window:
@@ -33,10 +34,10 @@ class Window:
         self._sums, self._counts = {}, {}
         return means
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> StateDict:
         """The half-filled window."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
-    def load_state_dict(self, state: dict[str, dict]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue a window saved by `state_dict`."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

@@ -48,6 +48,11 @@ def compose_checked(
 
 
 def parse(word: str) -> Override:
+    """One word in Hydra's grammar.
+
+    Raises:
+        ConfigError: it is not `option=value`.
+    """
     try:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
@@ -77,7 +82,8 @@ def _missing_choice(error: MissingConfigException, words: Sequence[str]) -> str:
     group, _, choice = missing.rpartition("/")
     if not options:
         return f"there is no configuration file {missing}.yaml"
-    return f"{group}={choice} has no configuration file; there are {', '.join(options)}{nearest(choice, options)}"
+    there = ", ".join(options)
+    return f"{group}={choice} has no configuration file; there are {there}{nearest(choice, options)}"
 
 
 def _check_word(override: Override, base: DictConfig, overrides: Sequence[Override]) -> bool:
@@ -87,7 +93,7 @@ def _check_word(override: Override, base: DictConfig, overrides: Sequence[Overri
     node: object = base
     for depth, part in enumerate(parts):
         if isinstance(node, DictConfig) and part in node and part != "hydra":
-            node = OmegaConf.to_container(node)[part] if not OmegaConf.is_config(node[part]) else node[part]
+            node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
             continue
         path = ".".join(parts[:depth])
         if _is_open(node, depth, path, overrides):

@@ -8,7 +8,7 @@ from torch import nn
 
 from core.checks import require
 from gradgan.networks import Shape
-from gradgan.networks.layers import activation, convolution, doubling, halving, linear
+from gradgan.networks.layers import SLOPE, convolution, doubling, halving, linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,9 @@ class DCGAN:
     def discriminator(self, shape: Shape, random: torch.Generator) -> nn.Module:
         """Images [B, C, H, W] to logits [B]."""
         base, widths = self._plan(shape)
-        layers: list[nn.Module] = [convolution(shape[0], widths[0], random), activation()]
+        layers: list[nn.Module] = [convolution(shape[0], widths[0], random), nn.LeakyReLU(SLOPE)]
         for outer, inner in zip(widths, widths[1:], strict=False):
-            layers += [halving(outer, inner, random), activation()]
+            layers += [halving(outer, inner, random), nn.LeakyReLU(SLOPE)]
         last = linear(widths[-1] * base * base, 1, random, gain=1.0)
         return nn.Sequential(*layers, nn.Flatten(1), last, nn.Flatten(0))
 
@@ -75,7 +75,7 @@ class DCGAN:
         return base, [min(self.width << level, self.max_width) for level in range(levels)]
 
     def _activated(self, num_channels: int) -> list[nn.Module]:
-        return [nn.BatchNorm2d(num_channels), activation()] if self.batch_norm else [activation()]
+        return [nn.BatchNorm2d(num_channels), nn.LeakyReLU(SLOPE)] if self.batch_norm else [nn.LeakyReLU(SLOPE)]
 
 
 def _base(size: int) -> int | None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from core.checks import require
 from gradgan.networks import Shape
-from gradgan.networks.layers import activation, linear
+from gradgan.networks.layers import he_gain, linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +19,20 @@ class MLP:
     Attributes:
         width: units of each hidden layer, >= 1.
         depth: hidden layers, >= 1.
+        slope: of the leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose sharper creases let a
+            generator part its latents into modes with less in between.
     """
 
     name: ClassVar[str] = "mlp"
 
     width: int
     depth: int
+    slope: float
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", self.width, "an integer >= 1")
         require(self.depth >= 1, "depth", self.depth, "an integer >= 1")
+        require(0 <= self.slope < 1, "slope", self.slope, "in [0, 1)")
 
     def check(self, shape: Shape) -> None:
         """Any shape is taken, flattened."""
@@ -50,5 +54,5 @@ class MLP:
         sizes = [num_in] + [self.width] * self.depth
         layers: list[nn.Module] = []
         for size, following in zip(sizes, sizes[1:], strict=False):
-            layers += [linear(size, following, random), activation()]
+            layers += [linear(size, following, random, gain=he_gain(self.slope)), nn.LeakyReLU(self.slope)]
         return layers

@@ -64,7 +64,9 @@ class PPOConfig:
         allowed = ("constant", "linear")
         require(self.clip_schedule in allowed, "clip_schedule", self.clip_schedule, f"one of {list(allowed)}")
         for name in ("value_coef", "entropy_coef"):
-            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number >= 0")
+            require(
+                0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number >= 0"
+            )
         for name in ("value_clip_coef", "target_kl"):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "a number > 0 or null")
@@ -78,7 +80,7 @@ class PPOConfig:
 
 
 class PPO:
-    """Acts, and learns from rollouts.
+    """Learns from rollouts.
 
     Args:
         cfg: options.
@@ -86,7 +88,7 @@ class PPO:
         optimizer: builds the optimizer of the model's parameters.
         clipper: transform of the gradient, or None.
         schedule: learning rate's multiplier over the progress of training.
-        generator: samples actions and shuffles minibatches; on the model's device.
+        generator: shuffles minibatches; on the model's device.
         monitor: what is measured of the gradient.
     """
 
@@ -112,21 +114,6 @@ class PPO:
         # 0-d on the device, so that a compiled update follows the schedule without a new compilation.
         self.clip_coef = torch.tensor(cfg.clip_coef, device=self.device)
 
-    @torch.inference_mode()
-    def act(self, obs: Tensor, deterministic: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Choose actions.
-
-        Args:
-            obs: encoded observations on the CPU, [N, D].
-            deterministic: the most likely action instead of a random one.
-            generator: draws the action in place of the agent's own (evaluation has one).
-
-        Returns:
-            Actions on the CPU, [N] int64 or [N, A].
-        """
-        policy = self.model.policy(obs.to(self.device))
-        return (policy.mode() if deterministic else policy.sample(generator or self.generator)).cpu()
-
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout.
 
@@ -148,7 +135,7 @@ class PPO:
         for _ in range(cfg.num_epochs):
             minibatches = batch.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_minibatch(minibatch) for minibatch in minibatches]
-            if cfg.target_kl is not None and self._has_moved_too_far(history[-cfg.num_minibatches :]):
+            if cfg.target_kl is not None and _mean_kl(history[-cfg.num_minibatches :]) > cfg.target_kl:
                 break
         return _summary(history) | {
             "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
@@ -166,11 +153,22 @@ class PPO:
         obs, action = rollout.obs[:-1].flatten(0, 1), rollout.action.flatten(0, 1)
         log_prob = self.model.policy(obs).log_prob(action)
         advantage = generalized_advantage_estimate(
-            rollout.reward, value[:-1], next_value, rollout.terminated, rollout.truncated, cfg.gamma, cfg.gae_lambda
+            rollout.reward,
+            value[:-1],
+            next_value,
+            rollout.terminated,
+            rollout.truncated,
+            cfg.gamma,
+            cfg.gae_lambda,
         ).flatten()
         value = value[:-1].flatten()
         return Batch(
-            obs=obs, action=action, log_prob=log_prob, advantage=advantage, value=value, target=advantage + value
+            obs=obs,
+            action=action,
+            log_prob=log_prob,
+            advantage=advantage,
+            value=value,
+            target=advantage + value,
         )
 
     def update_minibatch(self, batch: Batch) -> Metrics:
@@ -197,9 +195,10 @@ class PPO:
             "policy/entropy": entropy.detach(),
         }
 
-    def _has_moved_too_far(self, epoch: list[Metrics]) -> bool:
-        kl = torch.stack([metrics["policy/approx_kl"] for metrics in epoch]).mean()
-        return kl.item() > self.cfg.target_kl
+
+def _mean_kl(epoch: list[Metrics]) -> float:
+    """Mean approx_kl of an epoch's minibatches, nats, on the host."""
+    return float(torch.stack([metrics["policy/approx_kl"] for metrics in epoch]).mean())
 
 
 def _summary(history: list[Metrics]) -> Metrics:

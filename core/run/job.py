@@ -1,0 +1,110 @@
+"""One job: checked options and a directory become a trained network, or a summary that says why not."""
+
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, cast
+
+from omegaconf import OmegaConf
+
+from core.run.config import ConfigError, Tree, build
+
+if TYPE_CHECKING:
+    from core.run.run import RunConfig
+
+
+class RootConfig(Protocol):
+    """What every root configuration has."""
+
+    @property
+    def logging(self) -> "RunConfig":
+        """How often the run logs, evaluates, draws and saves."""
+        ...
+
+
+def check(tree: Tree) -> None:
+    """Everything that can be known to be wrong before a directory is made.
+
+    Raises:
+        ConfigError: one line about it.
+    """
+    cfg, module = _entry(tree)
+    try:
+        module.check(cfg)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def execute(tree: Tree, directory: Path) -> int:
+    """Train in `directory`, whatever happens leave a summary, and return the exit status.
+
+    Args:
+        tree: the resolved configuration, plain containers.
+        directory: the run directory; it may hold an interrupted run, which is then continued.
+    """
+    from core.run.checkpoint import write_text
+    from core.run.device import resolve_device
+    from core.run.directory import Lock, git_state, versions
+    from core.run.run import Run, Stopped
+    from core.run.seeding import seed_globally
+
+    cfg, module = _entry(tree)
+    lock = Lock(directory)
+    began_before = (directory / "config.yaml").exists()
+    write_text(directory / "config.yaml", _yaml(tree))
+    seed_globally(tree["seed"])
+    facts = {
+        "seed": tree["seed"],
+        "versions": versions(),
+        "git": git_state(),
+        "device": str(resolve_device(tree["device"])),
+    }
+    run = Run(directory, cfg.logging, dict(_flat(tree)), facts)
+    try:
+        if began_before and not (directory / "checkpoints" / "last.pt").exists():
+            run.say("no checkpoint yet: starting again from the beginning")
+        module.train(cfg, run)
+        status, code = "finished", 0
+    except Stopped as stop:
+        status, code = "stopped", stop.status
+    except KeyboardInterrupt:
+        status, code = "stopped", 128 + signal.SIGINT
+    except ConfigError:
+        raise
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status, code = "failed", 1
+    except Exception:
+        traceback.print_exc()
+        status, code = "failed", 1
+    finally:
+        run.close()
+        lock.release()
+    if status != "finished":
+        run.write_summary(status)
+    return code
+
+
+def _entry(tree: Tree) -> tuple[RootConfig, ModuleType]:
+    """The checked configuration and the module that trains it: the one its dataclass stands in."""
+    cfg = cast(RootConfig, build(tree))
+    return cfg, importlib.import_module(type(cfg).__module__)
+
+
+def _yaml(tree: Tree) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(tree))
+
+
+def _flat(tree: Tree, path: str = "") -> Iterator[tuple[str, object]]:
+    """Options by dotted name, those that are null left out."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{key}.")
+        elif value is not None:
+            yield f"{path}{key}", value

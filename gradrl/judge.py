@@ -1,0 +1,233 @@
+"""How good a policy is: mean return on environments of its own, made anew each time from fixed seeds."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from core.checks import require
+from core.run.media import Media
+from core.run.run import Evaluation, Run
+from core.run.seeding import seed_for
+from core.state import StateDict
+from gradrl.envs import EnvConfig, EnvInfo, autoreset_mode, make_envs, reset_envs
+from gradrl.host import Act
+from gradrl.networks import MLPActorCritic
+from gradrl.normalize import ObservationNormalizer
+from gradrl.video import Camera
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a policy is judged.
+
+    Attributes:
+        episodes: of the final evaluation.
+        interval_episodes: of each evaluation during training (logging.eval_interval says how often).
+        num_envs: copies that run side by side; each contributes the same number of episodes, give or take
+            one, so that short episodes are not over-represented.
+        max_episode_steps: episodes are cut off here, for environments without a limit of their own.
+        deterministic: the most likely action; false samples.
+    """
+
+    episodes: int
+    interval_episodes: int
+    num_envs: int
+    max_episode_steps: int
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "interval_episodes", "num_envs", "max_episode_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What an evaluation saw.
+
+    Attributes:
+        returns: undiscounted sum of rewards per episode, [E].
+        lengths: steps per episode, [E].
+        capped: episodes cut off by evaluation.max_episode_steps and not by the environment's own limit.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    capped: int
+
+
+def evaluate(
+    act: Act, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
+) -> Episodes:
+    """Run episodes and add up their rewards.
+
+    Args:
+        act: chooses actions from encoded observations.
+        env: which environment.
+        info: its spaces and limits.
+        cfg: copies side by side, and the cap per episode.
+        episodes: E.
+        seed: decides all initial states.
+
+    Returns:
+        The episodes in order of environment, then time.
+    """
+    num_envs, max_episode_steps = min(cfg.num_envs, episodes), cfg.max_episode_steps
+    quota = np.full(num_envs, episodes // num_envs)
+    quota[: episodes % num_envs] += 1
+    binding = info.max_episode_steps is None or max_episode_steps < info.max_episode_steps
+    envs = make_envs(env, num_envs, max_episode_steps=max_episode_steps if binding else None)
+    try:
+        finished = _run(act, envs, info, quota, [seed_for(seed, "evaluation", i) for i in range(num_envs)])
+    finally:
+        envs.close()
+    episodes_seen = itertools.chain.from_iterable(finished)
+    returns, lengths, truncated = (np.array(column) for column in zip(*episodes_seen, strict=True))
+    capped = int((truncated & (lengths >= max_episode_steps)).sum()) if binding else 0
+    return Episodes(returns, lengths, capped)
+
+
+def _run(
+    act: Act, envs: VectorEnv, info: EnvInfo, quota: np.ndarray, seeds: list[int]
+) -> list[list[tuple[float, int, bool]]]:
+    """(return, length, truncated) of the first `quota[n]` episodes of every environment."""
+    resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
+    finished: list[list[tuple[float, int, bool]]] = [[] for _ in quota]
+    total, length = np.zeros(len(quota)), np.zeros(len(quota), np.int64)
+    ended = np.zeros(len(quota), np.bool_)
+    missing = int(quota.sum())
+    obs = reset_envs(envs, seeds)
+    while missing:
+        action = act(info.observation.encode(obs))
+        obs, reward, terminated, truncated, _ = envs.step(info.action.decode(action))
+        valid = ~ended if resets_late else np.ones_like(ended)
+        total += np.where(valid, reward, 0.0)
+        length += valid
+        ended = terminated | truncated
+        for n in np.flatnonzero(ended):
+            if len(finished[n]) < quota[n]:
+                finished[n].append(
+                    (float(total[n]), int(length[n]), bool(truncated[n] and not terminated[n]))
+                )
+                missing -= 1
+            total[n], length[n] = 0.0, 0
+    return finished
+
+
+def actor(
+    model: MLPActorCritic, normalizer: ObservationNormalizer | None, *, deterministic: bool, seed: int
+) -> Act:
+    """The policy as it now is, as a function of raw encoded observations.
+
+    Args:
+        model: policy and value function.
+        normalizer: what the model was trained behind; used, not moved.
+        deterministic: the most likely action instead of a random one.
+        seed: of the generator that random actions are drawn from, so that training's own stands still.
+    """
+    policy = model.host_policy()
+    generator = np.random.default_rng(seed)
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        seen = obs if normalizer is None else normalizer(obs)
+        return policy.mode(seen) if deterministic else policy.sample(seen, generator)
+
+    return act
+
+
+class Judge:
+    """Evaluates, films and remembers when the environment was solved.
+
+    Args:
+        cfg: how.
+        env: on which environment.
+        info: its spaces and limits.
+        seed: the run's; evaluation derives seeds of its own from it.
+        model: policy and value function.
+        normalizer: what the model sees the observations through, or None.
+        run: gives the step and the time, and takes lines for the user.
+    """
+
+    def __init__(
+        self,
+        cfg: EvaluationConfig,
+        env: EnvConfig,
+        info: EnvInfo,
+        seed: int,
+        model: MLPActorCritic,
+        normalizer: ObservationNormalizer | None,
+        run: Run,
+    ) -> None:
+        self.cfg, self.env, self.info, self.seed = cfg, env, info, seed
+        self.model, self.normalizer, self.run = model, normalizer, run
+        self.camera = Camera(env, info, seed_for(seed, "video"), run.say)
+        self.best: float | None = None
+        self.solved_at: tuple[int, float] | None = None
+
+    def evaluate(self) -> Evaluation:
+        """A short evaluation during training, from the same initial states every time."""
+        seen = self._episodes(self.cfg.interval_episodes, "interval")
+        mean = float(seen.returns.mean())
+        self._remember(mean)
+        metrics = {
+            "eval/return_mean": mean,
+            "eval/return_std": float(seen.returns.std()),
+            "eval/length_mean": float(seen.lengths.mean()),
+        }
+        return Evaluation(metrics, mean)
+
+    def draw(self) -> dict[str, Media]:
+        """A film of the policy."""
+        video = self.camera.film(actor(self.model, self.normalizer, deterministic=True, seed=0))
+        return {} if video is None else {"agent": video}
+
+    def final(self) -> dict[str, object]:
+        """The long evaluation of the final parameters, for the summary."""
+        seen = self._episodes(self.cfg.episodes, "final")
+        mean = float(seen.returns.mean())
+        self._remember(mean)
+        if seen.capped:
+            self.run.say(
+                f"{seen.capped} of {len(seen.returns)} final episodes were cut off by"
+                f" evaluation.max_episode_steps={self.cfg.max_episode_steps}"
+            )
+        return {
+            "eval_return_mean": mean,
+            "eval_return_std": float(seen.returns.std()),
+            "eval_episodes": len(seen.returns),
+            "eval_episodes_capped": seen.capped,
+        }
+
+    def summarise(self) -> dict[str, object]:
+        """What the summary says of a run at any moment."""
+        steps, wall = self.solved_at or (None, None)
+        speed = self.run.step / self.run.train_s if self.run.train_s > 0 else None
+        return {
+            "env": self.env.id,
+            "env_steps": self.run.step,
+            "env_steps_per_s": speed,
+            "best_eval_return_mean": self.best,
+            "solved_at_env_steps": steps,
+            "solved_at_wall_s": wall,
+        }
+
+    def state_dict(self) -> StateDict:
+        """Best mean return so far, and when the environment was solved."""
+        return {"best": self.best, "solved_at": None if self.solved_at is None else list(self.solved_at)}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.best = state["best"]
+        self.solved_at = None if state["solved_at"] is None else tuple(state["solved_at"])
+
+    def _episodes(self, episodes: int, purpose: str) -> Episodes:
+        seed = seed_for(self.seed, "evaluation", purpose)
+        act = actor(self.model, self.normalizer, deterministic=self.cfg.deterministic, seed=seed)
+        return evaluate(act, self.env, self.info, self.cfg, episodes, seed)
+
+    def _remember(self, mean: float) -> None:
+        self.best = mean if self.best is None else max(self.best, mean)
+        threshold = self.info.reward_threshold
+        if self.solved_at is None and threshold is not None and mean >= threshold:
+            self.solved_at = (self.run.step, self.run.wall_s)

@@ -1,0 +1,217 @@
+"""GradientStep against plain torch: same maths, same bits."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from core.gradients import GlobalNorm, GradientStep, MonitorConfig, Value
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+def batches(count: int, size: int = 16) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(size, 4, generator=generator), torch.randn(size, 2, generator=generator))
+        for _ in range(count)
+    ]
+
+
+def loss_of(net: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return (net(batch[0]) - batch[1]).square().mean()
+
+
+def adam(net: nn.Module, fused: bool = True) -> torch.optim.Adam:
+    return torch.optim.Adam(net.parameters(), lr=1e-2, fused=fused)
+
+
+@pytest.mark.parametrize("sample_interval", [2, 1000])
+def test_training_is_bit_identical_to_the_plain_loop_whatever_is_measured(sample_interval):
+    ours, plain = network(), network()
+    monitor = MonitorConfig(sample_interval=sample_interval)
+    step = GradientStep(ours, adam(ours), [Value(max_value=0.01)], monitor=monitor)
+    optimizer = adam(plain)
+    for batch in batches(25):
+        step(lambda batch=batch: (loss_of(ours, batch), {}))
+        optimizer.zero_grad()
+        loss_of(plain, batch).backward()
+        nn.utils.clip_grad_value_(plain.parameters(), 0.01)
+        optimizer.step()
+        step.monitor.drain()
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_only_its_own_parameters_receive_a_gradient():
+    first, second = network(0), nn.Linear(2, 1)
+    step = GradientStep(first, adam(first))
+    step(lambda: (second(first(torch.ones(3, 4))).mean(), {}))
+    assert all(p.grad is None for p in second.parameters())
+    assert all(p.grad is not None for p in first.parameters())
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch():
+    whole, parts = network(), network()
+    (x, y), *_ = batches(1, size=32)
+    one = GradientStep(whole, torch.optim.SGD(whole.parameters(), lr=0.1))
+    one(lambda: (loss_of(whole, (x, y)), {}))
+    several = GradientStep(parts, torch.optim.SGD(parts.parameters(), lr=0.1))
+    chunks = list(zip(x.chunk(4), y.chunk(4), strict=True))
+    metrics = several(
+        *(lambda c=c, i=i: (loss_of(parts, c), {"i": torch.tensor(float(i))}) for i, c in enumerate(chunks))
+    )
+    assert metrics["i"].item() == 1.5
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_named_losses_add_up():
+    summed, named = network(), network()
+    batch = batches(1)[0]
+    GradientStep(summed, torch.optim.SGD(summed.parameters(), lr=0.1))(
+        lambda: (loss_of(summed, batch) * 1.5, {})
+    )
+    GradientStep(named, torch.optim.SGD(named.parameters(), lr=0.1))(
+        lambda: ({"whole": loss_of(named, batch), "half": 0.5 * loss_of(named, batch)}, {})
+    )
+    for a, b in zip(summed.parameters(), named.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_non_finite_gradient_is_skipped_counted_and_localised(fused, poison):
+    net = network()
+    step = GradientStep(net, adam(net, fused), [GlobalNorm(max_norm=0.5)])
+    good, bad, _ = batches(3)
+    step(lambda: (loss_of(net, good), {}))
+    before, state = copy.deepcopy(net.state_dict()), copy.deepcopy(step.optimizer.state_dict()["state"])
+    step(lambda: (loss_of(net, bad) + net[2].bias.sum() * poison, {}))
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    after = step.optimizer.state_dict()["state"]
+    assert all(torch.equal(after[i]["step"], state[i]["step"]) for i in state)
+    tags = step.monitor.drain()
+    assert tags["gradient/skipped"] == 0.5
+    assert [tag for tag in tags if tag.endswith("/nonfinite")] == ["layer/2.bias/nonfinite"]
+
+
+def test_a_parameter_without_gradient_counts_zero_and_stays():
+    net = nn.ModuleDict({"used": nn.Linear(2, 1), "unused": nn.Linear(2, 1)})
+    kept = net["unused"].weight.clone()
+    step = GradientStep(net, adam(net))
+    step(lambda: (net["used"](torch.ones(1, 2)).sum(), {}))
+    tags = step.monitor.drain()
+    assert tags["layer/unused.weight/gradient_norm"] == 0.0
+    assert tags["layer/used.weight/gradient_norm"] == pytest.approx(2**0.5)
+    assert torch.equal(net["unused"].weight, kept)
+
+
+def test_tied_and_frozen_parameters_are_counted_once_and_not_at_all():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    net[2].requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    assert GradientStep(net, optimizer).names == ["0.weight", "0.bias", "1.bias"]
+
+
+def test_a_sparse_embedding_trains_and_is_clipped():
+    net = nn.Embedding(10, 3, sparse=True)
+    untouched = net.weight[5].clone()
+    step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=1.0), [GlobalNorm(max_norm=1.0)])
+    step(lambda: (net(torch.tensor([1, 1, 2])).sum() * 100, {}))
+    tags = step.monitor.drain()
+    assert tags["gradient/norm"] == pytest.approx(100 * (3 * 4 + 3) ** 0.5, rel=1e-6)
+    assert tags["gradient/norm_clipped"] == pytest.approx(1.0, rel=1e-5)
+    assert torch.equal(net.weight[5], untouched)
+
+
+def test_mixed_precision_parameters_share_one_clip():
+    half, single = nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)), nn.Parameter(torch.zeros(4))
+    optimizer = torch.optim.SGD([half, single], lr=1.0)
+    step = GradientStep([("half", half), ("single", single)], optimizer, [GlobalNorm(max_norm=1.0)])
+    step(lambda: (3 * half.float().sum() + 3 * single.sum(), {}))
+    assert step.monitor.drain()["gradient/norm"] == pytest.approx(3 * 7**0.5)
+    torch.testing.assert_close(single.detach(), torch.full((4,), -(7**-0.5)), rtol=1e-5, atol=0)
+
+
+def test_bfloat16_autocast_runs_the_closure_in_bfloat16():
+    net, seen = network(), []
+    step = GradientStep(net, adam(net), precision="bfloat16")
+
+    def closure():
+        out = net(torch.ones(2, 4))
+        seen.append(out.dtype)
+        return out.float().square().mean(), {}
+
+    step(closure)
+    assert seen == [torch.bfloat16]
+    assert all(p.grad.dtype == torch.float32 for p in net.parameters())
+
+
+def test_float16_scales_the_loss_measures_the_unscaled_gradient_and_backs_off_on_overflow():
+    net, plain = network(), network()
+    step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1), precision="float16")
+    batch = batches(1)[0]
+    step(lambda: (loss_of(net, batch), {}))
+    loss_of(plain, batch).backward()
+    exact = torch.cat([p.grad.flatten() for p in plain.parameters()]).norm().item()
+    assert step.monitor.drain()["gradient/norm"] == pytest.approx(exact, rel=1e-2)
+    scale = step.scaler.get_scale()
+    step(lambda: (loss_of(net, batch) * float("inf"), {}))
+    assert step.scaler.get_scale() == scale / 2
+    assert step.monitor.drain()["gradient/skipped"] == 1.0
+
+
+def test_the_learning_rate_scale_multiplies_every_groups_own_rate():
+    net = network()
+    groups = [{"params": list(net[0].parameters()), "lr": 0.5}, {"params": list(net[2].parameters())}]
+    step = GradientStep(net, torch.optim.SGD(groups, lr=0.1))
+    step.set_lr_scale(0.5)
+    assert [g["lr"] for g in step.optimizer.param_groups] == [0.25, 0.05]
+
+
+def test_a_step_saved_in_the_middle_of_a_window_continues_bit_for_bit():
+    ours = network()
+    monitor = MonitorConfig(sample_interval=4)
+    step = GradientStep(ours, adam(ours), [GlobalNorm(max_norm=0.5)], monitor=monitor)
+    stream = batches(15)
+    for batch in stream[:7]:
+        step(lambda batch=batch: (loss_of(ours, batch), {}))
+    again = copy.deepcopy(ours)
+    other = GradientStep(again, adam(again), [GlobalNorm(max_norm=0.5)], monitor=monitor)
+    other.load_state_dict(copy.deepcopy(step.state_dict()))
+    for batch in stream[7:]:
+        step(lambda batch=batch: (loss_of(ours, batch), {}))
+        other(lambda batch=batch: (loss_of(again, batch), {}))
+    assert step.monitor.drain() == other.monitor.drain()
+    for a, b in zip(ours.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda net: net(torch.ones(2, 4)), "must be a scalar"),
+        (lambda net: torch.tensor(1.0), "does not depend"),
+    ],
+)
+def test_a_loss_that_gives_no_gradient_is_named(loss, words):
+    net = network()
+    with pytest.raises(ValueError, match=words):
+        GradientStep(net, adam(net))(lambda: ({"value": loss(net)}, {}))
+
+
+def test_an_optimizer_over_other_parameters_is_refused():
+    with pytest.raises(ValueError, match="exactly the trainable parameters"):
+        GradientStep(network(), adam(network()))
+
+
+def test_a_module_without_trainable_parameters_is_refused():
+    with pytest.raises(ValueError, match="at least one parameter"):
+        GradientStep(nn.Tanh(), adam(network()))

@@ -1,0 +1,42 @@
+"""Configurations as the command line composes them, and a cache directory of the tests' own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from core.run.config import Tree, build, config_dir
+from gradgan import features
+from gradgan.train import TrainConfig
+
+
+def composed(*words: str) -> Tree:
+    """The resolved options of `conf/gan.yaml` with these words, as a run keeps them."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        tree = OmegaConf.to_container(compose("gan", list(words)), resolve=True)
+    assert isinstance(tree, dict)
+    tree.pop("resume")
+    return tree
+
+
+@pytest.fixture
+def configured() -> Callable[..., TrainConfig]:
+    """Words to the checked configuration."""
+
+    def make(*words: str) -> TrainConfig:
+        cfg = build(composed(*words))
+        assert isinstance(cfg, TrainConfig)
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache directory, and a classifier that is trained for three updates only."""
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path / "cache")
+    monkeypatch.setattr(features, "UPDATES", 3)
+    return tmp_path / "cache"

@@ -1,0 +1,131 @@
+"""conf/gan.yaml and its groups: `data=NAME` alone chooses what fits, explicit words win, misfits are refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.run.config import ConfigError, config_dir
+from gradgan.data import Grid
+from gradgan.losses.nonsaturating import NonSaturating
+from gradgan.losses.relativistic import Relativistic
+from gradgan.networks.dcgan import DCGAN
+from gradgan.networks.mlp import MLP
+from gradgan.penalties import R1, R1R2
+from gradgan.train import TrainConfig
+from tests.gradgan.conftest import composed
+
+Configured = Callable[..., TrainConfig]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_every_data_set_alone_gives_a_whole_configuration(data: str, configured: Configured, tmp_path: Path) -> None:
+    words = [f"data.root={tmp_path}"] if data == "folder" else []
+    cfg = configured(f"data={data}", *words)
+    assert cfg.data.name == data
+
+
+@pytest.mark.parametrize(
+    "word",
+    [f"{group}={option}" for group in ("loss", "penalty", "regularizer", "network", "update") for option in options(group)],
+)  # fmt: skip
+def test_every_option_of_our_groups_composes_and_builds(word: str, configured: Configured) -> None:
+    configured("data=digits", word)
+
+
+def test_the_grid_chooses_perceptrons_pairing_and_both_penalties(configured: Configured) -> None:
+    cfg = configured("data=grid")
+    assert isinstance(cfg.data, Grid)
+    assert isinstance(cfg.network, MLP) and isinstance(cfg.loss, Relativistic) and isinstance(cfg.penalty, R1R2)
+    assert cfg.evaluation.samples == 2500
+
+
+def test_explicit_words_win_over_what_the_data_set_chooses(configured: Configured) -> None:
+    words = ["network=mlp", "loss=nonsaturating", "penalty=r1", "total_images=5", "batch_size=3", "optimizer.lr=0.5"]
+    cfg = configured("data=mnist", *words)
+    assert isinstance(cfg.network, MLP) and isinstance(cfg.loss, NonSaturating) and isinstance(cfg.penalty, R1)
+    assert (cfg.total_images, cfg.batch_size) == (5, 3)
+    assert cfg.optimizer.options == {**cfg.optimizer.options, "lr": 0.5}
+    assert isinstance(configured("network=dcgan", "data=digits").network, DCGAN)
+
+
+def test_without_a_penalty_no_tuned_strength_is_left_over(configured: Configured) -> None:
+    assert configured("data=ring", "penalty=none").penalty is None
+
+
+def test_another_optimizer_keeps_its_own_options(configured: Configured) -> None:
+    cfg = configured("data=ring", "optimizer=sgd")
+    assert "betas" not in dict(cfg.optimizer.options)
+
+
+def test_a_later_experiment_could_choose_data_and_override_its_choices(tmp_path: Path) -> None:
+    (tmp_path / "gan.yaml").write_text(
+        (config_dir() / "gan.yaml").read_text().replace("\n_target_:", "\n  - experiment: small\n_target_:", 1)
+    )
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "small.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [{override /data: grid}, {override /penalty: r1}, _self_]\n"
+        "total_images: 77\n"
+    )
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        tree = compose("gan", [f"hydra.searchpath=[file://{config_dir()}]"])
+    assert tree.data._target_ == "gradgan.data.Grid" and tree.network._target_ == "gradgan.networks.mlp.MLP"
+    assert tree.penalty._target_ == "gradgan.penalties.R1"
+    assert tree.total_images == 77
+
+
+@pytest.mark.parametrize("data", ["ring", "grid"])
+def test_points_and_convolutions_are_refused_in_one_line_naming_both(data: str, configured: Configured) -> None:
+    with pytest.raises(ConfigError, match=f"^network=dcgan takes square images .*, but data={data} has points"):
+        configured(f"data={data}", "network=dcgan")
+
+
+def test_an_image_size_that_the_network_cannot_make_is_refused(configured: Configured, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="network=dcgan takes .*, but data=folder has images of 30x30 pixels"):
+        configured("data=folder", f"data.root={tmp_path}", "data.size=30")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("batch_size=0", "batch_size must be an integer >= 1, got 0"),
+        ("seed=-1", "seed must be an integer >= 0, got -1"),
+        ("discriminator.lr=-1.0", "discriminator.lr must be null or a number >= 0"),
+        ("average.half_life=0.0", "average.half_life must be a finite number > 0"),
+        ("evaluation.samples=1", "evaluation.samples must be an integer >= 2"),
+        ("penalty.gamma=-1.0", "penalty.gamma must be a finite number >= 0"),
+        ("penalty.interval=0", "penalty.interval must be an integer >= 1"),
+        ("data.held_out=1797", "data.held_out must be an integer from 1 to 1796"),
+        ("network.width=0", "network.width must be an integer >= 1"),
+    ],
+)
+def test_values_out_of_range_are_refused_with_their_path(word: str, message: str, configured: Configured) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configured("data=digits", word)
+
+
+def test_every_option_has_a_comment() -> None:
+    files = [config_dir() / "gan.yaml"]
+    files += [path for group in ("loss", "penalty", "network") for path in (config_dir() / group).glob("*.yaml")]
+    for path in files:
+        if path.stem == "none":
+            continue
+        text = path.read_text().split("hydra:")[0]
+        bare = [
+            line for line in text.splitlines()
+            if ":" in line and "#" not in line and not line.endswith(":") and "none" not in line
+            and not line.strip().startswith(("- ", "_target_"))
+        ]  # fmt: skip
+        assert bare == [], f"{path.name} has options without a comment"
+
+
+def test_all_words_compose_together() -> None:
+    tree = composed("data=digits", "update=simultaneous", "clipper=global_norm", "schedule=linear")
+    assert "max_norm" in str(tree["clipper"])

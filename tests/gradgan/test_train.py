@@ -1,0 +1,163 @@
+"""`gradgan.train`: short runs end to end, resumed bit by bit, and what is refused before anything is made."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.run.config import ConfigError
+from core.run.run import Run
+from gradgan.evaluate import evaluate_run
+from gradgan.train import TrainConfig, check, train
+
+Configured = Callable[..., TrainConfig]
+
+QUICK = [
+    "logging.progress=false",
+    "logging.interval=2",
+    "logging.eval_interval=64",
+    "logging.draw_interval=100000",
+    "logging.checkpoint_interval=32",
+    "evaluation.samples=20",
+    "batch_size=16",
+    "total_images=128",
+    "device=cpu",
+]
+RUNS = {
+    "points": ["data=grid", "network.width=8"],
+    "digits": ["data=digits", "network=mlp", "network.width=8"],
+    "convolutions": ["data=digits", "network=dcgan", "network.width=2", "network.batch_norm=true", "penalty.interval=3"],
+}
+
+
+class Killed(Exception):  # noqa: N818  (what a test throws, not an error)
+    """Stands for a kill between two updates."""
+
+
+def run_in(directory: Path, cfg: TrainConfig) -> Run:
+    directory.mkdir(exist_ok=True)
+    return Run(directory, cfg.logging, {}, {"seed": cfg.seed})
+
+
+def trained(directory: Path, cfg: TrainConfig, kill_at: int | None = None) -> dict[str, object]:
+    """Train (or go on) in `directory`; the last checkpoint's contents."""
+    run = run_in(directory, cfg)
+    finish_step = run.finish_step
+
+    def finish(step: int, metrics: dict[str, torch.Tensor]) -> None:
+        finish_step(step, metrics)
+        if step == kill_at:
+            raise Killed
+
+    run.finish_step = finish
+    try:
+        train(cfg, run)
+    finally:
+        run.close()
+    return torch.load(directory / "checkpoints" / "last.pt", weights_only=True)
+
+
+def flat(state: object, path: str = "") -> dict[str, object]:
+    """Every leaf of a nested state by its path."""
+    if isinstance(state, dict):
+        return {k: v for key, value in state.items() for k, v in flat(value, f"{path}/{key}").items()}
+    if isinstance(state, list | tuple):
+        return {k: v for i, value in enumerate(state) for k, v in flat(value, f"{path}/{i}").items()}
+    return {path: state}
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_short_run_leaves_what_the_contract_promises(kind: str, configured: Configured, tmp_path: Path) -> None:
+    cfg = configured(*QUICK, *RUNS[kind])
+    state = trained(tmp_path / "run", cfg)
+    assert {"generator", "discriminator", "average", "stream", "generators"} <= set(state)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["images"] == 128 and summary["updates"] == 8 and summary["images_per_s"] > 0
+    wanted = {"modes", "high_quality", "reverse_kl"}
+    if kind != "points":
+        wanted = {"fid", "kid", "precision", "recall", "features", "fid_floor", "kid_floor", "class_counts"}
+        assert summary["features"] == "digits_classifier" and sum(summary["class_counts"]) == 20
+    assert wanted <= set(summary)
+    assert (tmp_path / "run" / "media" / "samples.png").exists()
+    assert (tmp_path / "run" / "checkpoints" / "best.pt").exists()
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("kill_at", [16, 48, 112])
+def test_a_killed_run_goes_on_bit_by_bit(kind: str, kill_at: int, configured: Configured, tmp_path: Path) -> None:
+    cfg = configured(*QUICK, *RUNS[kind])
+    whole = flat(trained(tmp_path / "whole", cfg))
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", cfg, kill_at)
+    resumed = flat(trained(tmp_path / "killed", cfg))
+    assert set(whole) == set(resumed)
+    timed = ("_s", "cache_hits")
+    for path, value in whole.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, resumed[path]), path
+        elif not path.endswith(timed):
+            assert value == resumed[path] or value != value, path
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_budget_is_rounded_up_to_whole_batches(configured: Configured, tmp_path: Path) -> None:
+    trained(tmp_path / "run", configured(*QUICK, *RUNS["points"], "total_images=100"))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["images"] == 112
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_discriminator_may_have_a_learning_rate_of_its_own(configured: Configured, tmp_path: Path) -> None:
+    frozen = configured(*QUICK, *RUNS["points"], "discriminator.lr=0.0")
+    begun, ended = (
+        trained(tmp_path / name, configured(*QUICK, *RUNS["points"], "discriminator.lr=0.0", f"total_images={images}"))
+        for name, images in (("one", 16), ("two", 64))
+    )
+    assert frozen.discriminator.lr == 0.0
+    assert all(torch.equal(v, ended["discriminator"][k]) for k, v in begun["discriminator"].items())
+    assert any(not torch.equal(v, ended["generator"][k]) for k, v in begun["generator"].items())
+
+
+def test_data_that_are_wrong_are_refused_by_the_check(configured: Configured, tmp_path: Path) -> None:
+    folder = ["data=folder", f"data.root={tmp_path / 'nowhere'}"]
+    with pytest.raises(ConfigError, match=r"data.root=.*nowhere is not a folder"):
+        check(configured(*QUICK, *folder))
+    with pytest.raises(ConfigError, match=r"data.root=.* holds no MNIST"):
+        check(configured(*QUICK, "data=mnist", f"data.root={tmp_path}"))
+    with pytest.raises(ConfigError, match="batch_size must be at most the 1347 images of data=digits, got 1348"):
+        check(configured(*QUICK, "data=digits", "batch_size=1348"))
+
+
+def test_a_folder_of_images_trains_without_metrics(configured: Configured, tmp_path: Path) -> None:
+    from PIL import Image
+
+    random = torch.Generator().manual_seed(0)
+    for i in range(20):
+        pixels = torch.randint(256, (9, 11, 3), generator=random, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(tmp_path / f"{i}.png")
+    words = ["data=folder", f"data.root={tmp_path}", "data.size=8", "network.width=2"]
+    trained(tmp_path / "run", configured(*QUICK, *words))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["images"] == 128 and summary["fid"] is None and summary["features"] is None
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("kind", ["points", "digits"])
+def test_measuring_a_run_again_repeats_its_summary(kind: str, configured: Configured, tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    from tests.gradgan.conftest import composed
+
+    words = [*QUICK, *RUNS[kind]]
+    trained(tmp_path / "run", configured(*words))
+    (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(composed(*words)))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    again = evaluate_run(tmp_path / "run", samples=20, checkpoint="last", seed=None)
+    assert again == {key: summary[key] for key in again}
+    assert evaluate_run(tmp_path / "run", samples=20, checkpoint="last", seed=5) != again
+    with pytest.raises(ConfigError, match="no checkpoint at"):
+        evaluate_run(tmp_path / "run", samples=20, checkpoint="none", seed=None)
