@@ -34,7 +34,7 @@ class Images:
 
 
 class ImageData(Protocol):
-    """What train.py asks of an image data set: a name, the shape of one image, and a way to load all of them."""
+    """What train.py asks of an image data set: a name, the shape of an image, a way to load all of them."""
 
     @property
     def name(self) -> str:
@@ -55,8 +55,8 @@ class ImageData(Protocol):
 class Mixture:
     """Equally likely Gaussians in the plane; a subclass says where they are.
 
-    The networks see points in units of `scale`, the root mean square coordinate, so that one learning rate fits
-    a ring of radius 1 and a grid of side 8.
+    The networks see points in units of `scale`, the root mean square coordinate, so that one learning rate
+    fits a ring of radius 1 and a grid of side 8.
 
     Attributes:
         std: standard deviation of each Gaussian along each axis, > 0.
@@ -136,7 +136,9 @@ class Grid(Mixture):
 class MixtureStream:
     """Endless fresh samples of a mixture; all of its state is in the generator."""
 
-    def __init__(self, mixture: Mixture, batch_size: int, random: torch.Generator, device: torch.device) -> None:
+    def __init__(
+        self, mixture: Mixture, batch_size: int, random: torch.Generator, device: torch.device
+    ) -> None:
         self.mixture = mixture
         self.batch_size = batch_size
         self.random = random
@@ -164,9 +166,13 @@ class ImageStream:
         ConfigError: `batch_size` is larger than the data set.
     """
 
-    def __init__(self, images: Tensor, batch_size: int, random: torch.Generator, device: torch.device) -> None:
+    def __init__(
+        self, images: Tensor, batch_size: int, random: torch.Generator, device: torch.device
+    ) -> None:
         if batch_size > len(images):
-            raise ConfigError(f"batch_size must be at most the {len(images)} images of the data set, got {batch_size}")
+            raise ConfigError(
+                f"batch_size must be at most the {len(images)} images of the data set, got {batch_size}"
+            )
         self.images = images.to(device)
         self.batch_size = batch_size
         self.random = random
@@ -191,9 +197,10 @@ class ImageStream:
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue from `state_dict`."""
         order, position = state["order"], state["position"]
-        if not isinstance(order, Tensor) or not isinstance(position, int) or len(order) not in (0, len(self.images)):
+        sizes = (0, len(self.images))  # 0 before the first batch
+        if not isinstance(order, Tensor) or not isinstance(position, int) or len(order) not in sizes:
             raise ValueError(f"not the state of a stream over {len(self.images)} images")
-        self.order, self.position = order, position
+        self.order, self.position = order.cpu(), position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,12 +225,13 @@ class Digits:
         """All digits, split; grey level 16 becomes 255."""
         from sklearn.datasets import load_digits  # late: importing it takes seconds
 
-        digits = load_digits()
-        pixels = (torch.as_tensor(digits.images) * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
-        labels = torch.as_tensor(digits.target, dtype=torch.int64)
+        data, target = load_digits(return_X_y=True)
+        pixels = (torch.as_tensor(data) * (255 / 16)).round().to(torch.uint8).reshape(-1, *self.shape)
+        labels = torch.as_tensor(target, dtype=torch.int64)
         order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(SPLIT_SEED))
-        train, held_out = order[self.held_out :], order[: self.held_out]
-        return Images(train=pixels[train], held_out=pixels[held_out], labels=labels[torch.cat([train, held_out])])
+        held_out, train = order.split([self.held_out, len(order) - self.held_out])
+        both = torch.cat([train, held_out])
+        return Images(train=pixels[train], held_out=pixels[held_out], labels=labels[both])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +277,8 @@ class Torchvision:
             part = getattr(datasets, self.dataset)(self.root, train=train, download=self.download)
         except (RuntimeError, OSError, ValueError) as error:
             if self.download:
-                raise ConfigError(f"data.download=true: could not fetch {self.dataset}: {_line(error)}") from error
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise ConfigError(f"data.download=true: could not fetch {self.dataset}: {reason}") from error
             raise ConfigError(
                 f"data.root={self.root} holds no {self.dataset} as torchvision stores it; "
                 "set data.root= to the folder that does, or data.download=true"
@@ -284,8 +293,3 @@ _TORCHVISION: dict[str, tuple[str, Shape]] = {
     "FashionMNIST": ("fashion_mnist", (1, 28, 28)),
     "CIFAR10": ("cifar10", (3, 32, 32)),
 }
-
-
-def _line(error: BaseException) -> str:
-    """The error's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

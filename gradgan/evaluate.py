@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-import yaml
 
 from core.run import checkpoint as checkpoints
 from core.run.config import ConfigError, build
+from core.run.directory import saved_options
 from core.run.seeding import Generators
 from gradgan.train import TrainConfig, build_trainer, make_judge
 
@@ -37,12 +37,7 @@ def evaluate_run(directory: Path, samples: int, checkpoint: str, seed: int | Non
 
 def _saved_config(directory: Path) -> TrainConfig:
     """The options that the run in `directory` was trained with."""
-    path = directory / "config.yaml"
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    cfg = build(tree) if isinstance(tree, dict) and "_target_" in tree else None
+    cfg = build(saved_options(directory))
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_gan")
     return cfg

@@ -1,9 +1,10 @@
-"""A small classifier trained on the data set itself: a feature network for FID and KID that needs no download.
+"""A small classifier trained on the data set itself: features for FID and KID that need no download.
 
 Distances under it are comparable only with distances under the same network: they always carry its name, and
 stand beside the distance of real images from real images.
 """
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -29,8 +30,9 @@ class Classifier(nn.Module):
 
     Attributes:
         num_features: size of a feature vector (torchmetrics reads it).
-        scale: makes the mean square of a feature 1 on the training images, so that distances under classifiers
-            of different data sets are of one order (FID has the square of the features' unit).
+        num_classes: of the labels.
+        scale: makes the mean square of a feature 1 on the training images, so that distances under
+            classifiers of different data sets are of one order (FID has the features' unit squared).
     """
 
     num_features = NUM_FEATURES
@@ -39,6 +41,7 @@ class Classifier(nn.Module):
     def __init__(self, shape: Shape, num_classes: int, random: torch.Generator) -> None:
         super().__init__()
         channels, height, width = shape
+        self.num_classes = num_classes
         self.body = nn.Sequential(
             convolution(channels, 16, random),
             nn.ReLU(),
@@ -96,8 +99,8 @@ def cached_classifier(name: str, pixels: Tensor, labels: Tensor, folder: Path | 
         folder: of the cache; None = `gradsight` in the user's cache directory.
 
     Returns:
-        The network in evaluation mode. A cached file that cannot be read, or does not fit, is replaced; a cache
-        that cannot be written costs the training again next time.
+        The network in evaluation mode. A cached file that cannot be read, or does not fit, is replaced; a
+        cache that cannot be written costs the training again next time.
     """
     if folder is None:
         from platformdirs import user_cache_path
@@ -110,10 +113,8 @@ def cached_classifier(name: str, pixels: Tensor, labels: Tensor, folder: Path | 
         return network.eval().requires_grad_(False)
     except ConfigError:
         network = train_classifier(pixels, labels)
-    try:
+    with contextlib.suppress(OSError):  # a read-only home: nothing is lost but time
         checkpoint.save(path, {"classifier": network.state_dict()})
-    except OSError:
-        pass  # a read-only home: nothing is lost but time
     return network
 
 

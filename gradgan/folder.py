@@ -67,7 +67,8 @@ class Folder:
                 f"data.root={self.root}: {len(broken)} of {len(paths)} images cannot be read: "
                 f"{', '.join(broken[:NAMED])}{rest}; repair or remove them"
             )
-        return Images(train=torch.stack(images), held_out=torch.empty(0, *self.shape, dtype=torch.uint8), labels=None)
+        nothing = torch.empty(0, *self.shape, dtype=torch.uint8)
+        return Images(train=torch.stack(images), held_out=nothing, labels=None)
 
     def _read(self, path: Path) -> Tensor:
         """One image, uint8 [C, size, size]; raises OSError, SyntaxError or ValueError if it is broken."""
@@ -76,5 +77,5 @@ class Folder:
 
         with Image.open(path) as image:
             colour = image.convert("L" if self.channels == 1 else "RGB")
-        square = ImageOps.fit(colour, (self.size, self.size), Image.Resampling.LANCZOS)
-        return torch.from_numpy(np.array(square).reshape(self.size, self.size, self.channels)).permute(2, 0, 1)
+        square = np.array(ImageOps.fit(colour, (self.size, self.size), Image.Resampling.LANCZOS))
+        return torch.from_numpy(square.reshape(self.size, self.size, self.channels)).permute(2, 0, 1)

@@ -39,11 +39,11 @@ class MixtureJudge:
         self.seed = seed
 
     def measure(self, generator: nn.Module) -> dict[str, object]:
-        """modes, high_quality and reverse_kl, as `metrics.mixture_metrics` defines them."""
+        """Count modes, and measure high_quality and reverse_kl, as `metrics.mixture_metrics` defines them."""
         points = self._points(generator, self.samples, "evaluation")
         return dict(mixture_metrics(points, self.mixture.centres, self.mixture.std))
 
-    def score(self, measured: dict[str, object]) -> float | None:
+    def score(self, measured: dict[str, object]) -> float:
         """Share of high quality, less the reverse KL: bigger is better."""
         return float(str(measured["high_quality"])) - float(str(measured["reverse_kl"]))
 
@@ -89,11 +89,11 @@ class ImageJudge:
         self._network: tuple[Classifier, ImageDistance] | None = None
 
     def measure(self, generator: nn.Module) -> dict[str, object]:
-        """fid, kid, their floors of real from real, the features' name, and how many images fell into each class."""
-        unmeasured = {"precision": None, "recall": None}
+        """Measure fid and kid, their floors of real from real, and how many images fell into each class."""
+        unmeasured: dict[str, object] = {"precision": None, "recall": None}
         if self.features is None:
             names = ("fid", "kid", "features", "fid_floor", "kid_floor")
-            return dict.fromkeys(names) | unmeasured
+            return {**dict.fromkeys(names), **unmeasured}
         classifier, distance = self._feature_network()
         fake = to_pixels(_sample(generator, self.samples, self.latent_size, self.seed, "evaluation"))
         return {
@@ -102,13 +102,12 @@ class ImageJudge:
             "features": self.features,
             **distance.floor,
             "fid_samples": distance.count,
-            "class_counts": class_counts(classifier, fake, classifier.head.out_features),
+            "class_counts": class_counts(classifier, fake),
         }
 
-    def score(self, measured: dict[str, object]) -> float | None:
-        """The negated FID, so that bigger is better; None where nothing is measured."""
-        fid = measured["fid"]
-        return -fid if isinstance(fid, float) else None
+    def score(self, measured: dict[str, object]) -> float:
+        """The negated FID, so that bigger is better."""
+        return -float(str(measured["fid"]))
 
     def draw(self, generator: nn.Module) -> dict[str, Media]:
         """A grid of samples; the latents stay the same through the training."""
@@ -117,7 +116,8 @@ class ImageJudge:
 
     def _feature_network(self) -> tuple[Classifier, ImageDistance]:
         if self._network is None:
-            assert self.features is not None and self.images.labels is not None
+            assert self.features is not None
+            assert self.images.labels is not None
             pixels = torch.cat([self.images.train, self.images.held_out])
             classifier = self._make_classifier(self.features, pixels, self.images.labels)
             self._network = classifier, ImageDistance(self.images, classifier, self.samples)

@@ -1,4 +1,4 @@
-"""How good samples are: modes and quality for mixtures; FID and KID under a named feature network for images."""
+"""How good samples are: modes and quality for mixtures; FID and KID under named features for images."""
 
 import warnings
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gradgan.data import Images
 from gradgan.features import Classifier
 
-NEAR = 3.0  # standard deviations within which a sample is of high quality (Srivastava et al., arXiv:1705.07761)
+NEAR = 3.0  # standard deviations within which a sample is of high quality (arXiv:1705.07761, section 4.1)
 FEATURE_BATCH = 500
 KID_SUBSETS, KID_SUBSET_SIZE = 10, 1000
 
@@ -26,11 +26,12 @@ def mixture_metrics(samples: Tensor, centres: Tensor, std: float) -> dict[str, f
         std: of each Gaussian along each axis.
 
     Returns:
-        modes: centres with at least one sample within 3 std. high_quality: share of the samples within 3 std of
-        their centre, in [0, 1]; samples of the mixture itself give 1 - exp(-4.5) = 0.989. reverse_kl: nats,
-        in [0, log K]; (K - 1) / (2 N) is expected of a perfect sampler.
+        modes: centres with at least one sample within 3 std. high_quality: share of the samples within 3 std
+        of their centre, in [0, 1]; samples of the mixture itself give 1 - exp(-4.5) = 0.989. reverse_kl:
+        nats, in [0, log K]; (K - 1) / (2 N) is expected of a perfect sampler.
 
-    Source: Srivastava et al. 2017, arXiv:1705.07761, section 4.1; reverse KL: Lin et al. 2018, arXiv:1712.04086.
+    Source: Srivastava et al. 2017, arXiv:1705.07761, section 4.1; reverse KL: Lin et al. 2018,
+    arXiv:1712.04086.
     """
     distance, nearest = torch.cdist(samples.double(), centres.double()).min(dim=1)
     near = distance < NEAR * std
@@ -46,8 +47,8 @@ def mixture_metrics(samples: Tensor, centres: Tensor, std: float) -> dict[str, f
 class ImageDistance:
     """FID and KID of generated images from held-out real ones, with the floor of real from real.
 
-    All sides have the same number of images, since both the estimate of FID and its bias depend on it: `count`
-    generated (or, for the floor, training) images against `count` held-out ones.
+    All sides have the same number of images, since both the estimate of FID and its bias depend on it:
+    `count` generated (or, for the floor, training) images against `count` held-out ones.
 
     Args:
         images: the data set; `held_out` must not be empty.
@@ -81,20 +82,20 @@ class ImageDistance:
         self.floor = {f"{name}_floor": value for name, value in floor.items()}
 
     def __call__(self, fake: Tensor) -> dict[str, float]:
-        """fid and kid of the first `count` of these uint8 images [N, C, H, W], N >= `count`."""
+        """Measure fid and kid of the first `count` of these uint8 images [N, C, H, W], N >= `count`."""
         self._fid.reset()
         self._kid.reset()
         for batch in fake[: self.count].split(FEATURE_BATCH):
             self._fid.update(batch, real=False)
             self._kid.update(batch, real=False)
-        # KID draws its subsets from torch's global generator: give it one of its own, and put the old one back.
+        # KID draws its subsets from torch's global generator: lend it a fixed state, then restore.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             kid, _ = self._kid.compute()
         return {"fid": self._fid.compute().item(), "kid": kid.item()}
 
 
-def class_counts(classifier: Classifier, pixels: Tensor, num_classes: int) -> list[int]:
+def class_counts(classifier: Classifier, pixels: Tensor) -> list[int]:
     """How many of these uint8 images [N, C, H, W] the classifier gives to each class."""
     classes = torch.cat([classifier.classify(batch) for batch in pixels.split(FEATURE_BATCH)])
-    return torch.bincount(classes, minlength=num_classes).tolist()
+    return torch.bincount(classes, minlength=classifier.num_classes).tolist()

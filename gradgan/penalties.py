@@ -51,7 +51,7 @@ def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
 
     Args:
         logits: D(inputs), [B], computed from `inputs` with a graph.
-        inputs: [B, ...], requiring a gradient; a sample's gradient is taken over all dimensions but the first.
+        inputs: [B, ...], requiring a gradient; a sample's gradient has all dimensions but the first.
 
     Returns:
         0-d, differentiable with respect to D's parameters, in nats^2 per squared unit of the input.
@@ -67,10 +67,10 @@ class ZeroCentred:
     Attributes:
         gamma: strength at the start; >= 0.
         final: share of gamma that is left at the end, in [0, 1]; it falls along half a cosine. A strong
-            penalty first makes the discriminator smooth enough to lead samples to far modes, a weak one later
-            lets it see details. 1 keeps gamma.
-        interval: computed at every `interval`-th update, and then `interval` times as strong, so that its mean
-            over updates stays the same; >= 1.
+            penalty first makes the discriminator smooth enough to lead samples to far modes, a weak one
+            later lets it see details. 1 keeps gamma.
+        interval: computed at every `interval`-th update, and then `interval` times as strong, so that its
+            mean over updates stays the same; >= 1.
     """
 
     gamma: float
@@ -90,7 +90,7 @@ class ZeroCentred:
         return update % self.interval == 0
 
     def strength(self, progress: float) -> float:
-        """gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
+        """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
         return self.gamma * Cosine(final=self.final)(progress)
 
     def __call__(

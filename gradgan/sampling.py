@@ -36,8 +36,8 @@ def image_grid(pixels: Tensor) -> np.ndarray:
         pixels: uint8 [N, C, H, W], C = 1 or 3, N >= 1.
 
     Returns:
-        uint8 [height, width, 3] (or [height, width] for one channel), about 320 pixels wide or more. Enlarging
-        copies pixels (no smoothing), so what is seen is what was generated.
+        uint8 [height, width, 3] (or [height, width] for one channel), about 320 pixels wide or more.
+        Enlarging copies pixels (no smoothing), so what is seen is what was generated.
     """
     count, channels, height, width = pixels.shape
     columns = math.ceil(math.sqrt(count))
@@ -73,16 +73,18 @@ def scatter(fake: Tensor, mixture: Mixture) -> np.ndarray:
     whole, near = figure.subplots(1, 2)
 
     limit = 1.3 * centres.abs().max().item() + 3 * mixture.std
-    whole.scatter(*fake.T.numpy(), s=3, color=FAKE, alpha=0.25, linewidths=0)
+    whole.scatter(*fake.T.numpy(), s=4, color=FAKE, alpha=0.35, linewidths=0)
     whole.scatter(*centres.T.numpy(), s=40, marker="+", color="black", linewidths=0.8)
-    whole.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=f"{len(fake)} generated points")
+    whole.set(
+        xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=f"{len(fake)} generated points"
+    )
 
     offset = (fake - centres[torch.cdist(fake, centres).argmin(dim=1)]) / mixture.std
     real = torch.randn(len(fake), 2, generator=torch.Generator().manual_seed(0))
     near.scatter(*real.T.numpy(), s=4, color=REAL, alpha=0.4, linewidths=0, label="real")
     near.scatter(*offset.T.numpy(), s=4, color=FAKE, alpha=0.4, linewidths=0, label="generated")
     near.add_patch(Circle((0, 0), 3.0, fill=False, color="black", linewidth=0.8))
-    near.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal", title="around the nearest centre, in standard deviations")
+    near.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal", title="offset from the nearest centre, in std")
     near.legend(loc="upper right", markerscale=3)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

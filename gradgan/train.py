@@ -85,8 +85,9 @@ class TrainConfig:
         try:
             self.network.check(self.data.shape)
         except ValueError as error:
+            kind = _words(self.data.shape)
             raise ValueError(
-                f"network={self.network.name} {error}, but data={self.data.name} has {_words(self.data.shape)}"
+                f"network={self.network.name} {error}, but data={self.data.name} has {kind}"
             ) from error
 
 
@@ -124,7 +125,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
 
     if not judge.headline:
-        run.say(f"data={cfg.data.name} has no labels to train a feature network on: FID and KID are not measured")
+        run.say(f"data={cfg.data.name} has no labels to train features on: FID and KID are not measured")
     run.start(
         total=cfg.total_images,
         unit="images",
@@ -210,7 +211,8 @@ def _stream_and_judge(
     images = load(cfg.data).train
     if cfg.batch_size > len(images):
         raise ConfigError(
-            f"batch_size must be at most the {len(images)} images of data={cfg.data.name}, got {cfg.batch_size}"
+            f"batch_size must be at most {len(images)}, the images of data={cfg.data.name}, "
+            f"got {cfg.batch_size}"
         )
     return ImageStream(images, cfg.batch_size, random, device), judge
 

@@ -73,8 +73,8 @@ class Collector:
             act: chooses actions from (normalised) observations.
 
         Returns:
-            A rollout on the CPU. Its tensors are this collector's storage, without a copy: they hold until the
-            next call.
+            A rollout on the CPU. Its tensors are this collector's storage, without a copy: they hold until
+            the next call.
         """
         normalize = self.observation_normalizer
         self.obs[0] = self.obs[-1]

@@ -47,7 +47,7 @@ def generalized_advantage_estimate(
             f"generalized_advantage_estimate wants five tensors of one shape [T, N], got {shapes}"
         )
     delta = reward + gamma * next_value * ~terminated - value
-    decay = (gamma * gae_lambda) * ~(terminated | truncated)
+    decay = (gamma * gae_lambda) * (~(terminated | truncated)).to(reward.dtype)
     running = torch.zeros_like(delta[0])
     advantage = []
     for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):

@@ -84,8 +84,8 @@ def check(cfg: TrainConfig) -> None:
     """What can be known before a directory or a network is made.
 
     Raises:
-        ValueError: the device is not there, the optimizer refuses its options, or the environment is unknown or
-            has spaces that are not supported.
+        ValueError: the device is not there, the optimizer refuses its options, or the environment is unknown
+            or has spaces that are not supported.
     """
     resolve_device(cfg.device)
     check_optimizer(cfg.optimizer)

@@ -1,5 +1,6 @@
 """A short film of one episode, small enough for a TensorBoard page."""
 
+import os
 from collections.abc import Callable
 
 import gymnasium as gym
@@ -51,6 +52,8 @@ def shrink(frame: np.ndarray, width: int = WIDTH) -> np.ndarray:
 
 
 def _film(act: Act, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
+    for kind in ("VIDEO", "AUDIO"):  # pygame would look for a screen, which drawing into arrays does not need
+        os.environ.setdefault(f"SDL_{kind}DRIVER", "dummy")
     env = gym.make(find_spec(cfg), render_mode="rgb_array", disable_env_checker=True, **cfg.kwargs)
     try:
         fps = float(env.metadata.get("render_fps") or 30)

@@ -47,8 +47,8 @@ class ExponentialMovingAverage:
         module: the averaged copy: in evaluation mode, its parameters require no gradient.
         seen: amount counted so far.
 
-    Source: Karras et al. 2018, arXiv:1710.10196, section 6 (for generators); the half-life with its ramp-up as
-    in Karras et al. 2020, arXiv:2006.06676, appendix.
+    Source: Karras et al. 2018, arXiv:1710.10196, section 6 (for generators); the half-life with its ramp-up
+    as in Karras et al. 2020, arXiv:2006.06676, appendix.
     """
 
     def __init__(self, cfg: AverageConfig, source: nn.Module) -> None:

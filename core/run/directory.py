@@ -8,8 +8,12 @@ import platform
 import subprocess
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
 from core.run.checkpoint import write_text
-from core.run.config import ConfigError
+from core.run.config import ConfigError, Tree, plain
 
 
 class Lock:
@@ -38,6 +42,35 @@ class Lock:
 def is_run(directory: Path) -> bool:
     """Whether a run has begun here."""
     return (directory / "config.yaml").exists() or (directory / ".hydra" / "config.yaml").exists()
+
+
+def saved_options(directory: Path) -> Tree:
+    """The options a run was started with, as plain containers.
+
+    Raises:
+        ConfigError: there is no run in this directory, or its configuration is damaged.
+    """
+    if not is_run(directory):
+        raise ConfigError(f"there is no run in {directory}")
+    # A run killed in its first moments has only Hydra's own copy, which is the same tree.
+    path = directory / "config.yaml"
+    path = path if path.exists() else directory / ".hydra" / "config.yaml"
+    try:
+        tree = OmegaConf.load(path)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, DictConfig) or "_target_" not in tree:
+        raise ConfigError(f"{path} is damaged: it holds no options of a run")
+    return plain(tree)
+
+
+def kind_of(directory: Path) -> str:
+    """The package that made a run, "gradrl" or "gradgan".
+
+    Raises:
+        ConfigError: there is no run in this directory.
+    """
+    return str(saved_options(directory)["_target_"]).split(".")[0]
 
 
 def read_summary(directory: Path) -> dict[str, object] | None:

@@ -56,18 +56,20 @@ def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: s
 
     log = np.log10(np.where(norms > 0, norms, np.nan))
     height = 1.3 + 0.24 * max(len(names), 3)
-    figure = Figure(figsize=(8.0, min(height, 14.0)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(6.4, min(height, 14.0)), dpi=140, layout="constrained")
     axes = figure.add_subplot()
     shown = log[np.isfinite(log)]
     low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
-    edges = np.append(steps, steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1))
+    # Each point is the mean over the window that ends at its step.
+    width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
+    edges = np.concatenate([[max(0, steps[0] - width)], steps])
     axes.set_facecolor("#bbbbbb")  # gaps: no finite norm
     mesh = axes.pcolormesh(
         edges, np.arange(len(names) + 1), log, cmap="viridis", vmin=low, vmax=max(high, low + 1e-6)
     )
     axes.invert_yaxis()
-    every = max(1, len(names) // 40)
-    axes.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=7)
+    every = max(1, -(-len(names) // 48))
+    axes.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.set_xlabel(unit, fontsize=9)

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar, cast
 
 from core.run.config import ConfigError, Tree, build, config_dir, plain
 from core.run.job import check, execute
@@ -24,6 +24,9 @@ PROLONG = (
 )  # what a resumed run may change
 
 
+Options = TypeVar("Options")
+
+
 def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
     """Run a trainer from the command line and exit with its status.
 
@@ -36,15 +39,15 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
     sys.exit(_guarded(lambda: _launch(config_name, sys.argv[1:], by_id)))
 
 
-def tool(config_name: str, work: Callable[[object], None]) -> NoReturn:
+def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
     """Run a script that makes no run directory: check its configuration, call `work` with it, exit."""
 
     def main() -> int:
         args = _arguments(sys.argv[1:])
         if args.help or args.cfg or args.info or args.hydra_help or args.shell_completion:
             return _hydra(config_name, sys.argv[1:], lambda tree, directory: 0)
-        tree, _, _ = _tree(config_name, args.overrides, _folders(args))
-        work(build(tree))
+        tree, _, _ = compose_tree(config_name, args.overrides, _folders(args))
+        work(cast(Options, build(tree)))
         return 0
 
     sys.exit(_guarded(main))
@@ -75,7 +78,7 @@ def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:
         others = [word for word in overrides if word not in resume]
         return resume_run(Path(resume[-1].partition("=")[2]), others)
     for batch in _batches(overrides, args.multirun):
-        tree, directory, accepted = _tree(config_name, batch, folders)
+        tree, directory, accepted = compose_tree(config_name, batch, folders)
         if not args.multirun:
             _refuse_used(directory)
             overrides = accepted
@@ -86,7 +89,9 @@ def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:
     return _hydra(config_name, [*flags, *overrides], execute)
 
 
-def _tree(config_name: str, words: Sequence[str], folders: Sequence[Path]) -> tuple[Tree, Path, list[str]]:
+def compose_tree(
+    config_name: str, words: Sequence[str], folders: Sequence[Path]
+) -> tuple[Tree, Path, list[str]]:
     """The checked, resolved options without Hydra's node, the run's directory, and the words for Hydra."""
     from omegaconf import OmegaConf, open_dict
 

@@ -1,4 +1,4 @@
-"""Adversarial losses: frozen dataclasses from logits to a scalar, one file each; what they share is `Loss`."""
+"""Adversarial losses: frozen dataclasses from logits to a scalar, one file each; they share `Loss`."""
 
 from typing import ClassVar, Protocol
 

@@ -37,7 +37,7 @@ class NonSaturating:
 
         Returns:
             The scalar loss (2 log 2 where D says 0 everywhere), and logits/real, logits/fake (means) and
-            logits/accuracy, the fraction in [0, 1] of both batches on their own side of 0 (0 counts as neither).
+            logits/accuracy, the fraction in [0, 1] of both batches on their own side of 0 (0 is neither).
         """
         loss = softplus(-real_logits).mean() + softplus(fake_logits).mean()
         real, fake = real_logits.detach(), fake_logits.detach()

@@ -16,15 +16,15 @@ class Relativistic:
         L_D = mean(softplus(D(fake) - D(real)))
         L_G = mean(softplus(D(real) - D(fake)))
 
-    Only differences of logits count, so the discriminator cannot answer with one threshold for all modes, which
-    is what lets a generator drop some of them. On its own the game does not converge (the eigenvalues at its
-    equilibrium are imaginary): use it with the R1 and R2 penalties.
+    Only differences of logits count, so the discriminator cannot answer with one threshold for all modes,
+    which is what lets a generator drop some of them. On its own the game does not converge (the eigenvalues
+    at its equilibrium are imaginary): use it with the R1 and R2 penalties.
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
 
-    Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, eq. 5 and 6 (RpGAN); with R1 and R2: Huang et al. 2024,
-    arXiv:2501.05441, eq. 2.
+    Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.1 (RpGAN); with R1 and R2: Huang et al.
+    2024, arXiv:2501.05441, section 2.
     """
 
     generator_uses_real: ClassVar[bool] = True
@@ -69,7 +69,6 @@ class Relativistic:
 
 def _difference(left: Tensor, right: Tensor) -> Tensor:
     if left.shape != right.shape:
-        raise ValueError(
-            f"the relativistic loss pairs logits of one shape, got {tuple(left.shape)} and {tuple(right.shape)}"
-        )
+        shapes = f"{tuple(left.shape)} and {tuple(right.shape)}"
+        raise ValueError(f"the relativistic loss pairs logits of one shape, got {shapes}")
     return left - right

@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import nn
 
-Shape = tuple[int, ...]  # of one sample: (2,) for a point in the plane, (channels, height, width) for an image
+Shape = tuple[int, ...]  # of one sample: (2,) for a point, (channels, height, width) for an image
 
 
 class Network(Protocol):

@@ -1,5 +1,6 @@
 """A small convolutional pair for images of 8 to 32 pixels, after DCGAN."""
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -62,7 +63,7 @@ class DCGAN:
         """Images [B, C, H, W] to logits [B]."""
         base, widths = self._plan(shape)
         layers: list[nn.Module] = [convolution(shape[0], widths[0], random), nn.LeakyReLU(SLOPE)]
-        for outer, inner in zip(widths, widths[1:], strict=False):
+        for outer, inner in itertools.pairwise(widths):
             layers += [halving(outer, inner, random), nn.LeakyReLU(SLOPE)]
         last = linear(widths[-1] * base * base, 1, random, gain=1.0)
         return nn.Sequential(*layers, nn.Flatten(1), last, nn.Flatten(0))
@@ -75,7 +76,9 @@ class DCGAN:
         return base, [min(self.width << level, self.max_width) for level in range(levels)]
 
     def _activated(self, num_channels: int) -> list[nn.Module]:
-        return [nn.BatchNorm2d(num_channels), nn.LeakyReLU(SLOPE)] if self.batch_norm else [nn.LeakyReLU(SLOPE)]
+        return (
+            [nn.BatchNorm2d(num_channels), nn.LeakyReLU(SLOPE)] if self.batch_norm else [nn.LeakyReLU(SLOPE)]
+        )
 
 
 def _base(size: int) -> int | None:

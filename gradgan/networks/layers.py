@@ -14,12 +14,15 @@ def he_gain(slope: float) -> float:
     return (2.0 / (1.0 + slope**2)) ** 0.5
 
 
-def linear(num_in: int, num_out: int, random: torch.Generator, *, gain: float = he_gain(SLOPE)) -> nn.Module:
+LEAKY = he_gain(SLOPE)
+
+
+def linear(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
     """A linear layer: normal weights of standard deviation gain / sqrt(num_in), zero biases."""
     return _initialised(torch.nn.utils.skip_init(nn.Linear, num_in, num_out), random, gain)
 
 
-def convolution(num_in: int, num_out: int, random: torch.Generator, *, gain: float = he_gain(SLOPE)) -> nn.Module:
+def convolution(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
     """A 3x3 convolution that keeps height and width."""
     layer = torch.nn.utils.skip_init(nn.Conv2d, num_in, num_out, kernel_size=3, padding=1)
     return _initialised(layer, random, gain)
@@ -28,22 +31,21 @@ def convolution(num_in: int, num_out: int, random: torch.Generator, *, gain: flo
 def halving(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
     """A 4x4 convolution of stride 2: halves height and width."""
     layer = torch.nn.utils.skip_init(nn.Conv2d, num_in, num_out, kernel_size=4, stride=2, padding=1)
-    return _initialised(layer, random, he_gain(SLOPE))
+    return _initialised(layer, random, LEAKY)
 
 
 def doubling(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
-    """A 4x4 transposed convolution of stride 2: doubles height and width; each output has 4 taps a channel."""
+    """A 4x4 transposed convolution of stride 2: doubles height and width."""
     layer = torch.nn.utils.skip_init(nn.ConvTranspose2d, num_in, num_out, kernel_size=4, stride=2, padding=1)
-    return _initialised(layer, random, he_gain(SLOPE))
+    return _initialised(layer, random, LEAKY)
 
 
 def _initialised(layer: nn.Module, random: torch.Generator, gain: float) -> nn.Module:
     """Draw the weights of a fresh layer; the variance counts the inputs that reach one output."""
     weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    fan_in = weight[0].numel()
     if isinstance(layer, nn.ConvTranspose2d):
         fan_in = weight.shape[0] * 4  # of the 16 taps a stride of 2 leaves 4 for each output pixel
-    else:
-        fan_in = weight[0].numel()
     with torch.no_grad():
         weight.normal_(0.0, gain * fan_in**-0.5, generator=random)
         bias.zero_()

@@ -1,5 +1,6 @@
 """A pair of multilayer perceptrons: for points in the plane, and for small images taken as vectors."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,8 +20,8 @@ class MLP:
     Attributes:
         width: units of each hidden layer, >= 1.
         depth: hidden layers, >= 1.
-        slope: of the leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose sharper creases let a
-            generator part its latents into modes with less in between.
+        slope: of the leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose sharper creases
+            let a generator part its latents into modes with less in between.
     """
 
     name: ClassVar[str] = "mlp"
@@ -53,6 +54,6 @@ class MLP:
     def _hidden(self, num_in: int, random: torch.Generator) -> list[nn.Module]:
         sizes = [num_in] + [self.width] * self.depth
         layers: list[nn.Module] = []
-        for size, following in zip(sizes, sizes[1:], strict=False):
+        for size, following in itertools.pairwise(sizes):
             layers += [linear(size, following, random, gain=he_gain(self.slope)), nn.LeakyReLU(self.slope)]
         return layers

@@ -111,8 +111,7 @@ class PPO:
         self.gradient_step = GradientStep(
             model, build_optimizer(optimizer, model.named_parameters()), transforms, monitor=monitor
         )
-        # 0-d on the device, so that a compiled update follows the schedule without a new compilation.
-        self.clip_coef = torch.tensor(cfg.clip_coef, device=self.device)
+        self.clip_coef = cfg.clip_coef
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout.
@@ -127,7 +126,7 @@ class PPO:
         cfg = self.cfg
         lr_scale = self.schedule(progress)
         self.gradient_step.set_lr_scale(lr_scale)
-        self.clip_coef.fill_(cfg.clip_coef * (1 - progress if cfg.clip_schedule == "linear" else 1))
+        self.clip_coef = cfg.clip_coef * (1 - progress if cfg.clip_schedule == "linear" else 1)
         rollout = rollout.to(self.device)
         batch = self.prepare(rollout)
         valid = rollout.valid.flatten()
@@ -140,7 +139,7 @@ class PPO:
         return _summary(history) | {
             "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
-            "policy/clip_coef": self.clip_coef.clone(),
+            "policy/clip_coef": torch.tensor(self.clip_coef),
             "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),
         }
 

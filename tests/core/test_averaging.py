@@ -71,7 +71,8 @@ def test_the_copy_is_frozen_and_in_evaluation_mode_and_leaves_the_source_alone()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     average = ExponentialMovingAverage(AverageConfig(half_life=10.0, ramp_up=None), module)
     average.update(1)
-    assert not average.module.training and module.training
+    assert not average.module.training
+    assert module.training
     assert not any(p.requires_grad for p in average.module.parameters())
     assert all(p.requires_grad for p in module.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())

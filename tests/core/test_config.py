@@ -72,7 +72,10 @@ def test_good_options_arrive_in_the_types_of_the_dataclass():
         ({"inner": {"depth": 0, "width": 1}}, "agent.inner.depth must be an integer >= 1, got 0"),
         ({"inner": {"depth": 1.0, "width": 1}}, "agent.inner.depth must be an integer, got 1.0"),
         ({"inner": {"depth": True, "width": 1}}, "agent.inner.depth must be an integer, got True"),
-        ({"inner": {"depht": 1, "width": 1}}, "unknown option agent.inner.depht; did you mean agent.inner.depth?"),
+        (
+            {"inner": {"depht": 1, "width": 1}},
+            "unknown option agent.inner.depht; did you mean agent.inner.depth?",
+        ),
         ({"inner": {"depth": 1}}, "agent.inner.width is missing; Inner needs it"),
         ({"rl": 1}, "unknown option agent.rl; did you mean agent.lr?"),
     ],
@@ -99,7 +102,9 @@ def test_options_of_a_third_party_class_are_held_against_its_signature():
     component = build({"_target_": "torch.optim.NAdam", "lr": 0.1, "betas": [0.9, 0.99]}, "optimizer")
     assert component.target is torch.optim.NAdam
     assert component.options == {"lr": 0.1, "betas": (0.9, 0.99)}
-    with pytest.raises(ConfigError, match=r"unknown option optimizer.momentun: .*; did you mean momentum_decay"):
+    with pytest.raises(
+        ConfigError, match=r"unknown option optimizer.momentun: .*; did you mean momentum_decay"
+    ):
         build({"_target_": "torch.optim.NAdam", "momentun": 0.9}, "optimizer")
 
 

@@ -22,7 +22,9 @@ def rosenbrock(p: torch.Tensor) -> torch.Tensor:
 
 def test_lbfgs_calls_the_closure_as_often_as_it_likes():
     point, calls = Point(-1.2, 1.0), []
-    step = GradientStep(point, torch.optim.LBFGS(point.parameters(), tolerance_change=1e-14, line_search_fn="strong_wolfe"))
+    step = GradientStep(
+        point, torch.optim.LBFGS(point.parameters(), tolerance_change=1e-14, line_search_fn="strong_wolfe")
+    )
 
     def closure():
         calls.append(1)

@@ -18,8 +18,7 @@ def composed(*words: str) -> Tree:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         tree = OmegaConf.to_container(compose("gan", list(words)), resolve=True)
     assert isinstance(tree, dict)
-    tree.pop("resume")
-    return tree
+    return {str(key): value for key, value in tree.items() if key != "resume"}
 
 
 @pytest.fixture

@@ -86,8 +86,11 @@ def test_a_batch_larger_than_the_data_set_is_refused() -> None:
 
 def test_the_digits_are_the_1797_of_scikit_learn_split_for_good() -> None:
     one, two = Digits(held_out=450).load(), Digits(held_out=450).load()
-    assert one.train.shape == (1347, 1, 8, 8) and one.held_out.shape == (450, 1, 8, 8)
-    assert one.train.dtype == torch.uint8 and one.train.max() == 255 and one.train.min() == 0
+    assert one.train.shape == (1347, 1, 8, 8)
+    assert one.held_out.shape == (450, 1, 8, 8)
+    assert one.train.dtype == torch.uint8
+    assert one.train.max() == 255
+    assert one.train.min() == 0
     assert torch.equal(one.train, two.train)
     assert one.labels is not None
     assert torch.bincount(one.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -96,9 +99,9 @@ def test_the_digits_are_the_1797_of_scikit_learn_split_for_good() -> None:
 def test_labels_follow_their_images_through_the_split() -> None:
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    pixels_of_all, labels_of_all = load_digits(return_X_y=True)
     known = {bytes((image * (255 / 16)).round().astype("uint8")): int(y)
-             for image, y in zip(digits.images, digits.target, strict=True)}  # fmt: skip
+             for image, y in zip(pixels_of_all, labels_of_all, strict=True)}  # fmt: skip
     images = Digits(held_out=100).load()
     assert images.labels is not None
     pixels = torch.cat([images.train, images.held_out])

@@ -24,7 +24,8 @@ def test_it_recognises_digits_it_has_not_seen_and_its_features_have_unit_mean_sq
     assert (network.classify(unseen) == truth).double().mean().item() > 0.96
     assert network(pixels).square().mean().item() == pytest.approx(1.0, abs=0.05)
     assert network(unseen).shape == (450, network.num_features)
-    assert not network.training and not any(p.requires_grad for p in network.parameters())
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
 
 
 @pytest.fixture

@@ -25,10 +25,12 @@ def test_images_of_any_kind_and_depth_become_squares_of_one_size(tmp_path: Path)
     write(tmp_path / "b" / "c" / "grey.PNG", (5, 5), 128, mode="L")
     (tmp_path / "notes.txt").write_text("not an image")
     images = folder(tmp_path).load()
-    assert images.train.shape == (2, 3, 8, 8) and images.train.dtype == torch.uint8
+    assert images.train.shape == (2, 3, 8, 8)
+    assert images.train.dtype == torch.uint8
     assert images.train[0, :, 3, 3].tolist() == [255, 0, 0]
     assert images.train[1].unique().tolist() == [128]
-    assert len(images.held_out) == 0 and images.labels is None
+    assert len(images.held_out) == 0
+    assert images.labels is None
 
 
 def test_one_channel_takes_the_luminance(tmp_path: Path) -> None:

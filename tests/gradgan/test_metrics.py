@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gradgan.data import Grid, Images, Ring
+from gradgan.features import Classifier
 from gradgan.metrics import ImageDistance, class_counts, mixture_metrics
 
 SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -68,7 +69,9 @@ def gaussian_images(count: int, mean: float, std: float, seed: int) -> Tensor:
 
 def test_fid_of_two_gaussians_is_the_closed_form() -> None:
     """|mean difference|^2 + sum (s1 - s2)^2 for independent features, in units of 255."""
-    images = Images(train=gaussian_images(20_000, 100, 20, 0), held_out=gaussian_images(20_000, 100, 20, 1), labels=None)
+    images = Images(
+        train=gaussian_images(20_000, 100, 20, 0), held_out=gaussian_images(20_000, 100, 20, 1), labels=None
+    )
     distance = ImageDistance(images, Pixels(), 20_000)
     found = distance(gaussian_images(20_000, 120, 30, 2))
     assert found["fid"] == pytest.approx(4 * (20**2 + 10**2) / 255**2, rel=0.03)
@@ -90,13 +93,17 @@ def test_kid_agrees_with_its_definition_in_float64() -> None:
 
 
 def test_both_sides_have_the_same_number_of_images() -> None:
-    images = Images(train=gaussian_images(50, 100, 20, 0), held_out=gaussian_images(30, 100, 20, 1), labels=None)
+    images = Images(
+        train=gaussian_images(50, 100, 20, 0), held_out=gaussian_images(30, 100, 20, 1), labels=None
+    )
     assert ImageDistance(images, Pixels(), 1000).count == 30
     assert ImageDistance(images, Pixels(), 20).count == 20
 
 
 def test_measuring_twice_gives_the_same_numbers_and_leaves_the_global_generator_alone() -> None:
-    images = Images(train=gaussian_images(50, 100, 20, 0), held_out=gaussian_images(50, 100, 20, 1), labels=None)
+    images = Images(
+        train=gaussian_images(50, 100, 20, 0), held_out=gaussian_images(50, 100, 20, 1), labels=None
+    )
     distance = ImageDistance(images, Pixels(), 50)
     fake = gaussian_images(50, 120, 30, 2)
     before = torch.get_rng_state()
@@ -105,9 +112,10 @@ def test_measuring_twice_gives_the_same_numbers_and_leaves_the_global_generator_
 
 
 def test_class_counts_have_a_place_for_classes_that_are_missing() -> None:
-    class Brightness(nn.Module):
+    class Brightness(Classifier):
         def classify(self, pixels: Tensor) -> Tensor:
             return (pixels.flatten(1)[:, 0] > 127).long() * 2
 
     pixels = torch.tensor([0, 10, 200], dtype=torch.uint8).reshape(3, 1, 1, 1)
-    assert class_counts(Brightness(), pixels, 4) == [2, 0, 1, 0]
+    classifier = Brightness((1, 8, 8), 4, torch.Generator().manual_seed(0))
+    assert class_counts(classifier, pixels) == [2, 0, 1, 0]

@@ -75,7 +75,7 @@ def test_gradients_of_both_networks_agree_with_finite_differences() -> None:
 
 def test_channels_double_with_each_halving_up_to_the_bound() -> None:
     discriminator = DCGAN(width=4, max_width=12, batch_norm=False).discriminator((3, 32, 32), random())
-    widths = [m.out_channels for m in discriminator if isinstance(m, torch.nn.Conv2d)]
+    widths = [m.out_channels for m in discriminator.modules() if isinstance(m, torch.nn.Conv2d)]
     assert widths == [4, 8, 12, 12]
 
 

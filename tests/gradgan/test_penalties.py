@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradgan.penalties import R1, R2, R1R2, squared_gradient_norm
+from gradgan.penalties import R1, R1R2, R2, squared_gradient_norm
 
 OPTIONS = {"gamma": 0.7, "final": 1.0, "interval": 1}
 
@@ -63,7 +63,9 @@ def test_its_gradient_agrees_with_finite_differences_of_the_weights() -> None:
 
     def term(*values: Tensor) -> Tensor:
         parameters = dict(zip(dict(network.named_parameters()), values, strict=True))
-        real_logits, fake_logits = (torch.func.functional_call(network, parameters, (x,)) for x in (real, fake))
+        real_logits, fake_logits = (
+            torch.func.functional_call(network, parameters, (x,)) for x in (real, fake)
+        )
         return R1R2(**OPTIONS)(real, real_logits, fake, fake_logits, progress=0.0)[0]
 
     assert torch.autograd.gradcheck(term, weights)
@@ -103,7 +105,9 @@ def test_it_reports_root_mean_square_norms_without_gamma() -> None:
     assert metrics["penalty/fake_gradient"].item() == pytest.approx(3**0.5)
 
 
-@pytest.mark.parametrize(("name", "value"), [("gamma", -1.0), ("gamma", float("nan")), ("final", 1.5), ("interval", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("gamma", -1.0), ("gamma", float("nan")), ("final", 1.5), ("interval", 0)]
+)
 def test_options_out_of_range_are_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be"):
         R1(**{**OPTIONS, name: value})

@@ -23,14 +23,18 @@ def test_a_grid_shows_images_row_by_row_enlarged_by_copying() -> None:
     pixels = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 1, 8, 8) * 60
     grid = image_grid(pixels)
     factor = 320 // 16
-    assert grid.shape == (2 * (8 * factor + 1) + 1,) * 2 and grid.dtype == np.uint8
-    quarters = [grid[a : a + 8 * factor, b : b + 8 * factor] for a in (1, 8 * factor + 2) for b in (1, 8 * factor + 2)]
+    assert grid.shape == (2 * (8 * factor + 1) + 1,) * 2
+    assert grid.dtype == np.uint8
+    quarters = [
+        grid[a : a + 8 * factor, b : b + 8 * factor] for a in (1, 8 * factor + 2) for b in (1, 8 * factor + 2)
+    ]
     assert [np.unique(q).tolist() for q in quarters] == [[0], [60], [120], [180]]
 
 
 def test_a_grid_of_colour_images_is_in_colour_and_need_not_be_full() -> None:
     grid = image_grid(torch.full((5, 3, 32, 32), 200, dtype=torch.uint8))
-    assert grid.ndim == 3 and grid.shape[2] == 3
+    assert grid.ndim == 3
+    assert grid.shape[2] == 3
     assert grid.shape[0] < grid.shape[1]  # 5 images: 3 columns, 2 rows
 
 
@@ -46,7 +50,8 @@ def test_latents_are_standard_normal_and_come_from_their_generator() -> None:
     one, two = (latents(20_000, 2, torch.Generator().manual_seed(0), CPU) for _ in range(2))
     assert torch.equal(one, two)
     assert torch.equal(torch.get_rng_state(), before)
-    assert one.mean().abs() < 0.02 and (one.std() - 1).abs() < 0.02
+    assert one.mean().abs() < 0.02
+    assert (one.std() - 1).abs() < 0.02
 
 
 def test_points_are_drawn_even_when_some_are_not_finite() -> None:
@@ -54,5 +59,7 @@ def test_points_are_drawn_even_when_some_are_not_finite() -> None:
     points[3] = float("nan")
     points[4] = float("inf")
     picture = scatter(points, Ring(num_modes=8, radius=1.0, std=0.01))
-    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    assert picture.shape[2] == 3
     assert (picture != 255).any()

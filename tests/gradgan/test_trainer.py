@@ -17,7 +17,7 @@ from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.losses.relativistic import Relativistic
 from gradgan.networks.dcgan import DCGAN
 from gradgan.networks.mlp import MLP
-from gradgan.penalties import R1, R2, R1R2, Penalty
+from gradgan.penalties import R1, R1R2, R2, Penalty
 from gradgan.trainer import Trainer
 
 LATENT = 3
@@ -93,7 +93,9 @@ def reference_step(
     total = torch.zeros((), dtype=torch.float64)
     for x, z in zip(real, z2, strict=True):
         dy = discriminator(generator(z.unsqueeze(0)))[0]
-        total = total - (logsigmoid(dy - discriminator(x.unsqueeze(0))[0]) if relativistic else logsigmoid(dy))
+        total = total - (
+            logsigmoid(dy - discriminator(x.unsqueeze(0))[0]) if relativistic else logsigmoid(dy)
+        )
     g_gradient = torch.autograd.grad(total / len(real), list(generator.parameters()))
     if simultaneous:
         move(discriminator, d_gradient)
@@ -103,7 +105,9 @@ def reference_step(
 
 @pytest.mark.parametrize("simultaneous", [False, True], ids=["alternating", "simultaneous"])
 @pytest.mark.parametrize("relativistic", [False, True], ids=["nonsaturating", "relativistic"])
-def test_one_update_of_both_players_agrees_with_a_slow_reference(relativistic: bool, simultaneous: bool) -> None:
+def test_one_update_of_both_players_agrees_with_a_slow_reference(
+    relativistic: bool, simultaneous: bool
+) -> None:
     real = torch.randn(5, 2, generator=random(3), dtype=torch.float64)
     generator, discriminator = pair()
     loss = Relativistic() if relativistic else NonSaturating()
@@ -159,7 +163,9 @@ def test_simultaneous_steps_without_a_penalty_end_in_the_known_limit_cycle(loss:
 
 def test_alternating_steps_without_a_penalty_close_in_as_the_root_of_time() -> None:
     """r(t) -> sqrt(8 / t) with t = steps * lr."""
-    assert dirac(NonSaturating(), None, Alternating(), 0.2, 1500) == pytest.approx(math.sqrt(8 / 300), rel=0.1)
+    assert dirac(NonSaturating(), None, Alternating(), 0.2, 1500) == pytest.approx(
+        math.sqrt(8 / 300), rel=0.1
+    )
 
 
 @pytest.mark.parametrize("scheme", [Alternating(), Simultaneous()], ids=["alternating", "simultaneous"])
@@ -178,7 +184,9 @@ def single_pair() -> tuple[nn.Module, nn.Module]:
 
 
 def test_only_due_updates_pay_for_the_penalty() -> None:
-    trainer = make_trainer(*single_pair(), NonSaturating(), R1(gamma=1.0, final=1.0, interval=3), Alternating())
+    trainer = make_trainer(
+        *single_pair(), NonSaturating(), R1(gamma=1.0, final=1.0, interval=3), Alternating()
+    )
     real = torch.randn(4, 2, generator=random(3))
     seen = ["penalty/real_gradient" in trainer.update(real, 0.0) for _ in range(7)]
     assert seen == [True, False, False, True, False, False, True]

@@ -1,0 +1,59 @@
+"""Measure a checkpoint again: `evaluate.py run=DIR episodes=100`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from core.checks import require
+from core.run.launch import tool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What to measure; conf/evaluate.yaml explains each option."""
+
+    run: str | None
+    checkpoint: Literal["last", "best"]
+    episodes: int
+    deterministic: bool
+    samples: int
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        require(self.run is not None, "run", self.run, "a run directory")
+        require(self.episodes >= 1, "episodes", self.episodes, "an integer >= 1")
+        require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
+        require(self.seed is None or self.seed >= 0, "seed", self.seed, "an integer >= 0 or null")
+
+
+def evaluate(cfg: EvaluateConfig) -> None:
+    """Measure, print, and keep the result beside the run.
+
+    Raises:
+        ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
+    """
+    from core.run.checkpoint import write_text
+    from core.run.directory import kind_of
+
+    directory = Path(str(cfg.run))
+    if kind_of(directory) == "gradrl":
+        from gradrl.evaluate import evaluate_run as evaluate_agent
+
+        found = evaluate_agent(directory, cfg.episodes, cfg.checkpoint, cfg.deterministic, cfg.seed)
+    else:
+        from gradgan.evaluate import evaluate_run as evaluate_generator
+
+        found = evaluate_generator(directory, cfg.samples, cfg.checkpoint, cfg.seed)
+    found = {"checkpoint": cfg.checkpoint, **found}
+    for name, value in found.items():
+        print(f"{name:<20} {value}")
+    write_text(directory / "evaluation.json", json.dumps(found, indent=2) + "\n")
+
+
+def main() -> None:
+    tool("evaluate", evaluate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""A tiny environment whose every number is known, registered as Counting-v0."""
+
+import gymnasium as gym
+import numpy as np
+
+
+class Counting(gym.Env):
+    """Episode e lasts `lengths[e % len]` steps, ends as `kinds[e % len]`, and pays 1 + t + 10 e at step t.
+
+    It observes (e, t). The seed of a reset chooses the episode it begins with.
+    """
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, lengths=(3, 1, 4, 2), kinds=("terminated", "truncated", "truncated", "terminated")):
+        self.lengths, self.kinds = lengths, kinds
+        self.episode, self.t = -1, 0
+
+    def _obs(self):
+        return np.array([self.episode, self.t], np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode = self.episode + 1 if seed is None else seed % 7
+        self.t = 0
+        return self._obs(), {}
+
+    def step(self, action):
+        reward = 1.0 + self.t + 10.0 * self.episode
+        self.t += 1
+        which = self.episode % len(self.lengths)
+        done = self.t >= self.lengths[which]
+        terminated, truncated = (done and self.kinds[which] == kind for kind in ("terminated", "truncated"))
+        return self._obs(), reward, terminated, truncated, {}
+
+
+class Walk(gym.Env):
+    """Endless random walk in one dimension, with a Discrete observation: no time limit."""
+
+    observation_space = gym.spaces.Discrete(5, start=1)
+    action_space = gym.spaces.Discrete(2, start=3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = int(self.np_random.integers(1, 6))
+        return self.place, {}
+
+    def step(self, action):
+        assert action in (3, 4)
+        self.place = int(np.clip(self.place + (1 if action == 4 else -1), 1, 5))
+        return self.place, 1.0, False, False, {}
+
+
+class Unsupported(gym.Env):
+    """Spaces chosen by keyword."""
+
+    def __init__(self, observation="box", action="discrete"):
+        kinds = {
+            "box": gym.spaces.Box(-1, 1, (3,)),
+            "discrete": gym.spaces.Discrete(3),
+            "dict": gym.spaces.Dict({"a": gym.spaces.Discrete(2)}),
+            "tuple": gym.spaces.Tuple((gym.spaces.Discrete(2),)),
+            "multi_discrete": gym.spaces.MultiDiscrete([2, 3]),
+            "multi_binary": gym.spaces.MultiBinary(2),
+            "text": gym.spaces.Text(3),
+            "image": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8),
+            "integers": gym.spaces.Box(0, 5, (2,), np.int64),
+        }
+        self.observation_space, self.action_space = kinds[observation], kinds[action]
+
+
+for name, cls in {"Counting-v0": Counting, "Walk-v0": Walk, "Unsupported-v0": Unsupported}.items():
+    if name not in gym.registry:
+        gym.register(name, entry_point=cls, disable_env_checker=True)

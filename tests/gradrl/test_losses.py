@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
+
+
+def test_the_surrogate_is_its_definition_in_float64():
+    g = torch.Generator().manual_seed(0)
+    new, old, advantage = (torch.randn(50, generator=g, dtype=torch.float64) for _ in range(3))
+    loss, metrics = clipped_surrogate_loss(new, old, advantage, 0.2)
+    total, kl, outside = 0.0, 0.0, 0
+    for a, b, c in zip(new.tolist(), old.tolist(), advantage.tolist(), strict=True):
+        ratio = 2.718281828459045 ** (a - b)
+        total -= min(ratio * c, min(max(ratio, 0.8), 1.2) * c) / 50
+        kl += (ratio - 1 - (a - b)) / 50
+        outside += not 0.8 <= ratio <= 1.2
+    assert loss.item() == pytest.approx(total)
+    assert metrics["policy/approx_kl"].item() == pytest.approx(kl)
+    assert metrics["policy/clip_fraction"].item() == pytest.approx(outside / 50)
+    assert metrics["policy/ratio_max"].item() == pytest.approx((new - old).exp().max().item())
+
+
+@pytest.mark.parametrize(("log_ratio", "advantage"), [(0.5, +1.0), (-0.5, -1.0)])
+def test_no_gradient_once_the_ratio_has_left_the_interval(log_ratio, advantage):
+    new = torch.tensor([log_ratio], requires_grad=True)
+    loss, metrics = clipped_surrogate_loss(new, torch.zeros(1), torch.tensor([advantage]), clip_coef=0.2)
+    loss.backward()
+    assert new.grad.item() == 0.0
+    assert metrics["policy/clip_fraction"] == 1.0
+
+
+@pytest.mark.parametrize(("log_ratio", "advantage"), [(0.5, -1.0), (-0.5, +1.0), (0.1, 1.0), (0.0, -2.0)])
+def test_the_gradient_is_the_policy_gradient_where_moving_back_helps(log_ratio, advantage):
+    new = torch.tensor([log_ratio], requires_grad=True)
+    clipped_surrogate_loss(new, torch.zeros(1), torch.tensor([advantage]), 0.2)[0].backward()
+    assert new.grad.item() == pytest.approx(-advantage * torch.tensor(log_ratio).exp().item())
+
+
+def test_a_clip_coefficient_on_the_device_gives_the_same_as_a_number():
+    g = torch.Generator().manual_seed(1)
+    new, old, advantage = (torch.randn(20, generator=g) for _ in range(3))
+    by_number, by_tensor = (
+        clipped_surrogate_loss(new, old, advantage, eps)[0] for eps in (0.3, torch.tensor(0.3))
+    )
+    assert by_number == by_tensor
+
+
+def test_kl_is_zero_for_equal_policies_and_never_negative():
+    x = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    assert clipped_surrogate_loss(x, x, x, 0.2)[1]["policy/approx_kl"] == 0.0
+    assert clipped_surrogate_loss(x, x.flip(0), x, 0.2)[1]["policy/approx_kl"] > 0.0
+
+
+def test_columns_against_rows_are_refused_instead_of_broadcast():
+    with pytest.raises(ValueError, match="three tensors of one shape"):
+        clipped_surrogate_loss(torch.zeros(4), torch.zeros(4, 1), torch.zeros(4), 0.2)
+    with pytest.raises(ValueError, match="one shape"):
+        value_loss(torch.zeros(4), torch.zeros(4, 1))
+
+
+def test_value_loss_is_half_the_mean_squared_error():
+    value, target = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0])
+    assert value_loss(value, target) == 0.5 * (4.0 + 1.0) / 2
+
+
+def test_clipping_a_value_only_ever_raises_its_loss_and_stops_its_gradient():
+    value = torch.tensor([3.0, 1.05], requires_grad=True)
+    old, target = torch.tensor([1.0, 1.0]), torch.tensor([5.0, 5.0])
+    loss = value_loss(value, target, old, clip_coef=0.1)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.5 * ((1.1 - 5.0) ** 2 + (1.05 - 5.0) ** 2) / 2)
+    assert value.grad[0] == 0.0
+    assert value.grad[1].item() == pytest.approx((1.05 - 5.0) / 2)
+    assert value_loss(value, target, old, clip_coef=100.0) == value_loss(value, target)
+
+
+def test_clipping_without_the_old_value_is_refused():
+    with pytest.raises(ValueError, match="needs old_value"):
+        value_loss(torch.zeros(2), torch.zeros(2), clip_coef=0.2)
+
+
+def test_normalised_advantages_have_mean_zero_and_deviation_one_whatever_their_scale():
+    advantage = torch.randn(64, generator=torch.Generator().manual_seed(0)) * 50 + 7
+    normal = normalize_advantage(advantage)
+    assert normal.mean().item() == pytest.approx(0.0, abs=1e-6)
+    assert normal.std().item() == pytest.approx(1.0, abs=1e-6)
+    torch.testing.assert_close(normalize_advantage(advantage * 10 - 3), normal)
+
+
+def test_one_advantage_alone_stays_and_equal_ones_become_zero():
+    assert normalize_advantage(torch.tensor([3.0])) == 3.0
+    assert torch.equal(normalize_advantage(torch.full((4,), 2.0)), torch.zeros(4))

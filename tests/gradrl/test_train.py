@@ -1,0 +1,181 @@
+"""The configuration, the loop as a whole, and judging a run again."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from core.run.config import ConfigError, build, config_dir
+from core.run.job import check, execute
+from core.run.launch import compose_tree
+from gradrl.agents.ppo import PPOConfig
+from gradrl.evaluate import evaluate_run
+from gradrl.networks import MLPConfig
+from gradrl.train import TrainConfig
+
+SHORT = [
+    "total_steps=300",
+    "num_envs=2",
+    "agent.num_steps=16",
+    "agent.num_epochs=1",
+    "agent.num_minibatches=2",
+    "evaluation.episodes=3",
+    "evaluation.interval_episodes=2",
+    "evaluation.num_envs=2",
+    "logging.eval_interval=100",
+    "logging.progress=false",
+]
+
+
+def tree(*words):
+    return compose_tree("rl", list(words), [config_dir()])[0]
+
+
+def names(group):
+    return sorted(p.stem for p in (config_dir() / group).glob("*.yaml"))
+
+
+def test_the_root_and_every_environment_compose_and_build():
+    assert isinstance(build(tree()), TrainConfig)
+    for name in names("env"):
+        cfg = build(tree(f"env={name}", *(["env.id=CartPole-v1"] if name == "by_id" else [])))
+        assert cfg.env.vectorization == "auto"
+
+
+@pytest.mark.parametrize(
+    ("cls", "group", "option"), [(PPOConfig, "agent", "ppo"), (MLPConfig, "policy", "mlp")]
+)
+def test_yaml_lists_every_option_with_the_dataclasss_default(cls, group, option):
+    written = OmegaConf.to_container(OmegaConf.load(config_dir() / group / f"{option}.yaml"))
+    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+    written.pop("_target_")
+    assert {k: tuple(v) if isinstance(v, list) else v for k, v in written.items()} == defaults
+
+
+def test_every_recipe_belongs_to_an_agent_and_an_environment_and_builds():
+    for name in names("recipe"):
+        if name == "none":
+            continue
+        agent, env = name.split("_", 1)
+        assert agent in names("agent")
+        assert env in names("env")
+        check_recipe = build(tree(f"agent={agent}", f"env={env}"))
+        plain = build(tree(f"agent={agent}", f"env={env}", "recipe=none"))
+        assert check_recipe != plain
+
+
+def test_words_on_the_command_line_win_over_the_recipe():
+    options = tree("agent.num_steps=64", "optimizer.lr=0.5", "num_envs=4", "schedule=cosine")
+    assert options["agent"]["num_steps"] == 64
+    assert options["agent"]["gae_lambda"] == 0.8
+    assert options["optimizer"]["lr"] == 0.5
+    assert options["num_envs"] == 4
+    assert options["schedule"]["_target_"].endswith("Cosine")
+
+
+def test_an_environment_by_id_has_no_recipe():
+    options = tree("env=by_id", "env.id=CartPole-v1")
+    assert options["agent"]["num_steps"] == PPOConfig().num_steps
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["total_steps=0"], "total_steps must be an integer >= 1, got 0"),
+        (["num_envs=-1"], "num_envs must be"),
+        (["seed=-3"], "seed must be"),
+        (["num_threads=0"], "num_threads must be"),
+        (["agent.clip_coef=2"], r"agent.clip_coef must be in \(0, 1\), got 2.0"),
+        (["agent.num_minibatches=7"], "agent.num_minibatches must be a divisor of"),
+        (["agent.clip_schedule=quadratic"], "agent.clip_schedule must be one of"),
+        (["evaluation.episodes=0"], "evaluation.episodes must be"),
+        (["policy.hidden_sizes=[0]"], "policy.hidden_sizes must be integers >= 1"),
+        (["policy.activation=gelu"], "policy.activation must be one of"),
+        (["env=by_id"], "env.id must be"),
+        (["env=by_id", "env.id=Acrobat-v1"], r"did you mean Acrobot-v1\?"),
+        (["env=by_id", "env.id=Unsupported-v0", "+env.kwargs={observation: tuple}"], "is Tuple"),
+        (["env.import_module=nowhere"], "env.import_module=nowhere cannot be imported"),
+        (["env.vectorization=threads"], "env.vectorization must be one of"),
+        (["device=cuda:63"], "device=cuda:63 is not on this machine"),
+    ],
+)
+def test_bad_options_end_in_one_line_before_anything_is_made(words, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        check(tree(*words))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    words = [*SHORT, "normalize_observation=true", "normalize_reward=true", "env.vectorization=sync"]
+    assert execute(tree(*words), directory) == 0
+    return directory
+
+
+def test_a_run_leaves_the_summary_that_is_promised(short_run):
+    summary = json.loads((short_run / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["env_steps"] == 320  # 300 rounded up to whole rollouts of 32
+    assert summary["updates"] == 20
+    assert summary["eval_episodes"] == 3
+    assert 8 <= summary["eval_return_mean"] <= 500
+    assert summary["best_eval_return_mean"] >= summary["eval_return_mean"]
+    assert summary["solved_at_env_steps"] is None
+    assert summary["env_steps_per_s"] > 0
+    assert (short_run / "media" / "agent.gif").stat().st_size > 1000
+
+
+def test_reset_steps_of_the_native_version_are_not_counted(tmp_path):
+    assert execute(tree(*SHORT), tmp_path / "native") == 0
+    summary = json.loads((tmp_path / "native" / "summary.json").read_text())
+    assert 300 <= summary["env_steps"] < 332
+
+
+def test_a_finished_run_judged_again_gives_the_final_evaluation(short_run):
+    summary = json.loads((short_run / "summary.json").read_text())
+    again = evaluate_run(short_run, 3, "last", True, None)
+    assert again["eval_return_mean"] == summary["eval_return_mean"]
+    assert again["eval_return_std"] == summary["eval_return_std"]
+    other = evaluate_run(short_run, 5, "best", False, 7)
+    assert other["eval_episodes"] == 5
+    assert other["eval_return_min"] <= other["eval_return_mean"] <= other["eval_return_max"]
+
+
+def test_judging_what_is_no_run_is_refused(short_run, tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        evaluate_run(tmp_path, 1, "last", True, None)
+    with pytest.raises(ConfigError, match="no checkpoint at"):
+        evaluate_run(short_run, 1, "first", True, None)
+
+
+def test_a_checkpoint_of_another_network_is_refused(short_run, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    config = (short_run / "config.yaml").read_text().replace("- 64", "- 32")
+    (tmp_path / "config.yaml").write_text(config)
+    (tmp_path / "checkpoints" / "last.pt").write_bytes((short_run / "checkpoints" / "last.pt").read_bytes())
+    with pytest.raises(ConfigError, match="another network"):
+        evaluate_run(tmp_path, 1, "last", True, None)
+
+
+def test_checkpoints_are_read_without_running_code(short_run):
+    state = torch.load(short_run / "checkpoints" / "last.pt", weights_only=True)
+    assert {"policy", "collector", "generators", "observation_normalizer", "reward_normalizer", "run"} <= set(
+        state
+    )
+
+
+@pytest.mark.slow
+def test_cartpole_is_balanced_five_times_longer_after_eight_thousand_steps(tmp_path):
+    words = [
+        "seed=1",
+        "total_steps=8000",
+        "evaluation.episodes=20",
+        "logging.progress=false",
+        "logging.eval_interval=8000",
+    ]
+    assert execute(tree(*words), tmp_path / "run") == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["eval_return_mean"] >= 100  # a random policy reaches 22; seeds 1 and 2 reached 126 and 138
