@@ -191,11 +191,12 @@ class Run:
         """End the run: last pictures, last checkpoint, summary with status `finished`.
 
         Args:
-            extra: what only the end knows (the final evaluation); its numbers go into the curves too,
-                under the tags they are given as `final/<name>`.
+            extra: what only the end knows, the final evaluation; its numbers are the last points of the
+                `eval/` curves too.
         """
         self._show(self._draw() if self._draw is not None else {})
-        finals = {f"final/{k}": float(v) for k, v in extra.items() if isinstance(v, int | float)}
+        numbers = {key: float(v) for key, v in extra.items() if isinstance(v, int | float)}
+        finals = {f"eval/{key.removeprefix('eval_')}": value for key, value in numbers.items()}
         if finals:
             self._write(finals)
         self.save("last.pt")

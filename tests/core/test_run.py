@@ -73,7 +73,7 @@ def test_everything_happens_when_the_x_axis_crosses_its_interval(tmp_path):
     curves = read_scalars(tmp_path)
     assert curves["loss/value"] == {20: 15.0, 40: 35.0, 60: 55.0, 80: 75.0, 100: 95.0}
     assert curves["eval/score"] == {30: 1.0, 60: 3.0, 90: 2.0}
-    assert curves["final/eval_return_mean"] == {100: 5.0}
+    assert curves["eval/return_mean"] == {100: 5.0}
     assert {"gradient/norm", "layer/weight/gradient_norm", "time/steps_per_s"} <= curves.keys()
     assert {p.name for p in (tmp_path / "media").iterdir()} == {"picture.png", "gradient_heat_map.png"}
 
