@@ -27,17 +27,11 @@ def evaluate_run(directory: Path, samples: int, checkpoint: str, seed: int | Non
     Raises:
         ConfigError: no run there, no such checkpoint, or one that is damaged or of another network.
     """
-    cfg = _saved_config(directory)
+    cfg = build(saved_options(directory))
+    if not isinstance(cfg, TrainConfig):
+        raise ConfigError(f"{directory} holds no run of train_gan")
     path = directory / "checkpoints" / f"{checkpoint}.pt"
     trainer = build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))
     checkpoints.restore(trainer.average, checkpoints.load(path), "average", path)
     judge = make_judge(cfg, cfg.seed if seed is None else seed, samples)
     return judge.measure(trainer.average.module)
-
-
-def _saved_config(directory: Path) -> TrainConfig:
-    """The options that the run in `directory` was trained with."""
-    cfg = build(saved_options(directory))
-    if not isinstance(cfg, TrainConfig):
-        raise ConfigError(f"{directory} holds no run of train_gan")
-    return cfg

@@ -90,7 +90,9 @@ class Collector:
                 for n in np.flatnonzero(truncated & ~terminated):
                     final_index.append(t * self.num_envs + int(n))
                     final_obs.append(self.encode(np.asarray(info["final_obs"][n])[None])[0])
-        return self._rollout(final_index, final_obs)
+        rollout = self._rollout(final_index, final_obs)
+        # With T = 1 all environments may have spent their only step on a reset: nothing to learn from.
+        return rollout if rollout.num_valid else self.collect(act)
 
     def drain(self) -> Metrics:
         """Mean return and length of the episodes that ended since the last call; empty when none did."""

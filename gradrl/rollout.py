@@ -129,6 +129,8 @@ def epoch_order(valid: Tensor, num_valid: int, generator: torch.Generator) -> Te
     order = torch.randperm(size, generator=generator, device=valid.device)
     if num_valid == size:
         return order
-    rows = torch.argsort(~valid, stable=True)[:num_valid]  # unlike nonzero it does not wait for the device
+    rows = torch.argsort((~valid).byte(), stable=True)[
+        :num_valid
+    ]  # unlike nonzero it does not wait for the device
     extra = torch.randint(num_valid, (size - num_valid,), generator=generator, device=valid.device)
     return torch.cat([rows, rows[extra]])[order]

@@ -54,9 +54,9 @@ def check_optimizer(component: OptimizerComponent) -> None:
     Raises:
         ValueError: `optimizer.<option> ...`, or the class's own words.
     """
-    lr = component.options.get("lr") if isinstance(component.options, dict) else None
-    if lr is not None:
-        require(lr >= 0, "optimizer.lr", lr, "a number >= 0")
+    if isinstance(component.options, dict) and "lr" in component.options:
+        lr = component.options["lr"]
+        require(isinstance(lr, int | float) and lr >= 0, "optimizer.lr", lr, "a number >= 0")
     try:
         build_optimizer(component, [("probe", torch.nn.Parameter(torch.zeros(1, 1)))])
     except (ValueError, TypeError, RuntimeError) as error:

@@ -15,15 +15,6 @@ from core.run.config import ConfigError, Tree, build, config_dir, plain
 from core.run.job import check, execute
 from core.run.resume import resume_run
 
-PROLONG = (
-    "total_steps",
-    "total_images",
-    "logging.",
-    "device",
-    "num_threads",
-)  # what a resumed run may change
-
-
 Options = TypeVar("Options")
 
 
@@ -46,6 +37,8 @@ def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
         args = _arguments(sys.argv[1:])
         if args.help or args.cfg or args.info or args.hydra_help or args.shell_completion:
             return _hydra(config_name, sys.argv[1:], lambda tree, directory: 0)
+        if args.multirun:
+            raise ConfigError("this command does one thing at a time; leave -m out")
         tree, _, _ = compose_tree(config_name, args.overrides, _folders(args))
         work(cast(Options, build(tree)))
         return 0
@@ -71,18 +64,20 @@ def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:
         raise ConfigError("this command trains in one process; start it without torchrun (WORLD_SIZE is > 1)")
     folders = _folders(args)
     overrides = _select_by_id(args.overrides, by_id)
-    resume = [word for word in overrides if word.split("=")[0].lstrip("+") == "resume"]
+    resume = [word for word in overrides if _key(word) == "resume"]
     if resume and resume[-1].partition("=")[2] not in ("", "null"):
         if args.multirun:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [word for word in overrides if word not in resume]
         return resume_run(Path(resume[-1].partition("=")[2]), others)
+    free: set[str] = set()  # names that the YAML leaves open, in any job of a sweep
     for batch in _batches(overrides, args.multirun):
         tree, directory, accepted = compose_tree(config_name, batch, folders)
+        free |= {_key(word) for word in accepted if word.startswith("++")}
         if not args.multirun:
             _refuse_used(directory)
-            overrides = accepted
         check(tree)
+    overrides = [f"++{word.lstrip('+')}" if _key(word) in free else word for word in overrides]
     flags = ["-m"] if args.multirun else []
     if args.config_dir:
         flags += ["--config-dir", args.config_dir]
@@ -125,10 +120,16 @@ def _hydra(config_name: str, words: list[str], work: Callable[[Tree, Path], int]
 def _arguments(words: Sequence[str]):
     from hydra._internal.utils import get_args_parser
 
-    args = get_args_parser().parse_args(list(words))
+    parser = get_args_parser()
+    parser.error = _refuse  # argparse's own prints the usage, several lines of it
+    args = parser.parse_intermixed_args(list(words))
     if args.config_path or args.config_name:
         raise ConfigError("use --config-dir FOLDER for YAML files of your own; the root file is fixed")
     return args
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(message)
 
 
 def _folders(args) -> list[Path]:
@@ -143,10 +144,14 @@ def _folders(args) -> list[Path]:
 
 def _select_by_id(words: Sequence[str], group: str | None) -> list[str]:
     """`env.id=X` drops the special settings of the named environment by selecting `env=by_id`."""
-    keys = [word.split("=")[0].lstrip("+") for word in words]
+    keys = [_key(word) for word in words]
     if group is None or f"{group}.id" not in keys:
         return list(words)
     return [w for w, key in zip(words, keys, strict=True) if key != group] + [f"{group}=by_id"]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
 
 
 def _batches(words: Sequence[str], multirun: bool) -> list[list[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from core.run.config import ConfigError, Tree
+from core.run.config import ConfigError, Tree, build
 from core.run.job import check, execute
 
 # What a resumed run may change: how long it is, how it is logged, where it runs.
@@ -31,6 +31,7 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     options = saved_options(directory)
     for word in words:
         _change(options, word)
+    build(options)  # the words' types and ranges, before the new total is compared
     if already_finished(directory, options.get("total_steps", options.get("total_images", 0))):
         print(f"{directory} is already finished; nothing to do")
         return 0

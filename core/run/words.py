@@ -7,6 +7,7 @@ it replaces. Ranges and classes are checked later, by `core.run.config`.
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -38,7 +39,7 @@ def compose_checked(
     """
     overrides = [parse(word) for word in words]
     choices = [word for word, o in zip(words, overrides, strict=True) if _is_group(o, folders)]
-    base = _compose(config_name, choices, folders)
+    base = _compose_base(config_name, tuple(choices), tuple(folders))
     accepted: list[str] = []
     for word, override in zip(words, overrides, strict=True):
         plain = _is_group(override, folders) or override.key_or_group.startswith("hydra")
@@ -62,6 +63,11 @@ def parse(word: str) -> Override:
 def _is_group(override: Override, folders: Sequence[Path]) -> bool:
     key = override.key_or_group.split("@")[0]
     return any((folder / key).is_dir() for folder in folders)
+
+
+@lru_cache(maxsize=4)  # the jobs of a sweep share it
+def _compose_base(config_name: str, choices: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
+    return _compose(config_name, choices, folders)
 
 
 def _compose(config_name: str, words: Sequence[str], folders: Sequence[Path]) -> DictConfig:

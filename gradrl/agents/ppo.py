@@ -117,7 +117,7 @@ class PPO:
         """Learn from one rollout.
 
         Args:
-            rollout: what `act` has brought about since the last update.
+            rollout: what the policy has brought about since the last update.
             progress: share of the training done, in [0, 1]; drives the schedules.
 
         Returns:

@@ -126,6 +126,13 @@ def test_episodes_are_counted_across_rollouts(num_steps, autoreset):
     assert finished[:6] == expected[:6]
 
 
+def test_a_rollout_of_nothing_but_resets_is_passed_over():
+    collect = collector(1, "next_step", num_envs=1)
+    rollouts = [collect.collect(act) for _ in range(9)]
+    assert [r.num_valid for r in rollouts] == [1] * 9
+    assert collect.env_steps == 9
+
+
 def test_draining_gives_the_mean_of_the_episodes_since_the_last_time():
     collect = collector(4, num_envs=1)
     collect.collect(act)  # episode 0: 1 + 2 + 3; episode 1: 11

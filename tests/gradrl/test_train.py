@@ -145,7 +145,7 @@ def test_a_finished_run_judged_again_gives_the_final_evaluation(short_run):
 
 
 def test_judging_what_is_no_run_is_refused(short_run, tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="no run"):
         evaluate_run(tmp_path, 1, "last", True, None)
     with pytest.raises(ConfigError, match="no checkpoint at"):
         evaluate_run(short_run, 1, "first", True, None)

@@ -1,0 +1,44 @@
+"""Pictures and films as data URIs, each in a card as wide as it deserves."""
+
+import base64
+from html import escape
+from pathlib import Path
+
+MIME = {".png": "image/png", ".gif": "image/gif"}
+WIDE = 1.6  # width over height from which a picture takes two columns
+CAPTIONS = {
+    "agent": "One episode of the agent, played by its latest parameters.",
+    "samples": "What the generator makes of the same random inputs, with its latest averaged weights.",
+}
+
+
+def picture(path: Path) -> str:
+    """One file of a run's `media/` as a card."""
+    data = path.read_bytes()
+    width, height = picture_size(data)
+    wide = " wide" if height and width / height >= WIDE else ""
+    caption = escape(caption_of(path.stem))
+    uri = f"data:{MIME[path.suffix]};base64,{base64.b64encode(data).decode('ascii')}"
+    size = f' width="{width}" height="{height}"' if height else ""
+    return (
+        f'<figure class="card picture{wide}"><img alt="{caption}"{size} src="{uri}">'
+        f"<figcaption>{caption}</figcaption></figure>\n"
+    )
+
+
+def caption_of(name: str) -> str:
+    """What a picture shows, by its file's name."""
+    if name.endswith("gradient_heat_map"):
+        player = name.removesuffix("gradient_heat_map").rstrip("_")
+        of = f" of the {player}" if player else ""
+        return f"Gradient norm of every layer{of} over the run, on a logarithmic scale."
+    return CAPTIONS.get(name, name.replace("_", " "))
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels from the head of a PNG or GIF; (0, 0) of anything else."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    return 0, 0

@@ -1,0 +1,159 @@
+"""A run directory, read into one frozen record. Nothing here knows of HTML."""
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from core.run.config import ConfigError, Tree
+from core.run.directory import Lock, read_summary, saved_options
+from core.run.tensorboard import read_scalars
+
+Curve = dict[int, float]
+
+# By package: what the run is called, the option with the length of the run, the unit of the x-axis.
+KINDS = {
+    "gradrl": ("Reinforcement learning", "total_steps", "environment steps"),
+    "gradgan": ("GAN", "total_images", "real images shown"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run directory holds.
+
+    Attributes:
+        directory: the run directory.
+        package: "gradrl", "gradgan", or the package of whatever else made the run.
+        status: finished, stopped, failed, running, or unfinished (killed: it wrote no summary).
+        options: the resolved configuration.
+        words: what was typed on the command line.
+        summary: `summary.json`; empty while there is none.
+        curves: {tag: {step: value}}, steps ascending.
+        media: picture and film files, by name.
+        started: date and time of the first event file, local; empty without one.
+    """
+
+    directory: Path
+    package: str
+    status: str
+    options: Tree
+    words: tuple[str, ...]
+    summary: dict[str, object]
+    curves: dict[str, Curve]
+    media: dict[str, Path]
+    started: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of run in words."""
+        return KINDS.get(self.package, ("Run", "", ""))[0]
+
+    @property
+    def unit(self) -> str:
+        """What the x-axis counts."""
+        return KINDS.get(self.package, ("", "", "steps"))[2]
+
+    @property
+    def step(self) -> int:
+        """How far the run has come, on the x-axis."""
+        logged = max((max(curve) for curve in self.curves.values() if curve), default=0)
+        told = self.summary.get("env_steps", self.summary.get("images"))
+        return max(logged, told) if isinstance(told, int) else logged
+
+    @property
+    def total(self) -> int | None:
+        """How far it was to go, on the x-axis."""
+        total = self.options.get(KINDS.get(self.package, ("", "", ""))[1])
+        return total if isinstance(total, int) else None
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Names of the gradient steps, generator first; ("",) for a run with one."""
+        found = {tag.removesuffix("gradient/norm") for tag in self.curves if tag.endswith("gradient/norm")}
+        return tuple(sorted((p.rstrip("/") for p in found), reverse=True))
+
+    def last(self, tag: str) -> tuple[float, int] | None:
+        """The last finite value of a curve and its step; None without one."""
+        finite = [(v, s) for s, v in self.curves.get(tag, {}).items() if math.isfinite(v)]
+        return finite[-1] if finite else None
+
+    def layers(self, player: str) -> list[tuple[str, float | None, float | None]]:
+        """Layers in the order of the network with their last gradient norm and update ratio."""
+        start = f"{player}/layer/" if player else "layer/"
+        names = [
+            tag.removeprefix(start).removesuffix("/gradient_norm")
+            for tag in self.curves
+            if tag.startswith(start) and tag.endswith("/gradient_norm")
+        ]
+        rows = []
+        for name in sorted(names, key=_natural):
+            norm, ratio = (self.last(f"{start}{name}/{what}") for what in ("gradient_norm", "update_ratio"))
+            rows.append((name, norm and norm[0], ratio and ratio[0]))
+        return rows
+
+
+def read_run(directory: Path) -> Record:
+    """Read everything a report needs.
+
+    Raises:
+        ConfigError: there is no such directory, no run in it, or its files are damaged.
+    """
+    if not directory.is_dir():
+        raise ConfigError(f"run={directory}: there is no such directory")
+    options = saved_options(directory)
+    summary = read_summary(directory)
+    if summary is not None and not isinstance(summary, dict):
+        raise ConfigError(f"{directory / 'summary.json'} is damaged: it holds no summary")
+    status = "unfinished" if summary is None else str(summary.get("status", "finished"))
+    if _in_use(directory):
+        # The summary, if there is one, is of an earlier end of a run that has been resumed.
+        status, summary = "running", None
+    return Record(
+        directory=directory,
+        package=str(options["_target_"]).split(".")[0],
+        status=status,
+        options=options,
+        words=_words(directory / ".hydra" / "overrides.yaml"),
+        summary=summary or {},
+        curves=read_scalars(directory),
+        media={p.stem: p for p in sorted(directory.glob("media/*")) if p.suffix in (".png", ".gif")},
+        started=_started(directory),
+    )
+
+
+def _in_use(directory: Path) -> bool:
+    """Whether a process is working in this directory."""
+    if not (directory / ".lock").exists():
+        return False
+    try:
+        Lock(directory).release()
+    except ConfigError:
+        return True
+    return False
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    """The overrides that Hydra has noted; those that only place the run are left out."""
+    try:
+        words = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    return tuple(str(word) for word in words or [] if not str(word).startswith("hydra."))
+
+
+def _started(directory: Path) -> str:
+    stamps = [p.name.split(".")[3] for p in directory.glob("events.out.tfevents.*")]
+    times = [int(stamp) for stamp in stamps if stamp.isdigit()]
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(min(times))) if times else ""
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key in which layer 10 comes after layer 9, and a weight before its bias."""
+    parts = re.split(r"(\d+)", name.replace(".bias", ".~bias"))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,0 +1,24 @@
+"""Write one self-contained page about a run: `report.py run=DIR`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.run.launch import tool
+
+if TYPE_CHECKING:
+    from core.report.page import ReportConfig
+
+
+def report(cfg: "ReportConfig") -> None:
+    """Write DIR/report.html and say where it is."""
+    from core.report.page import write_page  # here, so that a misspelt option is answered without torch
+
+    print(f"report: {write_page(Path(str(cfg.run)))}")
+
+
+def main() -> None:
+    tool("report", report)
+
+
+if __name__ == "__main__":
+    main()

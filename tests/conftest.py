@@ -1,0 +1,88 @@
+"""Commands called as a user would, in one process."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+SCRIPTS = {"rl": "train_rl", "gan": "train_gan", "evaluate": "evaluate"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what it made in the empty directory that it was called from."""
+
+    status: int
+    out: str
+    err: str
+    made: list[str]
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """Call a script in this process: importing torch anew for every bad word would take minutes."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    handlers = list(logging.getLogger().handlers)
+
+    def call(name: str, *words: str) -> Outcome:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(f"core.scripts.{SCRIPTS[name]}").main()
+        logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
+        captured = capfd.readouterr()
+        made = sorted(path.name for path in here.iterdir())
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err, made)
+
+    return call
+
+
+ODD_ENVS = """
+import gymnasium as gym
+import numpy as np
+
+class Odd(gym.Env):
+    observation_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        raise RuntimeError("the motor is on fire")
+
+class Reads(Odd):
+    observation_space = gym.spaces.Text(8)
+
+class Writes(Odd):
+    action_space = gym.spaces.Text(8)
+
+for kind in (Odd, Reads, Writes):
+    gym.register(f"{kind.__name__}-v0", kind)
+"""
+
+
+@pytest.fixture
+def odd_envs(tmp_path, monkeypatch) -> None:
+    """A package `odd_envs` that registers environments of its own."""
+    (tmp_path / "odd_envs.py").write_text(ODD_ENVS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def assert_refused(outcome: Outcome, *fragments: str) -> None:
+    """One line on stderr, status 2, nothing made."""
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.startswith("error: ")
+    for fragment in fragments:
+        assert fragment in outcome.err
+    assert outcome.made == []

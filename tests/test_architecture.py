@@ -1,0 +1,153 @@
+"""How the source is laid out: short files, imports that only go down, nothing of anybody's machine in it."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("core", "gradrl", "gradgan", "scripts")
+LONGEST = 400
+# Which packages may import what, anywhere in a file.
+HOMES = {
+    "hydra": ("core/run",),
+    "omegaconf": ("core/run",),
+    "gymnasium": ("gradrl",),
+    "torchvision": ("gradgan",),
+}
+LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
+
+
+def source() -> list[Path]:
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def everything() -> list[Path]:
+    """Every file that is, or would be, committed."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def imported(node: ast.AST) -> list[str]:
+    """Full names of the modules that one statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
+def at_import(tree: ast.Module) -> Iterator[ast.AST]:
+    """Statements that run when the module is imported: function bodies and `if TYPE_CHECKING` left out."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+
+
+def offences(files: list[Path], forbidden: tuple[str, ...], *, anywhere: bool) -> list[str]:
+    found = []
+    for path in files:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree) if anywhere else at_import(tree):
+            found += [
+                f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} imports {name}"
+                for name in imported(node)
+                if name.split(".")[0] in forbidden
+            ]
+    return found
+
+
+def test_no_python_file_is_longer_than_400_lines():
+    files = [path for path in everything() if path.suffix == ".py"]
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files
+    }
+    assert lengths
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+@pytest.mark.parametrize("library", sorted(HOMES))
+def test_a_library_is_imported_only_where_it_belongs(library):
+    outside = [
+        path
+        for path in source()
+        if not any(path.is_relative_to(ROOT / home) for home in HOMES[library])
+    ]  # fmt: skip
+    assert offences(outside, (library,), anywhere=True) == []
+
+
+def test_libraries_that_take_seconds_to_import_are_imported_late():
+    assert offences(source(), LATE, anywhere=False) == []
+
+
+def test_the_walk_sees_what_it_should(tmp_path):
+    late = tmp_path / "late.py"
+    late.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import PIL\n"
+        "def draw():\n    import matplotlib.pyplot\n"
+    )
+    early = tmp_path / "early.py"
+    early.write_text("try:\n    from rich.console import Console\nexcept ImportError:\n    pass\n")
+    names = [
+        [name for node in at_import(ast.parse(path.read_text())) for name in imported(node)]
+        for path in (late, early)
+    ]
+    assert names == [["typing"], ["rich.console"]]
+
+
+@pytest.mark.parametrize("package", ["core", "gradrl", "gradgan"])
+def test_imports_go_down_and_never_sideways(package):
+    above = {
+        "core": ("gradrl", "gradgan", "scripts", "tests"),
+        "gradrl": ("gradgan", "scripts", "tests"),
+        "gradgan": ("gradrl", "scripts", "tests"),
+    }
+    files = [path for path in source() if path.is_relative_to(ROOT / package)]
+    assert files
+    assert offences(files, above[package], anywhere=True) == []
+
+
+def test_the_import_contracts_hold():
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+# Written in two halves, so that this file does not contain what it looks for.
+HOSTS = ["pypi" + ".org", "files.python" + "hosted", "download.py" + "torch", "conda." + "anaconda",
+         "registry." + "npmjs", "test.py" + "pi"]  # fmt: skip
+PLACES = [r"/ho" + r"me/\w", r"/Use" + r"rs/\w", r"/ro" + r"ot/\w", r"/wo" + r"rk/\w", r"/mn" + r"t/\w",
+          r"[A-Z]:\\Use" + r"rs"]  # fmt: skip
+
+
+def test_no_file_names_the_host_of_a_package_registry_or_a_place_on_somebodys_machine():
+    pattern = re.compile("|".join([re.escape(host) for host in HOSTS] + [rf"(?<![\w.]){p}" for p in PLACES]))
+    found = []
+    for path in everything():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # a picture
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {match.group()}"
+            for number, line in enumerate(text.splitlines(), 1)
+            if (match := pattern.search(line))
+        ]
+    assert found == []
+
+
+def test_no_lock_file_is_committed():
+    locks = {"uv.lock", "py" + "lock.toml", "poetry.lock", "Pipfile.lock"}
+    assert [path.name for path in everything() if path.name in locks] == []
