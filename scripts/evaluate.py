@@ -33,8 +33,8 @@ def evaluate(cfg: EvaluateConfig) -> None:
     Raises:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
     """
-    from core.run.checkpoint import write_text
     from core.run.directory import kind_of
+    from core.run.files import write_text
 
     directory = Path(str(cfg.run))
     if kind_of(directory) == "gradrl":

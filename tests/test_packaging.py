@@ -61,7 +61,11 @@ def call(installed: Path, here: Path, *words: str) -> subprocess.CompletedProces
 
 def test_the_wheel_holds_every_file_of_the_packages_and_no_other_top_level_name(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"core", "gradrl", "gradgan"}
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
+        "core",
+        "gradrl",
+        "gradgan",
+    }
     homes = {"core": "core", "gradrl": "gradrl", "gradgan": "gradgan", "conf": "core/conf",
              "scripts": "core/scripts"}  # fmt: skip
     expected = {

@@ -114,7 +114,9 @@ def _grid(x: Axis, y: Axis) -> str:
         parts.append(f'<text class="y" x="{LEFT - 6}" y="{at + 4:.1f}">{tick(value)}</text>')
     for value in nice_ticks(x.low, x.high, 4):
         at = float(x([value])[0])
-        parts.append(f'<text class="x" x="{at:.1f}" y="{HEIGHT - 8}">{tick(value)}</text>')
+        # A label at the right edge ends there; centred, its second half would lie outside the picture.
+        kind = "x last" if at > WIDTH - RIGHT - 16 else "x"
+        parts.append(f'<text class="{kind}" x="{at:.1f}" y="{HEIGHT - 8}">{tick(value)}</text>')
     base = HEIGHT - BOTTOM
     return "".join(parts) + f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>'
 
@@ -125,7 +127,7 @@ def _line(line: Series, x: Axis, y: Axis) -> str:
     values[~np.isfinite(_scale(values, y.log))] = np.nan
     colour = f"c{line.colour}" + (" dashed" if line.dashed else "")
     if len(steps) < FEW:
-        dots = "" if line.dashed else _dots(x(steps), y(values), line, colour)
+        dots = "" if line.dashed and len(steps) > 1 else _dots(x(steps), y(values), line, colour)
         return _polylines(x(steps), y(values), f"line {colour}") + dots
     mean = smooth(_scale(values, y.log), max(1, len(values) // 40))
     mean = 10.0**mean if y.log else mean

@@ -13,7 +13,7 @@ from core.report.layers import LAYER_WORDS, layer_table
 from core.report.numbers import number
 from core.report.pictures import picture
 from core.report.read import Record, read_run
-from core.run.checkpoint import write_text
+from core.run.files import write_text
 
 
 @dataclass(frozen=True, kw_only=True)

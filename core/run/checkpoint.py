@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from core.run.config import ConfigError
+from core.run.files import rename_synced
 from core.state import StateDict, Stateful
 
 FORMAT = "gradsight-1"
@@ -60,23 +61,3 @@ def restore(owner: Stateful, state: StateDict, name: str, path: Path) -> None:
         raise ConfigError(
             f"{path}: the state {name!r} is of another network or version: {reason[:300]}"
         ) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file the same way: whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    rename_synced(temporary, path)
-
-
-def rename_synced(temporary: Path, path: Path) -> None:
-    """Rename, and sync the folder so that the new name survives a power cut too."""
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from core.run.checkpoint import write_text
 from core.run.config import ConfigError, Tree, plain
+from core.run.files import write_text
 
 
 class Lock:

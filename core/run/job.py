@@ -48,9 +48,9 @@ def execute(tree: Tree, directory: Path) -> int:
         tree: the resolved configuration, plain containers.
         directory: the run directory; it may hold an interrupted run, which is then continued.
     """
-    from core.run.checkpoint import write_text
     from core.run.device import resolve_device
     from core.run.directory import Lock, git_state, versions
+    from core.run.files import write_text
     from core.run.run import Run, Stopped
     from core.run.seeding import seed_globally
 
