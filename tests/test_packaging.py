@@ -98,9 +98,9 @@ def test_the_installed_wheel_trains_from_an_empty_directory(installed, tmp_path,
 
 def test_what_runs_is_the_wheels_copy_and_it_answers_help(installed, tmp_path):
     code = (
-        "import core.run.launch, core.scripts.train_rl, sys\n"
-        "from core.run.config import config_dir\n"
-        "print(core.__file__, core.run.launch.__file__, core.scripts.train_rl.__file__, config_dir(), sep='\\n')\n"
+        "import core.run.launch as launch, core.scripts.train_rl, sys\n"
+        "files = core.__file__, launch.__file__, core.scripts.train_rl.__file__, launch.config_dir()\n"
+        "print(*files, sep='\\n')\n"
         "sys.argv = ['train_rl', '--help']\n"
         "core.scripts.train_rl.main()\n"
     )

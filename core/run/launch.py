@@ -71,8 +71,8 @@ def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:
         others = [word for word in overrides if word not in resume]
         return resume_run(Path(resume[-1].partition("=")[2]), others)
     free: set[str] = set()  # names that the YAML leaves open, in any job of a sweep
-    for batch in _batches(overrides, args.multirun):
-        tree, directory, accepted = compose_tree(config_name, batch, folders)
+    jobs = [compose_tree(config_name, batch, folders) for batch in _batches(overrides, args.multirun)]
+    for tree, directory, accepted in jobs:
         free |= {_key(word) for word in accepted if word.startswith("++")}
         if not args.multirun:
             _refuse_used(directory)
