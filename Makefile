@@ -17,7 +17,7 @@ demo: $(STAMP) ## solve CartPole with PPO, draw digits with a GAN, write two rep
 	@$(BIN)/python scripts/demo.py
 
 test: $(STAMP) ## run all tests (5 minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## style, types and import rules
 	@$(BIN)/ruff check .

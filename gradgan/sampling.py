@@ -10,6 +10,8 @@ from gradgan.data import Mixture
 
 BATCH = 500  # samples drawn at once
 SIDE = 320  # pixels that a grid is enlarged to, about: 8x8 digits are unreadable at their own size
+GAP = 4  # pixels between the images of a grid; dark digits fill their frame to the edge
+GREY = 70  # of the gap
 REAL, FAKE = "#9aa0a6", "#d1495b"
 
 
@@ -30,7 +32,7 @@ def to_pixels(images: Tensor) -> Tensor:
 
 
 def image_grid(pixels: Tensor) -> np.ndarray:
-    """Lay images out in a square, row by row, with a thin gap, each pixel enlarged by a whole factor.
+    """Lay images out in a square, row by row, on a grey ground, each pixel enlarged by a whole factor.
 
     Args:
         pixels: uint8 [N, C, H, W], C = 1 or 3, N >= 1.
@@ -44,11 +46,11 @@ def image_grid(pixels: Tensor) -> np.ndarray:
     rows = math.ceil(count / columns)
     factor = max(1, round(SIDE / (columns * width)))
     large = pixels.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    high, wide = height * factor + 1, width * factor + 1
-    canvas = torch.zeros(channels, rows * high + 1, columns * wide + 1, dtype=torch.uint8)
+    high, wide = height * factor + GAP, width * factor + GAP
+    canvas = torch.full((channels, rows * high + GAP, columns * wide + GAP), GREY, dtype=torch.uint8)
     for i, image in enumerate(large):
-        top, left = i // columns * high + 1, i % columns * wide + 1
-        canvas[:, top : top + high - 1, left : left + wide - 1] = image
+        top, left = i // columns * high + GAP, i % columns * wide + GAP
+        canvas[:, top : top + high - GAP, left : left + wide - GAP] = image
     return canvas[0].numpy() if channels == 1 else canvas.permute(1, 2, 0).numpy()
 
 

@@ -6,12 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from core.run.config import ConfigError, Tree
-from core.run.directory import Lock, read_summary, saved_options
+from core.run.directory import Lock, read_summary, saved_options, typed_words
 from core.run.tensorboard import read_scalars
 
 Curve = dict[int, float]
@@ -119,7 +115,7 @@ def read_run(directory: Path) -> Record:
         package=str(options["_target_"]).split(".")[0],
         status=status,
         options=options,
-        words=_words(directory / ".hydra" / "overrides.yaml"),
+        words=typed_words(directory),
         summary=summary or {},
         curves=read_scalars(directory),
         media={p.stem: p for p in sorted(directory.glob("media/*")) if p.suffix in (".png", ".gif")},
@@ -136,15 +132,6 @@ def _in_use(directory: Path) -> bool:
     except ConfigError:
         return True
     return False
-
-
-def _words(path: Path) -> tuple[str, ...]:
-    """The overrides that Hydra has noted; those that only place the run are left out."""
-    try:
-        words = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
-    except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error
-    return tuple(str(word) for word in words or [] if not str(word).startswith("hydra."))
 
 
 def _started(directory: Path) -> str:

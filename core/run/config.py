@@ -71,6 +71,22 @@ def plain(tree: DictConfig) -> Tree:
     return {str(key): value for key, value in container.items() if key not in ("hydra", "resume")}
 
 
+def to_yaml(tree: Tree) -> str:
+    """A tree as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(tree))
+
+
+def flat(tree: Tree, path: str = "") -> dict[str, object]:
+    """Options by dotted name, those that are null left out."""
+    named: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            named |= flat(value, f"{path}{key}.")
+        elif value is not None:
+            named[f"{path}{key}"] = value
+    return named
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint to append to a message: the nearest of `names`, or nothing.
 

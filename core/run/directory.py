@@ -64,6 +64,20 @@ def saved_options(directory: Path) -> Tree:
     return plain(tree)
 
 
+def typed_words(directory: Path) -> tuple[str, ...]:
+    """The words that started a run, those to Hydra itself left out; empty where Hydra noted none.
+
+    Raises:
+        ConfigError: the note is damaged.
+    """
+    path = directory / ".hydra" / "overrides.yaml"
+    try:
+        words = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    return tuple(str(word) for word in words or [] if not str(word).startswith("hydra."))
+
+
 def kind_of(directory: Path) -> str:
     """The package that made a run, "gradrl" or "gradgan".
 

@@ -4,12 +4,9 @@ import importlib
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
-
-from omegaconf import OmegaConf
 
 from core.run.config import ConfigError, Tree, build
 
@@ -50,14 +47,11 @@ def execute(tree: Tree, directory: Path) -> int:
     """
     from core.run.device import resolve_device
     from core.run.directory import Lock, git_state, versions
-    from core.run.files import write_text
     from core.run.run import Run, Stopped
     from core.run.seeding import seed_globally
 
     cfg, module = _entry(tree)
     lock = Lock(directory)
-    began_before = (directory / "config.yaml").exists()
-    write_text(directory / "config.yaml", _yaml(tree))
     seed_globally(tree["seed"])
     facts = {
         "seed": tree["seed"],
@@ -65,10 +59,8 @@ def execute(tree: Tree, directory: Path) -> int:
         "git": git_state(),
         "device": str(resolve_device(tree["device"])),
     }
-    run = Run(directory, cfg.logging, dict(_flat(tree)), facts)
+    run = Run(directory, cfg.logging, tree, facts)
     try:
-        if began_before and not (directory / "checkpoints" / "last.pt").exists():
-            run.say("no checkpoint yet: starting again from the beginning")
         module.train(cfg, run)
         status, code = "finished", 0
     except Stopped as stop:
@@ -95,16 +87,3 @@ def _entry(tree: Tree) -> tuple[RootConfig, ModuleType]:
     """The checked configuration and the module that trains it: the one its dataclass stands in."""
     cfg = cast(RootConfig, build(tree))
     return cfg, importlib.import_module(type(cfg).__module__)
-
-
-def _yaml(tree: Tree) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(tree))
-
-
-def _flat(tree: Tree, path: str = "") -> Iterator[tuple[str, object]]:
-    """Options by dotted name, those that are null left out."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{path}{key}.")
-        elif value is not None:
-            yield f"{path}{key}", value

@@ -59,7 +59,8 @@ def _guarded(main: Callable[[], int]) -> int:
 def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:
     args = _arguments(words)
     if args.help or args.cfg or args.info or args.hydra_help or args.shell_completion:
-        return _hydra(config_name, list(words), lambda tree, directory: 0)
+        flags = [word for word in words if word not in args.overrides]
+        return _hydra(config_name, [*flags, *_select_by_id(args.overrides, by_id)], lambda tree, directory: 0)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("this command trains in one process; start it without torchrun (WORLD_SIZE is > 1)")
     folders = _folders(args)

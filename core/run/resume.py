@@ -36,6 +36,8 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
         print(f"{directory} is already finished; nothing to do")
         return 0
     check(options)
+    if not (directory / "checkpoints" / "last.pt").exists():
+        print(f"{directory} has no checkpoint yet: starting again from the beginning", flush=True)
     return execute(options, directory)
 
 

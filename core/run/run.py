@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 from core.checks import require
 from core.gradients import GradientStep, Metrics
 from core.run import checkpoint
-from core.run.config import ConfigError
+from core.run.config import ConfigError, Tree, flat, to_yaml
 from core.run.console import Console, number
 from core.run.directory import read_summary, write_summary
+from core.run.files import write_text
 from core.run.heatmap import HeatMap
 from core.run.media import Media
 from core.run.seeding import global_state, set_global_state
@@ -71,13 +73,11 @@ class Run:
     Args:
         directory: the run directory, locked by the caller.
         cfg: how often things happen.
-        options: the configuration by dotted name, for the HPARAMS table.
+        options: the resolved configuration, plain containers.
         facts: fields that every summary begins with (seed, versions, git, device).
     """
 
-    def __init__(
-        self, directory: Path, cfg: RunConfig, options: Mapping[str, object], facts: Mapping[str, object]
-    ) -> None:
+    def __init__(self, directory: Path, cfg: RunConfig, options: Tree, facts: Mapping[str, object]) -> None:
         self.directory = directory
         self.cfg = cfg
         self.step = 0
@@ -147,12 +147,12 @@ class Run:
         last = self.directory / "checkpoints" / "last.pt"
         if last.exists():
             self._restore(last)
+        write_text(self.directory / "config.yaml", to_yaml(self._options))
         self._writer = Writer(self.directory, None if self.resumed_at is None else self.step + 1)
         self._console = Console(total, unit, headline, not self.cfg.progress)
         if self.resumed_at is None:
-            self._writer.hparams(self._options, tuple(headline))
-            lines = "\n".join(f"    {key}: {value}" for key, value in self._options.items())
-            self._writer.text("config", lines, 0)
+            self._writer.hparams(flat(self._options), tuple(headline))
+            self._writer.text("config", indent(to_yaml(self._options), "    "), 0)
         else:
             self.say(f"resumed at {self.step:,} {unit}")
         for number_ in (signal.SIGINT, signal.SIGTERM):

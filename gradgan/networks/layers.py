@@ -1,5 +1,7 @@
 """Layers initialised from an explicit generator; torch's constructors would draw from the global one."""
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import nn
 
@@ -19,25 +21,38 @@ LEAKY = he_gain(SLOPE)
 
 def linear(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
     """A linear layer: normal weights of standard deviation gain / sqrt(num_in), zero biases."""
-    return _initialised(torch.nn.utils.skip_init(nn.Linear, num_in, num_out), random, gain)
+    with _aside():
+        layer = nn.Linear(num_in, num_out)
+    return _initialised(layer, random, gain)
 
 
 def convolution(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
     """A 3x3 convolution that keeps height and width."""
-    layer = torch.nn.utils.skip_init(nn.Conv2d, num_in, num_out, kernel_size=3, padding=1)
+    with _aside():
+        layer = nn.Conv2d(num_in, num_out, kernel_size=3, padding=1)
     return _initialised(layer, random, gain)
 
 
 def halving(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
     """A 4x4 convolution of stride 2: halves height and width."""
-    layer = torch.nn.utils.skip_init(nn.Conv2d, num_in, num_out, kernel_size=4, stride=2, padding=1)
+    with _aside():
+        layer = nn.Conv2d(num_in, num_out, kernel_size=4, stride=2, padding=1)
     return _initialised(layer, random, LEAKY)
 
 
 def doubling(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
     """A 4x4 transposed convolution of stride 2: doubles height and width."""
-    layer = torch.nn.utils.skip_init(nn.ConvTranspose2d, num_in, num_out, kernel_size=4, stride=2, padding=1)
+    with _aside():
+        layer = nn.ConvTranspose2d(num_in, num_out, kernel_size=4, stride=2, padding=1)
     return _initialised(layer, random, LEAKY)
+
+
+def _aside() -> AbstractContextManager[None]:
+    """Around a constructor that draws from the global generator: hands that back untouched.
+
+    torch.nn.utils.skip_init would draw nothing, but imports torch._dynamo, which takes seconds.
+    """
+    return torch.random.fork_rng(devices=[])
 
 
 def _initialised(layer: nn.Module, random: torch.Generator, gain: float) -> nn.Module:

@@ -81,11 +81,10 @@ def test_another_optimizer_keeps_its_own_options(configured: Configured) -> None
 
 
 def test_a_later_experiment_could_choose_data_and_override_its_choices(tmp_path: Path) -> None:
-    (tmp_path / "gan.yaml").write_text(
-        (config_dir() / "gan.yaml")
-        .read_text()
-        .replace("\n_target_:", "\n  - experiment: small\n_target_:", 1)
-    )
+    last = "  - optional recipe/penalty@penalty: ${data}_${penalty}\n"
+    root = (config_dir() / "gan.yaml").read_text()
+    assert last in root
+    (tmp_path / "gan.yaml").write_text(root.replace(last, last + "  - experiment: small\n"))
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "small.yaml").write_text(
         "# @package _global_\n"

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from gradgan.data import Ring
-from gradgan.sampling import image_grid, latents, sample, scatter, to_pixels
+from gradgan.sampling import GAP, image_grid, latents, sample, scatter, to_pixels
 
 CPU = torch.device("cpu")
 
@@ -23,10 +23,12 @@ def test_a_grid_shows_images_row_by_row_enlarged_by_copying() -> None:
     pixels = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 1, 8, 8) * 60
     grid = image_grid(pixels)
     factor = 320 // 16
-    assert grid.shape == (2 * (8 * factor + 1) + 1,) * 2
+    assert grid.shape == (2 * (8 * factor + GAP) + GAP,) * 2
     assert grid.dtype == np.uint8
     quarters = [
-        grid[a : a + 8 * factor, b : b + 8 * factor] for a in (1, 8 * factor + 2) for b in (1, 8 * factor + 2)
+        grid[a : a + 8 * factor, b : b + 8 * factor]
+        for a in (GAP, 8 * factor + 2 * GAP)
+        for b in (GAP, 8 * factor + 2 * GAP)
     ]
     assert [np.unique(q).tolist() for q in quarters] == [[0], [60], [120], [180]]
 
