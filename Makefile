@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS ?= runs
 
+# Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install demo test lint tensorboard clean
 .DEFAULT_GOAL := help
 

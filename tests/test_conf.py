@@ -78,14 +78,21 @@ def recipes() -> list[tuple[str, list[str], str, Path]]:
     found = []
     for path in sorted((CONF / "recipe").rglob("*_*.yaml")):
         node = "" if path.parent.name == "recipe" else path.parent.name
-        first, _, second = path.stem.partition("_")
-        if not node:
-            found.append(("rl", [f"agent={first}", f"env={second}"], node, path))
-        elif first == "gan":
-            found.append(("gan", [f"{node}={second}"], node, path))
-        else:
-            found.append(("gan", [f"data={first}", f"{node}={second}"], node, path))
+        if path.stem.startswith("gan_"):
+            found.append(("gan", [f"{node}={path.stem.removeprefix('gan_')}"], node, path))
+            continue
+        groups_of_name = ("data", node) if node else ("agent", "env")
+        first, second = split_name(path.stem, *groups_of_name)
+        words = [f"{groups_of_name[0]}={first}", f"{groups_of_name[1]}={second}", *NEEDS.get(first, [])]
+        found.append(("gan" if node else "rl", words, node, path))
     return found
+
+
+def split_name(name: str, first: str, second: str) -> tuple[str, str]:
+    """The two options that a recipe is named after; both may hold underscores."""
+    pairs = [(name[:cut], name[cut + 1 :]) for cut, letter in enumerate(name) if letter == "_"]
+    (pair,) = [pair for pair in pairs if pair[0] in options(first) and pair[1] in options(second)]
+    return pair
 
 
 @pytest.mark.parametrize(("root", "words", "node", "path"), recipes(), ids=lambda value: str(value)[-40:])

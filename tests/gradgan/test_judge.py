@@ -10,6 +10,7 @@ from core.run.media import Image
 from gradgan.data import Digits, Grid, Images, Ring
 from gradgan.features import Classifier
 from gradgan.judge import ImageJudge, MixtureJudge
+from gradgan.sampling import GAP
 
 RING = Ring(num_modes=8, radius=1.0, std=0.01)
 
@@ -105,7 +106,7 @@ def test_pictures_show_a_hundred_images_and_the_points() -> None:
     judge = ImageJudge("digits", images, latent_size=4, samples=10, seed=1, classifier=untrained)
     (picture,) = judge.draw(Replay(images.train)).values()
     assert isinstance(picture, Image)
-    assert picture.pixels.shape == (10 * 33 + 1, 10 * 33 + 1)  # 8 pixels, four times, and a gap
+    assert picture.pixels.shape == (10 * (32 + GAP) + GAP,) * 2  # 8 pixels, four times, and a gap
     (picture,) = MixtureJudge(RING, latent_size=4, samples=10, seed=1).draw(Oracle(RING)).values()
     assert isinstance(picture, Image)
     assert picture.pixels.shape == (450, 900, 3)
