@@ -1,6 +1,8 @@
 """The command line: a bad word ends in one line and status 2 with nothing made; a good one gets through."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -227,3 +229,13 @@ def test_a_real_process_ends_with_one_line_and_status_2(tmp_path):
     assert done.stderr == "error: data.std must be a finite number > 0, got 0.0\n"
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_who_has_seen_enough_of_the_help_gets_no_traceback(tmp_path):
+    unread, write = os.pipe()
+    os.close(unread)
+    command = [sys.executable, "-m", "core.scripts.train_rl", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    os.close(write)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == b""

@@ -48,12 +48,18 @@ def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
 
 def _guarded(main: Callable[[], int]) -> int:
     try:
-        return main()
+        status = main()
+        sys.stdout.flush()
     except ConfigError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader (`--help | head`) has seen enough; what is still to be written goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return status
 
 
 def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:

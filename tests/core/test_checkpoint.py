@@ -73,7 +73,7 @@ def test_streams_of_one_seed_are_different_and_stable():
 
 def test_generators_continue_where_they_were_saved():
     generators = Generators(1)
-    generators.torch("a"), generators.numpy("b").random(3)
+    generators.numpy("b").random(3)
     torch.rand(2, generator=generators.torch("a"))
     state = generators.state_dict()
     expected = torch.rand(2, generator=generators.torch("a")), generators.numpy("b").random(2)
