@@ -1,9 +1,11 @@
 """Measure, transform and apply gradients: `GradientStep` and what it is made of."""
 
-from core.gradients.clipping import GlobalNorm, Transform, Value
+from core.gradients.clipping import GlobalNorm, Value
 from core.gradients.monitor import Monitor, MonitorConfig
 from core.gradients.norms import global_norm, layer_norms
-from core.gradients.step import Closure, Combine, GradientStep, Metrics
+from core.gradients.objective import Objective
+from core.gradients.step import Closure, GradientStep, Metrics
+from core.gradients.transform import Combine, Transform
 from core.gradients.view import GradientView
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Metrics",
     "Monitor",
     "MonitorConfig",
+    "Objective",
     "Transform",
     "Value",
     "global_norm",

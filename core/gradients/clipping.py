@@ -1,20 +1,12 @@
 """Transforms of the gradient between backward and the optimizer: frozen dataclasses, applied in order."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
 from core.checks import require
 from core.gradients.view import GradientView
-
-
-class Transform(Protocol):
-    """Changes the gradients of one step in place, without reading a number back from the device."""
-
-    def __call__(self, gradients: GradientView) -> None:
-        """Transform `gradients.values`."""
-        ...
+from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +26,7 @@ class GlobalNorm:
     def __post_init__(self) -> None:
         require(0 < self.max_norm < float("inf"), "max_norm", self.max_norm, "a finite number > 0")
 
-    def __call__(self, gradients: GradientView) -> None:
+    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
         """Scale all gradients by one factor."""
         gradients.shrink_(self.max_norm / (gradients.norm + 1e-6))
 
@@ -54,7 +46,7 @@ class Value:
     def __post_init__(self) -> None:
         require(0 < self.max_value < float("inf"), "max_value", self.max_value, "a finite number > 0")
 
-    def __call__(self, gradients: GradientView) -> None:
+    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
         """Clamp all components."""
         values = gradients.dense()
         torch._foreach_clamp_min_(values, -self.max_value)

@@ -12,27 +12,19 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import reduce
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from core.gradients.clipping import Transform
 from core.gradients.monitor import Monitor, MonitorConfig
+from core.gradients.transform import Combine, Transform
 from core.gradients.view import GradientView
 from core.state import StateDict
 
 Metrics = dict[str, Tensor]  # 0-d, detached, on the device
 Loss = Tensor | Mapping[str, Tensor]
 Closure = Callable[[], tuple[Loss, Metrics]]
-
-
-class Combine(Protocol):
-    """Makes one gradient of several losses' (gradient surgery): gradients by loss name, aligned lists."""
-
-    def __call__(self, gradients: Mapping[str, list[Tensor]]) -> list[Tensor]:
-        """The combined gradient, one tensor per parameter."""
-        ...
 
 
 class GradientStep:
@@ -50,9 +42,9 @@ class GradientStep:
         parameters: a module, or pairs of name and parameter; frozen parameters are left out, tied ones
             counted once.
         optimizer: any `torch.optim.Optimizer` over exactly these parameters.
-        transforms: applied to the gradient in order (clipping and the like).
+        transforms: applied to the gradient in order (clipping and the like). One `Combine` among them
+            (PCGrad) makes one gradient of several named losses; without it they are summed.
         name: with more than one step in a run, its name: the tags become "<name>/gradient/norm".
-        combine: makes one gradient of several named losses; without it they are summed.
         precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, the latter with loss
             scaling.
         monitor: what is measured.
@@ -65,10 +57,9 @@ class GradientStep:
         self,
         parameters: nn.Module | Iterable[tuple[str, Tensor]],
         optimizer: torch.optim.Optimizer,
-        transforms: Sequence[Transform] = (),
+        transforms: Sequence[Transform | Combine] = (),
         *,
         name: str = "",
-        combine: Combine | None = None,
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         monitor: MonitorConfig | None = None,
     ) -> None:
@@ -81,8 +72,10 @@ class GradientStep:
         self.parameters = list(named.values())
         self.device = self.parameters[0].device
         self.optimizer = optimizer
-        self.transforms = tuple(transforms)
-        self.combine = combine
+        self.transforms = [t for t in transforms if not isinstance(t, Combine)]
+        self.combine = _only([t for t in transforms if isinstance(t, Combine)])
+        self.memories: list[StateDict] = [{} for _ in self.transforms]
+        self.combine_memory: StateDict = {}
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type) if precision == "float16" else None
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
@@ -122,8 +115,7 @@ class GradientStep:
         view, index = self._view()
         self.monitor.observe_gradient(view, index)
         norm = view.norm
-        for transform in self.transforms:
-            transform(view)
+        self._transform(view)
         self.monitor.observe_transformed(view, index)
         before = self.monitor.before_update()
         self._guarded_step(norm, closures)
@@ -141,6 +133,8 @@ class GradientStep:
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
+            "transforms": [dict(memory) for memory in self.memories],
+            "combine": dict(self.combine_memory),
             "monitor": self.monitor.state_dict(),
         }
 
@@ -149,6 +143,8 @@ class GradientStep:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
+        self.memories = [_on(self.device, memory) for memory in state["transforms"]]
+        self.combine_memory = _on(self.device, state["combine"])
         self.monitor.load_state_dict(state["monitor"])
 
     def _evaluate(self, closures: Sequence[Closure]) -> tuple[Metrics, float | Tensor]:
@@ -198,13 +194,19 @@ class GradientStep:
             ]
             for i, (name, loss) in enumerate(losses.items())
         }
-        for p, gradient in zip(self.parameters, self.combine(by_name), strict=True):
+        for p, gradient in zip(
+            self.parameters, self.combine.combine(by_name, self.combine_memory), strict=True
+        ):
             p.grad = gradient if p.grad is None else p.grad + gradient
 
     def _scaled(self, loss: Tensor, weight: float) -> Tensor:
         """The loss as backward shall see it: its share of the micro-batches, and AMP's scale."""
         weighted = loss if weight == 1.0 else loss * weight
         return self.scaler.scale(weighted) if self.scaler else weighted
+
+    def _transform(self, view: GradientView) -> None:
+        for transform, memory in zip(self.transforms, self.memories, strict=True):
+            transform(view, memory)
 
     def _view(self) -> tuple[GradientView, list[int] | None]:
         """The gradients that are there, and their positions unless none is missing."""
@@ -244,8 +246,7 @@ class GradientStep:
             with torch.enable_grad():
                 _, loss = self._evaluate(closures)
             view, _ = self._view()
-            for transform in self.transforms:
-                transform(view)
+            self._transform(view)
             return float(loss)
 
         return closure
@@ -268,6 +269,18 @@ def _trainable(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> dict[str
     if not named:
         raise ValueError("GradientStep needs at least one parameter that requires a gradient, got none")
     return named
+
+
+def _only(combiners: Sequence[Combine]) -> Combine | None:
+    """The one transform that combines losses, if there is one."""
+    if len(combiners) > 1:
+        raise ValueError(f"one transform can combine the losses, got {len(combiners)}: {combiners}")
+    return combiners[0] if combiners else None
+
+
+def _on(device: torch.device, memory: StateDict) -> StateDict:
+    """A saved memory, its tensors on the device."""
+    return {key: v.to(device) if isinstance(v, Tensor) else v for key, v in memory.items()}
 
 
 def _step_needs_closure(optimizer: torch.optim.Optimizer) -> bool:

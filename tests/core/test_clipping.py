@@ -20,14 +20,14 @@ def test_global_norm_clips_as_torch_does(max_norm):
     for parameter, gradient in zip(theirs, random_gradients(), strict=True):
         parameter.grad = gradient
     nn.utils.clip_grad_norm_(theirs, max_norm)
-    GlobalNorm(max_norm=max_norm)(view(*ours))
+    GlobalNorm(max_norm=max_norm)(view(*ours), {})
     for gradient, parameter in zip(ours, theirs, strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-6, atol=0)
 
 
 def test_a_gradient_within_the_norm_keeps_every_bit():
     gradients = random_gradients()
-    GlobalNorm(max_norm=100.0)(view(*gradients))
+    GlobalNorm(max_norm=100.0)(view(*gradients), {})
     for clipped, original in zip(gradients, random_gradients(), strict=True):
         assert torch.equal(clipped, original)
 
@@ -36,7 +36,7 @@ def test_the_norms_follow_a_clip_without_another_pass():
     gradients = random_gradients()
     seen = view(*gradients)
     _ = seen.norms
-    GlobalNorm(max_norm=0.5)(seen)
+    GlobalNorm(max_norm=0.5)(seen, {})
     fresh = view(*gradients)
     torch.testing.assert_close(seen.norms, fresh.norms, rtol=1e-6, atol=0)
     assert seen.norm.item() == pytest.approx(0.5, rel=1e-5)
@@ -46,14 +46,14 @@ def test_value_clips_every_component_and_the_norms_are_those_after_it():
     gradients = [torch.tensor([3.0, -0.2, -9.0])]
     seen = view(*gradients)
     assert seen.norm.item() > 9
-    Value(max_value=0.5)(seen)
+    Value(max_value=0.5)(seen, {})
     assert gradients[0].tolist() == pytest.approx([0.5, -0.2, -0.5])
     assert seen.norm.item() == pytest.approx((0.25 + 0.04 + 0.25) ** 0.5)
 
 
 def test_clipping_reaches_the_values_of_a_sparse_gradient():
     sparse = torch.sparse_coo_tensor([[0, 3]], [3.0, 4.0], (5,)).coalesce()
-    GlobalNorm(max_norm=1.0)(view(sparse))
+    GlobalNorm(max_norm=1.0)(view(sparse), {})
     assert sparse.to_dense().tolist() == pytest.approx([0.6, 0, 0, 0.8, 0], rel=1e-5)
 
 

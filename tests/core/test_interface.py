@@ -1,5 +1,7 @@
 """The optimizers to come, each in a tiny stand-in, through the one interface of GradientStep."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
@@ -74,14 +76,17 @@ def test_a_closure_optimizer_skips_a_non_finite_gradient_too():
     assert step.monitor.drain()["gradient/skipped"] == 1.0
 
 
-def project_conflicts(gradients):
+@dataclass(frozen=True)
+class ProjectConflicts:
     """Stand-in for gradient surgery of two losses: each loses what points against the other."""
-    (first, second) = gradients.values()
-    combined = []
-    for a, b in zip(first, second, strict=True):
-        dot = (a * b).sum().clamp(max=0)
-        combined.append(a - dot / b.square().sum() * b + b - dot / a.square().sum() * a)
-    return combined
+
+    def combine(self, gradients, memory):
+        (first, second) = gradients.values()
+        combined = []
+        for a, b in zip(first, second, strict=True):
+            dot = (a * b).sum().clamp(max=0)
+            combined.append(a - dot / b.square().sum() * b + b - dot / a.square().sum() * a)
+        return combined
 
 
 def test_gradient_surgery_sees_every_named_loss():
@@ -89,8 +94,7 @@ def test_gradient_surgery_sees_every_named_loss():
     step = GradientStep(
         point,
         torch.optim.SGD(point.parameters(), lr=1.0),
-        [GlobalNorm(max_norm=100.0)],
-        combine=project_conflicts,
+        [ProjectConflicts(), GlobalNorm(max_norm=100.0)],
     )
     a = torch.tensor([1.0, 0.0], dtype=torch.float64)
     b = torch.tensor([-1.0, 1.0], dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""Functions with known critical points, and the paths that optimizers take on them."""
