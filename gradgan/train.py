@@ -1,25 +1,30 @@
 """The training loop: take real samples, move both players, tell the run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+from torch import nn
 
 from core.checks import require
-from core.gradients import GradientStep, MonitorConfig, Transform
+from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
+from core.gradients.probe import Probe
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
-from core.optim.game import Scheme
-from core.optim.schedules import Schedule
+from core.optim.game import Scheme, check_scheme
+from core.optim.schedules import Schedule, check_schedule
 from core.run.config import Component, ConfigError
 from core.run.device import resolve_device, set_num_threads
+from core.run.probes import Probes, check_probes
+from core.run.rate import guided_lr
 from core.run.run import Evaluation, Run, RunConfig
-from core.run.seeding import Generators
+from core.run.seeding import Generators, seed_for
 from gradgan.data import ImageData, Images, ImageStream, Mixture, MixtureStream
 from gradgan.judge import ImageJudge, Judge, MixtureJudge
 from gradgan.losses import Loss
 from gradgan.networks import Network
 from gradgan.penalties import Penalty
+from gradgan.sampling import latents
 from gradgan.trainer import Trainer
 
 
@@ -62,8 +67,9 @@ class TrainConfig:
     regularizer: None
     optimizer: Component
     schedule: Schedule
-    clipper: Transform | None
+    clipper: Clipper | None
     monitor: MonitorConfig
+    probe: dict[str, Probe] | None
     update: Scheme
     discriminator: DiscriminatorConfig
     average: AverageConfig
@@ -92,13 +98,16 @@ class TrainConfig:
 
 
 def check(cfg: TrainConfig) -> None:
-    """What can be known before a directory is made: the device, the optimizer's options, the data.
+    """What can be known before a directory is made: the device, the data, optimizer, scheme and schedule.
 
     Raises:
-        ConfigError: one of them is not to be had.
+        ValueError: one of them is not to be had.
     """
     device = resolve_device(cfg.device)
-    check_optimizer(cfg.optimizer)
+    check_schedule(cfg.schedule, measured=())
+    check_optimizer(cfg.optimizer, lambda: make_players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
+    check_scheme(cfg.update, cfg.optimizer.target)
+    check_probes(cfg.probe, lambda: make_players(cfg, Generators(cfg.seed)))
     _stream_and_judge(cfg, torch.Generator(), device)
 
 
@@ -111,9 +120,14 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     generators = Generators(cfg.seed)
+    cfg = with_guided_lr(cfg, run)
     stream, judge = _stream_and_judge(cfg, generators.torch("data"), device)
     trainer = build_trainer(cfg, generators, device)
     average = trainer.average.module
+
+    # What probes look at, the same samples through the whole run and after a resumption.
+    own = torch.Generator().manual_seed(seed_for(cfg.seed, "probe"))
+    frozen = make_stream(cfg, own, device).next(), latents(cfg.batch_size, cfg.latent_size, own, device)
 
     def evaluate() -> Evaluation:
         measured = judge.measure(average)
@@ -140,28 +154,58 @@ def train(cfg: TrainConfig, run: Run) -> None:
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
         evaluate=evaluate if judge.headline else None,
         draw=lambda: judge.draw(average),
+        probes=Probes(cfg.probe, cfg.seed, lambda: trainer.objectives(*frozen)),
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *judge.headline),
     )
     while run.step < cfg.total_images:
         metrics = trainer.update(stream.next(), progress=run.step / cfg.total_images)
         run.finish_step(run.step + cfg.batch_size, metrics)
-    run.finish(judge.measure(average))
+    run.finish(lambda: judge.measure(average))
+
+
+def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
+    """The rates that `optimizer.lr=auto` stands for, one for each player whose own is not given.
+
+    A resumed run finds its rates in the checkpoint.
+    """
+    if not cfg.optimizer.auto_lr or run.resuming:
+        return cfg
+    device = resolve_device(cfg.device)
+    trainer = build_trainer(cfg, Generators(cfg.seed), device)
+    own = torch.Generator().manual_seed(seed_for(cfg.seed, "learning rate"))
+    stream = make_stream(cfg, own, device)
+    real = torch.cat([stream.next() for _ in range(8)])
+    objectives = trainer.objectives(real, latents(len(real), cfg.latent_size, own, device))
+    (generator, _), (discriminator, _) = objectives
+
+    def guided(objective: Objective, name: str) -> float:
+        return guided_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
+
+    lr = cfg.discriminator.lr
+    if lr is None:
+        lr = guided(discriminator, "discriminator")
+    optimizer = cfg.optimizer.with_lr(guided(generator, "generator"))
+    return replace(cfg, optimizer=optimizer, discriminator=DiscriminatorConfig(lr=lr))
+
+
+def make_players(cfg: TrainConfig, generators: Generators) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator with the initial weights of the run's seed, on the CPU."""
+    generator = cfg.network.generator(cfg.latent_size, cfg.data.shape, generators.torch("generator"))
+    return generator, cfg.network.discriminator(cfg.data.shape, generators.torch("discriminator"))
 
 
 def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device) -> Trainer:
     """Both players from the run's own generators, their gradient steps, and the average."""
-    shape = cfg.data.shape
     # Made on the CPU and then moved, so that every device begins with the same numbers.
-    generator = cfg.network.generator(cfg.latent_size, shape, generators.torch("generator")).to(device)
-    discriminator = cfg.network.discriminator(shape, generators.torch("discriminator")).to(device)
-    transforms = [] if cfg.clipper is None else [cfg.clipper]
+    generator, discriminator = (player.to(device) for player in make_players(cfg, generators))
     steps = {
         name: GradientStep(
             module,
             build_optimizer(cfg.optimizer, module.named_parameters(), lr),
-            transforms,
+            as_transforms(cfg.clipper),
             name=name,
+            batch_size=cfg.batch_size,
             monitor=cfg.monitor,
         )
         for name, module, lr in (
@@ -206,15 +250,22 @@ def _stream_and_judge(
 ) -> tuple[MixtureStream | ImageStream, Judge]:
     """Where real samples come from, and who measures the generated ones."""
     judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples)
+    return make_stream(cfg, random, device), judge
+
+
+def make_stream(
+    cfg: TrainConfig, random: torch.Generator, device: torch.device
+) -> MixtureStream | ImageStream:
+    """Endless real samples, in the order that `random` decides."""
     if isinstance(cfg.data, Mixture):
-        return MixtureStream(cfg.data, cfg.batch_size, random, device), judge
+        return MixtureStream(cfg.data, cfg.batch_size, random, device)
     images = load(cfg.data).train
     if cfg.batch_size > len(images):
         raise ConfigError(
             f"batch_size must be at most {len(images)}, the images of data={cfg.data.name}, "
             f"got {cfg.batch_size}"
         )
-    return ImageStream(images, cfg.batch_size, random, device), judge
+    return ImageStream(images, cfg.batch_size, random, device)
 
 
 def _words(shape: tuple[int, ...]) -> str:

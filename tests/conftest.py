@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-SCRIPTS = {"rl": "train_rl", "gan": "train_gan", "evaluate": "evaluate"}
+SCRIPTS = {"rl": "train_rl", "gan": "train_gan", "descend": "descend", "evaluate": "evaluate"}
 
 
 @dataclass(frozen=True)

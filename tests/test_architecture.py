@@ -17,7 +17,7 @@ HOMES = {
     "hydra": ("core/run",),
     "omegaconf": ("core/run",),
     "gymnasium": ("gradrl",),
-    "torchvision": ("gradgan",),
+    "torchvision": ("gradgan", "scripts/bench_gradients.py"),
 }
 LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
 

@@ -18,7 +18,7 @@ BOTH = [
     (["seeed=2"], "unknown option seeed; did you mean seed?"),
     (["+seeed=2"], "unknown option seeed; did you mean seed?"),
     (["++logging.intervl=3"], "unknown option logging.intervl; did you mean logging.interval?"),
-    (["optimizer=adm"], "optimizer=adm has no configuration file; there are adam, adamw, "),
+    (["optimizer=adm"], "optimizer=adm has no configuration file; there are adadelta, adafactor, "),
     (["seed=one"], "seed must be an integer, got 'one'"),
     (["optimizer.lr=fast"], "optimizer.lr must be a number, got 'fast'"),
     (["seed=-1"], "seed must be an integer >= 0, got -1"),
@@ -194,12 +194,12 @@ LIGHT = """
 import json, sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
-from core.scripts import evaluate, train_gan, train_rl
+from core.scripts import descend, evaluate, train_gan, train_rl
 
 answers = []
 for words in json.loads(sys.argv[1]):
     sys.argv = ["script", *words]
-    for script in (train_rl, train_gan, evaluate):
+    for script in (train_rl, train_gan, descend, evaluate):
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             try:
                 script.main()
@@ -215,7 +215,7 @@ def test_help_misspelt_names_and_wrong_types_are_answered_without_torch(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     answers, torch_imported = json.loads(done.stdout)
     assert not torch_imported
-    assert [status for status, _, _ in answers] == [0] * 3 + [2] * 12
+    assert [status for status, _, _ in answers] == [0] * 4 + [2] * 16
     for status, out, err in answers:
         assert err.count("\n") == (1 if status else 0)
         assert ("seed:" in out) == (status == 0)

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from core.run.config import ConfigError, Tree, build, config_dir, import_target, plain
 
 CONF = config_dir()
-ROOTS = {"rl": "gradrl", "gan": "gradgan"}
+ROOTS = {"rl": "gradrl.train", "gan": "gradgan.train", "descend": "core.landscape.descent"}
 NEEDS = {"by_id": ["env.id=Acrobot-v1"], "folder": ["data.root=pictures"]}  # options without a default
 
 
@@ -60,7 +60,7 @@ def test_every_folder_of_yaml_files_is_a_group_of_some_root():
 def test_every_option_of_every_group_composes_and_builds(root, group, option):
     words = [f"{group}={option}", *NEEDS.get(option, [])]
     cfg = build(composed(root, *words))
-    assert type(cfg).__module__ == f"{ROOTS[root]}.train"
+    assert type(cfg).__module__ == ROOTS[root]
     if group != "recipe":
         assert (getattr(cfg, group) is None) == (option == "none")
 
@@ -78,8 +78,9 @@ def recipes() -> list[tuple[str, list[str], str, Path]]:
     found = []
     for path in sorted((CONF / "recipe").rglob("*_*.yaml")):
         node = "" if path.parent.name == "recipe" else path.parent.name
-        if path.stem.startswith("gan_"):
-            found.append(("gan", [f"{node}={path.stem.removeprefix('gan_')}"], node, path))
+        root, _, option = path.stem.partition("_")
+        if root in ROOTS:
+            found.append((root, [f"{node}={option}"], node, path))
             continue
         groups_of_name = ("data", node) if node else ("agent", "env")
         first, second = split_name(path.stem, *groups_of_name)
@@ -197,9 +198,10 @@ def described(tree: Tree, cls: type | None) -> Iterator[tuple[type, Tree]]:
     if cls is not None:
         yield cls, tree
     for key, value in tree.items():
-        if isinstance(value, dict) and key != "hydra":
-            hint = hints.get(key)
-            yield from described(value, hint if dataclasses.is_dataclass(hint) else None)
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict) and key != "hydra":
+                hint = hints.get(key)
+                yield from described(part, hint if dataclasses.is_dataclass(hint) else None)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 """What a `GradientStep` writes down about its gradients: cheap norms every step, the rest sampled.
 
-Nothing here reads a number back from the device while training. Rows collect in a ring on the device;
-`drain` turns the window since the last call into one value per quantity, when the run logs a point.
+Nothing here reads a number back from the device while training. The norms of every step wait in a ring on the
+device; `drain` turns the window since the last call into one value per quantity, when the run logs a point.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,16 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients.norms import accumulation_dtype, layer_norms
+from core.gradients.effective_lr import effective_lrs
+from core.gradients.exponents import Exponents
+from core.gradients.noise import NoiseScale, noise_of_two_batch_sizes, noise_of_two_gradients
+from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
 from core.gradients.view import GradientView
 from core.state import StateDict
 
-RING = 256  # rows kept before they are folded into sums; bounds the memory, changes no number
+RING = 256  # steps whose norms wait to be added up; bounds the memory, changes no number
+ACCUMULATED = ("layer_sums", "layer_counts", "totals", "counts", "sampled", "sampled_counts")
+SAMPLED = ("weight_norm", "update_ratio", "update_cosine", "effective_lr", "cosine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +29,19 @@ class MonitorConfig:
     """What the monitor measures.
 
     Attributes:
-        sample_interval: steps between two samples of what needs extra passes over memory (cosine with the
-            previous gradient, update ratio). They cost 10 % of a small network's step each time.
+        sample_interval: steps between two samples of what needs extra passes over memory (cosines, update
+            ratio, weight norm, effective learning rate, noise scale).
+        histogram_interval: steps between two counts of the gradients' binary exponents.
         max_layer_scalars: parameters up to which every one gets curves of its own; the heat map has all.
     """
 
-    sample_interval: int = 10
+    sample_interval: int = 25
+    histogram_interval: int = 500
     max_layer_scalars: int = 32
 
     def __post_init__(self) -> None:
-        require(self.sample_interval >= 2, "sample_interval", self.sample_interval, "an integer >= 2")
+        for name in ("sample_interval", "histogram_interval"):
+            require(getattr(self, name) >= 2, name, getattr(self, name), "an integer >= 2")
         require(self.max_layer_scalars >= 0, "max_layer_scalars", self.max_layer_scalars, "an integer >= 0")
 
 
@@ -46,6 +53,11 @@ class Monitor:
         parameters: the parameters, same order, on one device.
         cfg: what to measure.
         prefix: put in front of every tag, for example "generator/".
+
+    Attributes:
+        steps: steps observed since the beginning; decides which are sampled.
+        noise_scale: estimate from pairs of consecutive minibatches, or from micro-batches and ranks.
+        exponents: counts of the gradients' binary exponents, by layer.
     """
 
     def __init__(
@@ -55,178 +67,241 @@ class Monitor:
         self.parameters = list(parameters)
         self.cfg = cfg
         self.prefix = prefix
+        self.steps = 0
         device = self.parameters[0].device
+        self.noise_scale = NoiseScale(device=device)
+        self.exponents = Exponents(len(self.names), device)
         kind = {"dtype": accumulation_dtype(device), "device": device}
         layers = len(self.names)
-        self.steps = 0  # steps observed since the beginning; decides which are sampled
-        self.row = 0
-        self.before = torch.zeros(RING, layers, **kind)  # gradient norms as backward left them
-        self.after = torch.zeros(RING, layers, **kind)  # the same after the transforms
-        self.sums = torch.zeros(2, layers, **kind)
-        self.totals = torch.zeros(2, **kind)  # joint norm before, after
-        self.counts = torch.zeros(3, **kind)  # finite steps, skipped steps, clipped steps
-        self.nonfinite = torch.zeros(layers, **kind)
-        self.sampled = torch.zeros(2, layers + 1, **kind)  # cosine and update ratio; the last column is joint
-        self.sampled_counts = torch.zeros(2, **kind)
-        self.previous: list[Tensor] | None = None
+        # [L] norms as backward left them, and transformed; -1 where there was no gradient.
+        self._ring: list[tuple[Tensor, Tensor]] = []
+        self._before = torch.zeros(layers, **kind)
+        self._layer_sums = torch.zeros(2, layers, **kind)  # norms before, after
+        self._layer_counts = torch.zeros(4, layers, **kind)  # finite, clipped, non-finite, detached
+        self._totals = torch.zeros(2, **kind)  # joint norm before, after
+        self._counts = torch.zeros(3, **kind)  # finite steps, skipped steps, clipped steps
+        self._sampled = torch.zeros(len(SAMPLED), layers + 1, **kind)  # the last column is joint
+        self._sampled_counts = torch.zeros(len(SAMPLED), layers + 1, **kind)
+        self._share = torch.tensor([p.numel() for p in self.parameters], **kind)
+        self._previous: list[Tensor] | None = None  # the last sampled gradient
+        self._previous_norms = torch.zeros(layers, **kind)
+        self._weights: list[Tensor] | None = None  # the parameters before the last sampled update
+        self._missing: tuple[list[int], Tensor] | None = None  # positions, on the host and on the device
 
-    def observe_gradient(self, gradients: GradientView, index: Sequence[int] | None) -> None:
-        """Record the norms backward left, and the cosine with the previous gradient when it is sampled.
+    @property
+    def sampling(self) -> bool:
+        """Whether the step that comes now is one whose details are sampled."""
+        return (self.steps + 1) % self.cfg.sample_interval == 0
+
+    def observe_gradient(self, gradients: GradientView, index: list[int] | None, samples: int | None) -> None:
+        """Begin a step: the norms backward left, and what is sampled of the gradient.
 
         Args:
             gradients: the view, before any transform.
             index: position of each gradient among the parameters; None when none is missing.
+            samples: how many samples the gradient is the mean of; None = do not estimate the noise from pairs
+                of consecutive gradients.
         """
-        if self.row == RING:
+        if len(self._ring) == RING:
             self._fold()
-        self._write(self.before[self.row], gradients.norms, index)
-        phase = (self.steps + 1) % self.cfg.sample_interval
-        if phase == 0:
-            if self.previous is None:
-                self.previous = [torch.zeros_like(p) for p in self.parameters]
-            torch._foreach_zero_(self.previous)
-            torch._foreach_copy_(_pick(self.previous, index), _dense(gradients.values))
-        elif phase == 1 and self.previous is not None and self.steps:
-            self._observe_cosine(gradients, _pick(self.previous, index), index)
+        self._before = self._spread(gradients.norms, index)
+        if self.sampling:
+            self._remember(gradients, index)
+        elif self.steps and self.steps % self.cfg.sample_interval == 0:
+            self._observe_pair(gradients, index, samples)
+        if (self.steps + 1) % self.cfg.histogram_interval == 0:
+            self.exponents.add(_dense(gradients.values), index)
 
-    def observe_transformed(self, gradients: GradientView, index: Sequence[int] | None) -> None:
+    def observe_transformed(self, gradients: GradientView, index: list[int] | None) -> None:
         """Record the norms that the optimizer will see."""
-        self._write(self.after[self.row], gradients.norms, index)
-        self.row += 1
+        self._ring.append((self._before, self._spread(gradients.norms, index)))
 
-    def before_update(self) -> list[Tensor] | None:
-        """A copy of the parameters when this step's update is sampled, else None."""
-        if (self.steps + 1) % self.cfg.sample_interval:
-            return None
-        return [p.detach().clone() for p in self.parameters]
+    def observe_parts(self, norm: Tensor, part_norms: list[Tensor], parts: int, samples: int) -> None:
+        """Estimate the noise from what the gradient is the mean of: micro-batches, ranks, or both.
 
-    def after_update(self, copy: list[Tensor] | None) -> None:
-        """End the step; with a copy from `before_update`, record |update| / |parameter|."""
+        Args:
+            norm: joint norm of the mean gradient.
+            part_norms: joint norms of this rank's parts.
+            parts: parts on all ranks together.
+            samples: samples of all parts together.
+        """
+        square = torch.stack(part_norms).square().mean()
+        if parts > len(part_norms):
+            torch.distributed.all_reduce(square)
+            square = square * (len(part_norms) / parts)
+        noise = noise_of_two_batch_sizes(square.sqrt(), max(samples // parts, 1), norm, samples)
+        self.noise_scale.update(noise)
+
+    def observe_undone(self, gradients: GradientView, index: list[int] | None) -> None:
+        """This step will be undone: the optimizer met this non-finite gradient at a point it tried."""
+        _, after = self._ring.pop()
+        self._ring.append((self._spread(gradients.norms, index), after))
+        if self.sampling and self._previous is not None:
+            self._previous_norms.fill_(math.nan)  # nothing moved, so there is no update to measure
+
+    def before_update(self) -> None:
+        """Keep the parameters when this step's update is sampled."""
+        if self.sampling:
+            if self._weights is None:
+                self._weights = [torch.empty_like(p) for p in self.parameters]
+            with torch.no_grad():
+                torch._foreach_copy_(self._weights, self.parameters)
+
+    @torch.no_grad()
+    def after_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """End the step; when it is sampled, measure what the parameters really moved."""
+        sampling = self.sampling
         self.steps += 1
-        if copy is None:
+        if not sampling or self._weights is None or self._previous is None:
             return
-        with torch.no_grad():
-            weights = layer_norms(copy)
-            updates = layer_norms(torch._foreach_sub(copy, self.parameters))
-            joint = torch.linalg.vector_norm(updates) / torch.linalg.vector_norm(weights)
-            # A parameter that is still zero (a fresh bias) has no ratio; it counts 0 instead of infinity.
-            ratios = torch.where(weights > 0, updates / weights, 0.0)
-            self._sample(1, ratios, joint)
+        gradients = self._previous_norms
+        weights = layer_norms(self._weights)
+        torch._foreach_sub_(self._weights, self.parameters)  # what was subtracted from the parameters
+        updates = layer_norms(self._weights)
+        dots = layer_dots(self._previous, self._weights)
+        weight, update, gradient = torch.linalg.vector_norm(torch.stack([weights, updates, gradients]), dim=1)
+        # A skipped step has no update: NaN instead of 0. Nor has a layer without a gradient a direction.
+        update = torch.where(gradient.isfinite(), update, math.nan)
+        updates = torch.where(gradient.isfinite(), updates, math.nan)
+        cosine = dots.sum() / (gradient * update)
+        rates = effective_lrs(optimizer, self.parameters)
+        if rates is None:
+            rates = torch.full_like(weights, math.nan)
+        share = torch.where(rates.isfinite(), self._share, 0.0)
+        rate = (rates.nan_to_num() * share).sum() / share.sum()
+        layers = torch.stack([weights, updates / weights, dots / (gradients * updates), rates])
+        self._sample(slice(0, 4), layers, torch.stack([weight, update / weight, cosine, rate]))
 
     def drain(self) -> dict[str, float]:
         """Means over the window since the last call, by tag; empty when no step was taken. Syncs once."""
         self._fold()
-        packed = torch.cat(
-            [self.sums.flatten(), self.totals, self.counts, self.nonfinite, self.sampled.flatten(),
-             self.sampled_counts]
-        )  # fmt: skip
-        values = packed.tolist()
-        layers = len(self.names)
-        cut = [0]
-        for size in (2 * layers, 2, 3, layers, 2 * (layers + 1), 2):
-            cut.append(cut[-1] + size)
-        sums, totals, counts, nonfinite, sampled, sampled_counts = (
-            values[a:b] for a, b in itertools.pairwise(cut)
-        )
-        for tensor in (
-            self.sums,
-            self.totals,
-            self.counts,
-            self.nonfinite,
-            self.sampled,
-            self.sampled_counts,
-        ):
-            tensor.zero_()
-        finite, skipped, clipped = counts
+        values = self._read()
+        finite, skipped, clipped = values["counts"].tolist()
         if finite + skipped == 0:
             return {}
+        layer_finite, layer_clipped, nonfinite, detached = values["layer_counts"]
+        before, after = values["totals"].tolist()
         tags = {"gradient/skipped": skipped / (finite + skipped)}
         if finite:
-            tags["gradient/norm"] = totals[0] / finite
-            tags["gradient/norm_clipped"] = totals[1] / finite
+            tags |= {"gradient/norm": before / finite, "gradient/norm_clipped": after / finite}
             tags["gradient/clipped"] = clipped / finite
-            tags |= self._per_layer("gradient_norm", sums[:layers], finite)
-        if skipped:
-            tags |= {
-                f"layer/{name}/nonfinite": n / skipped
-                for name, n in zip(self.names, nonfinite, strict=True)
-                if n
-            }
-        if sampled_counts[0]:
-            tags["gradient/cosine"] = sampled[layers] / sampled_counts[0]
-        if sampled_counts[1]:
-            ratios = sampled[layers + 1 :]
-            tags["gradient/update_ratio"] = ratios[layers] / sampled_counts[1]
-            tags |= self._per_layer("update_ratio", ratios[:layers], sampled_counts[1])
+        tags |= self._per_layer("gradient_norm", values["layer_sums"][0] / layer_finite)
+        tags |= self._per_layer("gradient_norm_clipped", values["layer_sums"][1] / layer_finite)
+        tags |= self._per_layer("clipped", layer_clipped / layer_finite)
+        # These two are about layers in trouble: a curve that is always 0 says nothing.
+        tags |= self._per_layer("nonfinite", torch.where(nonfinite > 0, nonfinite / skipped, math.nan))
+        steps = finite + skipped
+        tags |= self._per_layer("detached", torch.where(detached > 0, detached / steps, math.nan))
+        for quantity, row in zip(SAMPLED, values["sampled"] / values["sampled_counts"], strict=True):
+            tags[f"gradient/{quantity}"] = row[-1].item()
+            tags |= self._per_layer(quantity, row[:-1])
+        noise_scale = self.noise_scale.value()
+        if noise_scale is not None:
+            tags["gradient/noise_scale"] = noise_scale
         return {self.prefix + tag: value for tag, value in tags.items() if math.isfinite(value)}
 
     def state_dict(self) -> StateDict:
-        """Everything the half-filled window holds."""
-        self._fold()
-        names = ("sums", "totals", "counts", "nonfinite", "sampled", "sampled_counts")
-        state: StateDict = {name: getattr(self, name).clone() for name in names}
-        previous = None if self.previous is None else [p.clone() for p in self.previous]
-        return state | {"steps": self.steps, "previous": previous}
+        """Everything the half-filled window holds; the ring unfolded: sums are rounded alike."""
+        state: StateDict = {name: getattr(self, f"_{name}").clone() for name in ACCUMULATED}
+        return state | {
+            "ring": [(before.clone(), after.clone()) for before, after in self._ring],
+            "steps": self.steps,
+            "previous_norms": self._previous_norms.clone(),
+            "previous": None if self._previous is None else [p.clone() for p in self._previous],
+            "noise_scale": self.noise_scale.state_dict(),
+            "exponents": self.exponents.state_dict(),
+        }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue a window saved by `state_dict`."""
-        self.row = 0
-        for name in ("sums", "totals", "counts", "nonfinite", "sampled", "sampled_counts"):
-            getattr(self, name).copy_(state[name])
+        device = self._before.device
+        for name in ACCUMULATED:
+            getattr(self, f"_{name}").copy_(state[name])
+        self._ring = [(before.to(device), after.to(device)) for before, after in state["ring"]]
         self.steps = state["steps"]
+        self._previous_norms.copy_(state["previous_norms"])
         previous = state["previous"]
-        self.previous = None if previous is None else [
-            p.to(own.device, copy=True) for p, own in zip(previous, self.parameters, strict=True)
-        ]  # fmt: skip
+        self._previous = None if previous is None else [p.to(device, copy=True) for p in previous]
+        self.noise_scale.load_state_dict(state["noise_scale"])
+        self.exponents.load_state_dict(state["exponents"])
 
-    def _per_layer(self, quantity: str, values: Sequence[float], count: float) -> dict[str, float]:
-        return {f"layer/{name}/{quantity}": v / count for name, v in zip(self.names, values, strict=True)}
+    def _read(self) -> dict[str, Tensor]:
+        """All sums, on the host after one transfer, and start them anew."""
+        parts = [getattr(self, f"_{name}") for name in ACCUMULATED]
+        packed = torch.cat([part.flatten() for part in parts]).cpu()
+        for part in parts:
+            part.zero_()
+        pieces = packed.split([part.numel() for part in parts])
+        return {n: x.view_as(part) for n, x, part in zip(ACCUMULATED, pieces, parts, strict=True)}
 
-    def _write(self, row: Tensor, norms: Tensor, index: Sequence[int] | None) -> None:
+    def _per_layer(self, quantity: str, values: Tensor) -> dict[str, float]:
+        return {f"layer/{name}/{quantity}": v for name, v in zip(self.names, values.tolist(), strict=True)}
+
+    def _spread(self, norms: Tensor, index: list[int] | None) -> Tensor:
+        """The norms, one for every parameter: -1 where there is no gradient."""
         if index is None:
-            row.copy_(norms)
-        else:
-            row.zero_()
-            row[list(index)] = norms
+            return norms
+        if self._missing is None or self._missing[0] != index:
+            self._missing = (index, torch.tensor(index, device=norms.device))
+        return torch.full_like(self._before, -1.0).index_copy(0, self._missing[1], norms)
 
-    def _observe_cosine(
-        self, gradients: GradientView, previous: list[Tensor], index: Sequence[int] | None
-    ) -> None:
-        dots = torch.stack(
-            [torch.dot(a.flatten(), b.flatten().to(a.dtype))
-             for a, b in zip(_dense(gradients.values), previous, strict=True)]
-        ).to(self.sums.dtype)  # fmt: skip
-        old = layer_norms(previous)
-        joint = dots.sum() / (gradients.norm * torch.linalg.vector_norm(old))
-        cosines = torch.zeros_like(self.sampled[0, :-1])
-        per_layer = torch.where(gradients.norms * old > 0, dots / (gradients.norms * old), 0.0)
-        cosines[list(index) if index is not None else slice(None)] = per_layer
-        self._sample(0, cosines, joint)
+    def _remember(self, gradients: GradientView, index: list[int] | None) -> None:
+        """Keep this gradient for the next step's cosine and this one's update."""
+        if self._previous is None:
+            self._previous = [torch.zeros_like(p) for p in self.parameters]
+        if index is not None:
+            torch._foreach_zero_(self._previous)
+        torch._foreach_copy_(_pick(self._previous, index), _dense(gradients.values))
+        self._previous_norms = torch.where(self._before == -1.0, 0.0, self._before)
 
-    def _sample(self, which: int, per_layer: Tensor, joint: Tensor) -> None:
-        """Add one sample, unless a non-finite number came in: that step is counted as skipped already."""
-        row = torch.cat([per_layer, joint.reshape(1)])
-        usable = row.isfinite().all()
-        self.sampled[which] += torch.where(usable, row, 0.0)
-        self.sampled_counts[which] += usable
+    def _observe_pair(self, gradients: GradientView, index: list[int] | None, samples: int | None) -> None:
+        """Compare with the gradient of the step before: their cosine, and the noise that tells them apart."""
+        assert self._previous is not None
+        dots = layer_dots(_dense(gradients.values), _pick(self._previous, index))
+        norm, previous_norm, joint = (
+            gradients.norm,
+            torch.linalg.vector_norm(self._previous_norms),
+            dots.sum(),
+        )
+        cosines = self._spread(dots, index) / (self._before * self._previous_norms)
+        cosines = torch.where(self._before == -1.0, math.nan, cosines)
+        self._sample(slice(4, 5), cosines[None], (joint / (norm * previous_norm))[None])
+        if samples is not None:
+            self.noise_scale.update(noise_of_two_gradients(norm, previous_norm, joint, samples))
+
+    def _sample(self, rows: slice, layers: Tensor, joint: Tensor) -> None:
+        """Add one sample, [Q, L] and [Q], of those entries that are finite."""
+        values = torch.cat([layers, joint[:, None]], dim=1)
+        usable = values.isfinite()
+        self._sampled[rows] += torch.where(usable, values, 0.0)
+        self._sampled_counts[rows] += usable
 
     def _fold(self) -> None:
         """Add the ring's rows to the sums and start it anew."""
-        if self.row == 0:
+        if not self._ring:
             return
-        before, after = self.before[: self.row], self.after[: self.row]
-        norm, norm_after = (torch.linalg.vector_norm(rows, dim=1) for rows in (before, after))
+        before, after = (torch.stack(rows) for rows in zip(*self._ring, strict=True))
+        present = before != -1.0
+        norm, norm_after = (torch.where(present, rows, 0.0).norm(dim=1) for rows in (before, after))
         finite = norm.isfinite()
-        keep = finite[:, None]
-        self.sums[0] += torch.where(keep, before, 0.0).sum(0)
-        self.sums[1] += torch.where(keep, after, 0.0).sum(0)
-        self.totals[0] += torch.where(finite, norm, 0.0).sum()
-        self.totals[1] += torch.where(finite, norm_after, 0.0).sum()
-        self.counts[0] += finite.sum()
-        self.counts[1] += (~finite).sum()
-        self.counts[2] += (finite & (norm_after < norm * (1 - 1e-5))).sum()
-        self.nonfinite += (~before.isfinite()).sum(0)
-        self.row = 0
+        counted = present & finite[:, None]
+        self._layer_sums[0] += torch.where(counted, before, 0.0).sum(0)
+        self._layer_sums[1] += torch.where(counted, after, 0.0).sum(0)
+        self._layer_counts[0] += counted.sum(0)
+        self._layer_counts[1] += (counted & _shrunk(before, after)).sum(0)
+        self._layer_counts[2] += (~before.isfinite()).sum(0)
+        self._layer_counts[3] += (~present).sum(0)
+        self._totals[0] += torch.where(finite, norm, 0.0).sum()
+        self._totals[1] += torch.where(finite, norm_after, 0.0).sum()
+        self._counts[0] += finite.sum()
+        self._counts[1] += (~finite).sum()
+        self._counts[2] += (finite & _shrunk(norm, norm_after)).sum()
+        self._ring.clear()
+
+
+def _shrunk(before: Tensor, after: Tensor) -> Tensor:
+    """Whether a norm has become smaller by more than rounding."""
+    return after < before * (1 - 1e-5)
 
 
 def _pick(tensors: list[Tensor], index: Sequence[int] | None) -> list[Tensor]:

@@ -4,13 +4,52 @@ Measuring must change nothing: the module's buffers (running statistics) are cop
 the random numbers of dropout come from a fork of the global generators, the same at every evaluation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 Forward = Callable[..., Tensor]  # the module's forward, at the parameters that are asked about
+
+
+def frozen(module: nn.Module) -> Forward:
+    """The module's forward, changing none of its buffers (running statistics)."""
+
+    def forward(*args: Tensor) -> Tensor:
+        buffers = {name: b.clone() for name, b in module.named_buffers()}
+        return functional_call(module, buffers, args)
+
+    return forward
+
+
+@contextmanager
+def own_randomness(objective: "Objective", seed: int = 0) -> Iterator[Callable[[], bool]]:
+    """Seed the global generators and put them back after; the function given tells whether any was used."""
+    devices = [p.device for p in objective.parameters[:1] if p.device.type == "cuda"]
+    drawn = False
+    # By hand: torch.manual_seed takes 1 ms where CUDA is not yet initialised, three gradients of a small
+    # network, and seeds devices that torch.random.fork_rng would not restore.
+    saved = _states(devices)
+    try:
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        before = _states(devices)
+        with torch.enable_grad():
+            yield lambda: drawn
+        drawn = not all(map(torch.equal, before, _states(devices)))
+    finally:
+        torch.set_rng_state(saved[0])
+        for device, state in zip(devices, saved[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+
+def _states(devices: Sequence[torch.device]) -> list[Tensor]:
+    """States of the global generators of the CPU and the devices."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
 
 
 class Objective:
@@ -44,15 +83,15 @@ class Objective:
         Args:
             parameters: by name; None = the module's own as they now are.
         """
-        devices = [p.device for p in self.parameters[:1] if p.device.type == "cuda"]
-        with torch.enable_grad(), torch.random.fork_rng(devices):
-            torch.manual_seed(0)
+        with own_randomness(self):
             return self.on(self.batch, parameters)
 
     def on(self, batch: Sequence[Tensor], parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """The mean loss over other samples; can be mapped by `torch.func`."""
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         tensors = {**buffers, **dict(parameters or {})}
+        if not tensors:  # nothing to exchange: a fifth of a small network's time saved
+            return self.loss(self.module, *batch)
 
         def forward(*args: Tensor) -> Tensor:
             return functional_call(self.module, tensors, args)

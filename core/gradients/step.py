@@ -9,18 +9,22 @@ schemes need all live here, so that a training loop only says what the loss is.
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from core.gradients.fused import step_optimizer
 from core.gradients.monitor import Monitor, MonitorConfig
+from core.gradients.noise import NoiseScale
+from core.gradients.norms import global_norm
+from core.gradients.ranks import average_over_ranks, num_ranks
 from core.gradients.transform import Combine, Transform
 from core.gradients.view import GradientView
-from core.state import StateDict
+from core.state import StateDict, copied
 
 Metrics = dict[str, Tensor]  # 0-d, detached, on the device
 Loss = Tensor | Mapping[str, Tensor]
@@ -45,6 +49,7 @@ class GradientStep:
         transforms: applied to the gradient in order (clipping and the like). One `Combine` among them
             (PCGrad) makes one gradient of several named losses; without it they are summed.
         name: with more than one step in a run, its name: the tags become "<name>/gradient/norm".
+        batch_size: samples of every step on this rank, where it is always the same: the noise scale's unit.
         precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, the latter with loss
             scaling.
         monitor: what is measured.
@@ -60,6 +65,7 @@ class GradientStep:
         transforms: Sequence[Transform | Combine] = (),
         *,
         name: str = "",
+        batch_size: int | None = None,
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         monitor: MonitorConfig | None = None,
     ) -> None:
@@ -81,14 +87,21 @@ class GradientStep:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.monitor = Monitor(self.names, self.parameters, monitor or MonitorConfig(), name and f"{name}/")
         self._needs_closure = _step_needs_closure(optimizer)
+        self.batch_size = batch_size
+        self._samples: int | None = None  # behind the gradient that is in `.grad`
+        self._unscaled = False  # a gradient under a loss scale is ready to be applied
+        self._parts = 1  # micro-batches and ranks that it is the mean of
+        self._part_norms: list[Tensor] = []  # of the parts, in a step that samples them
 
-    def __call__(self, *closures: Closure) -> Metrics:
+    def __call__(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """Take one step.
 
         Args:
             closures: each returns a loss, or several by name, and its metrics. Several closures are the
                 micro-batches of one step (gradient accumulation): their losses are averaged. Optimizers that
                 look more than once (LBFGS, SAM) call them again, so a closure must not consume its batch.
+            samples: how many samples these closures take the mean of, on this rank; None = `batch_size`.
+                Where neither is known, only the noise of gradients in parts is measured, in units of a part.
 
         Returns:
             The closures' own metrics at the first evaluation, averaged; what is known of the gradient is in
@@ -97,31 +110,63 @@ class GradientStep:
         Raises:
             ValueError: a loss is not a scalar, or does not depend on these parameters.
         """
-        metrics = self.compute(*closures)
+        metrics = self.compute(*closures, samples=samples)
         self.apply(*closures)
         return metrics
 
-    def compute(self, *closures: Closure) -> Metrics:
+    def compute(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
-        metrics, _ = self._evaluate(closures)
+        ranks = num_ranks()
+        known = samples or self.batch_size
+        self._samples = None if known is None else known * ranks
+        self._parts = len(closures) * ranks
+        self._part_norms = []
+        metrics, _ = self._evaluate(closures, self._in_parts and self.monitor.sampling)
         return metrics
 
-    def apply(self, *closures: Closure) -> None:
+    def apply(self, *closures: Closure, measure: bool = True) -> None:
         """Second half: measure, transform, guard and apply the gradient that is in `.grad`.
 
         Args:
             closures: needed only by an optimizer that evaluates again.
+            measure: False for a step that the caller will take back (extragradient's look ahead).
+
+        Raises:
+            ValueError: there is no gradient, or an optimizer that evaluates again got no closure.
         """
+        if self._needs_closure and not closures:
+            name = type(self.optimizer).__name__
+            raise ValueError(f"{name} evaluates the loss again in its step: apply() needs the closures too")
+        if self.scaler and not self._unscaled:
+            raise ValueError("apply() without compute(): this gradient has been unscaled and applied already")
         view, index = self._view()
-        self.monitor.observe_gradient(view, index)
         norm = view.norm
+        if not measure:
+            self._transform(view)
+            self._guarded_step(norm, closures)
+            return
+        # A gradient in parts shows its noise within one step; one of a single part beside the next step's.
+        self.monitor.observe_gradient(view, index, None if self._in_parts else self._samples)
+        if self._part_norms:
+            self.monitor.observe_parts(norm, self._part_norms, self._parts, self.samples)
         self._transform(view)
         self.monitor.observe_transformed(view, index)
-        before = self.monitor.before_update()
+        self.monitor.before_update()
         self._guarded_step(norm, closures)
-        self.monitor.after_update(before)
+        self.monitor.after_update(self.optimizer)
         if self.scaler:
             self.scaler.update()
+            self._unscaled = False
+
+    @property
+    def samples(self) -> int:
+        """Samples behind the last gradient, over all ranks; its parts where nobody said how many."""
+        return self._parts if self._samples is None else self._samples
+
+    @property
+    def noise_scale(self) -> NoiseScale:
+        """Running estimate of the gradient's noise, in samples when the steps are told how many they have."""
+        return self.monitor.noise_scale
 
     def set_lr_scale(self, scale: float) -> None:
         """Set every group's learning rate to `scale` times the one it was built with."""
@@ -132,22 +177,26 @@ class GradientStep:
         """Optimizer, loss scale and half-filled monitor window."""
         return {
             "optimizer": self.optimizer.state_dict(),
+            "base_lrs": list(self.base_lrs),
             "scaler": self.scaler.state_dict() if self.scaler else None,
-            "transforms": [dict(memory) for memory in self.memories],
-            "combine": dict(self.combine_memory),
+            "transforms": copied(self.memories),
+            "combine": copied(self.combine_memory),
             "monitor": self.monitor.state_dict(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self.optimizer.load_state_dict(state["optimizer"])
+        self.base_lrs = list(state["base_lrs"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
-        self.memories = [_on(self.device, memory) for memory in state["transforms"]]
-        self.combine_memory = _on(self.device, state["combine"])
+        self.memories = copied(state["transforms"], self.device)
+        self.combine_memory = copied(state["combine"], self.device)
         self.monitor.load_state_dict(state["monitor"])
 
-    def _evaluate(self, closures: Sequence[Closure]) -> tuple[Metrics, float | Tensor]:
+    def _evaluate(
+        self, closures: Sequence[Closure], measure_parts: bool = False
+    ) -> tuple[Metrics, float | Tensor]:
         """Gradient of the mean loss into `.grad`; the metrics, and the loss if the optimizer asks for it."""
         for p in self.parameters:
             p.grad = None
@@ -157,16 +206,34 @@ class GradientStep:
             with self._autocast():
                 loss, metrics = closure()
             losses = dict(loss) if isinstance(loss, Mapping) else {"loss": loss}
-            self._backward(losses, 1 / len(closures))
+            if measure_parts:
+                self._backward_apart(losses, len(closures))
+            else:
+                self._backward(losses, 1 / len(closures))
             if self._needs_closure:
                 total = total + sum(term.detach() for term in losses.values()) / len(closures)
             collected.append(metrics)
         if self.scaler:
+            if self._unscaled:  # looked at twice in one step: the scaler allows one gradient between updates
+                self.scaler.update()
             self.scaler.unscale_(self.optimizer)
-        _average_over_ranks(self.parameters)
+            self._unscaled = True
+        average_over_ranks(self.parameters)
         if len(collected) == 1:
             return collected[0], total
         return {key: torch.stack([m[key] for m in collected]).mean() for key in collected[0]}, total
+
+    def _backward_apart(self, losses: dict[str, Tensor], parts: int) -> None:
+        """As `_backward`, with this part's own norm written down before it is added to the others."""
+        others = [p.grad for p in self.parameters]
+        for p in self.parameters:
+            p.grad = None
+        self._backward(losses, 1 / parts)
+        own = [p.grad for p in self.parameters if p.grad is not None]
+        self._part_norms.append(global_norm(own) * parts)
+        for p, other in zip(self.parameters, others, strict=True):
+            if other is not None:
+                p.grad = other if p.grad is None else other + p.grad
 
     def _backward(self, losses: dict[str, Tensor], weight: float) -> None:
         """Add the weighted gradient of the losses to `.grad`."""
@@ -178,31 +245,35 @@ class GradientStep:
                 raise ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")
         if self.combine is None:
             total = reduce(torch.add, losses.values())
-            torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
+            with _freed_graph_explained():
+                torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
             return
         last = len(losses) - 1
         by_name = {
-            name: [
-                torch.zeros_like(p) if g is None else g
-                for p, g in zip(
-                    self.parameters,
-                    torch.autograd.grad(
-                        self._scaled(loss, weight), self.parameters, retain_graph=i < last, allow_unused=True
-                    ),
-                    strict=True,
-                )
-            ]
+            name: self._gradient_of(self._scaled(loss, weight), retain_graph=i < last)
             for i, (name, loss) in enumerate(losses.items())
         }
-        for p, gradient in zip(
-            self.parameters, self.combine.combine(by_name, self.combine_memory), strict=True
-        ):
+        combined = self.combine.combine(by_name, self.combine_memory)
+        for p, gradient in zip(self.parameters, combined, strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
+
+    def _gradient_of(self, loss: Tensor, retain_graph: bool) -> list[Tensor]:
+        """The gradient of one of several losses, zeros where it does not reach."""
+        with _freed_graph_explained():
+            gradients = torch.autograd.grad(
+                loss, self.parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
+            )
+        return list(gradients)
 
     def _scaled(self, loss: Tensor, weight: float) -> Tensor:
         """The loss as backward shall see it: its share of the micro-batches, and AMP's scale."""
         weighted = loss if weight == 1.0 else loss * weight
         return self.scaler.scale(weighted) if self.scaler else weighted
+
+    @property
+    def _in_parts(self) -> bool:
+        """Whether the gradient's parts can be compared; under a loss scale that would need a sync."""
+        return self._parts > 1 and self.scaler is None
 
     def _transform(self, view: GradientView) -> None:
         for transform, memory in zip(self.transforms, self.memories, strict=True):
@@ -230,31 +301,62 @@ class GradientStep:
         """Let the optimizer step, unless the gradient's norm is not finite."""
         if self._needs_closure:
             if math.isfinite(norm.item()):
-                self.optimizer.step(self._reevaluate(closures))
+                self._closure_step(closures)
         elif norm.device.type != "cpu" and getattr(self.optimizer, "_step_supports_amp_scaling", False):
             # The two attributes through which torch's own GradScaler speaks to fused optimizers.
             vars(self.optimizer).update(grad_scale=None, found_inf=(~norm.isfinite()).float())
             self.optimizer.step()
             del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
         elif math.isfinite(norm.item()):
-            self.optimizer.step()
+            step_optimizer(self.optimizer)
 
-    def _reevaluate(self, closures: Sequence[Closure]) -> Callable[[], float]:
-        """The closure of torch's convention: the gradient, transformed, at the parameters as they now are."""
+    def _closure_step(self, closures: Sequence[Closure]) -> None:
+        """One step of an optimizer that evaluates again; undone when it meets a non-finite gradient."""
 
         def closure() -> float:
+            # torch's convention: the transformed gradient at the parameters as they now are, and the loss.
             with torch.enable_grad():
                 _, loss = self._evaluate(closures)
-            view, _ = self._view()
+            view, index = self._view()
+            if not math.isfinite(loss):  # log(x) below 0 is NaN, but its gradient 1 / x is not
+                torch._foreach_mul_(view.dense(), math.nan)
+                view.changed()
+            if not math.isfinite(view.norm.item()):
+                self.monitor.observe_undone(view, index)
+                raise _NonFiniteError
             self._transform(view)
             return float(loss)
 
-        return closure
+        before = [p.detach().clone() for p in self.parameters]
+        try:
+            self.optimizer.step(closure)
+        except _NonFiniteError:
+            with torch.no_grad():
+                torch._foreach_copy_(self.parameters, before)
+            if isinstance(self.optimizer, torch.optim.LBFGS):
+                self.optimizer.state.clear()  # stopped halfway, its history fits no point any more
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.precision))
+
+
+class _NonFiniteError(Exception):
+    """A gradient at a point that the optimizer tried is not finite."""
+
+
+@contextmanager
+def _freed_graph_explained() -> Iterator[None]:
+    """Say what to do when a loss comes with a graph that an earlier backward has freed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "through the graph a second time" not in str(error):
+            raise
+        raise ValueError(
+            "the graph of this loss is already freed: build the loss inside the closure, anew at every call"
+        ) from error
 
 
 def _trainable(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
@@ -278,27 +380,7 @@ def _only(combiners: Sequence[Combine]) -> Combine | None:
     return combiners[0] if combiners else None
 
 
-def _on(device: torch.device, memory: StateDict) -> StateDict:
-    """A saved memory, its tensors on the device."""
-    return {key: v.to(device) if isinstance(v, Tensor) else v for key, v in memory.items()}
-
-
 def _step_needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether `optimizer.step` cannot be called without a closure (LBFGS, SAM and the like)."""
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
-
-
-def _average_over_ranks(parameters: Sequence[Tensor]) -> None:
-    """Replace every gradient by its mean over the ranks of `torch.distributed`, in one flat message.
-
-    A gradient missing on one rank counts as zero there; missing everywhere, it comes back as zero.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([g.flatten() for g in gradients])
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
-    for p, g in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-        p.grad = g.view_as(p)

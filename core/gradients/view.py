@@ -60,6 +60,23 @@ class GradientView:
         self._norms = self.norms * factor
         self._norm = self.norm * factor
 
+    def shrink_each_(self, factors: Tensor) -> None:
+        """Multiply gradient l by min(1, factors[l]); as `shrink_`, with a factor for each.
+
+        Args:
+            factors: [L], in the dtype and on the device of `norms`.
+        """
+        values, norms, limited = self.dense(), self.norms, factors.clamp(max=1.0)
+        if factors.device.type == "cpu":
+            smaller = [(value, f) for value, f in zip(values, factors.tolist(), strict=True) if f < 1.0]
+            if not smaller:
+                return
+            torch._foreach_mul_([value for value, _ in smaller], [f for _, f in smaller])
+        else:
+            torch._foreach_mul_(values, list(limited.unbind()))
+        self._norms = norms * limited
+        self._norm = None
+
     def dense(self) -> list[Tensor]:
         """The tensors to write into: a sparse gradient (coalesced by `GradientStep`) gives its values."""
         return [v.values() if v.is_sparse else v for v in self.values]

@@ -1,21 +1,46 @@
-"""Schedules: how far a quantity has come, as a multiplier of its initial value.
+"""Schedules: multipliers of the initial learning rate, from the progress of a run or from what was measured.
 
-Each is a frozen dataclass called with the progress of the run in [0, 1]; it is 1 at the beginning. Pure
-functions of progress need no state: a resumed run continues the same curve.
+Each is a frozen dataclass. It is called once per iteration with the progress in [0, 1], the last iteration's
+metrics, and a memory of its own; `ScheduledRate` keeps that memory, saves it, and sets the rate. Schedules of
+progress alone ignore the other two: a resumed run continues the same curve. Only those that follow a metric
+read it, which makes the host wait for the device once per iteration.
 """
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
 
 from core.checks import require
+from core.gradients import GradientStep
+from core.state import StateDict
+
+Measured = Mapping[str, Tensor]  # 0-d; NaN = not known yet
+NOTHING: Measured = {}
+OF_THE_STEP = ("gradient/noise_scale", "gradient/samples")  # what every GradientStep knows of itself
 
 
 class Schedule(Protocol):
-    """Multiplier at a given progress in [0, 1] (clamped)."""
+    """A multiplier of the initial learning rate."""
 
-    def __call__(self, progress: float) -> float:
-        """The multiplier."""
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the metrics it follows; a trainer that does not measure them refuses it."""
+        ...
+
+    def __call__(
+        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
+    ) -> float:
+        """The multiplier.
+
+        Args:
+            progress: share of the run that is done; beyond [0, 1] it is clamped.
+            metrics: those named in `needs`, from the last iteration; empty before the first has ended.
+            memory: empty at first, changed in place, saved with the run.
+        """
         ...
 
 
@@ -23,7 +48,11 @@ class Schedule(Protocol):
 class Constant:
     """Always 1."""
 
-    def __call__(self, progress: float) -> float:
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(
+        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
+    ) -> float:
         """1 at any progress."""
         return 1.0
 
@@ -38,10 +67,14 @@ class Linear:
 
     final: float
 
+    needs: ClassVar[tuple[str, ...]] = ()
+
     def __post_init__(self) -> None:
         require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
 
-    def __call__(self, progress: float) -> float:
+    def __call__(
+        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
+    ) -> float:
         """1 + progress (final - 1)."""
         return 1.0 + _clamp(progress) * (self.final - 1.0)
 
@@ -58,12 +91,198 @@ class Cosine:
 
     final: float
 
+    needs: ClassVar[tuple[str, ...]] = ()
+
     def __post_init__(self) -> None:
         require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
 
-    def __call__(self, progress: float) -> float:
+    def __call__(
+        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
+    ) -> float:
         """The multiplier final + (1 - final) (1 + cos(pi progress)) / 2."""
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * _clamp(progress)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warmup:
+    """A straight line from `initial` to 1, then another schedule over what is left of the run.
+
+    Attributes:
+        share: of the run that the line takes; in (0, 1).
+        initial: multiplier at the beginning, in [0, 1]; with 0 the first iteration learns nothing.
+        after: the schedule that follows; it sees its own progress, from 0 to 1.
+
+    Source: Goyal et al. 2017, arXiv:1706.02677, section 2.2 (gradual warm-up).
+    """
+
+    share: float
+    initial: float
+    after: Schedule
+
+    def __post_init__(self) -> None:
+        require(0 < self.share < 1, "share", self.share, "in (0, 1)")
+        require(0 <= self.initial <= 1, "initial", self.initial, "in [0, 1]")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the schedule that follows needs."""
+        return self.after.needs
+
+    def __call__(
+        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
+    ) -> float:
+        """The line initial + (1 - initial) progress / share, then `after`."""
+        progress = _clamp(progress)
+        if progress < self.share:
+            return self.initial + (1 - self.initial) * progress / self.share
+        return self.after((progress - self.share) / (1 - self.share), metrics, memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLAdaptive:
+    """Faster while the policy moves too little, slower once it moves too much.
+
+    After each iteration the multiplier is divided by `factor` where the measured KL divergence exceeds
+    2 target, and multiplied by it where it is below target / 2.
+
+    Attributes:
+        target: KL divergence of one iteration, nats; > 0.
+        factor: of one change; > 1.
+        smallest, largest: bounds of the multiplier, 0 < smallest <= 1 <= largest.
+
+    Source: the rule for the penalty's coefficient in Schulman et al. 2017, arXiv:1707.06347, section 4,
+    applied to the learning rate, as is common with PPO on robots (Rudin et al. 2022, arXiv:2109.11978).
+    """
+
+    target: float
+    factor: float
+    smallest: float
+    largest: float
+
+    needs: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)
+
+    def __post_init__(self) -> None:
+        require(0 < self.target < math.inf, "target", self.target, "a number > 0")
+        require(1 < self.factor < math.inf, "factor", self.factor, "a number > 1")
+        require(0 < self.smallest <= 1, "smallest", self.smallest, "in (0, 1]")
+        require(1 <= self.largest < math.inf, "largest", self.largest, "a number >= 1")
+
+    def __call__(
+        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
+    ) -> float:
+        """The last multiplier, changed by what the last iteration measured; a NaN changes nothing."""
+        memory = {} if memory is None else memory
+        scale = memory.get("scale", 1.0)
+        kl = float(metrics["policy/approx_kl"]) if metrics else math.nan
+        if kl > 2 * self.target:
+            scale = max(scale / self.factor, self.smallest)
+        elif kl < self.target / 2:
+            scale = min(scale * self.factor, self.largest)
+        memory["scale"] = scale
+        return scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseAdaptive:
+    """As fast as the gradient's noise allows: the optimizer's rate is then that of a gradient without noise.
+
+        multiplier = (1 + B_noise / B)^-exponent
+
+    B is the number of samples behind a gradient and B_noise the noise scale, which rises as the loss falls.
+
+    Attributes:
+        initial: multiplier until the noise scale is first known; in (0, 1]. An unknown one later keeps
+            the last.
+        exponent: 1 for SGD; the source's own fits for Adam and RMSprop lie between 0.5 and 1. In (0, 1].
+
+    Source: McCandlish et al. 2018, arXiv:1812.06162, eq. 2.6.
+    """
+
+    initial: float
+    exponent: float
+
+    needs: ClassVar[tuple[str, ...]] = OF_THE_STEP
+
+    def __post_init__(self) -> None:
+        for name in ("initial", "exponent"):
+            require(0 < getattr(self, name) <= 1, name, getattr(self, name), "in (0, 1]")
+
+    def __call__(
+        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
+    ) -> float:
+        """The multiplier at the last known noise scale."""
+        memory = {} if memory is None else memory
+        scale = memory.get("scale", self.initial)
+        if metrics:
+            ratio = float(metrics["gradient/noise_scale"]) / float(metrics["gradient/samples"])
+            if ratio >= 0:  # false for NaN
+                scale = (1 + ratio) ** -self.exponent
+        memory["scale"] = scale
+        return scale
+
+
+class ScheduledRate:
+    """A schedule at work: sets the learning rates of one `GradientStep`, keeps what the schedule remembers.
+
+    Args:
+        schedule: the schedule.
+        step: whose rates it sets.
+    """
+
+    def __init__(self, schedule: Schedule, step: GradientStep) -> None:
+        self.schedule = schedule
+        self.step = step
+        self.measured: dict[str, Tensor] = {}
+        self.memory: StateDict = {}
+
+    def set(self, progress: float) -> float:
+        """Set the rates for the iteration that begins at `progress`; returns the multiplier."""
+        scale = self.schedule(progress, self.measured, self.memory)
+        self.step.set_lr_scale(scale)
+        return scale
+
+    def observe(self, metrics: Measured = NOTHING) -> None:
+        """Keep what the schedule needs until the next `set`, on the device.
+
+        Args:
+            metrics: of the iteration that has ended; what is known of the gradient is added from the step.
+        """
+        needs = self.schedule.needs
+        if not needs:
+            return
+        of_the_step = {
+            "gradient/noise_scale": self.step.monitor.noise_scale.noise.scale,
+            "gradient/samples": torch.tensor(self.step.samples),
+        }
+        known = {**metrics, **of_the_step}
+        self.measured = {name: known[name].detach() for name in needs}
+
+    def state_dict(self) -> StateDict:
+        """What the schedule remembers, and the metrics it has not seen yet."""
+        return {"memory": dict(self.memory), "measured": dict(self.measured)}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.memory, self.measured = dict(state["memory"]), dict(state["measured"])
+
+
+def check_schedule(schedule: Schedule, measured: Collection[str]) -> None:
+    """Refuse a schedule that follows what this trainer does not measure.
+
+    Args:
+        schedule: as configured.
+        measured: names of the metrics that the trainer hands to `ScheduledRate.observe`.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    there = (*measured, *OF_THE_STEP)
+    missing = [name for name in schedule.needs if name not in there]
+    if missing:
+        raise ValueError(
+            f"schedule: {type(schedule).__name__} follows {' and '.join(missing)}, which this trainer does "
+            f"not measure; there are {', '.join(there)}"
+        )
 
 
 def _clamp(progress: float) -> float:

@@ -20,6 +20,8 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+AUTO = "auto"  # as an optimizer's `lr`: proposed from the gradient before the training begins
+STAND_IN_LR = 1e-3
 Tree = dict[str, Any]  # plain containers, resolved: what YAML can say
 
 
@@ -35,11 +37,21 @@ class Component:
         target: the class.
         options: its config dataclass, or the keywords of a third-party class.
         path: where it stands in the configuration, for messages.
+        auto_lr: the configuration says `lr: auto`; the options hold a stand-in until `with_lr`.
     """
 
     target: type
     options: object
     path: str
+    auto_lr: bool = False
+
+    def with_lr(self, lr: float) -> "Component":
+        """The same with this learning rate."""
+        if isinstance(self.options, dict):
+            return dataclasses.replace(self, options={**self.options, "lr": lr}, auto_lr=False)
+        return dataclasses.replace(
+            self, options=dataclasses.replace(cast(Any, self.options), lr=lr), auto_lr=False
+        )
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """Build it: `target(options, *args, **kwargs)`, or with the keywords of a third-party class."""
@@ -117,10 +129,13 @@ def build(tree: Tree, path: str = "") -> object:
         raise ConfigError(f"{path}._target_ must name a class, got {tree['_target_']}")
     if dataclasses.is_dataclass(target):
         return structure(options, target, path)
+    auto_lr = options.get("lr") == AUTO
+    if auto_lr:
+        options["lr"] = STAND_IN_LR
     cfg_class = _config_class(target)
     if cfg_class is not None:
-        return Component(target, structure(options, cfg_class, path), path)
-    return Component(target, _check_keywords(target, options, path), path)
+        return Component(target, structure(options, cfg_class, path), path, auto_lr)
+    return Component(target, _check_keywords(target, options, path), path, auto_lr)
 
 
 def structure(options: Tree, cls: type, path: str) -> object:
@@ -181,9 +196,13 @@ def import_target(dotted: object, path: str) -> object:
 
 def _convert(value: object, hint: object, path: str) -> object:
     """One option's value in the type its dataclass field asks for."""
+    choices = _union(hint)
+    if value is not None and any(_holds_components(choice) for choice in choices):
+        if not isinstance(value, list) or not all(isinstance(v, Mapping) and "_target_" in v for v in value):
+            raise ConfigError(f"{path} must be a list of mappings with a _target_, got {value!r}")
+        return tuple(build(dict(v), f"{path}.{i}") for i, v in enumerate(value))
     if isinstance(value, Mapping) and "_target_" in value:
         return build(dict(value), path)
-    choices = _union(hint)
     if value is None:
         if type(None) in choices:
             return None
@@ -202,8 +221,15 @@ def _convert(value: object, hint: object, path: str) -> object:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return structure(dict(value), cast(type, choice), path)
         if (typing.get_origin(choice) or choice) is dict and isinstance(value, Mapping):
-            return dict(value)
+            nested = {k: isinstance(v, Mapping) and "_target_" in v for k, v in value.items()}
+            return {k: build(dict(v), f"{path}.{k}") if nested[k] else v for k, v in value.items()}
     return _primitive(value, hint, path)
+
+
+def _holds_components(hint: object) -> bool:
+    """Whether a type is a tuple of what YAML says by `_target_`: classes that are not Python's own."""
+    classes = _union(typing.get_args(hint)[0]) if typing.get_origin(hint) is tuple else ()
+    return bool(classes) and all(isinstance(c, type) and c.__module__ != "builtins" for c in classes)
 
 
 def _primitive(value: object, hint: object, path: str) -> object:
@@ -238,11 +264,15 @@ def _config_class(target: type) -> type | None:
 
 
 def _check_keywords(target: type, options: Tree, path: str) -> Tree:
-    """Options of a third-party class: every name must be a keyword of its `__init__`."""
+    """Options of a third-party class: every name must be a keyword of its `__init__`.
+
+    An optimizer may have `groups` beside them, which core.optim.factory reads and never hands on.
+    """
     parameters = inspect.signature(target).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    optimizer = hasattr(target, "add_param_group")
     for name, value in options.items():
-        if name not in parameters and not open_ended:
+        if name not in parameters and not open_ended and not (name == "groups" and optimizer):
             raise ConfigError(
                 f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has none of "
                 f"that name{nearest(name, parameters)}"
@@ -265,7 +295,8 @@ def _describe(hint: object) -> str:
         args = typing.get_args(choice)
         if typing.get_origin(choice) is tuple:
             count = "" if args[-1] is Ellipsis else f"{len(args)} "
-            parts.append(f"a list of {count}{'integers' if args[0] is int else 'numbers'}")
+            plural = {int: "integers", str: "words"}.get(args[0], "numbers")
+            parts.append(f"a list of {count}{plural}")
         else:
             parts.append(words.get(choice, getattr(choice, "__name__", str(choice))))
     return " or ".join(parts)

@@ -1,9 +1,11 @@
-"""Layers × time: the norm of every layer's gradient through a run, as one picture."""
+"""Layers × time, and layers × magnitude: every layer's gradient through a run in one picture."""
 
 from collections.abc import Mapping
 
 import numpy as np
+from torch import Tensor
 
+from core.gradients.exponents import BINS, LOWEST, ZERO
 from core.run.media import Image
 from core.state import StateDict
 
@@ -78,3 +80,41 @@ def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: s
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw_exponents(counts: Tensor, names: list[str]) -> Image:
+    """Draw how the components of every layer's gradient spread over the powers of two.
+
+    Args:
+        counts: [layers, BINS + 1] of `core.gradients.exponents`.
+        names: the layers, first one on top.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
+    used = np.flatnonzero(share[:, :BINS].any(0))
+    low, high = (used[0] - 1, used[-1] + 2) if used.size else (0, BINS)
+    low = max(low, 0)
+    shown = np.where(share > 0, share, np.nan)
+    figure = Figure(figsize=(6.4, min(1.5 + 0.24 * max(len(names), 3), 14.0)), dpi=140, layout="constrained")
+    zeros, axes = figure.subplots(1, 2, sharey=True, width_ratios=[1, 14])
+    rows = np.arange(len(names) + 1)
+    style = {"cmap": "viridis", "vmin": 0.0, "vmax": max(float(share.max()), 1e-6)}
+    zeros.pcolormesh([0, 1], rows, shown[:, [ZERO]], **style)
+    mesh = axes.pcolormesh(np.arange(low, high + 1) + LOWEST, rows, shown[:, low:high], **style)
+    axes.invert_yaxis()
+    every = max(1, -(-len(names) // 48))
+    zeros.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=8)
+    zeros.set_xticks([0.5], ["0"], fontsize=8)
+    axes.tick_params(axis="y", left=False)
+    axes.tick_params(axis="x", labelsize=8)
+    for exponent in (-24, -14):  # the smallest float16, and the smallest one at full precision
+        if low + LOWEST < exponent < high + LOWEST:
+            axes.axvline(exponent, color="crimson", linewidth=1, linestyle=":")
+    axes.set_xlabel("e in |g| = m 2^e   (dotted: float16 ends at 2^-24, is rounded below 2^-14)", fontsize=8)
+    figure.suptitle("magnitude of every component of every layer's gradient", fontsize=10)
+    figure.colorbar(mesh, ax=axes, pad=0.01).set_label("share of the layer", fontsize=9)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy())

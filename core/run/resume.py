@@ -9,7 +9,8 @@ from core.run.config import ConfigError, Tree, build
 from core.run.job import check, execute
 
 # What a resumed run may change: how long it is, how it is logged, where it runs.
-PROLONG = ("total_steps", "total_images", "logging.", "device", "num_threads")
+LENGTHS = ("total_steps", "total_images", "steps")  # a run has one of these
+PROLONG = (*LENGTHS, "logging.", "device", "num_threads")
 
 
 def resume_run(directory: Path, words: Sequence[str]) -> int:
@@ -32,7 +33,7 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     for word in words:
         _change(options, word)
     build(options)  # the words' types and ranges, before the new total is compared
-    if already_finished(directory, options.get("total_steps", options.get("total_images", 0))):
+    if already_finished(directory, next((options[name] for name in LENGTHS if name in options), 0)):
         print(f"{directory} is already finished; nothing to do")
         return 0
     check(options)
@@ -50,7 +51,7 @@ def _change(options: Tree, word: str) -> None:
     key, _, value = word.partition("=")
     if not key.startswith(PROLONG):
         raise ConfigError(
-            f"{word} cannot change while resuming; only total_steps, total_images, logging.*, device and "
+            f"{word} cannot change while resuming; only {', '.join(LENGTHS)}, logging.*, device and "
             "num_threads can"
         )
     *path, name = key.split(".")
@@ -60,6 +61,6 @@ def _change(options: Tree, word: str) -> None:
     if name not in node:
         raise ConfigError(f"unknown option {key}: this run has none of that name")
     new = OmegaConf.from_dotlist([f"value={value}"]).value
-    if name.startswith("total_") and isinstance(new, int) and new < node[name]:
+    if key in LENGTHS and isinstance(new, int) and new < node[name]:
         raise ConfigError(f"{word} is less than the {key}={node[name]} that the run has")
     node[name] = new

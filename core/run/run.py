@@ -7,19 +7,25 @@ from the loop; nothing below the loop knows that it exists.
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
+from torch import Tensor
+
 from core.checks import require
 from core.gradients import GradientStep, Metrics
+from core.gradients.exponents import histogram
+from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.config import ConfigError, Tree, flat, to_yaml
 from core.run.console import Console, number
 from core.run.directory import read_summary, write_summary
 from core.run.files import write_text
-from core.run.heatmap import HeatMap
+from core.run.heatmap import HeatMap, draw_exponents
 from core.run.media import Media
+from core.run.probes import Probes
 from core.run.seeding import global_state, set_global_state
 from core.run.tensorboard import Writer
 from core.run.window import Window
@@ -95,6 +101,7 @@ class Run:
         self._console: Console | None = None
         self._window = Window()
         self._heat_maps: dict[str, HeatMap] = {}
+        self._exponents: dict[str, Tensor] = {}
         self._state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
         self._logged: dict[str, float] = {}
@@ -103,6 +110,11 @@ class Run:
     def wall_s(self) -> float:
         """Seconds since the run began, over all its resumptions."""
         return self._wall_before + time.perf_counter() - self._began
+
+    @property
+    def resuming(self) -> bool:
+        """Whether `start` will continue from a checkpoint."""
+        return (self.directory / "checkpoints" / "last.pt").exists()
 
     def say(self, line: str) -> None:
         """Print one line."""
@@ -120,6 +132,7 @@ class Run:
         gradient_steps: Sequence[GradientStep],
         evaluate: Callable[[], Evaluation] | None = None,
         draw: Callable[[], Mapping[str, Media]] | None = None,
+        probes: Probes | None = None,
         summarise: Callable[[], dict[str, object]] = dict,
         headline: tuple[str, ...] = (),
     ) -> None:
@@ -132,6 +145,7 @@ class Run:
             gradient_steps: whose monitors are logged; their state is saved too.
             evaluate: called every `eval_interval`; must not touch the training state.
             draw: called every `draw_interval`; must not touch the training state.
+            probes: measure when they are due.
             summarise: the summary's fields that are known at any time.
             headline: tags shown beside the progress.
 
@@ -139,14 +153,13 @@ class Run:
             ConfigError: the checkpoint is damaged or of another network.
         """
         self.unit, self.total = unit, total
-        self._evaluate, self._draw, self._summarise = evaluate, draw, summarise
+        self._evaluate, self._draw, self._probes, self._summarise = evaluate, draw, probes, summarise
         self._steps = list(gradient_steps)
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
         self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names) for s in self._steps}
-        last = self.directory / "checkpoints" / "last.pt"
-        if last.exists():
-            self._restore(last)
+        if self.resuming:
+            self._restore(self.directory / "checkpoints" / "last.pt")
         write_text(self.directory / "config.yaml", to_yaml(self._options))
         self._writer = Writer(self.directory, None if self.resumed_at is None else self.step + 1)
         self._console = Console(total, unit, headline, not self.cfg.progress)
@@ -157,6 +170,7 @@ class Run:
             self.say(f"resumed at {self.step:,} {unit}")
         for number_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number_, self._on_signal)
+        self._taken = {s.name: s.monitor.steps for s in self._steps}
         self._mark = time.perf_counter()
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
@@ -176,10 +190,13 @@ class Run:
         self._window.add(metrics)
         if self.iteration % self.cfg.interval == 0 or step >= self.total:
             self._log()
+        self._probe()
         if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
-            self._record(self._evaluate())
+            with self._evaluation_parameters():
+                self._record(self._evaluate())
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
-            self._show(self._draw())
+            with self._evaluation_parameters():
+                self._show(self._draw())
         if self._signal is not None or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
         if self._signal is not None:
@@ -187,14 +204,16 @@ class Run:
             raise Stopped(128 + self._signal)
         self._mark = time.perf_counter()
 
-    def finish(self, extra: Mapping[str, object]) -> None:
+    def finish(self, measure: Callable[[], Mapping[str, object]]) -> None:
         """End the run: last pictures, last checkpoint, summary with status `finished`.
 
         Args:
-            extra: what only the end knows, the final evaluation; its numbers are the last points of the
+            measure: what only the end knows, the final evaluation; its numbers are the last points of the
                 `eval/` curves too.
         """
-        self._show(self._draw() if self._draw is not None else {})
+        with self._evaluation_parameters():
+            extra = measure()
+            self._show(self._draw() if self._draw is not None else {})
         numbers = {key: float(v) for key, v in extra.items() if isinstance(v, int | float)}
         finals = {f"eval/{key.removeprefix('eval_')}": value for key, value in numbers.items()}
         if finals:
@@ -233,6 +252,7 @@ class Run:
             "best_score": self.best_score,
             "window": self._window.state_dict(),
             "heat_maps": {prefix: heat.state_dict() for prefix, heat in self._heat_maps.items()},
+            "exponents": dict(self._exponents),
             "generators": global_state(),
         }
         checkpoint.save(self.directory / "checkpoints" / name, state)
@@ -261,6 +281,7 @@ class Run:
         self._window.load_state_dict(own["window"])
         for prefix, heat in self._heat_maps.items():
             heat.load_state_dict(own["heat_maps"][prefix])
+        self._exponents = dict(own["exponents"])
         set_global_state(own["generators"])
         self.resumed_at = self.step
 
@@ -272,11 +293,29 @@ class Run:
             prefix, tags = step.monitor.prefix, drained[step.monitor.prefix]
             self._heat_maps[prefix].add(self.step, prefix, tags)
             self._check_finite(step, tags)
+            self._log_exponents(step)
             if len(step.monitor.names) > step.monitor.cfg.max_layer_scalars:
                 tags = {tag: v for tag, v in tags.items() if not tag.startswith(f"{prefix}layer/")}
             values |= tags
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         self._write(values)
+
+    def _probe(self) -> None:
+        """Write what the probes find that are due."""
+        if self._probes is None:
+            return
+        before, self._taken = self._taken, {s.name: s.monitor.steps for s in self._steps}
+        if found := self._probes.measure(before, self._taken):
+            self._write(found)
+
+    def _log_exponents(self, step: GradientStep) -> None:
+        """Write the histogram of exponents when there is a new one, and keep its picture."""
+        assert self._writer is not None
+        counts = step.monitor.exponents.take()
+        if counts is not None:
+            prefix = step.monitor.prefix
+            self._writer.histogram(f"{prefix}gradient/exponent", *histogram(counts), self.step)
+            self._exponents[prefix] = counts
 
     def _check_finite(self, step: GradientStep, tags: Mapping[str, float]) -> None:
         prefix = step.monitor.prefix
@@ -315,10 +354,18 @@ class Run:
         }
         folder = self.directory / "media"
         folder.mkdir(exist_ok=True)
-        for tag, media in {**pictures, **heat}.items():
+        exponents = {
+            f"{s.monitor.prefix}gradient/exponents": draw_exponents(counts, s.monitor.names)
+            for s in self._steps
+            if (counts := self._exponents.get(s.monitor.prefix)) is not None
+        }
+        for tag, media in {**pictures, **heat, **exponents}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
             (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
+
+    def _evaluation_parameters(self) -> AbstractContextManager[None]:
+        return evaluation_parameters(*(step.optimizer for step in self._steps))
 
     def _crossed(self, previous: int, interval: int) -> bool:
         """Whether a multiple of `interval` lies in (previous, step]."""
@@ -335,5 +382,5 @@ def already_finished(directory: Path, total: int) -> bool:
     summary = read_summary(directory)
     if not summary or summary.get("status") != "finished":
         return False
-    reached = summary.get("env_steps", summary.get("images", 0))
+    reached = next((summary[name] for name in ("env_steps", "images", "steps") if name in summary), 0)
     return isinstance(reached, int) and reached >= total

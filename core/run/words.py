@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.run.config import ConfigError, nearest
+from core.run.config import AUTO, ConfigError, nearest
 
 
 def compose_checked(
@@ -101,6 +101,12 @@ def _check_word(override: Override, base: DictConfig, overrides: Sequence[Overri
         if isinstance(node, DictConfig) and part in node and part != "hydra":
             node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
             continue
+        if isinstance(node, ListConfig) and part.isdecimal() and int(part) < len(node):
+            if override.is_delete() and depth == len(parts) - 1:
+                whole = ".".join(parts[:depth])
+                raise ConfigError(f"cannot take {key} out of its list; write the whole one, {whole}=[...]")
+            node = node[int(part)]
+            continue
         path = ".".join(parts[:depth])
         if _is_open(node, depth, path, overrides):
             return True
@@ -131,6 +137,8 @@ def _values(override: Override) -> Iterator[object]:
 def _check_value(key: str, value: object, old: object) -> None:
     """Refuse a value that is of another kind than the one in the YAML; null in the YAML tells nothing."""
     if old is None or (isinstance(value, str) and "${" in value):
+        return
+    if key == "optimizer.lr" and value == AUTO:
         return
     if value is None:
         return  # whether null is allowed, the dataclass knows
@@ -163,6 +171,9 @@ def _dotted(tree: DictConfig, path: str = "") -> list[str]:
         child = tree._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             names += _dotted(child, full)
+        elif isinstance(child, ListConfig) and not child._is_none() and not child._is_missing():
+            links = (i for i in range(len(child)) if isinstance(child._get_node(i), DictConfig))
+            names += [full, *(name for i in links for name in _dotted(child[i], f"{full}.{i}"))]
         else:
             names.append(full)
     return names

@@ -5,19 +5,21 @@ the reason to move far from the policy that acted. Details follow Huang et al. 2
 implementation details of PPO", except that truncation is bootstrapped and never counted as an end.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients import GradientStep, Metrics, MonitorConfig, Transform
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
 from core.optim.factory import build_optimizer
-from core.optim.schedules import Schedule
+from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
 from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
 from gradrl.networks import MLPActorCritic
+from gradrl.policies import Policy
 from gradrl.returns import explained_variance, generalized_advantage_estimate
 from gradrl.rollout import Batch, Rollout
 
@@ -78,6 +80,10 @@ class PPOConfig:
         allowed = f"a divisor of num_steps * num_envs = {self.num_steps} * {num_envs} = {size}"
         require(ok, "agent.num_minibatches", self.num_minibatches, allowed)
 
+    def minibatch_size(self, num_envs: int) -> int:
+        """Samples of one gradient step."""
+        return self.num_steps * num_envs // self.num_minibatches
+
 
 class PPO:
     """Learns from rollouts.
@@ -86,32 +92,37 @@ class PPO:
         cfg: options.
         model: policy and value function, on their device.
         optimizer: builds the optimizer of the model's parameters.
-        clipper: transform of the gradient, or None.
+        clipper: transform of the gradient, a chain of them, or None.
         schedule: learning rate's multiplier over the progress of training.
         generator: shuffles minibatches; on the model's device.
         monitor: what is measured of the gradient.
     """
+
+    measures: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)  # what a schedule may follow
 
     def __init__(
         self,
         cfg: PPOConfig,
         model: MLPActorCritic,
         optimizer: Component,
-        clipper: Transform | None,
+        clipper: Clipper | None,
         schedule: Schedule,
         generator: torch.Generator,
         monitor: MonitorConfig | None = None,
     ) -> None:
         self.cfg = cfg
         self.model = model
-        self.schedule = schedule
         self.generator = generator
         self.device = generator.device
-        transforms = [] if clipper is None else [clipper]
         self.gradient_step = GradientStep(
-            model, build_optimizer(optimizer, model.named_parameters()), transforms, monitor=monitor
+            model,
+            build_optimizer(optimizer, model.named_parameters()),
+            as_transforms(clipper),
+            monitor=monitor,
         )
+        self.learning_rate = ScheduledRate(schedule, self.gradient_step)
         self.clip_coef = cfg.clip_coef
+        self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout.
@@ -124,24 +135,29 @@ class PPO:
             Means over the minibatches, and what describes the rollout.
         """
         cfg = self.cfg
-        lr_scale = self.schedule(progress)
-        self.gradient_step.set_lr_scale(lr_scale)
+        lr_scale = self.learning_rate.set(progress)
         self.clip_coef = cfg.clip_coef * (1 - progress if cfg.clip_schedule == "linear" else 1)
-        rollout = rollout.to(self.device)
-        batch = self.prepare(rollout)
-        valid = rollout.valid.flatten()
+        batch, valid = self.observe(rollout)
         history: list[Metrics] = []
         for _ in range(cfg.num_epochs):
             minibatches = batch.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_minibatch(minibatch) for minibatch in minibatches]
             if cfg.target_kl is not None and _mean_kl(history[-cfg.num_minibatches :]) > cfg.target_kl:
                 break
-        return _summary(history) | {
+        metrics = _summary(history) | {
             "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
             "policy/clip_coef": torch.tensor(self.clip_coef),
             "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),
         }
+        self.learning_rate.observe(metrics)
+        return metrics
+
+    def observe(self, rollout: Rollout) -> tuple[Batch, Tensor]:
+        """The rollout as a batch, and which of its rows are valid, bool [B]; remembered for probes."""
+        rollout = rollout.to(self.device)
+        self.last = self.prepare(rollout), rollout.valid.flatten()
+        return self.last
 
     @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:
@@ -172,15 +188,42 @@ class PPO:
 
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
-        return self.gradient_step(lambda: self.loss(batch))
+        batch = self.normalized(batch)
+        return self.gradient_step(lambda: self.loss(batch), samples=len(batch))
 
-    def loss(self, batch: Batch) -> tuple[dict[str, Tensor], Metrics]:
-        """The three terms, weighted, whose sum is minimised; the metrics have them without weights."""
+    def normalized(self, batch: Batch) -> Batch:
+        """The batch with the advantages that its loss weighs."""
+        if not self.cfg.normalize_advantage:
+            return batch
+        return replace(batch, advantage=normalize_advantage(batch.advantage))
+
+    def objective(self) -> Objective:
+        """The loss on the last rollout, its advantages normalised as a whole: what probes look at."""
+        assert self.last is not None, "there is no objective before the first update"
+        batch, valid = self.last
+        names = [field.name for field in fields(Batch)]
+        batch = self.normalized(Batch(**{name: getattr(batch, name)[valid] for name in names}))
+
+        def loss(forward: Callable[..., tuple[Policy, Tensor]], *tensors: Tensor) -> Tensor:
+            losses, _ = self.loss(Batch(**dict(zip(names, tensors, strict=True))), forward)
+            return torch.stack([*losses.values()]).sum()
+
+        return Objective(self.model, loss, [getattr(batch, name) for name in names])
+
+    def loss(
+        self, batch: Batch, forward: Callable[..., tuple[Policy, Tensor]] | None = None
+    ) -> tuple[dict[str, Tensor], Metrics]:
+        """The three terms, weighted, whose sum is minimised; the metrics have them without weights.
+
+        Args:
+            batch: its advantages as the loss shall weigh them.
+            forward: from observations to policy and values; None = the model as it now is.
+        """
+        forward = forward or self.model
         cfg = self.cfg
-        policy, value = self.model(batch.obs)
-        advantage = normalize_advantage(batch.advantage) if cfg.normalize_advantage else batch.advantage
+        policy, value = forward(batch.obs)
         policy_loss, metrics = clipped_surrogate_loss(
-            policy.log_prob(batch.action), batch.log_prob, advantage, self.clip_coef
+            policy.log_prob(batch.action), batch.log_prob, batch.advantage, self.clip_coef
         )
         critic_loss = value_loss(value, batch.target, batch.value, cfg.value_clip_coef)
         entropy = policy.entropy().mean()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.gradients import GlobalNorm, GradientView, Value
+from core.gradients import GlobalNorm, GradientView, PerLayerNorm, Value
 
 
 def view(*gradients: torch.Tensor) -> GradientView:
@@ -42,6 +42,23 @@ def test_the_norms_follow_a_clip_without_another_pass():
     assert seen.norm.item() == pytest.approx(0.5, rel=1e-5)
 
 
+def test_per_layer_norm_clips_each_gradient_as_torch_clips_it_alone():
+    ours, theirs = random_gradients(), [nn.Parameter(torch.zeros_like(g)) for g in random_gradients()]
+    ours[1] *= 0.01
+    for parameter, gradient in zip(theirs, ours, strict=True):
+        parameter.grad = gradient.clone()
+        nn.utils.clip_grad_norm_([parameter], 0.5)
+    seen = view(*ours)
+    _ = seen.norm
+    quiet = ours[1].clone()
+    PerLayerNorm(max_norm=0.5)(seen, {})
+    for gradient, parameter in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-6, atol=0)
+    assert torch.equal(ours[1], quiet)
+    torch.testing.assert_close(seen.norms, view(*ours).norms, rtol=1e-6, atol=0)
+    assert seen.norm.item() == pytest.approx(torch.linalg.vector_norm(view(*ours).norms).item(), rel=1e-6)
+
+
 def test_value_clips_every_component_and_the_norms_are_those_after_it():
     gradients = [torch.tensor([3.0, -0.2, -9.0])]
     seen = view(*gradients)
@@ -61,5 +78,7 @@ def test_clipping_reaches_the_values_of_a_sparse_gradient():
 def test_a_threshold_must_be_finite_and_positive(bad):
     with pytest.raises(ValueError, match="max_norm must be"):
         GlobalNorm(max_norm=bad)
+    with pytest.raises(ValueError, match="max_norm must be"):
+        PerLayerNorm(max_norm=bad)
     with pytest.raises(ValueError, match="max_value must be"):
         Value(max_value=bad)

@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import pytest
 import torch
 from torch import nn
 
 from core.gradients import GlobalNorm, GradientStep
-from core.optim.game import Alternating, Simultaneous
 
 
 class Point(nn.Module):
@@ -101,56 +99,3 @@ def test_gradient_surgery_sees_every_named_loss():
     step(lambda: ({"a": a @ point.p, "b": b @ point.p}, {}))
     # a.b = -1: a' = a + b/2 = (.5, .5), b' = b + a = (0, 1).
     torch.testing.assert_close(point.p.detach(), torch.tensor([-0.5, -1.5], dtype=torch.float64))
-
-
-def players(lr: float) -> tuple[Point, Point, GradientStep, GradientStep]:
-    """The bilinear game min_x max_y xy, each player one number (the second component idles)."""
-    x, y = Point(1.0, 0.0), Point(1.0, 0.0)
-    make = [GradientStep(p, torch.optim.SGD(p.parameters(), lr=lr), name=n) for p, n in ((x, "x"), (y, "y"))]
-    return x, y, make[0], make[1]
-
-
-def radius(x: Point, y: Point) -> float:
-    return (x.p[0].item() ** 2 + y.p[0].item() ** 2) ** 0.5
-
-
-def test_simultaneous_steps_on_the_bilinear_game_spiral_out_at_the_exact_rate():
-    x, y, step_x, step_y = players(0.1)
-    for _ in range(200):
-        Simultaneous()(step_y, lambda: (-x.p[0] * y.p[0], {}), step_x, lambda: (x.p[0] * y.p[0], {}))
-    assert radius(x, y) == pytest.approx(2**0.5 * (1 + 0.1**2) ** (200 / 2), rel=1e-9)
-
-
-def test_alternating_steps_stay_on_their_ellipse():
-    x, y, step_x, step_y = players(0.1)
-    radii = []
-    for _ in range(2000):
-        Alternating()(step_y, lambda: (-x.p[0] * y.p[0], {}), step_x, lambda: (x.p[0] * y.p[0], {}))
-        radii.append(radius(x, y))
-    # y <- y + h x, then x <- x - h y conserves x^2 + y^2 + h x y: an ellipse around the origin.
-    conserved = x.p[0].item() ** 2 + y.p[0].item() ** 2 + 0.1 * x.p[0].item() * y.p[0].item()
-    assert conserved == pytest.approx(1 + 1 + 0.1, rel=1e-9)
-    axes = [(2.1 / (1 + 0.05)) ** 0.5, (2.1 / (1 - 0.05)) ** 0.5]
-    assert axes[0] - 1e-3 < min(radii) < axes[0] + 1e-3
-    assert axes[1] - 1e-3 < max(radii) < axes[1] + 1e-3
-
-
-def extragradient(step_y, closure_y, step_x, closure_x):
-    """Stand-in for the scheme to come: look ahead with both players, then step from where they stood."""
-    parameters = [*step_x.parameters, *step_y.parameters]
-    origin = [p.detach().clone() for p in parameters]
-    Simultaneous()(step_y, closure_y, step_x, closure_x)
-    step_y.compute(closure_y)
-    step_x.compute(closure_x)
-    with torch.no_grad():
-        for p, start in zip(parameters, origin, strict=True):
-            p.copy_(start)
-    step_y.apply(closure_y)
-    step_x.apply(closure_x)
-
-
-def test_extragradient_contracts_the_bilinear_game_at_the_exact_rate():
-    x, y, step_x, step_y = players(0.1)
-    for _ in range(100):
-        extragradient(step_y, lambda: (-x.p[0] * y.p[0], {}), step_x, lambda: (x.p[0] * y.p[0], {}))
-    assert radius(x, y) == pytest.approx(2**0.5 * (1 - 0.1**2 + 0.1**4) ** (100 / 2), rel=1e-9)

@@ -1,10 +1,14 @@
 """Every number of the monitor against its definition in float64."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from core.gradients import GlobalNorm, GradientStep, MonitorConfig
+from core.gradients.effective_lr import effective_lrs
+from core.gradients.exponents import BINS, LOWEST, ZERO, count_exponents
 from core.gradients.monitor import RING
 
 
@@ -88,7 +92,120 @@ def test_a_named_step_puts_its_name_in_front_of_every_tag():
     assert all(tag.startswith("generator/") for tag in step.monitor.drain())
 
 
-@pytest.mark.parametrize("bad", [{"sample_interval": 1}, {"max_layer_scalars": -1}])
+def test_weight_norms_and_the_cosine_with_the_update_are_those_of_the_sampled_steps():
+    step, records = run(12)
+    sampled = [records[t] for t in (4, 9)]
+    tags = step.monitor.drain()
+    norms = torch.stack([joint(r["weight"]).norm() for r in sampled])
+    assert tags["gradient/weight_norm"] == pytest.approx(norms.mean().item(), rel=1e-5)
+    cosines = [
+        -torch.cosine_similarity(joint(r["gradient"]), joint(r["update"]), dim=0).item() for r in sampled
+    ]
+    assert tags["gradient/update_cosine"] == pytest.approx(sum(cosines) / 2, rel=1e-4)
+    layer = [
+        -torch.cosine_similarity(r["gradient"][0].flatten(), r["update"][0].flatten(), dim=0).item()
+        for r in sampled
+    ]
+    assert tags["layer/0.weight/update_cosine"] == pytest.approx(sum(layer) / 2, rel=1e-4)
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.03),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.03, fused=True),
+    "amsgrad": lambda p: torch.optim.AdamW(p, lr=0.03, weight_decay=0.0, amsgrad=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.03, alpha=0.9),
+    "centered": lambda p: torch.optim.RMSprop(p, lr=0.03, alpha=0.9, centered=True),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.03),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_effective_learning_rate_is_what_moves_a_constant_gradient(name):
+    """Every component has the same gradient, so the mean inside the root changes nothing: Delta = -rate g."""
+    p = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimizer = OPTIMIZERS[name]([p])
+    for _ in range(4):
+        before = p.detach().clone()
+        p.grad = torch.full_like(p, 0.7)
+        optimizer.step()
+    rate = effective_lrs(optimizer, [p]).item()
+    assert rate == pytest.approx(((before - p) / 0.7).mean().item(), rel=1e-6)
+
+
+def test_an_optimizer_without_known_denominators_has_no_effective_rate():
+    p = nn.Parameter(torch.zeros(3))
+    assert effective_lrs(torch.optim.Rprop([p]), [p]) is None
+    assert effective_lrs(torch.optim.Adam([p]), [p]).isnan().all()
+
+
+def test_the_noise_scale_of_consecutive_minibatches_is_that_of_their_distribution():
+    """g = G + xi / sqrt(B) on a linear loss: |G|^2 = 4, tr Sigma = 50 per sample, B = 8."""
+    generator = torch.Generator().manual_seed(0)
+    p = nn.Parameter(torch.zeros(50))
+    mean = torch.zeros(50)
+    mean[0] = 2.0
+    monitor = MonitorConfig(sample_interval=2)
+    step = GradientStep([("p", p)], torch.optim.SGD([p], lr=0.1), monitor=monitor)
+    for _ in range(4000):
+        g = mean + torch.randn(50, generator=generator) / 8**0.5
+        step(lambda g=g: (p @ g, {}), samples=8)
+    signal, variance = step.noise_scale.noise
+    # The average forgets with 0.99: it stands for about 200 pairs, of standard errors .23 and .52.
+    assert signal.item() == pytest.approx(4.0, abs=0.7)
+    assert variance.item() == pytest.approx(50.0, abs=1.6 * 2)
+    assert step.monitor.drain()["gradient/noise_scale"] == pytest.approx((variance / signal).item())
+
+
+def test_a_half_filled_window_continues_to_the_bit():
+    def train(steps, saved=None):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+        monitor = MonitorConfig(sample_interval=3, histogram_interval=4)
+        step = GradientStep(net, torch.optim.Adam(net.parameters(), lr=0.01), monitor=monitor)
+        first = 0
+        if saved:
+            net.load_state_dict(saved["net"])
+            step.load_state_dict(saved["step"])
+            first = saved["steps"]
+        for i in range(first, steps):
+            x = torch.randn(4, 3, generator=torch.Generator().manual_seed(i))
+            step(lambda x=x: (net(x).square().mean(), {}), samples=4)
+        return {"net": net.state_dict(), "step": step.state_dict(), "steps": steps}, step.monitor
+
+    whole = train(RING + 20)[1]
+    saved = train(RING - 30)[0]  # after a sampled step: the pair comes after the resumption
+    continued = train(RING + 20, copy.deepcopy(saved))[1]
+    assert continued.drain() == whole.drain()
+    assert torch.equal(continued.exponents.take(), whole.exponents.take())
+
+
+def test_exponents_are_counted_as_frexp_says():
+    values = torch.tensor([1.0, -1.5, 2.0, 0.25, 3e-5, 0.0, float("nan"), float("inf"), 1e-30, 1e-42, -0.0])
+    for dtype in (torch.float32, torch.float64):
+        counts = count_exponents(values.to(dtype))
+        filled = {LOWEST + i: n for i, n in enumerate(counts.tolist()) if n and i != ZERO}
+        top = LOWEST + BINS - 1
+        assert filled == {0: 2, 1: 1, -2: 1, -16: 1, top: 2, LOWEST: 2}
+        assert counts[ZERO] == 2
+    half = torch.tensor([1.0, 6e-8], dtype=torch.float16)  # the second is subnormal in float16: 2^-24
+    assert count_exponents(half).nonzero().flatten().tolist() == [-24 - LOWEST, 0 - LOWEST]
+
+
+def test_every_so_many_steps_all_components_are_counted():
+    net = nn.Linear(3, 2)
+    monitor = MonitorConfig(histogram_interval=2)
+    step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1), monitor=monitor)
+    for _ in range(5):
+        step(lambda: (net(torch.ones(1, 3)).sum(), {}))
+    counts = step.monitor.exponents.take()
+    assert counts.sum(1).tolist() == [2 * 6, 2 * 2]
+    assert counts[:, 0 - LOWEST].tolist() == [12, 4]  # every component is 1 = 2^0
+    assert step.monitor.exponents.take() is None
+
+
+@pytest.mark.parametrize(
+    "bad", [{"sample_interval": 1}, {"histogram_interval": 1}, {"max_layer_scalars": -1}]
+)
 def test_intervals_out_of_range_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         MonitorConfig(**bad)

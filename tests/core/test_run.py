@@ -68,7 +68,7 @@ def test_everything_happens_when_the_x_axis_crosses_its_interval(tmp_path):
     loop.go()
     assert loop.evaluated == [30, 60, 90]
     assert loop.drawn == [40, 80]
-    loop.run.finish({"eval_return_mean": 5.0})
+    loop.run.finish(lambda: {"eval_return_mean": 5.0})
     loop.run.close()
     curves = read_scalars(tmp_path)
     assert curves["loss/value"] == {20: 15.0, 40: 35.0, 60: 55.0, 80: 75.0, 100: 95.0}
@@ -81,7 +81,7 @@ def test_everything_happens_when_the_x_axis_crosses_its_interval(tmp_path):
 def test_best_is_the_checkpoint_of_the_highest_score(tmp_path):
     loop = Loop(tmp_path, 100)
     loop.go()
-    loop.run.finish({})
+    loop.run.finish(dict)
     loop.run.close()
     best = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)
     last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)

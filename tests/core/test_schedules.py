@@ -1,12 +1,45 @@
+"""Schedules at exact values, what they remember, and what they refuse to follow."""
+
+import io
 import math
 
 import pytest
+import torch
+from torch import nn
 
-from core.optim.schedules import Constant, Cosine, Linear
+from core.gradients import GradientStep, MonitorConfig
+from core.optim.schedules import (
+    Constant,
+    Cosine,
+    KLAdaptive,
+    Linear,
+    NoiseAdaptive,
+    Schedule,
+    ScheduledRate,
+    Warmup,
+    check_schedule,
+)
+
+KL = KLAdaptive(target=0.01, factor=1.5, smallest=0.1, largest=10.0)
+NOISE = NoiseAdaptive(initial=0.1, exponent=1.0)
 
 
-@pytest.mark.parametrize("schedule", [Constant(), Linear(final=0.2), Cosine(final=0.2)])
-def test_every_schedule_begins_at_one(schedule):
+def kl(value: float) -> dict[str, torch.Tensor]:
+    return {"policy/approx_kl": torch.tensor(value)}
+
+
+def noise(scale: float, samples: int) -> dict[str, torch.Tensor]:
+    return {"gradient/noise_scale": torch.tensor(scale), "gradient/samples": torch.tensor(samples)}
+
+
+def scheduled(schedule: Schedule, lr: float = 1.0) -> ScheduledRate:
+    p = nn.Parameter(torch.ones(2))
+    step = GradientStep([("p", p)], torch.optim.SGD([p], lr=lr), monitor=MonitorConfig(sample_interval=2))
+    return ScheduledRate(schedule, step)
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Linear(final=0.2), Cosine(final=0.2), KL])
+def test_every_schedule_without_a_rise_begins_at_one(schedule):
     assert schedule(0.0) == 1.0
 
 
@@ -25,3 +58,116 @@ def test_a_final_value_outside_the_unit_interval_is_refused(bad):
     for kind in (Linear, Cosine):
         with pytest.raises(ValueError, match="final must be in"):
             kind(final=bad)
+
+
+def test_warm_up_rises_to_one_and_then_runs_the_other_schedule_from_its_beginning():
+    schedule = Warmup(share=0.2, initial=0.1, after=Linear(final=0.0))
+    values = [schedule(progress) for progress in (0.0, 0.1, 0.2, 0.6, 1.0, 2.0)]
+    assert values == pytest.approx([0.1, 0.55, 1.0, 0.5, 0.0, 0.0])
+    for options in ({"share": 0.0}, {"share": 1.0}, {"initial": 1.1}, {"initial": -0.1}):
+        with pytest.raises(ValueError, match=f"{next(iter(options))} must be in"):
+            Warmup(**{"share": 0.5, "initial": 0.0, "after": Constant()} | options)
+
+
+def test_the_kl_moves_the_rate_by_its_factor_only_outside_of_the_band_and_within_the_bounds():
+    memory: dict = {}
+    seen = [
+        KL(0.0, metrics, memory)
+        for metrics in ({}, kl(0.021), kl(0.021), kl(0.019), kl(0.006), kl(math.nan), kl(0.004), kl(0.0))
+    ]
+    two = 1 / 1.5**2
+    assert seen == pytest.approx([1, 1 / 1.5, two, two, two, two, two * 1.5, 1.0])
+    for _ in range(20):
+        highest = KL(0.0, kl(0.0), memory)
+    assert highest == 10.0
+    for _ in range(40):
+        lowest = KL(0.0, kl(1.0), memory)
+    assert lowest == 0.1
+
+
+def test_the_noise_scale_sets_the_rate_of_equation_2_6_and_an_unknown_one_keeps_the_last():
+    memory: dict = {}
+    seen = [
+        NOISE(0.0, metrics, memory)
+        for metrics in ({}, noise(math.nan, 64), noise(192, 64), noise(math.nan, 64), noise(0, 64))
+    ]
+    assert seen == pytest.approx([0.1, 0.1, 1 / (1 + 192 / 64), 0.25, 1.0])
+    root = NoiseAdaptive(initial=0.1, exponent=0.5)
+    assert root(0.0, noise(192, 64), {}) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"target": 0.0}),
+        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"factor": 1.0}),
+        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"smallest": 1.1}),
+        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"largest": 0.9}),
+        (NoiseAdaptive, {"initial": 0.1, "exponent": 1.0}, {"initial": 0.0}),
+        (NoiseAdaptive, {"initial": 0.1, "exponent": 1.0}, {"exponent": 1.1}),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(kind, good, bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
+        kind(**good | bad)
+
+
+def test_a_schedule_sets_each_groups_rate_in_proportion():
+    a, b = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = torch.optim.SGD([{"params": [a], "lr": 0.1}, {"params": [b], "lr": 0.02}])
+    rate = ScheduledRate(Linear(final=0.0), GradientStep([("a", a), ("b", b)], optimizer))
+    assert rate.set(0.25) == 0.75
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.075, 0.015])
+
+
+def test_a_rate_follows_the_iteration_before_and_only_what_it_needs_is_kept():
+    rate = scheduled(Warmup(share=0.5, initial=1.0, after=KL))
+    assert rate.set(0.9) == 1.0
+    rate.observe(kl(1.0) | {"loss/policy": torch.tensor(3.0)})
+    assert list(rate.measured) == ["policy/approx_kl"]
+    assert rate.set(0.9) == pytest.approx(1 / 1.5)
+    assert rate.step.optimizer.param_groups[0]["lr"] == pytest.approx(1 / 1.5)
+
+
+def test_a_rate_goes_on_from_a_saved_state_as_if_nothing_had_been():
+    values = [0.03, 0.03, 0.001, 0.03]
+    whole = scheduled(KL)
+    expected = []
+    for value in values:
+        expected.append(whole.set(0.0))
+        whole.observe(kl(value))
+    first, second = scheduled(KL), scheduled(KL)
+    seen = []
+    for value in values[:2]:
+        seen.append(first.set(0.0))
+        first.observe(kl(value))
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    for value in values[2:]:
+        seen.append(second.set(0.0))
+        second.observe(kl(value))
+    assert seen == expected
+    assert len(set(seen)) > 2
+
+
+def test_the_noise_scale_comes_from_the_steps_own_monitor_in_the_unit_of_its_samples():
+    """Two gradients with known signal and noise: |G|^2 = 2, and a tr(Sigma) of 32 samples' gradients."""
+    rate = scheduled(NOISE, lr=0.0)
+    (p,) = rate.step.parameters
+    for i in range(4):
+        direction = torch.tensor([2.0, 1.0]) if i % 2 else torch.tensor([1.0, 0.0])
+        rate.step(lambda d=direction: ((p * d).sum(), {}), samples=32)
+        rate.observe()
+    # g1 . g2 = 2 and B |g1 - g2|^2 / 2 = 32, so B_noise / B = 16 / 32.
+    assert rate.set(0.0) == pytest.approx(1 / 1.5)
+
+
+def test_a_schedule_that_follows_what_is_not_measured_is_refused():
+    for schedule in (KL, Warmup(share=0.1, initial=0.0, after=KL)):
+        with pytest.raises(ValueError, match="follows policy/approx_kl, which this trainer does not measure"):
+            check_schedule(schedule, measured=())
+        check_schedule(schedule, measured=("policy/approx_kl",))
+    for schedule in (Constant(), NOISE):
+        check_schedule(schedule, measured=())

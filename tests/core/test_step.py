@@ -101,13 +101,15 @@ def test_a_non_finite_gradient_is_skipped_counted_and_localised(fused, poison):
     assert [tag for tag in tags if tag.endswith("/nonfinite")] == ["layer/2.bias/nonfinite"]
 
 
-def test_a_parameter_without_gradient_counts_zero_and_stays():
+def test_a_parameter_without_gradient_is_called_detached_and_stays():
     net = nn.ModuleDict({"used": nn.Linear(2, 1), "unused": nn.Linear(2, 1)})
     kept = net["unused"].weight.clone()
     step = GradientStep(net, adam(net))
     step(lambda: (net["used"](torch.ones(1, 2)).sum(), {}))
     tags = step.monitor.drain()
-    assert tags["layer/unused.weight/gradient_norm"] == 0.0
+    assert tags["layer/unused.weight/detached"] == 1.0
+    assert "layer/unused.weight/gradient_norm" not in tags
+    assert "layer/used.weight/detached" not in tags
     assert tags["layer/used.weight/gradient_norm"] == pytest.approx(2**0.5)
     assert torch.equal(net["unused"].weight, kept)
 
@@ -215,3 +217,68 @@ def test_an_optimizer_over_other_parameters_is_refused():
 def test_a_module_without_trainable_parameters_is_refused():
     with pytest.raises(ValueError, match="at least one parameter"):
         GradientStep(nn.Tanh(), adam(network()))
+
+
+def test_a_graph_that_is_already_freed_is_explained():
+    net = nn.Linear(2, 1)
+    step = GradientStep(net, adam(net))
+    loss = net(torch.ones(1, 2)).square().sum()
+    step(lambda: (loss, {}))
+    with pytest.raises(ValueError, match="already freed: build the loss inside the closure"):
+        step(lambda: (loss, {}))
+
+
+def test_a_gradient_under_a_loss_scale_is_unscaled_once_and_applied_once():
+    net = nn.Linear(2, 1)
+    step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1), precision="float16")
+    closure = lambda: (net(torch.ones(1, 2)).sum().float() / 4, {})  # noqa: E731
+    step.compute(closure)
+    step.compute(closure)  # schemes that look twice before they move
+    torch.testing.assert_close(net.weight.grad, torch.full((1, 2), 0.25))
+    step.apply()
+    with pytest.raises(ValueError, match=r"apply\(\) without compute\(\)"):
+        step.apply()
+
+
+def test_a_step_that_meets_a_non_finite_gradient_on_its_way_is_undone_and_localised():
+    net = nn.Linear(2, 1)
+    before = [p.detach().clone() for p in net.parameters()]
+    step = GradientStep(net, torch.optim.LBFGS(net.parameters(), lr=1.0))
+    calls = []
+
+    def closure():
+        calls.append(1)
+        loss = net(torch.ones(1, 2)).square().sum()
+        return (loss + net.bias.sum() * float("nan") if len(calls) == 3 else loss), {}
+
+    step(closure)
+    assert len(calls) == 3
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    tags = step.monitor.drain()
+    assert tags["gradient/skipped"] == 1.0
+    assert tags["layer/bias/nonfinite"] == 1.0
+    step(closure)  # and goes on from there
+    assert not torch.equal(before[0], net.weight)
+
+
+def test_micro_batches_tell_the_noise_within_one_step():
+    """Two parts with gradients (3, 0) and (1, 2): small 7 on average, big |(2, 1)|^2 = 5, B = 4 and 8."""
+    p = nn.Parameter(torch.zeros(2))
+    monitor = MonitorConfig(sample_interval=2)
+    step = GradientStep([("p", p)], torch.optim.SGD([p], lr=0.0), monitor=monitor)
+    parts = [torch.tensor([3.0, 0.0]), torch.tensor([1.0, 2.0])]
+    for _ in range(2):
+        step(*(lambda g=g: (p @ g, {}) for g in parts), samples=8)
+    signal, variance = (x.item() for x in step.noise_scale.noise)
+    assert signal == pytest.approx((8 * 5 - 4 * 7) / (8 - 4))
+    assert variance == pytest.approx((7 - 5) / (1 / 4 - 1 / 8))
+    torch.testing.assert_close(p.grad, torch.tensor([2.0, 1.0]))
+
+
+def test_without_knowing_its_samples_a_step_claims_no_noise_scale():
+    p = nn.Parameter(torch.zeros(2))
+    step = GradientStep([("p", p)], torch.optim.SGD([p], lr=0.1), monitor=MonitorConfig(sample_interval=2))
+    for i in range(6):
+        step(lambda i=i: (p.sum() * i, {}))
+    assert step.noise_scale.value() is None
+    assert "gradient/noise_scale" not in step.monitor.drain()

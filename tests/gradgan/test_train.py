@@ -156,6 +156,16 @@ def test_data_that_are_wrong_are_refused_by_the_check(configured: Configured, tm
         check(configured(*QUICK, "data=digits", "batch_size=1348"))
 
 
+@pytest.mark.parametrize("optimizer", ["lbfgs", "sam"])
+def test_an_optimizer_that_would_ignore_the_update_scheme_is_refused_by_the_check(
+    optimizer: str, configured: Configured
+) -> None:
+    check(configured(*QUICK, "data=ring", f"optimizer={optimizer}"))
+    check(configured(*QUICK, "data=ring", f"optimizer={optimizer}", "update=lookahead"))
+    with pytest.raises(ValueError, match=r"update: Optimistic changes gradients, but .* choose another"):
+        check(configured(*QUICK, "data=ring", f"optimizer={optimizer}", "update=optimistic"))
+
+
 def test_a_folder_of_images_trains_without_metrics(configured: Configured, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -1,5 +1,6 @@
 """`gradgan.trainer`: one update against a slow reference, the Dirac-GAN, and every combination of parts."""
 
+import io
 import itertools
 import math
 
@@ -10,7 +11,9 @@ from torch.nn.functional import logsigmoid
 
 from core.gradients import GradientStep
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
-from core.optim.game import Alternating, Scheme, Simultaneous
+from core.optim.game import Alternating, Extragradient, Scheme, Simultaneous
+from core.optim.game_joint import Consensus, SymplecticAdjustment
+from core.optim.game_memory import Lookahead, NegativeMomentum, Optimistic
 from core.optim.schedules import Constant, Cosine, Schedule
 from gradgan.losses import Loss
 from gradgan.losses.nonsaturating import NonSaturating
@@ -235,3 +238,123 @@ def test_every_combination_takes_finite_steps_of_both_players(
     assert all(p.isfinite().all() for p in after)
     assert any(not torch.equal(x, y) for x, y in zip(before, after, strict=True))
     assert trainer.updates == 3
+
+
+SCHEMES: list[Scheme] = [
+    Alternating(),
+    Simultaneous(),
+    Extragradient(),
+    Optimistic(),
+    NegativeMomentum(beta=-0.5),
+    Lookahead(k=3, alpha=0.5, inner=Optimistic()),
+    Consensus(gamma=0.1),
+    SymplecticAdjustment(gamma=0.5, align=True),
+]
+
+
+def saved(trainer: Trainer) -> bytes:
+    """Everything a checkpoint would hold of it."""
+    steps = trainer.generator_step, trainer.discriminator_step
+    owners = (trainer, trainer.generator, trainer.discriminator, trainer.average, *steps)
+    file = io.BytesIO()
+    torch.save([*(owner.state_dict() for owner in owners), trainer.random.get_state()], file)
+    return file.getvalue()
+
+
+def leaves(state: object) -> list[object]:
+    """The numbers of a nested state in order, tensors as bytes."""
+    if isinstance(state, dict):
+        return [leaf for key, value in state.items() for leaf in (key, *leaves(value))]
+    if isinstance(state, list | tuple):
+        return [leaf for value in state for leaf in leaves(value)]
+    return [state.numpy().tobytes() if isinstance(state, Tensor) else state]
+
+
+def restore(trainer: Trainer, state: bytes) -> None:
+    steps = trainer.generator_step, trainer.discriminator_step
+    owners = (trainer, trainer.generator, trainer.discriminator, trainer.average, *steps)
+    *states, random_state = torch.load(io.BytesIO(state), weights_only=True)
+    for owner, own in zip(owners, states, strict=True):
+        owner.load_state_dict(own)
+    trainer.random.set_state(random_state)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda s: type(s).__name__)
+def test_every_scheme_takes_finite_steps_and_goes_on_bit_by_bit(scheme: Scheme) -> None:
+    """With batch norm, two losses per player's gradient, and penalties that differentiate twice."""
+
+    def make() -> Trainer:
+        network = DCGAN(width=2, max_width=4, batch_norm=True)
+        generator = network.generator(LATENT, (1, 8, 8), random(1))
+        discriminator = network.discriminator((1, 8, 8), random(2))
+        penalty = R1R2(gamma=0.5, final=1.0, interval=2)
+        return make_trainer(generator, discriminator, Relativistic(), penalty, scheme, lr=1e-2)
+
+    real = [torch.rand(4, 1, 8, 8, generator=random(i)) * 2 - 1 for i in range(8)]
+    whole, begun, resumed = make(), make(), make()
+    before = torch.cat([p.detach().flatten() for p in whole.generator.parameters()])
+    for batch in real:
+        metrics = whole.update(batch, progress=0.0)
+        assert all(value.isfinite() and value.dim() == 0 for value in metrics.values())
+        assert {"loss/generator", "loss/discriminator"} <= set(metrics)
+    after = torch.cat([p.detach().flatten() for p in whole.generator.parameters()])
+    assert after.isfinite().all()
+    assert not torch.equal(before, after)
+    for batch in real[:4]:
+        begun.update(batch, progress=0.0)
+    restore(resumed, saved(begun))
+    for batch in real[4:]:
+        resumed.update(batch, progress=0.0)
+    ended, again = (leaves(torch.load(io.BytesIO(saved(t)), weights_only=True)) for t in (whole, resumed))
+    assert again == ended
+
+
+def test_a_joint_scheme_of_weight_0_updates_a_gan_as_the_simultaneous_one() -> None:
+    penalty = R1R2(gamma=0.7, final=1.0, interval=1)
+    ends = []
+    for scheme in (Simultaneous(), Consensus(gamma=0.0), SymplecticAdjustment(gamma=0.0, align=True)):
+        generator, discriminator = single_pair()
+        trainer = make_trainer(generator, discriminator, Relativistic(), penalty, scheme)
+        trainer.update(torch.randn(5, 2, generator=random(3)), progress=0.0)
+        ends.append([*generator.parameters(), *discriminator.parameters()])
+    for joint in ends[1:]:
+        for p, q in zip(ends[0], joint, strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("penalty", [None, R1(gamma=0.7, final=1.0, interval=1)], ids=["plain", "r1"])
+def test_consensus_lowers_the_squared_norm_of_both_gradients(penalty: Penalty | None) -> None:
+    """The update is -lr (v + gamma d(|v|^2/2)/dw), v being both losses' gradients; by finite differences."""
+    gamma, lr = 0.6, 0.1
+    real = torch.randn(5, 2, generator=random(3), dtype=torch.float64)
+
+    def make(scheme: Scheme) -> tuple[Trainer, list[Tensor]]:
+        generator, discriminator = pair()
+        generator.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+        trainer = make_trainer(generator, discriminator, Relativistic(), penalty, scheme, lr=lr)
+        return trainer, [*generator.parameters(), *discriminator.parameters()]
+
+    def flat(parameters: list[Tensor]) -> Tensor:
+        return torch.cat([p.detach().flatten() for p in parameters])
+
+    def field(offset: Tensor) -> Tensor:
+        """Both players' gradients at the start plus an offset, from what a plain update does there."""
+        trainer, parameters = make(Simultaneous())
+        with torch.no_grad():
+            for p, o in zip(parameters, offset.split([p.numel() for p in parameters]), strict=True):
+                p += o.view_as(p)
+        before = flat(parameters)
+        trainer.update(real, progress=0.0)
+        return (before - flat(parameters)) / lr
+
+    trainer, parameters = make(Consensus(gamma=gamma))
+    before = flat(parameters)
+    trainer.update(real, progress=0.0)
+    moved = (before - flat(parameters)) / lr
+    zero = torch.zeros_like(before)
+    term = moved - field(zero)
+    for direction in torch.randn(4, len(before), generator=random(4), dtype=torch.float64):
+        ahead, behind = (field(sign * 1e-5 * direction).square().sum() / 2 for sign in (1, -1))
+        assert (term @ direction).item() == pytest.approx(
+            (gamma * (ahead - behind) / 2e-5).item(), rel=1e-4, abs=1e-7
+        )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.gradients import GlobalNorm
-from core.optim.schedules import Constant, Linear
+from core.optim.schedules import Constant, KLAdaptive, Linear
 from core.run.config import Component
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.networks import MLPActorCritic, MLPConfig
@@ -47,7 +47,7 @@ def parameters(agent):
 def test_before_the_first_step_the_ratio_is_one_and_the_loss_is_minus_the_mean_advantage():
     agent = make(normalize_advantage=False)
     batch = agent.prepare(rollout())
-    losses, metrics = agent.loss(batch)
+    losses, metrics = agent.loss(agent.normalized(batch))
     assert losses["policy"].item() == pytest.approx(-batch.advantage.mean().item(), abs=1e-6)
     assert metrics["policy/approx_kl"].item() == pytest.approx(0.0, abs=1e-6)
     assert metrics["policy/ratio_max"].item() == pytest.approx(1.0, abs=1e-6)
@@ -57,7 +57,7 @@ def test_before_the_first_step_the_ratio_is_one_and_the_loss_is_minus_the_mean_a
 def test_the_first_policy_gradient_is_that_of_reinforce_with_the_same_advantages():
     agent = make(normalize_advantage=False)
     batch = agent.prepare(rollout())
-    losses, _ = agent.loss(batch)
+    losses, _ = agent.loss(agent.normalized(batch))
     actor = list(agent.model.actor.parameters())
     ours = torch.autograd.grad(losses["policy"], actor)
     log_prob = torch.distributions.Categorical(logits=agent.model.actor(batch.obs)).log_prob(batch.action)
@@ -141,6 +141,16 @@ def test_schedules_drive_learning_rate_and_clip_coefficient():
     assert metrics["policy/clip_coef"].item() == pytest.approx(0.1)
     assert agent.gradient_step.optimizer.param_groups[0]["lr"] == pytest.approx(0.25e-2)
     assert make(clip_coef=0.4).update(rollout(), 0.75)["policy/clip_coef"].item() == pytest.approx(0.4)
+
+
+def test_a_schedule_follows_the_measured_kl_and_goes_on_from_its_state():
+    slow = KLAdaptive(target=1e-9, factor=2.0, smallest=0.1, largest=1.0)
+    agent = make(schedule=slow)
+    rates = [agent.update(rollout(seed=i), 0.0)["policy/lr"].item() for i in range(3)]
+    assert rates == pytest.approx([1e-2, 5e-3, 2.5e-3])
+    resumed = make(schedule=slow)
+    resumed.learning_rate.load_state_dict(agent.learning_rate.state_dict())
+    assert resumed.update(rollout(), 0.0)["policy/lr"].item() == pytest.approx(1.25e-3)
 
 
 def test_epochs_stop_once_the_policy_has_moved_too_far():

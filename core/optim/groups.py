@@ -1,0 +1,77 @@
+"""Parameter groups by name: which parameters have options of their own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor
+
+from core.checks import require
+
+NO_DECAY = "no_decay"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share options.
+
+    Attributes:
+        parameters: at least one, unless it is the group of those without options of their own.
+        options: what differs from the optimizer's options.
+        path: where these options stand in the configuration, for messages.
+    """
+
+    parameters: list[Tensor]
+    options: dict[str, Any]
+    path: str
+
+
+def split_by_name(groups: object, named: Sequence[tuple[str, Tensor]], path: str) -> list[Group]:
+    """Divide parameters into groups.
+
+    Args:
+        groups: None, all in one group; "no_decay", no weight decay for parameters of fewer than two
+            dimensions (biases, the gains of normalisation); or a mapping from name patterns to options, as in
+            {"*.bias": {"lr": 0.01}}, where `*` stands for anything, dots included. The first pattern that
+            matches a parameter decides.
+        named: the parameters.
+        path: where `groups` stands in the configuration, for messages.
+
+    Returns:
+        First the group without options of its own (left out where it is empty), then the others.
+
+    Raises:
+        ValueError: not one of these three, or a pattern matches no parameter that is left by the ones before.
+    """
+    if not groups:
+        return [Group([p for _, p in named], {}, path)]
+    if groups == NO_DECAY:
+        rest = [p for _, p in named if p.dim() >= 2]
+        chosen = [Group([p for _, p in named if p.dim() < 2], {"weight_decay": 0.0}, path)]
+    else:
+        rest, chosen = _by_pattern(groups, named, path)
+    return [group for group in (Group(rest, {}, path), *chosen) if group.parameters]
+
+
+def _by_pattern(
+    groups: object, named: Sequence[tuple[str, Tensor]], path: str
+) -> tuple[list[Tensor], list[Group]]:
+    allowed = f"null, {NO_DECAY} or a mapping from name patterns to options such as {{*.bias: {{lr: 0.01}}}}"
+    if not isinstance(groups, Mapping):
+        raise ValueError(f"{path} must be {allowed}, got {groups!r}")
+    waiting = list(named)
+    chosen: list[Group] = []
+    for pattern, options in groups.items():
+        require(isinstance(options, Mapping), f"{path}.{pattern}", options, "a mapping of options")
+        taken = [p for name, p in waiting if fnmatchcase(name, str(pattern))]
+        if not taken:
+            known = ", ".join(name for name, _ in waiting[:6]) or "no parameter"
+            raise ValueError(
+                f"{path}: the pattern {pattern} matches no parameter's name; left to match: {known}"
+                + (", ..." if len(waiting) > 6 else "")
+            )
+        waiting = [(name, p) for name, p in waiting if not fnmatchcase(name, str(pattern))]
+        plain = {str(key): tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+        chosen.append(Group(taken, plain, f"{path}.{pattern}"))
+    return [p for _, p in waiting], chosen

@@ -1,0 +1,65 @@
+"""Probes of a run: called when they are due, each with a generator of its own for every measurement."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from core.gradients import GradientStep, Objective
+from core.gradients.probe import Probe
+from core.run.seeding import seed_for
+
+Objectives = Callable[[], Sequence[tuple[Objective, GradientStep]]]
+
+
+def check_probes(probes: Mapping[str, Probe] | None, networks: Callable[[], Iterable[nn.Module]]) -> None:
+    """Refuse a probe that cannot measure these networks, before anything is made.
+
+    Raises:
+        ValueError: one line about the first.
+    """
+    for network in networks() if probes else ():
+        for name, probe in dict(probes or {}).items():
+            try:
+                probe.check(network)
+            except ValueError as error:
+                raise ValueError(f"probe={name}: {error}") from error
+
+
+class Probes:
+    """All probes of a run, by name.
+
+    Nothing has to be saved: generators follow from seed, name and step, and the batch from the training.
+
+    Args:
+        probes: by name, or None.
+        seed: of the run.
+        objectives: the losses to look at as they now are, each with the `GradientStep` of its parameters.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe] | None, seed: int, objectives: Objectives) -> None:
+        self.probes = dict(probes or {})
+        self.seed = seed
+        self.objectives = objectives
+
+    def measure(self, before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, float]:
+        """What the probes find that have become due, by tag.
+
+        Args:
+            before: optimizer steps taken before this iteration, by the name of the `GradientStep`.
+            after: the same, after it.
+        """
+        due = {
+            (name, step)
+            for name, probe in self.probes.items()
+            for step in after
+            if after[step] // probe.interval > before[step] // probe.interval
+        }
+        values: dict[str, float] = {}
+        for objective, step in self.objectives() if due else ():
+            for name, probe in self.probes.items():
+                if (name, step.name) in due:
+                    seed = seed_for(self.seed, "probe", name, step.name, after[step.name])
+                    found = probe(objective, step, torch.Generator().manual_seed(seed))
+                    values |= {f"{step.monitor.prefix}{tag}": value for tag, value in found.items()}
+        return values

@@ -1,0 +1,33 @@
+"""Measure cost side by side: `python scripts/bench.py suite=gradients`."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Literal
+
+from core.checks import require
+from core.run.launch import tool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """What to measure; conf/bench.yaml explains each option."""
+
+    suite: Literal["gradients"]
+    rounds: int
+    models: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require(self.rounds >= 3, "rounds", self.rounds, "an integer >= 3")
+
+
+def bench(cfg: BenchConfig) -> None:
+    """Run one suite; each is a file of its own, with its own imports."""
+    importlib.import_module(f"core.scripts.bench_{cfg.suite}").run(cfg)
+
+
+def main() -> None:
+    tool("bench", bench)
+
+
+if __name__ == "__main__":
+    main()
