@@ -22,7 +22,7 @@ class BenchConfig:
 
 def bench(cfg: BenchConfig) -> None:
     """Run one suite; each is a file of its own, with its own imports."""
-    importlib.import_module(f"core.scripts.bench_{cfg.suite}").run(cfg)
+    importlib.import_module(f"core.scripts.suites.{cfg.suite}").run(cfg)
 
 
 def main() -> None:

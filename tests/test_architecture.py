@@ -17,7 +17,7 @@ HOMES = {
     "hydra": ("core/run",),
     "omegaconf": ("core/run",),
     "gymnasium": ("gradrl",),
-    "torchvision": ("gradgan", "scripts/bench_gradients.py"),
+    "torchvision": ("gradgan", "scripts/suites"),
 }
 LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
 

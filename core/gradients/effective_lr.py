@@ -79,6 +79,7 @@ def _sgd(group: dict, states: list[dict], like: Tensor) -> Tensor:
 
 
 def _means(squares: list[Tensor], like: Tensor) -> Tensor:
-    """Mean of every tensor of non-negative numbers, [L]."""
-    sums = torch._foreach_norm(squares, 1, like.dtype)
-    return torch.stack(torch._foreach_div(sums, [float(max(s.numel(), 1)) for s in squares]))
+    """Mean of every tensor, [L]."""
+    if like.device.type == "cpu":
+        return torch.tensor([s.mean().item() for s in squares], dtype=like.dtype)
+    return torch.stack([s.mean() for s in squares]).to(like.dtype)

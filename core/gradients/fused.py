@@ -6,47 +6,80 @@ grouping tensors, profiler marks and hooks that nobody has registered: more than
 the bit. Any doubt, and the optimizer's own `step` is called.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.optim.optimizer as registry
+from torch import Tensor
 
 KNOWN = (torch.optim.Adam, torch.optim.AdamW)
 
 
-def step_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """`optimizer.step()`, by the shortest way that does the same."""
-    if type(optimizer) not in KNOWN or _observed(optimizer) or not all(map(_plain, optimizer.param_groups)):
-        optimizer.step()
-        return
-    batches = [_batch(optimizer, group) for group in optimizer.param_groups]
-    usable = [batch for batch in batches if batch is not None]
-    if len(usable) < len(batches):
-        optimizer.step()
-        return
-    with torch.no_grad():
-        for group, (parameters, gradients, state) in zip(optimizer.param_groups, usable, strict=True):
-            if not parameters:
-                continue
-            maxima = [s["max_exp_avg_sq"] for s in state] if group["amsgrad"] else []
-            steps = [s["step"] for s in state]
-            torch._foreach_add_(steps, 1)
-            kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-            kernel(
-                parameters,
-                gradients,
-                [s["exp_avg"] for s in state],
-                [s["exp_avg_sq"] for s in state],
-                maxima,
-                steps,
-                amsgrad=group["amsgrad"],
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                maximize=group["maximize"],
-                grad_scale=None,
-                found_inf=None,
-            )
+@dataclass(frozen=True)
+class _Group:
+    """One parameter group as the kernel wants it: aligned lists, the tensors those of the optimizer."""
+
+    options: dict
+    parameters: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    maxima: list[Tensor]
+    steps: list[Tensor]
+
+
+class FusedStep:
+    """`optimizer.step()`, by the shortest way that does the same.
+
+    Args:
+        optimizer: any; only torch's own Adam and AdamW, fused, on the CPU, have a short way.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self._groups: list[_Group] | None = None
+        self._state: object = None  # whose tensors are in the groups; loading a state replaces it
+
+    def __call__(self) -> None:
+        """Take the step with the gradients that are in `.grad`."""
+        optimizer = self.optimizer
+        if type(optimizer) not in KNOWN or _observed(optimizer):
+            optimizer.step()
+            return
+        if self._groups is None or self._state is not optimizer.state:
+            self._groups, self._state = _groups(optimizer), optimizer.state
+        gradients = [[p.grad for p in group.parameters] for group in self._groups or ()]
+        if not gradients or not all(map(_usable, self._groups or (), gradients)):
+            optimizer.step()
+            return
+        with torch.no_grad():
+            for group, values in zip(self._groups or (), gradients, strict=True):
+                _step(group, values)
+
+
+def _step(group: _Group, gradients: list[Any]) -> None:
+    """What `torch.optim.Adam` does for one group with `fused=True`."""
+    options = group.options
+    torch._foreach_add_(group.steps, 1)
+    kernel = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
+    kernel(
+        group.parameters,
+        gradients,
+        group.exp_avgs,
+        group.exp_avg_sqs,
+        group.maxima,
+        group.steps,
+        amsgrad=options["amsgrad"],
+        lr=options["lr"],
+        beta1=options["betas"][0],
+        beta2=options["betas"][1],
+        weight_decay=options["weight_decay"],
+        eps=options["eps"],
+        maximize=options["maximize"],
+        grad_scale=None,
+        found_inf=None,
+    )
 
 
 def _observed(optimizer: torch.optim.Optimizer) -> bool:
@@ -60,27 +93,33 @@ def _observed(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def _plain(group: dict) -> bool:
-    """Whether a group's options are those that the kernel takes as they are."""
+def _groups(optimizer: torch.optim.Optimizer) -> list[_Group] | None:
+    """The optimizer's groups; None while a parameter has no state, or is not one the kernel takes."""
+    groups = []
+    for options in optimizer.param_groups:
+        parameters = options["params"]
+        states = [optimizer.state.get(p) for p in parameters]
+        if not all(states) or len({p.dtype for p in parameters}) != 1:
+            return None
+        if any(p.device.type != "cpu" for p in parameters):
+            return None
+        columns = {key: [s[key] for s in states if s] for key in ("exp_avg", "exp_avg_sq", "step")}
+        maxima = [s["max_exp_avg_sq"] for s in states if s] if options["amsgrad"] else []
+        groups.append(
+            _Group(options, parameters, columns["exp_avg"], columns["exp_avg_sq"], maxima, columns["step"])
+        )
+    return groups
+
+
+def _usable(group: _Group, gradients: Sequence[Tensor | None]) -> bool:
+    """Whether the options are those that the kernel takes as they are, and every gradient is there."""
+    options = group.options
+    dtype = group.parameters[0].dtype
     return (
-        group["fused"] is True
-        and isinstance(group["lr"], float)
-        and not (group["differentiable"] or group["capturable"])
-        and not isinstance(group["betas"][0], torch.Tensor)
-        and not isinstance(group["betas"][1], torch.Tensor)
+        options["fused"] is True
+        and type(options["lr"]) is float
+        and not (options["differentiable"] or options["capturable"])
+        and type(options["betas"][0]) is float
+        and options["amsgrad"] == bool(group.maxima)
+        and all(g is not None and g.dtype == dtype and not g.is_sparse for g in gradients)
     )
-
-
-Batch = tuple[list[torch.Tensor], list[torch.Tensor], list[dict]]
-
-
-def _batch(optimizer: torch.optim.Optimizer, group: dict) -> Batch | None:
-    """Parameters with a gradient, their gradients and state; None when torch must have a look first."""
-    parameters = [p for p in group["params"] if p.grad is not None]
-    gradients = [p.grad for p in parameters]
-    state = [optimizer.state[p] for p in parameters]
-    one_kind = len({p.dtype for p in parameters} | {g.dtype for g in gradients}) <= 1
-    usable = one_kind and all(state) and all(p.device.type == "cpu" for p in parameters)
-    if usable and not any(g.is_sparse for g in gradients):
-        return parameters, gradients, state
-    return None

@@ -14,14 +14,14 @@ from torch import Tensor
 from core.checks import require
 from core.gradients.effective_lr import effective_lrs
 from core.gradients.exponents import Exponents
-from core.gradients.noise import NoiseScale, noise_of_two_batch_sizes, noise_of_two_gradients
+from core.gradients.noise import NoiseScale, noise_of_two_batch_sizes
 from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
+from core.gradients.samples import QUANTITIES, Samples
 from core.gradients.view import GradientView
-from core.state import StateDict
+from core.state import StateDict, copied
 
 RING = 256  # steps whose norms wait to be added up; bounds the memory, changes no number
-ACCUMULATED = ("layer_sums", "layer_counts", "totals", "counts", "sampled", "sampled_counts")
-SAMPLED = ("weight_norm", "update_ratio", "update_cosine", "effective_lr", "cosine")
+ACCUMULATED = ("layer_sums", "layer_counts", "totals", "counts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class MonitorConfig:
         max_layer_scalars: parameters up to which every one gets curves of its own; the heat map has all.
     """
 
-    sample_interval: int = 25
+    sample_interval: int = 50
     histogram_interval: int = 500
     max_layer_scalars: int = 32
 
@@ -56,7 +56,6 @@ class Monitor:
 
     Attributes:
         steps: steps observed since the beginning; decides which are sampled.
-        noise_scale: estimate from pairs of consecutive minibatches, or from micro-batches and ranks.
         exponents: counts of the gradients' binary exponents, by layer.
     """
 
@@ -69,7 +68,6 @@ class Monitor:
         self.prefix = prefix
         self.steps = 0
         device = self.parameters[0].device
-        self.noise_scale = NoiseScale(device=device)
         self.exponents = Exponents(len(self.names), device)
         kind = {"dtype": accumulation_dtype(device), "device": device}
         layers = len(self.names)
@@ -80,9 +78,7 @@ class Monitor:
         self._layer_counts = torch.zeros(4, layers, **kind)  # finite, clipped, non-finite, detached
         self._totals = torch.zeros(2, **kind)  # joint norm before, after
         self._counts = torch.zeros(3, **kind)  # finite steps, skipped steps, clipped steps
-        self._sampled = torch.zeros(len(SAMPLED), layers + 1, **kind)  # the last column is joint
-        self._sampled_counts = torch.zeros(len(SAMPLED), layers + 1, **kind)
-        self._share = torch.tensor([p.numel() for p in self.parameters], **kind)
+        self._samples = Samples(torch.tensor([p.numel() for p in self.parameters], **kind))
         self._previous: list[Tensor] | None = None  # the last sampled gradient
         self._previous_norms = torch.zeros(layers, **kind)
         self._weights: list[Tensor] | None = None  # the parameters before the last sampled update
@@ -92,6 +88,11 @@ class Monitor:
     def sampling(self) -> bool:
         """Whether the step that comes now is one whose details are sampled."""
         return (self.steps + 1) % self.cfg.sample_interval == 0
+
+    @property
+    def noise_scale(self) -> NoiseScale:
+        """Estimated from pairs of consecutive minibatches, or from micro-batches and ranks."""
+        return self._samples.noise_scale
 
     def observe_gradient(self, gradients: GradientView, index: list[int] | None, samples: int | None) -> None:
         """Begin a step: the norms backward left, and what is sampled of the gradient.
@@ -137,7 +138,9 @@ class Monitor:
         _, after = self._ring.pop()
         self._ring.append((self._spread(gradients.norms, index), after))
         if self.sampling and self._previous is not None:
-            self._previous_norms.fill_(math.nan)  # nothing moved, so there is no update to measure
+            self._previous_norms = torch.full_like(
+                self._previous_norms, math.nan
+            )  # nothing moved, so there is no update to measure
 
     def before_update(self) -> None:
         """Keep the parameters when this step's update is sampled."""
@@ -154,23 +157,13 @@ class Monitor:
         self.steps += 1
         if not sampling or self._weights is None or self._previous is None:
             return
-        gradients = self._previous_norms
         weights = layer_norms(self._weights)
         torch._foreach_sub_(self._weights, self.parameters)  # what was subtracted from the parameters
-        updates = layer_norms(self._weights)
         dots = layer_dots(self._previous, self._weights)
-        weight, update, gradient = torch.linalg.vector_norm(torch.stack([weights, updates, gradients]), dim=1)
-        # A skipped step has no update: NaN instead of 0. Nor has a layer without a gradient a direction.
-        update = torch.where(gradient.isfinite(), update, math.nan)
-        updates = torch.where(gradient.isfinite(), updates, math.nan)
-        cosine = dots.sum() / (gradient * update)
         rates = effective_lrs(optimizer, self.parameters)
         if rates is None:
             rates = torch.full_like(weights, math.nan)
-        share = torch.where(rates.isfinite(), self._share, 0.0)
-        rate = (rates.nan_to_num() * share).sum() / share.sum()
-        layers = torch.stack([weights, updates / weights, dots / (gradients * updates), rates])
-        self._sample(slice(0, 4), layers, torch.stack([weight, update / weight, cosine, rate]))
+        self._samples.add_update(weights, layer_norms(self._weights), self._previous_norms, dots, rates)
 
     def drain(self) -> dict[str, float]:
         """Means over the window since the last call, by tag; empty when no step was taken. Syncs once."""
@@ -192,7 +185,7 @@ class Monitor:
         tags |= self._per_layer("nonfinite", torch.where(nonfinite > 0, nonfinite / skipped, math.nan))
         steps = finite + skipped
         tags |= self._per_layer("detached", torch.where(detached > 0, detached / steps, math.nan))
-        for quantity, row in zip(SAMPLED, values["sampled"] / values["sampled_counts"], strict=True):
+        for quantity, row in zip(QUANTITIES, values["sampled"] / values["sampled_counts"], strict=True):
             tags[f"gradient/{quantity}"] = row[-1].item()
             tags |= self._per_layer(quantity, row[:-1])
         noise_scale = self.noise_scale.value()
@@ -204,11 +197,11 @@ class Monitor:
         """Everything the half-filled window holds; the ring unfolded: sums are rounded alike."""
         state: StateDict = {name: getattr(self, f"_{name}").clone() for name in ACCUMULATED}
         return state | {
-            "ring": [(before.clone(), after.clone()) for before, after in self._ring],
+            "ring": copied(self._ring),
             "steps": self.steps,
             "previous_norms": self._previous_norms.clone(),
-            "previous": None if self._previous is None else [p.clone() for p in self._previous],
-            "noise_scale": self.noise_scale.state_dict(),
+            "previous": copied(self._previous),
+            "samples": self._samples.state_dict(),
             "exponents": self.exponents.state_dict(),
         }
 
@@ -217,22 +210,23 @@ class Monitor:
         device = self._before.device
         for name in ACCUMULATED:
             getattr(self, f"_{name}").copy_(state[name])
-        self._ring = [(before.to(device), after.to(device)) for before, after in state["ring"]]
+        self._ring = copied(state["ring"], device)
         self.steps = state["steps"]
-        self._previous_norms.copy_(state["previous_norms"])
-        previous = state["previous"]
-        self._previous = None if previous is None else [p.to(device, copy=True) for p in previous]
-        self.noise_scale.load_state_dict(state["noise_scale"])
+        self._previous_norms = copied(state["previous_norms"], device)
+        self._previous = copied(state["previous"], device)
+        self._samples.load_state_dict(state["samples"])
         self.exponents.load_state_dict(state["exponents"])
 
     def _read(self) -> dict[str, Tensor]:
         """All sums, on the host after one transfer, and start them anew."""
-        parts = [getattr(self, f"_{name}") for name in ACCUMULATED]
-        packed = torch.cat([part.flatten() for part in parts]).cpu()
-        for part in parts:
+        sums = {name: getattr(self, f"_{name}") for name in ACCUMULATED}
+        sums |= {"sampled": self._samples.sums, "sampled_counts": self._samples.counts}
+        packed = torch.cat([part.flatten() for part in sums.values()]).cpu()
+        pieces = packed.split([part.numel() for part in sums.values()])
+        values = {name: x.view_as(part) for (name, part), x in zip(sums.items(), pieces, strict=True)}
+        for part in sums.values():
             part.zero_()
-        pieces = packed.split([part.numel() for part in parts])
-        return {n: x.view_as(part) for n, x, part in zip(ACCUMULATED, pieces, parts, strict=True)}
+        return values
 
     def _per_layer(self, quantity: str, values: Tensor) -> dict[str, float]:
         return {f"layer/{name}/{quantity}": v for name, v in zip(self.names, values.tolist(), strict=True)}
@@ -258,26 +252,12 @@ class Monitor:
         """Compare with the gradient of the step before: their cosine, and the noise that tells them apart."""
         assert self._previous is not None
         dots = layer_dots(_dense(gradients.values), _pick(self._previous, index))
-        norm, previous_norm, joint = (
-            gradients.norm,
-            torch.linalg.vector_norm(self._previous_norms),
-            dots.sum(),
-        )
-        cosines = self._spread(dots, index) / (self._before * self._previous_norms)
-        cosines = torch.where(self._before == -1.0, math.nan, cosines)
-        self._sample(slice(4, 5), cosines[None], (joint / (norm * previous_norm))[None])
-        if samples is not None:
-            self.noise_scale.update(noise_of_two_gradients(norm, previous_norm, joint, samples))
-
-    def _sample(self, rows: slice, layers: Tensor, joint: Tensor) -> None:
-        """Add one sample, [Q, L] and [Q], of those entries that are finite."""
-        values = torch.cat([layers, joint[:, None]], dim=1)
-        usable = values.isfinite()
-        self._sampled[rows] += torch.where(usable, values, 0.0)
-        self._sampled_counts[rows] += usable
+        dots = torch.where(self._before == -1.0, 0.0, self._spread(dots, index)) if index else dots
+        self._samples.add_pair(dots, self._before, self._previous_norms, samples)
 
     def _fold(self) -> None:
-        """Add the ring's rows to the sums and start it anew."""
+        """Add the ring's rows and the samples to the sums and start them anew."""
+        self._samples.fold()
         if not self._ring:
             return
         before, after = (torch.stack(rows) for rows in zip(*self._ring, strict=True))

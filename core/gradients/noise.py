@@ -182,11 +182,17 @@ class NoiseScale:
         self.averages = torch.zeros(3, dtype=accumulation_dtype(device), device=device)
 
     def update(self, noise: NoiseEstimate) -> None:
-        """Take in one estimate; one that is not finite counts nothing. Does not synchronise."""
-        new = torch.stack([noise.signal, noise.variance]).to(self.averages)
-        new = torch.cat([new, torch.ones_like(new[:1])])
-        mixed = torch.lerp(new, self.averages, self.decay)
-        self.averages = torch.where(new.isfinite().all(), mixed, self.averages)
+        """Take in one estimate, or several in order; one that is not finite counts nothing. Does not sync.
+
+        Args:
+            noise: 0-d tensors, or [N] for N estimates, the oldest first.
+        """
+        new = torch.stack([noise.signal, noise.variance]).to(self.averages).reshape(2, -1)
+        usable = new.isfinite().all(0).to(new)
+        later = usable.flip(0).cumsum(0).flip(0) - usable  # estimates that come after each
+        weights = usable * (1 - self.decay) * self.decay**later
+        new = torch.cat([torch.where(usable > 0, new, 0.0), torch.ones_like(new[:1])])
+        self.averages = self.averages * self.decay ** usable.sum() + (new * weights).sum(1)
 
     @property
     def noise(self) -> NoiseEstimate:

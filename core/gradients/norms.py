@@ -30,19 +30,9 @@ def layer_norms(tensors: Sequence[Tensor]) -> Tensor:
         return torch.zeros(0, dtype=torch.float64)
     dense = [t.coalesce().values() if t.is_sparse else t for t in tensors]
     dtype = accumulation_dtype(dense[0].device)
-    if dense[0].device.type != "cpu":
-        return torch.stack(torch._foreach_norm(dense, 2, dtype))
-    large = [i for i, t in enumerate(dense) if t.numel() >= LARGE and t.dtype == torch.float32]
-    if not large:
-        return torch.stack(torch._foreach_norm(dense, 2, dtype))
-    norms: list[Tensor] = [torch.empty(0)] * len(dense)
-    small = [i for i, t in enumerate(dense) if not (t.numel() >= LARGE and t.dtype == torch.float32)]
-    if small:
-        for i, norm in zip(small, torch._foreach_norm([dense[i] for i in small], 2, dtype), strict=True):
-            norms[i] = norm
-    for i in large:
-        norms[i] = _norm_by_blocks(dense[i])
-    return torch.stack(norms)
+    if dense[0].device.type == "cpu":
+        return torch.tensor(_norms_on_cpu(dense), dtype=dtype)
+    return torch.stack(torch._foreach_norm(dense, 2, dtype))
 
 
 def global_norm(tensors: Sequence[Tensor], group: torch.distributed.ProcessGroup | None = None) -> Tensor:
@@ -72,7 +62,10 @@ def layer_dots(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
         second: as many, of the same shapes and dtypes.
     """
     dtype = accumulation_dtype(first[0].device)
-    return torch.stack([_dot(a, b, dtype) for a, b in zip(first, second, strict=True)])
+    dots = [_dot(a, b) for a, b in zip(first, second, strict=True)]
+    if first[0].device.type == "cpu":
+        return torch.tensor([dot.item() for dot in dots], dtype=dtype)
+    return torch.stack([dot.to(dtype) for dot in dots])
 
 
 def accumulation_dtype(device: torch.device) -> torch.dtype:
@@ -80,30 +73,45 @@ def accumulation_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _norm_by_blocks(x: Tensor) -> Tensor:
-    """Norm of a large float32 tensor on the CPU, 0-d float64."""
-    if x.is_contiguous():
-        flat, rest = x.view(-1), x.numel() % BLOCK
-        blocks = torch.linalg.vector_norm(flat[: x.numel() - rest].view(-1, BLOCK), dim=1)
-        norm = torch.linalg.vector_norm(blocks, dtype=torch.float64)
-        if rest:
-            norm = torch.hypot(norm, torch.linalg.vector_norm(flat[-rest:], dtype=torch.float64))
-        low, high = (bound * math.sqrt(x.numel()) for bound in SAFE)
-        if low < norm.item() < high:
-            return norm
-    return torch.linalg.vector_norm(x, dtype=torch.float64)
+def _norms_on_cpu(tensors: list[Tensor]) -> list[float]:
+    """Norm of every tensor. Reading numbers costs less here than stacking tensors of one element."""
+    large = [i for i, x in enumerate(tensors) if x.numel() >= LARGE]
+    if not large:
+        return [norm.item() for norm in torch._foreach_norm(tensors, 2, torch.float64)]
+    pieces: list[Tensor] = []
+    owners: list[int] = []
+    for i, x in enumerate(tensors):
+        parts = _blocks(x) if x.numel() >= LARGE else [x]
+        pieces += parts
+        owners += [i] * len(parts)
+    norms = [0.0] * len(tensors)
+    for i, norm in zip(owners, torch._foreach_norm(pieces, 2, torch.float64), strict=True):
+        norms[i] = math.hypot(norms[i], norm.item()) if norms[i] else norm.item()
+    for i in large:
+        x = tensors[i]
+        if not SAFE[0] < norms[i] / math.sqrt(x.numel()) < SAFE[1]:
+            norms[i] = torch.linalg.vector_norm(x, dtype=torch.float64).item()
+    return norms
 
 
-def _dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    a, b = (_wide(x).reshape(-1) for x in (a, b))
+def _blocks(x: Tensor) -> list[Tensor]:
+    """Tensors of the same joint norm as a large one: the norms of its blocks, and what is left over."""
+    if x.dtype != torch.float32 or not x.is_contiguous():
+        return [x]
+    flat, rest = x.view(-1), x.numel() % BLOCK
+    if not rest:
+        return [torch.linalg.vector_norm(flat.view(-1, BLOCK), dim=1)]
+    return [torch.linalg.vector_norm(flat[:-rest].view(-1, BLOCK), dim=1), flat[-rest:]]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Dot product of two tensors, 0-d."""
+    a, b = a.reshape(-1), b.reshape(-1)
+    if a.dtype in (torch.float16, torch.bfloat16):
+        a, b = a.float(), b.float()  # products of half precision over- and underflow early
     if a.numel() <= LARGE:
-        return torch.dot(a, b).to(dtype)
+        return torch.dot(a, b)
     if a.device.type != "cpu":
-        return (a * b).sum(dtype=dtype)
+        return (a * b).sum()
     pieces = zip(a.split(LARGE), b.split(LARGE), strict=True)
-    return torch.stack([torch.dot(x, y) for x, y in pieces]).sum(dtype=dtype)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Half precision as float32: its products over- and underflow early."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return torch.tensor([torch.dot(x, y).item() for x, y in pieces], dtype=torch.float64).sum()

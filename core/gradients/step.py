@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from core.gradients.fused import step_optimizer
+from core.gradients.fused import FusedStep
 from core.gradients.monitor import Monitor, MonitorConfig
 from core.gradients.noise import NoiseScale
 from core.gradients.norms import global_norm
@@ -86,6 +86,7 @@ class GradientStep:
         self.scaler = torch.amp.GradScaler(self.device.type) if precision == "float16" else None
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.monitor = Monitor(self.names, self.parameters, monitor or MonitorConfig(), name and f"{name}/")
+        self._step = FusedStep(optimizer)
         self._needs_closure = _step_needs_closure(optimizer)
         self.batch_size = batch_size
         self._samples: int | None = None  # behind the gradient that is in `.grad`
@@ -308,7 +309,7 @@ class GradientStep:
             self.optimizer.step()
             del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
         elif math.isfinite(norm.item()):
-            step_optimizer(self.optimizer)
+            self._step()
 
     def _closure_step(self, closures: Sequence[Closure]) -> None:
         """One step of an optimizer that evaluates again; undone when it meets a non-finite gradient."""

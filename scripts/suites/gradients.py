@@ -1,12 +1,11 @@
 """What a watched step costs beside the same step written plainly, in CPU seconds of one thread.
 
-All variants train copies of one network on the same batches, in one process. A round gives every variant a
-block of steps, in an order that changes from round to round; a variant's figure is the median over the rounds
-of its ratio to the plain step of the same round, so a busy machine slows both.
+All variants train copies of one network on the same batches, in one process. Each is timed in turn with the
+plain step, a short block of the one and a short block of the other, in an order that changes; its figure is
+the median of the ratios of such pairs. A busy machine slows both halves of a pair.
 """
 
 import itertools
-import random
 import statistics
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from core.gradients import GlobalNorm, GradientStep, MonitorConfig, Objective, p
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
 
-BLOCK_S = 0.1  # seconds of one block: long enough for the clock, short enough to stay paired
+BLOCK_S = 0.03  # seconds of one block: long enough for a clock, short enough to stay paired
 PLAIN = "fused Adam"
 
 Work = Callable[[], object]
@@ -31,40 +30,43 @@ Work = Callable[[], object]
 def run(cfg: "BenchConfig") -> None:
     """Print one table per network."""
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, one thread, medians of {cfg.rounds} paired rounds, CPU time")
+    print(f"torch {torch.__version__}, one thread; medians and quartiles of {cfg.rounds} pairs, CPU time")
     for name in cfg.models:
         report(name, "step", step_variants(name), PLAIN, cfg.rounds)
         report(name, "measurement", probe_variants(name), "gradient", cfg.rounds)
 
 
 def report(name: str, what: str, variants: dict[str, Work], plain: str, rounds: int) -> None:
-    """Time the variants and print a table."""
-    cpu, wall = measure(variants, rounds)
-    print(f"\n{name}: {what:<46} CPU ms   wall ms   against {plain}")
-    for variant, seconds in cpu.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds, cpu[plain], strict=True))
-        print(
-            f"  {variant:<50}{1e3 * statistics.median(seconds):9.3f}{1e3 * statistics.median(wall[variant]):10.3f}"
-            f"{ratio:9.3f} x"
-        )
+    """Time the variants and print a table: medians, and the ratio's quartiles."""
+    print(f"\n{f'{name}: {what}':<46}{'CPU ms':>9}{'wall ms':>10}    / {plain}")
+    for variant, work in variants.items():
+        if variant != plain:
+            pairs = measure(work, variants[plain], rounds)
+            ratios = [ours[0] / theirs[0] for ours, theirs in pairs]
+            low, median, high = statistics.quantiles(ratios, n=4)
+            cpu_ms, wall_ms = (1e3 * statistics.median(ours[i] for ours, _ in pairs) for i in (0, 1))
+            print(f"  {variant:<44}{cpu_ms:9.3f}{wall_ms:10.3f}   {median:6.3f}  [{low:.3f}, {high:.3f}]")
 
 
-def measure(variants: dict[str, Work], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds of CPU and of wall time per call, one entry a round."""
-    calls = {name: block_size(work) for name, work in variants.items()}
-    cpu: dict[str, list[float]] = {name: [] for name in variants}
-    wall: dict[str, list[float]] = {name: [] for name in variants}
-    order, shuffled = list(variants), random.Random(0)
-    for _ in range(rounds):
-        shuffled.shuffle(order)
-        for name in order:
-            work, count = variants[name], calls[name]
-            began, began_cpu = time.perf_counter(), time.process_time()
-            for _ in itertools.repeat(None, count):
-                work()
-            cpu[name].append((time.process_time() - began_cpu) / count)
-            wall[name].append((time.perf_counter() - began) / count)
-    return cpu, wall
+def measure(work: Work, plain: Work, rounds: int) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Pairs of (CPU, wall) seconds per call: of the work, of the plain one beside it."""
+    calls, plain_calls = block_size(work), block_size(plain)
+    pairs = []
+    for i in range(rounds):
+        if i % 2:
+            theirs, ours = seconds(plain, plain_calls), seconds(work, calls)
+        else:
+            ours, theirs = seconds(work, calls), seconds(plain, plain_calls)
+        pairs.append((ours, theirs))
+    return pairs
+
+
+def seconds(work: Work, calls: int) -> tuple[float, float]:
+    """CPU and wall time of one call."""
+    began, began_cpu = time.perf_counter(), time.process_time()
+    for _ in itertools.repeat(None, calls):
+        work()
+    return (time.process_time() - began_cpu) / calls, (time.perf_counter() - began) / calls
 
 
 def block_size(work: Work) -> int:
@@ -142,5 +144,6 @@ def probe_variants(name: str) -> dict[str, Work]:
     _, shape, outputs = network(name)
     batch = (torch.randn(64, *shape), torch.randint(outputs, (64,)))
     objective = Objective(net, lambda forward, x, y: cross_entropy(forward(x), y), batch)
-    variants["per-sample norms of 64 samples"] = lambda: per_sample_norms(objective)
+    variants["per-sample norms of 64 samples"] = lambda: per_sample_norms(objective, check=False)
+    variants["per-sample norms, checked"] = lambda: per_sample_norms(objective)
     return variants

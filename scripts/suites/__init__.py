@@ -1,0 +1,1 @@
+"""What `bench.py suite=NAME` measures, one file a suite."""
