@@ -33,11 +33,15 @@ def evaluate(cfg: EvaluateConfig) -> None:
     Raises:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
     """
+    from core.run.config import ConfigError
     from core.run.directory import kind_of
     from core.run.files import write_text
 
     directory = Path(str(cfg.run))
-    if kind_of(directory) == "gradrl":
+    kind = kind_of(directory)
+    if kind == "core":
+        raise ConfigError(f"{directory} holds a descent: its summary.json says all there is to measure")
+    if kind == "gradrl":
         from gradrl.evaluate import evaluate_run as evaluate_agent
 
         found = evaluate_agent(directory, cfg.episodes, cfg.checkpoint, cfg.deterministic, cfg.seed)

@@ -107,7 +107,7 @@ def train(cfg: DescentConfig, run: Run) -> None:
         gradient_steps=[step],
         draw=lambda: walker.draw(title),
         summarise=lambda: {"steps": run.step} | look().fields(),
-        headline=("loss/value", "gradient/norm"),
+        headline=("descent/value", "gradient/norm"),
     )
     while run.step < cfg.steps:
         rate.set(run.step / cfg.steps)
@@ -145,7 +145,7 @@ class Place:
 
     def metrics(self) -> Metrics:
         """What is logged: of this very point, not averaged over the steps before it."""
-        values = {"loss/value": self.value, "descent/evaluations": float(self.evaluations)}
+        values = {"descent/value": self.value, "descent/evaluations": float(self.evaluations)}
         values |= {f"descent/x{i}": x for i, x in enumerate(self.x[:SHOWN])}
         if self.classification is not None:
             values["curvature/sharpness"] = self.classification.eigenvalues[-1]

@@ -107,6 +107,10 @@ GRADIENTS = (
      "noise), −1 back and forth.", "cosine", False),
     ("Update ratio", "Length of a step relative to the parameters it changes. Logarithmic.",
      "update_ratio", True),
+    ("Noise scale", "Samples at which noise and signal of a batch's gradient are equally long. A batch far "
+     "below it is mostly noise. Logarithmic.", "noise_scale", True),
+    ("Effective learning rate", "The rate that plain descent would need to step as far as the optimizer "
+     "does. Logarithmic.", "effective_lr", True),
     ("Clipped", "Share of steps whose gradient was cut back to the limit.", "clipped", False),
     ("Skipped", "Share of steps left out because their gradient was not finite.", "skipped", False),
 )  # fmt: skip

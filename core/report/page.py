@@ -11,9 +11,11 @@ from core.report import figures, words
 from core.report.curves import draw
 from core.report.layers import LAYER_WORDS, layer_table
 from core.report.numbers import number
-from core.report.pictures import picture
+from core.report.pictures import LAYER_PICTURES, picture
 from core.report.read import Record, read_run
 from core.run.files import write_text
+
+COMMANDS = {"core": "descend"}  # where a package is not called by its own name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ def write_page(directory: Path) -> Path:
 def render(record: Record) -> str:
     """The page as one string."""
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    looks = "".join(picture(p) for name, p in record.media.items() if not name.endswith("heat_map"))
+    looks = "".join(picture(p) for name, p in record.media.items() if not name.endswith(LAYER_PICTURES))
     body = "".join(
         [
             _header(record),
@@ -142,13 +144,13 @@ def _chart(figure: figures.Figure) -> str:
 
 def _layers(record: Record) -> str:
     tables = "".join(layer_table(player, record.layers(player)) for player in record.players)
-    maps = sorted((name for name in record.media if name.endswith("heat_map")), reverse=True)
+    maps = sorted((name for name in record.media if name.endswith(LAYER_PICTURES)), reverse=True)
     cards = tables + "".join(picture(record.media[name]) for name in maps)
     return f'<div class="layers">{cards}</div>' if cards else ""
 
 
 def _options(record: Record) -> str:
-    command = shlex.join([record.package, *record.words])
+    command = shlex.join([COMMANDS.get(record.package, record.package), *record.words])
     every = _rows(list(_flat(record.options)))
     made_with = _rows(words.made_with(record)) or "<p>Known when the run ends.</p>"
     return (

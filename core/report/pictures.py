@@ -6,6 +6,7 @@ from pathlib import Path
 
 MIME = {".png": "image/png", ".gif": "image/gif"}
 WIDE = 1.6  # width over height from which a picture takes two columns
+LAYER_PICTURES = ("gradient_heat_map", "gradient_exponents")  # ends of the names of what shows all layers
 CAPTIONS = {
     "agent": "One episode of the agent, played by its latest parameters.",
     "samples": "What the generator makes of the same random inputs, with its latest averaged weights.",
@@ -32,6 +33,10 @@ def caption_of(name: str) -> str:
         player = name.removesuffix("gradient_heat_map").rstrip("_")
         of = f" of the {player}" if player else ""
         return f"Gradient norm of every layer{of} over the run, on a logarithmic scale."
+    if name.endswith("gradient_exponents"):
+        player = name.removesuffix("gradient_exponents").rstrip("_")
+        of = f" of the {player}" if player else ""
+        return f"How the components of every layer's gradient{of} spread over the powers of two, at the end."
     return CAPTIONS.get(name, name.replace("_", " "))
 
 

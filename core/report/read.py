@@ -16,6 +16,7 @@ Curve = dict[int, float]
 KINDS = {
     "gradrl": ("Reinforcement learning", "total_steps", "environment steps"),
     "gradgan": ("GAN", "total_images", "real images shown"),
+    "core": ("Descent", "steps", "steps"),
 }
 
 
@@ -25,7 +26,7 @@ class Record:
 
     Attributes:
         directory: the run directory.
-        package: "gradrl", "gradgan", or the package of whatever else made the run.
+        package: "gradrl", "gradgan", "core" for a descent, or the package of whatever else made the run.
         status: finished, stopped, failed, running, or unfinished (killed: it wrote no summary).
         options: the resolved configuration.
         words: what was typed on the command line.

@@ -34,12 +34,16 @@ def title(record: Record) -> str:
         return f"{_name(options.get('agent'))} on {_entry(options, 'env', 'id')}"
     if record.package == "gradgan":
         return f"GAN on {record.summary.get('data') or _name(options.get('data')).lower()}"
+    if record.package == "core":
+        return f"{_name(options.get('optimizer'))} on {_name(options.get('function'))}"
     return record.directory.name
 
 
 def reached(record: Record) -> list[Fact]:
     """The numbers to begin with, best known first; from `summary.json`, else from the curves so far."""
-    facts = {"gradrl": _agent_reached, "gradgan": _generator_reached}.get(record.package)
+    facts = {"gradrl": _agent_reached, "gradgan": _generator_reached, "core": _descent_reached}.get(
+        record.package
+    )
     return [*(facts(record) if facts else ()), _effort(record)]
 
 
@@ -153,6 +157,19 @@ def _generator_reached(record: Record) -> Iterator[Fact]:
     kl, at = _measured(record, "reverse_kl")
     if kl is not None:
         yield Fact(f"{number(kl)} nats", "reverse KL", f"how unevenly the clusters are drawn; 0 is even{at}")
+
+
+def _descent_reached(record: Record) -> Iterator[Fact]:
+    summary = record.summary
+    kind, x = summary.get("critical_point"), summary.get("x")
+    if kind is not None and isinstance(x, list):
+        eigenvalues = summary.get("hessian_eigenvalues")
+        shown = ", ".join(number(v) for v in eigenvalues) if isinstance(eigenvalues, list) else "unknown"
+        yield Fact(str(kind), "where it ended", f"eigenvalues of the Hessian there: {shown}")
+        place = ", ".join(f"{v:.6g}" for v in x[:4]) + (", …" if len(x) > 4 else "")
+        yield Fact(number(summary.get("value")), "value of the function", f"at ({place})")
+        note = "length of the gradient where it ended"
+        yield Fact(number(summary.get("gradient_norm")), "gradient norm", note)
 
 
 def _effort(record: Record) -> Fact:

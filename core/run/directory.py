@@ -79,7 +79,7 @@ def typed_words(directory: Path) -> tuple[str, ...]:
 
 
 def kind_of(directory: Path) -> str:
-    """The package that made a run, "gradrl" or "gradgan".
+    """The package that made a run: "gradrl", "gradgan", or "core" for a descent.
 
     Raises:
         ConfigError: there is no run in this directory.

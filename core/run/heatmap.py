@@ -90,6 +90,7 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
         names: the layers, first one on top.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
@@ -100,7 +101,8 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
     figure = Figure(figsize=(6.4, min(1.5 + 0.24 * max(len(names), 3), 14.0)), dpi=140, layout="constrained")
     zeros, axes = figure.subplots(1, 2, sharey=True, width_ratios=[1, 14])
     rows = np.arange(len(names) + 1)
-    style = {"cmap": "viridis", "vmin": 0.0, "vmax": max(float(share.max()), 1e-6)}
+    # The root makes a hundredth of a layer visible beside a half.
+    style = {"cmap": "viridis", "norm": PowerNorm(0.5, vmin=0.0, vmax=max(float(share.max()), 1e-6))}
     zeros.pcolormesh([0, 1], rows, shown[:, [ZERO]], **style)
     mesh = axes.pcolormesh(np.arange(low, high + 1) + LOWEST, rows, shown[:, low:high], **style)
     axes.invert_yaxis()
@@ -109,6 +111,7 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
     zeros.set_xticks([0.5], ["0"], fontsize=8)
     axes.tick_params(axis="y", left=False)
     axes.tick_params(axis="x", labelsize=8)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     for exponent in (-24, -14):  # the smallest float16, and the smallest one at full precision
         if low + LOWEST < exponent < high + LOWEST:
             axes.axvline(exponent, color="crimson", linewidth=1, linestyle=":")

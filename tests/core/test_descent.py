@@ -65,7 +65,7 @@ def test_a_descent_takes_the_very_steps_of_torchs_optimizer(tmp_path):
     assert ended["x"] == x.tolist()
     assert ended["value"] == values[60]
     assert ended["evaluations"] == ended["steps"] == 60
-    curve = read_scalars(tmp_path)["loss/value"]
+    curve = read_scalars(tmp_path)["descent/value"]
     assert curve == pytest.approx({step: values[step] for step in range(10, 61, 10)}, rel=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_himmelblau_from_the_origin_ends_in_the_nearest_minimum_with_its_analyti
     assert (ended["critical_point"], ended["saddle_index"]) == ("minimum", 0)
     assert ended["gradient_norm"] < 1e-4
     curves = read_scalars(tmp_path)
-    assert list(curves["loss/value"].items())[-1] == (500, pytest.approx(0.0, abs=1e-6))
+    assert list(curves["descent/value"].items())[-1] == (500, pytest.approx(0.0, abs=1e-6))
     assert curves["curvature/sharpness"][500] == pytest.approx(82.284271, abs=1e-4)
     assert curves["curvature/lowest"][500] == pytest.approx(25.715729, abs=1e-4)
     assert curves["descent/x0"][500] == pytest.approx(3.0)
