@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.run.tensorboard import read_scalars
-from examples import plain_loop
+from examples import curvature_and_noise, plain_loop
 
 EXAMPLES = sorted(Path(plain_loop.__file__).parent.glob("*.py"))
 
@@ -30,6 +30,36 @@ def test_the_plain_loop_fits_on_a_page_and_needs_neither_trainers_nor_hydra():
     assert {name for name in modules if name.partition(".")[0] not in ("torch", "sklearn", "functools")} == {
         "core.gradients"
     }
+
+
+def test_noise_curvature_and_the_rate_of_a_small_network_are_consistent():
+    proposal, statistics, edge, here, origin = curvature_and_noise.study()
+    # All the evidence is to be had.
+    assert proposal.steepest
+    assert proposal.exploding
+    assert proposal.stable
+    assert proposal.noise_scale
+    assert edge.ratio is not None
+    # Above the bound the loss explodes, a few steps of the range test (ten a decade) later.
+    assert proposal.stable == pytest.approx((2 + 2 * 0.9) / proposal.sharpness)
+    assert 1 <= proposal.exploding / proposal.stable < 3
+    assert proposal.lr == min(proposal.steepest, proposal.stable * proposal.noise_factor)
+    assert 0.05 < proposal.lr < 2  # around the 0.1 that networks of tanh with momentum are trained with
+    # Less of the loss is left, so the gradient is shorter while its noise is not: the noise scale has grown.
+    scale = statistics.noise.scale.item()
+    assert proposal.noise_scale < scale < 10_000
+    # A mean of ratios weighs every component alike, the noise scale by size: they agree in magnitude only.
+    assert all(0.1 < ratio * scale < 10 for ratio in statistics.layer_signal_to_noise.values())
+    # Far from the edge: it trained below the stable rate, on a loss that has become flatter.
+    assert edge.ratio == pytest.approx(edge.sharpness * proposal.lr / (2 + 2 * 0.9))
+    assert edge.ratio < 0.25
+    assert edge.sharpness == pytest.approx(here.sharpness, rel=1e-3)  # 20 products against 50
+    # 300 minibatches are not enough to stand still; both layers' zeros are symmetric, and a saddle.
+    assert here.kind == "slope"
+    assert origin.kind == "saddle"
+    assert origin.gradient_norm < 1e-6  # rounding of float32
+    # Beside the bias, H couples the layers only, [[0, C], [C^T, 0]]: eigenvalues come in pairs of both signs.
+    assert origin.lowest == pytest.approx(-origin.sharpness, rel=0.02)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
