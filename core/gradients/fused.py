@@ -47,7 +47,7 @@ class FusedStep:
         if type(optimizer) not in KNOWN or _observed(optimizer):
             optimizer.step()
             return
-        if self._groups is None or self._state is not optimizer.state:
+        if self._groups is None or not self._current():
             self._groups, self._state = _groups(optimizer), optimizer.state
         gradients = [[p.grad for p in group.parameters] for group in self._groups or ()]
         if not gradients or not all(map(_usable, self._groups or (), gradients)):
@@ -56,6 +56,20 @@ class FusedStep:
         with torch.no_grad():
             for group, values in zip(self._groups or (), gradients, strict=True):
                 _step(group, values)
+
+    def _current(self) -> bool:
+        """Whether the tensors of the groups are still those of the optimizer."""
+        groups, optimizer = self._groups or [], self.optimizer
+        return (
+            self._state is optimizer.state
+            and len(groups) == len(optimizer.param_groups)
+            and sum(len(group.parameters) for group in groups) == len(optimizer.state)
+            and all(
+                group.options is options
+                and optimizer.state[group.parameters[0]].get("exp_avg") is group.exp_avgs[0]
+                for group, options in zip(groups, optimizer.param_groups, strict=True)
+            )
+        )
 
 
 def _step(group: _Group, gradients: list[Any]) -> None:

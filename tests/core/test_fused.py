@@ -48,6 +48,27 @@ def test_every_number_is_that_of_the_optimizers_own_step(kind):
         assert all(torch.equal(a.state[p][k], b.state[q][k]) for k in a.state[p] if a.state[p][k] is not None)
 
 
+def test_a_state_that_somebody_clears_or_a_group_that_is_added_is_seen():
+    ours, theirs = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    more, others = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    a, b = (torch.optim.Adam([p], lr=0.1, fused=True) for p in (ours, theirs))
+    short = FusedStep(a)
+    for i in range(9):
+        if i == 3:
+            a.state.clear()
+            b.state.clear()
+        if i == 6:
+            a.add_param_group({"params": [more]})
+            b.add_param_group({"params": [others]})
+        for p in (ours, theirs, more, others):
+            p.grad = torch.arange(float(len(p))) - i
+        short()
+        b.step()
+        assert torch.equal(ours, theirs)
+        assert torch.equal(more, others)
+    assert not torch.equal(more, torch.ones(2))
+
+
 def test_hooks_and_schedulers_of_others_are_called():
     p = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([p], lr=0.1, fused=True)
