@@ -8,6 +8,9 @@ from core.checks import require
 from core.run.launch import tool
 
 
+MODELS = ("5k", "90k", "1M", "resnet18")
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option."""
@@ -18,6 +21,8 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         require(self.rounds >= 3, "rounds", self.rounds, "an integer >= 3")
+        for model in self.models:
+            require(model in MODELS, "models", model, f"some of {', '.join(MODELS)}")
 
 
 def bench(cfg: BenchConfig) -> None:
