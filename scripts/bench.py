@@ -7,7 +7,6 @@ from typing import Literal
 from core.checks import require
 from core.run.launch import tool
 
-
 MODELS = ("5k", "90k", "1M", "resnet18")
 
 
