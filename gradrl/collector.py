@@ -13,12 +13,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from core.gradients import Metrics
 from core.state import StateDict
+from gradrl.behaviour import Behaviour
 from gradrl.envs import autoreset_mode, reset_envs
-from gradrl.host import Act
 from gradrl.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.observations import Row
 from gradrl.rollout import Rollout
 from gradrl.snapshot import snapshots
-from gradrl.spaces import BoxAction, BoxObservation, DiscreteAction, DiscreteObservation
+from gradrl.spaces import Action, Observation
 
 
 class Collector:
@@ -41,58 +42,66 @@ class Collector:
     def __init__(
         self,
         envs: VectorEnv,
-        observation: BoxObservation | DiscreteObservation,
-        action: DiscreteAction | BoxAction,
+        observation: Observation,
+        action: Action,
         num_steps: int,
         seeds: Sequence[int],
         observation_normalizer: ObservationNormalizer | None = None,
         reward_normalizer: RewardNormalizer | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.envs, self.encode, self.decode = envs, observation.encode, action.decode
+        self.envs, self.observation, self.decode = envs, observation, action.decode
         self.num_steps, self.num_envs = num_steps, envs.num_envs
         self.observation_normalizer, self.reward_normalizer = observation_normalizer, reward_normalizer
         self.say = say
         self.resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
         self.snapshots = snapshots(envs)
         shape = (num_steps, self.num_envs)
-        self.obs = np.zeros((num_steps + 1, self.num_envs, observation.size), np.float32)
+        self.obs: Row = np.zeros((num_steps + 1, self.num_envs, observation.size), observation.dtype)
         self.action = action.storage(*shape)
         self.reward = np.zeros(shape, np.float32)
         self.terminated, self.truncated = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        self.begins = np.ones((num_steps + 1, self.num_envs), np.bool_)
         self.env_steps = 0
-        self.obs[-1] = self.encode(reset_envs(envs, seeds))
+        self.obs[-1] = observation.encode(reset_envs(envs, seeds))
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
 
-    def collect(self, act: Act) -> Rollout:
+    def collect(self, behaviour: Behaviour) -> Rollout:
         """The next T steps of every environment.
 
         Args:
-            act: chooses actions from (normalised) observations.
+            behaviour: chooses actions from (normalised) observations.
 
         Returns:
             A rollout on the CPU. Its tensors are this collector's storage, without a copy: they hold until
             the next call.
         """
         normalize = self.observation_normalizer
-        self.obs[0] = self.obs[-1]
+        behaviour.begin(self.num_envs)
+        memory = torch.from_numpy(behaviour.memory.copy())
+        self.obs[0], self.begins[0] = self.obs[-1], self.begins[-1]
+        late = self.ended  # under NEXT_STEP: the step about to be taken only resets
         final_index: list[int] = []
         final_obs: list[np.ndarray] = []
         for t in range(self.num_steps):
             seen = self.obs[t]
-            self.action[t] = action = act(seen if normalize is None else normalize(seen))
+            seen = seen if normalize is None else normalize(seen)
+            self.action[t] = action = behaviour(seen, self.begins[t])
             obs, self.reward[t], terminated, truncated, info = self.envs.step(self.decode(action))
-            self.obs[t + 1] = self.encode(obs)
+            self.obs[t + 1] = self.observation.encode(obs)
             self.terminated[t], self.truncated[t] = terminated, truncated
+            ended = terminated | truncated
+            self.begins[t + 1] = late if self.resets_late else ended
+            late = ended
             if "final_obs" in info and not self.resets_late:
                 for n in np.flatnonzero(truncated & ~terminated):
                     final_index.append(t * self.num_envs + int(n))
-                    final_obs.append(self.encode(np.asarray(info["final_obs"][n])[None])[0])
-        rollout = self._rollout(final_index, final_obs)
+                    final_obs.append(self.observation.encode_one(info["final_obs"][n]))
+        rollout = self._rollout(final_index, final_obs, memory)
         # With T = 1 all environments may have spent their only step on a reset: nothing to learn from.
-        return rollout if rollout.num_valid else self.collect(act)
+        return rollout if rollout.num_valid else self.collect(behaviour)
 
     def drain(self) -> Metrics:
         """Mean return and length of the episodes that ended since the last call; empty when none did."""
@@ -111,6 +120,7 @@ class Collector:
             "envs": self.snapshots.save(),
             "env_steps": self.env_steps,
             "ended": torch.from_numpy(self.ended.copy()),
+            "begins": torch.from_numpy(self.begins[-1].copy()),
             "episode_return": torch.from_numpy(self.episode_return.copy()),
             "episode_length": torch.from_numpy(self.episode_length.copy()),
             "finished": [list(episode) for episode in self.finished],
@@ -119,20 +129,22 @@ class Collector:
     def load_state_dict(self, state: StateDict) -> None:
         """Continue in the middle of the saved episodes; says so where an environment does not allow that."""
         obs, lost = self.snapshots.restore(state["envs"])
-        self.obs[-1] = self.encode(obs)
+        self.obs[-1] = self.observation.encode(obs)
+        self.begins[-1] = state["begins"].cpu().numpy()
         self.env_steps = state["env_steps"]
         self.ended = state["ended"].cpu().numpy().copy()
         self.episode_return = state["episode_return"].cpu().numpy().copy()
         self.episode_length = state["episode_length"].cpu().numpy().copy()
         self.finished = [(float(total), int(length)) for total, length in state["finished"]]
         if lost:
-            self.ended[lost], self.episode_return[lost], self.episode_length[lost] = False, 0.0, 0
+            self.ended[lost], self.begins[-1, lost] = False, True
+            self.episode_return[lost], self.episode_length[lost] = 0.0, 0
             self.say(
                 "this environment cannot be resumed exactly: "
                 f"{len(lost)} of {self.num_envs} copies begin a new episode"
             )
 
-    def _rollout(self, final_index: list[int], final_obs: list[np.ndarray]) -> Rollout:
+    def _rollout(self, final_index: list[int], final_obs: list[np.ndarray], memory: torch.Tensor) -> Rollout:
         """Count, normalise, and wrap up what the loop stored."""
         done = self.terminated | self.truncated
         valid = np.ones_like(done)
@@ -141,7 +153,7 @@ class Collector:
         self.ended = done[-1].copy()
         self.env_steps += (num_valid := int(valid.sum()))
         self._count_episodes(done, valid)
-        obs, final = self.obs, np.array(final_obs, np.float32).reshape(-1, self.obs.shape[-1])
+        obs, final = self.obs, np.array(final_obs, self.obs.dtype).reshape(-1, self.obs.shape[-1])
         reward = self.reward
         if self.observation_normalizer is not None:
             obs, final = self.observation_normalizer(obs), self.observation_normalizer(final)
@@ -158,6 +170,8 @@ class Collector:
             num_valid=num_valid,
             final_index=torch.tensor(final_index, dtype=torch.int64),
             final_obs=torch.from_numpy(final),
+            begins=torch.from_numpy(self.begins),
+            memory=memory,
         )
 
     def _count_episodes(self, done: np.ndarray, valid: np.ndarray) -> None:

@@ -8,9 +8,8 @@ from core.run.config import ConfigError, build
 from core.run.directory import saved_options
 from core.run.seeding import seed_for
 from gradrl.envs import inspect_env
-from gradrl.judge import actor, evaluate
-from gradrl.normalize import ObservationNormalizer
-from gradrl.train import TrainConfig, make_model
+from gradrl.judge import acting, evaluate
+from gradrl.train import TrainConfig, make_model, make_observation_normalizer
 
 
 def evaluate_run(
@@ -41,13 +40,13 @@ def evaluate_run(
         raise ConfigError(str(error)) from error
     model = make_model(cfg, info)
     checkpoints.restore(model, state, "policy", path)
-    normalizer = ObservationNormalizer(info.observation.size) if cfg.normalize_observation else None
+    normalizer = make_observation_normalizer(cfg, info)
     if normalizer is not None:
         checkpoints.restore(normalizer, state, "observation_normalizer", path)
     seed = seed_for(cfg.seed, "evaluation", "final") if seed is None else seed
-    act = actor(model, normalizer, deterministic=deterministic, seed=seed)
+    behaviour = acting(model, normalizer, deterministic=deterministic, seed=seed)
     options = replace(cfg.evaluation, episodes=episodes)
-    seen = evaluate(act, cfg.env, info, options, episodes, seed)
+    seen = evaluate(behaviour, cfg.env, info, options, episodes, seed)
     return {
         "env": cfg.env.id,
         "checkpoint": checkpoint,

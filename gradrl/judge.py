@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -11,9 +12,8 @@ from core.run.media import Media
 from core.run.run import Evaluation, Run
 from core.run.seeding import seed_for
 from core.state import StateDict
+from gradrl.behaviour import Behaviour, Normalized
 from gradrl.envs import EnvConfig, EnvInfo, autoreset_mode, make_envs, reset_envs
-from gradrl.host import Act
-from gradrl.networks import MLPActorCritic
 from gradrl.normalize import ObservationNormalizer
 from gradrl.video import Camera
 
@@ -42,6 +42,14 @@ class EvaluationConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
 
 
+class Model(Protocol):
+    """What can be judged: a network that acts."""
+
+    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
+        """The policy at work, sampled or its most likely actions."""
+        ...
+
+
 @dataclass(frozen=True)
 class Episodes:
     """What an evaluation saw.
@@ -58,12 +66,12 @@ class Episodes:
 
 
 def evaluate(
-    act: Act, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
+    behaviour: Behaviour, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
 ) -> Episodes:
     """Run episodes and add up their rewards.
 
     Args:
-        act: chooses actions from encoded observations.
+        behaviour: chooses actions from encoded observations.
         env: which environment.
         info: its spaces and limits.
         cfg: copies side by side, and the cap per episode.
@@ -79,7 +87,9 @@ def evaluate(
     binding = info.max_episode_steps is None or max_episode_steps < info.max_episode_steps
     envs = make_envs(env, num_envs, max_episode_steps=max_episode_steps if binding else None)
     try:
-        finished = _run(act, envs, info, quota, [seed_for(seed, "evaluation", i) for i in range(num_envs)])
+        finished = _run(
+            behaviour, envs, info, quota, [seed_for(seed, "evaluation", i) for i in range(num_envs)]
+        )
     finally:
         envs.close()
     episodes_seen = itertools.chain.from_iterable(finished)
@@ -89,22 +99,24 @@ def evaluate(
 
 
 def _run(
-    act: Act, envs: VectorEnv, info: EnvInfo, quota: np.ndarray, seeds: list[int]
+    behaviour: Behaviour, envs: VectorEnv, info: EnvInfo, quota: np.ndarray, seeds: list[int]
 ) -> list[list[tuple[float, int, bool]]]:
     """(return, length, truncated) of the first `quota[n]` episodes of every environment."""
     resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
     finished: list[list[tuple[float, int, bool]]] = [[] for _ in quota]
     total, length = np.zeros(len(quota)), np.zeros(len(quota), np.int64)
-    ended = np.zeros(len(quota), np.bool_)
+    ended, begins = np.zeros(len(quota), np.bool_), np.ones(len(quota), np.bool_)
     missing = int(quota.sum())
     obs = reset_envs(envs, seeds)
+    behaviour.begin(len(quota))
     while missing:
-        action = act(info.observation.encode(obs))
+        action = behaviour(info.observation.encode(obs), begins)
         obs, reward, terminated, truncated, _ = envs.step(info.action.decode(action))
         valid = ~ended if resets_late else np.ones_like(ended)
         total += np.where(valid, reward, 0.0)
         length += valid
-        ended = terminated | truncated
+        late, ended = ended, terminated | truncated
+        begins = late if resets_late else ended
         for n in np.flatnonzero(ended):
             if len(finished[n]) < quota[n]:
                 finished[n].append(
@@ -115,25 +127,19 @@ def _run(
     return finished
 
 
-def actor(
-    model: MLPActorCritic, normalizer: ObservationNormalizer | None, *, deterministic: bool, seed: int
-) -> Act:
-    """The policy as it now is, as a function of raw encoded observations.
+def acting(
+    model: Model, normalizer: ObservationNormalizer | None, *, deterministic: bool, seed: int
+) -> Behaviour:
+    """The policy as it now is, for raw encoded observations.
 
     Args:
-        model: policy and value function.
+        model: the network.
         normalizer: what the model was trained behind; used, not moved.
         deterministic: the most likely action instead of a random one.
         seed: of the generator that random actions are drawn from, so that training's own stands still.
     """
-    policy = model.host_policy()
-    generator = np.random.default_rng(seed)
-
-    def act(obs: np.ndarray) -> np.ndarray:
-        seen = obs if normalizer is None else normalizer(obs)
-        return policy.mode(seen) if deterministic else policy.sample(seen, generator)
-
-    return act
+    behaviour = model.behaviour(np.random.default_rng(seed), deterministic=deterministic)
+    return behaviour if normalizer is None else Normalized(behaviour, normalizer)
 
 
 class Judge:
@@ -144,7 +150,7 @@ class Judge:
         env: on which environment.
         info: its spaces and limits.
         seed: the run's; evaluation derives seeds of its own from it.
-        model: policy and value function.
+        model: the network that acts.
         normalizer: what the model sees the observations through, or None.
         run: gives the step and the time, and takes lines for the user.
     """
@@ -155,7 +161,7 @@ class Judge:
         env: EnvConfig,
         info: EnvInfo,
         seed: int,
-        model: MLPActorCritic,
+        model: Model,
         normalizer: ObservationNormalizer | None,
         run: Run,
     ) -> None:
@@ -167,7 +173,7 @@ class Judge:
 
     def evaluate(self) -> Evaluation:
         """A short evaluation during training, from the same initial states every time."""
-        seen = self._episodes(self.cfg.interval_episodes, "interval")
+        seen = self._episodes(self.cfg.interval_episodes, "interval", self.cfg.deterministic)
         mean = float(seen.returns.mean())
         self._remember(mean)
         metrics = {
@@ -179,12 +185,13 @@ class Judge:
 
     def draw(self) -> dict[str, Media]:
         """A film of the policy."""
-        video = self.camera.film(actor(self.model, self.normalizer, deterministic=True, seed=0))
+        video = self.camera.film(acting(self.model, self.normalizer, deterministic=True, seed=0))
         return {} if video is None else {"agent": video}
 
     def final(self) -> dict[str, object]:
-        """The long evaluation of the final parameters, for the summary."""
-        seen = self._episodes(self.cfg.episodes, "final")
+        """The long evaluation of the final parameters, for the summary; with sampled actions too."""
+        seen = self._episodes(self.cfg.episodes, "final", self.cfg.deterministic)
+        sampled = self._episodes(self.cfg.episodes, "final", False) if self.cfg.deterministic else seen
         mean = float(seen.returns.mean())
         self._remember(mean)
         if seen.capped:
@@ -195,6 +202,8 @@ class Judge:
         return {
             "eval_return_mean": mean,
             "eval_return_std": float(seen.returns.std()),
+            "eval_return_mean_stochastic": float(sampled.returns.mean()),
+            "eval_return_std_stochastic": float(sampled.returns.std()),
             "eval_episodes": len(seen.returns),
             "eval_episodes_capped": seen.capped,
         }
@@ -221,10 +230,10 @@ class Judge:
         self.best = state["best"]
         self.solved_at = None if state["solved_at"] is None else tuple(state["solved_at"])
 
-    def _episodes(self, episodes: int, purpose: str) -> Episodes:
+    def _episodes(self, episodes: int, purpose: str, deterministic: bool) -> Episodes:
         seed = seed_for(self.seed, "evaluation", purpose)
-        act = actor(self.model, self.normalizer, deterministic=self.cfg.deterministic, seed=seed)
-        return evaluate(act, self.env, self.info, self.cfg, episodes, seed)
+        behaviour = acting(self.model, self.normalizer, deterministic=deterministic, seed=seed)
+        return evaluate(behaviour, self.env, self.info, self.cfg, episodes, seed)
 
     def _remember(self, mean: float) -> None:
         self.best = mean if self.best is None else max(self.best, mean)

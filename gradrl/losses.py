@@ -6,6 +6,53 @@ from torch import Tensor
 from core.gradients import Metrics
 
 
+def policy_gradient_loss(log_prob: Tensor, advantage: Tensor) -> Tensor:
+    """A loss whose gradient is the negative policy gradient; its value means nothing.
+
+        L = -mean(A log pi(a|s)),   -grad L = mean(A grad log pi(a|s))
+
+    Args:
+        log_prob: log pi(a|s), nats, [B]; carries the gradient.
+        advantage: A, [B], in units of (normalised) return; no gradient.
+
+    Returns:
+        The scalar loss.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source: Williams 1992, Machine Learning 8, theorem 1; Sutton et al. 2000, eq. 3.
+    """
+    _require_one_shape("policy_gradient_loss", log_prob, advantage)
+    return -(advantage * log_prob).mean()
+
+
+def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor) -> tuple[Tensor, Metrics]:
+    """Negative surrogate objective: the gain of a policy by importance sampling from the one that acted.
+
+        L = -mean(r A),   r = exp(log_prob - old_log_prob)
+
+    Where both policies are the same its gradient is that of `policy_gradient_loss`.
+
+    Args:
+        log_prob: log pi(a|s) of the policy in training, nats, [B]; carries the gradient.
+        old_log_prob: the same under the policy that acted, nats, [B]; no gradient.
+        advantage: [B], in units of (normalised) return; no gradient.
+
+    Returns:
+        The scalar loss, and policy/ratio_min, policy/ratio_max.
+
+    Raises:
+        ValueError: the three shapes differ.
+
+    Source: Schulman et al. 2015, arXiv:1502.05477, eq. 14.
+    """
+    _require_one_shape("surrogate_loss", log_prob, old_log_prob, advantage)
+    ratio = (log_prob - old_log_prob).exp()
+    lowest, highest = ratio.detach().aminmax()
+    return -(ratio * advantage).mean(), {"policy/ratio_min": lowest, "policy/ratio_max": highest}
+
+
 def clipped_surrogate_loss(
     log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_coef: float | Tensor
 ) -> tuple[Tensor, Metrics]:
@@ -22,16 +69,14 @@ def clipped_surrogate_loss(
 
     Returns:
         The scalar loss, and scalars on the same device: policy/approx_kl (nats, the k3 estimator, never
-        negative), policy/clip_fraction in [0, 1], policy/ratio_max.
+        negative), policy/clip_fraction in [0, 1], policy/ratio_min and policy/ratio_max.
 
     Raises:
         ValueError: the three shapes differ ([B] against [B, 1] would broadcast to [B, B]).
 
     Source: Schulman et al. 2017, arXiv:1707.06347, eq. 7; k3: joschu.net/blog/kl-approx.html.
     """
-    if not log_prob.shape == old_log_prob.shape == advantage.shape:
-        shapes = [tuple(x.shape) for x in (log_prob, old_log_prob, advantage)]
-        raise ValueError(f"clipped_surrogate_loss wants three tensors of one shape, got {shapes}")
+    _require_one_shape("clipped_surrogate_loss", log_prob, old_log_prob, advantage)
     log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
     if isinstance(clip_coef, Tensor):
@@ -40,10 +85,12 @@ def clipped_surrogate_loss(
         clipped = ratio.clamp(1 - clip_coef, 1 + clip_coef)
     loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
     with torch.no_grad():
+        lowest, highest = ratio.aminmax()
         metrics = {
             "policy/approx_kl": (ratio - 1 - log_ratio).mean(),
             "policy/clip_fraction": (ratio != clipped).float().mean(),
-            "policy/ratio_max": ratio.max(),
+            "policy/ratio_min": lowest,
+            "policy/ratio_max": highest,
         }
     return loss, metrics
 
@@ -92,3 +139,11 @@ def normalize_advantage(advantage: Tensor) -> Tensor:
         return advantage
     std, mean = torch.std_mean(advantage)
     return (advantage - mean) / (std + 1e-8)
+
+
+def _require_one_shape(function: str, *tensors: Tensor) -> None:
+    """Raise ValueError unless all shapes are equal ([B] against [B, 1] would broadcast to [B, B])."""
+    shapes = [tuple(x.shape) for x in tensors]
+    if len(set(shapes)) != 1:
+        count = {2: "two", 3: "three"}[len(tensors)]
+        raise ValueError(f"{function} wants {count} tensors of one shape, got {shapes}")

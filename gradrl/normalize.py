@@ -64,16 +64,19 @@ class ObservationNormalizer:
     Args:
         size: D, length of an encoded observation.
         clip: largest absolute value let through.
+        columns: elements to normalise, bool, [D] (images and masks are left alone); None = all.
     """
 
-    def __init__(self, size: int, clip: float = 10.0) -> None:
+    def __init__(self, size: int, clip: float = 10.0, columns: NDArray[np.bool_] | None = None) -> None:
         self.moments = RunningMoments((size,))
         self.clip = clip
+        self.columns = columns
         self._refresh()
 
     def __call__(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalise observations [..., D]; the statistics do not move."""
-        return ((obs - self.mean) * self.inverse_std).clip(-self.clip, self.clip)
+        normalized = ((obs - self.mean) * self.inverse_std).clip(-self.clip, self.clip)
+        return normalized if self.columns is None else np.where(self.columns, normalized, obs)
 
     def update(self, obs: NDArray[np.floating]) -> None:
         """Take raw observations [M, D] into the statistics."""

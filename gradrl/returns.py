@@ -9,6 +9,45 @@ import torch
 from torch import Tensor
 
 
+def discounted_return(
+    reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float
+) -> Tensor:
+    """Return-to-go, continued by a value where a rollout or the clock ends an episode in the middle.
+
+        G_t = r_t + gamma G_{t+1}                          inside an episode
+        G_t = r_t + gamma V(s_{t+1}) (1 - terminated_t)    at its end, and at t = T - 1
+
+    So it is the n-step return with n as large as the rollout allows. With `next_value` = 0 every cut counts
+    as an end: the plain sum of what the rollout holds.
+
+    Args:
+        reward: r_t, [T, N].
+        next_value: V of the observation that step t led to, [T, N]; read only where an episode or the rollout
+            ends.
+        terminated: the world ended at step t, bool, [T, N].
+        truncated: the episode was cut off at step t, bool, [T, N].
+        gamma: discount per step, in [0, 1].
+
+    Returns:
+        G_t, [T, N], in units of reward; no gradient is cut here.
+
+    Raises:
+        ValueError: the four tensors are not of one shape [T, N].
+
+    Source: Sutton and Barto 2018, "Reinforcement learning", eq. 3.9 and 7.1.
+    """
+    _require_time_first("discounted_return", reward, next_value, terminated, truncated)
+    behind = gamma * next_value * ~terminated
+    ends = terminated | truncated
+    running = behind[-1]
+    returns = []
+    for t in range(len(reward) - 1, -1, -1):
+        running = reward[t] + torch.where(ends[t], behind[t], running)
+        returns.append(running)
+        running = gamma * running
+    return torch.stack(returns[::-1])
+
+
 def generalized_advantage_estimate(
     reward: Tensor,
     value: Tensor,
@@ -41,11 +80,7 @@ def generalized_advantage_estimate(
 
     Source: Schulman et al. 2016, arXiv:1506.02438, eq. 16; truncation: Pardo et al. 2018, arXiv:1712.00378.
     """
-    shapes = [tuple(x.shape) for x in (reward, value, next_value, terminated, truncated)]
-    if len(set(shapes)) != 1 or reward.dim() != 2:
-        raise ValueError(
-            f"generalized_advantage_estimate wants five tensors of one shape [T, N], got {shapes}"
-        )
+    _require_time_first("generalized_advantage_estimate", reward, value, next_value, terminated, truncated)
     delta = reward + gamma * next_value * ~terminated - value
     decay = (gamma * gae_lambda) * (~(terminated | truncated)).to(reward.dtype)
     running = torch.zeros_like(delta[0])
@@ -54,6 +89,66 @@ def generalized_advantage_estimate(
         running = torch.addcmul(delta_t, decay_t, running)
         advantage.append(running)
     return torch.stack(advantage[::-1])
+
+
+def vtrace(
+    log_ratio: Tensor,
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    rho_bar: float = 1.0,
+    c_bar: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Targets of the critic and advantages of the actor from experience of an older policy.
+
+        rho_t = min(rho_bar, pi(a_t|s_t) / mu(a_t|s_t)),   c_t = min(c_bar, pi(a_t|s_t) / mu(a_t|s_t))
+        delta_t = rho_t (r_t + gamma V(s_{t+1}) - V(s_t))
+        v_t     = V(s_t) + delta_t + gamma c_t (v_{t+1} - V(s_{t+1}))
+        A_t     = rho_t (r_t + gamma v_{t+1} - V(s_t))
+
+    with V(s_{t+1}) = v_{t+1} = 0 behind a termination, and v_{t+1} = V(s_{t+1}) behind a truncation and the
+    rollout's last step. rho_bar decides whose value the critic learns (that of pi as it grows, of mu as it
+    falls to 0), c_bar how fast and with which variance. Where pi = mu and neither bound is below 1, v is the
+    n-step return `discounted_return`.
+
+    Args:
+        log_ratio: log pi(a_t|s_t) - log mu(a_t|s_t), nats, [T, N]; mu is the policy that acted.
+        reward: r_t, [T, N].
+        value: V(s_t), [T, N].
+        next_value: V of the observation that step t led to, [T, N]; where the episode ended it belongs to the
+            final observation.
+        terminated: the world ended at step t, bool, [T, N].
+        truncated: the episode was cut off at step t, bool, [T, N].
+        gamma: discount per step, in [0, 1].
+        rho_bar: upper bound of the weights of the errors, > 0.
+        c_bar: upper bound of the weights of the trace, >= 0.
+
+    Returns:
+        v_t and A_t, [T, N] each, in units of reward; no gradient is cut here, so call it without one.
+
+    Raises:
+        ValueError: the six tensors are not of one shape [T, N].
+
+    Source: Espeholt et al. 2018, arXiv:1802.01561, eq. 1, remark 1, and section 4.2 for A.
+    """
+    _require_time_first("vtrace", log_ratio, reward, value, next_value, terminated, truncated)
+    ratio = log_ratio.exp()
+    rho, c = ratio.clamp(max=rho_bar), ratio.clamp(max=c_bar)
+    behind = gamma * next_value * ~terminated
+    delta = rho * (reward + behind - value)
+    decay = gamma * c * ~(terminated | truncated)
+    excess = torch.zeros_like(delta[0])  # v_{t+1} - V(s_{t+1})
+    excesses = []
+    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
+        excess = torch.addcmul(delta_t, decay_t, excess)
+        excesses.append(excess)
+    target_excess = torch.stack(excesses[::-1])
+    following = torch.cat([target_excess[1:], torch.zeros_like(target_excess[:1])])
+    following = following * ~(terminated | truncated)
+    return value + target_excess, rho * (reward + behind + gamma * following - value)
 
 
 def explained_variance(value: Tensor, target: Tensor) -> Tensor:
@@ -77,3 +172,11 @@ def explained_variance(value: Tensor, target: Tensor) -> Tensor:
     variance = target.var(correction=0)
     unexplained = (target - value).var(correction=0)
     return torch.where(variance > 0, 1 - unexplained / variance, 0.0)
+
+
+def _require_time_first(function: str, *tensors: Tensor) -> None:
+    """Raise ValueError unless all are of one shape [T, N]."""
+    shapes = [tuple(x.shape) for x in tensors]
+    if len(set(shapes)) != 1 or tensors[0].dim() != 2:
+        count = {4: "four", 5: "five", 6: "six"}[len(tensors)]
+        raise ValueError(f"{function} wants {count} tensors of one shape [T, N], got {shapes}")

@@ -27,6 +27,8 @@ class Rollout:
         final_index: flat positions t N + n whose final observation is not obs[t + 1] (truncated, under
             SAME_STEP), int64, [K].
         final_obs: those final observations, [K, D].
+        begins: obs[t] is the first of an episode, bool, [T + 1, N].
+        memory: what a recurrent policy remembered before the first step, [N, M]; M = 0 for all others.
     """
 
     obs: Tensor
@@ -38,6 +40,14 @@ class Rollout:
     num_valid: int
     final_index: Tensor
     final_obs: Tensor
+    begins: Tensor
+    memory: Tensor
+
+    @property
+    def next_obs(self) -> Tensor:
+        """The observation that each step led to, final ones included, [T, N, D]."""
+        following = self.obs[1:].flatten(0, 1).index_copy(0, self.final_index, self.final_obs)
+        return following.view_as(self.obs[1:])
 
     def next_value(self, value: Tensor, final_value: Tensor) -> Tensor:
         """V of the observation that each step led to, [T, N].

@@ -26,12 +26,12 @@ class Snapshots(Protocol):
         """Plain data: tensors, numbers, strings, lists and dicts."""
         ...
 
-    def restore(self, saved: Sequence[object]) -> tuple[np.ndarray, list[int]]:
+    def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Bring every environment back.
 
         Returns:
-            The present observations [N, *shape], and the numbers of the environments that could not be
-            brought back and have begun a fresh episode instead.
+            The present observations as a reset of all would return them, and the numbers of the environments
+            that could not be brought back and have begun a fresh episode instead.
         """
         ...
 
@@ -45,12 +45,36 @@ class Outcome(NamedTuple):
     truncated: bool
 
 
+class Origin(gym.Wrapper):
+    """Below all wrappers: counts the resets that reach the environment itself.
+
+    A wrapper may begin an episode without one (EpisodicLife); what follows then depends on the steps before.
+
+    Attributes:
+        resets: so far.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.resets = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Count, and pass on."""
+        self.resets += 1
+        return self.env.reset(seed=seed, options=options)
+
+
 class Replayable(gym.Wrapper):
-    """Remembers how the current episode came about, so that it can be played again.
+    """Remembers all since the environment's last reset, so that it can be played again.
 
     Setting `episode` restores: it replays, and from then on the next `reset` and `step` only repeat the
     last outcome without touching the environment. So a vector environment driven once through both
     arrives at the saved moment too, its own autoreset flags included, in whichever process it runs.
+
+    Args:
+        env: the environment; behind wrappers that hold back resets there must be an `Origin` within them.
 
     Attributes:
         exact: the last restored episode came out as it was saved.
@@ -59,8 +83,10 @@ class Replayable(gym.Wrapper):
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
         self.exact = True
+        self._origin = _find_origin(env)
         self._begin: dict[str, Any] = {}
         self._actions: list[Any] = []
+        self._resets: list[int] = []  # numbers of actions before each reset that a wrapper held back
         self._outcome = Outcome(None, 0.0, False, False)
         self._repeat: set[str] = set()
 
@@ -72,8 +98,14 @@ class Replayable(gym.Wrapper):
             self._repeat.discard("reset")
             return copy.deepcopy(self._outcome.obs), {}
         generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
-        self._begin, self._actions = {"seed": seed, "options": options, "generator": generator}, []
+        hidden = _hidden_state(self.unwrapped)
+        before = None if self._origin is None else self._origin.resets
         obs, info = self.env.reset(seed=seed, options=options)
+        if self._origin is None or self._origin.resets != before:
+            self._begin = {"seed": seed, "options": options, "generator": generator, "hidden": hidden}
+            self._actions, self._resets = [], []
+        else:
+            self._resets.append(len(self._actions))
         self._outcome = Outcome(copy.deepcopy(obs), 0.0, False, False)
         return obs, info
 
@@ -90,27 +122,66 @@ class Replayable(gym.Wrapper):
     @property
     def episode(self) -> StateDict:
         """What the episode started from, its actions, and what they led to."""
-        return to_plain(self._begin | self._outcome._asdict() | {"actions": np.array(self._actions)})
+        log = {"actions": np.array(self._actions), "resets": self._resets}
+        return to_plain(self._begin | self._outcome._asdict() | log)
 
     @episode.setter
     def episode(self, saved: StateDict) -> None:
         state = from_plain(saved)
         wanted = Outcome(**{name: state[name] for name in Outcome._fields})
         self._repeat = set()
+        if self._origin is not None:
+            self.reset(seed=0)  # a wrapper holds back no reset that has a seed, nor one right after it
         self.unwrapped.np_random.bit_generator.state = state["generator"]
+        _set_hidden_state(self.unwrapped, state["hidden"])
         self.reset(seed=state["seed"], options=state["options"])
-        for action in state["actions"]:
-            if self._outcome.terminated or self._outcome.truncated:
-                break  # it ended early: not the same episode
-            self.step(action)
+        for number in range(len(state["actions"]) + 1):
+            if number in state["resets"]:
+                self.reset()
+            if number == len(state["actions"]) or self._outcome.terminated or self._outcome.truncated:
+                break  # where this is not the end of the record, it is not the same episode
+            self.step(state["actions"][number])
         self.exact = (
             len(self._actions) == len(state["actions"])
-            and np.array_equal(self._outcome.obs, wanted.obs, equal_nan=True)
+            and self._resets == state["resets"]
+            and _equal(self._outcome.obs, wanted.obs)
             and self._outcome[1:] == wanted[1:]
         )
         if not self.exact:
-            self.reset()
+            self.reset(seed=int(self.unwrapped.np_random.integers(2**31)))
         self._repeat = {"reset", "step"}
+
+
+def _hidden_state(env: Any) -> np.ndarray | None:
+    """The whole state of an Atari console, 14 kB: sticky actions are drawn from a generator within it."""
+    if not hasattr(env, "ale"):
+        return None
+    return np.frombuffer(env.ale.cloneSystemState().__getstate__(), np.uint8)
+
+
+def _set_hidden_state(env: Any, hidden: np.ndarray | None) -> None:
+    if hidden is not None:
+        kind: Any = type(env.ale.cloneSystemState())
+        state = kind.__new__(kind)
+        state.__setstate__(hidden.tobytes())
+        env.ale.restoreSystemState(state)
+
+
+def _find_origin(env: gym.Env) -> Origin | None:
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, Origin):
+            return env
+        env = env.env
+    return None
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two observations are equal to the bit, parts and all; tuples count as lists, NaN equals NaN."""
+    if isinstance(first, Mapping):
+        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
+    if isinstance(first, tuple | list):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return np.array_equal(first, second, equal_nan=np.asarray(first).dtype.kind in "fc")
 
 
 class ReplaySnapshots:
@@ -127,7 +198,7 @@ class ReplaySnapshots:
         """One episode per environment."""
         return list(self.envs.get_attr("episode"))
 
-    def restore(self, saved: Sequence[object]) -> tuple[np.ndarray, list[int]]:
+    def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Replay every episode; one that comes out differently is replaced by a fresh one."""
         self.envs.set_attr("episode", list(saved))
         self.envs.reset()
@@ -152,7 +223,7 @@ class CartPoleSnapshots:
         arrays = {name: np.array(getattr(self.envs, name)) for name in self.NAMES}
         return [to_plain(arrays | {"generator": self.envs.np_random.bit_generator.state})]
 
-    def restore(self, saved: Sequence[object]) -> tuple[np.ndarray, list[int]]:
+    def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Never fails."""
         self.envs.reset()
         state = from_plain(cast(StateDict, saved[0]))
@@ -176,7 +247,7 @@ class NoSnapshots:
         """Nothing."""
         return []
 
-    def restore(self, saved: Sequence[object]) -> tuple[np.ndarray, list[int]]:
+    def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Reset all; none could be restored."""
         obs, _ = self.envs.reset()
         return obs, list(range(self.envs.num_envs))

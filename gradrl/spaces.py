@@ -1,7 +1,6 @@
-"""From gymnasium's spaces to the float vectors a network sees and the actions it chooses, and back.
+"""From what a policy chooses to what an environment's action space takes.
 
-Observations: `Box` (flattened, float32) and `Discrete` (one-hot). Actions: `Discrete` and floating `Box`.
-Anything else is refused by name.
+The policy counts actions from 0 and lives in [-1, 1]; each class maps that to the environment's own numbers.
 """
 
 from dataclasses import dataclass
@@ -10,41 +9,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-IMAGE_SIDE = 36  # a uint8 array of rank 3 with sides of at least this is an image
+from gradrl.observations import Observation, described, observation_encoder
 
-
-@dataclass(frozen=True)
-class BoxObservation:
-    """A vector of `size` numbers; arrays of higher rank are flattened.
-
-    Attributes:
-        size: D, numbers per observation.
-    """
-
-    size: int
-
-    def encode(self, obs: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Observations [N, *shape] as [N, D]."""
-        return obs.reshape(len(obs), self.size).astype(np.float32, copy=False)
-
-
-@dataclass(frozen=True)
-class DiscreteObservation:
-    """One of `size` states numbered from `start`, one-hot.
-
-    Attributes:
-        size: number of states.
-        start: number of the first.
-    """
-
-    size: int
-    start: int
-
-    def encode(self, obs: NDArray[np.generic]) -> NDArray[np.float32]:
-        """State numbers [N] as one-hot rows [N, size]."""
-        encoded = np.zeros((len(obs), self.size), np.float32)
-        encoded[np.arange(len(obs)), obs.astype(np.int64) - self.start] = 1.0
-        return encoded
+__all__ = [
+    "Action", "BoxAction", "DiscreteAction", "MultiBinaryAction", "MultiDiscreteAction", "Observation",
+    "action_decoder", "observation_encoder",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +29,11 @@ class DiscreteAction:
     size: int
     start: int
 
+    @property
+    def outputs(self) -> int:
+        """Numbers that a policy gives: one logit per action."""
+        return self.size
+
     def storage(self, *lead: int) -> NDArray[np.int64]:
         """Room for actions of shape [*lead]."""
         return np.zeros(lead, np.int64)
@@ -66,6 +41,67 @@ class DiscreteAction:
     def decode(self, action: NDArray[np.int64]) -> NDArray[np.int64]:
         """The policy's actions [N] as the environment's."""
         return action + self.start if self.start else action
+
+
+class MultiDiscreteAction:
+    """Several choices at once, the k-th among sizes[k].
+
+    Args:
+        space: the environment's action space.
+
+    Attributes:
+        sizes: number of options of each choice.
+        size: K, number of choices.
+    """
+
+    def __init__(self, space: spaces.MultiDiscrete) -> None:
+        self.sizes: tuple[int, ...] = tuple(space.nvec.reshape(-1).tolist())
+        self.size = len(self.sizes)
+        self.shape = space.nvec.shape
+        self.start = space.start.reshape(-1)
+        self.dtype = space.dtype
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a policy gives: one logit per option of every choice."""
+        return sum(self.sizes)
+
+    def storage(self, *lead: int) -> NDArray[np.int64]:
+        """Room for actions of shape [*lead, K]."""
+        return np.zeros((*lead, self.size), np.int64)
+
+    def decode(self, action: NDArray[np.int64]) -> NDArray[np.generic]:
+        """The policy's actions [N, K] as the environment's [N, *shape]."""
+        return (action + self.start).astype(self.dtype).reshape(len(action), *self.shape)
+
+
+class MultiBinaryAction:
+    """Several switches, each 0 or 1.
+
+    Args:
+        space: the environment's action space.
+
+    Attributes:
+        size: K, number of switches.
+    """
+
+    def __init__(self, space: spaces.MultiBinary) -> None:
+        self.shape = space.shape
+        self.size = int(np.prod(space.shape))
+        self.dtype = space.dtype
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a policy gives: one logit per switch."""
+        return self.size
+
+    def storage(self, *lead: int) -> NDArray[np.int64]:
+        """Room for actions of shape [*lead, K]."""
+        return np.zeros((*lead, self.size), np.int64)
+
+    def decode(self, action: NDArray[np.int64]) -> NDArray[np.generic]:
+        """The policy's actions [N, K] as the environment's [N, *shape]."""
+        return action.astype(self.dtype).reshape(len(action), *self.shape)
 
 
 class BoxAction:
@@ -79,6 +115,7 @@ class BoxAction:
 
     Attributes:
         size: A, numbers per action.
+        bounded: whether every element has both bounds.
     """
 
     def __init__(self, space: spaces.Box) -> None:
@@ -87,10 +124,16 @@ class BoxAction:
         self.size = int(low.size)
         self.shape = space.shape
         self.dtype = space.dtype
+        self.bounded = bool(bounded.all())
         self.low, self.high = space.low.reshape(-1), space.high.reshape(-1)
         span = np.subtract(high, low, out=np.full_like(low, 2.0), where=bounded)
         self.scale = (span / 2).astype(np.float32)
         self.centre = np.where(bounded, low + span / 2, 0.0).astype(np.float32)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a policy gives: one mean per element."""
+        return self.size
 
     def storage(self, *lead: int) -> NDArray[np.float32]:
         """Room for actions of shape [*lead, A]."""
@@ -102,27 +145,10 @@ class BoxAction:
         return scaled.astype(self.dtype).reshape(len(scaled), *self.shape)
 
 
-def observation_encoder(space: spaces.Space) -> BoxObservation | DiscreteObservation:
-    """What turns this space's observations into vectors.
-
-    Raises:
-        ValueError: the space is not supported; one line that names it.
-    """
-    if isinstance(space, spaces.Discrete):
-        return DiscreteObservation(int(space.n), int(space.start))
-    if isinstance(space, spaces.Box):
-        if space.dtype == np.uint8 and len(space.shape) == 3 and min(sorted(space.shape)[1:]) >= IMAGE_SIDE:
-            raise ValueError(
-                f"images of shape {space.shape} need a convolutional policy; policy=mlp takes vectors"
-            )
-        size = int(np.prod(space.shape))
-        if size == 0:
-            raise ValueError("the observation space Box has no elements")
-        return BoxObservation(size)
-    raise ValueError(f"observation spaces must be Box or Discrete, this one is {_name(space)}")
+Action = DiscreteAction | MultiDiscreteAction | MultiBinaryAction | BoxAction
 
 
-def action_decoder(space: spaces.Space) -> DiscreteAction | BoxAction:
+def action_decoder(space: spaces.Space) -> Action:
     """What turns the policy's actions into this space's.
 
     Raises:
@@ -130,16 +156,16 @@ def action_decoder(space: spaces.Space) -> DiscreteAction | BoxAction:
     """
     if isinstance(space, spaces.Discrete):
         return DiscreteAction(int(space.n), int(space.start))
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiDiscreteAction(space)
+    if isinstance(space, spaces.MultiBinary):
+        return MultiBinaryAction(space)
     if isinstance(space, spaces.Box):
         if not np.issubdtype(space.dtype, np.floating):
             raise ValueError(f"Box actions must be floating point, this space has dtype {space.dtype}")
         if np.prod(space.shape) == 0:
             raise ValueError("the action space Box has no elements")
         return BoxAction(space)
-    raise ValueError(f"action spaces must be Discrete or Box, this one is {_name(space)}")
-
-
-def _name(space: spaces.Space) -> str:
-    """A space's kind and, briefly, its content: spaces print over many lines."""
-    text = " ".join(str(space).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    raise ValueError(
+        f"action spaces must be Discrete, MultiDiscrete, MultiBinary or Box, this one is {described(space)}"
+    )

@@ -1,31 +1,36 @@
 """The training loop: collect a rollout, learn from it, tell the run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar, Protocol, cast
 
+import numpy as np
 import torch
+from torch import nn
 
 from core.checks import require
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
-from core.optim.schedules import Schedule, ScheduledRate, check_schedule
+from core.optim.schedules import Schedule, check_schedule
 from core.run.config import Component
 from core.run.device import resolve_device, set_num_threads
 from core.run.probes import Probes, check_probes
 from core.run.rate import guided_lr
 from core.run.run import Run, RunConfig
 from core.run.seeding import Generators, seed_for
-from core.state import Stateful
+from core.state import StateDict, Stateful
+from gradrl.behaviour import Behaviour
 from gradrl.collector import Collector
 from gradrl.envs import EnvConfig, EnvInfo, inspect_env, make_envs
-from gradrl.judge import EvaluationConfig, Judge
-from gradrl.networks import MLPActorCritic
+from gradrl.judge import EvaluationConfig, Judge, Model
 from gradrl.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.policy_probe import check_agent
 from gradrl.rollout import Rollout
 
 
-class OnPolicyConfig(Protocol):
+class AgentConfig(Protocol):
     """What the loop reads of an agent's options."""
 
     @property
@@ -48,28 +53,61 @@ class OnPolicyConfig(Protocol):
 
 
 class Agent(Protocol):
-    """Learns from rollouts.
+    """Learns from rollouts: from each once (on-policy), or from a replay that it keeps of them (off-policy).
 
     Attributes:
         measures: metrics of its updates that a schedule may follow.
-        gradient_step: moves its parameters.
-        learning_rate: of that step, with what its schedule remembers.
+        model_type: what its networks must be.
+        off_policy: it learns from old experience too, which running normalisation would leave on old scales.
     """
 
     measures: ClassVar[tuple[str, ...]]
-    gradient_step: GradientStep
-    learning_rate: ScheduledRate
+    model_type: ClassVar[type]
+    off_policy: ClassVar[bool]
+
+    @property
+    def gradient_steps(self) -> Sequence[GradientStep]:
+        """One per player; the first one's steps are the run's updates."""
+        ...
+
+    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+        """What acts while experience is collected."""
+        ...
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
-        """Learn from what the policy has just brought about; `progress` in [0, 1] drives the schedules."""
+        """Learn from what the behaviour has just brought about; `progress` in [0, 1] drives the schedules."""
         ...
 
     def observe(self, rollout: Rollout) -> object:
         """Take in a rollout without learning from it."""
         ...
 
-    def objective(self) -> Objective:
-        """The loss on the last rollout: what probes look at."""
+    def objectives(self) -> Sequence[tuple[Objective, GradientStep]]:
+        """The losses on a frozen batch, each with its step: what probes look at; none before the first."""
+        ...
+
+    def state_dict(self) -> StateDict:
+        """All that it remembers beside the model and the gradient steps."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        ...
+
+
+class AgentModel(Model, Protocol):
+    """Networks of an agent: a module that acts."""
+
+    def to(self, device: torch.device) -> "AgentModel":
+        """The same module on a device."""
+        ...
+
+    def state_dict(self) -> StateDict:
+        """Parameters and buffers."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> object:
+        """Take them over."""
         ...
 
 
@@ -101,7 +139,7 @@ class TrainConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         threads = self.num_threads
         require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
-        cast(OnPolicyConfig, self.agent.options).check(self.num_envs)
+        cast(AgentConfig, self.agent.options).check(self.num_envs)
 
 
 def check(cfg: TrainConfig) -> None:
@@ -109,13 +147,38 @@ def check(cfg: TrainConfig) -> None:
 
     Raises:
         ValueError: the device is not there, the optimizer refuses its options, the schedule follows what the
-            agent does not measure, or the environment is unknown or has spaces that are not supported.
+            agent does not measure, the environment is unknown or has spaces that are not supported, or agent,
+            policy and the options around them do not fit each other.
     """
     resolve_device(cfg.device)
-    check_schedule(cfg.schedule, cast(type[Agent], cfg.agent.target).measures)
-    check_optimizer(cfg.optimizer, lambda: [make_model(cfg, inspect_env(cfg.env))])
-    check_probes(cfg.probe, lambda: [make_model(cfg, inspect_env(cfg.env))])
-    inspect_env(cfg.env)
+    agent = cast(type[Agent], cfg.agent.target)
+    check_fit(cfg, agent)
+    check_schedule(cfg.schedule, agent.measures)
+    info = inspect_env(cfg.env)
+    if cfg.normalize_observation:
+        ok = info.observation.dtype != np.uint8
+        require(ok, "normalize_observation", "true", "false for images, which the network scales itself")
+    model = lru_cache(maxsize=1)(lambda: make_model(cfg, info))
+    model()
+    check_optimizer(cfg.optimizer, lambda: [cast(nn.Module, model())])
+    check_agent(cfg.probe, agent)
+    check_probes(cfg.probe, lambda: [cast(nn.Module, model())])
+    if cfg.optimizer.auto_lr:
+        steps = make_agent(cfg, model(), torch.Generator()).gradient_steps
+        ok = len(steps) == 1 and not agent.off_policy
+        require(
+            ok, "optimizer.lr", "auto", f"a number for {agent.__name__}: auto is for one loss on a rollout"
+        )
+
+
+def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:
+    """Raise ValueError where agent, policy and normalisation do not go together."""
+    fits = issubclass(cfg.policy.target, agent.model_type)
+    allowed = f"a {agent.model_type.__name__} for {agent.__name__} (leave policy away to get one that fits)"
+    require(fits, "policy", cfg.policy.target.__name__, allowed)
+    for name in ("normalize_observation", "normalize_reward") if agent.off_policy else ():
+        allowed = f"false for {agent.__name__}, whose replay would keep what was normalised on older scales"
+        require(not getattr(cfg, name), name, "true", allowed)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:
@@ -130,35 +193,35 @@ def train(cfg: TrainConfig, run: Run) -> None:
     info = inspect_env(cfg.env)
     cfg = with_guided_lr(cfg, info, run)
     generators = Generators(cfg.seed, device)
-    actions = generators.numpy("actions")
     model = make_model(cfg, info).to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
+    behaviour = agent.behaviour(generators.numpy("actions"))
     collector = make_collector(cfg, info, run)
     judge = Judge(cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run)
     memory: dict[str, Stateful | None] = {
         "policy": model,
+        "agent": agent,
+        "behaviour": behaviour,
         "collector": collector,
         "observation_normalizer": collector.observation_normalizer,
         "reward_normalizer": collector.reward_normalizer,
         "generators": generators,
-        "learning_rate": agent.learning_rate,
         "judge": judge,
     }
     run.start(
         total=cfg.total_steps,
         unit="env steps",
         state={name: owner for name, owner in memory.items() if owner is not None},
-        gradient_steps=[agent.gradient_step],
+        gradient_steps=agent.gradient_steps,
         evaluate=judge.evaluate,
         draw=judge.draw,
-        probes=Probes(cfg.probe, cfg.seed, lambda: [(agent.objective(), agent.gradient_step)]),
-        summarise=lambda: judge.summarise() | {"updates": agent.gradient_step.monitor.steps},
+        probes=Probes(cfg.probe, cfg.seed, agent.objectives),
+        summarise=lambda: judge.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
     )
     try:
         while run.step < cfg.total_steps:
-            policy = model.host_policy()
-            rollout = collector.collect(lambda obs, policy=policy: policy.sample(obs, actions))
+            rollout = collector.collect(behaviour)
             metrics = agent.update(rollout, progress=run.step / cfg.total_steps)
             run.finish_step(collector.env_steps, metrics | collector.drain())
         run.finish(judge.final)
@@ -174,41 +237,52 @@ def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     if not cfg.optimizer.auto_lr or run.resuming:
         return cfg
     device = resolve_device(cfg.device)
-    model = make_model(cfg, info).to(device)
-    agent = make_agent(cfg, model, torch.Generator(device))
+    agent = make_agent(cfg, make_model(cfg, info).to(device), torch.Generator(device))
     collector = make_collector(cfg, info, run, purpose="learning rate")
-    actions, policy = Generators(cfg.seed).numpy("learning rate"), model.host_policy()
     try:
-        agent.observe(collector.collect(lambda obs: policy.sample(obs, actions)))
+        agent.observe(collector.collect(agent.behaviour(Generators(cfg.seed).numpy("learning rate"))))
     finally:
         collector.envs.close()
-    batch_size = cast(OnPolicyConfig, cfg.agent.options).minibatch_size(cfg.num_envs)
-    lr = guided_lr(cfg.optimizer, cfg.clipper, agent.objective(), batch_size, cfg.seed, run.say)
+    ((objective, _),) = agent.objectives()
+    batch_size = cast(AgentConfig, cfg.agent.options).minibatch_size(cfg.num_envs)
+    lr = guided_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
     return replace(cfg, optimizer=cfg.optimizer.with_lr(lr))
 
 
-def make_model(cfg: TrainConfig, info: EnvInfo) -> MLPActorCritic:
-    """Policy and value function with the initial weights of the run's seed, on the CPU."""
+def make_model(cfg: TrainConfig, info: EnvInfo) -> AgentModel:
+    """The agent's networks with the initial weights of the run's seed, on the CPU."""
     generator = torch.Generator().manual_seed(seed_for(cfg.seed, "initialisation"))
-    return cast(MLPActorCritic, cfg.policy(info.observation.size, info.action, generator))
+    return cast(AgentModel, cfg.policy(info.observation, info.action, generator))
 
 
-def make_agent(cfg: TrainConfig, model: MLPActorCritic, generator: torch.Generator) -> Agent:
+def make_agent(cfg: TrainConfig, model: AgentModel, generator: torch.Generator) -> Agent:
     """The configured agent over this model."""
     agent = cfg.agent(model, cfg.optimizer, cfg.clipper, cfg.schedule, generator, monitor=cfg.monitor)
     return cast(Agent, agent)
 
 
+def make_observation_normalizer(cfg: TrainConfig, info: EnvInfo) -> ObservationNormalizer | None:
+    """What stands between the environment's observations and the policy; None for nothing."""
+    if not cfg.normalize_observation:
+        return None
+    columns = np.zeros(info.observation.size, np.bool_)
+    for part in info.observation.parts:
+        columns[part.start : part.stop] = part.kind == "vector"
+    if not columns.any():  # images alone: their bytes stay bytes
+        return None
+    return ObservationNormalizer(info.observation.size, columns=None if columns.all() else columns)
+
+
 def make_collector(cfg: TrainConfig, info: EnvInfo, run: Run, purpose: str = "environment") -> Collector:
     """The environments, seeded, and what stands between them and the agent."""
-    options = cast(OnPolicyConfig, cfg.agent.options)
+    options = cast(AgentConfig, cfg.agent.options)
     return Collector(
-        make_envs(cfg.env, cfg.num_envs),
+        make_envs(cfg.env, cfg.num_envs, training=True),
         info.observation,
         info.action,
         options.num_steps,
         [seed_for(cfg.seed, purpose, i) for i in range(cfg.num_envs)],
-        ObservationNormalizer(info.observation.size) if cfg.normalize_observation else None,
+        make_observation_normalizer(cfg, info),
         RewardNormalizer(cfg.num_envs, options.gamma) if cfg.normalize_reward else None,
         run.say,
     )

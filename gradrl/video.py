@@ -1,17 +1,20 @@
 """A short film of one episode, small enough for a TensorBoard page."""
 
-import os
+import math
 from collections.abc import Callable
 
 import gymnasium as gym
 import numpy as np
 
 from core.run.media import Video
-from gradrl.envs import EnvConfig, EnvInfo, find_spec
-from gradrl.host import Act
+from gradrl.behaviour import Behaviour
+from gradrl.envs import EnvConfig, EnvInfo, make_env
+from gradrl.simulators import draw_without_screen
 
 WIDTH = 300  # pixels
-STRIDE = 2  # every second frame
+MAX_FPS = 25.0  # frames a second are enough
+MIN_FPS = 10.0  # and as few will do: MuJoCo without a graphics card takes 0.1 s to draw one
+ATARI_FPS = 60.0  # of the console; ale-py says 30
 SECONDS = 8.0
 
 
@@ -29,12 +32,12 @@ class Camera:
         self.env, self.info, self.seed, self.say = env, info, seed, say
         self.broken = False
 
-    def film(self, act: Act) -> Video | None:
+    def film(self, behaviour: Behaviour) -> Video | None:
         """The beginning of an episode, at its real speed."""
         if self.broken:
             return None
         try:
-            return _film(act, self.env, self.info, self.seed)
+            return _film(behaviour, self.env, self.info, self.seed)
         except Exception as error:  # pygame, OpenGL and drivers raise what they like; training must go on
             self.broken = True
             self.say(
@@ -51,21 +54,35 @@ def shrink(frame: np.ndarray, width: int = WIDTH) -> np.ndarray:
     return blocks.mean((1, 3)).round().astype(np.uint8)
 
 
-def _film(act: Act, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
-    for kind in ("VIDEO", "AUDIO"):  # pygame would look for a screen, which drawing into arrays does not need
-        os.environ.setdefault(f"SDL_{kind}DRIVER", "dummy")
-    env = gym.make(find_spec(cfg), render_mode="rgb_array", disable_env_checker=True, **cfg.kwargs)
+def frames_per_second(env: gym.Env) -> float:
+    """How many of the agent's steps a second of real time holds.
+
+    An environment's render_fps counts its own steps, of which a wrapper may take several at once.
+    """
+    fps, wrapper = float(env.metadata.get("render_fps") or 30), env
+    while isinstance(wrapper, gym.Wrapper):
+        if isinstance(wrapper, gym.wrappers.AtariPreprocessing):
+            fps = ATARI_FPS / wrapper.frame_skip
+        wrapper = wrapper.env
+    return fps
+
+
+def _film(behaviour: Behaviour, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
+    draw_without_screen()
+    env = make_env(cfg, render_mode="rgb_array")
     try:
-        fps = float(env.metadata.get("render_fps") or 30)
+        fps = frames_per_second(env)
+        stride = max(math.ceil(fps / MAX_FPS), 2 if fps >= 2 * MIN_FPS else 1)
         obs, _ = env.reset(seed=seed)
         frames = []
+        behaviour.begin(1)
         for step in range(int(SECONDS * fps)):
-            if step % STRIDE == 0:
+            if step % stride == 0:
                 frames.append(shrink(np.asarray(env.render())))
-            action = act(info.observation.encode(np.asarray(obs)[None]))
+            action = behaviour(info.observation.encode_one(obs)[None], np.array([step == 0]))
             obs, _, terminated, truncated, _ = env.step(info.action.decode(action)[0])
             if terminated or truncated:
                 break
     finally:
         env.close()
-    return Video(np.stack(frames), fps / STRIDE)
+    return Video(np.stack(frames), fps / stride)

@@ -1,4 +1,4 @@
-"""Measure cost side by side: `python scripts/bench.py suite=gradients`."""
+"""Measure cost side by side: `bench.py suite=gradients`, `bench.py suite=rl`."""
 
 import importlib
 from dataclasses import dataclass
@@ -8,20 +8,35 @@ from core.checks import require
 from core.run.launch import tool
 
 MODELS = ("5k", "90k", "1M", "resnet18")
+USED = {"gradients": ("models",), "rl": ("total_steps",)}  # options that only some suites have
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """What to measure; conf/bench.yaml explains each option."""
+    """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
-    suite: Literal["gradients"]
-    rounds: int
-    models: tuple[str, ...]
+    suite: Literal["gradients", "rl"]
+    rounds: int | None
+    models: tuple[str, ...] | None
+    total_steps: int | None
 
     def __post_init__(self) -> None:
-        require(self.rounds >= 3, "rounds", self.rounds, "an integer >= 3")
-        for model in self.models:
+        used = USED[self.suite]
+        for name in ("models", "total_steps"):
+            value = getattr(self, name)
+            require(
+                value is None or name in used, name, value, f"left out: suite={self.suite} does not use it"
+            )
+        require(self.rounds is None or self.rounds >= 3, "rounds", self.rounds, "an integer >= 3 or null")
+        steps = self.total_steps
+        require(steps is None or steps >= 512, "total_steps", steps, "an integer >= 512 or null")
+        for model in self.models or ():
             require(model in MODELS, "models", model, f"some of {', '.join(MODELS)}")
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The models asked for."""
+        return self.models or MODELS
 
 
 def bench(cfg: BenchConfig) -> None:

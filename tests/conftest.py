@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
-SCRIPTS = {"rl": "train_rl", "gan": "train_gan", "descend": "descend", "evaluate": "evaluate"}
+SCRIPTS = {
+    "rl": "train_rl",
+    "gan": "train_gan",
+    "descend": "descend",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "bench": "bench",
+}
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,13 @@ OWN = {
         (["env.kwargs.wind=1"], "env.id=CartPole-v1 cannot be made"),
         (["env.import_module=no_such_package"], "env.import_module=no_such_package cannot be imported"),
         (["env=by_id"], "env.id must be a word, got null"),
+        (
+            ["env.wrappers=[{_target_: gymnasium.wrappers.vector.ClipReward}]"],
+            "env.wrappers.0._target_ must be a class of gymnasium.Wrapper, got 'ClipReward'",
+        ),
+        (["env.wrappers=[{_target_: gradrl.wrappers.KeepElement}]"], "did you mean KeepElements?"),
+        (["env=cartpole_no_velocity", "env.wrappers.0.column=[0]"], "did you mean env.wrappers.0.columns?"),
+        (["env=cartpole_no_velocity", "env.wrappers.0.columns=[9]"], "KeepElements does not fit CartPole-v1"),
     ],
     "gan": [
         (["++seeed=2"], "unknown option seeed; did you mean seed?"),
@@ -194,12 +201,12 @@ LIGHT = """
 import json, sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
-from core.scripts import descend, evaluate, train_gan, train_rl
+from core.scripts import compare, descend, evaluate, train_gan, train_rl
 
 answers = []
 for words in json.loads(sys.argv[1]):
     sys.argv = ["script", *words]
-    for script in (train_rl, train_gan, descend, evaluate):
+    for script in (train_rl, train_gan, descend, evaluate, compare):
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             try:
                 script.main()
@@ -215,7 +222,7 @@ def test_help_misspelt_names_and_wrong_types_are_answered_without_torch(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     answers, torch_imported = json.loads(done.stdout)
     assert not torch_imported
-    assert [status for status, _, _ in answers] == [0] * 4 + [2] * 16
+    assert [status for status, _, _ in answers] == [0] * 5 + [2] * 20
     for status, out, err in answers:
         assert err.count("\n") == (1 if status else 0)
         assert ("seed:" in out) == (status == 0)

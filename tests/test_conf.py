@@ -40,10 +40,11 @@ def composed(root: str, *words: str) -> Tree:
 
 def components(root: str) -> list[tuple[str, str, str]]:
     """Every file that a user can choose by `group=option`, with the root it serves."""
+    experiments = [f"{root}/{option}" for option in options(f"experiment/{root}")]
     return [
         (root, group, option)
         for group in groups(root)
-        for option in options(group)
+        for option in (*options(group), *(experiments if group == "experiment" else ()))
         if not group.startswith("recipe/") and not (group == "recipe" and option != "none")
     ]
 
@@ -53,6 +54,7 @@ CHOICES = [choice for root in ROOTS for choice in components(root)]
 
 def test_every_folder_of_yaml_files_is_a_group_of_some_root():
     used = {group for root in ROOTS for group in groups(root)}
+    used |= {f"experiment/{root}" for root in ROOTS if options(f"experiment/{root}")}
     assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {"."} == used
 
 
@@ -61,7 +63,7 @@ def test_every_option_of_every_group_composes_and_builds(root, group, option):
     words = [f"{group}={option}", *NEEDS.get(option, [])]
     cfg = build(composed(root, *words))
     assert type(cfg).__module__ == ROOTS[root]
-    if group != "recipe":
+    if group not in ("recipe", "experiment"):
         assert (getattr(cfg, group) is None) == (option == "none")
 
 
@@ -128,6 +130,16 @@ def test_a_data_set_alone_chooses_what_fits_and_explicit_words_win(data):
     build(tree)
 
 
+@pytest.mark.parametrize("env", ["pong", "breakout"])
+def test_a_game_alone_chooses_a_policy_that_sees_unless_the_agent_or_a_word_chooses(env):
+    def policy(*words):
+        return composed("rl", f"env={env}", "recipe=none", *words)["policy"]
+
+    assert policy() == read(CONF / "policy" / "cnn.yaml")
+    assert policy("policy=mlp") == read(CONF / "policy" / "mlp.yaml")
+    assert policy("agent=sac") == read(CONF / "policy" / "sac.yaml")
+
+
 @pytest.mark.parametrize("data", ["ring", "grid"])
 def test_what_cannot_fit_is_refused(data):
     with pytest.raises(ConfigError, match="network=dcgan takes square images"):
@@ -153,6 +165,7 @@ def is_leaf(line: str) -> bool:
 
 
 YAMLS = sorted(CONF.rglob("*.yaml"))
+VARIANTS = {"cnn"}  # other values for a class whose defaults another file gives
 
 
 @pytest.mark.parametrize("root", sorted(ROOTS))
@@ -206,13 +219,14 @@ def described(tree: Tree, cls: type | None) -> Iterator[tuple[type, Tree]]:
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in YAMLS if "recipe" not in p.parts and p.stem != "none"],
+    [p for p in YAMLS if not {"recipe", "experiment"} & set(p.parts) and p.stem != "none"],
     ids=lambda path: str(path.relative_to(CONF)),
 )
 def test_a_yaml_lists_every_field_of_its_dataclass_and_agrees_with_its_defaults(path):
     tree = read(path)
     # The one group without a `_target_`: the root's field says what it is.
     cls = import_target("gradrl.envs.EnvConfig", "env") if path.parent.name == "env" else None
+    tree = tree.get("env", tree) if cls is not None else tree  # one that also chooses its networks
     filled = list(described(tree, typing.cast(type | None, cls)))
     assert filled or tree["_target_"].startswith("torch.")
     chosen_elsewhere = set(groups(path.stem)) if path.stem in ROOTS and path.parent == CONF else set()
@@ -221,7 +235,7 @@ def test_a_yaml_lists_every_field_of_its_dataclass_and_agrees_with_its_defaults(
             if not field.init or field.name in chosen_elsewhere:
                 continue
             assert field.name in values, f"{owner.__name__}.{field.name} is not in {path.name}"
-            if field.default is not dataclasses.MISSING:
+            if field.default is not dataclasses.MISSING and path.stem not in VARIANTS:
                 value = values[field.name]
                 value = tuple(value) if isinstance(value, list) else value
                 assert value == field.default, f"{owner.__name__}.{field.name} in {path.name}"

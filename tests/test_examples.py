@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from core.run.tensorboard import read_scalars
-from examples import curvature_and_noise, plain_loop
+from examples import curvature_and_noise, own_agent, plain_loop
+from gradrl.agents.ppo import PPO, PPOConfig
+from tests.gradrl.small import BOX, small_agent, small_model, small_rollout
 
 EXAMPLES = sorted(Path(plain_loop.__file__).parent.glob("*.py"))
 
@@ -60,6 +62,43 @@ def test_noise_curvature_and_the_rate_of_a_small_network_are_consistent():
     assert origin.gradient_norm < 1e-6  # rounding of float32
     # Beside the bias, H couples the layers only, [[0, C], [C^T, 0]]: eigenvalues come in pairs of both signs.
     assert origin.lowest == pytest.approx(-origin.sharpness, rel=0.02)
+
+
+OWN = (
+    "agent=rpo",
+    "env=pendulum",
+    "total_steps=128",
+    "num_envs=2",
+    "agent.num_steps=32",
+    "logging.progress=false",
+)
+
+
+def test_an_agent_of_ones_own_is_trained_by_the_launcher(command, monkeypatch, tmp_path):
+    folder = Path(own_agent.__file__).parent
+    monkeypatch.syspath_prepend(folder)
+    few = ("evaluation.episodes=1", "evaluation.interval_episodes=1", "evaluation.max_episode_steps=5")
+    words = (*OWN, *few, "agent.alpha=0.25", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = command("rl", "--config-dir", str(folder / "conf"), *words)
+    assert outcome.status == 0, outcome.err
+    assert list(read_scalars(tmp_path / "run")["policy/approx_kl"]) == [128]
+    refused = command("rl", "--config-dir", str(folder / "conf"), *words[:-2], "agent.alpha=-1")
+    assert refused.status == 2
+    assert "agent.alpha must be a finite number >= 0, got -1" in refused.err
+
+
+def test_the_agent_of_ones_own_without_noise_is_ppo_and_its_noise_is_as_wide_as_alpha():
+    ppo, rpo = (small_agent(cls, cfg, model=small_model(BOX)) for cls, cfg in
+                ((PPO, PPOConfig), (own_agent.RPO, own_agent.RPOConfig)))  # fmt: skip
+    batch, _ = rpo.observe(small_rollout(action=BOX))
+    assert ppo.loss(batch)[0] == rpo.loss(batch)[0]  # as probes see it
+    shifts = []
+    rpo.gradient_step = lambda closure, samples: (shifts.append(rpo.shift), closure())[1][1]
+    ratios = rpo.update_minibatch(batch)
+    assert shifts[0].shape == (32, 2)
+    assert 0.4 < shifts[0].abs().max() <= 0.5
+    assert rpo.shift is None
+    assert ratios["policy/ratio_max"] > 1.1
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

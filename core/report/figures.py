@@ -115,6 +115,38 @@ GRADIENTS = (
     ("Skipped", "Share of steps left out because their gradient was not finite.", "skipped", False),
 )  # fmt: skip
 
+POLICY_GRADIENTS = (
+    Plan(
+        "Variance of the policy gradient",
+        "Of one sample's gradient, when the return is weighed as it is, less its mean, less the predicted "
+        "value, or as a generalized advantage. Logarithmic.",
+        (("no baseline", "policy_gradient/variance_no_baseline", 2, False),
+         ("mean", "policy_gradient/variance_mean_baseline", 3, False),
+         ("value", "policy_gradient/variance_value_baseline", 4, False),
+         ("advantage", "policy_gradient/variance_gae", 1, False)),
+        log=True,
+    ),
+    Plan(
+        "Agreement of minibatches",
+        "Cosine of a minibatch's policy gradient with that of the rest of the rollout, and with that of 100 "
+        "times as many other samples.",
+        (("rest of the rollout", "policy_gradient/minibatch_cosine", 1, False),
+         ("100 times as many", "policy_gradient/minibatch_cosine_100x", 3, False)),
+    ),
+    Plan(
+        "Policy against value",
+        "Cosine of policy and value gradient on the layers they share; negative: they pull apart.",
+        (("cosine", "policy_gradient/value_cosine", 1, False),),
+    ),
+    Plan(
+        "Noise scale of the policy gradient",
+        "Samples at which its signal and its noise are equally long; none where noise drowns the signal. "
+        "Logarithmic.",
+        (("samples", "policy_gradient/noise_scale", 1, False),),
+        log=True,
+    ),
+)  # fmt: skip
+
 
 def outcome_figures(record: Record) -> list[Figure]:
     """How good the result was, over the run."""
@@ -138,14 +170,16 @@ def gradient_figures(record: Record) -> list[Figure]:
         if series and not (quantity in ("clipped", "skipped") and _all_zero(series)):
             caption = caption.format(clipped=", before clipping and (dashed) after it" if clipped else "")
             figures.append(Figure(title, caption, series + clipped, log))
-    return figures
+    return figures + _planned(record, POLICY_GRADIENTS)
 
 
 def other_figures(record: Record) -> list[Figure]:
     """Every curve that no other chart shows, one by one; curves of single layers have their table."""
-    planned = {tag for plan in OUTCOME + LOSSES for _, tag, _, _ in plan.lines}
-    told = ("layer/", "gradient/", "final/")
-    rest = [t for t in sorted(record.curves) if t not in planned and not any(word in t for word in told)]
+    planned = {tag for plan in OUTCOME + LOSSES + POLICY_GRADIENTS for _, tag, _, _ in plan.lines}
+    told = ("/layer/", "/gradient/", "/final/")
+    rest = [
+        t for t in sorted(record.curves) if t not in planned and not any(word in f"/{t}" for word in told)
+    ]
     return [Figure(tag, "", (Series(tag.split("/")[-1], record.curves[tag]),)) for tag in rest]
 
 

@@ -72,7 +72,8 @@ class Record:
     @property
     def players(self) -> tuple[str, ...]:
         """Names of the gradient steps, generator first; ("",) for a run with one."""
-        found = {tag.removesuffix("gradient/norm") for tag in self.curves if tag.endswith("gradient/norm")}
+        norm = "gradient/norm"  # policy_gradient/norm is something else
+        found = {tag.removesuffix(norm) for tag in self.curves if f"/{tag}".endswith(f"/{norm}")}
         return tuple(sorted((p.rstrip("/") for p in found), reverse=True))
 
     def last(self, tag: str) -> tuple[float, int] | None:

@@ -5,10 +5,10 @@ the reason to move far from the policy that acted. Details follow Huang et al. 2
 implementation details of PPO", except that truncation is bootstrapped and never counted as an end.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,9 +17,13 @@ from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Object
 from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
+from core.state import StateDict
+from gradrl.actor_critic import Forward, batch_objective, flat_batch, summary, total, values
+from gradrl.behaviour import Behaviour
 from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
-from gradrl.networks import MLPActorCritic
-from gradrl.policies import Policy
+from gradrl.networks import ActorCritic
+from gradrl.policy_gradient import Acted, remember
+from gradrl.policy_probe import PolicyObjective
 from gradrl.returns import explained_variance, generalized_advantage_estimate
 from gradrl.rollout import Batch, Rollout
 
@@ -40,6 +44,8 @@ class PPOConfig:
         value_clip_coef: largest rewarded change of a value, in units of return; None = any.
         entropy_coef: weight of the entropy bonus.
         normalize_advantage: mean 0 and deviation 1 within each minibatch.
+        recompute_advantage: values and advantages anew before every epoch, by the critic as it then is
+            (Andrychowicz et al. 2021, arXiv:2006.05990, section 3.5).
         target_kl: nats; no further epoch once the last one's mean approx_kl exceeds it (one host
             synchronisation per epoch); None = never.
     """
@@ -55,6 +61,7 @@ class PPOConfig:
     value_clip_coef: float | None = None
     entropy_coef: float = 0.0
     normalize_advantage: bool = True
+    recompute_advantage: bool = False
     target_kl: float | None = None
 
     def __post_init__(self) -> None:
@@ -99,11 +106,14 @@ class PPO:
     """
 
     measures: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)  # what a schedule may follow
+    model_type: ClassVar[type] = ActorCritic
+    off_policy: ClassVar[bool] = False
+    acted: Acted | None = None  # the last rollout, and the policy that acted in it: for probes
 
     def __init__(
         self,
         cfg: PPOConfig,
-        model: MLPActorCritic,
+        model: ActorCritic,
         optimizer: Component,
         clipper: Clipper | None,
         schedule: Schedule,
@@ -124,6 +134,15 @@ class PPO:
         self.clip_coef = cfg.clip_coef
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
 
+    @property
+    def gradient_steps(self) -> list[GradientStep]:
+        """Actor and critic move in one step."""
+        return [self.gradient_step]
+
+    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+        """The policy itself, sampled."""
+        return self.model.behaviour(generator)
+
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout.
 
@@ -135,16 +154,20 @@ class PPO:
             Means over the minibatches, and what describes the rollout.
         """
         cfg = self.cfg
+        rollout = rollout.to(self.device)
         lr_scale = self.learning_rate.set(progress)
         self.clip_coef = cfg.clip_coef * (1 - progress if cfg.clip_schedule == "linear" else 1)
         batch, valid = self.observe(rollout)
         history: list[Metrics] = []
-        for _ in range(cfg.num_epochs):
+        for epoch in range(cfg.num_epochs):
+            if cfg.recompute_advantage and epoch > 0:
+                value, _, advantage = (x.flatten() for x in self.estimate(rollout))
+                batch = replace(batch, advantage=advantage, value=value, target=advantage + value)
             minibatches = batch.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_minibatch(minibatch) for minibatch in minibatches]
             if cfg.target_kl is not None and _mean_kl(history[-cfg.num_minibatches :]) > cfg.target_kl:
                 break
-        metrics = _summary(history) | {
+        metrics = summary(history) | {
             "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
             "policy/clip_coef": torch.tensor(self.clip_coef),
@@ -155,36 +178,34 @@ class PPO:
 
     def observe(self, rollout: Rollout) -> tuple[Batch, Tensor]:
         """The rollout as a batch, and which of its rows are valid, bool [B]; remembered for probes."""
+        cfg = self.cfg
         rollout = rollout.to(self.device)
-        self.last = self.prepare(rollout), rollout.valid.flatten()
+        value, next_value, advantage = self.estimate(rollout)
+        batch = flat_batch(self.model, rollout, value, advantage, advantage + value)
+        self.acted = remember(
+            self.model,
+            rollout,
+            advantage,
+            value,
+            next_value,
+            gamma=cfg.gamma,
+            gae_lambda=cfg.gae_lambda,
+            minibatch_size=len(batch) // cfg.num_minibatches,
+            normalize=cfg.normalize_advantage,
+        )
+        self.last = batch, rollout.valid.flatten()
         return self.last
 
     @torch.no_grad()
-    def prepare(self, rollout: Rollout) -> Batch:
-        """Values, log-probabilities and advantages of a whole rollout, in one batched call each."""
+    def estimate(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """V(s_t), V of what each step led to, and the advantages, [T, N] each, by the critic as it now is."""
         cfg = self.cfg
-        value = self.model.value(rollout.obs)
-        next_value = rollout.next_value(value, self.model.value(rollout.final_obs))
-        obs, action = rollout.obs[:-1].flatten(0, 1), rollout.action.flatten(0, 1)
-        log_prob = self.model.policy(obs).log_prob(action)
+        value, next_value = values(self.model, rollout)
+        ends = rollout.terminated, rollout.truncated
         advantage = generalized_advantage_estimate(
-            rollout.reward,
-            value[:-1],
-            next_value,
-            rollout.terminated,
-            rollout.truncated,
-            cfg.gamma,
-            cfg.gae_lambda,
-        ).flatten()
-        value = value[:-1].flatten()
-        return Batch(
-            obs=obs,
-            action=action,
-            log_prob=log_prob,
-            advantage=advantage,
-            value=value,
-            target=advantage + value,
+            rollout.reward, value, next_value, *ends, cfg.gamma, cfg.gae_lambda
         )
+        return value, next_value, advantage
 
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
@@ -197,22 +218,26 @@ class PPO:
             return batch
         return replace(batch, advantage=normalize_advantage(batch.advantage))
 
-    def objective(self) -> Objective:
+    def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout, its advantages normalised as a whole: what probes look at."""
-        assert self.last is not None, "there is no objective before the first update"
+        if self.last is None or self.acted is None:
+            return []
         batch, valid = self.last
         names = [field.name for field in fields(Batch)]
         batch = self.normalized(Batch(**{name: getattr(batch, name)[valid] for name in names}))
+        step = self.gradient_step
+        objective = batch_objective(self.model, batch, lambda *frozen: total(self.loss(*frozen)[0]), step)
+        return [(PolicyObjective(objective, self.acted), step)]
 
-        def loss(forward: Callable[..., tuple[Policy, Tensor]], *tensors: Tensor) -> Tensor:
-            losses, _ = self.loss(Batch(**dict(zip(names, tensors, strict=True))), forward)
-            return torch.stack([*losses.values()]).sum()
+    def state_dict(self) -> StateDict:
+        """What the learning rate's schedule remembers."""
+        return {"learning_rate": self.learning_rate.state_dict()}
 
-        return Objective(self.model, loss, [getattr(batch, name) for name in names])
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.learning_rate.load_state_dict(state["learning_rate"])
 
-    def loss(
-        self, batch: Batch, forward: Callable[..., tuple[Policy, Tensor]] | None = None
-    ) -> tuple[dict[str, Tensor], Metrics]:
+    def loss(self, batch: Batch, forward: Forward | None = None) -> tuple[dict[str, Tensor], Metrics]:
         """The three terms, weighted, whose sum is minimised; the metrics have them without weights.
 
         Args:
@@ -241,9 +266,3 @@ class PPO:
 def _mean_kl(epoch: list[Metrics]) -> float:
     """Mean approx_kl of an epoch's minibatches, nats, on the host."""
     return float(torch.stack([metrics["policy/approx_kl"] for metrics in epoch]).mean())
-
-
-def _summary(history: list[Metrics]) -> Metrics:
-    """Each metric's mean over the minibatches; the largest, where its name ends in _max."""
-    stacked = {name: torch.stack([metrics[name] for metrics in history]) for name in history[0]}
-    return {name: x.max() if name.endswith("_max") else x.mean() for name, x in stacked.items()}

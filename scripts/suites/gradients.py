@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BLOCK_S = 0.03  # seconds of one block: long enough for a clock, short enough to stay paired
 PLAIN = "fused Adam"
+ROUNDS = 60
 
 Work = Callable[[], object]
 
@@ -30,10 +31,11 @@ Work = Callable[[], object]
 def run(cfg: "BenchConfig") -> None:
     """Print one table per network."""
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, one thread; medians and quartiles of {cfg.rounds} pairs, CPU time")
-    for name in cfg.models:
-        report(name, "step", step_variants(name), PLAIN, cfg.rounds)
-        report(name, "measurement", probe_variants(name), "gradient", cfg.rounds)
+    rounds = cfg.rounds or ROUNDS
+    print(f"torch {torch.__version__}, one thread; medians and quartiles of {rounds} pairs, CPU time")
+    for name in cfg.networks:
+        report(name, "step", step_variants(name), PLAIN, rounds)
+        report(name, "measurement", probe_variants(name), "gradient", rounds)
 
 
 def report(name: str, what: str, variants: dict[str, Work], plain: str, rounds: int) -> None:

@@ -135,6 +135,16 @@ def test_two_players_are_drawn_in_one_picture(tmp_path):
     assert "The discriminator&#x27;s gradient had a median norm of 5" in page
 
 
+def test_the_gradient_of_the_policy_is_drawn_with_all_baselines_and_is_no_player(tmp_path):
+    names = ("no_baseline", "mean_baseline", "value_baseline", "gae")
+    curves = RL_CURVES | {f"policy_gradient/variance_{name}": 10.0 for name in names}
+    run = make_run(tmp_path / "run", RL_OPTIONS, curves | {"policy_gradient/norm": 0.3}, RL_SUMMARY)
+    assert read_run(run).players == ("",)
+    charts = {part.split("</h3>")[0].split("<h3>")[-1]: part for part in page_of(run).split("<figure")}
+    assert charts["Variance of the policy gradient"].count('class="line c') == 4
+    assert "policy_gradient/norm" in charts
+
+
 def test_the_page_fetches_nothing_and_runs_nothing(agent_run):
     page = page_of(agent_run).replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert "http" not in page

@@ -9,19 +9,26 @@ from gradrl.collector import Collector
 from gradrl.envs import EnvConfig, inspect_env, make_envs
 from gradrl.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.returns import generalized_advantage_estimate
+from tests.gradrl.scripted import Scripted
 
 GAMMA, LAMBDA = 0.9, 0.8
 SEEDS = [0, 1, 2]
 
 
-def config(autoreset="same_step", vectorization="sync", env_id="Counting-v0"):
+def config(autoreset="same_step", vectorization="sync", env_id="Counting-v0", **kwargs):
     return EnvConfig(
-        id=env_id, kwargs={}, import_module=None, vectorization=vectorization, autoreset=autoreset
+        id=env_id,
+        kwargs=kwargs,
+        import_module=None,
+        wrappers=(),
+        train_wrappers=(),
+        vectorization=vectorization,
+        autoreset=autoreset,
     )
 
 
-def collector(num_steps, autoreset="same_step", num_envs=3, **options):
-    cfg = config(autoreset)
+def collector(num_steps, autoreset="same_step", num_envs=3, vectorization="sync", **options):
+    cfg = config(autoreset, vectorization)
     info = inspect_env(cfg)
     envs = make_envs(cfg, num_envs)
     return Collector(envs, info.observation, info.action, num_steps, SEEDS[:num_envs], **options)
@@ -49,7 +56,7 @@ def value(obs):
     return 0.3 * obs[..., 0] - 1.7 * obs[..., 1] + 2.0
 
 
-def slow_advantages(rows):
+def slow_advantages(rows, value=value):
     """GAE of one environment's consecutive transitions, last first, by its definition."""
     out, running = [], 0.0
     for obs, _, reward, terminated, truncated, following in reversed(rows):
@@ -60,24 +67,23 @@ def slow_advantages(rows):
     return out[::-1]
 
 
+def advantages(rollout, value):
+    """GAE as the agents compute it, in float64, [T, N]."""
+    v = value(rollout.obs.double())
+    after = rollout.next_value(v, value(rollout.final_obs.double()))
+    reward, ends = rollout.reward.double(), (rollout.terminated, rollout.truncated)
+    return generalized_advantage_estimate(reward, v[:-1], after, *ends, GAMMA, LAMBDA)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
 @pytest.mark.parametrize("num_steps", [1, 5, 16])
-def test_transitions_and_advantages_equal_those_of_single_environments(num_steps, autoreset):
-    collect = collector(num_steps, autoreset)
+def test_transitions_and_advantages_equal_those_of_single_environments(num_steps, autoreset, vectorization):
+    collect = collector(num_steps, autoreset, vectorization=vectorization)
     used = [0, 0, 0]
     for _ in range(4):
-        rollout = collect.collect(act)
-        v = value(rollout.obs.double())
-        final = value(rollout.final_obs.double())
-        advantage = generalized_advantage_estimate(
-            rollout.reward.double(),
-            v[:-1],
-            rollout.next_value(v, final),
-            rollout.terminated,
-            rollout.truncated,
-            GAMMA,
-            LAMBDA,
-        )
+        rollout = collect.collect(Scripted(act))
+        advantage = advantages(rollout, value)
         for n, seed in enumerate(SEEDS):
             keep = rollout.valid[:, n]
             count = int(keep.sum())
@@ -93,11 +99,56 @@ def test_transitions_and_advantages_equal_those_of_single_environments(num_steps
         assert rollout.num_valid == int(rollout.valid.sum())
     assert collect.env_steps == sum(used)
     assert (collect.env_steps == 4 * num_steps * 3) == (autoreset == "same_step")
+    collect.envs.close()
+
+
+def test_native_transitions_and_advantages_equal_those_of_single_environments():
+    """Every observation is put into a single CartPole, which must go on as the native one did."""
+    limit, num_envs = 12, 4
+    cfg = config(vectorization="native", env_id="CartPole-v1", max_episode_steps=limit)
+    info = inspect_env(cfg)
+    collect = Collector(make_envs(cfg, num_envs), info.observation, info.action, 50, [0] * num_envs)
+    single = gym.make("CartPole-v1").unwrapped
+    pushes = np.array([0, 1, 0, 1])  # those that push one way fall over before the limit
+    behaviour = Scripted(
+        lambda obs: np.where([True, True, False, False], pushes, (obs[:, 2] > 0).astype(int))
+    )
+    lengths, steps, terminations, truncations, done = np.zeros(num_envs, int), 0, 0, 0, 0
+
+    def value(obs):
+        return 0.5 * obs[..., 0] - 0.2 * obs[..., 1] + 3.0 * obs[..., 2] + 0.7 * obs[..., 3]
+
+    for _ in range(3):
+        rollout = collect.collect(behaviour)
+        advantage = advantages(rollout, value)
+        for n in range(num_envs):
+            rows = []
+            for t in np.flatnonzero(rollout.valid[:, n]):
+                single.reset()
+                obs = rollout.obs[t, n].double().numpy()
+                single.state, single.steps_beyond_terminated = obs, None
+                following, reward, terminated, _, _ = single.step(int(rollout.action[t, n]))
+                lengths[n] += 1
+                assert rollout.obs[t + 1, n].tolist() == pytest.approx(following.tolist(), abs=1e-5)
+                assert rollout.reward[t, n] == reward
+                assert rollout.terminated[t, n] == terminated
+                assert rollout.truncated[t, n] == (lengths[n] == limit)
+                terminations += terminated
+                truncations += lengths[n] == limit
+                if terminated or lengths[n] == limit:
+                    lengths[n], done = 0, done + 1
+                rows.append((obs, None, reward, terminated, lengths[n] == 0, following))
+            steps += len(rows)
+            kept = advantage[rollout.valid[:, n], n].tolist()
+            assert kept == pytest.approx(slow_advantages(rows, value), abs=1e-4)
+    assert min(terminations, truncations) > 10
+    resets = done - int((rollout.terminated | rollout.truncated)[-1].sum())  # the last are still to come
+    assert collect.env_steps == steps == 3 * 50 * num_envs - resets
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
 def test_a_reset_step_has_no_reward_and_is_not_valid(autoreset):
-    rollout = collector(30, autoreset).collect(act)
+    rollout = collector(30, autoreset).collect(Scripted(act))
     done = rollout.terminated | rollout.truncated
     if autoreset == "same_step":
         assert rollout.valid.all()
@@ -114,7 +165,7 @@ def test_episodes_are_counted_across_rollouts(num_steps, autoreset):
     collect = collector(num_steps, autoreset, num_envs=1)
     finished = []
     while len(finished) < 6:
-        collect.collect(act)
+        collect.collect(Scripted(act))
         finished += collect.finished
         collect.finished = []
     expected, total, length = [], 0.0, 0
@@ -128,14 +179,14 @@ def test_episodes_are_counted_across_rollouts(num_steps, autoreset):
 
 def test_a_rollout_of_nothing_but_resets_is_passed_over():
     collect = collector(1, "next_step", num_envs=1)
-    rollouts = [collect.collect(act) for _ in range(9)]
+    rollouts = [collect.collect(Scripted(act)) for _ in range(9)]
     assert [r.num_valid for r in rollouts] == [1] * 9
     assert collect.env_steps == 9
 
 
 def test_draining_gives_the_mean_of_the_episodes_since_the_last_time():
     collect = collector(4, num_envs=1)
-    collect.collect(act)  # episode 0: 1 + 2 + 3; episode 1: 11
+    collect.collect(Scripted(act))  # episode 0: 1 + 2 + 3; episode 1: 11
     drained = collect.drain()
     assert drained["episode/return"].item() == (6 + 11) / 2
     assert drained["episode/length"].item() == (3 + 1) / 2
@@ -144,7 +195,7 @@ def test_draining_gives_the_mean_of_the_episodes_since_the_last_time():
 
 def test_storage_is_reused_and_its_shape_never_changes():
     collect = collector(5)
-    first, second = collect.collect(act), collect.collect(act)
+    first, second = collect.collect(Scripted(act)), collect.collect(Scripted(act))
     assert first.obs.data_ptr() == second.obs.data_ptr()
     assert first.reward.shape == second.reward.shape == (5, 3)
     assert first.obs.shape == (6, 3, 2)
@@ -156,7 +207,10 @@ def test_normalisation_uses_the_statistics_from_before_the_rollout_everywhere():
     for _ in range(3):
         before = ObservationNormalizer(2, clip=1e9)
         before.load_state_dict(normal.observation_normalizer.state_dict())
-        raw, seen = plain.collect(act), normal.collect(lambda obs: np.zeros(len(obs), np.int64))
+        raw, seen = (
+            plain.collect(Scripted(act)),
+            normal.collect(Scripted(lambda obs: np.zeros(len(obs), np.int64))),
+        )
         assert seen.obs.numpy() == pytest.approx(before(raw.obs.numpy()))
         assert seen.final_obs.numpy() == pytest.approx(before(raw.final_obs.numpy()))
     assert normal.observation_normalizer.moments.count == 3 * 18
@@ -164,7 +218,7 @@ def test_normalisation_uses_the_statistics_from_before_the_rollout_everywhere():
 
 def test_reset_steps_stay_out_of_the_reward_statistics_and_episode_returns_stay_raw():
     collect = collector(20, "next_step", reward_normalizer=RewardNormalizer(3, GAMMA))
-    rollout = collect.collect(act)
+    rollout = collect.collect(Scripted(act))
     assert collect.reward_normalizer.moments.count == rollout.num_valid < 60
     assert collect.finished[0] == (11.0, 1)
     assert rollout.reward.abs().max() <= 10.0
@@ -175,7 +229,7 @@ def test_discrete_observations_and_shifted_actions_reach_the_environment(autores
     cfg = config(autoreset, env_id="Walk-v0")
     info = inspect_env(cfg)
     collect = Collector(make_envs(cfg, 2), info.observation, info.action, 8, [0, 1])
-    rollout = collect.collect(lambda obs: np.ones(len(obs), np.int64))  # always to the right
+    rollout = collect.collect(Scripted(lambda obs: np.ones(len(obs), np.int64)))  # always to the right
     assert rollout.obs.shape == (9, 2, 5)
     assert rollout.obs.sum(-1).eq(1).all()
     assert rollout.obs[-1].argmax(-1).tolist() == [4, 4]

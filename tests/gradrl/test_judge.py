@@ -1,18 +1,27 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from core.run.seeding import seed_for
 from gradrl.envs import EnvConfig, inspect_env
-from gradrl.judge import EvaluationConfig, actor, evaluate
-from gradrl.networks import MLPActorCritic, MLPConfig
+from gradrl.judge import EvaluationConfig, acting, evaluate
+from gradrl.networks import ActorCritic, MLPConfig
 from gradrl.normalize import ObservationNormalizer
-from gradrl.spaces import DiscreteAction
+from gradrl.spaces import DiscreteAction, observation_encoder
 from gradrl.video import Camera, shrink
+from tests.gradrl.scripted import Scripted
 
 
 def env(env_id="Counting-v0", autoreset="same_step", **options):
-    defaults = {"kwargs": {}, "import_module": None, "vectorization": "auto", "autoreset": autoreset}
+    defaults = {
+        "kwargs": {},
+        "import_module": None,
+        "wrappers": (),
+        "train_wrappers": (),
+        "vectorization": "auto",
+        "autoreset": autoreset,
+    }
     return EnvConfig(id=env_id, **defaults | options)
 
 
@@ -21,7 +30,7 @@ def judge(episodes=6, num_envs=2, cap=1000, cfg=None, act=lambda obs: np.zeros(l
         episodes=episodes, interval_episodes=1, num_envs=num_envs, max_episode_steps=cap, deterministic=True
     )
     cfg = cfg or env()
-    return evaluate(act, cfg, inspect_env(cfg), options, episodes, seed)
+    return evaluate(Scripted(act), cfg, inspect_env(cfg), options, episodes, seed)
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
@@ -67,24 +76,35 @@ def test_the_environments_own_limit_is_no_cap():
 
 
 def test_acting_for_evaluation_moves_no_training_state():
-    model = MLPActorCritic(MLPConfig(), 2, DiscreteAction(2, 0), torch.Generator().manual_seed(0))
+    model = ActorCritic(
+        MLPConfig(),
+        observation_encoder(spaces.Box(-1, 1, (2,))),
+        DiscreteAction(2, 0),
+        torch.Generator().manual_seed(0),
+    )
     normalizer = ObservationNormalizer(2)
     normalizer.update(np.array([[0.0, 1.0], [2.0, 5.0]]))
     before = torch.get_rng_state()
     for deterministic in (True, False):
-        first, second = (actor(model, normalizer, deterministic=deterministic, seed=5) for _ in range(2))
-        obs = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
-        assert first(obs).tolist() == second(obs).tolist()
+        first, second = (acting(model, normalizer, deterministic=deterministic, seed=5) for _ in range(2))
+        obs, begins = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32), np.ones(50, np.bool_)
+        for behaviour in (first, second):
+            behaviour.begin(50)
+        assert first(obs, begins).tolist() == second(obs, begins).tolist()
     assert normalizer.moments.count == 2
     assert torch.equal(torch.get_rng_state(), before)
     expected = model.policy(torch.from_numpy(normalizer(obs))).mode()
-    assert actor(model, normalizer, deterministic=True, seed=0)(obs).tolist() == expected.tolist()
+    behaviour = acting(model, normalizer, deterministic=True, seed=0)
+    behaviour.begin(50)
+    assert behaviour(obs, begins).tolist() == expected.tolist()
 
 
 def test_a_film_is_small_and_plays_at_half_the_frames():
     lines = []
     cfg = env("CartPole-v1")
-    video = Camera(cfg, inspect_env(cfg), 0, lines.append).film(lambda obs: np.zeros(len(obs), np.int64))
+    video = Camera(cfg, inspect_env(cfg), 0, lines.append).film(
+        Scripted(lambda obs: np.zeros(len(obs), np.int64))
+    )
     assert video.frames.shape[1:] == (200, 300, 3)
     assert video.frames.dtype == np.uint8
     assert 3 <= len(video.frames) <= 8
@@ -95,8 +115,8 @@ def test_a_film_is_small_and_plays_at_half_the_frames():
 def test_what_cannot_be_drawn_is_said_once():
     lines = []
     camera = Camera(env(), inspect_env(env()), 0, lines.append)
-    assert camera.film(lambda obs: np.zeros(len(obs), np.int64)) is None
-    assert camera.film(lambda obs: np.zeros(len(obs), np.int64)) is None
+    assert camera.film(Scripted(lambda obs: np.zeros(len(obs), np.int64))) is None
+    assert camera.film(Scripted(lambda obs: np.zeros(len(obs), np.int64))) is None
     assert len(lines) == 1
     assert lines[0].startswith("no video of Counting-v0: ")
 

@@ -1,7 +1,50 @@
 import pytest
 import torch
 
-from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
+from gradrl.losses import (
+    clipped_surrogate_loss,
+    normalize_advantage,
+    policy_gradient_loss,
+    surrogate_loss,
+    value_loss,
+)
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.7])
+def test_the_expected_policy_gradient_of_a_softmax_bandit_is_the_exact_one(baseline):
+    """dJ/dlogit_a = pi(a) (Q_a - V), whatever the baseline."""
+    logits = torch.tensor([0.3, -1.0, 0.8], dtype=torch.float64, requires_grad=True)
+    q = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
+    pi = logits.detach().softmax(0)
+    expected = torch.zeros(3, dtype=torch.float64)
+    for action in range(3):  # the expectation over actions, by enumeration
+        log_prob = logits.log_softmax(0)[action : action + 1]
+        loss = policy_gradient_loss(log_prob, q[action : action + 1] - baseline)
+        expected -= pi[action] * torch.autograd.grad(loss, logits)[0]
+    torch.testing.assert_close(expected, pi * (q - pi @ q))
+
+
+def test_the_surrogate_is_the_gain_by_importance_sampling():
+    """Its mean over the actions of the old policy is the mean of A over those of the new one."""
+    new, old = torch.tensor([0.2, 0.5, 0.3]).double(), torch.tensor([0.6, 0.3, 0.1]).double()
+    advantage = torch.tensor([1.0, -2.0, 3.0]).double()
+    losses = [
+        surrogate_loss(n.log()[None], o.log()[None], a[None])[0]
+        for n, o, a in zip(new, old, advantage, strict=True)
+    ]
+    assert (old @ torch.stack(losses)).item() == pytest.approx(-(new @ advantage).item())
+    _, metrics = surrogate_loss(new.log(), old.log(), advantage)
+    assert metrics["policy/ratio_min"].item() == pytest.approx(1 / 3)
+    assert metrics["policy/ratio_max"].item() == pytest.approx(3.0)
+
+
+def test_at_the_acting_policy_the_gradient_of_the_surrogate_is_the_policy_gradient():
+    g = torch.Generator().manual_seed(0)
+    log_prob = torch.randn(20, generator=g).requires_grad_()
+    advantage = torch.randn(20, generator=g)
+    surrogate, _ = surrogate_loss(log_prob, log_prob.detach(), advantage)
+    for loss in (surrogate, policy_gradient_loss(log_prob, advantage)):
+        torch.testing.assert_close(torch.autograd.grad(loss, log_prob)[0], -advantage / 20)
 
 
 def test_the_surrogate_is_its_definition_in_float64():
@@ -54,6 +97,10 @@ def test_kl_is_zero_for_equal_policies_and_never_negative():
 def test_columns_against_rows_are_refused_instead_of_broadcast():
     with pytest.raises(ValueError, match="three tensors of one shape"):
         clipped_surrogate_loss(torch.zeros(4), torch.zeros(4, 1), torch.zeros(4), 0.2)
+    with pytest.raises(ValueError, match="surrogate_loss wants three tensors of one shape"):
+        surrogate_loss(torch.zeros(4), torch.zeros(4), torch.zeros(4, 1))
+    with pytest.raises(ValueError, match="policy_gradient_loss wants two tensors of one shape"):
+        policy_gradient_loss(torch.zeros(4), torch.zeros(4, 1))
     with pytest.raises(ValueError, match="one shape"):
         value_loss(torch.zeros(4), torch.zeros(4, 1))
 

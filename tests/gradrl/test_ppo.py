@@ -2,22 +2,26 @@ import dataclasses
 
 import pytest
 import torch
+from gymnasium import spaces
 
 from core.gradients import GlobalNorm
 from core.optim.schedules import Constant, KLAdaptive, Linear
 from core.run.config import Component
 from gradrl.agents.ppo import PPO, PPOConfig
-from gradrl.networks import MLPActorCritic, MLPConfig
+from gradrl.networks import ActorCritic, MLPConfig
 from gradrl.rollout import Rollout
-from gradrl.spaces import DiscreteAction
+from gradrl.spaces import DiscreteAction, observation_encoder
 
 ADAM = Component(torch.optim.Adam, {"lr": 1e-2}, "optimizer")
 
 
 def make(clipper=None, schedule=None, **options):
     cfg = PPOConfig(**{"num_steps": 8, "num_epochs": 2, "num_minibatches": 4} | options)
-    model = MLPActorCritic(
-        MLPConfig(hidden_sizes=(8,)), 3, DiscreteAction(2, 0), torch.Generator().manual_seed(0)
+    model = ActorCritic(
+        MLPConfig(hidden_sizes=(8,)),
+        observation_encoder(spaces.Box(-1, 1, (3,))),
+        DiscreteAction(2, 0),
+        torch.Generator().manual_seed(0),
     )
     return PPO(cfg, model, ADAM, clipper, schedule or Constant(), torch.Generator().manual_seed(1))
 
@@ -37,6 +41,8 @@ def rollout(t=8, n=4, seed=0, invalid=()):
         num_valid=int(valid.sum()),
         final_index=torch.tensor([5]),
         final_obs=torch.randn(1, 3, generator=g),
+        begins=torch.zeros(t + 1, n, dtype=torch.bool),
+        memory=torch.zeros(n, 0),
     )
 
 
@@ -46,7 +52,7 @@ def parameters(agent):
 
 def test_before_the_first_step_the_ratio_is_one_and_the_loss_is_minus_the_mean_advantage():
     agent = make(normalize_advantage=False)
-    batch = agent.prepare(rollout())
+    batch = agent.observe(rollout())[0]
     losses, metrics = agent.loss(agent.normalized(batch))
     assert losses["policy"].item() == pytest.approx(-batch.advantage.mean().item(), abs=1e-6)
     assert metrics["policy/approx_kl"].item() == pytest.approx(0.0, abs=1e-6)
@@ -56,7 +62,7 @@ def test_before_the_first_step_the_ratio_is_one_and_the_loss_is_minus_the_mean_a
 
 def test_the_first_policy_gradient_is_that_of_reinforce_with_the_same_advantages():
     agent = make(normalize_advantage=False)
-    batch = agent.prepare(rollout())
+    batch = agent.observe(rollout())[0]
     losses, _ = agent.loss(agent.normalized(batch))
     actor = list(agent.model.actor.parameters())
     ours = torch.autograd.grad(losses["policy"], actor)
@@ -68,7 +74,7 @@ def test_the_first_policy_gradient_is_that_of_reinforce_with_the_same_advantages
 
 def test_targets_are_advantage_plus_value_and_carry_no_gradient():
     agent = make()
-    batch = agent.prepare(rollout())
+    batch = agent.observe(rollout())[0]
     torch.testing.assert_close(batch.target, batch.advantage + batch.value)
     assert not any(getattr(batch, f.name).requires_grad for f in dataclasses.fields(batch))
     with torch.no_grad():
@@ -80,7 +86,7 @@ def test_the_value_at_a_truncation_is_that_of_the_final_observation():
     data = rollout()
     row, column = divmod(5, 4)
     data.truncated[row, column], data.terminated[row, column] = True, False
-    batch = agent.prepare(data)
+    batch = agent.observe(data)[0]
     with torch.no_grad():
         expected = data.reward[row, column] + 0.5 * agent.model.value(data.final_obs)[0] - batch.value[5]
     torch.testing.assert_close(batch.advantage[5], expected)
@@ -114,6 +120,7 @@ def test_an_update_reports_every_curve_as_a_scalar_and_takes_every_step():
         "policy/approx_kl",
         "policy/clip_fraction",
         "policy/ratio_max",
+        "policy/ratio_min",
         "policy/explained_variance",
         "policy/lr",
         "policy/clip_coef",
@@ -149,7 +156,7 @@ def test_a_schedule_follows_the_measured_kl_and_goes_on_from_its_state():
     rates = [agent.update(rollout(seed=i), 0.0)["policy/lr"].item() for i in range(3)]
     assert rates == pytest.approx([1e-2, 5e-3, 2.5e-3])
     resumed = make(schedule=slow)
-    resumed.learning_rate.load_state_dict(agent.learning_rate.state_dict())
+    resumed.load_state_dict(agent.state_dict())
     assert resumed.update(rollout(), 0.0)["policy/lr"].item() == pytest.approx(1.25e-3)
 
 
@@ -159,7 +166,7 @@ def test_epochs_stop_once_the_policy_has_moved_too_far():
 
 
 def test_without_the_entropy_bonus_its_gradient_is_not_computed():
-    batch = make().prepare(rollout())
+    batch, _ = make().observe(rollout())
     assert set(make().loss(batch)[0]) == {"policy", "value"}
     losses, metrics = make(entropy_coef=0.5).loss(batch)
     assert losses["entropy"].item() == pytest.approx(-0.5 * metrics["policy/entropy"].item())
@@ -184,6 +191,8 @@ def test_the_policy_improves_on_a_bandit():
                 num_valid=32,
                 final_index=torch.zeros(0, dtype=torch.int64),
                 final_obs=torch.zeros(0, 3),
+                begins=torch.ones(9, 4, dtype=torch.bool),
+                memory=torch.zeros(4, 0),
             ),
             0.0,
         )

@@ -7,14 +7,24 @@ import numpy as np
 import pytest
 import torch
 
+from core.run.config import build
 from gradrl.collector import Collector
 from gradrl.envs import EnvConfig, inspect_env, make_envs, reset_envs
-from gradrl.snapshot import NoSnapshots, snapshots
+from gradrl.snapshot import NoSnapshots, _equal, snapshots
+from tests.gradrl.scripted import Scripted
 
 
-def config(env_id, vectorization="auto", autoreset="same_step", kwargs=None):
+def config(env_id, vectorization="auto", autoreset="same_step", kwargs=None, module=None, wrappers=()):
+    """Wrappers are given as (dotted name, options)."""
+    built = [build({"_target_": name, **options}, "env.wrappers.0") for name, options in wrappers]
     return EnvConfig(
-        id=env_id, kwargs=kwargs or {}, import_module=None, vectorization=vectorization, autoreset=autoreset
+        id=env_id,
+        kwargs=kwargs or {},
+        import_module=module,
+        wrappers=tuple(built),
+        train_wrappers=(),
+        vectorization=vectorization,
+        autoreset=autoreset,
     )
 
 
@@ -59,13 +69,22 @@ def test_a_restored_collector_continues_bit_for_bit(cfg):
     try:
         act = policy(first, 0)
         for _ in range(3):
-            first.collect(act)
+            first.collect(Scripted(act))
         second.load_state_dict(through_a_file(first.state_dict()))
         ours, theirs = policy(first, 1), policy(second, 1)
         for _ in range(4):
-            a = first.collect(ours)
-            b = second.collect(theirs)
-            for name in ("obs", "reward", "terminated", "truncated", "valid", "final_obs", "final_index"):
+            a = first.collect(Scripted(ours))
+            b = second.collect(Scripted(theirs))
+            for name in (
+                "obs",
+                "reward",
+                "terminated",
+                "truncated",
+                "valid",
+                "final_obs",
+                "final_index",
+                "begins",
+            ):
                 assert torch.equal(getattr(a, name), getattr(b, name)), name
             drained, expected = second.drain(), first.drain()
             assert drained == expected
@@ -81,7 +100,7 @@ def test_saving_changes_nothing():
     ours, theirs = policy(first, 0), policy(second, 0)
     for _ in range(3):
         first.state_dict()
-        assert torch.equal(first.collect(ours).obs, second.collect(theirs).obs)
+        assert torch.equal(first.collect(Scripted(ours)).obs, second.collect(Scripted(theirs)).obs)
 
 
 def test_an_environment_with_hidden_memory_is_recognised_and_begins_anew():
@@ -91,7 +110,7 @@ def test_an_environment_with_hidden_memory_is_recognised_and_begins_anew():
     )  # its episode number is hidden
     first, second = make(cfg, [0, 1]), make(cfg, [0, 1], say=lines.append)
     act = policy(first, 0)
-    first.collect(act)
+    first.collect(Scripted(act))
     second.load_state_dict(through_a_file(first.state_dict()))
     assert lines == ["this environment cannot be resumed exactly: 2 of 2 copies begin a new episode"]
     assert second.env_steps == first.env_steps
@@ -115,3 +134,92 @@ def test_each_kind_of_vector_environment_has_its_own_way():
         pass
 
     assert isinstance(snapshots(Other()), NoSnapshots)
+
+
+ATARI = (
+    ("gymnasium.wrappers.AtariPreprocessing", {}),
+    ("gradrl.wrappers.FireReset", {}),
+    ("gymnasium.wrappers.FrameStackObservation", {"stack_size": 4}),
+    ("gradrl.wrappers.EpisodicLife", {}),
+)
+SIMULATED = {  # what must be there, the environment, steps before and after the restart
+    "tuple": (None, config("Blackjack-v1", kwargs={"natural": True}), 40),
+    "mask": (
+        None,
+        config("Taxi-v4", "sync", "next_step", wrappers=[("gradrl.wrappers.ActionMask", {})]),
+        230,
+    ),
+    "lunar": ("Box2D", config("LunarLander-v3", autoreset="next_step"), 150),
+    "walker": ("Box2D", config("BipedalWalker-v3", wrappers=[("gradrl.wrappers.FreshWorld", {})]), 200),
+    "cheetah": ("mujoco", config("HalfCheetah-v5", kwargs={"max_episode_steps": 60}), 100),
+    "async": ("mujoco", config("Ant-v5", "async"), 100),
+    "grid": (
+        "minigrid",
+        config(
+            "MiniGrid-DoorKey-5x5-v0",
+            kwargs={"max_steps": 60},
+            module="minigrid",
+            wrappers=[("gymnasium.wrappers.FilterObservation", {"filter_keys": ["image", "direction"]})],
+        ),
+        100,
+    ),
+    "sticky": (
+        "ale_py",
+        config(
+            "ALE/Freeway-v5",
+            kwargs={"repeat_action_probability": 0.5, "obs_type": "ram", "max_num_frames_per_episode": 100},
+            module="ale_py",
+        ),
+        40,
+    ),
+    "atari": (
+        "ale_py",
+        config(
+            "ALE/Breakout-v5",
+            kwargs={"frameskip": 1, "repeat_action_probability": 0.0},
+            module="ale_py",
+            wrappers=ATARI,
+        ),
+        60,
+    ),
+}
+
+
+def walk(envs, steps, seed):
+    """Everything that so many steps of random actions bring about, and how many episodes end."""
+    envs.action_space.seed(seed)
+    seen, ends = [], 0
+    for _ in range(steps):
+        obs, reward, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        seen.append((obs, reward, terminated, truncated))
+        ends += int((terminated | truncated).sum())
+    return seen, ends
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_simulators_and_observations_of_parts_continue_bit_for_bit(name):
+    module, cfg, steps = SIMULATED[name]
+    if module:
+        pytest.importorskip(module)
+    first, second = make_envs(cfg, 2, training=True), make_envs(cfg, 2, training=True)
+    try:
+        reset_envs(first, [1, 2])
+        reset_envs(second, [3, 4])
+        (before, ends), _ = walk(first, steps, 0), walk(second, 7, 9)
+        assert ends > 0  # so the present episode did not begin with a seed
+        obs, lost = snapshots(second).restore(through_a_file({"all": snapshots(first).save()})["all"])
+        assert lost == []
+        assert _equal(obs, before[-1][0])
+        assert _equal(walk(second, steps, 1)[0], walk(first, steps, 1)[0])
+    finally:
+        first.close()
+        second.close()
+
+
+def test_equality_of_observations_looks_into_their_parts():
+    obs = {"a": np.array([1.0, np.nan]), "b": (np.array([2]), "word")}
+    assert _equal(obs, {"a": np.array([1.0, np.nan]), "b": [np.array([2]), "word"]})
+    assert not _equal(obs, {"a": np.array([1.0, np.nan]), "b": [np.array([3]), "word"]})
+    assert not _equal(obs, {"a": np.array([1.0, 0.0]), "b": [np.array([2]), "word"]})
+    assert not _equal(obs, {"a": obs["a"]})
+    assert not _equal((1, 2), (1,))

@@ -1,0 +1,202 @@
+"""PPO with a reward for novelty: random network distillation (Burda et al. 2018, arXiv:1810.12894).
+
+Where the environment hardly ever rewards, the agent is rewarded for what it has not seen yet. The two rewards
+have critics and discounts of their own, and novelty's sum goes on when an episode ends: dying is no escape
+from a place that has become dull, and only as bad as having to see the beginning again.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from core.checks import require
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
+from core.optim.factory import build_optimizer
+from core.optim.schedules import Schedule, ScheduledRate
+from core.run.config import Component
+from core.state import StateDict
+from gradrl.actor_critic import summary
+from gradrl.agents.ppo import PPO, PPOConfig
+from gradrl.networks import ActorCritic
+from gradrl.novelty import Curiosity, NoveltyActorCritic
+from gradrl.policy_gradient import remember
+from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.rollout import Batch, Rollout, epoch_order
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPORNDConfig(PPOConfig):
+    """Options of PPO and of novelty; conf/agent/ppo_rnd.yaml gives the defaults.
+
+    Attributes:
+        value_coef: weight of the mean of both critics' losses.
+        recompute_advantage: must be false.
+        extrinsic_coef: weight of the environment's advantages.
+        intrinsic_coef: weight of novelty's.
+        intrinsic_gamma: discount per step of novelty, which is not cut off where episodes end.
+        novelty_epochs: the predictor's passes over each rollout.
+        novelty_share: share of each rollout that the predictor learns from; less keeps things new for longer.
+    """
+
+    value_coef: float = 1.0
+    extrinsic_coef: float = 2.0
+    intrinsic_coef: float = 1.0
+    intrinsic_gamma: float = 0.99
+    novelty_epochs: int = 1
+    novelty_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("extrinsic_coef", "intrinsic_coef"):
+            ok = 0 <= getattr(self, name) < float("inf")
+            require(ok, name, getattr(self, name), "a finite number >= 0")
+        require(0 <= self.intrinsic_gamma < 1, "intrinsic_gamma", self.intrinsic_gamma, "in [0, 1)")
+        require(self.novelty_epochs >= 1, "novelty_epochs", self.novelty_epochs, "an integer >= 1")
+        require(0 < self.novelty_share <= 1, "novelty_share", self.novelty_share, "in (0, 1]")
+        require(not self.recompute_advantage, "recompute_advantage", "true", "false with novelty")
+
+
+class PPORND(PPO):
+    """Learns from rollouts; arguments, and what is inherited, as PPO.
+
+    A batch's values and targets are [B, 2]: the environment's and novelty's.
+    """
+
+    model_type: ClassVar[type] = NoveltyActorCritic
+    model: NoveltyActorCritic
+    cfg: PPORNDConfig
+
+    def __init__(
+        self,
+        cfg: PPORNDConfig,
+        model: NoveltyActorCritic,
+        optimizer: Component,
+        clipper: Clipper | None,
+        schedule: Schedule,
+        generator: torch.Generator,
+        monitor: MonitorConfig | None = None,
+    ) -> None:
+        super().__init__(cfg, cast(ActorCritic, model), optimizer, clipper, schedule, generator, monitor)
+        named = list(model.named_parameters())
+        others = [(name, p) for name, p in named if not name.startswith("predictor.")]
+        predictor = [(name, p) for name, p in named if name.startswith("predictor.")]
+        self.gradient_step, self.novelty_step = (
+            GradientStep(p, build_optimizer(optimizer, p), as_transforms(clipper), monitor=monitor, name=name)
+            for name, p in (("actor_critic", others), ("novelty", predictor))
+        )
+        self.learning_rate = ScheduledRate(schedule, self.gradient_step)  # the predictor's stays as it is
+        self.curiosity = Curiosity(model, cfg.intrinsic_gamma)
+
+    @property
+    def gradient_steps(self) -> list[GradientStep]:
+        """Actor and both critics move in one step, the predictor in another."""
+        return [self.gradient_step, self.novelty_step]
+
+    def update(self, rollout: Rollout, progress: float) -> Metrics:
+        """Learn from one rollout; then the predictor learns what has been seen in it.
+
+        Returns:
+            As PPO, and novelty/reward (mean, in deviations of its discounted sum), novelty/explained_variance
+            of its critic, loss/novelty.
+        """
+        metrics = super().update(rollout, progress)
+        assert self.last is not None
+        batch, valid = self.last
+        environments, noveltys = zip(batch.value[valid].T, batch.target[valid].T, strict=True)
+        return metrics | {
+            "policy/explained_variance": explained_variance(*environments),
+            "novelty/explained_variance": explained_variance(*noveltys),
+            "novelty/reward": self.intrinsic_reward[rollout.valid.to(self.device)].mean(),
+            "loss/novelty": self.update_novelty(valid, rollout.num_valid),
+        }
+
+    @torch.no_grad()
+    def observe(self, rollout: Rollout) -> tuple[Batch, Tensor]:
+        """The rollout as a batch, and which of its rows are valid, bool [B]; remembered for probes."""
+        cfg = self.cfg
+        rollout = rollout.to(self.device)
+        self.seen = self.curiosity.rows(rollout)
+        self.intrinsic_reward = self.curiosity.reward(self.seen, rollout.valid)
+        value, next_value, advantage = self.estimate(rollout)
+        obs, action = rollout.obs[:-1].flatten(0, 1), rollout.action.flatten(0, 1)
+        weight = torch.tensor([cfg.extrinsic_coef, cfg.intrinsic_coef], device=self.device)
+        batch = Batch(
+            obs=obs,
+            action=action,
+            log_prob=self.model.policy(obs).log_prob(action),
+            advantage=(advantage * weight).sum(-1).flatten(),
+            value=value.flatten(0, 1),
+            target=(advantage + value).flatten(0, 1),
+        )
+        self.acted = remember(
+            self.model,
+            rollout,
+            batch.advantage,
+            value[..., 0],
+            next_value[..., 0],
+            gamma=cfg.gamma,
+            gae_lambda=cfg.gae_lambda,
+            minibatch_size=len(batch) // cfg.num_minibatches,
+            normalize=cfg.normalize_advantage,
+        )
+        self.last = batch, rollout.valid.flatten()
+        return self.last
+
+    @torch.no_grad()
+    def estimate(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """Both values V(s_t), those of what each step led to, and both advantages, [T, N, 2] each.
+
+        What follows the end of an episode is, to novelty, the first observation of the next.
+        """
+        cfg = self.cfg
+        value = self.model.value(rollout.obs)
+        final_value = self.model.value(rollout.final_obs)[..., 0]
+        next_value = torch.stack([rollout.next_value(value[..., 0], final_value), value[1:, :, 1]], -1)
+        value = value[:-1]
+        never = torch.zeros_like(rollout.terminated)
+        kinds = (
+            (rollout.reward, rollout.terminated, rollout.truncated, cfg.gamma),
+            (self.intrinsic_reward, never, never, cfg.intrinsic_gamma),
+        )
+        advantages = [
+            generalized_advantage_estimate(
+                reward, value[..., i], next_value[..., i], terminated, truncated, gamma, cfg.gae_lambda
+            )
+            for i, (reward, terminated, truncated, gamma) in enumerate(kinds)
+        ]
+        return value, next_value, torch.stack(advantages, -1)
+
+    def update_novelty(self, valid: Tensor, num_valid: int) -> Tensor:
+        """Let the predictor learn from the last rollout; its mean loss, 0-d.
+
+        Args:
+            valid: which steps were transitions, bool, [T N].
+            num_valid: how many.
+        """
+        cfg, seen = self.cfg, self.seen.flatten(0, 1)
+        history = [
+            self.novelty_step(
+                partial(self.novelty_loss, seen[rows[: math.ceil(cfg.novelty_share * len(rows))]])
+            )
+            for _ in range(cfg.novelty_epochs)
+            for rows in epoch_order(valid, num_valid, self.generator).chunk(cfg.num_minibatches)
+        ]
+        return summary(history)["loss/novelty"]
+
+    def novelty_loss(self, rows: Tensor) -> tuple[Tensor, Metrics]:
+        """Mean novelty of normalised observations [B, D]."""
+        loss = self.model.novelty(rows).mean()
+        return loss, {"loss/novelty": loss.detach()}
+
+    def state_dict(self) -> StateDict:
+        """As PPO, and the statistics of novelty."""
+        return super().state_dict() | {"curiosity": self.curiosity.state_dict()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        super().load_state_dict(state)
+        self.curiosity.load_state_dict(state["curiosity"])

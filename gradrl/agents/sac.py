@@ -1,0 +1,231 @@
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905), and its form for a choice among actions
+(Christodoulou 2019, arXiv:1910.07207).
+
+A stochastic policy learns from replayed transitions to maximise return plus temperature times entropy; the
+smaller of two critics counts. The temperature is a third player: it rises while the entropy is below its
+target. The two forms differ in one place, `value`: by one sampled action, or exactly by all of them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.checks import require
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.schedules import Schedule
+from core.run.config import AUTO, Component
+from core.state import StateDict
+from gradrl.behaviour import Behaviour
+from gradrl.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.policies import Categorical
+from gradrl.q_losses import critic_loss, expected_soft_value, soft_value, td_target, temperature_loss
+from gradrl.q_networks import Critics, SoftPolicy, StochasticActorCritics
+from gradrl.replay import Transitions
+from gradrl.rollout import Rollout
+from gradrl.spaces import DiscreteAction
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACConfig(OffPolicyConfig):
+    """Options of SAC beside those of every off-policy agent; conf/agent/sac.yaml gives the defaults.
+
+    Attributes:
+        temperature: alpha, return per nat of entropy, kept at this; "auto" = learnt.
+        initial_temperature: where a learnt one begins.
+        target_entropy: nats, of a learnt temperature; None = minus the number of dimensions of a vector
+            (measured within [-1, 1] each), or 0.98 log A for a choice among A.
+    """
+
+    temperature: str | float = AUTO
+    initial_temperature: float = 1.0
+    target_entropy: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        value = self.temperature
+        ok = value == AUTO if isinstance(value, str) else 0 <= value < math.inf
+        require(ok, "temperature", value, "auto or a finite number >= 0")
+        start = self.initial_temperature
+        require(0 < start < math.inf, "initial_temperature", start, "a finite number > 0")
+
+
+class SAC:
+    """Learns from a replay.
+
+    Args:
+        cfg: options.
+        model: actor and critics, on their device.
+        optimizer: builds the optimizers of actor, critics and temperature.
+        clipper: transform of the actor's and the critics' gradients, a chain of them, or None.
+        schedule: learning rates' multiplier over the progress of training.
+        generator: samples the replay and the policy; on the model's device.
+        monitor: what is measured of the gradients.
+    """
+
+    measures: ClassVar[tuple[str, ...]] = ()
+    model_type: ClassVar[type] = StochasticActorCritics
+    off_policy: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        cfg: SACConfig,
+        model: StochasticActorCritics,
+        optimizer: Component,
+        clipper: Clipper | None,
+        schedule: Schedule,
+        generator: torch.Generator,
+        monitor: MonitorConfig | None = None,
+    ) -> None:
+        self.cfg, self.model, self.generator = cfg, model, generator
+        self.learns_temperature = cfg.temperature == AUTO
+        self.target_entropy = (
+            default_target_entropy(model) if cfg.target_entropy is None else cfg.target_entropy
+        )
+        start = cfg.initial_temperature if isinstance(cfg.temperature, str) else cfg.temperature
+        self.log_temperature = nn.Parameter(torch.tensor(start, device=generator.device).log())
+        common = optimizer, clipper, monitor, cfg.batch_size
+        self.critic_step = gradient_step("critic", model.critic, *common, lr=cfg.critic_lr)
+        self.actor_step = gradient_step("actor", model.actor, *common)
+        self.gradient_steps = [self.critic_step, self.actor_step]  # the critics' are the updates that count
+        if self.learns_temperature:
+            named = [("log_temperature", self.log_temperature)]
+            self.temperature_step = gradient_step(
+                "temperature", named, optimizer, None, monitor, cfg.batch_size
+            )
+            self.gradient_steps.append(self.temperature_step)
+        self.target_critic = Target(model.critic, cfg.tau)
+        self.learner = Learner(cfg, schedule, self.gradient_steps, generator.device)
+        self.replay = self.learner.replay
+
+    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+        """Uniformly random at first, then the policy, sampled."""
+        policy = self.model.behaviour(generator)
+        return Explorer(policy, self.model.action, generator, lambda: self.learner.warming_up)
+
+    def observe(self, rollout: Rollout) -> None:
+        """Take a rollout into the replay."""
+        self.replay.add(rollout)
+
+    def update(self, rollout: Rollout, progress: float) -> Metrics:
+        """Take a rollout into the replay, then learn; empty while there is too little to learn from."""
+        return self.learner.round(rollout, progress, self.update_once)
+
+    def update_once(self) -> Metrics:
+        """One gradient step of every player on the same transitions; then the target follows."""
+        batch = self.replay.sample(self.cfg.batch_size, self.generator)
+        temperature = self.log_temperature.detach().exp()
+        metrics = self.update_critic(batch, temperature) | self.update_actor(batch, temperature)
+        if self.learns_temperature:
+            metrics |= self.update_temperature(metrics["policy/entropy"])
+        self.target_critic.follow()
+        return metrics | {"policy/temperature": temperature}
+
+    def update_critic(self, batch: Transitions, temperature: Tensor) -> Metrics:
+        """Move both Q(s, a) towards their common target."""
+        target = self.target(batch, temperature, self.generator)
+
+        def closure() -> tuple[Tensor, Metrics]:
+            q = self.model.critic(batch.obs, batch.action)
+            loss = critic_loss(q, target)
+            return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
+
+        return self.critic_step(closure)
+
+    def update_actor(self, batch: Transitions, temperature: Tensor) -> Metrics:
+        """Climb the soft value of the policy."""
+
+        def closure() -> tuple[Tensor, Metrics]:
+            policy = self.model.actor(batch.obs)
+            value, entropy = self.value(policy, self.model.critic, batch.obs, temperature, self.generator)
+            loss = -value.mean()
+            return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy.detach().mean()}
+
+        return self.actor_step(closure)
+
+    def update_temperature(self, entropy: Tensor) -> Metrics:
+        """Raise the temperature where the entropy, 0-d, is below its target; lower it above."""
+
+        def closure() -> tuple[Tensor, Metrics]:
+            loss = temperature_loss(self.log_temperature, entropy, self.target_entropy)
+            return loss, {"loss/temperature": loss.detach()}
+
+        return self.temperature_step(closure)
+
+    @torch.no_grad()
+    def target(self, batch: Transitions, temperature: Tensor, generator: torch.Generator) -> Tensor:
+        """What Q(s, a) should be: r + gamma (1 - terminated) V(s'), V by the target critics, [B]."""
+        policy = self.model.actor(batch.next_obs)
+        next_value, _ = self.value(policy, self.target_critic.net, batch.next_obs, temperature, generator)
+        return td_target(batch.reward, batch.terminated, next_value, self.cfg.gamma)
+
+    def value(
+        self,
+        policy: SoftPolicy,
+        critics: Critics,
+        obs: Tensor,
+        temperature: Tensor,
+        noise: torch.Generator | Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Soft value of states under a policy, and the policy's entropy there: [B] each, both differentiable.
+
+        Args:
+            policy: pi(.|s).
+            critics: judge its actions.
+            obs: s, [B, D].
+            temperature: alpha, 0-d.
+            noise: draws one action per state, or the standard normal numbers that decide it, [B, A]; a choice
+                among actions needs neither.
+
+        Returns:
+            The value; and the entropy in nats, of a squashed Gaussian the estimate -log pi(a|s).
+        """
+        if isinstance(policy, Categorical):
+            return expected_soft_value(critics.all(obs), policy.log_probs, temperature), policy.entropy()
+        action, log_prob = policy.rsample_with_log_prob(noise)
+        return soft_value(critics(obs, action), log_prob, temperature), -log_prob
+
+    def objectives(self) -> list[tuple[Objective, GradientStep]]:
+        """Losses of actor and critics on transitions from the replay; none before the first update."""
+        if self.learner.warming_up:
+            return []
+        batch, device = self.learner.frozen_batch(), self.replay.device
+        generator = torch.Generator(device).manual_seed(self.replay.total)
+        temperature = self.log_temperature.detach().exp()
+        noise = torch.randn(len(batch), self.model.action.size, generator=generator, device=device)
+
+        def of_critic(critic: Callable[..., Tensor], obs: Tensor, action: Tensor, target: Tensor) -> Tensor:
+            return critic_loss(critic(obs, action), target)
+
+        def of_actor(actor: Callable[..., SoftPolicy], obs: Tensor, noise: Tensor) -> Tensor:
+            return -self.value(actor(obs), self.model.critic, obs, temperature, noise)[0].mean()
+
+        rows = batch.obs, batch.action, self.target(batch, temperature, generator)
+        return [
+            (Objective(self.model.critic, of_critic, rows), self.critic_step),
+            (Objective(self.model.actor, of_actor, (batch.obs, noise)), self.actor_step),
+        ]
+
+    def state_dict(self) -> StateDict:
+        """Replay, target, temperature, and what the schedules remember."""
+        return self.learner.state_dict() | {
+            "target_critic": self.target_critic.state_dict(),
+            "log_temperature": self.log_temperature.detach(),
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.learner.load_state_dict(state)
+        self.target_critic.load_state_dict(state["target_critic"])
+        with torch.no_grad():
+            self.log_temperature.copy_(state["log_temperature"])
+
+
+def default_target_entropy(model: StochasticActorCritics) -> float:
+    """Minus the dimensions of a vector (Haarnoja et al., table 1), or 0.98 log A (Christodoulou)."""
+    action = model.action
+    return 0.98 * math.log(action.size) if isinstance(action, DiscreteAction) else -float(action.size)

@@ -1,0 +1,23 @@
+"""Compare runs over their seeds, in numbers and curves: `compare.py runs=[A,B] target=475`."""
+
+from typing import TYPE_CHECKING
+
+from core.run.launch import tool
+
+if TYPE_CHECKING:
+    from core.report.comparison import CompareConfig
+
+
+def compare(cfg: "CompareConfig") -> None:
+    """Print the tables, draw the curves and say where they are."""
+    from core.report.comparison import compare_runs  # here, so that a misspelt option is answered at once
+
+    print(compare_runs(cfg))
+
+
+def main() -> None:
+    tool("compare", compare)
+
+
+if __name__ == "__main__":
+    main()
