@@ -111,9 +111,12 @@ class Batch:
         """
         if len(self) % num_minibatches:
             raise ValueError(f"num_minibatches={num_minibatches} does not divide {len(self)} rows")
-        index = epoch_order(valid, num_valid, generator).chunk(num_minibatches)
-        for rows in index:
-            yield Batch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        order = epoch_order(valid, num_valid, generator)
+        names = [f.name for f in fields(self)]
+        # Shuffled once and then cut: half the cost of picking the rows of every minibatch.
+        columns = [getattr(self, name)[order].chunk(num_minibatches) for name in names]
+        for parts in zip(*columns, strict=True):
+            yield Batch(**dict(zip(names, parts, strict=True)))
 
 
 def epoch_order(valid: Tensor, num_valid: int, generator: torch.Generator) -> Tensor:

@@ -50,8 +50,10 @@ def shrink(frame: np.ndarray, width: int = WIDTH) -> np.ndarray:
     """A frame [H, W, 3] averaged over squares of whole pixels until it is about `width` wide, uint8."""
     factor = max(1, round(frame.shape[1] / width))
     height, breadth = frame.shape[0] // factor * factor, frame.shape[1] // factor * factor
-    blocks = frame[:height, :breadth].reshape(height // factor, factor, breadth // factor, factor, 3)
-    return blocks.mean((1, 3)).round().astype(np.uint8)
+    total = np.full((height // factor, breadth // factor, 3), factor**2 // 2, np.uint32)
+    for i, j in np.ndindex(factor, factor):  # a seventh of the cost of a mean over float64
+        total += frame[i:height:factor, j:breadth:factor]
+    return (total // factor**2).astype(np.uint8)
 
 
 def frames_per_second(env: gym.Env) -> float:
