@@ -68,19 +68,22 @@ class ObservationNormalizer:
     """
 
     def __init__(self, size: int, clip: float = 10.0, columns: NDArray[np.bool_] | None = None) -> None:
-        self.moments = RunningMoments((size,))
+        self.moments = RunningMoments((size if columns is None else int(columns.sum()),))
         self.clip = clip
         self.columns = columns
         self._refresh()
 
     def __call__(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalise observations [..., D]; the statistics do not move."""
-        normalized = ((obs - self.mean) * self.inverse_std).clip(-self.clip, self.clip)
-        return normalized if self.columns is None else np.where(self.columns, normalized, obs)
+        if self.columns is None:
+            return self._scaled(obs)
+        normalized = obs.copy()
+        normalized[..., self.columns] = self._scaled(obs[..., self.columns])
+        return normalized
 
     def update(self, obs: NDArray[np.floating]) -> None:
         """Take raw observations [M, D] into the statistics."""
-        self.moments.update(obs)
+        self.moments.update(obs if self.columns is None else obs[..., self.columns])
         self._refresh()
 
     def state_dict(self) -> StateDict:
@@ -91,6 +94,9 @@ class ObservationNormalizer:
         """Continue from `state_dict`."""
         self.moments.load_state_dict(state)
         self._refresh()
+
+    def _scaled(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return ((obs - self.mean) * self.inverse_std).clip(-self.clip, self.clip)
 
     def _refresh(self) -> None:
         self.mean = self.moments.mean.astype(np.float32)

@@ -5,7 +5,7 @@ shuffled into minibatches whose shape never changes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -64,9 +64,9 @@ class Rollout:
         """The same on another device; itself when it is there already."""
         if self.obs.device == device:
             return self
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in moved.items()}
-        return Rollout(**moved)
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "num_valid"}
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True, kw_only=True)

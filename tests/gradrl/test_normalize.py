@@ -72,3 +72,13 @@ def test_a_restored_normaliser_continues_with_identical_numbers():
     one.update(reward * 2)
     two.update(reward * 2)
     assert np.array_equal(one(reward), two(reward))
+
+
+def test_columns_that_are_no_vector_are_left_alone():
+    columns = np.array([True, False, True])
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (50, 3)).astype(np.float32)
+    some, whole = ObservationNormalizer(3, columns=columns), ObservationNormalizer(3)
+    some.update(rows)
+    whole.update(rows)
+    assert some(rows)[:, 1].tolist() == rows[:, 1].tolist()
+    assert some(rows)[:, columns].tolist() == whole(rows)[:, columns].tolist()
