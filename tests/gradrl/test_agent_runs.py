@@ -1,4 +1,4 @@
-"""Whole runs of the on-policy agents: what they reach, and that a resumed one is the same to the bit."""
+"""Whole runs of every agent: what they reach, and that a resumed one is the same to the bit."""
 
 import json
 
@@ -18,31 +18,44 @@ SHORT = [
     "recipe=none",
     "num_envs=2",
     "total_steps=640",
-    "agent.num_steps=32",
     "evaluation.episodes=2",
     "evaluation.interval_episodes=2",
     "evaluation.num_envs=2",
     "logging.eval_interval=300",
     "logging.checkpoint_interval=100",
     "monitor.sample_interval=3",
-    "normalize_observation=true",
     "schedule=linear",
 ]
+ROLLOUTS = ["agent.num_steps=32", "normalize_observation=true"]
+REPLAY = ["env=pendulum", "policy.hidden_sizes=[16]", "agent.learning_starts=100", "agent.num_steps=16"]
 ALL = {
-    "a2c": ["probe=[noise,curvature,policy_gradient]", "probe.policy_gradient.interval=4"],
-    "reinforce": ["agent.baseline=mean", "probe=[noise,policy_gradient]", "probe.policy_gradient.interval=4"],
-    "vtrace": ["agent.policy_lag=3", "probe=[noise,curvature]", "probe.curvature.interval=4"],
+    "a2c": [*ROLLOUTS, "probe=[noise,curvature,policy_gradient]", "probe.policy_gradient.interval=4"],
+    "reinforce": [
+        *ROLLOUTS,
+        "agent.baseline=mean",
+        "probe=[noise,policy_gradient]",
+        "probe.policy_gradient.interval=4",
+    ],
+    "vtrace": [*ROLLOUTS, "agent.policy_lag=3", "probe=[noise,curvature]", "probe.curvature.interval=4"],
     "npg": [
+        *ROLLOUTS,
         "env=pendulum",
         "agent.num_critic_updates=2",
         "probe=[noise,policy_gradient]",
         "probe.policy_gradient.interval=4",
     ],
     "trpo": [
+        *ROLLOUTS,
         "agent.num_critic_updates=2",
         "probe=[noise,curvature,policy_gradient]",
         "probe.curvature.interval=4",
     ],
+    "ppo_kl": [*ROLLOUTS, "agent.num_epochs=2"],
+    "ppo_recurrent": [*ROLLOUTS, "env=cartpole_no_velocity", "agent.num_minibatches=2", "agent.num_epochs=2"],
+    "ppo_rnd": [*ROLLOUTS, "agent.num_epochs=2"],
+    "ddpg": [*REPLAY, "agent.noise.kind=ornstein_uhlenbeck"],
+    "td3": REPLAY,
+    "sac": [*REPLAY, "policy.sde=true", "policy.sde_interval=4", "probe=[noise]", "probe.noise.interval=5"],
 }
 
 
