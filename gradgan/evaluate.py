@@ -1,5 +1,6 @@
 """Measure the generator of a finished (or interrupted) run again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,10 +9,19 @@ from core.run import checkpoint as checkpoints
 from core.run.config import ConfigError, build
 from core.run.directory import saved_options
 from core.run.seeding import Generators
+from gradgan.features import Features
 from gradgan.train import TrainConfig, build_trainer, make_judge
 
 
-def evaluate_run(directory: Path, samples: int, checkpoint: str, seed: int | None) -> dict[str, object]:
+def evaluate_run(
+    directory: Path,
+    samples: int,
+    checkpoint: str,
+    seed: int | None,
+    *,
+    features: Features | None = None,
+    truncation: float | None = None,
+) -> dict[str, object]:
     """Measure the averaged generator of a checkpoint.
 
     Args:
@@ -19,17 +29,23 @@ def evaluate_run(directory: Path, samples: int, checkpoint: str, seed: int | Non
         samples: generated samples, >= 2.
         checkpoint: "last" or "best".
         seed: of the latents; None = the run's own, which repeats the run's final measurement.
+        features: what images are measured under; None = as in the run.
+        truncation: no element of a latent beyond it, > 0; None = as in the run.
 
     Returns:
-        What summary.json says of a generator: modes, high_quality and reverse_kl of points; fid, kid, their
-        floors, the features and the class counts of images.
+        What summary.json says of a generator: see `MixtureJudge.measure` and `ImageJudge.measure`.
 
     Raises:
-        ConfigError: no run there, no such checkpoint, or one that is damaged or of another network.
+        ConfigError: no run there, no such checkpoint, or one that is damaged or of another network; the
+            feature network cannot be made.
     """
     cfg = build(saved_options(directory))
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_gan")
+    if features is not None:
+        cfg = replace(cfg, features=features)
+    if truncation is not None:
+        cfg = replace(cfg, evaluation=replace(cfg.evaluation, truncation=truncation))
     path = directory / "checkpoints" / f"{checkpoint}.pt"
     trainer = build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))
     checkpoints.restore(trainer.average, checkpoints.load(path), "average", path)

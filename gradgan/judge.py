@@ -1,23 +1,62 @@
 """What is measured and drawn of a generator: one judge for points in the plane, one for images.
 
-A judge uses its own generators with fixed seeds, made anew each time: the same latents through the whole
-training, and no trace in the training's own randomness.
+A judge uses its own generators with fixed seeds, made anew each time: the same latents and labels through the
+whole training, and no trace in the training's own randomness.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from core.run.media import Image, Media
 from core.run.seeding import seed_for
-from gradgan.data import Images, Mixture
-from gradgan.features import Classifier, cached_classifier
-from gradgan.metrics import ImageDistance, class_counts, mixture_metrics
-from gradgan.sampling import image_grid, latents, sample, scatter, to_pixels
+from gradgan.features import Features
+from gradgan.images import Images
+from gradgan.metrics import NAMES, ImageMetrics, mixture_metrics
+from gradgan.mixtures import Mixture, MixtureStream
+from gradgan.pictures import BREAK, image_grid, scatter, titled
+from gradgan.sampling import even_labels, latents, nearest, sample, spherical, to_pixels
 
-NUM_DRAWN_IMAGES = 100
 NUM_DRAWN_POINTS = 2500
+ROWS, COLUMNS = 10, 10  # of images in a picture
+MAX_CLASSES = 20  # rows of a picture with one for each class
+NEIGHBOURS = 8
+MAX_COUNTED = 100  # classes whose counts are listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latents:
+    """What a generator is measured and drawn on.
+
+    Attributes:
+        size: numbers in a latent.
+        seed: of all of them.
+        num_classes: of a conditional generator; None = it is not.
+        truncation: no element beyond it, > 0; None = any.
+    """
+
+    size: int
+    seed: int
+    num_classes: int | None = None
+    truncation: float | None = None
+
+    def draw(self, count: int, purpose: str, device: torch.device) -> Tensor:
+        """Latents [count, size] that depend on nothing but the seed and the purpose."""
+        random = torch.Generator().manual_seed(seed_for(self.seed, purpose))
+        return latents(count, self.size, random, device, truncation=self.truncation)
+
+    def labels(self, count: int, purpose: str) -> Tensor | None:
+        """Labels [count], evenly over the classes in random order, likewise; None = not conditional."""
+        if self.num_classes is None:
+            return None
+        random = torch.Generator().manual_seed(seed_for(self.seed, purpose, "labels"))
+        return even_labels(count, self.num_classes, random)
+
+    def samples(self, generator: nn.Module, count: int, purpose: str) -> Tensor:
+        """Samples [count, ...] on the CPU."""
+        return sample(generator, self.draw(count, purpose, device_of(generator)), self.labels(count, purpose))
 
 
 class MixtureJudge:
@@ -28,20 +67,37 @@ class MixtureJudge:
         latent_size: of the generators to come.
         samples: how many are measured.
         seed: of the latents.
+        num_classes: of conditional generators: the label is the mode; None = they are not.
+        truncation: of the latents; see `sampling.latents`.
     """
 
     headline = ("eval/modes", "eval/high_quality", "eval/reverse_kl")
 
-    def __init__(self, mixture: Mixture, latent_size: int, samples: int, seed: int) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        latent_size: int,
+        samples: int,
+        seed: int,
+        *,
+        num_classes: int | None = None,
+        truncation: float | None = None,
+    ) -> None:
         self.mixture = mixture
-        self.latent_size = latent_size
         self.samples = samples
-        self.seed = seed
+        self.latents = Latents(size=latent_size, seed=seed, num_classes=num_classes, truncation=truncation)
 
     def measure(self, generator: nn.Module) -> dict[str, object]:
-        """Count modes, and measure high_quality and reverse_kl, as `metrics.mixture_metrics` defines them."""
-        points = self._points(generator, self.samples, "evaluation")
-        return dict(mixture_metrics(points, self.mixture.centres, self.mixture.std))
+        """Count modes, and measure high_quality and reverse_kl, as `metrics.mixture_metrics` defines them.
+
+        Beside them `<name>_floor`, the same of as many samples of the mixture itself, and how many they were.
+        """
+        measured = self._metrics(self._points(generator, self.samples, "evaluation"))
+        real = MixtureStream(
+            self.mixture, self.samples, torch.Generator().manual_seed(0), torch.device("cpu")
+        )
+        floor = self._metrics(real.next().x * self.mixture.scale)
+        return {**measured, **{f"{name}_floor": v for name, v in floor.items()}, "samples": self.samples}
 
     def score(self, measured: dict[str, object]) -> float:
         """Share of high quality, less the reverse KL: bigger is better."""
@@ -53,21 +109,30 @@ class MixtureJudge:
         return {"samples": Image(scatter(points, self.mixture))}
 
     def _points(self, generator: nn.Module, count: int, purpose: str) -> Tensor:
-        return _sample(generator, count, self.latent_size, self.seed, purpose) * self.mixture.scale
+        return self.latents.samples(generator, count, purpose) * self.mixture.scale
+
+    def _metrics(self, points: Tensor) -> dict[str, float]:
+        return mixture_metrics(points, self.mixture.centres, self.mixture.std)
 
 
 class ImageJudge:
-    """Judges images against held-out real ones, under a classifier trained on the data set's own labels.
+    """Judges images against held-out real ones, under features that are named beside the numbers.
 
-    Without labels there is no feature network, and nothing is measured.
+    Nothing is measured where there is nothing to measure under or against: without labels under features that
+    need them, and with fewer than two images held out.
 
     Args:
         name: of the data set.
         images: the data set.
         latent_size: of the generators to come.
         samples: how many are measured.
-        seed: of the latents.
-        classifier: makes (or loads) the feature network from all images and labels; called at most once.
+        seed: of the latents and labels.
+        features: makes the feature network, when first needed.
+        num_classes: of conditional generators: labels are drawn evenly over the classes; None = they are not.
+        truncation: of the latents, measured and drawn; see `sampling.latents`.
+
+    Raises:
+        ConfigError: the feature network cannot be made.
     """
 
     def __init__(
@@ -77,58 +142,132 @@ class ImageJudge:
         latent_size: int,
         samples: int,
         seed: int,
-        classifier: Callable[[str, Tensor, Tensor], Classifier] = cached_classifier,
+        *,
+        features: Features,
+        num_classes: int | None = None,
+        truncation: float | None = None,
     ) -> None:
         self.images = images
-        self.latent_size = latent_size
         self.samples = samples
-        self.seed = seed
-        self.features = f"{name}_classifier" if images.labels is not None else None
-        self.headline = ("eval/fid", "eval/kid") if self.features else ()
-        self._make_classifier = classifier
-        self._network: tuple[Classifier, ImageDistance] | None = None
+        self.latents = Latents(size=latent_size, seed=seed, num_classes=num_classes, truncation=truncation)
+        measurable = len(images.held_out) >= 2 and (images.labels is not None or not features.needs_labels)
+        self.features = features.name_on(name) if measurable else None
+        self.headline = ("eval/fid", "eval/kid") if measurable else ()
+        if measurable:
+            features.check(images)
+        self._choice = features
+        self._metrics: ImageMetrics | None = None
 
     def measure(self, generator: nn.Module) -> dict[str, object]:
-        """Measure fid and kid, their floors of real from real, and how many images fell into each class."""
-        unmeasured: dict[str, object] = {"precision": None, "recall": None}
+        """What `metrics.ImageMetrics` measures, with its floors, and what it was measured under and on.
+
+        Returns:
+            fid, kid, precision, recall, density, coverage, inception_score, modes and reverse_kl, each beside
+            `<name>_floor`; features, the name of the network; fid_samples, how many images were on either
+            side of all of these; class_counts, how many of all samples are of each of the data's classes (up
+            to 100 classes). None is what was not measured.
+        """
+        names = (*NAMES, *(f"{name}_floor" for name in NAMES), "features", "fid_samples", "class_counts")
         if self.features is None:
-            names = ("fid", "kid", "features", "fid_floor", "kid_floor")
-            return {**dict.fromkeys(names), **unmeasured}
-        classifier, distance = self._feature_network()
-        fake = to_pixels(_sample(generator, self.samples, self.latent_size, self.seed, "evaluation"))
-        return {
-            **distance(fake),
-            **unmeasured,
+            return {**dict.fromkeys(names)}
+        metrics = self._made(device_of(generator))
+        fake = to_pixels(self.latents.samples(generator, self.samples, "evaluation"))
+        measured, counts = metrics(fake)
+        found: dict[str, object] = {
+            **measured,
+            **metrics.floor,
             "features": self.features,
-            **distance.floor,
-            "fid_samples": distance.count,
-            "class_counts": class_counts(classifier, fake),
+            "fid_samples": metrics.count,
+            "class_counts": counts if counts is None or len(counts) <= MAX_COUNTED else None,
         }
+        return {name: found[name] for name in names}
 
     def score(self, measured: dict[str, object]) -> float:
         """The negated FID, so that bigger is better."""
         return -float(str(measured["fid"]))
 
     def draw(self, generator: nn.Module) -> dict[str, Media]:
-        """A grid of samples; the latents stay the same through the training."""
-        fake = _sample(generator, NUM_DRAWN_IMAGES, self.latent_size, self.seed, "drawing")
-        return {"samples": Image(image_grid(to_pixels(fake)))}
+        """Samples, paths between latents, and samples beside the training images that are nearest to them.
 
-    def _feature_network(self) -> tuple[Classifier, ImageDistance]:
-        if self._network is None:
-            assert self.features is not None
-            assert self.images.labels is not None
-            pixels = torch.cat([self.images.train, self.images.held_out])
-            classifier = self._make_classifier(self.features, pixels, self.images.labels)
-            self._network = classifier, ImageDistance(self.images, classifier, self.samples)
-        return self._network
+        All of the same latents through the whole training.
+        """
+        return {
+            "samples": Image(self._samples(generator)),
+            "interpolations": Image(self._interpolations(generator)),
+            "neighbours": Image(self._neighbours(generator)),
+        }
+
+    def _samples(self, generator: nn.Module) -> np.ndarray:
+        """A square of samples; of a conditional generator one row for each class, the latents by column."""
+        classes = self._classes()
+        if classes is None:
+            fake = self.latents.samples(generator, ROWS * COLUMNS, "drawing")
+            return titled(image_grid(to_pixels(fake)), "Samples" + self._note())
+        z = self.latents.draw(COLUMNS, "drawing", device_of(generator)).repeat(len(classes), 1)
+        fake = sample(generator, z, torch.tensor(classes).repeat_interleave(COLUMNS))
+        title = (
+            f"Samples: a row for each class{self._of_all(classes)}, a latent for each column{self._note()}"
+        )
+        return titled(image_grid(to_pixels(fake), COLUMNS), title, rows=[str(c) for c in classes])
+
+    def _interpolations(self, generator: nn.Module) -> np.ndarray:
+        """Paths between two latents each, from left to right."""
+        ends = self.latents.draw(2 * ROWS, "interpolation", device_of(generator))
+        z = spherical(ends[:ROWS], ends[ROWS:], COLUMNS).flatten(0, 1)
+        title, names, labels = "From one latent to another along the great circle", [], None
+        classes = self._classes()
+        if classes is not None:
+            rows = [classes[i * len(classes) // ROWS] for i in range(ROWS)]
+            labels, names = torch.tensor(rows).repeat_interleave(COLUMNS), [str(c) for c in rows]
+            title += ", the class of each row kept"
+        fake = sample(generator, z, labels)
+        return titled(image_grid(to_pixels(fake), COLUMNS), title + self._note(), rows=names)
+
+    def _neighbours(self, generator: nn.Module) -> np.ndarray:
+        """Samples in the first column, and right of each the training images that differ least from it."""
+        fake = to_pixels(self.latents.samples(generator, ROWS, "neighbours"))
+        pool = self.images.train
+        count = min(NEIGHBOURS, len(pool))
+        found = pool[nearest(fake, pool, count)]  # [ROWS, count, C, H, W]
+        both = torch.cat([fake[:, None], found], dim=1).flatten(0, 1)
+        canvas = image_grid(both, 1 + count, group=1)
+        second = (canvas.shape[1] - BREAK) / (1 + count) + BREAK
+        return titled(
+            canvas,
+            f"Samples and, of {len(pool):,} training images, those nearest by pixels{self._note()}",
+            headings=[(0.0, "sample"), (second / canvas.shape[1], "nearest training images")],
+        )
+
+    def _classes(self) -> list[int] | None:
+        """The classes that are drawn: all, or 20 evenly spread."""
+        count = self.latents.num_classes
+        if count is None:
+            return None
+        return (
+            [i * count // MAX_CLASSES for i in range(MAX_CLASSES)]
+            if count > MAX_CLASSES
+            else list(range(count))
+        )
+
+    def _of_all(self, classes: list[int]) -> str:
+        count = self.latents.num_classes
+        return "" if len(classes) == count else f" ({len(classes)} of {count})"
+
+    def _note(self) -> str:
+        return (
+            "" if self.latents.truncation is None else f" (latents truncated at {self.latents.truncation:g})"
+        )
+
+    def _made(self, device: torch.device) -> ImageMetrics:
+        if self._metrics is None:
+            network = self._choice.make(self.images).to(device)
+            self._metrics = ImageMetrics(self.images, network, self.samples, device)
+        return self._metrics
 
 
 Judge = MixtureJudge | ImageJudge
 
 
-def _sample(generator: nn.Module, count: int, latent_size: int, seed: int, purpose: str) -> Tensor:
-    """Samples on the CPU for latents that depend on nothing but the seed and the purpose."""
-    random = torch.Generator().manual_seed(seed_for(seed, purpose))
-    device = next(generator.parameters()).device
-    return sample(generator, latents(count, latent_size, random, device))
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module is."""
+    return next(module.parameters()).device

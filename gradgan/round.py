@@ -25,7 +25,7 @@ class Round:
     """What the discriminator looks at in one update: where penalties and regularizers find everything.
 
     Attributes:
-        discriminate: samples [B, ...] to logits [B], with the batch's labels, augmentation and instance noise.
+        discriminate: samples [B, ...] to logits [B], with the batch's labels, augmentation and noise.
         real: real samples [B, ...]; they require a gradient where the penalty differentiates by them.
         real_logits: D(real), [B], with its graph.
         fake: generated samples [B, ...], likewise; sample i has the label of real sample i.

@@ -1,29 +1,89 @@
-"""Samples of a generator, and pictures of them: a grid of images, or points over the true centres."""
+"""Samples of a generator: latents, labels, paths between latents, and pixels."""
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradgan.data import Mixture
-
 BATCH = 500  # samples drawn at once
-SIDE = 320  # pixels that a grid is enlarged to, about: 8x8 digits are unreadable at their own size
-GAP = 4  # pixels between the images of a grid; dark digits fill their frame to the edge
-GREY = 70  # of the gap
-REAL, FAKE = "#9aa0a6", "#d1495b"
+CHUNK = 5000  # images of a pool compared at once: 60 MB of 32x32 pixels in colour
 
 
-def latents(count: int, size: int, random: torch.Generator, device: torch.device) -> Tensor:
-    """Standard normal latents [count, size]; drawn where the generator is, then moved."""
-    return torch.randn(count, size, generator=random, device=random.device).to(device)
+def latents(
+    count: int,
+    size: int,
+    random: torch.Generator,
+    device: torch.device,
+    *,
+    truncation: float | None = None,
+) -> Tensor:
+    """Standard normal latents, float32 [count, size]; drawn where the generator is, then moved.
+
+    Args:
+        count: how many.
+        size: numbers in each.
+        random: decides them.
+        device: where they are wanted.
+        truncation: > 0: no element is beyond it, as if those that are were drawn anew; fidelity rises and
+            variety falls as it shrinks. None = all of the normal distribution.
+
+    Source: truncation: Brock et al. 2019, arXiv:1809.11096, section 3.1.
+    """
+    if truncation is None:
+        return torch.randn(count, size, generator=random, device=random.device).to(device)
+    # The inverse of the distribution function takes one draw for each element, however small the interval.
+    uniform = 2 * torch.rand(count, size, generator=random, device=random.device, dtype=torch.float64) - 1
+    inside = math.sqrt(2) * torch.special.erfinv(uniform * math.erf(truncation / math.sqrt(2)))
+    return inside.clamp(-truncation, truncation).float().to(device)
+
+
+def even_labels(count: int, num_classes: int, random: torch.Generator) -> Tensor:
+    """Labels in random order, each class as often as any other, or once more; int64 [count], on the CPU."""
+    order = torch.randperm(count, generator=random, device=random.device).cpu()
+    return order % num_classes
 
 
 @torch.no_grad()
-def sample(generator: nn.Module, z: Tensor) -> Tensor:
-    """Samples [N, ...] on the CPU of a generator in evaluation mode, for latents [N, latent_size]."""
-    return torch.cat([generator(batch).cpu() for batch in z.split(BATCH)])
+def sample(generator: nn.Module, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Samples [N, ...] on the CPU of a generator in evaluation mode.
+
+    Args:
+        generator: called with latents, and with labels if there are any.
+        z: latents [N, latent_size], where the generator is.
+        labels: int64 [N], anywhere; None for a generator that is not conditional.
+    """
+    if labels is None:
+        return torch.cat([generator(batch).cpu() for batch in z.split(BATCH)])
+    pairs = zip(z.split(BATCH), labels.to(z.device).split(BATCH), strict=True)
+    return torch.cat([generator(*pair).cpu() for pair in pairs])
+
+
+def spherical(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Points on the arc from one latent to another, evenly in angle.
+
+    With w the angle between both, sin((1 - t) w) / sin(w) start + sin(t w) / sin(w) end for t from 0 to 1.
+    Halfway on a straight line between normal latents the norm would fall by a factor of sqrt(2), to where the
+    generator has seen none.
+
+    Args:
+        start: [N, latent_size].
+        end: [N, latent_size].
+        steps: >= 2, both ends included.
+
+    Returns:
+        [N, steps, latent_size]; a straight line where the two are parallel.
+
+    Source: Shoemake 1985, doi:10.1145/325165.325242; for latents White 2016, arXiv:1609.04468, section 2.1.
+    """
+    t = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[:, None]
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1).clamp(-1, 1)
+    angle = cosine.arccos()[:, None, None]
+    sine = angle.sin()
+    parallel = sine < 1e-4
+    safe = torch.where(parallel, 1.0, sine)
+    before = torch.where(parallel, 1 - t, ((1 - t) * angle).sin() / safe)
+    after = torch.where(parallel, t, (t * angle).sin() / safe)
+    return before * start[:, None] + after * end[:, None]
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -31,62 +91,17 @@ def to_pixels(images: Tensor) -> Tensor:
     return ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def image_grid(pixels: Tensor) -> np.ndarray:
-    """Lay images out in a square, row by row, on a grey ground, each pixel enlarged by a whole factor.
+def nearest(images: Tensor, pool: Tensor, neighbours: int) -> Tensor:
+    """The images of a pool that differ least from each image, by the sum of squared pixel differences.
 
     Args:
-        pixels: uint8 [N, C, H, W], C = 1 or 3, N >= 1.
+        images: uint8 [Q, C, H, W].
+        pool: uint8 [N, C, H, W], N >= `neighbours`.
+        neighbours: how many, the nearest first.
 
     Returns:
-        uint8 [height, width, 3] (or [height, width] for one channel), about 320 pixels wide or more.
-        Enlarging copies pixels (no smoothing), so what is seen is what was generated.
+        Indices into the pool, int64 [Q, neighbours].
     """
-    count, channels, height, width = pixels.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    factor = max(1, round(SIDE / (columns * width)))
-    large = pixels.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    high, wide = height * factor + GAP, width * factor + GAP
-    canvas = torch.full((channels, rows * high + GAP, columns * wide + GAP), GREY, dtype=torch.uint8)
-    for i, image in enumerate(large):
-        top, left = i // columns * high + GAP, i % columns * wide + GAP
-        canvas[:, top : top + high - GAP, left : left + wide - GAP] = image
-    return canvas[0].numpy() if channels == 1 else canvas.permute(1, 2, 0).numpy()
-
-
-def scatter(fake: Tensor, mixture: Mixture) -> np.ndarray:
-    """Two views of generated points: where they lie, and how far from the nearest centre.
-
-    Args:
-        fake: [N, 2], in the units of the mixture; points that are not finite are left out.
-        mixture: gives the centres (crosses) and the circles of 3 standard deviations.
-
-    Returns:
-        A picture, uint8 [H, W, 3].
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: importing it takes a second
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Circle
-
-    fake = fake[fake.isfinite().all(dim=1)]
-    centres = mixture.centres
-    figure = Figure(figsize=(9.0, 4.5), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    whole, near = figure.subplots(1, 2)
-
-    limit = 1.3 * centres.abs().max().item() + 3 * mixture.std
-    whole.scatter(*fake.T.numpy(), s=4, color=FAKE, alpha=0.35, linewidths=0)
-    whole.scatter(*centres.T.numpy(), s=40, marker="+", color="black", linewidths=0.8)
-    whole.set(
-        xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=f"{len(fake)} generated points"
-    )
-
-    offset = (fake - centres[torch.cdist(fake, centres).argmin(dim=1)]) / mixture.std
-    real = torch.randn(len(fake), 2, generator=torch.Generator().manual_seed(0))
-    near.scatter(*real.T.numpy(), s=4, color=REAL, alpha=0.4, linewidths=0, label="real")
-    near.scatter(*offset.T.numpy(), s=4, color=FAKE, alpha=0.4, linewidths=0, label="generated")
-    near.add_patch(Circle((0, 0), 3.0, fill=False, color="black", linewidth=0.8))
-    near.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal", title="offset from the nearest centre, in std")
-    near.legend(loc="upper right", markerscale=3)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    wanted = images.flatten(1).float()
+    distances = [torch.cdist(wanted, part.flatten(1).float()) for part in pool.split(CHUNK)]
+    return torch.cat(distances, dim=1).topk(neighbours, dim=1, largest=False).indices

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import torch
-from torch import nn
 
 from core.checks import require
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
@@ -19,41 +19,24 @@ from core.run.probes import Probes, check_probes
 from core.run.rate import guided_lr
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.seeding import Generators, seed_for
-from gradgan.data import ImageData, Images, ImageStream, Mixture, MixtureStream
+from gradgan.augment import Augment
+from gradgan.conditioning import Auxiliary, Projection
+from gradgan.cost import cost
+from gradgan.features import Features
+from gradgan.game import Game, Players
+from gradgan.images import ImageData, Images, ImageStream, Stream, first_samples
 from gradgan.judge import ImageJudge, Judge, MixtureJudge
 from gradgan.losses import Loss
+from gradgan.mixtures import Mixture, MixtureStream
 from gradgan.networks import Network
+from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
+from gradgan.players import make_players
+from gradgan.regularizers import Regularizer
 from gradgan.sampling import latents
+from gradgan.stacked import StackedMNIST
 from gradgan.trainer import Trainer
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiscriminatorConfig:
-    """What the discriminator has of its own.
-
-    Attributes:
-        lr: its learning rate, >= 0; null = the generator's (two time scales: arXiv:1706.08500).
-    """
-
-    lr: float | None
-
-    def __post_init__(self) -> None:
-        require(self.lr is None or self.lr >= 0, "lr", self.lr, "null or a number >= 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """How a generator is measured.
-
-    Attributes:
-        samples: generated samples that metrics are computed on, >= 2.
-    """
-
-    samples: int
-
-    def __post_init__(self) -> None:
-        require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
+from gradgan.view import View, ViewConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,39 +45,70 @@ class TrainConfig:
 
     data: Mixture | ImageData
     network: Network
+    conditioning: Projection | Auxiliary | None
     loss: Loss
     penalty: Penalty | None
-    regularizer: None
+    regularizer: dict[str, Regularizer] | None
+    augment: Augment | None
     optimizer: Component
     schedule: Schedule
     clipper: Clipper | None
     monitor: MonitorConfig
     probe: dict[str, Probe] | None
     update: Scheme
+    generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     average: AverageConfig
     evaluation: EvaluationConfig
+    features: Features
+    view: ViewConfig
     logging: RunConfig
     seed: int
     total_images: int
     batch_size: int
+    micro_batches: int
     latent_size: int
+    precision: Literal["float32", "bfloat16"]
+    channels_last: bool
     device: str
     num_threads: int | None
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        for name in ("total_images", "batch_size", "latent_size"):
+        for name in ("total_images", "batch_size", "micro_batches", "latent_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
+        parts, size = self.micro_batches, self.batch_size
+        require(size % parts == 0, "micro_batches", parts, f"a divisor of batch_size ({size})")
+        whole = parts == 1 or not self.update.needs_joint_graph
+        kind = type(self.update).__name__
+        require(whole, "micro_batches", parts, f"1 with update {kind}, which differentiates whole batches")
+        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
         threads = self.num_threads
         require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
+        shape = self.data.shape
+        require(
+            len(shape) == 3 or self.augment is None, "augment", "given", f"none for data={self.data.name}"
+        )
         try:
-            self.network.check(self.data.shape)
+            self.network.check(shape)
         except ValueError as error:
-            kind = _words(self.data.shape)
             raise ValueError(
-                f"network={self.network.name} {error}, but data={self.data.name} has {kind}"
+                f"network={self.network.name} {error}, but data={self.data.name} has {_words(shape)}"
             ) from error
+
+    @property
+    def game(self) -> Game:
+        """What both players want."""
+        return Game(
+            loss=self.loss,
+            penalty=self.penalty,
+            regularizers=self.regularizer or {},
+            auxiliary=self.conditioning if isinstance(self.conditioning, Auxiliary) else None,
+            augment=self.augment,
+            instance_noise=self.discriminator.instance_noise,
+            top_k=self.generator.top_k,
+            joint_graph=self.update.needs_joint_graph,
+        )
 
 
 def check(cfg: TrainConfig) -> None:
@@ -105,10 +119,11 @@ def check(cfg: TrainConfig) -> None:
     """
     device = resolve_device(cfg.device)
     check_schedule(cfg.schedule, measured=())
-    check_optimizer(cfg.optimizer, lambda: make_players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
+    check_optimizer(cfg.optimizer, lambda: _players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
     check_scheme(cfg.update, cfg.optimizer.target)
-    check_probes(cfg.probe, lambda: make_players(cfg, Generators(cfg.seed)))
-    _stream_and_judge(cfg, torch.Generator(), device)
+    check_probes(cfg.probe, lambda: _players(cfg, Generators(cfg.seed)))
+    make_stream(cfg, torch.Generator(), device)
+    make_judge(cfg, cfg.seed, cfg.evaluation.samples)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:
@@ -121,46 +136,53 @@ def train(cfg: TrainConfig, run: Run) -> None:
     set_num_threads(cfg.num_threads)
     generators = Generators(cfg.seed)
     cfg = with_guided_lr(cfg, run)
-    stream, judge = _stream_and_judge(cfg, generators.torch("data"), device)
+    stream = make_stream(cfg, generators.torch("data"), device)
+    judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples)
     trainer = build_trainer(cfg, generators, device)
     average = trainer.average.module
-
-    # What probes look at, the same samples through the whole run and after a resumption.
-    own = torch.Generator().manual_seed(seed_for(cfg.seed, "probe"))
-    frozen = make_stream(cfg, own, device).next(), latents(cfg.batch_size, cfg.latent_size, own, device)
+    view, probes = make_view(cfg, trainer, device), make_probes(cfg, trainer, device)
 
     def evaluate() -> Evaluation:
         measured = judge.measure(average)
         numbers = {f"eval/{name}": float(v) for name, v in measured.items() if isinstance(v, int | float)}
-        return Evaluation(numbers, judge.score(measured))
+        return Evaluation(numbers | view.measure(), judge.score(measured))
 
     def summarise() -> dict[str, object]:
         speed = run.step / run.train_s if run.train_s > 0 else None
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
 
+    if not run.resuming:
+        for line in (*_notes(cfg), *_costs(cfg, trainer.players, device)):
+            run.say(line)
     if not judge.headline:
-        run.say(f"data={cfg.data.name} has no labels to train features on: FID and KID are not measured")
+        run.say(
+            f"FID and the like are not measured: data={cfg.data.name} has no labels to train features on "
+            "(features=mobilenet needs none), or nothing is held out"
+        )
     run.start(
         total=cfg.total_images,
         unit="images",
         state={
-            "generator": trainer.generator,
-            "discriminator": trainer.discriminator,
+            "generator": trainer.players.generator,
+            "discriminator": trainer.players.discriminator,
             "average": trainer.average,
             "trainer": trainer,
             "stream": stream,
+            "view": view,
             "generators": generators,
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
         evaluate=evaluate if judge.headline else None,
-        draw=lambda: judge.draw(average),
-        probes=Probes(cfg.probe, cfg.seed, lambda: trainer.objectives(*frozen)),
+        draw=lambda: judge.draw(average) | view.draw(),
+        probes=probes,
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *judge.headline),
     )
+    steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
-        metrics = trainer.update(stream.next(), progress=run.step / cfg.total_images)
-        run.finish_step(run.step + cfg.batch_size, metrics)
+        batches = [stream.next() for _ in range(steps)]
+        metrics = trainer.update(batches, progress=run.step / cfg.total_images)
+        run.finish_step(run.step + steps * cfg.batch_size, metrics)
     run.finish(lambda: judge.measure(average))
 
 
@@ -174,9 +196,8 @@ def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     device = resolve_device(cfg.device)
     trainer = build_trainer(cfg, Generators(cfg.seed), device)
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "learning rate"))
-    stream = make_stream(cfg, own, device)
-    real = torch.cat([stream.next() for _ in range(8)])
-    objectives = trainer.objectives(real, latents(len(real), cfg.latent_size, own, device))
+    real = make_stream(cfg, own, device, batch_size=8 * cfg.batch_size).next()
+    objectives = trainer.objectives(real, latents(len(real.x), cfg.latent_size, own, device))
     (generator, _), (discriminator, _) = objectives
 
     def guided(objective: Objective, name: str) -> float:
@@ -186,19 +207,16 @@ def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     if lr is None:
         lr = guided(discriminator, "discriminator")
     optimizer = cfg.optimizer.with_lr(guided(generator, "generator"))
-    return replace(cfg, optimizer=optimizer, discriminator=DiscriminatorConfig(lr=lr))
-
-
-def make_players(cfg: TrainConfig, generators: Generators) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator with the initial weights of the run's seed, on the CPU."""
-    generator = cfg.network.generator(cfg.latent_size, cfg.data.shape, generators.torch("generator"))
-    return generator, cfg.network.discriminator(cfg.data.shape, generators.torch("discriminator"))
+    return replace(cfg, optimizer=optimizer, discriminator=replace(cfg.discriminator, lr=lr))
 
 
 def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device) -> Trainer:
     """Both players from the run's own generators, their gradient steps, and the average."""
     # Made on the CPU and then moved, so that every device begins with the same numbers.
-    generator, discriminator = (player.to(device) for player in make_players(cfg, generators))
+    players = Players(*(player.to(device) for player in _players(cfg, generators)))
+    if cfg.channels_last:
+        for player in players:
+            player.to(memory_format=torch.channels_last)
     steps = {
         name: GradientStep(
             module,
@@ -206,26 +224,47 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
             as_transforms(cfg.clipper),
             name=name,
             batch_size=cfg.batch_size,
+            precision=cfg.precision,
             monitor=cfg.monitor,
         )
         for name, module, lr in (
-            ("generator", generator, None),
-            ("discriminator", discriminator, cfg.discriminator.lr),
+            ("generator", players.generator, None),
+            ("discriminator", players.discriminator, cfg.discriminator.lr),
         )
     }
     return Trainer(
-        generator=generator,
-        discriminator=discriminator,
+        players=players,
         generator_step=steps["generator"],
         discriminator_step=steps["discriminator"],
-        average=ExponentialMovingAverage(cfg.average, generator),
-        loss=cfg.loss,
-        penalty=cfg.penalty,
+        average=ExponentialMovingAverage(cfg.average, players.generator),
+        game=cfg.game,
         scheme=cfg.update,
         schedule=cfg.schedule,
         latent_size=cfg.latent_size,
         random=generators.torch("latents"),
+        micro_batches=cfg.micro_batches,
     )
+
+
+def make_view(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> View:
+    """The view of both players, on the same training and held-out samples through the whole run."""
+    seed = seed_for(cfg.seed, "view")
+    if isinstance(cfg.data, Mixture):
+        stream = MixtureStream(cfg.data, cfg.view.samples, torch.Generator().manual_seed(seed), device)
+        return View(cfg.view, trainer, stream.next(), stream.next(), seed)
+    images = load(cfg.data)
+    count = cfg.view.samples
+    real = first_samples(images.train, images.train_labels, count, device)
+    held_out = first_samples(images.held_out, images.held_out_labels, count, device)
+    return View(cfg.view, trainer, real, held_out if len(held_out.x) else None, seed)
+
+
+def make_probes(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Probes:
+    """Probes of both players, on the same samples through the whole run and after a resumption."""
+    own = torch.Generator().manual_seed(seed_for(cfg.seed, "probe"))
+    real = make_stream(cfg, own, device).next()
+    z = latents(cfg.batch_size, cfg.latent_size, own, device)
+    return Probes(cfg.probe, cfg.seed, lambda: trainer.objectives(real, z))
 
 
 def make_judge(cfg: TrainConfig, seed: int, samples: int) -> Judge:
@@ -234,9 +273,12 @@ def make_judge(cfg: TrainConfig, seed: int, samples: int) -> Judge:
     Raises:
         ConfigError: the data are not to be had.
     """
+    classes = cfg.data.num_classes if cfg.conditioning is not None else None
+    drawn = {"num_classes": classes, "truncation": cfg.evaluation.truncation}
     if isinstance(cfg.data, Mixture):
-        return MixtureJudge(cfg.data, cfg.latent_size, samples, seed)
-    return ImageJudge(cfg.data.name, load(cfg.data), cfg.latent_size, samples, seed)
+        return MixtureJudge(cfg.data, cfg.latent_size, samples, seed, **drawn)
+    images = load(cfg.data)
+    return ImageJudge(cfg.data.name, images, cfg.latent_size, samples, seed, features=cfg.features, **drawn)
 
 
 @lru_cache(maxsize=1)
@@ -245,27 +287,60 @@ def load(data: ImageData) -> Images:
     return data.load()
 
 
-def _stream_and_judge(
-    cfg: TrainConfig, random: torch.Generator, device: torch.device
-) -> tuple[MixtureStream | ImageStream, Judge]:
-    """Where real samples come from, and who measures the generated ones."""
-    judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples)
-    return make_stream(cfg, random, device), judge
-
-
 def make_stream(
-    cfg: TrainConfig, random: torch.Generator, device: torch.device
-) -> MixtureStream | ImageStream:
+    cfg: TrainConfig, random: torch.Generator, device: torch.device, *, batch_size: int | None = None
+) -> Stream:
     """Endless real samples, in the order that `random` decides."""
+    size = batch_size or cfg.batch_size
     if isinstance(cfg.data, Mixture):
-        return MixtureStream(cfg.data, cfg.batch_size, random, device)
-    images = load(cfg.data).train
-    if cfg.batch_size > len(images):
+        return MixtureStream(cfg.data, size, random, device)
+    if isinstance(cfg.data, StackedMNIST):
+        return cfg.data.stream(size, random, device)
+    images = load(cfg.data)
+    if cfg.batch_size > len(images.train):
         raise ConfigError(
-            f"batch_size must be at most {len(images)}, the images of data={cfg.data.name}, "
+            f"batch_size must be at most {len(images.train)}, the images of data={cfg.data.name}, "
             f"got {cfg.batch_size}"
         )
-    return ImageStream(images, cfg.batch_size, random, device)
+    size = min(size, len(images.train))
+    return ImageStream(images.train, images.train_labels, size, random, device)
+
+
+def _players(cfg: TrainConfig, generators: Generators) -> Players:
+    """Both players with the initial weights of the run's seed, on the CPU.
+
+    Raises:
+        ValueError: they should be conditional, and the data have no labels.
+    """
+    classes = None if cfg.conditioning is None else cfg.data.num_classes
+    return Players(
+        *make_players(
+            cfg.network,
+            cfg.conditioning,
+            cfg.latent_size,
+            cfg.data.shape,
+            classes,
+            generators.torch("generator"),
+            generators.torch("discriminator"),
+        )
+    )
+
+
+def _notes(cfg: TrainConfig) -> tuple[str, ...]:
+    """What the user should know of how the data were read."""
+    return () if isinstance(cfg.data, Mixture) else load(cfg.data).notes
+
+
+def _costs(cfg: TrainConfig, players: Players, device: torch.device) -> tuple[str, ...]:
+    """One line for each player: what it costs."""
+    z = torch.zeros(1, cfg.latent_size, device=device)
+    x = torch.zeros(1, *cfg.data.shape, device=device)
+    labels = None if cfg.conditioning is None else torch.zeros(1, dtype=torch.int64, device=device)
+    inputs = (z, labels), (x, labels)
+    return tuple(
+        cost(player, *own).line(name)
+        for name, player, own in zip(Players._fields, players, inputs, strict=True)
+    )
 
 
 def _words(shape: tuple[int, ...]) -> str:

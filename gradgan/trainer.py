@@ -1,170 +1,200 @@
 """The training step of a GAN, on one page.
 
-    z ~ N(0, 1)
-    discriminator:  loss(D(real), D(G(z))) + penalty      G is fixed
-    generator:      loss(D(G(z')))                        D is fixed
+    discriminator:  its losses on real samples and G(z)     G is fixed; several times, if asked for
+    generator:      its losses on D(G(z'))                   D is fixed
     average of G <- average of G and G
 
-An update scheme (alternating, simultaneous, ...) decides in which order the two gradients are taken and
-applied; each player's `GradientStep` touches only its own parameters, so the other one is fixed by itself.
-A scheme that differentiates one player's gradient by the other's parameters (consensus) gets both losses with
-their graph to both players; the others are spared it.
+What the losses are is `gradgan.game`. An update scheme (alternating, simultaneous, ...) decides in which
+order the two gradients are taken and applied; each player's `GradientStep` touches only its own parameters,
+so the other one is fixed by itself and costs no weight gradients.
 """
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Callable, Sequence
 
-from core.gradients import GradientStep, Metrics, Objective
+import torch
+from torch import Tensor
+
+from core.gradients import Closure, GradientStep, Metrics, Objective
 from core.gradients.objective import Forward, frozen
 from core.optim.averaging import ExponentialMovingAverage
 from core.optim.game import Scheme
 from core.optim.schedules import Schedule, ScheduledRate
 from core.state import StateDict, copied
-from gradgan.losses import Loss
-from gradgan.penalties import Penalty
-from gradgan.sampling import latents
+from gradgan.game import Game, Moment, Players
+from gradgan.round import Samples
 
 
 class Trainer:
-    """Two players, their gradient steps, and what they play for.
+    """Two players, their gradient steps, and the game they play.
 
     Args:
-        generator: latents [B, latent_size] to samples [B, ...].
-        discriminator: samples [B, ...] to logits [B].
+        players: generator (latents [B, latent_size] to samples) and discriminator (samples to logits [B]).
         generator_step: the step of the generator's parameters.
         discriminator_step: the step of the discriminator's parameters.
         average: follows the generator; counts images.
-        loss: adversarial loss of both players.
-        penalty: on the discriminator's input gradients, or None.
+        game: what both players want.
         scheme: order of the two players' moves.
         schedule: multiplier of both learning rates over the training.
         latent_size: numbers in a latent.
-        random: every latent of the training is drawn from it.
+        random: every draw of the training follows from it.
+        micro_batches: parts that each batch is taken in, one after the other, to save memory; the gradient is
+            that of the whole batch (but batch norm sees the parts).
     """
 
     def __init__(
         self,
         *,
-        generator: nn.Module,
-        discriminator: nn.Module,
+        players: Players,
         generator_step: GradientStep,
         discriminator_step: GradientStep,
         average: ExponentialMovingAverage,
-        loss: Loss,
-        penalty: Penalty | None,
+        game: Game,
         scheme: Scheme,
         schedule: Schedule,
         latent_size: int,
         random: torch.Generator,
+        micro_batches: int = 1,
     ) -> None:
-        self.generator = generator
-        self.discriminator = discriminator
+        self.players = players
         self.generator_step = generator_step
         self.discriminator_step = discriminator_step
         self.average = average
-        self.loss = loss
-        self.penalty = penalty
+        self.game = game
         self.scheme = scheme
         self.learning_rates = [ScheduledRate(schedule, s) for s in (discriminator_step, generator_step)]
         self.latent_size = latent_size
         self.random = random
+        self.micro_batches = micro_batches
         self.updates = 0
-        self.memory: StateDict = {}
+        self.discriminator_updates = 0
+        self.progress = 0.0
+        self.scheme_memory: StateDict = {}
+        self.memory: dict[str, StateDict] = {name: {} for name in game.regularizers}
+        initial = game.augment.initial if game.augment is not None else 0.0
+        self.augmentation = torch.tensor(initial, device=generator_step.device)
 
-    def update(self, real: Tensor, progress: float) -> Metrics:
-        """Move both players once.
+    def update(self, batches: Sequence[Samples], progress: float) -> Metrics:
+        """Move the discriminator once for each batch, and the generator with the last of them.
 
         Args:
-            real: [B, ...], as the discriminator sees them.
-            progress: share of the training done, in [0, 1]; sets learning rates and penalty.
+            batches: real samples, at least one batch; all but the last move the discriminator alone.
+            progress: share of the training done, in [0, 1].
 
         Returns:
-            loss/discriminator, loss/generator, and the metrics of loss and penalty.
+            loss/discriminator, loss/generator, and the metrics of loss, penalty and regularizers at the last
+            batch.
         """
+        self.progress = progress
         for rate in self.learning_rates:
             rate.set(progress)
-        # Drawn here and not in the closures, so that who looks twice (extragradient, LBFGS) sees the same
-        # samples.
-        z_discriminator, z_generator = (
-            latents(len(real), self.latent_size, self.random, real.device) for _ in range(2)
-        )
+        *first, last = batches
+        for real in first:
+            self._after_discriminator(self.discriminator_step(*self._discriminator(real, progress)), real)
         metrics = self.scheme(
             self.discriminator_step,
-            lambda: self.discriminator_loss(real, z_discriminator, progress),
+            self._discriminator(last, progress),
             self.generator_step,
-            lambda: self.generator_loss(real, z_generator),
-            self.memory,
+            self._generator(last, progress),
+            self.scheme_memory,
         )
+        self._after_discriminator(metrics, last)
         for rate in self.learning_rates:
             rate.observe()
-        self.average.update(len(real))
+        self.average.update(sum(len(real.x) for real in batches))
         self.updates += 1
         return metrics
 
-    def discriminator_loss(
-        self, real: Tensor, z: Tensor, progress: float
-    ) -> tuple[dict[str, Tensor], Metrics]:
-        """Adversarial loss, and the penalty when it is due; the generator gets no gradient."""
-        with torch.set_grad_enabled(self.scheme.needs_joint_graph):
-            fake = self.generator(z)
-        penalty = self.penalty if self.penalty is not None and self.penalty.due(self.updates) else None
-        if penalty is not None:
-            real = real.detach().requires_grad_(penalty.on_real)
-            fake = fake.requires_grad_(penalty.on_fake or fake.requires_grad)
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-        adversarial, metrics = self.loss.discriminator(real_logits, fake_logits)
-        losses = {"adversarial": adversarial}
-        if penalty is not None:
-            losses["penalty"], norms = penalty(real, real_logits, fake, fake_logits, progress)
-            metrics |= norms
-        return losses, metrics | {"loss/discriminator": adversarial.detach()}
+    def _discriminator(self, real: Samples, progress: float) -> list[Closure]:
+        """One closure for each part of the batch, with a seed of its own."""
 
-    def generator_loss(self, real: Tensor, z: Tensor) -> tuple[Tensor, Metrics]:
-        """Adversarial loss of fresh samples; the discriminator passes the gradient on and gets none."""
-        real_logits = None
-        if self.loss.generator_uses_real:
-            with torch.set_grad_enabled(self.scheme.needs_joint_graph):
-                real_logits = self.discriminator(real)
-        loss, metrics = self.loss.generator(self.discriminator(self.generator(z)), real_logits)
-        return loss, metrics | {"loss/generator": loss.detach()}
+        def closure(part: Samples, moment: Moment) -> Closure:
+            return lambda: self.game.discriminator_loss(
+                self.players, part, self.latent_size, moment, self.memory
+            )
 
-    def objectives(self, real: Tensor, z: Tensor) -> list[tuple[Objective, GradientStep]]:
-        """Both players' adversarial losses on frozen samples: what probes look at. Penalties are left out.
+        return self._in_parts(closure, real, progress)
+
+    def _generator(self, real: Samples, progress: float) -> list[Closure]:
+        def closure(part: Samples, moment: Moment) -> Closure:
+            return lambda: self.game.generator_loss(self.players, part, self.latent_size, moment)
+
+        return self._in_parts(closure, real, progress)
+
+    def _in_parts(
+        self, closure: Callable[[Samples, Moment], Closure], real: Samples, progress: float
+    ) -> list[Closure]:
+        x = real.x.chunk(self.micro_batches)
+        labels = [None] * len(x) if real.labels is None else real.labels.chunk(self.micro_batches)
+        # Seeds are drawn here and not in the closures: who looks twice shall see the same samples.
+        seeds = torch.randint(2**62, (len(x),), generator=self.random).tolist()
+        return [
+            closure(Samples(*part), Moment(self.discriminator_updates, progress, self.augmentation, seed))
+            for part, seed in zip(zip(x, labels, strict=True), seeds, strict=True)
+        ]
+
+    def _after_discriminator(self, metrics: Metrics, real: Samples) -> None:
+        """What follows an update of the discriminator: regularizers' memories, augmentation, count."""
+        for name, regularizer in self.game.regularizers.items():
+            regularizer.after(self.players.discriminator, metrics, self.memory[name])
+        if self.game.augment is not None:
+            sign = metrics["augment/real_sign"]
+            self.augmentation = self.game.augment.adapt(self.augmentation, sign, len(real.x))
+        self.discriminator_updates += 1
+
+    def objectives(self, real: Samples, z: Tensor) -> list[tuple[Objective, GradientStep]]:
+        """Both players' adversarial losses on frozen samples: what probes look at.
+
+        Penalties, regularizers and augmentation are left out.
 
         Args:
-            real: [B, ...], as the discriminator sees them.
+            real: as the discriminator sees them.
             z: latents [B, latent_size] of as many generated samples.
         """
-        generate, discriminate = frozen(self.generator), frozen(self.discriminator)
+        loss = self.game.loss
+        generate, discriminate = (frozen(player) for player in self.players)
+        labels = () if real.labels is None else (real.labels,)
 
-        def discriminator_loss(forward: Forward, real: Tensor, fake: Tensor) -> Tensor:
-            return self.loss.discriminator(forward(real), forward(fake))[0]
+        def discriminator_loss(forward: Forward, real: Tensor, fake: Tensor, *labels: Tensor) -> Tensor:
+            return loss.discriminator(forward(real, *labels), forward(fake, *labels))[0]
 
-        def generator_loss(forward: Forward, z: Tensor, real: Tensor) -> Tensor:
-            real_logits = discriminate(real) if self.loss.generator_uses_real else None
-            return self.loss.generator(discriminate(forward(z)), real_logits)[0]
+        def generator_loss(forward: Forward, z: Tensor, real: Tensor, *labels: Tensor) -> Tensor:
+            real_logits = discriminate(real, *labels) if loss.generator_uses_real else None
+            return loss.generator(discriminate(forward(z, *labels), *labels), real_logits)[0]
 
         with torch.no_grad():
-            fake = generate(z)
+            fake = generate(z, *labels)
+        players = self.players
         return [
-            (Objective(self.generator, generator_loss, (z, real)), self.generator_step),
-            (Objective(self.discriminator, discriminator_loss, (real, fake)), self.discriminator_step),
+            (Objective(players.generator, generator_loss, (z, real.x, *labels)), self.generator_step),
+            (
+                Objective(players.discriminator, discriminator_loss, (real.x, fake, *labels)),
+                self.discriminator_step,
+            ),
         ]
 
     def state_dict(self) -> StateDict:
-        """The number of updates (it decides when a lazy penalty is due), the scheme's and schedules' memory.
+        """Counts of updates, augmentation, and what scheme, regularizers and schedules remember.
 
         The modules are saved by name.
         """
         return {
             "updates": self.updates,
-            "memory": copied(self.memory),
+            "discriminator_updates": self.discriminator_updates,
+            "progress": self.progress,
+            "augmentation": self.augmentation.clone(),
+            "scheme": copied(self.scheme_memory),
+            "regularizers": copied(self.memory),
             "learning_rates": [rate.state_dict() for rate in self.learning_rates],
         }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self.updates = int(state["updates"])
-        self.memory = copied(state["memory"], self.generator_step.device)
+        self.discriminator_updates = int(state["discriminator_updates"])
+        self.progress = float(state["progress"])
+        device = self.generator_step.device
+        self.augmentation = state["augmentation"].to(device)
+        self.scheme_memory = copied(state["scheme"], device)
+        self.memory = copied(state["regularizers"], device)
         for rate, saved in zip(self.learning_rates, state["learning_rates"], strict=True):
             rate.load_state_dict(saved)

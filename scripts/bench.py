@@ -1,4 +1,4 @@
-"""Measure cost side by side: `bench.py suite=gradients`, `bench.py suite=rl`."""
+"""Measure cost side by side: `bench.py suite=gradients`, `rl` or `gan`."""
 
 import importlib
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from core.checks import require
 from core.run.launch import tool
 
 MODELS = ("5k", "90k", "1M", "resnet18")
-USED = {"gradients": ("models",), "rl": ("total_steps",)}  # options that only some suites have
+USED = {"gradients": ("models",), "rl": ("total_steps",), "gan": ()}  # options that only some suites have
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
-    suite: Literal["gradients", "rl"]
+    suite: Literal["gradients", "rl", "gan"]
     rounds: int | None
     models: tuple[str, ...] | None
     total_steps: int | None

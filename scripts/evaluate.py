@@ -3,10 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from core.checks import require
 from core.run.launch import tool
+
+if TYPE_CHECKING:
+    from gradgan.features import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +21,16 @@ class EvaluateConfig:
     episodes: int
     deterministic: bool
     samples: int
+    features: object | None
+    truncation: float | None
     seed: int | None
 
     def __post_init__(self) -> None:
         require(self.run is not None, "run", self.run, "a run directory")
         require(self.episodes >= 1, "episodes", self.episodes, "an integer >= 1")
         require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
+        psi = self.truncation
+        require(psi is None or 0 < psi < float("inf"), "truncation", psi, "null or a finite number > 0")
         require(self.seed is None or self.seed >= 0, "seed", self.seed, "an integer >= 0 or null")
 
 
@@ -44,11 +51,20 @@ def evaluate(cfg: EvaluateConfig) -> None:
     if kind == "gradrl":
         from gradrl.evaluate import evaluate_run as evaluate_agent
 
+        if cfg.features is not None or cfg.truncation is not None:
+            raise ConfigError(f"{directory} holds an agent; features and truncation are for generators")
         found = evaluate_agent(directory, cfg.episodes, cfg.checkpoint, cfg.deterministic, cfg.seed)
     else:
         from gradgan.evaluate import evaluate_run as evaluate_generator
 
-        found = evaluate_generator(directory, cfg.samples, cfg.checkpoint, cfg.seed)
+        found = evaluate_generator(
+            directory,
+            cfg.samples,
+            cfg.checkpoint,
+            cfg.seed,
+            features=cast("Features | None", cfg.features),
+            truncation=cfg.truncation,
+        )
     found = {"checkpoint": cfg.checkpoint, **found}
     for name, value in found.items():
         print(f"{name:<20} {value}")

@@ -11,7 +11,7 @@ multiply w by 1 + ih; a scheme converges where the modulus of its factor is belo
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,8 @@ import torch
 
 from core.gradients import Closure, GradientStep, Metrics
 from core.state import StateDict, copied
+
+Closures = Sequence[Closure]
 
 
 class Scheme(Protocol):
@@ -32,7 +34,7 @@ class Scheme(Protocol):
 
     @property
     def needs_joint_graph(self) -> bool:
-        """Whether each loss must carry its graph to the parameters of *both* players."""
+        """Whether each loss must carry its graph to the parameters of *both* players, in one closure each."""
         ...
 
     @property
@@ -43,18 +45,18 @@ class Scheme(Protocol):
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """One move of each player.
 
         Args:
             discriminator: moves first, where there is an order.
-            discriminator_closure: its losses and metrics.
+            discriminator_closures: its losses and metrics; several are the micro-batches of one update.
             generator: the other player.
-            generator_closure: its losses and metrics.
+            generator_closures: the same of the other player.
             memory: what the scheme remembers from call to call; the caller keeps and saves it, empty at the
                 first call. No gradient that the guard skips enters it.
 
@@ -79,14 +81,14 @@ class Alternating:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """Discriminator, then generator at the discriminator's new parameters."""
-        metrics = discriminator(discriminator_closure)
-        return metrics | generator(generator_closure)
+        metrics = discriminator(*discriminator_closures)
+        return metrics | generator(*generator_closures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +106,15 @@ class Simultaneous:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """Both gradients first, then both updates."""
-        metrics = discriminator.compute(discriminator_closure) | generator.compute(generator_closure)
-        discriminator.apply(discriminator_closure)
-        generator.apply(generator_closure)
+        metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
+        discriminator.apply(*discriminator_closures)
+        generator.apply(*generator_closures)
         return metrics
 
 
@@ -140,19 +142,19 @@ class Extragradient:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """Look one step ahead, take the gradients there, go back, and step with them."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
         with _returning(discriminator), _returning(generator):
-            metrics = discriminator.compute(discriminator_closure) | generator.compute(generator_closure)
+            metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
             for player in (discriminator, generator):
                 player.apply(measure=False)
-            discriminator.compute(discriminator_closure)
-            generator.compute(generator_closure)
+            discriminator.compute(*discriminator_closures)
+            generator.compute(*generator_closures)
         discriminator.apply()
         generator.apply()
         return metrics

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients import Closure, GradientStep, Metrics
-from core.optim.game import check_scheme
+from core.gradients import GradientStep, Metrics
+from core.optim.game import Closures, check_scheme
 from core.state import StateDict
 
 
@@ -53,14 +53,14 @@ class Consensus:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
-        players = _Player(discriminator, discriminator_closure), _Player(generator, generator_closure)
+        players = _Player(discriminator, discriminator_closures), _Player(generator, generator_closures)
         field = [v for player in players for v in _differentiable(player.loss, player.parameters)]
         for player, term in zip(players, _pull_back(field, players), strict=True):
             player.compute([self.gamma * t for t in term])
@@ -102,14 +102,14 @@ class SymplecticAdjustment:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
-        players = _Player(discriminator, discriminator_closure), _Player(generator, generator_closure)
+        players = _Player(discriminator, discriminator_closures), _Player(generator, generator_closures)
         d, g = players
         v_d, cross_d = d.differentiate(g.parameters)
         v_g, cross_g = g.differentiate(d.parameters)
@@ -129,10 +129,11 @@ class SymplecticAdjustment:
 class _Player:
     """One player's losses at the current parameters, evaluated once, with their graph."""
 
-    def __init__(self, step: GradientStep, closure: Closure) -> None:
+    def __init__(self, step: GradientStep, closures: Closures) -> None:
         half = step.precision != "float32"
         dtype = getattr(torch, step.precision) if half else None
         with torch.autocast(step.device.type, dtype, enabled=half):
+            (closure,) = closures  # the losses of micro-batches have no common graph
             losses, self.metrics = closure()
         self.step = step
         self.losses = dict(losses) if isinstance(losses, Mapping) else {"loss": losses}

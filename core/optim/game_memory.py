@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients import Closure, GradientStep, Metrics, global_norm
-from core.optim.game import Scheme, check_scheme
+from core.gradients import GradientStep, Metrics, global_norm
+from core.optim.game import Closures, Scheme, check_scheme
 from core.state import StateDict
 
 
@@ -35,14 +35,14 @@ class Optimistic:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """Both gradients, each with its last change added, then both updates."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
-        metrics = discriminator.compute(discriminator_closure) | generator.compute(generator_closure)
+        metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
         for player, step in (("discriminator", discriminator), ("generator", generator)):
             gradient = _gradient(step)
             last = memory.get(player) or [torch.zeros_like(g) for g in gradient]
@@ -84,19 +84,19 @@ class NegativeMomentum:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """Discriminator, then generator, each along its velocity."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
         metrics: Metrics = {}
-        for player, step, closure in (
-            ("discriminator", discriminator, discriminator_closure),
-            ("generator", generator, generator_closure),
+        for player, step, closures in (
+            ("discriminator", discriminator, discriminator_closures),
+            ("generator", generator, generator_closures),
         ):
-            metrics |= step.compute(closure)
+            metrics |= step.compute(*closures)
             gradient = _gradient(step)
             last = memory.get(player) or [torch.zeros_like(g) for g in gradient]
             velocity = [self.beta * u + g for u, g in zip(last, gradient, strict=True)]
@@ -148,9 +148,9 @@ class Lookahead:
     def __call__(
         self,
         discriminator: GradientStep,
-        discriminator_closure: Closure,
+        discriminator_closures: Closures,
         generator: GradientStep,
-        generator_closure: Closure,
+        generator_closures: Closures,
         memory: StateDict,
     ) -> Metrics:
         """One update of the inner scheme, and at every k-th the return."""
@@ -158,7 +158,7 @@ class Lookahead:
         if not memory:
             memory.update(slow=[p.detach().clone() for p in parameters], updates=0, inner={})
         metrics = self.inner(
-            discriminator, discriminator_closure, generator, generator_closure, memory["inner"]
+            discriminator, discriminator_closures, generator, generator_closures, memory["inner"]
         )
         memory["updates"] += 1
         if memory["updates"] % self.k == 0:

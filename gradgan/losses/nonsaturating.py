@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from core.gradients import Metrics
+from gradgan.losses.said import sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,9 @@ class NonSaturating:
             fake_logits: D(fake), nats, [B]; carries the gradient.
 
         Returns:
-            The scalar loss (2 log 2 where D says 0 everywhere), and logits/real, logits/fake (means) and
-            logits/accuracy, the fraction in [0, 1] of both batches on their own side of 0 (0 is neither).
+            The scalar loss (2 log 2 where D says 0 everywhere), and the metrics of `said.sides`.
         """
-        loss = softplus(-real_logits).mean() + softplus(fake_logits).mean()
-        real, fake = real_logits.detach(), fake_logits.detach()
-        accuracy = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())
-        return loss, {"logits/real": real.mean(), "logits/fake": fake.mean(), "logits/accuracy": accuracy}
+        return softplus(-real_logits).mean() + softplus(fake_logits).mean(), sides(real_logits, fake_logits)
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
         """The generator's loss; `real_logits` is not read.

@@ -1,4 +1,8 @@
-"""Pairs of generator and discriminator: frozen dataclasses that build both, one file each."""
+"""Pairs of networks: frozen dataclasses that build a generator and a discriminator's body, one file each.
+
+The discriminator's last layer is not among them: what it asks (real or not, which class) depends on the
+conditioning, and `gradgan.players` puts it on.
+"""
 
 from typing import ClassVar, Protocol
 
@@ -17,14 +21,26 @@ class Network(Protocol):
 
     name: ClassVar[str]
 
+    @property
+    def spectral_norm(self) -> bool:
+        """Whether every weight of the discriminator is divided by its largest singular value."""
+        ...
+
     def check(self, shape: Shape) -> None:
         """Raise ValueError, saying what samples this pair takes, if `shape` is not among them."""
         ...
 
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
-        """A module from latents [B, latent_size] to samples [B, *shape]; images in (-1, 1)."""
+        """A module from latents [B, latent_size] to samples [B, *shape].
+
+        Images are made for [-1, 1]; whether they can leave it is said by each pair.
+        """
         ...
 
-    def discriminator(self, shape: Shape, random: torch.Generator) -> nn.Module:
-        """A module from samples [B, *shape] to logits [B]; it must not mix the samples of a batch."""
+    def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
+        """The discriminator without its last layer, and F: from samples [B, *shape] to features [B, F].
+
+        It must not mix the samples of a batch: penalties and probes take the gradient of each sample's logit
+        as its own. That rules out batch norm and minibatch statistics.
+        """
         ...

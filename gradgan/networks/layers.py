@@ -4,8 +4,12 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
+from torch.nn.functional import normalize
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2  # of the leaky ReLU on the negative side (Radford et al. 2016, arXiv:1511.06434, section 3)
+POWER_ITERATIONS = 15  # before the first forward, as many as torch runs on its own random vectors
 
 
 def he_gain(slope: float) -> float:
@@ -16,21 +20,46 @@ def he_gain(slope: float) -> float:
     return (2.0 / (1.0 + slope**2)) ** 0.5
 
 
-LEAKY = he_gain(SLOPE)
+LEAKY, RELU = he_gain(SLOPE), he_gain(0.0)
 
 
-def linear(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
+def linear(
+    num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY, bias: bool = True
+) -> nn.Module:
     """A linear layer: normal weights of standard deviation gain / sqrt(num_in), zero biases."""
     with _aside():
-        layer = nn.Linear(num_in, num_out)
+        layer = nn.Linear(num_in, num_out, bias=bias)
     return _initialised(layer, random, gain)
 
 
-def convolution(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
-    """A 3x3 convolution that keeps height and width."""
+def embedding(num_classes: int, num_features: int, random: torch.Generator) -> nn.Module:
+    """One vector for each class, normal of standard deviation 1 / sqrt(num_features)."""
     with _aside():
-        layer = nn.Conv2d(num_in, num_out, kernel_size=3, padding=1)
+        layer = nn.Embedding(num_classes, num_features)
+    return _initialised(layer, random, 1.0)
+
+
+def convolution(
+    num_in: int,
+    num_out: int,
+    random: torch.Generator,
+    *,
+    gain: float = LEAKY,
+    kernel: int = 3,
+    groups: int = 1,
+    bias: bool = True,
+) -> nn.Module:
+    """A convolution with an odd kernel that keeps height and width, 3x3 unless told."""
+    with _aside():
+        layer = nn.Conv2d(num_in, num_out, kernel, padding=kernel // 2, groups=groups, bias=bias)
     return _initialised(layer, random, gain)
+
+
+def summary(num_channels: int, side: int, random: torch.Generator) -> nn.Module:
+    """A weighted sum of each channel's pixels: maps [B, C, side, side] to [B, C, 1, 1], without bias."""
+    with _aside():
+        layer = nn.Conv2d(num_channels, num_channels, side, groups=num_channels, bias=False)
+    return _initialised(layer, random, 1.0)
 
 
 def halving(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
@@ -47,6 +76,36 @@ def doubling(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
     return _initialised(layer, random, LEAKY)
 
 
+def normalise_spectra(module: nn.Module, random: torch.Generator) -> None:
+    """Divide every weight in the module by an estimate of its largest singular value, from now on.
+
+    A kernel [out, in, h, w] counts as the matrix [out, in h w]. The estimate follows the weight by one power
+    iteration at each forward in training mode (none in evaluation mode); biases stay as they are. Weights
+    must not be zero: 0 / 0.
+
+    Args:
+        module: changed in place; its weights' names get torch's `parametrizations.weight.original`.
+        random: draws the vectors that the power iteration starts from.
+
+    Source: Miyato et al. 2018, arXiv:1802.05957, algorithm 1; torch.nn.utils.parametrizations.spectral_norm.
+    """
+    for layer in list(module.modules()):
+        weight = layer._parameters.get("weight")
+        if weight is None or weight.ndim < 2:
+            continue
+        with _aside():
+            spectral_norm(layer)
+        assert isinstance(layer.parametrizations, nn.ModuleDict)
+        chain = layer.parametrizations["weight"]
+        assert isinstance(chain, parametrize.ParametrizationList)
+        with torch.no_grad():
+            for name in ("_u", "_v"):
+                vector = chain[0].get_buffer(name)
+                vector.copy_(normalize(vector.normal_(generator=random), dim=0))
+            for _ in range(POWER_ITERATIONS):
+                chain()
+
+
 def _aside() -> AbstractContextManager[None]:
     """Around a constructor that draws from the global generator: hands that back untouched.
 
@@ -57,11 +116,12 @@ def _aside() -> AbstractContextManager[None]:
 
 def _initialised(layer: nn.Module, random: torch.Generator, gain: float) -> nn.Module:
     """Draw the weights of a fresh layer; the variance counts the inputs that reach one output."""
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
     fan_in = weight[0].numel()
     if isinstance(layer, nn.ConvTranspose2d):
         fan_in = weight.shape[0] * 4  # of the 16 taps a stride of 2 leaves 4 for each output pixel
     with torch.no_grad():
         weight.normal_(0.0, gain * fan_in**-0.5, generator=random)
-        bias.zero_()
+        if bias is not None:
+            bias.zero_()
     return layer

@@ -10,18 +10,19 @@ from torch import nn
 
 from core.checks import require
 from gradgan.networks import Shape
-from gradgan.networks.layers import he_gain, linear
+from gradgan.networks.layers import he_gain, linear, normalise_spectra
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLP:
-    """Two perceptrons of the same width and depth, without normalisation.
+    """Two perceptrons of the same width and depth.
 
     Attributes:
         width: units of each hidden layer, >= 1.
         depth: hidden layers, >= 1.
         slope: of the leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose sharper creases
             let a generator part its latents into modes with less in between.
+        spectral_norm: each weight of the discriminator divided by its largest singular value.
     """
 
     name: ClassVar[str] = "mlp"
@@ -29,6 +30,7 @@ class MLP:
     width: int
     depth: int
     slope: float
+    spectral_norm: bool
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", self.width, "an integer >= 1")
@@ -45,11 +47,12 @@ class MLP:
             last += [nn.Tanh(), nn.Unflatten(1, shape)]
         return nn.Sequential(*self._hidden(latent_size, random), *last)
 
-    def discriminator(self, shape: Shape, random: torch.Generator) -> nn.Module:
-        """Samples [B, *shape] to logits [B]."""
-        hidden = self._hidden(math.prod(shape), random)
-        last = linear(self.width, 1, random, gain=1.0)
-        return nn.Sequential(nn.Flatten(1), *hidden, last, nn.Flatten(0))
+    def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
+        """Samples [B, *shape] to the last hidden layer [B, width]."""
+        body = nn.Sequential(nn.Flatten(1), *self._hidden(math.prod(shape), random))
+        if self.spectral_norm:
+            normalise_spectra(body, random)
+        return body, self.width
 
     def _hidden(self, num_in: int, random: torch.Generator) -> list[nn.Module]:
         sizes = [num_in] + [self.width] * self.depth

@@ -56,9 +56,9 @@ class Game:
         for _ in range(updates):
             scheme(
                 self.discriminator,
-                lambda: self.closure("y"),
+                [lambda: self.closure("y")],
                 self.generator,
-                lambda: self.closure("x"),
+                [lambda: self.closure("x")],
                 self.memory,
             )
 

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from core.run.config import Tree, build, config_dir
-from gradgan import features
+from gradgan.features import classifier
 from gradgan.train import TrainConfig
 
 
@@ -37,5 +37,5 @@ def configured() -> Callable[..., TrainConfig]:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache directory, and a classifier that is trained for three updates only."""
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path / "cache")
-    monkeypatch.setattr(features, "UPDATES", 3)
+    monkeypatch.setattr(classifier, "UPDATES", 3)
     return tmp_path / "cache"

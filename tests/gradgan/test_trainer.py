@@ -1,7 +1,6 @@
-"""`gradgan.trainer`: one update against a slow reference, the Dirac-GAN, and every combination of parts."""
+"""`gradgan.trainer` and `gradgan.game`: an update against a slow reference, the Dirac-GAN, every scheme."""
 
 import io
-import itertools
 import math
 
 import pytest
@@ -9,72 +8,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from core.gradients import GradientStep
-from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.game import Alternating, Extragradient, Scheme, Simultaneous
 from core.optim.game_joint import Consensus, SymplecticAdjustment
 from core.optim.game_memory import Lookahead, NegativeMomentum, Optimistic
-from core.optim.schedules import Constant, Cosine, Schedule
+from core.optim.schedules import Cosine
+from gradgan.game import Game
 from gradgan.losses import Loss
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.losses.relativistic import Relativistic
 from gradgan.networks.dcgan import DCGAN
 from gradgan.networks.mlp import MLP
-from gradgan.penalties import R1, R1R2, R2, Penalty
+from gradgan.penalties import Penalty
+from gradgan.penalties.zero_centred import R1, R1R2, R2
 from gradgan.trainer import Trainer
+from tests.gradgan.playing import LATENT, Point, Slope, in_float64, made, make_trainer, random, unlabelled
 
-LATENT = 3
-
-
-def random(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def make_trainer(
-    generator: nn.Module,
-    discriminator: nn.Module,
-    loss: Loss,
-    penalty: Penalty | None,
-    scheme: Scheme,
-    *,
-    lr: float = 0.1,
-    schedule: Schedule | None = None,
-    latent_size: int = LATENT,
-) -> Trainer:
-    steps = [
-        GradientStep(module, torch.optim.SGD(module.parameters(), lr=lr), name=name)
-        for name, module in (("generator", generator), ("discriminator", discriminator))
-    ]
-    return Trainer(
-        generator=generator,
-        discriminator=discriminator,
-        generator_step=steps[0],
-        discriminator_step=steps[1],
-        average=ExponentialMovingAverage(AverageConfig(half_life=10.0, ramp_up=None), generator),
-        loss=loss,
-        penalty=penalty,
-        scheme=scheme,
-        schedule=schedule or Constant(),
-        latent_size=latent_size,
-        random=random(7),
-    )
-
-
-def pair() -> tuple[nn.Module, nn.Module]:
-    network = MLP(width=6, depth=1, slope=0.2)
-    return (
-        network.generator(LATENT, (2,), random(1)).double(),
-        network.discriminator((2,), random(2)).double(),
-    )
+NETWORK = MLP(width=6, depth=1, slope=0.2, spectral_norm=False)
 
 
 def reference_step(
     real: Tensor, relativistic: bool, gamma: float, lr: float, simultaneous: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Both players after one update, sample by sample and term by term."""
-    generator, discriminator = pair()
-    latent_source = random(7)
-    z1, z2 = (torch.randn(len(real), LATENT, generator=latent_source).double() for _ in range(2))
+    generator, discriminator = in_float64(made(NETWORK))
+    seeds = random(7)
+    z1, z2 = (
+        torch.randn(len(real), LATENT, generator=random(int(torch.randint(2**62, (1,), generator=seeds))))
+        for _ in range(2)
+    )
     fake = generator(z1).detach()
     total = torch.zeros((), dtype=torch.float64)
     for x, y in zip(real, fake, strict=True):
@@ -112,47 +73,22 @@ def test_one_update_of_both_players_agrees_with_a_slow_reference(
     relativistic: bool, simultaneous: bool
 ) -> None:
     real = torch.randn(5, 2, generator=random(3), dtype=torch.float64)
-    generator, discriminator = pair()
+    players = in_float64(made(NETWORK))
     loss = Relativistic() if relativistic else NonSaturating()
     scheme = Simultaneous() if simultaneous else Alternating()
-    penalty = R1R2(gamma=0.7, final=1.0, interval=1)
-    trainer = make_trainer(generator, discriminator, loss, penalty, scheme, latent_size=LATENT)
-    # The latents are float32, as in training; the networks of this test are float64.
-    generator.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
-    trainer.update(real, progress=0.0)
+    game = Game(loss=loss, penalty=R1R2(gamma=0.7, final=1.0, interval=1))
+    make_trainer(players, game, scheme).update(unlabelled(real), progress=0.0)
     expected = reference_step(real, relativistic, 0.7, 0.1, simultaneous)
-    for module, state in zip((generator, discriminator), expected, strict=True):
+    for module, state in zip(players, expected, strict=True):
         for name, tensor in module.state_dict().items():
             torch.testing.assert_close(tensor, state[name], rtol=1e-10, atol=1e-12)
 
 
-class Point(nn.Module):
-    """The generator of the Dirac-GAN: all its mass at theta."""
-
-    def __init__(self, theta: float) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor([theta], dtype=torch.float64))
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.theta.expand(len(z), 1)
-
-
-class Slope(nn.Module):
-    """The discriminator of the Dirac-GAN: D(x) = psi x."""
-
-    def __init__(self, psi: float) -> None:
-        super().__init__()
-        self.psi = nn.Parameter(torch.tensor([psi], dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.psi * x[:, 0]
-
-
 def dirac(loss: Loss, penalty: Penalty | None, scheme: Scheme, lr: float, updates: int) -> float:
     """Distance from the equilibrium (0, 0) after so many updates from (1, 1); real data are all at 0."""
-    generator, discriminator = Point(1.0), Slope(1.0)
-    trainer = make_trainer(generator, discriminator, loss, penalty, scheme, lr=lr, latent_size=1)
-    real = torch.zeros(1, 1, dtype=torch.float64)
+    generator, discriminator = players = Point(1.0), Slope(1.0)
+    trainer = make_trainer(players, Game(loss=loss, penalty=penalty), scheme, lr=lr, latent_size=1)
+    real = unlabelled(torch.zeros(1, 1, dtype=torch.float64))
     for _ in range(updates):
         trainer.update(real, progress=0.0)
     return math.hypot(generator.theta.item(), discriminator.psi.item())
@@ -181,63 +117,20 @@ def test_a_zero_centred_penalty_makes_the_game_converge_linearly(
     assert dirac(loss, cls(gamma=1.0, final=1.0, interval=1), scheme, 0.1, 400) < 1e-6
 
 
-def single_pair() -> tuple[nn.Module, nn.Module]:
-    network = MLP(width=6, depth=1, slope=0.2)
-    return network.generator(LATENT, (2,), random(1)), network.discriminator((2,), random(2))
-
-
 def test_only_due_updates_pay_for_the_penalty() -> None:
-    trainer = make_trainer(
-        *single_pair(), NonSaturating(), R1(gamma=1.0, final=1.0, interval=3), Alternating()
-    )
-    real = torch.randn(4, 2, generator=random(3))
+    game = Game(loss=NonSaturating(), penalty=R1(gamma=1.0, final=1.0, interval=3))
+    trainer = make_trainer(made(NETWORK), game, Alternating())
+    real = unlabelled(torch.randn(4, 2, generator=random(3)))
     seen = ["penalty/real_gradient" in trainer.update(real, 0.0) for _ in range(7)]
     assert seen == [True, False, False, True, False, False, True]
 
 
 def test_the_schedule_moves_both_learning_rates() -> None:
-    trainer = make_trainer(*single_pair(), NonSaturating(), None, Alternating(), schedule=Cosine(final=0.0))
-    trainer.update(torch.zeros(4, 2), progress=0.5)
+    game = Game(loss=NonSaturating())
+    trainer = make_trainer(made(NETWORK), game, Alternating(), schedule=Cosine(final=0.0))
+    trainer.update(unlabelled(torch.zeros(4, 2)), progress=0.5)
     rates = [s.optimizer.param_groups[0]["lr"] for s in (trainer.generator_step, trainer.discriminator_step)]
     assert rates == pytest.approx([0.05, 0.05])
-
-
-@pytest.mark.parametrize(
-    ("loss", "penalty", "scheme"),
-    list(
-        itertools.product(
-            [NonSaturating(), Relativistic()],
-            [None, *(cls(gamma=1.0, final=0.1, interval=2) for cls in (R1, R2, R1R2))],
-            [Alternating(), Simultaneous()],
-        )
-    ),
-    ids=lambda part: type(part).__name__,
-)
-@pytest.mark.parametrize(
-    ("network", "shape"),
-    [
-        (MLP(width=8, depth=1, slope=0.0), (2,)),
-        (MLP(width=8, depth=1, slope=0.2), (1, 8, 8)),
-        (DCGAN(width=2, max_width=4, batch_norm=False), (1, 8, 8)),
-        (DCGAN(width=2, max_width=4, batch_norm=True), (3, 16, 16)),
-    ],
-    ids=["mlp-points", "mlp-images", "dcgan", "dcgan-batch-norm"],
-)
-def test_every_combination_takes_finite_steps_of_both_players(
-    network: MLP | DCGAN, shape: tuple[int, ...], loss: Loss, penalty: Penalty | None, scheme: Scheme
-) -> None:
-    generator = network.generator(LATENT, shape, random(1))
-    discriminator = network.discriminator(shape, random(2))
-    before = [p.detach().clone() for m in (generator, discriminator) for p in m.parameters()]
-    trainer = make_trainer(generator, discriminator, loss, penalty, scheme, lr=1e-3)
-    for step in range(3):
-        metrics = trainer.update(torch.rand(4, *shape, generator=random(step)) * 2 - 1, progress=step / 3)
-        assert all(value.isfinite() and value.dim() == 0 for value in metrics.values())
-        assert {"loss/generator", "loss/discriminator"} <= set(metrics)
-    after = [p for m in (generator, discriminator) for p in m.parameters()]
-    assert all(p.isfinite().all() for p in after)
-    assert any(not torch.equal(x, y) for x, y in zip(before, after, strict=True))
-    assert trainer.updates == 3
 
 
 SCHEMES: list[Scheme] = [
@@ -255,7 +148,7 @@ SCHEMES: list[Scheme] = [
 def saved(trainer: Trainer) -> bytes:
     """Everything a checkpoint would hold of it."""
     steps = trainer.generator_step, trainer.discriminator_step
-    owners = (trainer, trainer.generator, trainer.discriminator, trainer.average, *steps)
+    owners = (trainer, *trainer.players, trainer.average, *steps)
     file = io.BytesIO()
     torch.save([*(owner.state_dict() for owner in owners), trainer.random.get_state()], file)
     return file.getvalue()
@@ -272,7 +165,7 @@ def leaves(state: object) -> list[object]:
 
 def restore(trainer: Trainer, state: bytes) -> None:
     steps = trainer.generator_step, trainer.discriminator_step
-    owners = (trainer, trainer.generator, trainer.discriminator, trainer.average, *steps)
+    owners = (trainer, *trainer.players, trainer.average, *steps)
     *states, random_state = torch.load(io.BytesIO(state), weights_only=True)
     for owner, own in zip(owners, states, strict=True):
         owner.load_state_dict(own)
@@ -284,20 +177,18 @@ def test_every_scheme_takes_finite_steps_and_goes_on_bit_by_bit(scheme: Scheme) 
     """With batch norm, two losses per player's gradient, and penalties that differentiate twice."""
 
     def make() -> Trainer:
-        network = DCGAN(width=2, max_width=4, batch_norm=True)
-        generator = network.generator(LATENT, (1, 8, 8), random(1))
-        discriminator = network.discriminator((1, 8, 8), random(2))
-        penalty = R1R2(gamma=0.5, final=1.0, interval=2)
-        return make_trainer(generator, discriminator, Relativistic(), penalty, scheme, lr=1e-2)
+        network = DCGAN(width=2, max_width=4, batch_norm=True, spectral_norm=False)
+        game = Game(loss=Relativistic(), penalty=R1R2(gamma=0.5, final=1.0, interval=2))
+        return make_trainer(made(network, (1, 8, 8)), game, scheme, lr=1e-2)
 
-    real = [torch.rand(4, 1, 8, 8, generator=random(i)) * 2 - 1 for i in range(8)]
+    real = [unlabelled(torch.rand(4, 1, 8, 8, generator=random(i)) * 2 - 1) for i in range(8)]
     whole, begun, resumed = make(), make(), make()
-    before = torch.cat([p.detach().flatten() for p in whole.generator.parameters()])
+    before = torch.cat([p.detach().flatten() for p in whole.players.generator.parameters()])
     for batch in real:
         metrics = whole.update(batch, progress=0.0)
         assert all(value.isfinite() and value.dim() == 0 for value in metrics.values())
         assert {"loss/generator", "loss/discriminator"} <= set(metrics)
-    after = torch.cat([p.detach().flatten() for p in whole.generator.parameters()])
+    after = torch.cat([p.detach().flatten() for p in whole.players.generator.parameters()])
     assert after.isfinite().all()
     assert not torch.equal(before, after)
     for batch in real[:4]:
@@ -313,10 +204,10 @@ def test_a_joint_scheme_of_weight_0_updates_a_gan_as_the_simultaneous_one() -> N
     penalty = R1R2(gamma=0.7, final=1.0, interval=1)
     ends = []
     for scheme in (Simultaneous(), Consensus(gamma=0.0), SymplecticAdjustment(gamma=0.0, align=True)):
-        generator, discriminator = single_pair()
-        trainer = make_trainer(generator, discriminator, Relativistic(), penalty, scheme)
-        trainer.update(torch.randn(5, 2, generator=random(3)), progress=0.0)
-        ends.append([*generator.parameters(), *discriminator.parameters()])
+        players = made(NETWORK)
+        trainer = make_trainer(players, Game(loss=Relativistic(), penalty=penalty), scheme)
+        trainer.update(unlabelled(torch.randn(5, 2, generator=random(3))), progress=0.0)
+        ends.append([p for player in players for p in player.parameters()])
     for joint in ends[1:]:
         for p, q in zip(ends[0], joint, strict=True):
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-7)
@@ -329,10 +220,9 @@ def test_consensus_lowers_the_squared_norm_of_both_gradients(penalty: Penalty | 
     real = torch.randn(5, 2, generator=random(3), dtype=torch.float64)
 
     def make(scheme: Scheme) -> tuple[Trainer, list[Tensor]]:
-        generator, discriminator = pair()
-        generator.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
-        trainer = make_trainer(generator, discriminator, Relativistic(), penalty, scheme, lr=lr)
-        return trainer, [*generator.parameters(), *discriminator.parameters()]
+        players = in_float64(made(NETWORK))
+        trainer = make_trainer(players, Game(loss=Relativistic(), penalty=penalty), scheme, lr=lr)
+        return trainer, [p for player in players for p in player.parameters()]
 
     def flat(parameters: list[Tensor]) -> Tensor:
         return torch.cat([p.detach().flatten() for p in parameters])
@@ -344,12 +234,12 @@ def test_consensus_lowers_the_squared_norm_of_both_gradients(penalty: Penalty | 
             for p, o in zip(parameters, offset.split([p.numel() for p in parameters]), strict=True):
                 p += o.view_as(p)
         before = flat(parameters)
-        trainer.update(real, progress=0.0)
+        trainer.update(unlabelled(real), progress=0.0)
         return (before - flat(parameters)) / lr
 
     trainer, parameters = make(Consensus(gamma=gamma))
     before = flat(parameters)
-    trainer.update(real, progress=0.0)
+    trainer.update(unlabelled(real), progress=0.0)
     moved = (before - flat(parameters)) / lr
     zero = torch.zeros_like(before)
     term = moved - field(zero)

@@ -9,7 +9,7 @@ in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,28 +17,7 @@ from torch import Tensor
 from core.checks import require
 from core.gradients import Metrics
 from core.optim.schedules import Cosine
-
-
-class Penalty(Protocol):
-    """What the trainer asks of a penalty on the discriminator.
-
-    Attributes:
-        on_real: whether it differentiates with respect to real samples.
-        on_fake: whether it differentiates with respect to fake samples.
-    """
-
-    on_real: ClassVar[bool]
-    on_fake: ClassVar[bool]
-
-    def due(self, update: int) -> bool:
-        """Whether update number `update`, from 0, computes the penalty."""
-        ...
-
-    def __call__(
-        self, real: Tensor, real_logits: Tensor, fake: Tensor, fake_logits: Tensor, progress: float
-    ) -> tuple[Tensor, Metrics]:
-        """Scalar to add to the discriminator's loss, and metrics; see `ZeroCentred`."""
-        ...
+from gradgan.round import Round
 
 
 def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
@@ -56,8 +35,13 @@ def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
     Returns:
         0-d, differentiable with respect to D's parameters, in nats^2 per squared unit of the input.
     """
+    return squared_gradient_norms(logits, inputs).mean()
+
+
+def squared_gradient_norms(logits: Tensor, inputs: Tensor) -> Tensor:
+    """The squared norm of each sample's input gradient, [B]; see `squared_gradient_norm`."""
     (gradient,) = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
-    return gradient.square().flatten(1).sum(dim=1).mean()
+    return gradient.square().flatten(1).sum(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,17 +77,11 @@ class ZeroCentred:
         """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
         return self.gamma * Cosine(final=self.final)(progress)
 
-    def __call__(
-        self, real: Tensor, real_logits: Tensor, fake: Tensor, fake_logits: Tensor, progress: float
-    ) -> tuple[Tensor, Metrics]:
+    def __call__(self, seen: Round) -> tuple[Tensor, Metrics]:
         """The penalty of one update at which it is due.
 
         Args:
-            real: [B, ...]; requires a gradient if `on_real`.
-            real_logits: D(real), [B], with its graph.
-            fake: [B, ...]; requires a gradient if `on_fake`.
-            fake_logits: D(fake), [B], with its graph.
-            progress: share of the training done, in [0, 1].
+            seen: its real (fake) samples require a gradient if `on_real` (`on_fake`).
 
         Returns:
             The scalar to add to the loss, `interval` times (gamma / 2) mean |dD/dx|^2, and
@@ -111,12 +89,12 @@ class ZeroCentred:
         """
         terms = {}
         if self.on_real:
-            terms["penalty/real_gradient"] = squared_gradient_norm(real_logits, real)
+            terms["penalty/real_gradient"] = squared_gradient_norm(seen.real_logits, seen.real)
         if self.on_fake:
-            terms["penalty/fake_gradient"] = squared_gradient_norm(fake_logits, fake)
+            terms["penalty/fake_gradient"] = squared_gradient_norm(seen.fake_logits, seen.fake)
         total = torch.stack(list(terms.values())).sum()
         metrics = {name: term.detach().sqrt() for name, term in terms.items()}
-        return 0.5 * self.interval * self.strength(progress) * total, metrics
+        return 0.5 * self.interval * self.strength(seen.progress) * total, metrics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,195 @@
+"""Adaptive discriminator augmentation: as strong as the discriminator's overfitting asks for.
+
+Each image is moved (mirrored, turned, scaled, shifted) by one affine map and recoloured by one 4x4 matrix,
+both products of transformations that each happen with probability p. While D is right about real images more
+often than it should be, p grows; else it falls.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.checks import require
+from gradgan.augment.sampling import bilinear
+from gradgan.networks import Shape
+
+SHIFT = 1 / 8  # of the side: bound of whole-pixel shifts, deviation of fractional ones
+LOG_SCALE = 0.2  # deviation of log2 of a scaling
+BRIGHTNESS, LOG_CONTRAST, LOG_SATURATION = 0.2, 0.5, 1.0  # deviations; the last two of log2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ADA:
+    """Mirror, quarter turns, shifts, scaling, rotation; brightness, contrast, luma flip, hue, saturation.
+
+    Grey images take the first three of the colour transformations. Images are resampled bilinearly, with
+    their reflections around them (the authors filter with wavelets in between, which is sharper and slower).
+
+    Attributes:
+        initial: p at the start, in [0, 1].
+        target: mean sign of D(real) to keep, in [-1, 1].
+        speed: images in which p goes from 0 to 1 at most, > 0.
+
+    Source: Karras et al. 2020, arXiv:2006.06676, section 3 and appendix B; without its image-space filtering,
+    noise and cutout.
+    """
+
+    initial: float
+    target: float
+    speed: float
+
+    def __post_init__(self) -> None:
+        require(0 <= self.initial <= 1, "initial", self.initial, "in [0, 1]")
+        require(-1 <= self.target <= 1, "target", self.target, "in [-1, 1]")
+        require(0 < self.speed < float("inf"), "speed", self.speed, "a finite number > 0")
+
+    def check(self, shape: Shape) -> None:
+        """Refuse what is not a square image in grey or three colours.
+
+        Raises:
+            ValueError: says so.
+        """
+        if len(shape) != 3 or shape[1] != shape[2] or shape[0] not in (1, 3):
+            raise ValueError("augment=ada transforms square images of 1 or 3 channels")
+
+    def __call__(self, images: Tensor, p: Tensor, random: torch.Generator) -> Tensor:
+        """Transform each image by itself.
+
+        Args:
+            images: [B, C, H, H] in [-1, 1], C = 1 or 3; the result may leave that range.
+            p: probability of each transformation, 0-d; 0 gives the images back exactly.
+            random: on the CPU.
+        """
+        wide = images.to(torch.promote_types(images.dtype, torch.float32))
+        # Positions in bfloat16, which autocast multiplies matrices in, are off by up to half a pixel.
+        with torch.autocast(images.device.type, enabled=False):
+            draws = _Draws(wide, p, random)
+            moved = bilinear(wide, movement(draws, wide.shape[-1]))
+            return recoloured(moved, colouring(draws)).to(images.dtype)
+
+    def adapt(self, p: Tensor, real_sign: Tensor, images: int) -> Tensor:
+        """Towards more where the sign is above its target, towards less below; by images / speed."""
+        return (p + torch.sign(real_sign - self.target) * (images / self.speed)).clamp(0.0, 1.0)
+
+
+class _Draws:
+    """Random numbers for each image, each kept with the probability that its transformation has."""
+
+    def __init__(self, images: Tensor, p: Tensor, random: torch.Generator) -> None:
+        self.images = images
+        self.p = p
+        self.random = random
+
+    def kept(self, values: Tensor, otherwise: float, p: Tensor | None = None) -> Tensor:
+        """`values` [B] where a draw says so, else `otherwise`."""
+        happens = torch.rand(len(values), generator=self.random).to(self.images)
+        return torch.where(happens < (self.p if p is None else p), values, otherwise)
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """[B]."""
+        return (low + (high - low) * torch.rand(len(self.images), generator=self.random)).to(self.images)
+
+    def normal(self) -> Tensor:
+        """[B]."""
+        return torch.randn(len(self.images), generator=self.random).to(self.images)
+
+    def integers(self, low: int, high: int) -> Tensor:
+        """[B], from low to high - 1."""
+        return torch.randint(low, high, (len(self.images),), generator=self.random).to(self.images)
+
+
+def movement(draws: _Draws, side: int) -> Tensor:
+    """Where each pixel of the new image comes from in the old one: affine maps [B, 2, 3].
+
+    In pixels around the centre, x to the right and y down.
+    """
+    zero = torch.zeros(len(draws.images)).to(draws.images)
+    one = zero + 1
+    # A rotation comes before and after the scaling: that at least one happens shall have probability p.
+    rotates = 1 - (1 - draws.p).sqrt()
+    quarter = draws.kept(draws.integers(0, 4), 0.0) * (math.pi / 2)
+    cos, sin = quarter.cos().round(), quarter.sin().round()  # exactly 0 and 1
+    reach = round(side * SHIFT)
+    steps = [
+        _map(draws.kept(-one, 1.0), zero, zero, one, zero, zero),
+        _map(cos, -sin, sin, cos, zero, zero),
+        _shift(draws, draws.integers(-reach, reach + 1), draws.integers(-reach, reach + 1)),
+        _scaled(scale := draws.kept(torch.exp2(LOG_SCALE * draws.normal()), 1.0), scale),
+        _turned(draws.kept(draws.uniform(-math.pi, math.pi), 0.0, rotates)),
+        _scaled(scale := draws.kept(torch.exp2(LOG_SCALE * draws.normal()), 1.0), 1 / scale),
+        _turned(draws.kept(draws.uniform(-math.pi, math.pi), 0.0, rotates)),
+        _shift(draws, side * SHIFT * draws.normal(), side * SHIFT * draws.normal()),
+    ]
+    whole = steps[0]
+    for step in steps[1:]:
+        whole = whole @ step
+    return whole[:, :2]
+
+
+def colouring(draws: _Draws) -> Tensor:
+    """What becomes of a colour (r, g, b, 1): matrices [B, 4, 4]."""
+    count = len(draws.images)
+    eye = torch.eye(4).to(draws.images).expand(count, 4, 4)
+    luma = torch.tensor([1.0, 1.0, 1.0, 0.0]).to(draws.images) / math.sqrt(3)
+    along = torch.outer(luma, luma)
+
+    def factor(log2_deviation: float) -> Tensor:
+        return draws.kept(torch.exp2(log2_deviation * draws.normal()), 1.0)[:, None, None]
+
+    colours = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0])).to(draws.images)
+    last = torch.eye(4).to(draws.images) - colours
+    shift = torch.outer(colours.diagonal(), last.diagonal())
+    whole = eye + draws.kept(BRIGHTNESS * draws.normal(), 0.0)[:, None, None] * shift
+    whole = (factor(LOG_CONTRAST) * colours + last) @ whole
+    flipped = draws.kept(draws.integers(0, 2), 0.0)[:, None, None]
+    whole = (eye - 2 * flipped * along) @ whole
+    if draws.images.shape[1] == 1:
+        return whole
+    whole = _around(luma, draws.kept(draws.uniform(-math.pi, math.pi), 0.0)) @ whole
+    return (along + factor(LOG_SATURATION) * (colours - along) + last) @ whole
+
+
+def recoloured(images: Tensor, matrices: Tensor) -> Tensor:
+    """Apply matrices [B, 4, 4] to every pixel of images [B, C, H, W]; grey ones as (x, x, x, 1), averaged."""
+    linear, constant = matrices[:, :3, :3], matrices[:, :3, 3]
+    if images.shape[1] == 1:
+        scale = linear.sum(dim=2).mean(dim=1)
+        return images * scale[:, None, None, None] + constant.mean(dim=1)[:, None, None, None]
+    return torch.einsum("bij,bjhw->bihw", linear, images) + constant[:, :, None, None]
+
+
+def _map(a: Tensor, b: Tensor, c: Tensor, d: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Homogeneous maps [B, 3, 3] with rows (a, b, x), (c, d, y), (0, 0, 1)."""
+    zero = torch.zeros_like(a)
+    rows = [a, b, x, c, d, y, zero, zero, zero + 1]
+    return torch.stack(rows, dim=1).reshape(-1, 3, 3)
+
+
+def _scaled(x: Tensor, y: Tensor) -> Tensor:
+    """The inverse of a scaling by x and y."""
+    zero = torch.zeros_like(x)
+    return _map(1 / x, zero, zero, 1 / y, zero, zero)
+
+
+def _turned(angle: Tensor) -> Tensor:
+    zero = torch.zeros_like(angle)
+    return _map(angle.cos(), -angle.sin(), angle.sin(), angle.cos(), zero, zero)
+
+
+def _shift(draws: _Draws, right: Tensor, down: Tensor) -> Tensor:
+    """The inverse of a shift, both ways by the same draw of whether it happens."""
+    happens = draws.kept(torch.ones_like(right), 0.0)
+    one, zero = torch.ones_like(right), torch.zeros_like(right)
+    return _map(one, zero, zero, one, -right * happens, -down * happens)
+
+
+def _around(axis: Tensor, angle: Tensor) -> Tensor:
+    """Rotations of (r, g, b) around a unit axis [4], [B, 4, 4] (Rodrigues' formula)."""
+    x, y, z, _ = axis.tolist()
+    cross = torch.tensor([[0.0, -z, y, 0.0], [z, 0.0, -x, 0.0], [-y, x, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).to(
+        axis
+    )
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    return torch.eye(4).to(axis) + sin * cross + (1 - cos) * (cross @ cross)

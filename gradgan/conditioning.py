@@ -1,0 +1,49 @@
+"""How labels reach the two players: frozen dataclasses; None is an unconditional pair.
+
+The generator gets the label beside its latent; they differ in what the discriminator does with it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.checks import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """The discriminator is told the label, and judges whether the sample is a real one of that class.
+
+        D(x, y) = <v_y, f(x)> + head(f(x))
+
+    Attributes:
+        name: as the user writes it, `conditioning=projection`.
+
+    Source: Miyato & Koyama 2018, arXiv:1802.05637, eq. 3.
+    """
+
+    name: ClassVar[str] = "projection"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auxiliary:
+    """The discriminator guesses the label with a second head, and is not told it; both players want it right.
+
+    Both losses get weight * cross-entropy of the class logits, the discriminator's from real and from
+    generated samples.
+
+    Attributes:
+        name: as the user writes it, `conditioning=auxiliary`.
+        weight: of the cross-entropy (nats) against the adversarial loss, >= 0; 1 in the paper.
+
+    Source: Odena et al. 2017, arXiv:1610.09585, eq. 2 and 3.
+    """
+
+    name: ClassVar[str] = "auxiliary"
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
+
+
+Conditioning = Projection | Auxiliary

@@ -1,0 +1,51 @@
+"""The hinge loss: the discriminator stops pushing samples that are a margin of 1 on their own side."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import relu
+
+from core.gradients import Metrics
+from gradgan.losses.said import sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hinge:
+    """Discriminator and generator losses on logits.
+
+        L_D = mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake)))
+        L_G = -mean(D(fake))
+
+    Attributes:
+        generator_uses_real: whether the generator's loss reads the logits of real samples.
+
+    Source: Lim and Ye 2017, arXiv:1705.02894, eq. 2 and 3; with spectral normalisation in Miyato et al. 2018,
+    arXiv:1802.05957, eq. 16 and 17.
+    """
+
+    generator_uses_real: ClassVar[bool] = False
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+        """The discriminator's loss.
+
+        Args:
+            real_logits: D(real), [B]; carries the gradient where it is below 1.
+            fake_logits: D(fake), [B]; carries the gradient where it is above -1.
+
+        Returns:
+            The scalar loss (2 where D says 0 everywhere), and the metrics of `said.sides`.
+        """
+        return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean(), sides(real_logits, fake_logits)
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+        """The generator's loss; `real_logits` is not read.
+
+        Args:
+            fake_logits: D(G(z)), [B]; carries the gradient into G.
+            real_logits: ignored, so that every loss is called alike.
+
+        Returns:
+            The scalar loss (0 where D says 0 everywhere), and no metrics.
+        """
+        return -fake_logits.mean(), {}

@@ -1,0 +1,55 @@
+"""Least squares: the discriminator regresses labels, and pulls in what lies beyond them too."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from core.gradients import Metrics
+from gradgan.losses.said import sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastSquares:
+    """Discriminator and generator losses on logits, squared.
+
+        L_D = mean((D(real) - 1)^2) / 2 + mean((D(fake) + 1)^2) / 2
+        L_G = mean(D(fake)^2) / 2
+
+    The labels a = -1, b = 1, c = 0 fulfil b - c = 1 and b - a = 2, under which the optimal discriminator
+    makes the generator minimise Pearson's chi^2 between p_real + p_fake and 2 p_fake. With 0 and 1 instead a
+    linear discriminator without a bias has a degenerate equilibrium, and 0 would not be the border between
+    the two sides as it is under the other losses.
+
+    Attributes:
+        generator_uses_real: whether the generator's loss reads the logits of real samples.
+
+    Source: Mao et al. 2017, arXiv:1611.04076, eq. 2, 7 and 8.
+    """
+
+    generator_uses_real: ClassVar[bool] = False
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+        """The discriminator's loss.
+
+        Args:
+            real_logits: D(real), [B]; carries the gradient.
+            fake_logits: D(fake), [B]; carries the gradient.
+
+        Returns:
+            The scalar loss (1 where D says 0 everywhere), and the metrics of `said.sides`.
+        """
+        loss = 0.5 * ((real_logits - 1).square().mean() + (fake_logits + 1).square().mean())
+        return loss, sides(real_logits, fake_logits)
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+        """The generator's loss; `real_logits` is not read.
+
+        Args:
+            fake_logits: D(G(z)), [B]; carries the gradient into G.
+            real_logits: ignored, so that every loss is called alike.
+
+        Returns:
+            The scalar loss (0 where D says 0 everywhere), and no metrics.
+        """
+        return 0.5 * fake_logits.square().mean(), {}

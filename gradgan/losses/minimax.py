@@ -1,0 +1,54 @@
+"""The loss of the game as it was first written: the generator minimises what the discriminator maximises."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from core.gradients import Metrics
+from gradgan.losses.said import sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minimax:
+    """Discriminator and generator losses on logits, in nats; also called saturating.
+
+        L_D = mean(softplus(-D(real))) + mean(softplus(D(fake)))
+        L_G = -mean(softplus(D(fake))) = mean log(1 - sigmoid(D(fake)))
+
+    A zero-sum game: the generator's loss is the part of -L_D that it can change. Its gradient by a logit is
+    -sigmoid(D(fake)), which vanishes exactly where the discriminator is sure that a sample is generated, so
+    a generator that starts far off learns nothing. It is here to be seen failing.
+
+    Attributes:
+        generator_uses_real: whether the generator's loss reads the logits of real samples.
+
+    Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
+    """
+
+    generator_uses_real: ClassVar[bool] = False
+
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+        """The discriminator's loss.
+
+        Args:
+            real_logits: D(real), nats, [B]; carries the gradient.
+            fake_logits: D(fake), nats, [B]; carries the gradient.
+
+        Returns:
+            The scalar loss (2 log 2 where D says 0 everywhere), and the metrics of `said.sides`.
+        """
+        return softplus(-real_logits).mean() + softplus(fake_logits).mean(), sides(real_logits, fake_logits)
+
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+        """The generator's loss; `real_logits` is not read.
+
+        Args:
+            fake_logits: D(G(z)), nats, [B]; carries the gradient into G.
+            real_logits: ignored, so that every loss is called alike.
+
+        Returns:
+            The scalar loss (-log 2 where D says 0 everywhere), and no metrics.
+        """
+        return -softplus(fake_logits).mean(), {}

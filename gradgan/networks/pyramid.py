@@ -1,0 +1,55 @@
+"""Which images the convolutional pairs take, and how many channels they have at each resolution."""
+
+from typing import NamedTuple
+
+from gradgan.networks import Shape
+
+SMALLEST, LARGEST = 8, 128  # pixels of a side
+
+
+class Pyramid(NamedTuple):
+    """Resolutions from the full one down, each half as wide as the one before.
+
+    Attributes:
+        base: side of the smallest level, 4 to 7 pixels.
+        widths: channels of each level, from full resolution down; two or more.
+    """
+
+    base: int
+    widths: list[int]
+
+
+def check_image(shape: Shape) -> None:
+    """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.
+
+    Raises:
+        ValueError: names the sizes that are taken.
+    """
+    if len(shape) != 3 or shape[1] != shape[2] or not _taken(shape[1]):
+        sizes = ", ".join(str(size) for size in range(SMALLEST, LARGEST + 1) if _taken(size))
+        raise ValueError(f"takes square images of {sizes} pixels")
+
+
+def pyramid(shape: Shape, width: int, max_width: int) -> Pyramid:
+    """Channels begin with `width` at full resolution and double with each halving, up to `max_width`.
+
+    Raises:
+        ValueError: as `check_image`.
+    """
+    check_image(shape)
+    base = _base(shape[1])
+    levels = (shape[1] // base).bit_length()
+    return Pyramid(base, [min(width << level, max_width) for level in range(levels)])
+
+
+def _taken(size: int) -> bool:
+    return SMALLEST <= size <= LARGEST and _base(size) > 0
+
+
+def _base(size: int) -> int:
+    """The size after halving it down to 4 to 7; 0 if it does not halve evenly."""
+    while size > 7:
+        if size % 2:
+            return 0
+        size //= 2
+    return size if size >= 4 else 0

@@ -1,0 +1,104 @@
+"""One-centred gradient penalties: they want the discriminator's slope to be 1 between or around the samples.
+
+    weight * mean_i (|dD/dx at x_i| - 1)^2
+
+The norm is sqrt(|g|^2 + 1e-12): its derivative at g = 0 is then 0, where that of the bare norm is NaN, and at
+a norm of 1 it is off by 5e-13. Unlike zero-centred penalties these do not vanish at the equilibrium, where D
+is flat, and the game around it does not converge (Mescheder et al. 2018, arXiv:1801.04406, section 3).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from core.checks import require
+from core.gradients import Metrics
+from gradgan.penalties.zero_centred import squared_gradient_norms
+from gradgan.round import Round
+
+EPS = 1e-12  # in the squared norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCentred:
+    """A slope of 1 at points that a subclass chooses.
+
+    Attributes:
+        weight: strength, >= 0; the papers' lambda, 10.
+        interval: computed at every `interval`-th update, and then `interval` times as strong; >= 1.
+    """
+
+    weight: float
+    interval: int
+
+    on_real: ClassVar[bool] = False
+    on_fake: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
+        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
+
+    def due(self, update: int) -> bool:
+        """Whether update number `update`, from 0, computes the penalty."""
+        return update % self.interval == 0
+
+    def points(self, seen: Round) -> Tensor:
+        """Where the slope is asked for, [B, ...]; with the graph of the round's samples, if they have one."""
+        raise TypeError(f"{type(self).__name__} has no points: use WGANGP or DRAGAN")
+
+    def __call__(self, seen: Round) -> tuple[Tensor, Metrics]:
+        """The penalty of one update at which it is due; one more pass through the discriminator.
+
+        Args:
+            seen: its samples are where the points come from; they need no gradient.
+
+        Returns:
+            The scalar to add to the loss, `interval` times the penalty, and penalty/slope: the mean norm of
+            dD/dx at the points.
+        """
+        points = self.points(seen).requires_grad_()
+        norm = (squared_gradient_norms(seen.discriminate(points), points) + EPS).sqrt()
+        penalty = self.interval * self.weight * (norm - 1).square().mean()
+        return penalty, {"penalty/slope": norm.detach().mean()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WGANGP(OneCentred):
+    """At a uniformly random point of the line between each real and each fake sample.
+
+    Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3 and algorithm 1.
+    """
+
+    def points(self, seen: Round) -> Tensor:
+        """[B, ...]: the i-th lies between the i-th samples."""
+        real, fake = seen.real, seen.fake
+        share = torch.rand(len(real), generator=seen.random).to(real).reshape(-1, *[1] * (real.dim() - 1))
+        # Not torch.lerp: a generator under autocast makes bfloat16, and real samples are float32.
+        return real + share * (fake - real)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DRAGAN(OneCentred):
+    """Around the real samples: real + spread * std * u, u uniform in [0, 1) for each element.
+
+    std is the standard deviation of all elements of the real batch, a number.
+
+    Attributes:
+        spread: > 0; 0.5 in the authors' code.
+
+    Source: Kodali et al. 2017, arXiv:1705.07215, section 2.3 and the code it names.
+    """
+
+    spread: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.spread < float("inf"), "spread", self.spread, "a finite number > 0")
+
+    def points(self, seen: Round) -> Tensor:
+        """[B, ...]: one beside each real sample."""
+        real = seen.real
+        noise = torch.rand(real.shape, generator=seen.random).to(real)
+        return real + self.spread * real.std() * noise

@@ -1,0 +1,87 @@
+"""Consistency: the discriminator shall not care whether an image is shifted a little or mirrored."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.checks import require
+from core.gradients import Metrics
+from core.state import StateDict
+from gradgan.networks import Shape
+from gradgan.round import Round
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """weight * mean (D(x) - D(T(x)))^2, on real images, or on generated ones too (balanced).
+
+    T mirrors an image with probability 1/2 and shifts it by up to `shift` pixels either way, repeating its
+    border.
+
+    Attributes:
+        weight: strength, >= 0; 10 in the papers.
+        balanced: also on generated images, each kind with the full weight: without it a generator can learn
+            to show the traces of T.
+        shift: largest shift, pixels; >= 0.
+        mirror: whether images may be mirrored; digits and letters should not be.
+        interval: computed at every `interval`-th update, and then `interval` times as strong; >= 1.
+
+    Source: Zhang et al. 2020, arXiv:1910.12027, eq. 3; balanced: Zhao et al. 2021, arXiv:2002.04724, section
+    3.1.
+    """
+
+    weight: float
+    balanced: bool
+    shift: int
+    mirror: bool
+    interval: int
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
+        require(self.shift >= 0, "shift", self.shift, "an integer >= 0")
+        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
+        require(self.shift > 0 or self.mirror, "shift", self.shift, "at least 1 when mirror=false")
+
+    def check(self, shape: Shape) -> None:
+        """Refuse what is not an image, or one that a shift could move out of its frame.
+
+        Raises:
+            ValueError: says so.
+        """
+        if len(shape) != 3:
+            raise ValueError("consistency shifts and mirrors images; these samples are points")
+        if self.shift >= min(shape[1:]):
+            raise ValueError(
+                f"shift={self.shift} pixels would move images of {shape[1]}x{shape[2]} out of their frame"
+            )
+
+    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+        """The term of an update at which it is due; one or two more passes through the discriminator."""
+        if update % self.interval:
+            return None, {}
+        kinds = [(seen.real, seen.real_logits)]
+        if self.balanced:
+            kinds.append((seen.fake, seen.fake_logits))
+        terms = [
+            (logits - seen.discriminate(self.transformed(images, seen.random))).square().mean()
+            for images, logits in kinds
+        ]
+        total = torch.stack(terms).sum()
+        return self.interval * self.weight * total, {"regularizer/consistency": total.detach()}
+
+    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+        """Nothing is remembered."""
+
+    def transformed(self, images: Tensor, random: torch.Generator) -> Tensor:
+        """T of each image by itself, [B, C, H, W] to the same."""
+        count, _, height, width = images.shape
+        down, right = torch.randint(-self.shift, self.shift + 1, (2, count, 1), generator=random)
+        rows = (torch.arange(height) - down).clamp(0, height - 1)
+        columns = (torch.arange(width) - right).clamp(0, width - 1)
+        if self.mirror:
+            mirrored = torch.rand(count, 1, generator=random) < 0.5
+            columns = torch.where(mirrored, width - 1 - columns, columns)
+        place = torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
+        batch, row, column = (index.to(images.device) for index in place)
+        return images.permute(0, 2, 3, 1)[batch, row, column].permute(0, 3, 1, 2)

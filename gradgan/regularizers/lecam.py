@@ -1,0 +1,59 @@
+"""LeCam: the logits of each kind are held near where the other kind has been on average."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.checks import require
+from core.gradients import Metrics
+from core.state import StateDict
+from gradgan.networks import Shape
+from gradgan.round import Round
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeCam:
+    """A term that keeps a discriminator with few data from drawing real and fake logits ever further apart.
+
+        weight * (mean relu(D(real) - a_fake)^2 + mean relu(a_real - D(fake))^2)
+
+    with a_real and a_fake the moving averages of the mean logits of either kind over the past updates. (The
+    paper's eq. 3 has the bare squares; the authors' code, and this, count only what exceeds the anchor.) With
+    the Wasserstein loss it makes the generator minimise a weighted LeCam divergence.
+
+    Attributes:
+        weight: strength, >= 0; 0.01 to 0.3 in the paper.
+        decay: of the averages per update, in [0, 1).
+        warm_up: updates before the first in which the term counts, while the averages settle; >= 1.
+
+    Source: Tseng et al. 2021, arXiv:2104.03310, eq. 3.
+    """
+
+    weight: float
+    decay: float
+    warm_up: int
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
+        require(0 <= self.decay < 1, "decay", self.decay, "in [0, 1)")
+        require(self.warm_up >= 1, "warm_up", self.warm_up, "an integer >= 1")
+
+    def check(self, shape: Shape) -> None:
+        """Any samples are taken."""
+
+    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+        """The term, once the averages have settled."""
+        if update < self.warm_up or not memory:
+            return None, {}
+        above = (seen.real_logits - memory["fake"]).relu().square().mean()
+        below = (memory["real"] - seen.fake_logits).relu().square().mean()
+        return self.weight * (above + below), {"regularizer/lecam": (above + below).detach()}
+
+    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+        """Let the averages follow; the first update is where they begin."""
+        for kind in ("real", "fake"):
+            mean = metrics[f"logits/{kind}"]
+            # An average in bfloat16 would stop where a hundredth of the way is less than it can tell.
+            mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
+            memory[kind] = mean.lerp(memory[kind], self.decay) if kind in memory else mean.clone()
