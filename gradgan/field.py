@@ -9,8 +9,8 @@ buffers (running statistics, power iterations) are put back.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +19,6 @@ from core.curvature.arnoldi import ComplexRitz, arnoldi
 from core.state import StateDict
 from gradgan.game import Game, Moment, Players
 from gradgan.round import Samples
-
-Part = TypeVar("Part")
 
 
 class Field:
@@ -164,10 +162,9 @@ def unchanged(players: Players) -> Iterator[None]:
             buffer.data.copy_(value)
 
 
-def _eager(part: Part) -> Part:
+def _eager(part: Any) -> Any:
     """The same penalty or regularizer, computed at every update."""
-    lazy = part is not None and any(option.name == "interval" for option in fields(part))
-    return replace(part, interval=1) if lazy else part
+    return replace(part, interval=1) if hasattr(part, "interval") else part
 
 
 def _flat(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:

@@ -22,6 +22,7 @@ from gradgan.augment import Augment
 from gradgan.conditioning import Auxiliary
 from gradgan.losses import Loss
 from gradgan.penalties import Penalty
+from gradgan.players import Discriminator
 from gradgan.regularizers import Regularizer
 from gradgan.round import Round, Samples
 from gradgan.sampling import latents
@@ -195,5 +196,7 @@ class Game:
         """Logits [B], and the cross-entropy of the classes (0 where none are judged), 0-d."""
         if self.auxiliary is None:
             return players.discriminator(samples, labels), samples.new_zeros(())
+        assert isinstance(players.discriminator, Discriminator)
+        assert labels is not None
         logits, classes = players.discriminator.judge(samples, labels)
         return logits, cross_entropy(classes, labels)

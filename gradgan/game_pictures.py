@@ -21,16 +21,16 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
     """
     figure = new_figure(6.0, 5.0)
     axes = figure.subplots()
-    values = ritz.values.numpy()
-    largest = float(np.abs(values).max()) or 1.0
+    real, imaginary = ritz.values.real.numpy(), ritz.values.imag.numpy()
+    largest = float(ritz.values.abs().max()) or 1.0
     converged = ritz.residuals.numpy() <= CONVERGED * largest
     for attracts, colour, word in ((True, ATTRACTS, "attracts"), (False, REPELS, "repels")):
-        chosen = (values.real < 0) == attracts
+        chosen = (real < 0) == attracts
         for full in (True, False):
-            points = values[chosen & (converged == full)]
+            some = chosen & (converged == full)
             face = colour if full else "none"
             label = word if full else None
-            axes.scatter(points.real, points.imag, s=42, facecolors=face, edgecolors=colour, label=label)
+            axes.scatter(real[some], imaginary[some], s=42, facecolors=face, edgecolors=colour, label=label)
     limit = 1.15 * largest
     axes.axvspan(0, limit, color=REPELS, alpha=0.07, linewidth=0)
     axes.axvline(0, color=LINE, linewidth=0.8)
@@ -38,7 +38,7 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
     axes.set(
         xlim=(-limit, limit), ylim=(-limit, limit), xlabel="real part", ylabel="imaginary part: rotation"
     )
-    axes.set_title("Eigenvalues of the game's Jacobian; hollow: not yet converged")
+    axes.set_title("Eigenvalues of the game's Jacobian (hollow: not yet converged)", fontsize=11, loc="left")
     axes.legend(loc="upper left", frameon=False)
     return drawn(figure)
 
@@ -55,7 +55,9 @@ def path_picture(path: Path) -> np.ndarray:
     upper.plot(shares, path.cosines.numpy(), color=ATTRACTS, marker="o", markersize=3)
     upper.axhline(0, color=LINE, linewidth=0.8)
     upper.set(ylim=(-1.05, 1.05), ylabel="cosine of field and line")
-    upper.set_title("The field on the way: a change of sign at 1 attracts, a bump rotates")
+    upper.set_title(
+        "The field on the way: a sign change at 1 attracts, a bump turns", fontsize=11, loc="left"
+    )
     lower.plot(shares, path.norms.numpy(), color=ATTRACTS, marker="o", markersize=3)
     lower.set(ylabel="norm of the field", xlabel="0: parameters at the last drawing, 1: now", yscale="log")
     for axes in (upper, lower):

@@ -144,7 +144,11 @@ def train(cfg: TrainConfig, run: Run) -> None:
 
     def evaluate() -> Evaluation:
         measured = judge.measure(average)
-        numbers = {f"eval/{name}": float(v) for name, v in measured.items() if isinstance(v, int | float)}
+        numbers = {
+            f"eval/{name}": float(v)
+            for name, v in measured.items()
+            if isinstance(v, int | float) and _is_curve(name)
+        }
         return Evaluation(numbers | view.measure(), judge.score(measured))
 
     def summarise() -> dict[str, object]:
@@ -324,6 +328,14 @@ def _players(cfg: TrainConfig, generators: Generators) -> Players:
             generators.torch("discriminator"),
         )
     )
+
+
+def _is_curve(name: str) -> bool:
+    """Whether a measured number changes with the training; floors and counts are in the summary.
+
+    FID's and KID's floors are drawn beside their curves.
+    """
+    return name in ("fid_floor", "kid_floor") or not name.endswith(("_floor", "samples"))
 
 
 def _notes(cfg: TrainConfig) -> tuple[str, ...]:

@@ -105,9 +105,9 @@ class View:
             found = field.eigenvalues(self.cfg.eigenvalues, random)
             pictures["eigenvalues"] = Image(eigenvalue_picture(found))
         if self.cfg.path_points:
-            if self._former is not None:
-                pictures["path_angle"] = Image(path_picture(field.path(self._former, self.cfg.path_points)))
-            self._former = field.point
+            former, self._former = self._former, field.point
+            if former is not None and not torch.equal(former, self._former):
+                pictures["path_angle"] = Image(path_picture(field.path(former, self.cfg.path_points)))
         return pictures
 
     def state_dict(self) -> StateDict:
@@ -128,7 +128,8 @@ class View:
 
     def _field(self) -> Field:
         trainer = self.trainer
-        few = Samples(*(None if part is None else part[: self.cfg.field_samples] for part in self.real))
+        count, labels = self.cfg.field_samples, self.real.labels
+        few = Samples(self.real.x[:count], None if labels is None else labels[:count])
         return Field(trainer.game, trainer.players, few, trainer.latent_size, self._moment(), trainer.memory)
 
     def _fake(self) -> tuple[Tensor, Tensor | None]:

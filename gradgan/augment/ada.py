@@ -113,7 +113,8 @@ def movement(draws: _Draws, side: int) -> Tensor:
     cos, sin = quarter.cos().round(), quarter.sin().round()  # exactly 0 and 1
     reach = round(side * SHIFT)
     steps = [
-        _map(draws.kept(-one, 1.0), zero, zero, one, zero, zero),
+        # Half of those that could be are mirrored: if all were, p = 1/2 would hide which way round images are.
+        _map(draws.kept(1 - 2 * draws.integers(0, 2), 1.0), zero, zero, one, zero, zero),
         _map(cos, -sin, sin, cos, zero, zero),
         _shift(draws, draws.integers(-reach, reach + 1), draws.integers(-reach, reach + 1)),
         _scaled(scale := draws.kept(torch.exp2(LOG_SCALE * draws.normal()), 1.0), scale),
@@ -148,7 +149,7 @@ def colouring(draws: _Draws) -> Tensor:
     if draws.images.shape[1] == 1:
         return whole
     whole = _around(luma, draws.kept(draws.uniform(-math.pi, math.pi), 0.0)) @ whole
-    return (along + factor(LOG_SATURATION) * (colours - along) + last) @ whole
+    return (eye + (factor(LOG_SATURATION) - 1) * (colours - along)) @ whole
 
 
 def recoloured(images: Tensor, matrices: Tensor) -> Tensor:
@@ -187,9 +188,7 @@ def _shift(draws: _Draws, right: Tensor, down: Tensor) -> Tensor:
 
 def _around(axis: Tensor, angle: Tensor) -> Tensor:
     """Rotations of (r, g, b) around a unit axis [4], [B, 4, 4] (Rodrigues' formula)."""
-    x, y, z, _ = axis.tolist()
-    cross = torch.tensor([[0.0, -z, y, 0.0], [z, 0.0, -x, 0.0], [-y, x, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).to(
-        axis
-    )
+    x, y, z, zero = axis  # not as numbers: reading them would wait for the device
+    cross = torch.stack([zero, -z, y, zero, z, zero, -x, zero, -y, x, *[zero] * 6]).reshape(4, 4)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     return torch.eye(4).to(axis) + sin * cross + (1 - cos) * (cross @ cross)

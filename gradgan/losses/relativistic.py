@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from core.gradients import Metrics
+from gradgan.losses.said import ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +38,13 @@ class Relativistic:
             fake_logits: D(fake), nats, [B]; carries the gradient.
 
         Returns:
-            The scalar loss (log 2 where D cannot tell), and logits/real, logits/fake (means; only their
-            difference has a meaning) and logits/accuracy, the fraction in [0, 1] of pairs ranked rightly.
+            The scalar loss (log 2 where D cannot tell), and the metrics of `said.ranks`.
 
         Raises:
             ValueError: the two batches differ in shape ([B] against [B, 1] would pair all with all).
         """
         difference = _difference(fake_logits, real_logits)
-        real, fake = real_logits.detach(), fake_logits.detach()
-        accuracy = (real > fake).float().mean()
-        metrics = {"logits/real": real.mean(), "logits/fake": fake.mean(), "logits/accuracy": accuracy}
-        return softplus(difference).mean(), metrics
+        return softplus(difference).mean(), ranks(real_logits, fake_logits)
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
         """The generator's loss, the discriminator's with the two batches swapped.

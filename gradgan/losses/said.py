@@ -1,6 +1,5 @@
 """What every loss says of the logits it reads."""
 
-import torch
 from torch import Tensor
 
 from core.gradients import Metrics
@@ -30,9 +29,10 @@ def ranks(real_logits: Tensor, fake_logits: Tensor) -> Metrics:
         fake_logits: D(fake), [B].
 
     Returns:
-        logits/real and logits/fake, means; logits/accuracy, the fraction in [0, 1] of pairs of one real and
-        one generated sample, all with all, that are ranked rightly.
+        logits/real and logits/fake, means; logits/accuracy, the fraction in [0, 1] of pairs, sample i of one
+        kind with sample i of the other, that are ranked rightly (a tie is not). They have one label: across
+        labels a discriminator that is told them need not rank.
     """
     real, fake = real_logits.detach(), fake_logits.detach()
-    right = (real[:, None] > fake[None]).to(torch.float32).mean()
-    return {"logits/real": real.mean(), "logits/fake": fake.mean(), "logits/accuracy": right}
+    accuracy = (real > fake).float().mean()
+    return {"logits/real": real.mean(), "logits/fake": fake.mean(), "logits/accuracy": accuracy}

@@ -40,6 +40,6 @@ class WeightClipping:
     @torch.no_grad()
     def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
         """Cut the parameters."""
-        parameters = [p for p in discriminator.parameters() if p.requires_grad]
+        parameters: list[Tensor] = [p for p in discriminator.parameters() if p.requires_grad]
         torch._foreach_clamp_max_(parameters, self.bound)
         torch._foreach_clamp_min_(parameters, -self.bound)
