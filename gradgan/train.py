@@ -86,9 +86,9 @@ class TrainConfig:
         threads = self.num_threads
         require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
         shape = self.data.shape
-        require(
-            len(shape) == 3 or self.augment is None, "augment", "given", f"none for data={self.data.name}"
-        )
+        for part in (self.augment, *(self.regularizer or {}).values()):
+            if part is not None:
+                part.check(shape)
         try:
             self.network.check(shape)
         except ValueError as error:

@@ -82,7 +82,7 @@ def test_images_of_one_batch_are_transformed_differently(augment: Augment) -> No
 @both
 def test_first_and_second_derivatives_agree_with_finite_differences(augment: Augment) -> None:
     x = images(1, 3, 4).requires_grad_()
-    weight = torch.linspace(-0.05, 0.1, 48, dtype=torch.float64)  # small, so that the tanh bends and does not end
+    weight = torch.linspace(-0.05, 0.1, 48, dtype=torch.float64)  # so small that the tanh is not at its end
 
     def logits(x: Tensor) -> Tensor:
         return torch.tanh(augment(x, probability(0.8), generator(2)).flatten(1) @ weight)
@@ -190,7 +190,7 @@ class Loud(Noted):
 
 
 def undone(x: float, y: float, said: list[float], side: int) -> tuple[float, float]:
-    """Where a new pixel comes from: each transformation taken back, the last one first, in complex numbers."""
+    """Where a new pixel comes from: each transformation taken back, the last one first."""
     quarter, mirror = said[1], said[3]
     right, down, shifts = said[4], said[5], said[6]
     scale, turn, stretch, turn_again = said[8], said[9], said[11], said[12]
@@ -259,9 +259,7 @@ def test_hue_and_saturation_leave_grey_as_it_is() -> None:
     assert torch.allclose(out, out.mean(dim=1, keepdim=True).expand_as(out), atol=1e-5)
 
 
-def test_a_whole_turn_of_hue_comes_back_through_the_three_colours() -> None:
-    """A third of a turn makes red green, green blue, and blue red."""
-
+def test_a_third_of_a_turn_of_hue_makes_red_green() -> None:
     class Third(_Draws):
         def kept(self, values: Tensor, otherwise: float, p: Tensor | None = None) -> Tensor:
             turned = values.abs().max() > 1.5 and otherwise == 0.0

@@ -146,7 +146,7 @@ def test_wgan_gp_looks_between_each_real_sample_and_its_fake() -> None:
     shares = (points - real) / (fake - real)
     assert torch.allclose(shares, shares[:, :1].expand(-1, 3), atol=1e-9)  # one share for all elements
     share = shares[:, 0]
-    assert 0 <= share.min()
+    assert share.min() >= 0
     assert share.max() <= 1
     assert share.mean().item() == pytest.approx(0.5, abs=0.02)  # 3 deviations of the mean of 2,000
     assert share.var().item() == pytest.approx(1 / 12, abs=0.006)
@@ -160,7 +160,7 @@ def test_dragan_looks_around_the_real_samples_only() -> None:
     middle = sum(values) / len(values)
     deviation = (sum((v - middle) ** 2 for v in values) / (len(values) - 1)) ** 0.5
     shares = (points - real) / (0.5 * deviation)
-    assert 0 <= shares.min()
+    assert shares.min() >= 0
     assert shares.max() <= 1
     assert shares.mean().item() == pytest.approx(0.5, abs=0.012)  # 3 deviations of the mean of 6,000
     assert torch.corrcoef(shares.T)[0, 1].abs().item() < 0.07  # each element moves by itself

@@ -1,4 +1,4 @@
-"""`gradgan.regularizers`: against the formulas in plain Python, with their memories, on small discriminators."""
+"""`gradgan.regularizers`: the formulas in plain Python, their memories, small discriminators."""
 
 import copy
 import math
