@@ -83,8 +83,7 @@ class Collector:
         memory = torch.from_numpy(behaviour.memory.copy())
         self.obs[0], self.begins[0] = self.obs[-1], self.begins[-1]
         late = self.ended  # under NEXT_STEP: the step about to be taken only resets
-        final_index: list[int] = []
-        final_obs: list[np.ndarray] = []
+        final: dict[int, np.ndarray] = {}  # last observations that are not among obs, by flat position
         for t in range(self.num_steps):
             seen = self.obs[t]
             seen = seen if normalize is None else normalize(seen)
@@ -96,10 +95,9 @@ class Collector:
             self.begins[t + 1] = late if self.resets_late else ended
             late = ended
             if "final_obs" in info and not self.resets_late:
-                for n in np.flatnonzero(truncated & ~terminated):
-                    final_index.append(t * self.num_envs + int(n))
-                    final_obs.append(self.observation.encode_one(info["final_obs"][n]))
-        rollout = self._rollout(final_index, final_obs, memory)
+                for n in np.flatnonzero(ended):
+                    final[t * self.num_envs + int(n)] = self.observation.encode_one(info["final_obs"][n])
+        rollout = self._rollout(final, memory)
         # With T = 1 all environments may have spent their only step on a reset: nothing to learn from.
         return rollout if rollout.num_valid else self.collect(behaviour)
 
@@ -144,7 +142,7 @@ class Collector:
                 f"{len(lost)} of {self.num_envs} copies begin a new episode"
             )
 
-    def _rollout(self, final_index: list[int], final_obs: list[np.ndarray], memory: torch.Tensor) -> Rollout:
+    def _rollout(self, final: dict[int, np.ndarray], memory: torch.Tensor) -> Rollout:
         """Count, normalise, and wrap up what the loop stored."""
         done = self.terminated | self.truncated
         valid = np.ones_like(done)
@@ -153,10 +151,13 @@ class Collector:
         self.ended = done[-1].copy()
         self.env_steps += (num_valid := int(valid.sum()))
         self._count_episodes(done, valid)
-        obs, final = self.obs, np.array(final_obs, self.obs.dtype).reshape(-1, self.obs.shape[-1])
-        reward = self.reward
+        world_ended = self.terminated.flatten()
+        index = [[i for i in final if world_ended[i] == ended] for ended in (False, True)]
+        shape = (-1, self.obs.shape[-1])
+        last = [np.array([final[i] for i in rows], self.obs.dtype).reshape(shape) for rows in index]
+        obs, reward = self.obs, self.reward
         if self.observation_normalizer is not None:
-            obs, final = self.observation_normalizer(obs), self.observation_normalizer(final)
+            obs, *last = (self.observation_normalizer(x) for x in (obs, *last))
             self.observation_normalizer.update(self.obs[:-1][valid])
         if self.reward_normalizer is not None:
             reward = self.reward_normalizer(reward, done, valid)
@@ -168,8 +169,10 @@ class Collector:
             truncated=torch.from_numpy(self.truncated),
             valid=torch.from_numpy(valid),
             num_valid=num_valid,
-            final_index=torch.tensor(final_index, dtype=torch.int64),
-            final_obs=torch.from_numpy(final),
+            final_index=torch.tensor(index[False], dtype=torch.int64),
+            final_obs=torch.from_numpy(last[False]),
+            terminal_index=torch.tensor(index[True], dtype=torch.int64),
+            terminal_obs=torch.from_numpy(last[True]),
             begins=torch.from_numpy(self.begins),
             memory=memory,
         )

@@ -1,5 +1,7 @@
 """Losses of policy-gradient agents: pure functions of tensors, returning 0-d tensors and `Metrics`."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -79,10 +81,8 @@ def clipped_surrogate_loss(
     _require_one_shape("clipped_surrogate_loss", log_prob, old_log_prob, advantage)
     log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
-    if isinstance(clip_coef, Tensor):
-        clipped = ratio.clamp(1 - clip_coef, 1 + clip_coef)
-    else:  # numbers: a quarter of the cost, forwards and backwards
-        clipped = ratio.clamp(1 - clip_coef, 1 + clip_coef)
+    low, high = cast(tuple[float, float], (1 - clip_coef, 1 + clip_coef))  # its types forbid a union
+    clipped = ratio.clamp(low, high)
     loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
     with torch.no_grad():
         lowest, highest = ratio.aminmax()

@@ -19,6 +19,7 @@ from core.state import StateDict
 from gradrl.behaviour import Behaviour
 from gradrl.host import Array
 from gradrl.noise import Gaussian, OrnsteinUhlenbeck
+from gradrl.players import own_groups
 from gradrl.replay import Replay, Transitions
 from gradrl.rollout import Rollout
 from gradrl.spaces import BoxAction, DiscreteAction
@@ -87,9 +88,10 @@ def gradient_step(
     """One player's step.
 
     Args:
-        name: in front of its tags: actor, critic or temperature.
+        name: in front of its tags: actor, critic or temperature. In the patterns of `optimizer.groups` it is
+            also in front of its parameters, as in the model's own names.
         parameters: of its own.
-        optimizer: builds its optimizer.
+        optimizer: builds its optimizer; of its groups the player takes those that have parameters of its own.
         clipper: transform of its gradient, or None.
         monitor: what is measured of it.
         batch_size: transitions behind each gradient.
@@ -97,9 +99,10 @@ def gradient_step(
     """
     named = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
     named = list(named)
+    in_model = [(f"{name}.{own}", p) for own, p in named]
     return GradientStep(
         named,
-        build_optimizer(optimizer, named, lr),
+        build_optimizer(own_groups(optimizer, in_model), in_model, lr),
         as_transforms(clipper),
         name=name,
         batch_size=batch_size,
@@ -149,7 +152,7 @@ class Explorer:
         behaviour: the policy at work.
         action: what the environment takes.
         generator: draws the random actions.
-        warming_up: whether actions are still to be uniformly random; asked before every rollout.
+        at_random: whether actions are still to be uniformly random; asked before every rollout.
         noise: added to a policy's actions, which are then clipped to [-1, 1]; None = they are random enough.
     """
 
@@ -158,16 +161,16 @@ class Explorer:
         behaviour: Behaviour,
         action: BoxAction | DiscreteAction,
         generator: np.random.Generator,
-        warming_up: Callable[[], bool],
+        at_random: Callable[[], bool],
         noise: Gaussian | OrnsteinUhlenbeck | None = None,
     ) -> None:
         self.behaviour, self.action, self.generator = behaviour, action, generator
-        self.warming_up, self.noise = warming_up, noise
+        self.at_random, self.noise = at_random, noise
         self.random = True
 
     def begin(self, num_envs: int) -> None:
         """Take over the parameters, unless they play no part yet."""
-        self.random = self.warming_up()
+        self.random = self.at_random()
         self.behaviour.begin(num_envs)
 
     def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
@@ -220,6 +223,11 @@ class Learner:
         self.cfg = cfg
         self.replay = Replay(cfg.replay_size, device)
         self.learning_rates = [ScheduledRate(schedule, step) for step in steps]
+
+    @property
+    def at_random(self) -> bool:
+        """Whether actions are still to be uniformly random; with learning_starts = 0 not even the first."""
+        return self.replay.total < self.cfg.learning_starts
 
     @property
     def warming_up(self) -> bool:

@@ -203,8 +203,8 @@ class PolicyGradients:
 
     def value_cosine(self) -> Tensor | None:
         """Cosine of the steps that policy and value loss ask of the layers they share; None without any."""
-        shared = getattr(self.module, "shared_parameters", list)()
-        parameters = [p for p in shared if p.requires_grad]
+        shared = getattr(self.module, "shared_parameters", list)()  # by name
+        parameters = [p for _, p in shared if p.requires_grad]
         if self.acted.value is None or not parameters:
             return None
         with torch.enable_grad():

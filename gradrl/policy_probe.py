@@ -104,5 +104,8 @@ class PolicyGradientProbe:
 def check_agent(probes: Mapping[str, Probe] | None, agent: type) -> None:
     """Raise ValueError for a probe of the policy gradient on an agent that keeps no `acted`."""
     asked = [name for name, probe in (probes or {}).items() if isinstance(probe, PolicyGradientProbe)]
+    apart = not getattr(agent, "by_sequences", False)
+    allowed = f"left out for {agent.__name__}, whose single steps have no gradient apart from their sequence"
+    require(not asked or apart, "probe", ", ".join(asked), allowed)
     allowed = f"left out for {agent.__name__}, which does not learn from rollouts of its own policy"
     require(not asked or hasattr(agent, "acted"), "probe", ", ".join(asked), allowed)

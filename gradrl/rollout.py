@@ -24,9 +24,11 @@ class Rollout:
         valid: step t was a transition, bool, [T, N]; false for a NEXT_STEP autoreset, whose action and reward
             mean nothing: it is never trained on.
         num_valid: transitions among the T N steps.
-        final_index: flat positions t N + n whose final observation is not obs[t + 1] (truncated, under
-            SAME_STEP), int64, [K].
-        final_obs: those final observations, [K, D].
+        final_index: flat positions t N + n of steps that cut an episode off and whose final observation is
+            not obs[t + 1] (truncated, not terminated, under SAME_STEP), int64, [K].
+        final_obs: those final observations, [K, D]; their values stand for what would have come.
+        terminal_index: likewise of steps at which the world ended (terminated, under SAME_STEP), int64, [L].
+        terminal_obs: their final observations, [L, D]; nothing follows them, so they are never valued.
         begins: obs[t] is the first of an episode, bool, [T + 1, N].
         memory: what a recurrent policy remembered before the first step, [N, M]; M = 0 for all others.
     """
@@ -40,6 +42,8 @@ class Rollout:
     num_valid: int
     final_index: Tensor
     final_obs: Tensor
+    terminal_index: Tensor
+    terminal_obs: Tensor
     begins: Tensor
     memory: Tensor
 
@@ -47,10 +51,11 @@ class Rollout:
     def next_obs(self) -> Tensor:
         """The observation that each step led to, final ones included, [T, N, D]."""
         following = self.obs[1:].flatten(0, 1).index_copy(0, self.final_index, self.final_obs)
+        following.index_copy_(0, self.terminal_index, self.terminal_obs)
         return following.view_as(self.obs[1:])
 
     def next_value(self, value: Tensor, final_value: Tensor) -> Tensor:
-        """V of the observation that each step led to, [T, N].
+        """V of the observation that each step led to, [T, N]; where the world ended, of some other.
 
         Args:
             value: V(obs), [T + 1, N].

@@ -1,5 +1,6 @@
 """The training loop: collect a rollout, learn from it, tell the run."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -146,9 +147,9 @@ def check(cfg: TrainConfig) -> None:
     """What can be known before a directory or a network is made.
 
     Raises:
-        ValueError: the device is not there, the optimizer refuses its options, the schedule follows what the
-            agent does not measure, the environment is unknown or has spaces that are not supported, or agent,
-            policy and the options around them do not fit each other.
+        ValueError: the device is not there, the optimizer refuses its options or the parameters of one of the
+            players, the schedule follows what the agent does not measure, the environment is unknown or has
+            spaces that are not supported, or agent, policy and the options around them do not fit each other.
     """
     resolve_device(cfg.device)
     agent = cast(type[Agent], cfg.agent.target)
@@ -163,8 +164,9 @@ def check(cfg: TrainConfig) -> None:
     check_optimizer(cfg.optimizer, lambda: [cast(nn.Module, model())])
     check_agent(cfg.probe, agent)
     check_probes(cfg.probe, lambda: [cast(nn.Module, model())])
-    if cfg.optimizer.auto_lr:
+    with warnings.catch_warnings(action="ignore"):  # they come when it is made in earnest, on its device
         steps = make_agent(cfg, model(), torch.Generator()).gradient_steps
+    if cfg.optimizer.auto_lr:
         ok = len(steps) == 1 and not agent.off_policy
         require(
             ok, "optimizer.lr", "auto", f"a number for {agent.__name__}: auto is for one loss on a rollout"

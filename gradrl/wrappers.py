@@ -106,6 +106,8 @@ class ActionMask(gym.Wrapper):
 class EpisodicLife(gym.Wrapper):
     """Ends an episode with every lost life; the game goes on in the next one. For training only.
 
+    The last life's episode ends with the game, not where it first reports no lives.
+
     A reset with a seed always begins a new game; one without does so where the last step ended the game,
     and otherwise takes one step with action 0.
 
@@ -134,8 +136,9 @@ class EpisodicLife(gym.Wrapper):
     def step(self, action: Any) -> Step:
         """Take a step."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        lost = _lives(info) < self.lives
-        self.lives, self.game_over = _lives(info), bool(terminated or truncated)
+        lives = _lives(info)
+        lost = 0 < lives < self.lives  # some games go on for a few frames without a life left
+        self.lives, self.game_over = lives, bool(terminated or truncated)
         return obs, reward, bool(terminated or lost), truncated, info
 
 

@@ -144,7 +144,7 @@ def jobs(monkeypatch) -> list[tuple[dict, Path]]:
     """What would have been trained, and where: the launcher up to the training itself."""
     seen = []
 
-    def note(tree: dict, directory: Path) -> int:
+    def note(tree: dict, directory: Path, **options: object) -> int:
         seen.append((tree, directory))
         return 0
 

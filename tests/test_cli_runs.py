@@ -10,8 +10,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from core.run.config import config_dir
-from core.run.directory import Lock
+from core.run import launch
+from core.run.config import ConfigError, config_dir
+from core.run.directory import Lock, in_use
 from core.run.job import execute
 from core.run.launch import compose_tree
 from core.run.run import Run
@@ -160,6 +161,8 @@ def test_a_directory_in_use_is_refused_to_a_second_process(command: Command, fin
         ("total_images=128", "unknown option total_images"),
         ("logging.intervall=2", "unknown option logging.intervall"),
         ("logging.interval=0", "logging.interval must be an integer >= 1, got 0"),
+        ("logging.interval.x=3", "unknown option logging.interval.x"),
+        ("logging.interval=[1", "cannot read 'logging.interval=[1'"),
         ("logging=3", "logging=3 cannot change while resuming"),
         ("device=cuda:99", "device=cuda:99 is not on this machine"),
         ("-m", "leave -m out"),
@@ -194,6 +197,24 @@ def test_a_resumed_run_is_left_alone_when_finished_and_goes_on_when_prolonged(
     assert summary["env_steps" if name == "rl" else "images"] >= total
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.yaml", "total_steps: twenty", "total_steps must be an integer, got 'twenty'"),
+        ("summary.json", "[1, 2]", "summary.json is damaged: it holds no summary"),
+    ],
+)
+def test_a_run_with_a_damaged_file_is_refused(command: Command, finished, tmp_path, file, text, message):
+    run = tmp_path / "run"
+    shutil.copytree(finished["rl"], run)
+    old = (run / file).read_text()
+    (run / file).write_text(text if file == "summary.json" else old.replace("total_steps: 64", text))
+    words = [] if file == "config.yaml" else [LONGER["rl"]]
+    assert_refused(command("rl", f"resume={run}", *words), message)
+    if file == "config.yaml":  # also a word that is held against the damaged one
+        assert command("rl", f"resume={run}", LONGER["rl"]).status == 0
+
+
 def test_a_sweep_trains_every_job_in_a_directory_of_its_own(command: Command):
     outcome = command("gan", "-m", *SMALL["gan"], "seed=1,2", "hydra.sweep.dir=sweep")
     assert outcome.status == 0
@@ -201,6 +222,88 @@ def test_a_sweep_trains_every_job_in_a_directory_of_its_own(command: Command):
     for job in (0, 1):
         summary = json.loads(Path("sweep", str(job), "summary.json").read_text())
         assert (summary["status"], summary["seed"]) == ("finished", job + 1)
+
+
+def test_a_sweep_into_used_or_shared_directories_is_refused_before_it_begins(command: Command, tmp_path):
+    place = tmp_path / "sweep"
+    words = ["-m", *SMALL["gan"], f"hydra.sweep.dir={place}"]
+    shared = command("gan", *words, "seed=1,2", "hydra.sweep.subdir=same")
+    assert_refused(shared, f"two jobs of this sweep would share {place / 'same'}")
+    assert not place.exists()
+    (place / "1").mkdir(parents=True)
+    (place / "1" / "config.yaml").touch()
+    assert_refused(command("gan", *words, "seed=1,2"), f"{place / '1'} already holds a run")
+    assert sorted(p.name for p in place.iterdir()) == ["1"]
+
+
+def test_a_job_refuses_a_directory_with_a_run_unless_it_is_to_go_on(finished, tmp_path):
+    tree = compose_tree("gan", [*SMALL["gan"], "seed=7"], [config_dir()])[0]
+    for left in ("config.yaml", "checkpoints/last.pt"):
+        run = tmp_path / Path(left).name
+        (run / left).parent.mkdir(parents=True)
+        shutil.copy(finished["gan"] / left, run / left)
+        with pytest.raises(ConfigError, match="already holds a run"):
+            execute(tree, run)
+        assert not (run / "summary.json").exists()
+        Lock(run).release()  # given free again
+    (tmp_path / "last.pt" / "config.yaml").touch()
+    assert execute(tree, tmp_path / "last.pt", continuing=True) == 0
+
+
+def test_a_signal_ends_the_whole_sweep(command: Command, monkeypatch):
+    finish_step = Run.finish_step
+
+    def interrupted(self, step, metrics):
+        os.kill(os.getpid(), signal.SIGTERM)
+        finish_step(self, step, metrics)
+
+    monkeypatch.setattr(Run, "finish_step", interrupted)
+    assert command("gan", "-m", *SMALL["gan"], "seed=1,2", "hydra.sweep.dir=sweep").status == 143
+    assert sorted(path.name for path in Path("sweep").iterdir() if path.is_dir()) == ["0"]
+
+
+def test_the_loser_of_two_starts_leaves_the_winners_directory_alone(command: Command, monkeypatch, tmp_path):
+    run = tmp_path / "it's here"
+    run.mkdir()
+    winner = Lock(run)
+    monkeypatch.setattr(launch, "refuse_used", lambda directory: None)  # both have looked before either wrote
+    words = [*SMALL["gan"], f'hydra.run.dir="{run}"']
+    outcome = command("gan", *words)
+    assert (outcome.status, "is in use" in outcome.err) == (2, True)
+    assert [path.name for path in run.iterdir()] == [".lock"]
+    winner.release()
+    (run / "config.yaml").touch()  # the winner has ended by the time that the loser takes the lock
+    assert command("gan", *words).status == 2
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "config.yaml"]
+    (run / "config.yaml").unlink()
+    assert command("gan", *words).status == 0
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+
+
+def test_the_summary_of_a_stopped_run_is_written_before_its_directory_is_free(monkeypatch, tmp_path):
+    tree = compose_tree("gan", SMALL["gan"], [config_dir()])[0]
+    held = []
+    write_summary = Run.write_summary
+
+    def watched(self, status, extra=None):
+        held.append(in_use(self.directory))
+        write_summary(self, status, extra)
+
+    def stopped(self, step, metrics):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "write_summary", watched)
+    monkeypatch.setattr(Run, "finish_step", stopped)
+    assert execute(tree, tmp_path) == 130
+    assert (held, in_use(tmp_path)) == ([True], False)
+
+
+@pytest.mark.parametrize("words", [["hydra.run.dir=file/run"], ["-m", "seed=1,2", "hydra.sweep.dir=file"]])
+def test_a_directory_below_a_file_is_refused_in_one_line(command: Command, words):
+    Path("file").write_text("not a folder")
+    outcome = command("gan", *SMALL["gan"], *words)
+    assert (outcome.status, outcome.err.count("\n"), outcome.made) == (2, 1, ["file"])
+    assert "file is no folder" in outcome.err
 
 
 def test_a_run_that_fails_says_why_and_exits_with_1(command: Command, odd_envs):

@@ -84,10 +84,11 @@ def recipes() -> list[tuple[str, list[str], str, Path]]:
         if root in ROOTS:
             found.append((root, [f"{node}={option}"], node, path))
             continue
-        groups_of_name = ("data", node) if node else ("agent", "env")
+        # An optimizer's is named after the agent, or after a root as above; other parts' after the data.
+        groups_of_name = {"": ("agent", "env"), "optimizer": ("agent", node)}.get(node, ("data", node))
         first, second = split_name(path.stem, *groups_of_name)
         words = [f"{groups_of_name[0]}={first}", f"{groups_of_name[1]}={second}", *NEEDS.get(first, [])]
-        found.append(("gan" if node else "rl", words, node, path))
+        found.append(("rl" if groups_of_name[0] == "agent" else "gan", words, node, path))
     return found
 
 

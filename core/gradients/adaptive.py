@@ -2,7 +2,8 @@
 
 The history lives in `memory` as tensors on the gradients' device and is updated with `torch.where`, so no
 number is read back. Its tensors are replaced and never written into: a saved state stays what it was. A
-non-finite norm (a step that will be skipped) never enters a history.
+non-finite norm (a step that will be skipped) never enters a history, and neither does a norm of zero (no
+reward yet, a loss that is satisfied): a threshold of zero would let no later gradient through.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from core.gradients.clipping import clip_to, row_values
 from core.gradients.norms import accumulation_dtype
 from core.gradients.view import GradientView
 from core.state import StateDict
+
+SPREADLESS = 1e-6  # a deviation this small against its mean is rounding: the norms have no spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +75,8 @@ class AutoClip:
 
         threshold_t = percentile_p(|g_(t - window + 1)|, ..., |g_t|)
 
-    The history includes the current step, so a spike raises the threshold at once by its own weight among
-    the window. Between two norms the percentile is interpolated linearly.
+    The history includes the current step, unless its norm is zero, so a spike raises the threshold at once by
+    its own weight among the window. Between two norms the percentile is interpolated linearly.
 
     Attributes:
         percentile: p, in (0, 100]; 10 clips about 90 % of the steps, 100 none.
@@ -95,10 +98,10 @@ class AutoClip:
         if not memory:
             memory["norms"] = norm.new_full((self.window,), torch.nan)
             memory["count"] = torch.zeros((), dtype=torch.int64, device=norm.device)
-        norms, count, finite = memory["norms"], memory["count"], norm.isfinite()
+        norms, count, usable = memory["norms"], memory["count"], _usable(norm)
         place = (count % self.window).reshape(1)
-        norms = norms.index_copy(0, place, torch.where(finite, norm, norms[place]).reshape(1))
-        memory["norms"], memory["count"] = norms, count + finite
+        norms = norms.index_copy(0, place, torch.where(usable, norm, norms[place]).reshape(1))
+        memory["norms"], memory["count"] = norms, count + usable
         clip_to(gradients, torch.nanquantile(norms, self.percentile / 100))
 
 
@@ -109,8 +112,13 @@ class ZClip:
         z = (n - m) / (s + 1e-6);   n* = m + z_threshold^2 s / z  if z > z_threshold, else n
         clip to min(n*, max_norm);  m <- alpha m + (1 - alpha) n*;  s^2 <- alpha s^2 + (1 - alpha) (n* - m)^2
 
-    The larger the outlier, the further below m + z_threshold s it ends. The first `warmup_steps` finite
-    norms only give m and s^2 (mean and population variance) and are clipped to `max_norm` alone.
+    The larger the outlier, the further below m + z_threshold s it ends. The first `warmup_steps` usable
+    norms (finite, not zero) only give m and s^2 (mean and population variance) and are clipped to `max_norm`
+    alone.
+
+    One departure from the paper: while s <= 1e-6 m, where it would freeze for good, nothing is an outlier.
+    That is after norms that were all the same, and after norms that have stayed so far above m for so long
+    (some 800 steps at alpha = 0.97) that s has died away; the next norm enters as it is and s grows again.
 
     Attributes:
         alpha: smoothing of mean and variance, in [0, 1); 0.97 remembers about 33 steps.
@@ -140,7 +148,7 @@ class ZClip:
         count, mean, var = (memory.get(name, zero) for name in ("count", "mean", "var"))
         warm, std = count < self.warmup_steps, var.sqrt()
         z = (norm - mean) / (std + 1e-6)
-        outlier = ~warm & (z > self.z_threshold)
+        outlier = ~warm & (std > SPREADLESS * mean) & (z > self.z_threshold)
         target = torch.where(outlier, mean + self.z_threshold**2 * std / z, norm)
 
         weight = torch.where(warm, 1 / (count + 1), 1 - self.alpha)  # of the new norm among the old ones
@@ -148,10 +156,10 @@ class ZClip:
         # Welford's form gives the warm-up's variance exactly; the paper's takes the new mean twice.
         spread = (target - torch.where(warm, mean, new_mean)) * (target - new_mean)
         new_var = var + weight * (spread - var)
-        finite = norm.isfinite()
-        memory["count"] = count + finite
-        memory["mean"] = torch.where(finite, new_mean, mean)
-        memory["var"] = torch.where(finite, new_var, var)
+        usable = _usable(norm)
+        memory["count"] = count + usable
+        memory["mean"] = torch.where(usable, new_mean, mean)
+        memory["var"] = torch.where(usable, new_var, var)
         clip_to(gradients, target if self.max_norm is None else target.clamp(max=self.max_norm))
 
 
@@ -226,6 +234,11 @@ def _places(gradients: GradientView, memory: StateDict) -> Tensor | None:
         memory["gamma"] = torch.cat([memory["gamma"], gradients.norms.new_full((len(unknown),), torch.inf)])
     places = {name: i for i, name in enumerate(memory["names"])}
     return torch.tensor([places[name] for name in names], device=gradients.norms.device)
+
+
+def _usable(norm: Tensor) -> Tensor:
+    """Whether a norm may enter a history, 0-d bool."""
+    return norm.isfinite() & (norm > 0)
 
 
 def _unit_norms(x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ def effective_lrs(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]
 
         Adam and its kin:  lr / (sqrt(mean(v) / (1 - beta2^t)) + eps),   v = exp_avg_sq or max_exp_avg_sq
         RMSprop:           lr / (sqrt(mean(v)) + eps),   v = square_avg (centred: less grad_avg^2)
-        Adagrad:           lr / (sqrt(mean(sum)) + eps)
+        RAdam:             lr until its rectification r_t begins (rho_t > 5), then lr r_t over Adam's root
+        Adagrad:           lr / (1 + (t - 1) lr_decay) / (sqrt(mean(sum)) + eps)
         SGD:               lr
 
     The mean over a tensor's elements is taken inside the root: a mean of reciprocals would tell of the few
@@ -26,7 +27,8 @@ def effective_lrs(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]
     Returns:
         [L], NaN where a parameter has no state yet; None for an optimizer that is not one of these.
 
-    Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; Graves 2013, arXiv:1308.0850, eq. 38-45.
+    Sources: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; Graves 2013, arXiv:1308.0850, eq. 38-45; Liu et
+        al. 2020, arXiv:1908.03265, algorithm 2 (RAdam); Duchi et al. 2011 (Adagrad).
     """
     rule = _rule(optimizer)
     if rule is None:
@@ -48,7 +50,9 @@ Rule = Callable[[dict, list[dict], Tensor], Tensor]
 def _rule(optimizer: torch.optim.Optimizer) -> Rule | None:
     """How this class divides."""
     kind = torch.optim
-    if isinstance(optimizer, kind.Adam | kind.AdamW | kind.NAdam | kind.RAdam):
+    if isinstance(optimizer, kind.RAdam):
+        return _radam
+    if isinstance(optimizer, kind.Adam | kind.AdamW | kind.NAdam):
         return _adam
     if isinstance(optimizer, kind.RMSprop):
         return _rmsprop
@@ -59,8 +63,25 @@ def _rule(optimizer: torch.optim.Optimizer) -> Rule | None:
 
 def _adam(group: dict, states: list[dict], like: Tensor) -> Tensor:
     square = _means([s.get("max_exp_avg_sq", s["exp_avg_sq"]) for s in states], like)
-    steps = torch.stack([s["step"] for s in states]).to(like.dtype)
-    return group["lr"] / ((square / (1 - group["betas"][1] ** steps)).sqrt() + group["eps"])
+    return group["lr"] / ((square / (1 - group["betas"][1] ** _steps(states, like))).sqrt() + group["eps"])
+
+
+def _radam(group: dict, states: list[dict], like: Tensor) -> Tensor:
+    beta2, steps = group["betas"][1], _steps(states, like)
+    seen = 1 - beta2**steps
+    longest = 2 / (1 - beta2) - 1  # rho_infinity
+    rho = longest - 2 * steps * beta2**steps / seen
+    begun = rho > 5
+    rho = torch.where(begun, rho, 6.0)  # any number that has a root; what comes of it is not taken
+    shares = (rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho)
+    square = _means([s["exp_avg_sq"] for s in states], like)
+    rate = group["lr"] * (shares * seen).sqrt() / (square.sqrt() + group["eps"])
+    return torch.where(begun, rate, group["lr"])
+
+
+def _steps(states: list[dict], like: Tensor) -> Tensor:
+    """Steps of every tensor, [L]. Those of optimizers that are not fused are on the CPU."""
+    return torch.stack([s["step"] for s in states]).to(like.device, like.dtype, non_blocking=True)
 
 
 def _rmsprop(group: dict, states: list[dict], like: Tensor) -> Tensor:
@@ -71,7 +92,8 @@ def _rmsprop(group: dict, states: list[dict], like: Tensor) -> Tensor:
 
 
 def _adagrad(group: dict, states: list[dict], like: Tensor) -> Tensor:
-    return group["lr"] / (_means([s["sum"] for s in states], like).sqrt() + group["eps"])
+    lr = group["lr"] / (1 + (_steps(states, like) - 1) * group["lr_decay"])
+    return lr / (_means([s["sum"] for s in states], like).sqrt() + group["eps"])
 
 
 def _sgd(group: dict, states: list[dict], like: Tensor) -> Tensor:

@@ -72,6 +72,29 @@ class FusedStep:
         )
 
 
+def leave_fused(optimizer: torch.optim.Optimizer) -> None:
+    """From now on let torch choose another way: the kernels of SGD and Adagrad take no sparse gradient."""
+    if isinstance(optimizer, torch.optim.SGD | torch.optim.Adagrad):
+        for group in optimizer.param_groups:
+            group["fused"] = None
+        vars(optimizer)["_step_supports_amp_scaling"] = False  # as if it had never been fused
+
+
+def lacks_velocity(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether SGD would begin a momentum buffer now.
+
+    Its fused kernel leaves a buffer uninitialised when `found_inf` tells it to skip the step that would have
+    filled it.
+    """
+    return isinstance(optimizer, torch.optim.SGD) and any(
+        optimizer.state.get(p, {}).get("momentum_buffer") is None
+        for group in optimizer.param_groups
+        if group["momentum"]
+        for p in group["params"]
+        if p.grad is not None
+    )
+
+
 def _step(group: _Group, gradients: list[Any]) -> None:
     """What `torch.optim.Adam` does for one group with `fused=True`."""
     options = group.options

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from core.gradients.fused import FusedStep
+from core.gradients.fused import FusedStep, lacks_velocity, leave_fused
 from core.gradients.monitor import Monitor, MonitorConfig
 from core.gradients.noise import NoiseScale
 from core.gradients.norms import global_norm
@@ -288,6 +288,7 @@ class GradientStep:
                 "no parameter of this GradientStep has a gradient; is the loss detached from it?"
             )
         if any(v.is_sparse for v in values):
+            leave_fused(self.optimizer)
             # Coalesced once, so that a transform writes into the values and not into a copy of them.
             values = [v.coalesce() if v.is_sparse else v for v in values]
             for p, v in zip((p for p in self.parameters if p.grad is not None), values, strict=True):
@@ -303,13 +304,18 @@ class GradientStep:
         if self._needs_closure:
             if math.isfinite(norm.item()):
                 self._closure_step(closures)
-        elif norm.device.type != "cpu" and getattr(self.optimizer, "_step_supports_amp_scaling", False):
+        elif norm.device.type != "cpu" and self._takes_found_inf():
             # The two attributes through which torch's own GradScaler speaks to fused optimizers.
             vars(self.optimizer).update(grad_scale=None, found_inf=(~norm.isfinite()).float())
             self.optimizer.step()
             del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
         elif math.isfinite(norm.item()):
             self._step()
+
+    def _takes_found_inf(self) -> bool:
+        """Whether the optimizer can skip this step by itself, without the host's knowing."""
+        takes = getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        return takes and not lacks_velocity(self.optimizer)
 
     def _closure_step(self, closures: Sequence[Closure]) -> None:
         """One step of an optimizer that evaluates again; undone when it meets a non-finite gradient."""

@@ -82,6 +82,9 @@ def propose_lr(
 ) -> RateProposal:
     """Propose a learning rate for a network, a loss and an optimizer.
 
+    Parameter groups that have a rate of their own are held where they are meanwhile: what they gain at it is
+    no evidence for a rate of the others.
+
     Args:
         objective: the loss on a frozen batch that stands for the training data; is not changed.
         make_step: builds the `GradientStep` of training (optimizer, clipping) over a copy of the objective's
@@ -90,7 +93,8 @@ def propose_lr(
         generator: on the CPU; draws minibatches and Lanczos' start.
 
     Raises:
-        ValueError: no piece of evidence is to be had; the message says why.
+        ValueError: no piece of evidence is to be had, or every group has its own rate; the message says
+            which.
 
     Sources: Smith 2017, arXiv:1506.01186, section 3.3 (range test); Cohen et al. 2021, arXiv:2103.00065, and
         2022, arXiv:2207.14484 (stability); McCandlish et al. 2018, arXiv:1812.06162, eq. 2.6 (noise; for Adam
@@ -98,6 +102,8 @@ def propose_lr(
     """
     require(batch_size >= 1, "batch_size", batch_size, "an integer >= 1")
     devices = [p.device for p in objective.parameters[:1] if p.device.type == "cuda"]
+    if all(_own_rates(objective, make_step)):
+        raise ValueError("optimizer.lr=auto has nothing to choose: every parameter group has its own lr")
     with torch.random.fork_rng(devices):  # dropout draws from the global generators
         rates, losses = range_test(objective, make_step, batch_size, generator)
         steepest, exploding = read_range_test(rates, losses)
@@ -134,6 +140,7 @@ def range_test(
         The rates, and the loss on the whole frozen batch after the step at each: one finite number per rate
         but the last, which may be infinite.
     """
+    own = _own_rates(objective, make_step)
     trial = _copied(objective)
     step = make_step(trial.module, LOWEST)
     first = trial().item()
@@ -141,9 +148,14 @@ def range_test(
     for i in range(STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (i / (STEPS - 1))
         step.set_lr_scale(rate / LOWEST)
-        _train(trial, step, batch_size, generator)
-        loss = trial().item()
+        _hold(step, own)
         rates.append(rate)
+        try:
+            _train(trial, step, batch_size, generator)
+        except FloatingPointError:  # SkipNonFinite has seen enough
+            losses.append(math.inf)
+            break
+        loss = trial().item()
         losses.append(loss if math.isfinite(loss) else math.inf)
         # Exploded: as far above the start as the best is below it, and visibly so.
         best = min([first, *losses])
@@ -178,6 +190,7 @@ def _stable_rate(
     """
     trial = _copied(objective)
     step = make_step(trial.module, PROBING)
+    _hold(step, _own_rates(objective, make_step))
     try:
         with twice_differentiable(trial.module):
             hessian = Hessian(trial(), trial.parameters)
@@ -189,9 +202,22 @@ def _stable_rate(
             step(lambda: (trial(), {}), samples=trial.samples)
             after = torch.cat([p.detach().flatten() for p in trial.parameters])
             update = along(hessian, (after - before) / PROBING)
-    except RuntimeError:  # a kernel without second derivative
+    except (RuntimeError, FloatingPointError):  # a kernel without second derivative, or one that overflows
         return None, None
     return _sensible(2 * update.newton_step.item()), update.curvature.item()
+
+
+def _own_rates(objective: Objective, make_step: MakeStep) -> list[bool]:
+    """Of every parameter group, whether its rate is its own: the same whatever the optimizer's is."""
+    low, high = (make_step(copy.deepcopy(objective.module), rate).base_lrs for rate in (LOWEST, PROBING))
+    return [float(a) == float(b) for a, b in zip(low, high, strict=True)]
+
+
+def _hold(step: GradientStep, own: list[bool]) -> None:
+    """Keep the groups that have a rate of their own from moving."""
+    for group, is_own in zip(step.optimizer.param_groups, own, strict=True):
+        if is_own:
+            group["lr"] = 0.0
 
 
 def _sensible(rate: float) -> float | None:

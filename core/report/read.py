@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.run.config import ConfigError, Tree
-from core.run.directory import Lock, read_summary, saved_options, typed_words
+from core.run.directory import in_use, read_summary, saved_options, typed_words
 from core.run.tensorboard import read_scalars
 
 Curve = dict[int, float]
@@ -106,10 +106,8 @@ def read_run(directory: Path) -> Record:
         raise ConfigError(f"run={directory}: there is no such directory")
     options = saved_options(directory)
     summary = read_summary(directory)
-    if summary is not None and not isinstance(summary, dict):
-        raise ConfigError(f"{directory / 'summary.json'} is damaged: it holds no summary")
     status = "unfinished" if summary is None else str(summary.get("status", "finished"))
-    if _in_use(directory):
+    if in_use(directory):
         # The summary, if there is one, is of an earlier end of a run that has been resumed.
         status, summary = "running", None
     return Record(
@@ -123,17 +121,6 @@ def read_run(directory: Path) -> Record:
         media={p.stem: p for p in sorted(directory.glob("media/*")) if p.suffix in (".png", ".gif")},
         started=_started(directory),
     )
-
-
-def _in_use(directory: Path) -> bool:
-    """Whether a process is working in this directory."""
-    if not (directory / ".lock").exists():
-        return False
-    try:
-        Lock(directory).release()
-    except ConfigError:
-        return True
-    return False
 
 
 def _started(directory: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,33 +16,72 @@ from yaml import YAMLError
 from core.run.config import ConfigError, Tree, plain
 from core.run.files import write_text
 
+LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
+
 
 class Lock:
     """Holds a directory for this process; the system drops it when the process dies, however it dies.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds it, or it cannot be written.
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._file = (directory / ".lock").open("a+")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = (directory / ".lock").open("a+")
+        except OSError as error:
+            raise ConfigError(f"{directory} cannot hold a run: {error.strerror}; choose another") from error
+        if not _wait_for(self._file.fileno(), time.monotonic() + LOCK_WAIT_S):
             self._file.close()
-            raise ConfigError(
-                f"{directory} is in use by another run; wait for it or choose another"
-            ) from error
+            raise _busy(directory)
 
     def release(self) -> None:
-        """Give the directory free."""
+        """Give the directory free; a second time does nothing."""
         self._file.close()
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a run holds this directory; any number of readers may ask at once, and nothing is written."""
+    try:
+        file = (directory / ".lock").open("rb")
+    except OSError:  # no lock, or one that nobody here may read
+        return False
+    with file:
+        return not _locked(file.fileno(), fcntl.LOCK_SH)
+
+
+def holds_run(directory: Path) -> bool:
+    """Whether a run has left options or a checkpoint here; Hydra's own copy of the options does not count."""
+    return (directory / "config.yaml").exists() or (directory / "checkpoints" / "last.pt").exists()
 
 
 def is_run(directory: Path) -> bool:
     """Whether a run has begun here."""
-    return (directory / "config.yaml").exists() or (directory / ".hydra" / "config.yaml").exists()
+    return holds_run(directory) or (directory / ".hydra" / "config.yaml").exists()
+
+
+def used(directory: Path) -> ConfigError:
+    """What to say of a directory that has its run already."""
+    return ConfigError(
+        f"{directory} already holds a run; continue it with resume={directory} or choose another"
+    )
+
+
+def refuse_used(directory: Path) -> None:
+    """Refuse a directory for a new run, and make nothing.
+
+    Raises:
+        ConfigError: a run is at work in it or has been, or no file can be made there.
+    """
+    if in_use(directory):
+        raise _busy(directory)
+    if is_run(directory):
+        raise used(directory)
+    there = next((path for path in (directory, *directory.parents) if path.exists()), Path())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "is no folder" if not there.is_dir() else "may not be written"
+        raise ConfigError(f"{directory} cannot hold a run: {there} {reason}; choose another")
 
 
 def saved_options(directory: Path) -> Tree:
@@ -91,15 +131,18 @@ def read_summary(directory: Path) -> dict[str, object] | None:
     """What `summary.json` says, or None before the run's end.
 
     Raises:
-        ConfigError: the file is there but not readable.
+        ConfigError: the file is there but not readable, or holds something else.
     """
     path = directory / "summary.json"
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
+    if not isinstance(summary, dict):
+        raise ConfigError(f"{path} is damaged: it holds no summary")
+    return summary
 
 
 def write_summary(directory: Path, summary: dict[str, object]) -> None:
@@ -143,6 +186,28 @@ def git_state() -> dict[str, object] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (subprocess.SubprocessError, OSError):
         return None
+
+
+def _busy(directory: Path) -> ConfigError:
+    return ConfigError(f"{directory} is in use by another run; wait for it or choose another")
+
+
+def _wait_for(file: int, deadline: float) -> bool:
+    """Take the lock of an open file for oneself, until `deadline` if need be; whether that went well."""
+    while not _locked(file, fcntl.LOCK_EX):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _locked(file: int, kind: int) -> bool:
+    """Try once to lock an open file, LOCK_SH (readers) or LOCK_EX; held until the file is closed."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _jsonable(value: object) -> object:

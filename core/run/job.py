@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from core.run.config import ConfigError, Tree, build
 
 if TYPE_CHECKING:
+    from core.run.directory import Lock
     from core.run.run import RunConfig
 
 
@@ -38,20 +39,37 @@ def check(tree: Tree) -> None:
         raise ConfigError(str(error)) from error
 
 
-def execute(tree: Tree, directory: Path) -> int:
+def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Lock | None" = None) -> int:
     """Train in `directory`, whatever happens leave a summary, and return the exit status.
 
     Args:
         tree: the resolved configuration, plain containers.
-        directory: the run directory; it may hold an interrupted run, which is then continued.
+        directory: the run directory.
+        continuing: it holds a run of these options, which is to go on; without this one is refused.
+        lock: of this directory, where it is held already; it is released here.
+
+    Raises:
+        ConfigError: the directory is in use or holds a run, or what can only be seen now is wrong.
     """
+    from core.run.directory import Lock, holds_run, used
+
+    cfg, module = _entry(tree)
+    held = lock or Lock(directory)
+    try:
+        if not continuing and holds_run(directory):
+            raise used(directory)
+        return _train(tree, directory, cfg, module)
+    finally:
+        held.release()  # last: until then the summary may still change
+
+
+def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
+    """The run itself, in a directory that is held; the exit status."""
     from core.run.device import resolve_device
-    from core.run.directory import Lock, git_state, versions
+    from core.run.directory import git_state, versions
     from core.run.run import Run, Stopped
     from core.run.seeding import seed_globally
 
-    cfg, module = _entry(tree)
-    lock = Lock(directory)
     seed_globally(tree["seed"])
     facts = {
         "seed": tree["seed"],
@@ -77,7 +95,6 @@ def execute(tree: Tree, directory: Path) -> int:
         status, code = "failed", 1
     finally:
         run.close()
-        lock.release()
     if status != "finished":
         run.write_summary(status)
     return code

@@ -5,15 +5,22 @@ here first: whatever is wrong ends in one line and exit status 2, with nothing m
 """
 
 import os
+import re
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 from core.run.config import ConfigError, Tree, build, config_dir, plain
+from core.run.directory import Lock, is_run, refuse_used, used
 from core.run.job import check, execute
 from core.run.resume import resume_run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 Options = TypeVar("Options")
 
@@ -77,33 +84,83 @@ def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [word for word in overrides if word not in resume]
         return resume_run(Path(resume[-1].partition("=")[2]), others)
+    return _start(config_name, args, overrides, folders)
+
+
+def _start(config_name: str, args: Namespace, overrides: list[str], folders: Sequence[Path]) -> int:
+    """Check every job, then let Hydra run them; the one job without a sweep in a directory held from here."""
     free: set[str] = set()  # names that the YAML leaves open, in any job of a sweep
-    jobs = [compose_tree(config_name, batch, folders) for batch in _batches(overrides, args.multirun)]
-    for tree, directory, accepted in jobs:
+    own = [word for word in overrides if word.startswith("hydra.sweep.")]
+    places: list[Path | None] = []
+    for number, batch in enumerate(_batches(overrides, args.multirun)):
+        job = number if args.multirun else None
+        words = batch if job is None else [*batch, *own]
+        tree, directory, accepted = compose_tree(config_name, words, folders, job)
         free |= {_key(word) for word in accepted if word.startswith("++")}
-        if not args.multirun:
-            _refuse_used(directory)
+        if directory is not None and directory in places:
+            raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
+        places.append(directory)
+        if directory is not None:
+            refuse_used(directory)
         check(tree)
     overrides = [f"++{word.lstrip('+')}" if _key(word) in free else word for word in overrides]
-    flags = ["-m"] if args.multirun else []
-    if args.config_dir:
-        flags += ["--config-dir", args.config_dir]
-    return _hydra(config_name, [*flags, *overrides], execute)
+    flags = ["--config-dir", args.config_dir] if args.config_dir else []
+    if places[0] is not None and not args.multirun:
+        return _run_alone(config_name, [*flags, *overrides], places[0])
+    return _hydra(config_name, ["-m", *flags, *overrides], execute)
+
+
+def _run_alone(config_name: str, words: list[str], directory: Path) -> int:
+    """One run. Its directory is taken before Hydra writes into it: of two starts, one finds it as it was."""
+    lock = Lock(directory)
+    try:
+        if is_run(directory):  # begun and ended since it was looked at
+            raise used(directory)
+        # By name, because a time in it is another one when Hydra composes again.
+        text = re.sub(r"(\\*)'", r"\1\1\\'", str(directory))
+        words = [*(word for word in words if _key(word) != "hydra.run.dir"), f"hydra.run.dir='{text}'"]
+        return _hydra(config_name, words, partial(execute, lock=lock))
+    finally:
+        lock.release()
 
 
 def compose_tree(
-    config_name: str, words: Sequence[str], folders: Sequence[Path]
-) -> tuple[Tree, Path, list[str]]:
-    """The checked, resolved options without Hydra's node, the run's directory, and the words for Hydra."""
-    from omegaconf import OmegaConf, open_dict
+    config_name: str, words: Sequence[str], folders: Sequence[Path], job: int | None = None
+) -> tuple[Tree, Path | None, list[str]]:
+    """The checked, resolved options without Hydra's node, the run's directory, and the words for Hydra.
+
+    Args:
+        config_name: the root YAML, without its ending.
+        words: the overrides, as typed.
+        folders: our configuration folder first, then the user's own.
+        job: its number in a sweep, None without one. Where a sweep's directory is made of something that only
+            Hydra knows, None comes back in its place.
+    """
+    from omegaconf import open_dict
 
     from core.run.words import compose_checked
 
     composed, accepted = compose_checked(config_name, words, folders)
-    directory = Path(str(OmegaConf.select(composed, "hydra.run.dir")))
+    directory = _place(composed, job)
     with open_dict(composed):
         del composed["hydra"]
     return plain(composed), directory, accepted
+
+
+def _place(composed: "DictConfig", job: int | None) -> Path | None:
+    """Where Hydra will put this job; None where a sweep says so in words that only Hydra can resolve."""
+    from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    with open_dict(composed):
+        composed.hydra.job.num = job or 0
+    parts = ("hydra.run.dir",) if job is None else ("hydra.sweep.dir", "hydra.sweep.subdir")
+    try:
+        return Path(*(str(OmegaConf.select(composed, part)) for part in parts))
+    except OmegaConfBaseException as error:
+        if job is None:
+            raise ConfigError(f"hydra.run.dir: {' '.join(str(error).split())}") from error
+        return None
 
 
 def _hydra(config_name: str, words: list[str], work: Callable[[Tree, Path], int]) -> int:
@@ -118,13 +175,15 @@ def _hydra(config_name: str, words: list[str], work: Callable[[Tree, Path], int]
         tree = plain(cfg)
         directory = Path(HydraConfig.get().runtime.output_dir)
         codes.append(_guarded(lambda: work(tree, directory)))
+        if codes[-1] > 128:  # a signal is meant for the whole sweep
+            raise SystemExit(codes[-1])
 
     sys.argv = [sys.argv[0], *words]
     hydra.main(version_base="1.3", config_path=os.fspath(config_dir()), config_name=config_name)(task)()
     return max(codes)
 
 
-def _arguments(words: Sequence[str]):
+def _arguments(words: Sequence[str]) -> Namespace:
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
@@ -166,6 +225,8 @@ def _batches(words: Sequence[str], multirun: bool) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    if "hydra.mode" in map(_key, words):
+        raise ConfigError("hydra.mode is not read here; several values take -m")
     if not multirun:
         swept = [w for w in words if _sweeps(w)]
         if swept:
@@ -180,13 +241,3 @@ def _sweeps(word: str) -> bool:
     from core.run.words import parse
 
     return parse(word).is_sweep_override()
-
-
-def _refuse_used(directory: Path) -> None:
-    from core.run.directory import Lock, is_run
-
-    if is_run(directory):
-        Lock(directory).release()  # says so if it is still running
-        raise ConfigError(
-            f"{directory} already holds a run; continue it with resume={directory} or choose another"
-        )

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from core.run.config import ConfigError, Tree, build
 from core.run.job import check, execute
@@ -39,7 +42,7 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     check(options)
     if not (directory / "checkpoints" / "last.pt").exists():
         print(f"{directory} has no checkpoint yet: starting again from the beginning", flush=True)
-    return execute(options, directory)
+    return execute(options, directory, continuing=True)
 
 
 def _change(options: Tree, word: str) -> None:
@@ -55,12 +58,16 @@ def _change(options: Tree, word: str) -> None:
             "num_threads can"
         )
     *path, name = key.split(".")
-    node = options
+    node: Any = options
     for part in path:
-        node = node.get(part, {})
-    if name not in node:
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or name not in node:
         raise ConfigError(f"unknown option {key}: this run has none of that name")
-    new = OmegaConf.from_dotlist([f"value={value}"]).value
-    if key in LENGTHS and isinstance(new, int) and new < node[name]:
+    try:
+        new = OmegaConf.from_dotlist([f"value={value}"]).value
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"cannot read {word!r}: expected option=value") from error
+    whole = all(isinstance(number, int) for number in (new, node[name]))  # `build` refuses what is not
+    if key in LENGTHS and whole and new < node[name]:
         raise ConfigError(f"{word} is less than the {key}={node[name]} that the run has")
     node[name] = new

@@ -2,7 +2,9 @@
 
 A critic learns the action value of a deterministic policy from replayed transitions; the policy climbs that
 value by the chain rule through the action (Silver et al. 2014, theorem 1). Exploration is noise on the
-actions. Unlike in the paper, the critic's weights do not decay and nothing is batch normalised.
+actions. Unlike in the paper, the critic's weights do not decay, nothing is batch normalised, the last layers
+begin like all others (there uniformly in +-3e-3), the action enters the critic at its first layer (there at
+the second), and the noise is Gaussian unless `agent.noise.kind` says otherwise (there Ornstein-Uhlenbeck).
 """
 
 from collections.abc import Callable
@@ -77,7 +79,7 @@ class DDPG:
         """Uniformly random at first, then the policy with noise."""
         policy = self.model.behaviour(generator, deterministic=True)
         noise = make_noise(self.cfg.noise, generator)
-        return Explorer(policy, self.model.action, generator, lambda: self.learner.warming_up, noise)
+        return Explorer(policy, self.model.action, generator, lambda: self.learner.at_random, noise)
 
     def observe(self, rollout: Rollout) -> None:
         """Take a rollout into the replay."""

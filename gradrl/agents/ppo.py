@@ -2,7 +2,9 @@
 
 Several epochs of minibatch gradient steps on each rollout; the probability ratio's clipping takes away
 the reason to move far from the policy that acted. Details follow Huang et al. 2022, "The 37
-implementation details of PPO", except that truncation is bootstrapped and never counted as an end.
+implementation details of PPO", with three exceptions: truncation is bootstrapped and never counted as an
+end, the change of the value is not clipped unless `value_clip_coef` says so, and Adam's eps is torch's 1e-8
+(theirs 1e-5; `optimizer.eps`).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -44,8 +46,9 @@ class PPOConfig:
         value_clip_coef: largest rewarded change of a value, in units of return; None = any.
         entropy_coef: weight of the entropy bonus.
         normalize_advantage: mean 0 and deviation 1 within each minibatch.
-        recompute_advantage: values and advantages anew before every epoch, by the critic as it then is
-            (Andrychowicz et al. 2021, arXiv:2006.05990, section 3.5).
+        recompute_advantage: advantages and targets anew before every epoch, by the critic as it then is
+            (Andrychowicz et al. 2021, arXiv:2006.05990, section 3.5). What `value_clip_coef` limits, and
+            policy/explained_variance, stay those of the critic before the update.
         target_kl: nats; no further epoch once the last one's mean approx_kl exceeds it (one host
             synchronisation per epoch); None = never.
     """
@@ -157,18 +160,19 @@ class PPO:
         rollout = rollout.to(self.device)
         lr_scale = self.learning_rate.set(progress)
         self.clip_coef = cfg.clip_coef * (1 - progress if cfg.clip_schedule == "linear" else 1)
-        batch, valid = self.observe(rollout)
+        first, valid = self.observe(rollout)
+        batch = first
         history: list[Metrics] = []
         for epoch in range(cfg.num_epochs):
             if cfg.recompute_advantage and epoch > 0:
                 value, _, advantage = (x.flatten() for x in self.estimate(rollout))
-                batch = replace(batch, advantage=advantage, value=value, target=advantage + value)
+                batch = replace(batch, advantage=advantage, target=advantage + value)
             minibatches = batch.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_minibatch(minibatch) for minibatch in minibatches]
             if cfg.target_kl is not None and _mean_kl(history[-cfg.num_minibatches :]) > cfg.target_kl:
                 break
         metrics = summary(history) | {
-            "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
+            "policy/explained_variance": explained_variance(first.value[valid], first.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
             "policy/clip_coef": torch.tensor(self.clip_coef),
             "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),

@@ -44,6 +44,10 @@ class PPORecurrentConfig(PPOConfig):
         ok = num_envs % self.num_minibatches == 0
         require(ok, "agent.num_minibatches", self.num_minibatches, f"a divisor of num_envs = {num_envs}")
 
+    def minibatch_size(self, num_envs: int) -> int:
+        """Samples of one gradient step, which are sequences."""
+        return num_envs // self.num_minibatches
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences(Batch):
@@ -85,8 +89,12 @@ class Sequences(Batch):
 
 
 class PPORecurrent(PPO):
-    """Learns from rollouts; arguments, `update` and what it reports as PPO."""
+    """Learns from rollouts; arguments, `update` and what it reports as PPO. A sample is a sequence.
 
+    It keeps no `acted`: with a memory the probability of one step's action depends on the steps before it.
+    """
+
+    by_sequences: ClassVar[bool] = True
     model_type: ClassVar[type] = RecurrentActorCritic
     model: RecurrentActorCritic
 
@@ -104,7 +112,7 @@ class PPORecurrent(PPO):
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> tuple[Sequences, Tensor]:
-        """The rollout as sequences, and which of their rows are valid, bool [T N]; remembered for probes."""
+        """The rollout as sequences, and which of their rows are valid, bool [T N]: what probes look at."""
         rollout = rollout.to(self.device)
         value, _, advantage = self.estimate(rollout)
         policy, _ = self.model(rollout.obs[:-1], rollout.begins[:-1], rollout.memory)
@@ -137,6 +145,12 @@ class PPORecurrent(PPO):
             self.cfg.gae_lambda,
         )
         return value, next_value, advantage
+
+    def update_minibatch(self, batch: Batch) -> Metrics:
+        """One gradient step."""
+        assert isinstance(batch, Sequences)
+        normal = self.normalized(batch)
+        return self.gradient_step(lambda: self.loss(normal), samples=len(batch.memory))
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs: normalised over the valid steps."""

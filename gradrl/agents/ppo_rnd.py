@@ -23,6 +23,7 @@ from gradrl.actor_critic import summary
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.networks import ActorCritic
 from gradrl.novelty import Curiosity, NoveltyActorCritic
+from gradrl.players import own_groups
 from gradrl.policy_gradient import remember
 from gradrl.returns import explained_variance, generalized_advantage_estimate
 from gradrl.rollout import Batch, Rollout, epoch_order
@@ -85,7 +86,13 @@ class PPORND(PPO):
         others = [(name, p) for name, p in named if not name.startswith("predictor.")]
         predictor = [(name, p) for name, p in named if name.startswith("predictor.")]
         self.gradient_step, self.novelty_step = (
-            GradientStep(p, build_optimizer(optimizer, p), as_transforms(clipper), monitor=monitor, name=name)
+            GradientStep(
+                p,
+                build_optimizer(own_groups(optimizer, p), p),
+                as_transforms(clipper),
+                monitor=monitor,
+                name=name,
+            )
             for name, p in (("actor_critic", others), ("novelty", predictor))
         )
         self.learning_rate = ScheduledRate(schedule, self.gradient_step)  # the predictor's stays as it is

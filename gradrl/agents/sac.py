@@ -22,6 +22,7 @@ from core.run.config import AUTO, Component
 from core.state import StateDict
 from gradrl.behaviour import Behaviour
 from gradrl.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.players import own_groups
 from gradrl.policies import Categorical
 from gradrl.q_losses import critic_loss, expected_soft_value, soft_value, td_target, temperature_loss
 from gradrl.q_networks import Critics, SoftPolicy, StochasticActorCritics
@@ -94,9 +95,8 @@ class SAC:
         self.gradient_steps = [self.critic_step, self.actor_step]  # the critics' are the updates that count
         if self.learns_temperature:
             named = [("log_temperature", self.log_temperature)]
-            self.temperature_step = gradient_step(
-                "temperature", named, optimizer, None, monitor, cfg.batch_size
-            )
+            plain = own_groups(optimizer, [])  # groups are for networks
+            self.temperature_step = gradient_step("temperature", named, plain, None, monitor, cfg.batch_size)
             self.gradient_steps.append(self.temperature_step)
         self.target_critic = Target(model.critic, cfg.tau)
         self.learner = Learner(cfg, schedule, self.gradient_steps, generator.device)
@@ -105,7 +105,7 @@ class SAC:
     def behaviour(self, generator: np.random.Generator) -> Behaviour:
         """Uniformly random at first, then the policy, sampled."""
         policy = self.model.behaviour(generator)
-        return Explorer(policy, self.model.action, generator, lambda: self.learner.warming_up)
+        return Explorer(policy, self.model.action, generator, lambda: self.learner.at_random)
 
     def observe(self, rollout: Rollout) -> None:
         """Take a rollout into the replay."""
@@ -138,10 +138,12 @@ class SAC:
 
     def update_actor(self, batch: Transitions, temperature: Tensor) -> Metrics:
         """Climb the soft value of the policy."""
+        # Drawn once: an optimizer that looks more than once (SAM, LBFGS) has to see the same loss.
+        noise = self.action_noise(batch, self.generator)
 
         def closure() -> tuple[Tensor, Metrics]:
             policy = self.model.actor(batch.obs)
-            value, entropy = self.value(policy, self.model.critic, batch.obs, temperature, self.generator)
+            value, entropy = self.value(policy, self.model.critic, batch.obs, temperature, noise)
             loss = -value.mean()
             return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy.detach().mean()}
 
@@ -188,6 +190,12 @@ class SAC:
             return expected_soft_value(critics.all(obs), policy.log_probs, temperature), policy.entropy()
         action, log_prob = policy.rsample_with_log_prob(noise)
         return soft_value(critics(obs, action), log_prob, temperature), -log_prob
+
+    def action_noise(self, batch: Transitions, generator: torch.Generator) -> torch.Generator | Tensor:
+        """Standard normal numbers that decide one action per state, [B, A]; for a choice none are drawn."""
+        if isinstance(self.model.action, DiscreteAction):
+            return generator
+        return torch.randn(len(batch), self.model.action.size, generator=generator, device=generator.device)
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """Losses of actor and critics on transitions from the replay; none before the first update."""

@@ -91,7 +91,7 @@ class TD3:
         """Uniformly random at first, then the policy with noise."""
         policy = self.model.behaviour(generator, deterministic=True)
         noise = make_noise(self.cfg.noise, generator)
-        return Explorer(policy, self.model.action, generator, lambda: self.learner.warming_up, noise)
+        return Explorer(policy, self.model.action, generator, lambda: self.learner.at_random, noise)
 
     def observe(self, rollout: Rollout) -> None:
         """Take a rollout into the replay."""

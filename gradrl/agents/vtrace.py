@@ -153,7 +153,7 @@ class VTrace:
         return metrics
 
     def observe(self, rollout: Rollout) -> Batch:
-        """The rollout's transitions with V-trace's targets; remembered for probes."""
+        """The rollout's transitions with V-trace's targets: the batch that probes look at."""
         return self.prepare(rollout)[0]
 
     @torch.no_grad()

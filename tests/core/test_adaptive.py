@@ -188,6 +188,37 @@ def test_a_non_finite_norm_leaves_the_history_as_it_was(transform, poison):
         torch.testing.assert_close(poisoned[key], value, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("transform", [AutoClip(percentile=10), ZClip(warmup_steps=3, max_norm=None)])
+def test_gradients_of_zero_are_let_pass_and_forgotten(transform):
+    norms = spiky(30)
+    with_zeros = [0.0] * 50 + norms[:10] + [0.0] * 20 + norms[10:]
+    left = clipped_norms(transform, with_zeros)
+    assert [x for n, x in zip(with_zeros, left, strict=True) if n] == clipped_norms(transform, norms)
+    assert left[50] == pytest.approx(norms[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-8])
+def test_zclip_goes_on_from_norms_that_were_all_the_same(jitter):
+    transform = ZClip(warmup_steps=5, max_norm=None)
+    same = [1.0 + jitter * (i % 2) for i in range(40)]
+    left = clipped_norms(transform, [*same, 3.0, 1.0, 100.0])
+    assert left[:40] == pytest.approx(same, rel=1e-12)
+    # The 3 enters as it is: m = 1 + 0.03 * 2, s^2 = 0.03 (3 - m)^2; then the 1.
+    mean, var = 1.06, 0.03 * 1.94**2
+    mean, var = mean - 0.03 * 0.06, 0.97 * var + 0.03 * (0.97 * 0.06) ** 2
+    z = (100 - mean) / (var**0.5 + 1e-6)
+    assert left[40:] == pytest.approx([3.0, 1.0, mean + 2.5**2 * var**0.5 / z], rel=1e-6)
+
+
+def test_zclip_comes_up_to_a_level_that_lasts():
+    memory, transform = {}, ZClip(warmup_steps=25, max_norm=None)
+    clipped_norms(transform, [1.0 + 0.1 * (i % 2) for i in range(100)], memory)
+    left = clipped_norms(transform, [50.0] * 3000, memory)
+    assert left[0] < 1.2
+    assert left[-1] == 50.0
+    assert memory["mean"].item() == pytest.approx(50.0, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

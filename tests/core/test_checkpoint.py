@@ -1,10 +1,13 @@
+import fcntl
+import time
+
 import pytest
 import torch
 from torch import nn
 
 from core.run import checkpoint
 from core.run.config import ConfigError
-from core.run.directory import Lock, write_summary
+from core.run.directory import Lock, in_use, write_summary
 from core.run.seeding import Generators, seed_for
 
 
@@ -58,6 +61,26 @@ def test_a_directory_belongs_to_one_run_at_a_time(tmp_path):
         Lock(tmp_path)
     lock.release()
     Lock(tmp_path).release()
+
+
+def test_readers_who_ask_for_a_run_do_not_take_each_other_or_a_starting_run_for_one(tmp_path, monkeypatch):
+    lock = Lock(tmp_path)
+    assert in_use(tmp_path)
+    lock.release()
+    (tmp_path / ".lock").chmod(0o444)
+    reader = (tmp_path / ".lock").open("rb")  # just asking, as `in_use` does
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    assert not in_use(tmp_path)
+    (tmp_path / ".lock").chmod(0o644)
+    monkeypatch.setattr(time, "sleep", lambda seconds: reader.close())  # has its answer while the run waits
+    Lock(tmp_path).release()
+    assert not in_use(tmp_path / "nowhere")
+
+
+def test_a_directory_that_cannot_be_made_is_refused_in_words(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file/run cannot hold a run: Not a directory"):
+        Lock(tmp_path / "file" / "run")
 
 
 def test_a_summary_is_json_even_when_a_number_is_not(tmp_path):

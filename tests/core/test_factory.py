@@ -134,6 +134,33 @@ def test_the_fused_kernel_is_chosen_and_its_step_runs(kind, dtype):
     assert (model.weight > 0).all()
 
 
+@pytest.mark.parametrize("options", [{"momentum": 0.9}, {"groups": {"late": {"momentum": 0.9}}}])
+def test_momentum_bears_a_parameter_whose_first_gradient_comes_late(options):
+    early, late = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimizer = build_optimizer(of(torch.optim.SGD, lr=0.1, **options), [("early", early), ("late", late)])
+    for p in (early, late):
+        for q in (early, late) if p is late else (early,):
+            q.grad = torch.ones(3)
+        optimizer.step()
+    assert late.tolist() == pytest.approx([0.9] * 3)
+    assert early.tolist() == pytest.approx([1 - 0.1 - 0.1 * (1.9 if "momentum" in options else 1.0)] * 3)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adagrad])
+def test_a_sparse_embedding_is_trained_as_a_dense_one(kind):
+    dense, sparse = Quadratic(), Quadratic(sparse=True)
+    dense.bias.requires_grad_(False)
+    dense.forward = lambda: 0.5 * (torch.tensor([1.0, 2.0, 4.0]) * (dense.weight - 1).square()).sum()
+    for model in (dense, sparse):
+        step = step_of(model, of(kind, lr=0.1))
+        for _ in range(3):
+            step(lambda model=model: (model(), {}))
+        copied = step_of(model, of(kind, lr=0.1))
+        copied.load_state_dict(step.state_dict())
+        copied(lambda model=model: (model(), {}))
+    torch.testing.assert_close(sparse.words.weight, dense.weight)
+
+
 def test_fused_is_left_out_where_there_is_no_kernel_and_the_users_choice_stands():
     z = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
     assert build_optimizer(of(torch.optim.Adam), [("z", z)]).param_groups[0]["fused"] is None

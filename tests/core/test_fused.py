@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.gradients.fused import FusedStep
+from core.gradients.fused import FusedStep, lacks_velocity
 
 KINDS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
@@ -85,3 +85,16 @@ def test_hooks_and_schedulers_of_others_are_called():
     short()
     assert calls == ["hook"]
     assert before is None or optimizer._step_count == before + 1
+
+
+def test_a_velocity_that_is_about_to_begin_is_told():
+    first, second = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = torch.optim.SGD([first, second], lr=0.1, momentum=0.9, fused=True)
+    first.grad = torch.ones(2)
+    assert lacks_velocity(optimizer)
+    optimizer.step()
+    assert not lacks_velocity(optimizer)  # the second has no gradient yet
+    second.grad = torch.ones(2)
+    assert lacks_velocity(optimizer)
+    assert not lacks_velocity(torch.optim.SGD([first], lr=0.1, fused=True))
+    assert not lacks_velocity(torch.optim.Adam([first], fused=True))

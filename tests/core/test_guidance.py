@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from core.gradients import GradientStep, Objective
+from core.gradients import GradientStep, Objective, SkipNonFinite
 from core.optim.guidance import STEPS, propose_lr, range_test, read_range_test
 
 
@@ -55,6 +55,70 @@ def test_noise_shortens_the_step_by_the_formula_of_mccandlish():
     assert propose_lr(quadratic(), adam, 1, torch.Generator()).noise_factor == pytest.approx(
         (1 + scale) ** -0.5
     )
+
+
+class Pair(nn.Module):
+    """f = (x^2 + 20 y^2) / 2 in two parameters, so that they can be in two groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x, self.y = (nn.Parameter(torch.tensor([v], dtype=torch.float64)) for v in (3.0, -2.0))
+
+    def forward(self) -> torch.Tensor:
+        return torch.cat([self.x, self.y])
+
+
+def in_two_groups(kind, own: float):
+    """An optimizer in which y has a rate of its own."""
+
+    def make_step(m: Pair, lr: float) -> GradientStep:
+        return GradientStep(m, kind([{"params": [m.x]}, {"params": [m.y], "lr": own}], lr=lr))
+
+    return make_step
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_a_group_with_a_rate_of_its_own_keeps_it_while_the_others_is_looked_for(kind):
+    batch = (torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64),)
+
+    def loss(forward, s):
+        point = forward()
+        return 0.5 * torch.tensor([1.0, 20.0], dtype=torch.float64) @ point**2 + (s @ point).mean()
+
+    alone = Objective(Pair(), loss, batch)
+    alone.module.y.requires_grad_(False)
+    alone = Objective(alone.module, loss, batch)
+    expected = propose_lr(
+        alone, lambda m, lr: GradientStep(m, kind([m.x], lr=lr)), 2, torch.Generator().manual_seed(0)
+    )
+    found = propose_lr(
+        Objective(Pair(), loss, batch), in_two_groups(kind, 1e-3), 2, torch.Generator().manual_seed(0)
+    )
+    assert found.stable == pytest.approx(expected.stable, rel=1e-6)
+    assert found.sharpness == pytest.approx(1.0, rel=1e-6)
+    assert found.steepest == pytest.approx(expected.steepest, rel=1e-6)
+    assert found.exploding == expected.exploding
+    with pytest.raises(ValueError, match="every parameter group has its own lr"):
+        propose_lr(
+            Objective(Pair(), loss, batch),
+            lambda m, lr: GradientStep(m, kind(m.parameters(), lr=0.1)),
+            2,
+            torch.Generator(),
+        )
+
+
+def test_a_transform_that_stops_the_training_ends_the_range_test():
+    overflow = Objective(
+        Point(1.0), lambda forward, s: (forward() * 1e200).square().sum() + s.mean(), (torch.zeros(2),)
+    )
+
+    def stopping(m: nn.Module, lr: float) -> GradientStep:
+        return GradientStep(m, torch.optim.SGD(m.parameters(), lr=lr), [SkipNonFinite(max_consecutive=3)])
+
+    rates, losses = range_test(overflow, stopping, 2, torch.Generator())
+    assert (len(rates), losses[-1]) == (4, math.inf)
+    with pytest.raises(ValueError, match="finds no rate"):
+        propose_lr(overflow, stopping, 2, torch.Generator())
 
 
 def test_the_range_test_is_read_where_the_loss_falls_fastest():

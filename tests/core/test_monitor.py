@@ -116,6 +116,9 @@ OPTIMIZERS = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.03, alpha=0.9),
     "centered": lambda p: torch.optim.RMSprop(p, lr=0.03, alpha=0.9, centered=True),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.03),
+    "decayed adagrad": lambda p: torch.optim.Adagrad(p, lr=0.03, lr_decay=0.5),
+    "radam at first": lambda p: torch.optim.RAdam(p, lr=0.03),
+    "radam rectified": lambda p: torch.optim.RAdam(p, lr=0.03, betas=(0.9, 0.8)),
 }
 
 
@@ -124,12 +127,23 @@ def test_the_effective_learning_rate_is_what_moves_a_constant_gradient(name):
     """Every component has the same gradient, so the mean inside the root changes nothing: Delta = -rate g."""
     p = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     optimizer = OPTIMIZERS[name]([p])
-    for _ in range(4):
+    for _ in range(12 if name == "radam rectified" else 4):
         before = p.detach().clone()
         p.grad = torch.full_like(p, 0.7)
         optimizer.step()
     rate = effective_lrs(optimizer, [p]).item()
     assert rate == pytest.approx(((before - p) / 0.7).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam, torch.optim.RAdam])
+def test_steps_that_are_counted_on_the_cpu_are_brought_to_the_parameters(kind):
+    """The meta device refuses a CPU tensor beside its own as an accelerator does."""
+    p = nn.Parameter(torch.zeros(3, device="meta"))
+    optimizer = kind([p])
+    moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+    optimizer.state[p] = {"step": torch.tensor(3.0), **moments}
+    rates = effective_lrs(optimizer, [p])
+    assert (rates.shape, rates.device.type) == ((1,), "meta")
 
 
 def test_an_optimizer_without_known_denominators_has_no_effective_rate():

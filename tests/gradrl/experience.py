@@ -21,6 +21,8 @@ def rollout(obs, action, reward, *, terminated=None, truncated=None, valid=None,
         num_valid=int(valid.sum()),
         final_index=torch.tensor([row * n + column for row, column in final], dtype=torch.int64),
         final_obs=torch.stack([*final.values()]) if final else obs.new_zeros(0, obs.shape[-1]),
+        terminal_index=torch.zeros(0, dtype=torch.int64),
+        terminal_obs=obs.new_zeros(0, obs.shape[-1]),
         begins=torch.zeros(t + 1, n, dtype=torch.bool),
         memory=torch.zeros(n, 0),
     )

@@ -53,6 +53,8 @@ def small_rollout(t=8, n=4, seed=0, invalid=(), action=DISCRETE):
         num_valid=int(valid.sum()),
         final_index=torch.tensor([5]),
         final_obs=torch.randn(1, 3, generator=g),
+        terminal_index=torch.zeros(0, dtype=torch.int64),
+        terminal_obs=torch.zeros(0, 3),
         begins=torch.zeros(t + 1, n, dtype=torch.bool),
         memory=torch.zeros(n, 0),
     )

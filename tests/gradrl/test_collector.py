@@ -89,8 +89,9 @@ def test_transitions_and_advantages_equal_those_of_single_environments(num_steps
             count = int(keep.sum())
             rows = true_transitions(seed, used[n] + count)[used[n] :]
             used[n] += count
-            obs, action, reward, terminated, truncated, _ = zip(*rows, strict=True) if rows else [()] * 6
+            obs, action, reward, terminated, truncated, led_to = zip(*rows, strict=True) if rows else [()] * 6
             assert rollout.obs[:-1, n][keep].tolist() == [o.tolist() for o in obs]
+            assert rollout.next_obs[keep, n].tolist() == [o.tolist() for o in led_to]
             assert rollout.action[keep, n].tolist() == list(action)
             assert rollout.reward[keep, n].tolist() == list(reward)
             assert rollout.terminated[keep, n].tolist() == list(terminated)
@@ -153,10 +154,11 @@ def test_a_reset_step_has_no_reward_and_is_not_valid(autoreset):
     if autoreset == "same_step":
         assert rollout.valid.all()
         assert len(rollout.final_index) == int((rollout.truncated & ~rollout.terminated).sum())
+        assert len(rollout.terminal_index) == int(rollout.terminated.sum())
     else:
         assert torch.equal(rollout.valid[1:], ~done[:-1])
         assert not rollout.reward[~rollout.valid].any()
-        assert len(rollout.final_index) == 0
+        assert len(rollout.final_index) == len(rollout.terminal_index) == 0
 
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
@@ -213,6 +215,7 @@ def test_normalisation_uses_the_statistics_from_before_the_rollout_everywhere():
         )
         assert seen.obs.numpy() == pytest.approx(before(raw.obs.numpy()))
         assert seen.final_obs.numpy() == pytest.approx(before(raw.final_obs.numpy()))
+        assert seen.terminal_obs.numpy() == pytest.approx(before(raw.terminal_obs.numpy()))
     assert normal.observation_normalizer.moments.count == 3 * 18
 
 

@@ -13,7 +13,6 @@ from core.run.config import Component
 from gradrl.agents.sac import SACConfig
 from gradrl.agents.td3 import TD3Config
 from gradrl.encoders import ConvolutionConfig
-from gradrl.noise import NoiseConfig
 from gradrl.off_policy import OffPolicyConfig, Target, averaged
 from gradrl.q_networks import (
     QNetworksConfig,
@@ -127,6 +126,22 @@ def test_a_target_goes_its_share_of_the_way():
     target.follow()
     torch.testing.assert_close(target.net.weight, old + 0.25)
     assert not any(p.requires_grad for p in target.net.parameters())
+
+
+@pytest.mark.parametrize("kind", ["sac", "sac_discrete"])
+def test_an_optimizer_that_looks_twice_sees_the_same_loss(kind):
+    agent = filled(kind)
+    batch, seen = agent.replay.sample(16, agent.generator), []
+    expected = torch.Generator()
+    expected.set_state(agent.generator.get_state())
+    agent.actor_step = lambda closure: seen.extend(closure()[0].item() for _ in range(2)) or {}
+    agent.update_actor(batch, torch.tensor(0.5))
+    assert seen[0] == seen[1]
+    if kind == "sac":
+        policy, noise = agent.model.actor(batch.obs), torch.empty(16, 2).normal_(generator=expected)
+        value, _ = agent.value(policy, agent.model.critic, batch.obs, torch.tensor(0.5), noise)
+        assert seen[0] == -value.mean().item()
+    assert torch.equal(agent.generator.get_state(), expected.get_state())
 
 
 def test_the_temperature_learns_towards_the_target_entropy_or_stays():
@@ -261,45 +276,6 @@ def test_samples_on_the_host_have_the_networks_distribution():
     np.testing.assert_allclose(action.std(0), policy.gaussian.log_std[0].exp(), rtol=0.02)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_exploration_is_uniform_until_learning_starts_and_then_the_policys(kind):
-    agent = make(kind, learning_starts=30, **({"noise": NoiseConfig(std=0.0)} if "sac" not in kind else {}))
-    act = agent.behaviour(np.random.default_rng(0))
-    obs, begins = np.zeros((3000, 3), np.float32), np.zeros(3000, np.bool_)
-    act.begin(3000)
-    action = act(obs, begins)
-    if kind == "sac_discrete":
-        assert np.bincount(action) == pytest.approx([1000] * 3, abs=100)
-    else:
-        assert action.dtype == np.float32
-        counts, _ = np.histogram(action, bins=4, range=(-1, 1))
-        assert counts == pytest.approx([1500] * 4, abs=150)
-    agent.observe(experience(kind, 0, t=20))
-    act.begin(3000)
-    if "sac" not in kind:
-        with torch.no_grad():
-            expected = agent.model.actor(torch.zeros(1, 3)).numpy()
-        np.testing.assert_allclose(act(obs, begins), np.repeat(expected, 3000, 0), atol=1e-6)
-
-
-def test_state_dependent_exploration_spreads_the_policy_as_its_variance_says():
-    agent = make("sac", network={"sde": True, "log_std": -1.0})
-    assert "log_std" in agent.actor_step.names
-    obs, begins = np.full((20_000, 3), 0.3, np.float32), np.zeros(20_000, np.bool_)
-    act = agent.model.behaviour(np.random.default_rng(0))
-    act.begin(len(obs))
-    action = act(obs, begins)
-    np.testing.assert_array_equal(action, act(obs, begins))  # one draw: the same state, the same noise
-    with torch.no_grad():
-        gaussian = agent.model.actor(torch.from_numpy(obs[:1])).gaussian
-    u = np.arctanh(action.astype(np.float64))
-    np.testing.assert_allclose(u.mean(0), gaussian.mean[0], atol=0.02)
-    np.testing.assert_allclose(u.std(0), gaussian.log_std[0].exp(), rtol=0.02)
-    best = agent.model.behaviour(np.random.default_rng(0), deterministic=True)
-    best.begin(len(obs))
-    np.testing.assert_allclose(best(obs, begins)[0], gaussian.mean[0].tanh(), atol=1e-6)
-
-
 @pytest.mark.parametrize("kind", ["td3", "sac", "sac_discrete"])
 def test_images_pass_through_convolutions_and_stay_bytes_in_the_replay(kind):
     _, _, networks, num_critics, space = KINDS[kind]
@@ -314,24 +290,18 @@ def test_images_pass_through_convolutions_and_stay_bytes_in_the_replay(kind):
     data = experience(kind, 0, t=10)
     pixels = torch.randint(256, (11, 2, observation.size), dtype=torch.uint8)
     data = type(data)(
-        **{**vars(data), "obs": pixels, "final_obs": pixels[0, 0].expand(len(data.final_obs), -1)}
+        **{
+            **vars(data),
+            "obs": pixels,
+            "final_obs": pixels[0, 0].expand(len(data.final_obs), -1),
+            "terminal_obs": pixels[0, :0],
+        }
     )
     before = copies(agent.model.actor.net[0], agent.model.critic.encoder)
     agent.update(data, 0.0)
     agent.update(data, 0.0)
     assert agent.replay.sample(2, agent.generator).obs.dtype is torch.uint8
     assert not any(map(torch.equal, before, copies(agent.model.actor.net[0], agent.model.critic.encoder)))
-
-
-def test_noise_is_added_and_clipped_to_the_box():
-    agent = filled("ddpg", noise=NoiseConfig(std=0.7))
-    act = agent.behaviour(np.random.default_rng(0))
-    act.begin(4000)
-    action = act(np.zeros((4000, 3), np.float32), np.zeros(4000, np.bool_))
-    with torch.no_grad():
-        centre = agent.model.actor(torch.zeros(1, 3)).numpy()
-    assert np.abs(action).max() == 1.0
-    np.testing.assert_allclose(np.median(action, 0), centre[0], atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,8 @@ def test_the_policy_improves_on_a_bandit(kind):
             num_valid=32,
             final_index=torch.zeros(0, dtype=torch.int64),
             final_obs=torch.zeros(0, 3),
+            terminal_index=torch.zeros(0, dtype=torch.int64),
+            terminal_obs=torch.zeros(0, 3),
             begins=torch.ones(9, 4, dtype=torch.bool),
             memory=torch.zeros(4, 0),
         )

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from core.gradients import Objective
+from gradrl.agents.a2c import A2C, A2CConfig
+from gradrl.agents.ppo_recurrent import PPORecurrent
 from gradrl.policies import Categorical, DiagonalGaussian
 from gradrl.policy_gradient import Acted, PolicyGradients, remember
 from gradrl.policy_probe import PolicyGradientProbe, PolicyObjective, check_agent
 from gradrl.rollout import Rollout
+from tests.gradrl.small import small_agent, small_model, small_rollout
 
 T, N, D = 5, 3, 4
 GAMMA, LAMBDA = 0.9, 0.7
@@ -38,7 +41,7 @@ class Net(nn.Module):
         return self.policy(obs), self.value(obs)
 
     def shared_parameters(self):
-        return [*self.trunk.parameters()]
+        return [(f"trunk.{name}", p) for name, p in self.trunk.named_parameters()]
 
 
 class Bandit(nn.Module):
@@ -78,6 +81,8 @@ def rollout_of(gaussian: bool = False, steps: int = T) -> Rollout:
         num_valid=int(valid.sum()),
         final_index=torch.zeros(0, dtype=torch.int64),
         final_obs=torch.zeros(0, D, dtype=torch.float64),
+        terminal_index=torch.zeros(0, dtype=torch.int64),
+        terminal_obs=torch.zeros(0, D, dtype=torch.float64),
         begins=torch.zeros(steps + 1, N, dtype=torch.bool),
         memory=torch.zeros(N, 0),
     )
@@ -217,7 +222,7 @@ def test_the_gradient_is_that_of_the_policy_that_acted_whatever_became_of_it_sin
 def test_the_cosine_with_the_value_gradient_is_taken_on_the_shared_layers_alone():
     net, rollout = Net(), rollout_of()
     acted = acted_of(net, rollout)
-    valid, shared = rollout.valid.flatten(), net.shared_parameters()
+    valid, shared = rollout.valid.flatten(), [p for _, p in net.shared_parameters()]
     obs, action = rollout.obs[:-1].flatten(0, 1)[valid], rollout.action.flatten()[valid]
     advantage = acted.advantage[valid]
     policy_loss = -(net.policy(obs).log_prob(action) * advantage).mean()
@@ -231,6 +236,21 @@ def test_the_cosine_with_the_value_gradient_is_taken_on_the_shared_layers_alone(
     assert probed(acted, net)["value_cosine"] == pytest.approx(float(expected), rel=1e-9)
     net.shared_parameters = list
     assert "value_cosine" not in probed(acted, net)
+
+
+def test_an_agents_own_model_is_probed_on_the_layers_that_actor_and_critic_share():
+    agent = small_agent(A2C, A2CConfig, model=small_model(shared=True))
+    batch = agent.observe(small_rollout())
+    ((objective, step),) = agent.objectives()
+    found = PolicyGradientProbe()(objective, step, torch.Generator())
+    policy, value = agent.model(batch.obs)
+    losses = -(policy.log_prob(batch.action) * batch.advantage).mean(), (value - batch.target).square().mean()
+    shared = list(agent.model.trunk.parameters())
+    a, b = (
+        torch.cat([g.flatten() for g in torch.autograd.grad(x, shared, retain_graph=True)]) for x in losses
+    )
+    expected = torch.nn.functional.cosine_similarity(a, b, dim=0)
+    assert found["policy_gradient/value_cosine"] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_minibatches_are_compared_with_other_samples_only():
@@ -286,6 +306,9 @@ def test_what_has_no_policy_gradient_is_refused_or_passed_over():
     )
     with pytest.raises(ValueError, match=r"probe must be left out for object, .*, got 'pg'"):
         check_agent({"pg": probe}, object)
+    with pytest.raises(ValueError, match=r"left out for PPORecurrent, whose single steps have no gradient"):
+        check_agent({"pg": probe}, PPORecurrent)
+    check_agent(None, PPORecurrent)
     check_agent(None, object)
     check_agent({"pg": probe}, type("Learner", (), {"acted": None}))
 

@@ -41,6 +41,8 @@ def rollout(t=8, n=4, seed=0, invalid=()):
         num_valid=int(valid.sum()),
         final_index=torch.tensor([5]),
         final_obs=torch.randn(1, 3, generator=g),
+        terminal_index=torch.zeros(0, dtype=torch.int64),
+        terminal_obs=torch.zeros(0, 3),
         begins=torch.zeros(t + 1, n, dtype=torch.bool),
         memory=torch.zeros(n, 0),
     )
@@ -191,6 +193,8 @@ def test_the_policy_improves_on_a_bandit():
                 num_valid=32,
                 final_index=torch.zeros(0, dtype=torch.int64),
                 final_obs=torch.zeros(0, 3),
+                terminal_index=torch.zeros(0, dtype=torch.int64),
+                terminal_obs=torch.zeros(0, 3),
                 begins=torch.ones(9, 4, dtype=torch.bool),
                 memory=torch.zeros(4, 0),
             ),
@@ -227,3 +231,21 @@ def test_minibatches_must_divide_the_rollout():
     PPOConfig(num_steps=6, num_minibatches=4).check(num_envs=2)
     with pytest.raises(ValueError, match=r"agent.num_minibatches must be a divisor of .* 6 \* 3 = 18, got 4"):
         PPOConfig(num_steps=6, num_minibatches=4).check(num_envs=3)
+
+
+@pytest.mark.parametrize("value_clip_coef", [None, 0.1])
+def test_recomputed_advantages_leave_the_values_from_before_the_update_as_they_are(value_clip_coef):
+    options = {"recompute_advantage": True, "value_clip_coef": value_clip_coef}
+    agent = make(num_epochs=3, num_minibatches=2, **options)
+    data = rollout()
+    first = make().observe(data)[0]
+    seen, update = [], agent.update_minibatch
+    agent.update_minibatch = lambda batch: seen.append(batch) or update(batch)
+    metrics = agent.update(data, 0.0)
+    for epoch in (seen[:2], seen[2:4], seen[4:]):
+        assert torch.equal(torch.cat([b.value for b in epoch]).sort()[0], first.value.sort()[0])
+    targets = [torch.cat([b.target for b in seen[i : i + 2]]).sort()[0] for i in (0, 2, 4)]
+    assert torch.equal(targets[0], first.target.sort()[0])
+    assert (targets[1] - targets[0]).abs().max() > 1e-4
+    expected = 1 - (first.target - first.value).var(correction=0) / first.target.var(correction=0)
+    assert metrics["policy/explained_variance"].item() == pytest.approx(expected.item(), abs=1e-6)

@@ -73,10 +73,13 @@ def test_the_policy_learns_without_moving_what_measures_novelty():
 def test_the_reward_is_novelty_of_what_a_step_led_to_over_the_deviation_of_its_discounted_sum():
     net = model()
     curiosity = Curiosity(net, gamma=0.9)
-    data = small_rollout(invalid=[(2, 1)])
+    data = dataclasses.replace(
+        small_rollout(invalid=[(2, 1)]), terminal_index=torch.tensor([8]), terminal_obs=torch.ones(1, 3)
+    )
     rows = curiosity.rows(data)
     led_to = data.obs[1:].clone()
     led_to[1, 1] = data.final_obs[0]  # step 5 of 4 environments: t = 1, n = 1
+    led_to[2, 0] = 1.0
     valid = led_to[data.valid].double()
     mean, deviation = valid.mean(0), valid.std(0, correction=0)
     torch.testing.assert_close(rows.double(), ((led_to.double() - mean) / deviation).clamp(-CLIP, CLIP))
@@ -99,7 +102,7 @@ def test_an_element_that_is_an_image_reaches_the_network_normalised_once():
     net = model(picture)
     generator = np.random.default_rng(0)
     obs = torch.from_numpy(generator.integers(0, 256, (9, 4, 36 * 36), dtype=np.uint8))
-    data = dataclasses.replace(small_rollout(), obs=obs, final_obs=obs[0, :1])
+    data = dataclasses.replace(small_rollout(), obs=obs, final_obs=obs[0, :1], terminal_obs=obs[0, :0])
     rows = Curiosity(net, 0.9).rows(data)
     assert rows.std().item() == pytest.approx(255, rel=0.02)
     assert net.novelty(rows.flatten(0, 1)).shape == (32,)

@@ -227,6 +227,13 @@ def test_probes_see_the_loss_of_the_whole_rollout_and_of_every_sequence():
         )
 
 
+def test_a_sample_is_a_sequence_for_the_noise_scale_and_for_the_proposal_of_a_rate():
+    learner = agent(num_minibatches=2)
+    learner.update(rollout(learner.model), 0.0)
+    assert learner.gradient_step.samples == 2  # of 4 environments
+    assert learner.cfg.minibatch_size(4) == 2
+
+
 def test_probes_do_not_see_what_stands_in_invalid_places():
     found = []
     for filler in (0, 1):
@@ -287,6 +294,7 @@ def episodes_of_recall(net, seed, n=64, delay=5):
         terminated=terminated, truncated=torch.zeros_like(terminated),
         valid=torch.ones_like(terminated), num_valid=terminated.numel(),
         final_index=torch.zeros(0, dtype=torch.int64), final_obs=torch.zeros(0, 3),
+        terminal_index=torch.zeros(0, dtype=torch.int64), terminal_obs=torch.zeros(0, 3),
         begins=torch.from_numpy(begins), memory=memory,
     )  # fmt: skip
 

@@ -72,10 +72,12 @@ def test_the_next_value_is_the_following_one_unless_the_final_observation_has_it
         num_valid=6,
         final_index=torch.tensor([3]),
         final_obs=torch.full((1, 1), 7.0),
+        terminal_index=torch.tensor([4]),
+        terminal_obs=torch.full((1, 1), 5.0),
         begins=torch.zeros(4, 2, dtype=torch.bool),
         memory=torch.zeros(2, 0),
     )
     value = torch.arange(8.0).view(4, 2)
     assert rollout.next_value(value, torch.tensor([99.0])).tolist() == [[2.0, 3.0], [4.0, 99.0], [6.0, 7.0]]
     assert value.tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]]
-    assert rollout.next_obs[..., 0].tolist() == [[0.0, 0.0], [0.0, 7.0], [0.0, 0.0]]
+    assert rollout.next_obs[..., 0].tolist() == [[0.0, 0.0], [0.0, 7.0], [5.0, 0.0]]

@@ -83,6 +83,8 @@ def test_a_restored_collector_continues_bit_for_bit(cfg):
                 "valid",
                 "final_obs",
                 "final_index",
+                "terminal_obs",
+                "terminal_index",
                 "begins",
             ):
                 assert torch.equal(getattr(a, name), getattr(b, name)), name

@@ -151,6 +151,20 @@ def test_a_lost_life_ends_an_episode_and_the_game_goes_on():
     ]  # fmt: skip
 
 
+def test_a_game_that_ends_after_its_last_life_has_no_episode_in_between():
+    game = Game()
+    inner = game.step
+
+    def step(action):  # one frame more without a life, as some games show it
+        obs, reward, _, truncated, info = inner(action)
+        return obs, reward, game.t >= 13, truncated, info
+
+    game.step = step
+    seen = play(EpisodicLife(game), 11)
+    assert seen[-4:] == [([1, 11], False), ([1, 12], False), ([1, 13], True), [2, 0]]
+    assert sum(entry[1] for entry in seen if isinstance(entry, tuple)) == 3  # as many as lives
+
+
 def test_a_reset_with_a_seed_always_begins_a_new_game():
     env = EpisodicLife(Game())
     play(env, 4)
