@@ -18,7 +18,9 @@ from torch import Tensor
 from core.curvature.arnoldi import ComplexRitz, arnoldi
 from core.state import StateDict
 from gradgan.game import Game, Moment, Players
+from gradgan.generated import Generated
 from gradgan.round import Samples
+from gradgan.sampling import latents
 
 
 class Field:
@@ -31,7 +33,7 @@ class Field:
         players: both of them.
         real: the frozen batch.
         latent_size: numbers in a latent.
-        moment: fixes the latents and everything else that is drawn.
+        moment: its seed fixes the latents and everything else that is drawn.
         memory: of each regularizer, by name; only read.
     """
 
@@ -51,7 +53,10 @@ class Field:
             regularizers={name: _eager(part) for name, part in game.regularizers.items()},
         )
         self.players = players
-        self.real, self.latent_size, self.moment, self.memory = real, latent_size, moment, memory
+        self.real, self.moment, self.memory = real, moment, memory
+        random = torch.Generator().manual_seed(moment.seed)
+        z = latents(len(real.x), latent_size, random, real.x.device)
+        self.generated = Generated(players.generator, z, real.labels, shared=False)
         self.parameters = [[p for p in player.parameters() if p.requires_grad] for player in players]
 
     @property
@@ -63,9 +68,9 @@ class Field:
         """V at the present parameters, each player's part as one vector."""
         with unchanged(self.players), torch.enable_grad():
             by_player = [
-                self.game.generator_loss(self.players, self.real, self.latent_size, self.moment),
+                self.game.generator_loss(self.players, self.real, self.generated, self.moment),
                 self.game.discriminator_loss(
-                    self.players, self.real, self.latent_size, self.moment, self.memory
+                    self.players, self.real, self.generated, self.moment, self.memory
                 ),
             ]
             generator, discriminator = (

@@ -20,12 +20,12 @@ from core.gradients import Metrics
 from core.state import StateDict
 from gradgan.augment import Augment
 from gradgan.conditioning import Auxiliary
+from gradgan.generated import Generated
 from gradgan.losses import Loss
 from gradgan.penalties import Penalty
 from gradgan.players import Discriminator
 from gradgan.regularizers import Regularizer
 from gradgan.round import Round, Samples
-from gradgan.sampling import latents
 
 
 class Players(NamedTuple):
@@ -86,7 +86,7 @@ class Game:
         self,
         players: Players,
         real: Samples,
-        latent_size: int,
+        generated: Generated,
         moment: Moment,
         memory: Mapping[str, StateDict],
     ) -> tuple[dict[str, Tensor], Metrics]:
@@ -94,8 +94,8 @@ class Game:
 
         Args:
             players: both of them.
-            real: the batch; as many samples are generated, with its labels.
-            latent_size: numbers in a latent.
+            real: the batch.
+            generated: as many samples, with its labels.
             moment: when.
             memory: of each regularizer, by name; only read.
 
@@ -103,8 +103,7 @@ class Game:
             The terms of its loss, and loss/discriminator (the adversarial one) and the metrics of all terms.
         """
         random = torch.Generator().manual_seed(moment.seed)
-        with torch.set_grad_enabled(self.joint_graph):
-            fake = players.generator(latents(len(real.x), latent_size, random, real.x.device), real.labels)
+        fake = generated.live() if self.joint_graph else generated.fixed()
         penalty = self.penalty if self.penalty is not None and self.penalty.due(moment.update) else None
         x = real.x.detach().requires_grad_(penalty is not None and penalty.on_real)
         fake = fake.requires_grad_(fake.requires_grad or (penalty is not None and penalty.on_fake))
@@ -140,23 +139,23 @@ class Game:
         return losses, metrics
 
     def generator_loss(
-        self, players: Players, real: Samples, latent_size: int, moment: Moment
+        self, players: Players, real: Samples, generated: Generated, moment: Moment
     ) -> tuple[dict[str, Tensor], Metrics]:
-        """Everything the generator minimises, by name, on fresh samples.
+        """Everything the generator minimises, by name.
 
         The discriminator passes the gradient on and gets none.
 
         Args:
             players: both of them.
             real: the batch; read by losses that compare with real samples, and for its labels.
-            latent_size: numbers in a latent.
+            generated: as many samples.
             moment: when.
 
         Returns:
             The terms of its loss, and loss/generator (the adversarial one) with the loss's own metrics.
         """
         random = torch.Generator().manual_seed(moment.seed)
-        fake = players.generator(latents(len(real.x), latent_size, random, real.x.device), real.labels)
+        fake = generated.live()
         show = self._shown(moment, random)
         fake_logits, fake_terms = self._judge(players, show(fake), real.labels)
         real_logits = None

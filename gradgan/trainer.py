@@ -1,7 +1,7 @@
 """The training step of a GAN, on one page.
 
     discriminator:  its losses on real samples and G(z)     G is fixed; several times, if asked for
-    generator:      its losses on D(G(z'))                   D is fixed
+    generator:      its losses on D(G(z)), the last of these z    D is fixed
     average of G <- average of G and G
 
 What the losses are is `gradgan.game`. An update scheme (alternating, simultaneous, ...) decides in which
@@ -9,7 +9,8 @@ order the two gradients are taken and applied; each player's `GradientStep` touc
 so the other one is fixed by itself and costs no weight gradients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,25 @@ from core.optim.game import Scheme
 from core.optim.schedules import Schedule, ScheduledRate
 from core.state import StateDict, copied
 from gradgan.game import Game, Moment, Players
+from gradgan.generated import Generated
 from gradgan.round import Samples
+from gradgan.sampling import latents
+
+
+class Part(NamedTuple):
+    """A micro-batch of one update.
+
+    Attributes:
+        real: real samples.
+        generated: as many generated ones.
+        discriminator: when its loss is asked for, and its draws.
+        generator: likewise.
+    """
+
+    real: Samples
+    generated: Generated
+    discriminator: Moment
+    generator: Moment
 
 
 class Trainer:
@@ -89,12 +108,14 @@ class Trainer:
             rate.set(progress)
         *first, last = batches
         for real in first:
-            self._after_discriminator(self.discriminator_step(*self._discriminator(real, progress)), real)
+            parts = self._parts(real, shared=False)
+            self._after_discriminator(self.discriminator_step(*self._discriminator(parts)), real)
+        parts = self._parts(last, shared=self.micro_batches == 1)
         metrics = self.scheme(
             self.discriminator_step,
-            self._discriminator(last, progress),
+            self._discriminator(parts),
             self.generator_step,
-            self._generator(last, progress),
+            self._generator(parts),
             self.scheme_memory,
         )
         self._after_discriminator(metrics, last)
@@ -104,33 +125,40 @@ class Trainer:
         self.updates += 1
         return metrics
 
-    def _discriminator(self, real: Samples, progress: float) -> list[Closure]:
-        """One closure for each part of the batch, with a seed of its own."""
+    def _parts(self, real: Samples, *, shared: bool) -> list[Part]:
+        """The batch and as many generated samples, in micro-batches.
 
-        def closure(part: Samples, moment: Moment) -> Closure:
+        Everything random is drawn here, or follows from a seed drawn here: a closure that is called twice has
+        to see the same samples.
+        """
+        xs = real.x.chunk(self.micro_batches)
+        labels = [None] * len(xs) if real.labels is None else real.labels.chunk(self.micro_batches)
+        parts = []
+        for x, own in zip(xs, labels, strict=True):
+            z = latents(len(x), self.latent_size, self.random, x.device)
+            generated = Generated(self.players.generator, z, own, shared=shared)
+            seeds = torch.randint(2**62, (2,), generator=self.random).tolist()
+            parts.append(Part(Samples(x, own), generated, *map(self._moment, seeds)))
+        return parts
+
+    def _moment(self, seed: int) -> Moment:
+        return Moment(self.discriminator_updates, self.progress, self.augmentation, seed)
+
+    def _discriminator(self, parts: Sequence[Part]) -> list[Closure]:
+        """Its losses, one closure for each part."""
+
+        def closure(part: Part) -> Closure:
             return lambda: self.game.discriminator_loss(
-                self.players, part, self.latent_size, moment, self.memory
+                self.players, part.real, part.generated, part.discriminator, self.memory
             )
 
-        return self._in_parts(closure, real, progress)
+        return [closure(part) for part in parts]
 
-    def _generator(self, real: Samples, progress: float) -> list[Closure]:
-        def closure(part: Samples, moment: Moment) -> Closure:
-            return lambda: self.game.generator_loss(self.players, part, self.latent_size, moment)
+    def _generator(self, parts: Sequence[Part]) -> list[Closure]:
+        def closure(part: Part) -> Closure:
+            return lambda: self.game.generator_loss(self.players, part.real, part.generated, part.generator)
 
-        return self._in_parts(closure, real, progress)
-
-    def _in_parts(
-        self, closure: Callable[[Samples, Moment], Closure], real: Samples, progress: float
-    ) -> list[Closure]:
-        x = real.x.chunk(self.micro_batches)
-        labels = [None] * len(x) if real.labels is None else real.labels.chunk(self.micro_batches)
-        # Seeds are drawn here and not in the closures: who looks twice shall see the same samples.
-        seeds = torch.randint(2**62, (len(x),), generator=self.random).tolist()
-        return [
-            closure(Samples(*part), Moment(self.discriminator_updates, progress, self.augmentation, seed))
-            for part, seed in zip(zip(x, labels, strict=True), seeds, strict=True)
-        ]
+        return [closure(part) for part in parts]
 
     def _after_discriminator(self, metrics: Metrics, real: Samples) -> None:
         """What follows an update of the discriminator: regularizers' memories, augmentation, count."""

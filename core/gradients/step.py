@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from core.gradients.fused import FusedStep, lacks_velocity, leave_fused
 from core.gradients.monitor import Monitor, MonitorConfig
@@ -311,6 +312,8 @@ class GradientStep:
             del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
         elif math.isfinite(norm.item()):
             self._step()
+        # Fused kernels write unnoticed: a graph from before would pass its backward with the new parameters.
+        increment_version(self.parameters)
 
     def _takes_found_inf(self) -> bool:
         """Whether the optimizer can skip this step by itself, without the host's knowing."""

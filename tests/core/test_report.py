@@ -34,7 +34,7 @@ total_steps: 4000
 """
 GAN_OPTIONS = """
 _target_: gradgan.train.TrainConfig
-data: {_target_: gradgan.data.Grid, side: 5, std: 0.05}
+data: {_target_: gradgan.mixtures.Grid, side: 5, std: 0.05}
 loss: {_target_: gradgan.losses.relativistic.Relativistic}
 seed: 1
 total_images: 4000

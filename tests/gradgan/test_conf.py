@@ -104,7 +104,10 @@ def test_an_image_size_that_the_network_cannot_make_is_refused(
     [
         (["data=ring", "augment=ada"], "augment=ada transforms square images"),
         (["data=ring", "regularizer=consistency"], "consistency shifts and mirrors images"),
-        (["data=digits", "regularizer=consistency", "regularizer.consistency.shift=8"], "shift=8 pixels would move"),
+        (
+            ["data=digits", "regularizer=consistency", "regularizer.consistency.shift=8"],
+            "shift=8 pixels would move",
+        ),
         (["data=digits", "update=consensus", "micro_batches=2"], "micro_batches must be 1 with update"),
     ],
 )

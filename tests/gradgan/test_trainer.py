@@ -31,12 +31,8 @@ def reference_step(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Both players after one update, sample by sample and term by term."""
     generator, discriminator = in_float64(made(NETWORK))
-    seeds = random(7)
-    z1, z2 = (
-        torch.randn(len(real), LATENT, generator=random(int(torch.randint(2**62, (1,), generator=seeds))))
-        for _ in range(2)
-    )
-    fake = generator(z1).detach()
+    latents = torch.randn(len(real), LATENT, generator=random(7))
+    fake = generator(latents).detach()
     total = torch.zeros((), dtype=torch.float64)
     for x, y in zip(real, fake, strict=True):
         x, y = (v.unsqueeze(0).requires_grad_() for v in (x.detach(), y.detach()))
@@ -55,7 +51,7 @@ def reference_step(
     if not simultaneous:
         move(discriminator, d_gradient)
     total = torch.zeros((), dtype=torch.float64)
-    for x, z in zip(real, z2, strict=True):
+    for x, z in zip(real, latents, strict=True):
         dy = discriminator(generator(z.unsqueeze(0)))[0]
         total = total - (
             logsigmoid(dy - discriminator(x.unsqueeze(0))[0]) if relativistic else logsigmoid(dy)
