@@ -1,4 +1,4 @@
-"""A small convolutional pair for images of 8 to 128 pixels, after DCGAN."""
+"""DCGAN for images of 8 to 128 pixels: nothing but 4x4 convolutions of stride 2."""
 
 import itertools
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ from torch import nn
 
 from core.checks import require
 from gradgan.networks import Shape
-from gradgan.networks.layers import SLOPE, convolution, doubling, halving, linear, normalise_spectra
+from gradgan.networks.layers import SLOPE, doubling, halving, linear, normalise_spectra
 from gradgan.networks.pyramid import check_image, pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
 class DCGAN:
-    """Generator and discriminator that mirror each other: 4x4 kernels of stride 2 between levels.
+    """Generator and discriminator that mirror each other; the image itself is one end of the first kernel.
 
     Unlike the original there is no batch norm in the discriminator: it would make the gradient of one sample
-    depend on the others, and with it the penalties on that gradient.
+    depend on the others, and with it the penalties on that gradient. The generator's activations leak too,
+    and its latent enters, as D's logit leaves, through a linear layer.
 
     Attributes:
-        width: channels at full resolution, >= 1; they double with each halving of the image.
+        width: channels at half the image's resolution, >= 1; they double with each further halving.
         max_width: upper bound of the channels, >= width.
         batch_norm: batch norm in the generator, before each activation.
         spectral_norm: each weight of the discriminator divided by its largest singular value.
@@ -51,26 +52,31 @@ class DCGAN:
 
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """Latents [B, latent_size] to images [B, C, H, W] in (-1, 1)."""
-        base, widths = pyramid(shape, self.width, self.max_width)
+        base, widths = self._levels(shape)
         layers: list[nn.Module] = [
             linear(latent_size, widths[-1] * base * base, random),
             nn.Unflatten(1, (widths[-1], base, base)),
             *self._activated(widths[-1]),
         ]
-        for inner, outer in zip(reversed(widths), reversed(widths[:-1]), strict=False):
+        for inner, outer in itertools.pairwise(reversed(widths)):
             layers += [doubling(inner, outer, random), *self._activated(outer)]
-        return nn.Sequential(*layers, convolution(widths[0], shape[0], random, gain=1.0), nn.Tanh())
+        return nn.Sequential(*layers, doubling(widths[0], shape[0], random, gain=1.0), nn.Tanh())
 
     def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
         """Images [B, C, H, W] to the smallest level as a vector, [B, channels * base * base]."""
-        base, widths = pyramid(shape, self.width, self.max_width)
-        layers: list[nn.Module] = [convolution(shape[0], widths[0], random), nn.LeakyReLU(SLOPE)]
-        for outer, inner in itertools.pairwise(widths):
+        base, widths = self._levels(shape)
+        layers: list[nn.Module] = []
+        for outer, inner in itertools.pairwise([shape[0], *widths]):
             layers += [halving(outer, inner, random), nn.LeakyReLU(SLOPE)]
         body = nn.Sequential(*layers, nn.Flatten(1))
         if self.spectral_norm:
             normalise_spectra(body, random)
         return body, widths[-1] * base * base
+
+    def _levels(self, shape: Shape) -> tuple[int, list[int]]:
+        """Side of the smallest level, and the channels of each from half resolution down."""
+        base, widths = pyramid(shape, self.width, self.max_width)
+        return base, widths[:-1]
 
     def _activated(self, num_channels: int) -> list[nn.Module]:
         return (

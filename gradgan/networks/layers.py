@@ -69,11 +69,11 @@ def halving(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
     return _initialised(layer, random, LEAKY)
 
 
-def doubling(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
+def doubling(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
     """A 4x4 transposed convolution of stride 2: doubles height and width."""
     with _aside():
         layer = nn.ConvTranspose2d(num_in, num_out, kernel_size=4, stride=2, padding=1)
-    return _initialised(layer, random, LEAKY)
+    return _initialised(layer, random, gain)
 
 
 def normalise_spectra(module: nn.Module, random: torch.Generator) -> None:

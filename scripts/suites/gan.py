@@ -1,10 +1,10 @@
 """A DCGAN's training step beside the same step in the order of pytorch/examples: images per CPU second.
 
 Both train the same pair of networks on the same batches with the same loss and Adam: one update of D on real
-and generated images, then one of G on the same ones. The order of pytorch/examples takes three backward passes,
-of which the last also computes gradients of D's weights that nobody uses, in torch's default memory layout.
-Ours is the whole `Trainer.update` as configured by default (channels_last), with the gradient monitor and the
-average of the generator's weights that the other one does without.
+and generated images, then one of G on the same ones. The order of pytorch/examples takes three backward
+passes, of which the last also computes gradients of D's weights that nobody uses, in torch's default memory
+layout. Ours is the whole `Trainer.update` as configured by default (channels_last), with the gradient monitor
+and the average of the generator's weights that the other one does without.
 
 Steps are taken in turn in one process; the clock is its CPU time. The figure is the median of the ratios of
 neighbouring pairs.

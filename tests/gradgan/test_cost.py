@@ -42,15 +42,15 @@ def test_perceptrons_cost_a_multiply_add_for_each_weight() -> None:
 
 
 def test_convolutions_cost_their_kernel_for_each_pixel() -> None:
-    """3 x 16 x 16 pixels: 4 channels at 16, 8 at 8, 8 at 4."""
+    """3 x 32 x 32 pixels: 4 channels at 16, 8 at 8, 8 at 4."""
     network = DCGAN(**WIDE, batch_norm=False, spectral_norm=False)
-    generator, discriminator = make_players(network, None, 5, (3, 16, 16), None, random(), random())
-    down = 9 * 3 * 4 * 16**2 + 16 * 4 * 8 * 8**2 + 16 * 8 * 8 * 4**2 + 8 * 4**2
-    assert cost(discriminator, torch.zeros(2, 3, 16, 16)) == Cost(
-        parameters=(9 * 3 * 4 + 4) + (16 * 4 * 8 + 8) + (16 * 8 * 8 + 8) + (8 * 16 + 1), multiply_adds=down
+    generator, discriminator = make_players(network, None, 5, (3, 32, 32), None, random(), random())
+    down = 16 * 3 * 4 * 16**2 + 16 * 4 * 8 * 8**2 + 16 * 8 * 8 * 4**2 + 8 * 4**2
+    assert cost(discriminator, torch.zeros(2, 3, 32, 32)) == Cost(
+        parameters=(16 * 3 * 4 + 4) + (16 * 4 * 8 + 8) + (16 * 8 * 8 + 8) + (8 * 16 + 1), multiply_adds=down
     )
     # A transposed convolution spreads its kernel at each pixel that comes in.
-    up = 5 * 8 * 4**2 + 16 * 8 * 8 * 4**2 + 16 * 8 * 4 * 8**2 + 9 * 4 * 3 * 16**2
+    up = 5 * 8 * 4**2 + 16 * 8 * 8 * 4**2 + 16 * 8 * 4 * 8**2 + 16 * 4 * 3 * 16**2
     assert cost(generator, torch.zeros(2, 5)).multiply_adds == up
 
 

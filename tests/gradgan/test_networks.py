@@ -140,7 +140,7 @@ def test_the_same_generator_gives_the_same_weights_and_the_global_one_is_left_al
         differ = {n for n in drawn if not torch.equal(one[n], other[n])}
         zero = {n for n in drawn if not one[n].any()}  # R3GAN's branches
         assert differ == set(drawn) - zero
-        assert len(differ) > 1
+        assert differ
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -199,7 +199,7 @@ def test_a_channels_last_network_stays_so_between_its_convolutions(name: str) ->
     z = torch.randn(4, 5, generator=random())
     x = generator(z)
     discriminator(x)
-    assert len(seen) > 6
+    assert len(seen) >= 6
     plain = players(network(name), (3, 32, 32))[0](z)
     torch.testing.assert_close(x, plain, rtol=1e-4, atol=1e-5)
 
@@ -223,7 +223,7 @@ def test_spectral_norm_brings_every_weight_to_one(name: str) -> None:
         discriminator.eval()
         values = singular_values(discriminator)
     weights = [p for p in discriminator.parameters() if p.ndim > 1]
-    assert len(values) == len(weights) > 2
+    assert len(values) == len(weights) >= 2
     assert values == pytest.approx(dict.fromkeys(values, 1.0), rel=0.01)
     # Without, they are anything; and no layer scales the weight again after it was normalised.
     plain = singular_values(players(network(name), (1, 8, 8))[1])
@@ -321,14 +321,14 @@ def test_only_the_generator_has_batch_norm_and_only_on_request(name: str) -> Non
     for asked in (False, True):
         generator, discriminator = players(network(name, batch_norm=asked), (1, 16, 16))
         counts = [sum(isinstance(m, nn.BatchNorm2d) for m in p.modules()) for p in (generator, discriminator)]
-        expected = {"dcgan": 3, "resnet": 5}.get(name, 0) if asked else 0
+        expected = {"dcgan": 2, "resnet": 5}.get(name, 0) if asked else 0
         assert counts == [expected, 0]
 
 
 def test_channels_double_with_each_halving_up_to_the_bound() -> None:
     pair = DCGAN(width=4, max_width=12, batch_norm=False, spectral_norm=False)
     body, num_features = pair.body((3, 32, 32), random())
-    assert [m.out_channels for m in body.modules() if isinstance(m, nn.Conv2d)] == [4, 8, 12, 12]
+    assert [m.out_channels for m in body.modules() if isinstance(m, nn.Conv2d)] == [4, 8, 12]
     assert num_features == 12 * 16
 
 
