@@ -20,6 +20,7 @@ from core.run.rate import guided_lr
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from gradgan.augment import Augment
+from gradgan.augment.ada import ADA
 from gradgan.conditioning import Auxiliary, Projection
 from gradgan.cost import cost
 from gradgan.features import Features
@@ -89,6 +90,8 @@ class TrainConfig:
         for part in (self.augment, *(self.regularizer or {}).values()):
             if part is not None:
                 part.check(shape)
+        told = self.loss.has_border or not isinstance(self.augment, ADA)
+        require(told, "augment", "ada", "diffaugment or none with a loss of logits whose sign says nothing")
         try:
             self.network.check(shape)
         except ValueError as error:

@@ -13,9 +13,11 @@ class Loss(Protocol):
     Attributes:
         generator_uses_real: whether `generator` reads the logits of real samples; if not, the trainer saves
             their forward pass.
+        has_border: whether a logit's sign says on which side D sees a sample; if not, only differences count.
     """
 
     generator_uses_real: ClassVar[bool]
+    has_border: ClassVar[bool]
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """Scalar loss of D and its metrics, from logits [B] of real and fake samples."""

@@ -19,12 +19,14 @@ class Hinge:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
+        has_border: whether a logit's sign says on which side it is; if not, only differences count.
 
     Source: Lim and Ye 2017, arXiv:1705.02894, eq. 2 and 3; with spectral normalisation in Miyato et al. 2018,
     arXiv:1802.05957, eq. 16 and 17.
     """
 
     generator_uses_real: ClassVar[bool] = False
+    has_border: ClassVar[bool] = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """The discriminator's loss.

@@ -23,11 +23,13 @@ class LeastSquares:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
+        has_border: whether a logit's sign says on which side it is; if not, only differences count.
 
     Source: Mao et al. 2017, arXiv:1611.04076, eq. 2, 7 and 8.
     """
 
     generator_uses_real: ClassVar[bool] = False
+    has_border: ClassVar[bool] = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """The discriminator's loss.

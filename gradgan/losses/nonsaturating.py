@@ -23,11 +23,13 @@ class NonSaturating:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
+        has_border: whether a logit's sign says on which side it is; if not, only differences count.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1 and the end of section 3.
     """
 
     generator_uses_real: ClassVar[bool] = False
+    has_border: ClassVar[bool] = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """The discriminator's loss.

@@ -23,12 +23,14 @@ class Relativistic:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
+        has_border: whether a logit's sign says on which side it is; if not, only differences count.
 
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.1 (RpGAN); with R1 and R2: Huang et al.
     2024, arXiv:2501.05441, section 2.
     """
 
     generator_uses_real: ClassVar[bool] = True
+    has_border: ClassVar[bool] = False
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """The discriminator's loss; sample i of one batch is paired with sample i of the other.

@@ -22,11 +22,13 @@ class RelativisticAverage:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
+        has_border: whether a logit's sign says on which side it is; if not, only differences count.
 
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.2 (RaSGAN).
     """
 
     generator_uses_real: ClassVar[bool] = True
+    has_border: ClassVar[bool] = False
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """The discriminator's loss.

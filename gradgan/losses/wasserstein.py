@@ -21,11 +21,13 @@ class Wasserstein:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
+        has_border: whether a logit's sign says on which side it is; if not, only differences count.
 
     Source: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2 and algorithm 1.
     """
 
     generator_uses_real: ClassVar[bool] = False
+    has_border: ClassVar[bool] = False
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """The critic's loss.

@@ -109,6 +109,10 @@ def test_an_image_size_that_the_network_cannot_make_is_refused(
             "shift=8 pixels would move",
         ),
         (["data=digits", "update=consensus", "micro_batches=2"], "micro_batches must be 1 with update"),
+        (
+            ["data=mnist", "augment=ada", "loss=relativistic"],
+            "augment must be diffaugment or none with",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(words: list[str], message: str, configured: Configured) -> None:
