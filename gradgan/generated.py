@@ -20,6 +20,7 @@ class Generated:
 
     def __init__(self, generator: nn.Module, z: Tensor, labels: Tensor | None, *, shared: bool) -> None:
         self.generator, self.z, self.labels, self.shared = generator, z, labels, shared
+        self._parameters = list(generator.parameters())
         self._made: tuple[Tensor, int] | None = None
 
     def fixed(self) -> Tensor:
@@ -40,4 +41,4 @@ class Generated:
 
     def _version(self) -> int:
         """Grows with every change of a parameter in place, also with one that is taken back."""
-        return sum(p._version for p in self.generator.parameters())
+        return sum(p._version for p in self._parameters)
