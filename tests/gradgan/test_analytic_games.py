@@ -1,7 +1,7 @@
 """Games with known answers, trained through the trainer: the Dirac-GAN under every loss, penalty and scheme.
 
 Real data are all at 0, generated ones at theta, D(x) = psi x. At the equilibrium (0, 0) the field's Jacobian
-is a rotation with angular speed f'(0): 1/2 for the logistic losses, 1 for the Wasserstein loss, where the game
+is a rotation of angular speed f'(0): 1/2 for the logistic losses, 1 for the Wasserstein loss, where the game
 is bilinear and w = theta + i psi is multiplied by the same number, or matrix, in every step.
 """
 
