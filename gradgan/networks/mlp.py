@@ -10,7 +10,7 @@ from torch import nn
 
 from core.checks import require
 from gradgan.networks import Shape
-from gradgan.networks.layers import he_gain, linear, normalise_spectra
+from gradgan.networks.layers import SLOPE, he_gain, linear, normalise_spectra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,9 @@ class MLP:
     Attributes:
         width: units of each hidden layer, >= 1.
         depth: hidden layers, >= 1.
-        slope: of the leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose sharper creases
-            let a generator part its latents into modes with less in between.
+        slope: of the generator's leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose sharper
+            creases let it part its latents into modes with less in between. The discriminator's is 0.2: pressed
+            flat by its penalties near the equilibrium, plain units die for good, and with them the game.
         spectral_norm: each weight of the discriminator divided by its largest singular value.
     """
 
@@ -45,18 +46,18 @@ class MLP:
         last: list[nn.Module] = [linear(self.width, math.prod(shape), random, gain=1.0)]
         if len(shape) > 1:
             last += [nn.Tanh(), nn.Unflatten(1, shape)]
-        return nn.Sequential(*self._hidden(latent_size, random), *last)
+        return nn.Sequential(*self._hidden(latent_size, self.slope, random), *last)
 
     def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
         """Samples [B, *shape] to the last hidden layer [B, width]."""
-        body = nn.Sequential(nn.Flatten(1), *self._hidden(math.prod(shape), random))
+        body = nn.Sequential(nn.Flatten(1), *self._hidden(math.prod(shape), SLOPE, random))
         if self.spectral_norm:
             normalise_spectra(body, random)
         return body, self.width
 
-    def _hidden(self, num_in: int, random: torch.Generator) -> list[nn.Module]:
+    def _hidden(self, num_in: int, slope: float, random: torch.Generator) -> list[nn.Module]:
         sizes = [num_in] + [self.width] * self.depth
         layers: list[nn.Module] = []
         for size, following in itertools.pairwise(sizes):
-            layers += [linear(size, following, random, gain=he_gain(self.slope)), nn.LeakyReLU(self.slope)]
+            layers += [linear(size, following, random, gain=he_gain(slope)), nn.LeakyReLU(slope)]
         return layers
