@@ -20,9 +20,10 @@ class MLP:
     Attributes:
         width: units of each hidden layer, >= 1.
         depth: hidden layers, >= 1.
-        slope: of the generator's leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose sharper
-            creases let it part its latents into modes with less in between. The discriminator's is 0.2: pressed
-            flat by its penalties near the equilibrium, plain units die for good, and with them the game.
+        slope: of the generator's leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose
+            sharper creases let it part its latents into modes with less in between. The discriminator's is
+            0.2: pressed flat by its penalties near the equilibrium, plain units die for good, and the game
+            with them.
         spectral_norm: each weight of the discriminator divided by its largest singular value.
     """
 
