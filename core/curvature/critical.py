@@ -46,13 +46,15 @@ def classify(gradient: Tensor, hessian: Tensor) -> Classification:
         hessian: [n, n], symmetric.
 
     Raises:
-        ValueError: the shapes do not fit, or a number is not finite.
+        ValueError: the shapes do not fit, there is no variable, or a number is not finite.
 
     Source: the second-derivative test; the index of a saddle as in Dauphin et al. 2014, arXiv:1406.2572.
     """
     if gradient.dim() != 1 or hessian.shape != (gradient.numel(),) * 2:
         shapes = f"{list(gradient.shape)} and {list(hessian.shape)}"
         raise ValueError(f"classify wants a gradient [n] and a Hessian [n, n], got shapes {shapes}")
+    if not gradient.numel():
+        raise ValueError("classify wants at least one variable, got a gradient of none")
     if not (gradient.isfinite().all() and hessian.isfinite().all()):
         raise ValueError("classify wants a finite gradient and a finite Hessian, got NaN or infinity")
     norm = float(torch.linalg.vector_norm(gradient.double()))
@@ -81,7 +83,12 @@ def derivatives(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor
 
     Returns:
         Detached tensors 0-d, [n] and [n, n]; not finite where the function or a derivative is not.
+
+    Raises:
+        ValueError: the point is not [n] with n >= 1.
     """
+    if x.dim() != 1 or not x.numel():
+        raise ValueError(f"derivatives wants a point [n] with n >= 1, got shape {list(x.shape)}")
     with torch.enable_grad():
         x = x.detach().double().requires_grad_()
         value = function(x)

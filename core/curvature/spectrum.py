@@ -142,7 +142,7 @@ class Eigenvalues:
         top: the largest, descending.
         bottom: the lowest, ascending.
         top_bounds, bottom_bounds: as `Ritz.bounds`.
-        converged: all bounds are within the tolerance.
+        converged: the bounds of all that are here are within the tolerance.
         products: products that were taken.
         top_vectors, bottom_vectors: eigenvectors of unit length, [n, d], when asked for.
     """
@@ -181,11 +181,15 @@ def eigenvalues(
         tolerance: stop when all bounds are within this share of the largest |eigenvalue|; 0 = take all steps.
         vectors: return the eigenvectors too.
         device: as for `lanczos`.
+
+    Raises:
+        ValueError: `steps` or `size` is below 1.
+        FloatingPointError: the operator returned a non-finite number.
     """
 
     def bounded(found: Krylov) -> bool:
         ritz = found.ritz()
-        bounds = torch.cat([ritz.bounds[len(ritz.bounds) - top :], ritz.bounds[:bottom]])
+        bounds = torch.cat([ritz.bounds.flip(0)[:top], ritz.bounds[:bottom]])
         return bool((bounds <= tolerance * ritz.values.abs().max()).all())
 
     def enough(found: Krylov) -> bool:
@@ -252,6 +256,10 @@ def spectral_density(
         points: size of the grid.
         width: standard deviation of the Gaussians, as a share of the spectrum's width.
         device: as for `lanczos`.
+
+    Raises:
+        ValueError: `steps` or `size` is below 1.
+        FloatingPointError: the operator returned a non-finite number.
 
     Source: Ghorbani et al. 2019, arXiv:1901.10159, section 2; Ubaru et al. 2017, doi:10.1137/16M1104974.
     """

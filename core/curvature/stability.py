@@ -184,6 +184,7 @@ def stability(
 
     Raises:
         ValueError: the Hessian is over other parameters than the optimizer.
+        FloatingPointError: a product with the Hessian is not finite.
     """
     try:
         rule = update_rule(optimizer, hessian.parameters)

@@ -169,10 +169,10 @@ class AdaGC:
 
         g_l <- g_l min(1, lambda_rel gamma_l / |g_l|);   gamma_l <- beta gamma_l + (1 - beta) |g_l|
 
-    In the first `warmup_steps` steps all gradients are clipped together to `lambda_abs`, and gamma_l is the
-    smallest clipped norm so far. Two departures from the paper, both only where it would divide by zero or
-    freeze a parameter for good: a gradient of exactly zero does not enter gamma_l, and a parameter whose
-    first gradient comes after the warm-up is not clipped at that step.
+    In the first `warmup_steps` steps (skipped ones do not count) all gradients are clipped together to
+    `lambda_abs`, and gamma_l is the smallest clipped norm so far. Two departures from the paper, both only
+    where it would divide by zero or freeze a parameter for good: a gradient of exactly zero does not enter
+    gamma_l, and a parameter whose first gradient comes after the warm-up is not clipped at that step.
 
     Attributes:
         lambda_rel: largest ratio of a norm to the average of those before; > 0, finite. The average can
@@ -200,19 +200,18 @@ class AdaGC:
         """Clip, then enter the clipped norms into the averages."""
         index = _places(gradients, memory)
         gamma = memory["gamma"] if index is None else memory["gamma"][index]
-        warm = memory["steps"] < self.warmup_steps
-        usable = gradients.norm.isfinite() & (gradients.norms > 0)
-        if warm:
-            clip_to(gradients, self.lambda_abs)
-            new = torch.minimum(gamma, gradients.norms)
-        else:
-            limit, norms = self.lambda_rel * gamma, gradients.norms
-            gradients.shrink_each_(torch.where(norms > limit, limit / norms, 1.0))
-            new = self.beta * gamma + (1 - self.beta) * gradients.norms
-            new = torch.where(gamma.isfinite(), new, gradients.norms)
-        new = torch.where(usable, new, gamma)
+        norm, norms = gradients.norm, gradients.norms
+        steps = torch.as_tensor(memory["steps"], device=norm.device)
+        warm, usable = steps < self.warmup_steps, norm.isfinite() & (norms > 0)
+        limit = self.lambda_rel * gamma
+        jointly = torch.where(norm > self.lambda_abs, self.lambda_abs / norm, 1.0)
+        gradients.shrink_each_(torch.where(warm, jointly, torch.where(norms > limit, limit / norms, 1.0)))
+        clipped = gradients.norms
+        average = self.beta * gamma + (1 - self.beta) * clipped
+        average = torch.where(gamma.isfinite(), average, clipped)
+        new = torch.where(usable, torch.where(warm, torch.minimum(gamma, clipped), average), gamma)
         memory["gamma"] = new if index is None else memory["gamma"].index_copy(0, index, new)
-        memory["steps"] += 1
+        memory["steps"] = steps + norm.isfinite()
 
 
 def _places(gradients: GradientView, memory: StateDict) -> Tensor | None:

@@ -31,15 +31,18 @@ class Exponents:
         self.counts = torch.zeros(layers, BINS + 1, dtype=torch.int64, device=device)
 
     @torch.no_grad()
-    def add(self, gradients: Sequence[Tensor], index: Sequence[int] | None) -> None:
+    def add(
+        self, gradients: Sequence[Tensor], index: Sequence[int] | None, taken: Tensor | bool = True
+    ) -> None:
         """Count every component.
 
         Args:
             gradients: dense tensors.
             index: the layer of each; None = in order.
+            taken: 0-d bool; false counts nothing, without reading it back (a step that is skipped).
         """
         for layer, gradient in zip(index or range(len(gradients)), gradients, strict=True):
-            self.counts[layer] += count_exponents(gradient)
+            self.counts[layer] += count_exponents(gradient) * taken
 
     def take(self) -> Tensor | None:
         """The counts since the last call, on the CPU, and start anew; None when there are none."""

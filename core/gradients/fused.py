@@ -73,10 +73,14 @@ class FusedStep:
 
 
 def leave_fused(optimizer: torch.optim.Optimizer) -> None:
-    """From now on let torch choose another way: the kernels of SGD and Adagrad take no sparse gradient."""
-    if isinstance(optimizer, torch.optim.SGD | torch.optim.Adagrad):
-        for group in optimizer.param_groups:
-            group["fused"] = None
+    """From now on let torch choose another way, inside of SAM and the like too.
+
+    The fused kernels of SGD and Adagrad take no sparse gradient; Adam refuses one in its own words.
+    """
+    fused = [group for group in optimizer.param_groups if group.get("fused")]
+    for group in fused:
+        group["fused"] = None
+    if fused:
         vars(optimizer)["_step_supports_amp_scaling"] = False  # as if it had never been fused
 
 

@@ -25,6 +25,7 @@ from core.checks import require
 from core.gradients.norms import accumulation_dtype, layer_norms
 from core.gradients.objective import Objective, own_randomness
 from core.gradients.per_sample import (
+    as_rows,
     check_without_randomness,
     gradients_or_zeros,
     require_mean_of_samples,
@@ -120,7 +121,7 @@ def per_sample_norms(
     if seen.others:
         chunks = list(sample_gradients(objective, seen.others, chunk_size))
         for name in seen.others:
-            norms[name] = torch.cat([row_norms(chunk[name].flatten(1)) for chunk in chunks])
+            norms[name] = torch.cat([row_norms(as_rows(chunk[name])) for chunk in chunks])
         if not seen.drawn:
             total = [seen.gradient[name] for name in seen.others]
             sums = [torch.stack([c[name].sum(0) for c in chunks]).sum(0) for name in seen.others]

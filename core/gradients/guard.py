@@ -13,7 +13,8 @@ from core.state import StateDict
 class SkipNonFinite:
     """Stop when more than `max_consecutive` gradients in a row were not finite.
 
-    `GradientStep` itself skips every step whose gradient is not finite; this counts the skips. On the CPU the
+    `GradientStep` itself skips every step whose gradient is not finite; this counts the gradients that arrive
+    so, not those that a later transform makes so. On the CPU the
     error comes at once. On an accelerator the count stays on the device and is read at every
     (max_consecutive + 1)-th step only, so that the host waits no more often: the error comes up to that many
     steps late, in which nothing was updated, or not at all if the gradient has recovered by then. In a

@@ -14,7 +14,7 @@ from torch import Tensor
 from core.checks import require
 from core.gradients.effective_lr import effective_lrs
 from core.gradients.exponents import Exponents
-from core.gradients.noise import NoiseScale, noise_of_two_batch_sizes
+from core.gradients.noise import NoiseScale, noise_of_two_batch_sizes, pair_size
 from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
 from core.gradients.samples import QUANTITIES, Samples
 from core.gradients.view import GradientView
@@ -81,6 +81,7 @@ class Monitor:
         self._samples = Samples(torch.tensor([p.numel() for p in self.parameters], **kind))
         self._previous: list[Tensor] | None = None  # the last sampled gradient
         self._previous_norms = torch.zeros(layers, **kind)
+        self._previous_samples: int | None = None  # that it is the mean of
         self._weights: list[Tensor] | None = None  # the parameters before the last sampled update
         self._missing: tuple[list[int], Tensor] | None = None  # positions, on the host and on the device
 
@@ -108,14 +109,18 @@ class Monitor:
         self._before = self._spread(gradients.norms, index)
         if self.sampling:
             self._remember(gradients, index)
+            self._previous_samples = samples
         elif self.steps and self.steps % self.cfg.sample_interval == 0:
             self._observe_pair(gradients, index, samples)
         if (self.steps + 1) % self.cfg.histogram_interval == 0:
-            self.exponents.add(_dense(gradients.values), index)
+            self.exponents.add(_dense(gradients.values), index, gradients.norm.isfinite())
 
     def observe_transformed(self, gradients: GradientView, index: list[int] | None) -> None:
-        """Record the norms that the optimizer will see."""
+        """Record the norms that the optimizer will see; it is not shown one that is not finite."""
         self._ring.append((self._before, self._spread(gradients.norms, index)))
+        if self.sampling:
+            taken = gradients.norm.isfinite()
+            self._previous_norms = torch.where(taken, self._previous_norms, math.nan)
 
     def observe_parts(self, norm: Tensor, part_norms: list[Tensor], parts: int, samples: int) -> None:
         """Estimate the noise from what the gradient is the mean of: micro-batches, ranks, or both.
@@ -201,6 +206,7 @@ class Monitor:
             "steps": self.steps,
             "previous_norms": self._previous_norms.clone(),
             "previous": copied(self._previous),
+            "previous_samples": self._previous_samples,
             "samples": self._samples.state_dict(),
             "exponents": self.exponents.state_dict(),
         }
@@ -214,6 +220,7 @@ class Monitor:
         self.steps = state["steps"]
         self._previous_norms = copied(state["previous_norms"], device)
         self._previous = copied(state["previous"], device)
+        self._previous_samples = state.get("previous_samples")  # None from before it was saved: no estimate
         self._samples.load_state_dict(state["samples"])
         self.exponents.load_state_dict(state["exponents"])
 
@@ -253,7 +260,9 @@ class Monitor:
         assert self._previous is not None
         dots = layer_dots(_dense(gradients.values), _pick(self._previous, index))
         dots = torch.where(self._before == -1.0, 0.0, self._spread(dots, index)) if index else dots
-        self._samples.add_pair(dots, self._before, self._previous_norms, samples)
+        before = self._previous_samples
+        size = None if samples is None or before is None else pair_size(before, samples)
+        self._samples.add_pair(dots, self._before, self._previous_norms, size)
 
     def _fold(self) -> None:
         """Add the ring's rows and the samples to the sums and start them anew."""
@@ -263,13 +272,15 @@ class Monitor:
         before, after = (torch.stack(rows) for rows in zip(*self._ring, strict=True))
         present = before != -1.0
         norm, norm_after = (torch.where(present, rows, 0.0).norm(dim=1) for rows in (before, after))
-        finite = norm.isfinite()
+        finite = norm.isfinite() & norm_after.isfinite()
+        # A transform may hide an infinity (Value), or spread it over all layers: what arrived comes first.
+        culprits = torch.where(norm.isfinite()[:, None], after, before)
         counted = present & finite[:, None]
         self._layer_sums[0] += torch.where(counted, before, 0.0).sum(0)
         self._layer_sums[1] += torch.where(counted, after, 0.0).sum(0)
         self._layer_counts[0] += counted.sum(0)
         self._layer_counts[1] += (counted & _shrunk(before, after)).sum(0)
-        self._layer_counts[2] += (~before.isfinite()).sum(0)
+        self._layer_counts[2] += (~culprits.isfinite()).sum(0)
         self._layer_counts[3] += (~present).sum(0)
         self._totals[0] += torch.where(finite, norm, 0.0).sum()
         self._totals[1] += torch.where(finite, norm_after, 0.0).sum()

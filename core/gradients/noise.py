@@ -72,10 +72,13 @@ def noise_of_two_batch_sizes(
     return NoiseEstimate(signal, (small - big) / (1 / small_size - 1 / big_size))
 
 
-def noise_of_two_gradients(first_norm: Tensor, second_norm: Tensor, dot: Tensor, size: int) -> NoiseEstimate:
-    """The noise from two independent gradients of the same batch size.
+def noise_of_two_gradients(
+    first_norm: Tensor, second_norm: Tensor, dot: Tensor, size: int, second_size: int | None = None
+) -> NoiseEstimate:
+    """The noise from two independent gradients.
 
-        |G|^2 = g_1 . g_2,        tr(Sigma) = B |g_1 - g_2|^2 / 2 = B ((|g_1|^2 + |g_2|^2) / 2 - g_1 . g_2)
+        |G|^2 = g_1 . g_2,   tr(Sigma) = |g_1 - g_2|^2 / (1 / B_1 + 1 / B_2)
+                                       = B ((|g_1|^2 + |g_2|^2) / 2 - g_1 . g_2),   B = `pair_size(B_1, B_2)`
 
     With the gradients of consecutive minibatches it costs one dot product. What one step of the optimizer
     turns the gradient by then counts as noise, so the variance comes out slightly too large.
@@ -84,15 +87,23 @@ def noise_of_two_gradients(first_norm: Tensor, second_norm: Tensor, dot: Tensor,
         first_norm: |g_1|, 0-d.
         second_norm: |g_2|, 0-d.
         dot: g_1 . g_2, 0-d.
-        size: B, samples behind each gradient; >= 1.
+        size: B_1, samples behind the first gradient; >= 1.
+        second_size: B_2, behind the second; >= 1, None = as many.
 
     Raises:
-        ValueError: the size is below 1.
+        ValueError: a size is below 1.
     """
-    require(size >= 1, "size", size, "an integer >= 1")
+    second_size = size if second_size is None else second_size
+    for name, number in (("size", size), ("second_size", second_size)):
+        require(number >= 1, name, number, "an integer >= 1")
     signal = _exact(dot)
     mean_square = (_exact(first_norm).square() + _exact(second_norm).square()) / 2
-    return NoiseEstimate(signal, size * (mean_square - signal))
+    return NoiseEstimate(signal, pair_size(size, second_size) * (mean_square - signal))
+
+
+def pair_size(first: int, second: int) -> float:
+    """The batch size that two gradients stand for together, the harmonic mean of theirs."""
+    return 2 * first * second / (first + second)
 
 
 def noise_of_samples(gradients: Mapping[str, Tensor]) -> NoiseEstimate:

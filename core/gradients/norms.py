@@ -68,6 +68,16 @@ def layer_dots(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     return torch.stack([dot.to(dtype) for dot in dots])
 
 
+def require_real(who: str, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Raise ValueError where one is complex: norms, dot products and updates here are of real numbers."""
+    found = [name for name, t in zip(names, tensors, strict=True) if t.is_complex()]
+    if found:
+        raise ValueError(
+            f"{who} takes only real parameters, and {', '.join(found[:6])} is complex: make "
+            "torch.view_as_real(it) the parameter"
+        )
+
+
 def accumulation_dtype(device: torch.device) -> torch.dtype:
     """float64, or float32 where the device has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64

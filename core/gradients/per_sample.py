@@ -9,7 +9,7 @@ from torch.func import grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.checks import require
-from core.gradients.norms import global_norm
+from core.gradients.norms import global_norm, require_real
 from core.gradients.objective import Objective, own_randomness
 
 FEW = 4  # samples on which a network with dropout is checked in evaluation mode: any two would do
@@ -41,7 +41,7 @@ def per_sample_gradients(objective: Objective, *, chunk_size: int | None = None)
         check_without_randomness(objective, per_sample_gradients)
     else:
         sums = [g.sum(0) for g in gradients.values()]
-        norms = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]
+        norms = [torch.linalg.vector_norm(as_rows(g), dim=1) for g in gradients.values()]
         require_mean_of_samples(total, sums, norms)
     return gradients
 
@@ -80,6 +80,11 @@ def sample_gradients(
         yield chunk
 
 
+def as_rows(gradients: Tensor) -> Tensor:
+    """Per-sample gradients [B, *shape] as rows [B, n]; a parameter without dimensions has n = 1."""
+    return gradients.flatten(1) if gradients.dim() > 1 else gradients[:, None]
+
+
 def gradients_or_zeros(objective: Objective, loss: Tensor) -> list[Tensor]:
     """Gradient of the loss per parameter, zeros where it does not reach."""
     if not loss.requires_grad:
@@ -95,6 +100,7 @@ def require_separate_samples(objective: Objective) -> None:
         raise ValueError(
             f"per-sample gradients want tensors [B, ...] with one B >= 1, got the shapes {shapes}"
         )
+    require_real("per-sample gradients", objective.names, objective.parameters)
     require_no_shared_statistics(objective.module)
 
 

@@ -12,6 +12,7 @@ from core.gradients.noise import NoiseEstimate
 from core.gradients.norms import accumulation_dtype, global_norm
 from core.gradients.objective import Objective
 from core.gradients.per_sample import (
+    as_rows,
     check_without_randomness,
     require_mean_of_samples,
     sample_gradients,
@@ -134,7 +135,7 @@ def _moments_of_rows(chunks: Iterable[Gradients], means: Gradients) -> dict[str,
     dots: dict[str, list[Tensor]] = {}
     for chunk in chunks:
         for name, gradients in chunk.items():
-            rows = gradients.flatten(1)
+            rows = as_rows(gradients)
             sums[name] = sums.get(name, 0) + rows.sum(0)
             squares[name] = squares.get(name, 0) + rows.square().sum(0)
             norms.setdefault(name, []).append(row_norms(rows))

@@ -46,12 +46,13 @@ class Samples:
         """One update: norms [L] of weights, update and gradient; update . gradient; effective rates."""
         self._updates.append(torch.stack([weights, updates, gradients, dots, rates]))
 
-    def add_pair(self, dots: Tensor, norms: Tensor, previous: Tensor, samples: int | None) -> None:
+    def add_pair(self, dots: Tensor, norms: Tensor, previous: Tensor, samples: float | None) -> None:
         """Two consecutive gradients: dot products and norms [L], -1 for the norm of one that is missing.
 
-        `samples` is how many each is the mean of, or None when they say nothing about the noise.
+        `samples` is how many each is the mean of (of unequal ones their `pair_size`), or None when they say
+        nothing about the noise.
         """
-        number = torch.full_like(norms, math.nan if samples is None else float(samples))
+        number = torch.full_like(norms, math.nan if samples is None else samples)
         self._pairs.append(torch.stack([dots, norms, previous, number]))
 
     def fold(self) -> None:
@@ -84,10 +85,11 @@ class Samples:
     def _fold_updates(self, rows: tuple[Tensor, ...]) -> None:
         weights, updates, gradients, dots, rates = rows  # [N, L] each
         weight, update, gradient = (x.norm(dim=1) for x in (weights, updates, gradients))
-        # A skipped step has no update: NaN instead of 0.
+        # A skipped step has no update and no rate: NaN instead of 0 and of the last one's.
         taken = gradient.isfinite()
         update = torch.where(taken, update, math.nan)
         updates = torch.where(taken[:, None], updates, math.nan)
+        rates = torch.where(taken[:, None], rates, math.nan)
         shares = torch.where(rates.isfinite(), self.sizes, 0.0)
         rate = (rates.nan_to_num() * shares).sum(1) / shares.sum(1)
         layers = [weights, updates / weights, dots / (gradients * updates), rates]

@@ -7,10 +7,9 @@ several losses, closures that are called more than once (LBFGS, SAM) and the two
 schemes need all live here, so that a training loop only says what the loss is.
 """
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from typing import Literal
 
@@ -18,6 +17,20 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
+from core.gradients.closures import (
+    Closure,
+    Metrics,
+    averaged,
+    evaluated,
+    freed_graph_explained,
+    only_combine,
+    require_even_parts,
+    require_same_parameters,
+    require_trainable,
+    require_true_line_search,
+    step_needs_closure,
+    trainable,
+)
 from core.gradients.fused import FusedStep, lacks_velocity, leave_fused
 from core.gradients.monitor import Monitor, MonitorConfig
 from core.gradients.noise import NoiseScale
@@ -27,10 +40,6 @@ from core.gradients.transform import Combine, Transform
 from core.gradients.view import GradientView
 from core.state import StateDict, copied
 
-Metrics = dict[str, Tensor]  # 0-d, detached, on the device
-Loss = Tensor | Mapping[str, Tensor]
-Closure = Callable[[], tuple[Loss, Metrics]]
-
 
 class GradientStep:
     """Takes optimizer steps from closures and watches every gradient.
@@ -39,14 +48,15 @@ class GradientStep:
         metrics = step(lambda: (loss(model, batch), {}))
 
     Only its own parameters receive a gradient: other networks in the graph stay untouched and cost no weight
-    gradients. A step whose gradient has a non-finite number is skipped, counted and localised; it never
-    reaches the optimizer. On an accelerator that decision needs no synchronisation for optimizers that take
-    `found_inf` (fused SGD, Adam, AdamW, Adagrad); for others the host waits once per step.
+    gradients. A step whose gradient has a non-finite number, as it arrives or after the transforms, is
+    skipped, counted and localised; it never reaches the optimizer. On an accelerator that decision needs no
+    synchronisation for optimizers that take `found_inf` (fused SGD, Adam, AdamW, Adagrad); for others the
+    host waits once per step.
 
     Args:
         parameters: a module, or pairs of name and parameter; frozen parameters are left out, tied ones
             counted once.
-        optimizer: any `torch.optim.Optimizer` over exactly these parameters.
+        optimizer: any `torch.optim.Optimizer` over exactly these parameters, and frozen ones.
         transforms: applied to the gradient in order (clipping and the like). One `Combine` among them
             (PCGrad) makes one gradient of several named losses; without it they are summed.
         name: with more than one step in a run, its name: the tags become "<name>/gradient/norm".
@@ -56,7 +66,8 @@ class GradientStep:
         monitor: what is measured.
 
     Raises:
-        ValueError: no trainable parameter, or the optimizer holds other parameters than these.
+        ValueError: no trainable parameter, a complex one, an optimizer that holds other parameters than
+            these, or one whose line search the transforms would mislead.
     """
 
     def __init__(
@@ -70,17 +81,16 @@ class GradientStep:
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         monitor: MonitorConfig | None = None,
     ) -> None:
-        named = _trainable(parameters)
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if {id(p) for p in named.values()} != held:
-            raise ValueError("the optimizer must hold exactly the trainable parameters given to GradientStep")
+        named = trainable(parameters)
+        require_same_parameters(named, optimizer)
+        require_true_line_search(optimizer, transforms)
         self.name = name
         self.names = list(named)
         self.parameters = list(named.values())
         self.device = self.parameters[0].device
         self.optimizer = optimizer
         self.transforms = [t for t in transforms if not isinstance(t, Combine)]
-        self.combine = _only([t for t in transforms if isinstance(t, Combine)])
+        self.combine = only_combine(transforms)
         self.memories: list[StateDict] = [{} for _ in self.transforms]
         self.combine_memory: StateDict = {}
         self.precision = precision
@@ -88,7 +98,7 @@ class GradientStep:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.monitor = Monitor(self.names, self.parameters, monitor or MonitorConfig(), name and f"{name}/")
         self._step = FusedStep(optimizer)
-        self._needs_closure = _step_needs_closure(optimizer)
+        self._needs_closure = step_needs_closure(optimizer)
         self.batch_size = batch_size
         self._samples: int | None = None  # behind the gradient that is in `.grad`
         self._unscaled = False  # a gradient under a loss scale is ready to be applied
@@ -102,15 +112,18 @@ class GradientStep:
             closures: each returns a loss, or several by name, and its metrics. Several closures are the
                 micro-batches of one step (gradient accumulation): their losses are averaged. Optimizers that
                 look more than once (LBFGS, SAM) call them again, so a closure must not consume its batch.
-            samples: how many samples these closures take the mean of, on this rank; None = `batch_size`.
-                Where neither is known, only the noise of gradients in parts is measured, in units of a part.
+            samples: how many samples these closures together take the mean of, on this rank; None =
+                `batch_size`. Where neither is known, only the noise of gradients in parts is measured, in
+                units of a part.
 
         Returns:
             The closures' own metrics at the first evaluation, averaged; what is known of the gradient is in
             `monitor`.
 
         Raises:
-            ValueError: a loss is not a scalar, or does not depend on these parameters.
+            ValueError: a loss is not a scalar, or does not depend on these parameters; a closure returns no
+                metrics, or not those of the others; the closures cannot have the same number of samples; a
+                parameter has been frozen meanwhile.
         """
         metrics = self.compute(*closures, samples=samples)
         self.apply(*closures)
@@ -119,7 +132,9 @@ class GradientStep:
     def compute(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
         ranks = num_ranks()
-        known = samples or self.batch_size
+        known = self.batch_size if samples is None else samples
+        require_even_parts(known, len(closures))
+        require_trainable(self.names, self.parameters)
         self._samples = None if known is None else known * ranks
         self._parts = len(closures) * ranks
         self._part_norms = []
@@ -142,16 +157,14 @@ class GradientStep:
         if self.scaler and not self._unscaled:
             raise ValueError("apply() without compute(): this gradient has been unscaled and applied already")
         view, index = self._view()
-        norm = view.norm
         if not measure:
-            self._transform(view)
-            self._guarded_step(norm, closures)
+            self._guarded_step(self._transform(view), closures)
             return
         # A gradient in parts shows its noise within one step; one of a single part beside the next step's.
         self.monitor.observe_gradient(view, index, None if self._in_parts else self._samples)
         if self._part_norms:
-            self.monitor.observe_parts(norm, self._part_norms, self._parts, self.samples)
-        self._transform(view)
+            self.monitor.observe_parts(view.norm, self._part_norms, self._parts, self.samples)
+        norm = self._transform(view)
         self.monitor.observe_transformed(view, index)
         self.monitor.before_update()
         self._guarded_step(norm, closures)
@@ -206,8 +219,7 @@ class GradientStep:
         total: float | Tensor = 0.0
         for closure in closures:
             with self._autocast():
-                loss, metrics = closure()
-            losses = dict(loss) if isinstance(loss, Mapping) else {"loss": loss}
+                losses, metrics = evaluated(closure)
             if measure_parts:
                 self._backward_apart(losses, len(closures))
             else:
@@ -221,9 +233,7 @@ class GradientStep:
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
         average_over_ranks(self.parameters)
-        if len(collected) == 1:
-            return collected[0], total
-        return {key: torch.stack([m[key] for m in collected]).mean() for key in collected[0]}, total
+        return averaged(collected), total
 
     def _backward_apart(self, losses: dict[str, Tensor], parts: int) -> None:
         """As `_backward`, with this part's own norm written down before it is added to the others."""
@@ -239,15 +249,9 @@ class GradientStep:
 
     def _backward(self, losses: dict[str, Tensor], weight: float) -> None:
         """Add the weighted gradient of the losses to `.grad`."""
-        for name, loss in losses.items():
-            if loss.dim() or not loss.requires_grad:
-                reason = (
-                    f"has shape {tuple(loss.shape)}" if loss.dim() else "does not depend on any parameter"
-                )
-                raise ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")
         if self.combine is None:
             total = reduce(torch.add, losses.values())
-            with _freed_graph_explained():
+            with freed_graph_explained():
                 torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
             return
         last = len(losses) - 1
@@ -261,7 +265,7 @@ class GradientStep:
 
     def _gradient_of(self, loss: Tensor, retain_graph: bool) -> list[Tensor]:
         """The gradient of one of several losses, zeros where it does not reach."""
-        with _freed_graph_explained():
+        with freed_graph_explained():
             gradients = torch.autograd.grad(
                 loss, self.parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
             )
@@ -277,9 +281,12 @@ class GradientStep:
         """Whether the gradient's parts can be compared; under a loss scale that would need a sync."""
         return self._parts > 1 and self.scaler is None
 
-    def _transform(self, view: GradientView) -> None:
+    def _transform(self, view: GradientView) -> Tensor:
+        """Apply the transforms; the larger norm of before and after, not finite where one of them is not."""
+        before = view.norm
         for transform, memory in zip(self.transforms, self.memories, strict=True):
             transform(view, memory)
+        return torch.maximum(before, view.norm) if self.transforms else before
 
     def _view(self) -> tuple[GradientView, list[int] | None]:
         """The gradients that are there, and their positions unless none is missing."""
@@ -331,10 +338,9 @@ class GradientStep:
             if not math.isfinite(loss):  # log(x) below 0 is NaN, but its gradient 1 / x is not
                 torch._foreach_mul_(view.dense(), math.nan)
                 view.changed()
-            if not math.isfinite(view.norm.item()):
+            if not (math.isfinite(view.norm.item()) and math.isfinite(self._transform(view).item())):
                 self.monitor.observe_undone(view, index)
                 raise _NonFiniteError
-            self._transform(view)
             return float(loss)
 
         before = [p.detach().clone() for p in self.parameters]
@@ -354,43 +360,3 @@ class GradientStep:
 
 class _NonFiniteError(Exception):
     """A gradient at a point that the optimizer tried is not finite."""
-
-
-@contextmanager
-def _freed_graph_explained() -> Iterator[None]:
-    """Say what to do when a loss comes with a graph that an earlier backward has freed."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "through the graph a second time" not in str(error):
-            raise
-        raise ValueError(
-            "the graph of this loss is already freed: build the loss inside the closure, anew at every call"
-        ) from error
-
-
-def _trainable(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """Trainable parameters by name, each once."""
-    pairs = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
-    named: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, parameter in pairs:
-        if parameter.requires_grad and id(parameter) not in seen:
-            seen.add(id(parameter))
-            named[name] = parameter
-    if not named:
-        raise ValueError("GradientStep needs at least one parameter that requires a gradient, got none")
-    return named
-
-
-def _only(combiners: Sequence[Combine]) -> Combine | None:
-    """The one transform that combines losses, if there is one."""
-    if len(combiners) > 1:
-        raise ValueError(f"one transform can combine the losses, got {len(combiners)}: {combiners}")
-    return combiners[0] if combiners else None
-
-
-def _step_needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `optimizer.step` cannot be called without a closure (LBFGS, SAM and the like)."""
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty

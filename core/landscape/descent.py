@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.checks import require
 from core.curvature.critical import SLOPE, Classification, classify, derivatives
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
+from core.gradients.closures import require_true_line_search
 from core.landscape.draw import draw_path
 from core.landscape.functions import Function
 from core.optim.evaluation import evaluation_parameters
@@ -69,14 +70,15 @@ def check(cfg: DescentConfig) -> None:
     """What can be known before a directory is made.
 
     Raises:
-        ValueError: the device is not there or has no float64, the optimizer refuses its options or a
-            parameter of one dimension, or the schedule follows something that is not measured here.
+        ValueError: the device is not there or has no float64, the optimizer refuses its options, a parameter
+            of one dimension or the clipper, or the schedule follows something that is not measured here.
     """
     device = resolve_device(cfg.device)
     require(device.type != "mps", "device", cfg.device, "one that has float64: cpu or cuda")
     check_schedule(cfg.schedule, ())
     x = nn.Parameter(torch.zeros(cfg.function.dim, dtype=torch.float64))
     check_optimizer(cfg.optimizer, lambda: [nn.ParameterDict({"x": x})])
+    require_true_line_search(build_optimizer(cfg.optimizer, [("x", x)]), as_transforms(cfg.clipper))
 
 
 def train(cfg: DescentConfig, run: Run) -> None:

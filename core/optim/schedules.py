@@ -7,6 +7,7 @@ read it, which makes the host wait for the device once per iteration.
 """
 
 import math
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -224,6 +225,8 @@ class NoiseAdaptive:
 class ScheduledRate:
     """A schedule at work: sets the learning rates of one `GradientStep`, keeps what the schedule remembers.
 
+    It warns where the optimizer does not look at the rates: Rprop's is only that of its first step.
+
     Args:
         schedule: the schedule.
         step: whose rates it sets.
@@ -234,6 +237,13 @@ class ScheduledRate:
         self.step = step
         self.measured: dict[str, Tensor] = {}
         self.memory: StateDict = {}
+        own_steps = any("step_sizes" in group for group in step.optimizer.param_groups)  # Rprop's alone
+        if own_steps and not isinstance(schedule, Constant):
+            warnings.warn(
+                f"schedule: {type(schedule).__name__} has no effect after the first step, because Rprop sets "
+                "the length of its steps itself; use schedule=constant",
+                stacklevel=2,
+            )
 
     def set(self, progress: float) -> float:
         """Set the rates for the iteration that begins at `progress`; returns the multiplier."""

@@ -104,6 +104,8 @@ class Writer:
 def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
     """All curves of a run: the last value written per tag and step, over all event files in order.
 
+    As TensorBoard does it, a resumed run's file takes back what earlier files have from its `purge_step` on.
+
     Args:
         directory: a run directory.
 
@@ -118,10 +120,14 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
     for path in sorted(directory.glob("events.out.tfevents.*"), key=_age):
         for raw in RawEventFileLoader(str(path)).Load():
             event = event_pb2.Event.FromString(raw)
+            if event.session_log.status == event_pb2.SessionLog.START:
+                for points in curves.values():
+                    for step in [step for step in points if step >= event.step]:
+                        del points[step]
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
-    return {tag: dict(sorted(points.items())) for tag, points in curves.items()}
+    return {tag: dict(sorted(points.items())) for tag, points in curves.items() if points}
 
 
 def _proto(name: str) -> ModuleType:
@@ -129,6 +135,11 @@ def _proto(name: str) -> ModuleType:
     return importlib.import_module(f"tensorboard.compat.proto.{name}_pb2")
 
 
-def _age(path: Path) -> tuple[float, str]:
-    """Event files in the order of their making."""
-    return path.stat().st_mtime, path.name
+def _age(path: Path) -> tuple[int, int, int, str]:
+    """Event files in the order of their making, by events.out.tfevents.<seconds>.<host>.<pid>.<count>.
+
+    The name is the same wherever the file is copied to; its time of writing is not.
+    """
+    parts = path.name.split(".")
+    seconds, pid, count = (int(part) if part.isdigit() else 0 for part in (parts[3], *parts[-2:]))
+    return seconds, pid, count, path.name

@@ -177,14 +177,13 @@ def test_a_non_finite_norm_leaves_the_history_as_it_was(transform, poison):
     poisoned, clean = {}, {}
     with_holes = [*norms[:2], poison, *norms[2:7], poison, poison, *norms[7:]]
     left = clipped_norms(transform, with_holes, poisoned)
-    if isinstance(transform, AdaGC):  # counts every step of its warm-up
-        assert all(math.isfinite(x) for n, x in zip(with_holes, left, strict=True) if math.isfinite(n))
-        assert poisoned["gamma"].isfinite().all()
-        return
     assert [x for n, x in zip(with_holes, left, strict=True) if math.isfinite(n)] == clipped_norms(
         transform, norms, clean
     )
     for key, value in clean.items():
+        if key == "names":
+            assert poisoned[key] == value
+            continue
         torch.testing.assert_close(poisoned[key], value, rtol=0, atol=0, equal_nan=True)
 
 

@@ -106,3 +106,11 @@ def test_a_linear_function_and_an_unused_variable_have_zeros_in_the_hessian():
     x = torch.ones(3, dtype=torch.float64)
     assert derivatives(lambda p: 2 * p[0] - p[2], x)[2].tolist() == [[0.0] * 3] * 3
     assert derivatives(lambda p: p[0] ** 2 + p[1], x)[2].tolist() == [[2.0, 0.0, 0.0], [0.0] * 3, [0.0] * 3]
+
+
+def test_a_point_of_no_variables_is_refused():
+    with pytest.raises(ValueError, match="classify wants at least one variable"):
+        classify(torch.zeros(0), torch.zeros(0, 0))
+    for x in (torch.zeros(0), torch.zeros(()), torch.zeros(2, 1)):
+        with pytest.raises(ValueError, match=r"derivatives wants a point \[n\] with n >= 1, got shape \["):
+            derivatives(lambda p: p.square().sum(), x)

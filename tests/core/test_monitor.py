@@ -170,6 +170,24 @@ def test_the_noise_scale_of_consecutive_minibatches_is_that_of_their_distributio
     assert step.monitor.drain()["gradient/noise_scale"] == pytest.approx((variance / signal).item())
 
 
+def test_a_pair_of_unequal_batches_counts_with_the_sizes_that_it_had():
+    """By the definition |g1 - g2|^2 / (1 / B1 + 1 / B2), averaged with weights 0.99 and 1."""
+    p = nn.Parameter(torch.zeros(2))
+    step = GradientStep([("p", p)], torch.optim.SGD([p], lr=0.0), monitor=MonitorConfig(sample_interval=2))
+    gradients = torch.tensor(
+        [[9.0, 9.0], [3.0, 1.0], [1.0, 2.0], [2.0, 2.0], [4.0, 1.0], [5.0, 5.0], [6.0, 6.0]]
+    )
+    sizes = [100, 8, 2, 16, 48, 5, None]  # pairs: steps 2 and 3, 4 and 5; of 6 and 7 one size is not known
+    for g, samples in zip(gradients, sizes, strict=True):
+        step(lambda g=g: (p @ g, {}), samples=samples)
+    pairs = [(gradients[i], gradients[i + 1], sizes[i], sizes[i + 1]) for i in (1, 3)]
+    variances = [((a - b).square().sum() / (1 / m + 1 / n)).item() for a, b, m, n in pairs]
+    signals = [(a @ b).item() for a, b, _, _ in pairs]
+    signal, variance = (x.item() for x in step.noise_scale.noise)
+    assert variance == pytest.approx((0.99 * variances[0] + variances[1]) / 1.99)
+    assert signal == pytest.approx((0.99 * signals[0] + signals[1]) / 1.99)
+
+
 def test_a_half_filled_window_continues_to_the_bit():
     def train(steps, saved=None):
         torch.manual_seed(0)
@@ -183,7 +201,7 @@ def test_a_half_filled_window_continues_to_the_bit():
             first = saved["steps"]
         for i in range(first, steps):
             x = torch.randn(4, 3, generator=torch.Generator().manual_seed(i))
-            step(lambda x=x: (net(x).square().mean(), {}), samples=4)
+            step(lambda x=x: (net(x).square().mean(), {}), samples=4 + i % 2)
         return {"net": net.state_dict(), "step": step.state_dict(), "steps": steps}, step.monitor
 
     whole = train(RING + 20)[1]

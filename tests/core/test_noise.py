@@ -53,6 +53,20 @@ def test_two_gradients_of_one_batch_size_give_them_without_bias():
     assert_unbiased(noise.variance, VARIANCE)
 
 
+def test_two_gradients_of_unequal_batch_sizes_give_them_without_bias():
+    generator = torch.Generator().manual_seed(4)
+    first, second = mean_gradients(generator, DRAWS, 64), mean_gradients(generator, DRAWS, 4)
+    norms, dots = (first.norm(dim=1), second.norm(dim=1)), (first * second).sum(1)
+    noise = noise_of_two_gradients(*norms, dots, 64, 4)
+    assert_unbiased(noise.signal, SIGNAL)
+    assert_unbiased(noise.variance, VARIANCE)
+    exact = (first - second).square().sum(1) / (1 / 64 + 1 / 4)
+    torch.testing.assert_close(noise.variance, exact)
+    for sizes in ((0, 4), (4, 0)):
+        with pytest.raises(ValueError, match="size must be an integer >= 1, got 0"):
+            noise_of_two_gradients(*norms, dots, *sizes)
+
+
 def test_single_samples_give_them_without_bias():
     samples = mean_gradients(torch.Generator().manual_seed(2), 2000 * 16, 1).view(2000, 16, SIZE)
     found = [noise_of_samples({"a": s[:, :20].view(16, 4, 5), "b": s[:, 20:]}) for s in samples]

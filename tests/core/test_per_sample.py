@@ -51,10 +51,13 @@ def assert_gradients_and_norms_are_right(objective: Objective, chunk_size: int |
     truth = one_by_one(objective)
     tight = {"rtol": 1e-12, "atol": 1e-14}
     torch.testing.assert_close(per_sample_gradients(objective, chunk_size=chunk_size), truth, **tight)
-    norms = {name: g.flatten(1).norm(dim=1) for name, g in truth.items()}
+    truth = {name: g.reshape(SAMPLES, -1) for name, g in truth.items()}
+    norms = {name: g.norm(dim=1) for name, g in truth.items()}
     torch.testing.assert_close(per_sample_norms(objective, chunk_size=chunk_size), norms, **tight)
-    flat = torch.cat([g.flatten(1) for g in truth.values()], dim=1)
+    flat = torch.cat([*truth.values()], dim=1)
     found = noise_statistics(objective, chunk_size=chunk_size)
+    again = noise_statistics(per_sample_gradients(objective))
+    torch.testing.assert_close(found.noise, again.noise, rtol=1e-10, atol=1e-14)
     torch.testing.assert_close(found.noise.variance, flat.var(0).sum(), rtol=1e-10, atol=0)
     dots = flat @ flat.mean(0)
     length = flat.mean(0).square().sum()
@@ -62,10 +65,10 @@ def assert_gradients_and_norms_are_right(objective: Objective, chunk_size: int |
         found.inner_product_test, (dots.var() / SAMPLES).sqrt() / length, rtol=1e-10, atol=0
     )
     for name, g in truth.items():
-        component = g.flatten(1).var(0)
-        zero = g.flatten(1).norm(dim=0) == 0
+        component = g.var(0)
+        zero = g.norm(dim=0) == 0
         if not zero.all() and component[~zero].min() > 1e-20:  # else rounding errors of what should be zero
-            ratio = (g.flatten(1).mean(0).square() / component)[~zero].mean() - 1 / SAMPLES
+            ratio = (g.mean(0).square() / component)[~zero].mean() - 1 / SAMPLES
             torch.testing.assert_close(found.layer_signal_to_noise[name], ratio, rtol=1e-8, atol=0)
 
 
@@ -115,6 +118,18 @@ class PositionsFirst(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.layer(x.transpose(0, 1)).transpose(0, 1).sin().flatten(1))
+
+
+class Scaled(nn.Module):
+    """Parameters without dimensions, one of which is not reached."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.scale, self.unused = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.layer(x).sin()
 
 
 class Unreached(nn.Module):
@@ -176,6 +191,7 @@ NETWORKS = {
     "tied": (Tied, (4,)),
     "tied to an embedding": (TiedToEmbedding, (4,)),
     "positions first": (PositionsFirst, (2, 4)),
+    "scaled by a number": (Scaled, (4,)),
     "unreached": (Unreached, (4,)),
 }
 

@@ -93,6 +93,26 @@ def test_a_second_gradient_that_is_not_finite_moves_nothing():
     assert p.item() == pytest.approx(0.9)
 
 
+def test_a_sparse_embedding_takes_the_step_of_a_dense_one():
+    rows = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        net = nn.Embedding(5, 3, sparse=sparse)
+        step = GradientStep(net, SAM(sam(), net.named_parameters()))
+        step(lambda net=net: (net(torch.tensor([1, 3, 1])).pow(4).sum(), {}))
+        rows.append(net.weight.detach())
+    torch.testing.assert_close(*rows, rtol=1e-6, atol=1e-7)
+    torch.manual_seed(0)
+    begin = nn.Embedding(5, 3).weight
+    assert [torch.equal(a, b) for a, b in zip(rows[0], begin, strict=True)] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
 def test_both_gradients_are_transformed():
     named, w, _ = make()
     optimizer = SAM(sam(), named)

@@ -171,3 +171,20 @@ def test_a_schedule_that_follows_what_is_not_measured_is_refused():
         check_schedule(schedule, measured=("policy/approx_kl",))
     for schedule in (Constant(), NOISE):
         check_schedule(schedule, measured=())
+
+
+def test_rprop_which_sets_its_own_step_lengths_warns_of_a_schedule_that_moves_nothing(recwarn):
+    def length(schedule: Schedule) -> float:
+        p = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        step = GradientStep([("p", p)], torch.optim.Rprop([p], lr=0.1))
+        rate = ScheduledRate(schedule, step)
+        for progress in (0.0, 0.5, 1.0):
+            rate.set(progress)
+            step(lambda: (p.sum(), {}))
+        return p.item()
+
+    constant = length(Constant())
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"^schedule: Linear has no effect .*; use schedule=constant$"):
+        assert length(Linear(final=0.0)) == constant  # what the warning says
+    scheduled(Linear(final=0.0))

@@ -71,6 +71,24 @@ def test_every_value_is_within_its_bound_of_an_eigenvalue_and_converged_says_so(
     assert not eigenvalues(lambda v: a @ v, 100, rng(), steps=4, tolerance=1e-3).converged
 
 
+@pytest.mark.parametrize("steps", [2, 5, 8])
+@pytest.mark.parametrize(("top", "bottom"), [(1, 0), (0, 1), (3, 1), (6, 1), (1, 6), (9, 9)])
+def test_converged_speaks_of_the_very_values_that_are_returned_however_few_there_are(steps, top, bottom):
+    a = matrix(torch.tensor([-9.0, -1.0, -0.9, 0.0, 0.3, 0.4, 4.0, 30.0]))
+    found = eigenvalues(lambda v: a @ v, 8, rng(), steps=steps, top=top, bottom=bottom)
+    ritz = lanczos(lambda v: a @ v, 8, steps, rng()).ritz()
+    order = ritz.values.argsort(descending=True)
+    torch.testing.assert_close(found.top, ritz.values[order[:top]], rtol=0, atol=0)
+    torch.testing.assert_close(found.top_bounds, ritz.bounds[order[:top]], rtol=0, atol=0)
+    torch.testing.assert_close(found.bottom_bounds, ritz.bounds[order.flip(0)[:bottom]], rtol=0, atol=0)
+    bounds = torch.cat([found.top_bounds, found.bottom_bounds]) / ritz.values.abs().max()
+    for tolerance in (*(bounds * 1.01).tolist(), *(bounds * 0.99).tolist()):
+        options = {"top": top, "bottom": bottom, "tolerance": tolerance}
+        again = eigenvalues(lambda v: a @ v, 8, rng(), steps=steps, **options)
+        if again.products == found.products:
+            assert again.converged == bool((bounds <= tolerance).all())
+
+
 def test_eigenvectors_are_returned_when_asked_for():
     a = matrix(torch.linspace(-1, 1, 30).double() ** 3)
     found = eigenvalues(lambda v: a @ v, 30, rng(), steps=30, top=2, bottom=2, vectors=True)

@@ -273,3 +273,9 @@ def test_predicted_and_actual_change_agree_for_a_short_step_and_part_for_a_long_
     assert ratios[1e-3] == pytest.approx(1, abs=1e-4)
     assert abs(ratios[30.0] - 1) > 0.1
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_a_curvature_that_is_not_finite_is_an_error_of_that_name():
+    x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(FloatingPointError, match="lanczos: the operator returned a non-finite number"):
+        stability(SGD([x], lr=0.1), Hessian((x.abs() ** 1.5).sum(), [x]), rng())

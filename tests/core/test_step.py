@@ -282,3 +282,73 @@ def test_without_knowing_its_samples_a_step_claims_no_noise_scale():
         step(lambda i=i: (p.sum() * i, {}))
     assert step.noise_scale.value() is None
     assert "gradient/noise_scale" not in step.monitor.drain()
+
+
+class Overflow:
+    """Finite gradients become infinite in the steps that are told."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps, self.count = steps, 0
+
+    def __call__(self, gradients, memory):
+        self.count += 1
+        if self.count in self.steps:
+            for value in gradients.values[:1]:
+                value.mul_(1e30).mul_(1e30)
+        gradients.changed()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_gradient_that_a_transform_makes_infinite_is_skipped_counted_and_localised(fused):
+    ours, plain = network(), network()
+    monitor = MonitorConfig(sample_interval=2)
+    step = GradientStep(ours, adam(ours, fused), [Overflow(2)], monitor=monitor)
+    other = GradientStep(plain, adam(plain, fused), monitor=monitor)
+    first, poisoned, third = batches(3)
+    step(lambda: (loss_of(ours, first), {}))
+    other(lambda: (loss_of(plain, first), {}))
+    norm = other.monitor.drain()["gradient/norm"]
+    step(lambda: (loss_of(ours, poisoned), {}))
+    tags = step.monitor.drain()
+    assert (tags["gradient/skipped"], tags["gradient/norm"]) == (0.5, norm)
+    assert [tag for tag in tags if tag.endswith("/nonfinite")] == ["layer/0.weight/nonfinite"]
+    assert "gradient/update_ratio" not in tags
+    step(lambda: (loss_of(ours, third), {}))
+    other(lambda: (loss_of(plain, third), {}))
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_transform_that_overflows_on_the_way_of_lbfgs_undoes_the_step():
+    """At the last gradient it takes, after which it would look no more."""
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    step = GradientStep(net, torch.optim.LBFGS(net.parameters(), max_iter=2), [Overflow(3)])
+    step(lambda: (loss_of(net, batches(1)[0]), {}))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert step.monitor.drain()["gradient/skipped"] == 1.0
+
+
+def test_windows_that_the_loss_scale_skips_enter_no_history():
+    """Steps 1, 4 and 7 overflow: of the pairs (2, 3), (4, 5), (6, 7), (8, 9) the outer two are left."""
+    p = nn.Parameter(torch.zeros(2))
+    monitor = MonitorConfig(sample_interval=2, histogram_interval=2)
+    step = GradientStep([("p", p)], torch.optim.SGD([p], lr=1.0), precision="float16", monitor=monitor)
+    gradients = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+    overflows = (1, 4, 7)
+    for i, g in enumerate(gradients[1:], start=1):
+        step(lambda i=i, g=g: ((p * g).sum() * (float("inf") if i in overflows else 1.0), {}), samples=8)
+    pairs = [(gradients[a].double(), gradients[a + 1].double()) for a in (2, 8)]
+    variances = [4 * (a - b).square().sum().item() for a, b in pairs]
+    signals = [(a @ b).item() for a, b in pairs]
+    signal, variance = (x.item() for x in step.noise_scale.noise)
+    assert variance == pytest.approx((0.99 * variances[0] + variances[1]) / 1.99, rel=1e-5)
+    assert signal == pytest.approx((0.99 * signals[0] + signals[1]) / 1.99, rel=1e-5)
+    assert step.monitor.exponents.take().sum() == 2 * 3  # of steps 2, 6, 8
+    tags = step.monitor.drain()
+    kept = [i for i in range(1, 10) if i not in overflows]
+    assert tags["gradient/skipped"] == pytest.approx(3 / 9)
+    assert tags["gradient/norm"] == pytest.approx(gradients[kept].norm(dim=1).mean().item(), rel=1e-5)
+    cosines = [(a @ b / a.norm() / b.norm()).item() for a, b in pairs]
+    assert tags["gradient/cosine"] == pytest.approx(sum(cosines) / 2, rel=1e-5)
+    assert tags["gradient/update_cosine"] == pytest.approx(1.0)

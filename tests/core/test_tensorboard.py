@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -26,6 +28,34 @@ def test_a_resumed_file_replaces_the_points_it_writes_again(tmp_path):
     second.scalars({"loss": 30.0}, 3)
     second.close()
     assert read_scalars(tmp_path) == {"loss": {1: 1.0, 2: 2.0, 3: 30.0}}
+
+
+def test_a_resumed_run_takes_back_what_it_does_not_write_again(tmp_path):
+    """Killed at 35, resumed from the checkpoint at 20, and logging every 20 steps since."""
+    first = Writer(tmp_path)
+    for step in (10, 20, 25, 35):
+        first.scalars({"loss": float(step), "late": 1.0} if step > 20 else {"loss": float(step)}, step)
+    first.close()
+    second = Writer(tmp_path, purge_step=21)
+    second.scalars({"loss": 4.0}, 40)
+    second.close()
+    assert read_scalars(tmp_path) == {"loss": {10: 10.0, 20: 20.0, 40: 4.0}}
+
+
+def test_files_are_read_in_the_order_of_their_making_wherever_they_were_copied(tmp_path):
+    """By the numbers in the name: neither its letters nor the times of writing have that order here."""
+    names = ("99.host-2.7.0", "100.host-2.7.9", "100.host-2.7.10", "100.host-2.31.0")
+    run = tmp_path / "run"
+    run.mkdir()
+    for age, name in enumerate(names):
+        writer = Writer(tmp_path / name, purge_step=age)
+        writer.scalars({"loss": float(age)}, age)
+        writer.scalars({"loss": float(age)}, 20)
+        writer.close()
+        (made,) = (tmp_path / name).iterdir()
+        moved = made.rename(run / f"events.out.tfevents.{name}")
+        os.utime(moved, (10**9 - age, 10**9 - age))
+    assert read_scalars(run) == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 20: 3.0}}
 
 
 def test_a_step_costs_one_event(tmp_path):
