@@ -124,6 +124,8 @@ def check(cfg: TrainConfig) -> None:
     check_schedule(cfg.schedule, measured=())
     check_optimizer(cfg.optimizer, lambda: _players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
     check_scheme(cfg.update, cfg.optimizer.target)
+    if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
+        build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper beside it
     check_probes(cfg.probe, lambda: _players(cfg, Generators(cfg.seed)))
     make_stream(cfg, torch.Generator(), device)
     make_judge(cfg, cfg.seed, cfg.evaluation.samples)

@@ -197,3 +197,11 @@ def test_measuring_a_run_again_repeats_its_summary(kind: str, configured: Config
     assert evaluate_run(tmp_path / "run", samples=20, checkpoint="last", seed=5) != again
     with pytest.raises(ConfigError, match="no checkpoint at"):
         evaluate_run(tmp_path / "run", samples=20, checkpoint="none", seed=None)
+
+
+def test_a_line_search_beside_a_clipper_is_refused_by_the_check(configured: Configured) -> None:
+    words = [*QUICK, "data=ring", "optimizer=lbfgs"]
+    check(configured(*words, "clipper=none"))
+    check(configured(*words, "clipper=global_norm", "optimizer.line_search_fn=null"))
+    with pytest.raises(ValueError, match=r"clipper: GlobalNorm would change .* clipper=none"):
+        check(configured(*words, "clipper=global_norm"))
