@@ -90,7 +90,7 @@ OWN = {
         (["data=digit"], "data=digit has no configuration file"),
         (["data=ring", "network=dcgan"], "network=dcgan takes square images"),
         (["data=ring", "data.std=-0.01"], "data.std must be a finite number > 0, got -0.01"),
-        (["data=folder"], "data.root must be a folder of images, got None"),
+        (["data=folder"], "data.root must be a folder or a zip archive of images, got None"),
         (["data=folder", "data.root=nowhere"], "data.root=nowhere is not a folder"),
         (["update=alternatin"], "did you mean alternating?"),
     ],
