@@ -61,6 +61,12 @@ def test_every_folder_of_yaml_files_is_a_group_of_some_root():
 @pytest.mark.parametrize(("root", "group", "option"), CHOICES)
 def test_every_option_of_every_group_composes_and_builds(root, group, option):
     words = [f"{group}={option}", *NEEDS.get(option, [])]
+    if group in ("batch", "batches", "function") and (option == "none") == (group == "function"):
+        words.append(
+            "objective=logistic"
+        )  # whose function is none, and whose batches are several kinds of some
+    if root == "descend" and group == "probe" and option != "none":
+        words.append("objective=logistic")
     cfg = build(composed(root, *words))
     assert type(cfg).__module__ == ROOTS[root]
     if group not in ("recipe", "experiment"):
@@ -85,8 +91,14 @@ def recipes() -> list[tuple[str, list[str], str, Path]]:
             found.append((root, [f"{node}={option}"], node, path))
             continue
         # An optimizer's is named after the agent, or after a root as above; other parts' after the data.
-        groups_of_name = {"": ("agent", "env"), "optimizer": ("agent", node)}.get(node, ("data", node))
+        # A rate for one function after that; `none` is an objective, whichever.
+        names = {"": ("agent", "env"), "optimizer": ("agent", node), "function": (node, "optimizer")}
+        groups_of_name = names.get(node, ("data", node))
         first, second = split_name(path.stem, *groups_of_name)
+        if node == "function":
+            what = "objective=logistic" if first == "none" else f"function={first}"
+            found.append(("descend", [what, f"optimizer={second}"], "optimizer", path))
+            continue
         words = [f"{groups_of_name[0]}={first}", f"{groups_of_name[1]}={second}", *NEEDS.get(first, [])]
         found.append(("rl" if groups_of_name[0] == "agent" else "gan", words, node, path))
     return found
@@ -220,7 +232,11 @@ def described(tree: Tree, cls: type | None) -> Iterator[tuple[type, Tree]]:
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in YAMLS if not {"recipe", "experiment"} & set(p.parts) and p.stem != "none"],
+    [
+        p
+        for p in YAMLS
+        if not {"recipe", "experiment", "optimizers", "batches"} & set(p.parts) and p.stem != "none"
+    ],
     ids=lambda path: str(path.relative_to(CONF)),
 )
 def test_a_yaml_lists_every_field_of_its_dataclass_and_agrees_with_its_defaults(path):
@@ -240,3 +256,15 @@ def test_a_yaml_lists_every_field_of_its_dataclass_and_agrees_with_its_defaults(
                 value = values[field.name]
                 value = tuple(value) if isinstance(value, list) else value
                 assert value == field.default, f"{owner.__name__}.{field.name} in {path.name}"
+
+
+@pytest.mark.parametrize(("several", "one"), [("optimizers", "optimizer"), ("batches", "batch")])
+def test_every_choice_of_one_is_a_choice_of_several_with_the_same_options(several, one):
+    needs = ["objective=logistic"] if one == "batch" else []
+    left_out = {"sparse_adam"}  # which takes no dense gradient, so none of a descent
+    assert set(options(several)) == (set(options(one)) | {"none"}) - left_out
+    names = [name for name in options(several) if name != "none"]
+    together = composed("descend", f"{several}=[{','.join(names)}]", *needs)
+    assert together[one] is None
+    for name in names:
+        assert together[several][name] == composed("descend", f"{one}={name}", *needs)[one]

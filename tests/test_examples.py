@@ -1,9 +1,12 @@
 """The examples do what they say."""
 
 import ast
+import json
+import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.run.tensorboard import read_scalars
 from examples import curvature_and_noise, own_agent, plain_loop
@@ -104,3 +107,23 @@ def test_the_agent_of_ones_own_without_noise_is_ppo_and_its_noise_is_as_wide_as_
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_says_how_to_call_it(path):
     assert f"python examples/{path.name}" in (ast.get_docstring(ast.parse(path.read_text())) or "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["function._target_=own_function.Ripples", "function.depth=0.8"],
+        ["--config-dir", str(EXAMPLES[0].parent / "conf"), "function=ripples", "function.depth=0.8"],
+    ],
+    ids=["target", "config dir"],
+)
+def test_a_function_of_ones_own_is_descended_like_any_other(command, monkeypatch, words):
+    monkeypatch.syspath_prepend(EXAMPLES[0].parent)
+    outcome = command("descend", *words, "pictures=[]", "steps=300", "optimizer=sgd", "optimizer.lr=0.05",
+                      "logging.progress=false", "hydra.run.dir=run")  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    ended = json.loads(Path("run/summary.json").read_text())
+    radius = torch.tensor(ended["x"]).norm().item()
+    assert 0.2 * radius + 2 * 0.8 * math.sin(2 * radius) == pytest.approx(0, abs=1e-4)  # a ring's valley
+    assert radius > 1
+    assert ended["critical_point"] == "degenerate"  # flat along the ring

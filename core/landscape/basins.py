@@ -1,8 +1,8 @@
 """Which minimum an optimizer reaches from every start of a grid, all starts in one batch.
 
 The gradient of sum_i f(x_i) with respect to [G, n] holds every row's own gradient. Of an optimizer that
-treats every number alone (its step depends on that number's own gradients only), one run on the whole batch is
-therefore G runs. That does not hold where the rows meet: in a global norm (clipping by it, SAM, perturbed
+treats every number alone (its step depends on that number's own gradients only), one run on the whole batch
+is therefore G runs. That does not hold where the rows meet: in a global norm (clipping by it, SAM, perturbed
 descent), in a line search (LBFGS), in a matrix (Muon), in a root mean square over a tensor (Adafactor). There
 no map is drawn rather than a wrong one.
 """

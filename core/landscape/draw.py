@@ -46,7 +46,9 @@ def draw_paths(around: Surroundings, traces: Sequence[Trace]) -> Image:
     axes.set_xlabel("x0", color=FAINT)
     axes.set_ylabel("x1", rotation=0, color=FAINT)
     axes.set_title(spoken(around.name), loc="left", fontsize=12, color=INK)
-    made.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    handles = axes.get_legend_handles_labels()[0]
+    handles.sort(key=lambda handle: handle.get_zorder(), reverse=True)
+    made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return pixels(made)
 
 
@@ -84,8 +86,8 @@ def draw_field(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, fl
         page = np.where(length > 0, page / np.linalg.norm(page, axis=-1, keepdims=True), 0.0)
     axes.quiver(
         points[..., 0].numpy(), points[..., 1].numpy(), page[..., 0], page[..., 1], angles="uv", pivot="mid",
-        scale=ARROWS * 1.9, width=0.0022, headwidth=4.5, headlength=5, headaxislength=4.5, color="#4b5563",
-        alpha=0.75, label="negative gradient",
+        scale=ARROWS * 1.9, width=0.0022, headwidth=4.5, headlength=5, headaxislength=4.5, color=FAINT,
+        alpha=0.7, zorder=2, label="negative gradient",
     )  # fmt: skip
 
 

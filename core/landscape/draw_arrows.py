@@ -96,5 +96,6 @@ def _fan(
     """Arrows from one place, in the picture's own units."""
     axes.quiver(
         np.full(len(arrows), place[0]), np.full(len(arrows), place[1]), arrows[:, 0], arrows[:, 1],
-        angles="xy", scale_units="xy", scale=1, color=colour, alpha=alpha, width=width, headwidth=4, zorder=order,
+        angles="xy", scale_units="xy", scale=1, color=colour, alpha=alpha, width=width, headwidth=4,
+        zorder=order,
     )  # fmt: skip

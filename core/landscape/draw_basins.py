@@ -45,17 +45,19 @@ def draw_basins(around: Surroundings, ends: Mapping[str, Tensor]) -> Image:
                               color=INK, path_effects=cased(2.5))  # fmt: skip
         axes.set_title(name, loc="left", fontsize=10.5, color=INK)
         axes.tick_params(colors=FAINT, labelsize=8)
+        for spine in axes.spines.values():
+            spine.set_color(FAINT)
     for axes in list(panels)[len(ends) :]:
         axes.set_visible(False)
     patches = [] if many else [
-        Patch(color=tint, label=f"{chr(65 + i)} ({px:.3g}, {py:.3g}), f = {_value(around, (px, py)):.3g}")
+        Patch(color=tint, label=f"{chr(65 + i)} ({px:.3g}, {py:.3g}), f = {_value(around, (px, py)):.4g}")
         for i, ((px, py), tint) in enumerate(zip(minima.tolist(), tints[2:], strict=True))
     ]  # fmt: skip
     there = np.concatenate([n.numpy().ravel() for n in numbers.values()])
     if (there == NOWHERE).any():
         patches.append(Patch(color=NONE, label="at no minimum yet"))
     if (there == LEFT).any():
-        patches.append(Patch(color=GONE, label="left the picture"))
+        patches.append(Patch(color=GONE, label="left the picture, or diverged"))
     if many:
         patches += [Patch(color=tints[2], label=f"the lowest of {len(minima)} minima"),
                     Patch(color=tints[-1], label="the highest: the darker the better")]  # fmt: skip
@@ -67,7 +69,7 @@ def draw_basins(around: Surroundings, ends: Mapping[str, Tensor]) -> Image:
 def _value(around: Surroundings, place: tuple[float, float]) -> float:
     import torch
 
-    return float(around.function(torch.tensor(place, dtype=torch.float64)))
+    return round(float(around.function(torch.tensor(place, dtype=torch.float64))), 6) + 0.0
 
 
 def _tints(around: Surroundings, minima: Tensor, many: bool) -> list[str]:

@@ -23,7 +23,7 @@ from core.state import StateDict
 
 DENSE = 32  # parameters up to which the Hessian is written out; above, Lanczos finds its two ends
 LANCZOS = 50  # products with the Hessian at most, for its two ends
-DRAWS = 8  # batches whose gradients are compared with that of all samples
+DRAWS = 32  # batches whose gradients are compared with that of all samples
 COLUMNS = (
     "step", "samples", "value", "gradient_norm", "accuracy", "held_out_value", "held_out_accuracy", "cosine",
     "noise_scale",

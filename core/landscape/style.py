@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INK, FAINT, PALE = "#1f2430", "#6b7280", "#d4d7dc"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1f2430", "#8c6d31")
-GROUND = ("#8d98a7", "#f6f7f9")  # low, high
+GROUND = ("#828ea0", "#f6f7f9")  # low, high
 DPI = 130
 
 

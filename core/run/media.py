@@ -41,8 +41,9 @@ def encode(media: Media) -> tuple[bytes, str]:
         Pillow.fromarray(array).save(buffer, format="PNG", optimize=True)
         return buffer.getvalue(), "png"
     # One palette for all frames, from a few of them: a palette per frame flickers and triples the file.
-    few = array[:: max(1, len(array) // 8)]
-    palette = Pillow.fromarray(few.reshape(-1, *array.shape[2:])).quantize(128)
+    # By coverage: median cut spends its colours on large areas and leaves a thin line the nearest grey.
+    few = Pillow.fromarray(array[:: max(1, len(array) // 8)].reshape(-1, *array.shape[2:]))
+    palette = few.quantize(128, method=Pillow.Quantize.MAXCOVERAGE)
     frames = [Pillow.fromarray(frame).quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in array]
     frames[0].save(
         buffer,

@@ -17,7 +17,9 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.run.config import AUTO, ConfigError, nearest
+from core.run.config import AUTO, ConfigError, config_dir, nearest
+
+SEVERAL = {"optimizers": "optimizer", "batches": "batch"}  # groups whose choices take the place of another's
 
 
 def compose_checked(
@@ -38,6 +40,7 @@ def compose_checked(
         ConfigError: one line about the first word that is wrong.
     """
     overrides = [parse(word) for word in words]
+    _refuse_one_beside_several(words, overrides)
     choices = [word for word, o in zip(words, overrides, strict=True) if _is_group(o, folders)]
     base = _compose_base(config_name, tuple(choices), tuple(folders))
     accepted: list[str] = []
@@ -82,10 +85,28 @@ def _compose(config_name: str, words: Sequence[str], folders: Sequence[Path]) ->
         raise ConfigError(" ".join(str(error).split())) from error
 
 
+def _refuse_one_beside_several(words: Sequence[str], overrides: Sequence[Override]) -> None:
+    """Refuse `optimizer.lr=0.1 optimizers=[sgd,adam]`: the several do not read the options of the one."""
+    for override in overrides:
+        several = override.key_or_group
+        one = SEVERAL.get(several)
+        if one is None or override.value() in ("none", None):
+            continue
+        for word, other in zip(words, overrides, strict=True):
+            key = other.key_or_group
+            if key == one or key.startswith((f"{one}.", f"{one}@")):
+                raise ConfigError(
+                    f"{word} is not read beside {several}=, where each has options of its own: "
+                    f"{several}.NAME.OPTION=..."
+                )
+
+
 def _missing_choice(error: MissingConfigException, words: Sequence[str]) -> str:
     """What to say of a group's option that has no file."""
     missing, options = error.missing_cfg_file or "", list(error.options or [])
     group, _, choice = missing.rpartition("/")
+    if not options and (config_dir() / group).is_dir():  # one of a list of choices, of which Hydra says less
+        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
     if not options:
         return f"there is no configuration file {missing}.yaml"
     there = ", ".join(options)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.landscape.descent import PATH, Walker, nearest, point, what
-from core.landscape.draw import draw_path
+from core.landscape.draw import draw_paths
 from core.landscape.functions import (
     Ackley,
     Booth,
@@ -21,6 +20,10 @@ from core.landscape.functions import (
     Quadratic,
     Rosenbrock,
 )
+from core.landscape.surroundings import Surroundings
+from core.landscape.trace import Trace
+from core.landscape.track import KEPT, Track, point
+from core.landscape.walker import Walker, nearest, what
 from core.run.config import config_dir
 from core.run.job import execute
 from core.run.launch import compose_tree
@@ -36,7 +39,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def no_pictures(monkeypatch) -> None:
     """They take most of the time of a short run."""
-    monkeypatch.setattr("core.landscape.descent.draw_path", lambda *args: None)
+    monkeypatch.setattr("core.landscape.descent.pictures", lambda *args: {})
     monkeypatch.setattr(Run, "_show", lambda self, pictures: None)
 
 
@@ -70,7 +73,8 @@ def test_a_descent_takes_the_very_steps_of_torchs_optimizer(tmp_path):
 
 
 def test_himmelblau_from_the_origin_ends_in_the_nearest_minimum_with_its_analytic_curvature(tmp_path, capsys):
-    ended = descend(tmp_path, "function=himmelblau", "optimizer=rmsprop", "start=[0,0]", "steps=500")
+    words = ["function=himmelblau", "optimizer=rmsprop", "start=[0,0]", "steps=500", "pictures=[path]"]
+    ended = descend(tmp_path, *words)
     assert ended["x"] == pytest.approx([3.0, 2.0], abs=1e-6)
     assert ended["hessian_eigenvalues"] == pytest.approx([25.715729, 82.284271], abs=1e-4)
     assert (ended["critical_point"], ended["saddle_index"]) == ("minimum", 0)
@@ -88,7 +92,7 @@ def test_himmelblau_from_the_origin_ends_in_the_nearest_minimum_with_its_analyti
 
 
 def test_no_steps_classify_the_start(tmp_path):
-    ended = descend(tmp_path, "start=[-0.1279613467,-1.9537149802]", "steps=0")
+    ended = descend(tmp_path, "start=[-0.1279613467,-1.9537149802]", "steps=0", "pictures=[path]")
     assert (ended["critical_point"], ended["saddle_index"]) == ("saddle", 1)
     assert (ended["steps"], ended["evaluations"]) == (0, 0)
     assert (tmp_path / "media" / "descent_path.png").is_file()
@@ -214,7 +218,7 @@ def test_a_descent_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monke
     def begin(place: Path) -> int:
         return execute(compose_tree("descend", words, [config_dir()])[0], place)
 
-    monkeypatch.setattr("core.landscape.descent.PATH", 20)  # so that the path is thinned on the way
+    monkeypatch.setattr("core.landscape.track.KEPT", 20)  # so that the path is thinned on the way
     assert begin(whole) == 0
     finish_step = Run.finish_step
     for death in deaths:
@@ -253,13 +257,12 @@ def test_a_signal_saves_the_descent_and_its_summary_says_where_it_is(command: Co
 
 
 def test_a_long_path_keeps_every_second_point_then_every_fourth():
-    walker = Walker(Himmelblau(), (0.0, 0.0), CPU)
-    for step in range(1, 3 * PATH + 1):
-        with torch.no_grad():
-            walker.x.fill_(step)
-        walker.remember()
-    path = walker.state_dict()["path"]
-    assert path[:, 0].tolist() == list(range(0, 3 * PATH + 1, 4))
+    track = Track(torch.zeros(1))
+    for step in range(1, 3 * KEPT + 3):
+        track.add(torch.tensor([float(step)]))
+    numbers, rows = track.rows()
+    assert numbers == [*range(0, 3 * KEPT + 1, 4), 3 * KEPT + 2]  # the last always among them
+    assert rows[:, 0].tolist() == numbers
 
 
 def test_verdicts_in_words_tell_kind_reason_and_the_nearest_known_point():
@@ -284,9 +287,15 @@ def test_a_picture_shows_a_path_that_leaves_the_domain_and_leaves_out_what_is_no
     beyond = function.domain[0][1] + 0.5 * width
     far = [function.start, (0.0, 0.0), (beyond, 0.0), (1e300, 1.0), (float("nan"), 0.0)]
     inside = torch.tensor([function.start, (0.1, 0.1)], dtype=torch.float64)
-    first = draw_path(function, inside, "a path").pixels
-    second = draw_path(function, torch.tensor(far, dtype=torch.float64), "a path").pixels
+    around = Surroundings(function, function.domain, function.critical_points, "Mine")
+
+    def draw(path: torch.Tensor) -> np.ndarray:
+        numbers = {"steps": [0], "value": [0.0], "gradient_norm": [0.0]}
+        trace = Trace(name="a path", ended="slope", path=path, path_steps=list(range(len(path))), **numbers)
+        return draw_paths(around, [trace]).pixels
+
+    first, second = draw(inside), draw(torch.tensor(far, dtype=torch.float64))
     assert first.dtype == np.uint8
-    assert first.shape == second.shape == (780, 936, 3)
+    assert first.shape == second.shape == (858, 962, 3)
     assert (first != second).mean() > 0.1  # another section of the surface
     assert len(np.unique(first.reshape(-1, 3), axis=0)) > 20

@@ -1,12 +1,15 @@
 """Perturbed gradient descent: it leaves a saddle, and its noise is what the paper says."""
 
 import io
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from core.gradients import GradientStep
+from core.landscape.functions import DoubleWell, Himmelblau, MonkeySaddle
+from core.landscape.walker import Walker
 from core.optim.escape import PerturbedSGD, PerturbedSGDConfig, uniform_in_ball
 
 OPTIONS = {"lr": 0.05, "radius": 1e-2, "threshold": 1e-3, "interval": 20, "seed": 1}
@@ -97,3 +100,67 @@ def test_it_leaves_torchs_own_generator_alone():
 def test_options_out_of_range_are_refused_by_name(name, bad):
     with pytest.raises(ValueError, match=f"{name} must be"):
         PerturbedSGDConfig(**OPTIONS | {name: bad})
+
+
+SADDLES = [
+    (DoubleWell(), (0.0, 1.0), (0.0, 0.0), {(1.0, 0.0), (-1.0, 0.0)}),
+    # Along the boundary between two basins, up to the point where it stops.
+    (Himmelblau(), (3.38515418, 0.07385188), (3.38515418, 0.07385188), {(3.0, 2.0), (3.58443, -1.84813)}),
+    (
+        Himmelblau(),
+        (-0.12796135, -1.95371498),
+        (-0.12796135, -1.95371498),
+        {(3.58443, -1.84813), (-3.77931, -3.28319)},
+    ),
+]
+
+
+def walk(function, start, optimizer, steps: int) -> Walker:
+    walker = Walker(function, start, torch.device("cpu"))
+    step = GradientStep(walker.named, optimizer(walker.named))
+    for _ in range(steps):
+        step(walker.next())
+    return walker
+
+
+def plain(lr: float):
+    return lambda named: torch.optim.SGD([p for _, p in named], lr=lr)
+
+
+def perturbed(lr: float, seed: int):
+    return lambda named: PerturbedSGD(PerturbedSGDConfig(**OPTIONS | {"lr": lr, "seed": seed}), named)
+
+
+@pytest.mark.parametrize(("function", "start", "saddle", "minima"), SADDLES, ids=str)
+def test_plain_descent_stops_on_a_strict_saddle_and_perturbed_descent_ends_in_a_minimum(
+    function, start, saddle, minima
+):
+    lr, steps = (0.05, 300) if isinstance(function, DoubleWell) else (1e-3, 2)
+    stopped = walk(function, start, plain(lr), steps).look()
+    assert stopped.classification.kind == "saddle"
+    assert stopped.x == pytest.approx(saddle, abs=1e-6)
+    ends = set()
+    for seed in range(6):
+        walker = walk(function, start, perturbed(lr, seed), 800)
+        assert walker.look().value < stopped.value - 0.5
+        end = min(minima, key=lambda m: math.dist(m, walker.look().x))
+        assert math.dist(end, walker.look().x) < 0.05  # the noise comes again and again
+        ends.add(end)
+    assert ends == minima  # either side, by the noise
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_perturbed_descent_falls_off_the_monkey_saddle_where_the_hessian_says_nothing(seed):
+    """Plain descent creeps along the ridge towards the saddle, as 1 / (3 lr t), for ever."""
+    function, lr = MonkeySaddle(), 0.05
+    crept = walk(function, (1.0, 0.0), plain(lr), 600).look()
+    assert crept.x[1] == 0.0
+    assert crept.x[0] == pytest.approx(1 / (1 + 3 * lr * 600), rel=0.1)
+    assert crept.value > 0
+    x = Walker(function, (1.0, 0.0), torch.device("cpu"))
+    step = GradientStep(x.named, perturbed(lr, seed)(x.named))
+    taken = 0
+    while x.look().value > -1 and taken < 3000:
+        step(x.next())
+        taken += 1
+    assert taken < 2500  # and from there the fall is short

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.curvature.critical import classify, derivatives
+from core.gradients import GradientStep
 from core.landscape.functions import (
     Ackley,
     Beale,
@@ -20,6 +21,7 @@ from core.landscape.functions import (
     Rosenbrock,
     SixHumpCamel,
 )
+from core.landscape.walker import Walker
 
 SMOOTH = [
     Rosenbrock(),
@@ -99,6 +101,35 @@ def test_every_listed_critical_point_is_one_of_its_kind(function):
         assert found.kind == known.kind, known
         assert value.item() == pytest.approx(known.value, abs=1e-9)
         assert found.gradient_norm < 2e-7, known
+
+
+@pytest.mark.parametrize(("function", "x", "value", "eigenvalues", "index"), TABLE, ids=str)
+def test_eight_decimals_of_a_critical_point_are_enough_to_tell_its_kind(
+    function, x, value, eigenvalues, index
+):
+    """What `steps=0` writes."""
+    dim, flat = len(x), any(v == 0 for v in eigenvalues)
+    kind = "degenerate" if flat else "minimum" if index == 0 else "maximum" if index == dim else "saddle"
+    fields = Walker(function, x, torch.device("cpu")).fields()
+    assert (fields["critical_point"], fields["saddle_index"]) == (kind, index)
+    assert fields["hessian_eigenvalues"] == pytest.approx(eigenvalues, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function", [*SMOOTH[:3], *SMOOTH[4:], Rosenbrock(dim=5), Rastrigin(dim=3), Quadratic(dim=6)], ids=name
+)
+def test_a_descent_from_nearby_comes_to_the_minimum_and_says_so(function):
+    for known in (c for c in function.critical_points if c.kind == "minimum"):
+        offset = [0.04 * (-1) ** i for i in range(function.dim)]
+        start = [a + b for a, b in zip(known.point, offset, strict=True)]
+        walker = Walker(function, start, torch.device("cpu"))
+        optimizer = torch.optim.LBFGS([walker.x], line_search_fn="strong_wolfe", tolerance_change=1e-16)
+        step = GradientStep(walker.named, optimizer)
+        for _ in range(3):
+            step(walker.next())
+        fields = walker.fields()
+        assert fields["critical_point"] == "minimum", known
+        assert fields["x"] == pytest.approx(known.point, abs=1e-5)
 
 
 def newton(function: Function, x: Tensor) -> Tensor:
