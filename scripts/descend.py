@@ -1,4 +1,4 @@
-"""Walk down a function with known critical points: `descend.py function=himmelblau optimizer=rmsprop`."""
+"""Walk down a function or a loss on data: `descend.py function=himmelblau "optimizers=[rmsprop,adam]"`."""
 
 from core.run.launch import launch
 

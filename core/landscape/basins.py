@@ -84,15 +84,15 @@ def basins(
     x = nn.Parameter(grid(function).reshape(-1, 2))
     built = build_optimizer(optimizer, [("x", x)])
     rates = [group["lr"] for group in built.param_groups]
-    transforms = as_transforms(clipper)
+    clips = [transform for transform in as_transforms(clipper) if isinstance(transform, Value)]
     for step in range(steps):
         for group, rate in zip(built.param_groups, rates, strict=True):
             group["lr"] = rate * schedule(step / steps)
         x.grad = None
         function(x).sum().backward()
         assert x.grad is not None
-        for transform in transforms:
-            transform(GradientView(["x"], [x], [x.grad]), {})
+        for clip in clips:
+            clip(GradientView(["x"], [x], [x.grad]), {})
         built.step()
     return Starts(x.detach().reshape(GRID, GRID, 2))
 

@@ -41,8 +41,8 @@ def draw_paths(around: Surroundings, traces: Sequence[Trace]) -> Image:
     draw_ground(axes, around, box)
     draw_field(axes, around, box)
     draw_marks(axes, around)
-    for trace, colour in zip(traces, colours(t.name for t in traces).values(), strict=True):
-        draw_path(axes, trace, colour)
+    for i, (trace, colour) in enumerate(zip(traces, colours(t.name for t in traces).values(), strict=True)):
+        draw_path(axes, trace, colour, below=len(traces) - 1 - i)
     axes.set_xlabel("x0", color=FAINT)
     axes.set_ylabel("x1", rotation=0, color=FAINT)
     axes.set_title(spoken(around.name), loc="left", fontsize=12, color=INK)
@@ -91,19 +91,19 @@ def draw_field(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, fl
     )  # fmt: skip
 
 
-def draw_path(axes: "Axes", trace: Trace, colour: str) -> list[Any]:
-    """One path from its square to its star; the artists."""
+def draw_path(axes: "Axes", trace: Trace, colour: str, below: int) -> None:
+    """One path from its square to its star; wider below others, so that none hides another."""
     if trace.path is None:
-        return []
+        return
+    width = 2 + 1.3 * min(below, 4)
     steps = trace.path[trace.path.isfinite().all(1)].numpy()
     few = "." if len(steps) <= FEW else None
-    edge = {"color": colour, "markeredgecolor": "white", "zorder": 6}
-    return [
-        *axes.plot(*steps.T, color=colour, linewidth=2, marker=few, markersize=5, zorder=5,
-                   path_effects=cased(3.4), label=f"{trace.name}: {trace.ended}"),
-        *axes.plot(*steps[0], "s", markersize=8, **edge | {"color": INK}),
-        *axes.plot(*steps[-1], "*", markersize=15, **edge),
-    ]  # fmt: skip
+    edge: dict[str, Any] = {"markeredgecolor": "white", "zorder": 6}
+    axes.plot(*steps.T, color=colour, linewidth=width, marker=few, markersize=width + 3, zorder=5,
+              path_effects=cased(width + 1), solid_capstyle="round",
+              label=f"{trace.name}: {trace.ended}")  # fmt: skip
+    axes.plot(*steps[0], "s", color=INK, markersize=8, **edge)
+    axes.plot(*steps[-1], "*", color=colour, markersize=15 + 2 * below, **edge)
 
 
 def draw_marks(axes: "Axes", around: Surroundings) -> None:

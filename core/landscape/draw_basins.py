@@ -15,12 +15,13 @@ TINTS = ("#8cc5e8", "#f2c063", "#7fcfb5", "#e3b3d0", "#f3ea8f", "#7fa8d1", "#eb9
 NONE, GONE = "#e3e5e8", "#6b7280"  # not at a minimum yet; outside or diverged
 
 
-def draw_basins(around: Surroundings, ends: Mapping[str, Tensor]) -> Image:
+def draw_basins(around: Surroundings, ends: Mapping[str, Tensor], left_out: str = "") -> Image:
     """One map for each optimizer: every start in the colour of the minimum that it leads to.
 
     Args:
         around: the function and its domain.
         ends: [G, G, 2] by name, of the starts over the domain.
+        left_out: whose map is missing and why.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -62,6 +63,8 @@ def draw_basins(around: Surroundings, ends: Mapping[str, Tensor]) -> Image:
         patches += [Patch(color=tints[2], label=f"the lowest of {len(minima)} minima"),
                     Patch(color=tints[-1], label="the highest: the darker the better")]  # fmt: skip
     made.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    if left_out:
+        made.supxlabel(left_out, fontsize=8.5, color=FAINT)
     made.suptitle(f"{spoken(around.name)}: where each start ends", x=0.01, ha="left", fontsize=12, color=INK)
     return pixels(made)
 

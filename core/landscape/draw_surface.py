@@ -1,6 +1,7 @@
 """The same in relief, and as a film."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
         return np.arcsinh((height - lowest) / scale)
 
     made = figure(7.4, 6.4)
-    axes = made.add_subplot(projection="3d", computed_zorder=False)
+    axes: Any = made.add_subplot(projection="3d", computed_zorder=False)  # types of 3-D axes are patchy
     mesh = np.meshgrid(x, y)
     axes.plot_surface(
         *mesh,
@@ -42,8 +43,9 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
     )
     axes.contour(*mesh, squeezed(value), levels=14, colors="white", linewidths=0.7, alpha=0.9, zorder=2)
     lift = 0.015 * float(np.ptp(squeezed(value)))
-    for trace, colour in zip(traces, colours(t.name for t in traces).values(), strict=True):
+    for i, (trace, colour) in enumerate(zip(traces, colours(t.name for t in traces).values(), strict=True)):
         assert trace.path is not None
+        width = 2.2 + 1.3 * min(len(traces) - 1 - i, 4)
         inside = [(trace.path[:, i] >= low) & (trace.path[:, i] <= high) for i, (low, high) in enumerate(box)]
         path = trace.path[inside[0] & inside[1]]
         if not len(path):
@@ -52,7 +54,13 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
             z = squeezed(around.function(path).numpy()) + lift
         steps = path.numpy()
         axes.plot(
-            *steps.T, z, color=colour, linewidth=2.2, zorder=5, path_effects=cased(3.6), label=trace.name
+            *steps.T,
+            z,
+            color=colour,
+            linewidth=width,
+            zorder=5,
+            path_effects=cased(width + 1),
+            label=trace.name,
         )
         axes.plot(*steps[:1].T, z[:1], "s", color=INK, markeredgecolor="white", markersize=8, zorder=6)
         axes.plot(*steps[-1:].T, z[-1:], "*", color=colour, markeredgecolor="white", markersize=15, zorder=7)

@@ -296,8 +296,8 @@ def _digits() -> tuple[Tensor, Tensor]:
     """Pixels in [-1, 1], [1797, 64], and classes."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    return torch.from_numpy(found.data) / 8 - 1, torch.from_numpy(found.target)
+    pixels, digits = load_digits(return_X_y=True)
+    return torch.from_numpy(pixels) / 8 - 1, torch.from_numpy(digits)
 
 
 def _split(x: Tensor, y: Tensor) -> Data:

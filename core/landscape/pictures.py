@@ -49,9 +49,11 @@ def draw(
     if "film" in wanted and traces[0].steps[-1]:
         found["film"] = draw_film(around, traces)
     if "basins" in wanted and starts is not None and traces[0].steps[-1]:
-        ends = {name: start.ends for name, start in starts().items() if start.ends is not None}
+        descended = starts()
+        ends = {name: start.ends for name, start in descended.items() if start.ends is not None}
         if ends:
-            found["basins"] = draw_basins(around, ends)
+            why = [f"none of {name}: {start.reason}" for name, start in descended.items() if start.reason]
+            found["basins"] = draw_basins(around, ends, "; ".join(why))
     learners = {name: walk for name, walk in walks.items() if isinstance(walk, Learner)}
     if "arrows" in wanted and learners:
         found["arrows"] = draw_arrows(around, learners, traces)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def around(function) -> Surroundings:
 
 
 def optimizer(name: str, *words: str) -> Component:
-    return build(tree_of(f"optimizer={name}", *words)["optimizer"], "optimizer")
+    return cast(Component, build(tree_of(f"optimizer={name}", *words)["optimizer"], "optimizer"))
 
 
 @pytest.mark.slow
