@@ -1,11 +1,12 @@
 """A function of your own to descend: one class here; a YAML beside it where it deserves a short name.
 
-PYTHONPATH=examples python scripts/descend.py function._target_=own_function.Ripples
+python examples/own_function.py function._target_=own_function.Ripples
 PYTHONPATH=examples python scripts/descend.py --config-dir examples/conf function=ripples function.depth=0.8
 
 The second finds examples/conf/function/ripples.yaml. Python must be able to import the module that `_target_`
-names: hence the folder on PYTHONPATH. Everything works as for the functions that are here: several
-optimizers, the kind of point, pictures, the map of basins, which finds minima that nobody has listed.
+names: hence the folder on PYTHONPATH, where a script's own folder is anyway. Everything works as it does for
+the functions that are here: several optimizers, the kind of point, pictures, the map of basins, which finds
+minima that nobody has listed.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.run.launch import launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +40,7 @@ class Ripples:
         """Values [...] at points [..., 2]."""
         squared = x.square().sum(-1)
         return 0.1 * squared + self.depth * (1 - torch.cos(2 * squared.clamp(min=1e-12).sqrt()))
+
+
+if __name__ == "__main__":
+    launch("descend")

@@ -126,13 +126,13 @@ def reached(around: Surroundings, ends: dict[str, Tensor]) -> tuple[Tensor, dict
     known = [c.point for c in around.critical_points if c.kind == "minimum"]
     minima = torch.tensor(known, dtype=torch.float64).reshape(-1, 2)
     number = _nearest(rows, minima, near)
-    polished = _polish(around, rows, near)
+    low, high = (torch.tensor(side, dtype=torch.float64) for side in zip(*around.domain, strict=True))
+    outside = ~((rows >= low - near) & (rows <= high + near)).all(1)  # true for NaN
+    polished = torch.where(outside[:, None], torch.nan, _polish(around, rows, near))
     while (found := (number < 0) & polished.isfinite().all(1)).any():
         minima = torch.cat([minima, polished[found][:1]])
         number = torch.where(found, _nearest(polished, minima, near / 10), number)
         number[found.nonzero()[0]] = len(minima) - 1  # itself at least
-    low, high = (torch.tensor(side, dtype=torch.float64) for side in zip(*around.domain, strict=True))
-    outside = ~((rows >= low - near) & (rows <= high + near)).all(1)  # true for NaN
     number = torch.where((number < 0) & outside, LEFT, number)
     counts = torch.bincount(number[number >= 0], minlength=len(minima))
     order = counts.argsort(descending=True, stable=True)

@@ -95,7 +95,7 @@ def draw_path(axes: "Axes", trace: Trace, colour: str, below: int) -> None:
     """One path from its square to its star; wider below others, so that none hides another."""
     if trace.path is None:
         return
-    width = 2 + 1.3 * min(below, 4)
+    width = 2 + 0.8 * min(below, 4)
     steps = trace.path[trace.path.isfinite().all(1)].numpy()
     few = "." if len(steps) <= FEW else None
     edge: dict[str, Any] = {"markeredgecolor": "white", "zorder": 6}

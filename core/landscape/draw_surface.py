@@ -45,7 +45,7 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
     lift = 0.015 * float(np.ptp(squeezed(value)))
     for i, (trace, colour) in enumerate(zip(traces, colours(t.name for t in traces).values(), strict=True)):
         assert trace.path is not None
-        width = 2.2 + 1.3 * min(len(traces) - 1 - i, 4)
+        width = 2.2 + 0.8 * min(len(traces) - 1 - i, 4)
         inside = [(trace.path[:, i] >= low) & (trace.path[:, i] <= high) for i, (low, high) in enumerate(box)]
         path = trace.path[inside[0] & inside[1]]
         if not len(path):

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot, softplus
+from torch.nn.functional import cross_entropy, softplus
 
 from core.checks import require
 
@@ -223,7 +223,9 @@ class DeepLinear:
 
     def loss(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         """Half the squared distance from the class's unit vector."""
-        return 0.5 * (forward(x) - one_hot(y, 10).to(x)).square().sum(1).mean()
+        # torch's one_hot looks at the data, which torch.func.vmap cannot follow.
+        target = (y[:, None] == torch.arange(10, device=y.device)).to(x)
+        return 0.5 * (forward(x) - target).square().sum(1).mean()
 
     def classes(self, output: Tensor) -> Tensor:
         """The largest of ten."""
