@@ -10,7 +10,7 @@ from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
 from core.run.config import ConfigError, build
 from core.run.directory import saved_options
-from core.run.seeding import Generators, seed_for
+from core.run.seeding import Generators
 from core.state import StateDict
 from gradrl.envs import EnvInfo, inspect_env
 from gradrl.normalize import RewardNormalizer
@@ -26,8 +26,8 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
 
     The policy acts as in training, in environments with seeds of their own, behind the checkpoint's
     normalisers, which stand still. An agent that learns from rollouts gets one: at the checkpoint every
-    probability ratio is 1, as at the first step of an update, and a coefficient with a schedule (clipping) has
-    the value it began with. An agent with a replay gets a batch out of fresh transitions instead of old ones.
+    probability ratio is 1, as at the first step of an update, and a coefficient with a schedule (clipping)
+    has the value it began with. An agent with a replay gets a batch out of fresh transitions.
 
     Args:
         directory: of the run; only read.
@@ -67,7 +67,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
 
 
 def _fresh_only(cfg: TrainConfig, batch_size: int | None) -> tuple[TrainConfig, int]:
-    """The options under which a replay agent takes its whole batch from what comes in now, and steps wanted."""
+    """Options with which a replay agent takes its batch from what comes in now; and steps to take."""
     options = cast(AgentConfig, cfg.agent.options)
     if not isinstance(options, OffPolicyConfig):
         return cfg, batch_size or options.num_steps * cfg.num_envs

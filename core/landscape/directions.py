@@ -26,8 +26,8 @@ def filter_normalised(objective: Objective, generator: torch.Generator) -> Tenso
         d_f <- d_f |w_f| / |d_f|,   d normal
 
     A filter is what makes one output: a row of a matrix, a kernel [in, h, w] of a convolution, in a
-    transposed convolution [in, out, h, w] the slice of one output. Parameters of one dimension (biases, gains)
-    and of none stay where they are, their direction is 0.
+    transposed convolution [in, out, h, w] the slice of one output. Parameters of one dimension (biases,
+    gains) and of none stay where they are, their direction is 0.
 
     Args:
         objective: whose parameters, as they now are, give the lengths.
@@ -44,13 +44,6 @@ def filter_normalised(objective: Objective, generator: torch.Generator) -> Tenso
     if all(piece is None for piece in pieces):
         raise ValueError("no parameter has two dimensions or more, so there are no filters to normalise by")
     return layout.join(pieces)
-
-
-def like_filters(objective: Objective, direction: Tensor) -> Tensor:
-    """A given direction, flat [d], at the length of filter-normalised ones: that of all filters together."""
-    weights = [p.detach() for p in objective.parameters if p.dim() >= 2] or objective.parameters
-    length = torch.stack([w.norm() for w in weights]).norm()
-    return direction * (length / direction.norm().clamp(min=torch.finfo(direction.dtype).tiny))
 
 
 def filter_axis(module: nn.Module, name: str) -> int:

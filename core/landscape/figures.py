@@ -21,7 +21,8 @@ INK, SOFT = "#1c2430", "#5f6b76"
 BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 MAP = "viridis"
 BANDS = 14  # of a filled contour
-LINEAR = 20.0  # highest over median height up to which losses are shown as they are
+LINEAR = 60.0  # highest over low heights up to which losses are shown as they are; a round bowl has 31
+LOW = 0.05  # quantile of the heights that counts as low
 NOWHERE = "#c9cdd2"  # where the loss is not finite
 
 
@@ -57,11 +58,9 @@ def loss_scale(values: np.ndarray) -> Scale:
         margin = 0.5 * max(abs(lowest), 1e-12)
         return Scale(np.array([lowest - margin, lowest + margin]), True)
     height = finite - lowest
-    middle = float(np.median(height))
-    linear = middle > 0 and float(height.max()) <= LINEAR * middle
-    if linear:
+    width = max(float(np.quantile(height, LOW)), 1e-6 * (highest - lowest))
+    if highest - lowest <= LINEAR * width:
         return Scale(np.linspace(lowest, highest, BANDS + 1), True)
-    width = max(float(np.quantile(height, 0.02)), 1e-4 * middle, 1e-6 * float(height.max()))
     even = np.linspace(0, np.arcsinh(height.max() / width), BANDS + 1)
     levels = lowest + width * np.sinh(even)
     levels[-1] = highest
@@ -75,6 +74,21 @@ def labels(values: Sequence[float] | np.ndarray) -> list[str]:
         if len(set(words)) == len(words):
             break
     return [word.replace("-", "−") for word in words]
+
+
+def change_axis(axes: "Axes", changes: np.ndarray) -> None:
+    """A y-axis for changes of a loss: as they are, or in asinh where they span decades, with few ticks."""
+    size = np.abs(changes[np.isfinite(changes)])
+    if not size.size or not size.max() > LINEAR * np.quantile(size, 0.25) > 0:
+        return
+    width = float(np.quantile(size, 0.25))
+    axes.set_yscale("asinh", linear_width=width)
+    first, last = int(np.ceil(np.log10(width))), int(np.floor(np.log10(size.max())))
+    decades = [10.0**k for k in range(first, last + 1, max(1, (last - first) // 3))]
+    lowest = float(changes[np.isfinite(changes)].min())
+    ticks = [-tick for tick in reversed(decades) if -tick >= lowest] + [0.0, *decades]
+    axes.set_yticks(ticks, labels(ticks))
+    axes.set_yticks([], minor=True)
 
 
 def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale):
@@ -114,6 +128,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def title(figure: "Figure", first: str, *others: str) -> None:
     """What is shown in bold, and below it how it was made."""
+    others = tuple(words.replace(" -", " −") for words in others)
     figure.suptitle(first + "\n" * len(others), fontsize=12, fontweight="bold", color=INK, x=0.02, ha="left")
     figure.text(
         0.02, 1 - 0.36 / figure.get_figheight(), "\n".join(others), fontsize=9, color=SOFT, va="top",

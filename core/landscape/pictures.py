@@ -1,9 +1,9 @@
 """Pictures of a loss around a network's parameters: slices, a surface, a path in its plane, a spectrum."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from core.landscape.curvature import Spectrum
@@ -16,10 +16,10 @@ from core.landscape.figures import (
     PINK,
     SOFT,
     Scale,
+    change_axis,
     colour_bar,
     drawn,
     filled,
-    labels,
     loss_scale,
     new_figure,
     plain,
@@ -30,38 +30,58 @@ from core.landscape.surface import Surface
 from core.run.media import Image
 
 STYLES = {
-    "downhill": (ORANGE, "-", 2.4),
-    "sharpest": (BLUE, "--", 2.2),
-    "most negative": (GREEN, "-.", 2.0),
-    "random": (SOFT, "-", 1.0),
+    "downhill": (ORANGE, "-", 2.4, "steepest descent"),
+    "sharpest": (BLUE, "--", 2.2, "largest curvature, {}"),
+    "lowest": (GREEN, "-.", 2.2, "lowest curvature, {}"),
 }
 
 
-def draw_slices(x: Tensor, slices: Sequence[tuple[str, Tensor]], words: Sequence[str]) -> Image:
-    """The change of the loss along lines through one point.
+@dataclass(frozen=True)
+class Slices:
+    """Changes of a loss along lines through one point.
+
+    Attributes:
+        x: steps along each random direction, [X], in lengths of the network's own filters.
+        random: changes along them, [n, X].
+        t: steps along the others, [X], in parameter space.
+        named: changes along them by kind, a key of `STYLES`, [X] each.
+        curvatures: largest and lowest eigenvalue of the Hessian.
+    """
+
+    x: Tensor
+    random: Tensor
+    t: Tensor
+    named: Mapping[str, Tensor]
+    curvatures: tuple[float, float]
+
+
+def draw_slices(slices: Slices, words: Sequence[str]) -> Image:
+    """Random directions on the left; on the right the gradient and the Hessian's outermost eigenvectors.
 
     Args:
-        x: steps, in lengths of the network's own filters, [X].
-        slices: kind of direction (a key of `STYLES`) and the loss less that at 0, [X]; several may be random.
+        slices: what is drawn.
         words: title and what else is to be said.
     """
-    figure = new_figure(7.4, 4.9)
-    axes = figure.subplots()
-    changes = np.concatenate([loss.numpy() for _, loss in slices])
-    size = np.abs(changes[np.isfinite(changes)])
-    seen: set[str] = set()
-    for kind, loss in sorted(slices, key=lambda pair: list(STYLES).index(pair[0]), reverse=True):
-        colour, line, width = STYLES[kind]
-        label = None if kind in seen else ("random directions" if kind == "random" else f"{kind} direction")
-        seen.add(kind)
-        axes.plot(x.numpy(), loss.numpy(), line, color=colour, linewidth=width, label=label)
-    if size.size and size.max() > 20 * np.median(size) > 0:
-        axes.set_yscale("asinh", linear_width=float(np.quantile(size, 0.25)) or 1e-12)
-    axes.axhline(0, color=INK, linewidth=0.7)
-    axes.axvline(0, color=INK, linewidth=0.7)
-    axes.grid(color=SOFT, alpha=0.18)
-    plain(axes, "step, 1 = as long as the network's own filters", "change of the loss")
-    axes.legend(frameon=False, fontsize=9, loc="best", labelcolor=INK)
+    figure = new_figure(11.0, 4.9)
+    left, right = figure.subplots(1, 2)
+    for i, change in enumerate(slices.random):
+        label = "random directions" if i == 0 else None
+        left.plot(slices.x.numpy(), change.numpy(), color=BLUE, alpha=0.75, linewidth=1.5, label=label)
+    curvature = {"sharpest": slices.curvatures[0], "lowest": slices.curvatures[1]}
+    for kind, change in slices.named.items():
+        colour, line, width, word = STYLES[kind]
+        label = word.format(f"{curvature.get(kind, 0.0):.3g}".replace("-", "−"))
+        right.plot(slices.t.numpy(), change.numpy(), line, color=colour, linewidth=width, label=label)
+    change_axis(left, slices.random.numpy().flatten())
+    change_axis(right, np.concatenate([change.numpy() for change in slices.named.values()]))
+    plain(left, "step, 1 = as long as the network's own filters", "change of the loss")
+    plain(right, "step, length in parameter space", "")
+    for axes in (left, right):
+        axes.axhline(0, color=INK, linewidth=0.7, zorder=1)
+        axes.axvline(0, color=INK, linewidth=0.7, zorder=1)
+        axes.grid(color=SOFT, alpha=0.18)
+        axes.legend(frameon=False, fontsize=9, loc="upper center", labelcolor=INK)
+        axes.margins(y=0.16)
     title(figure, *words)
     return drawn(figure)
 
@@ -114,8 +134,8 @@ def draw_path_surface(
 ) -> Image:
     """A path in its plane over the loss of the plane.
 
-    The filling of a mark is the loss at the snapshot itself, on the scale of the ground: where the two differ,
-    the path is out of the plane.
+    The filling of a mark is the loss at the snapshot itself, on the scale of the ground: where the two
+    differ, the path is out of the plane.
 
     Args:
         surface: the loss in the plane.
@@ -137,19 +157,21 @@ def draw_path_surface(
         along[1:-1], across[1:-1], c=losses[1:-1].numpy(), cmap=bands.cmap, norm=bands.norm, s=46,
         edgecolors="white", linewidths=1.3, zorder=5, clip_on=False,
     )  # fmt: skip
-    for i, marker, size, name in ((0, "s", 100, "start"), (-1, "*", 290, "end")):
+    for i, marker, size, name in ((0, "s", 95, "start"), (-1, "*", 300, "end")):
         label = f"{name}, {steps[i]:,} {unit}"
-        axes.scatter(
-            along[i], across[i], marker=marker, s=size, c=[losses[i].item()], cmap=bands.cmap, norm=bands.norm,
-            edgecolors=INK, linewidths=1.4, zorder=6, label=label, clip_on=False,
-        )  # fmt: skip
+        for width, colour in (
+            (5.0, INK),
+            (2.4, "white"),
+        ):  # a dark rim around a light one: seen on any ground
+            axes.scatter(along[i], across[i], marker=marker, s=size, facecolors="white", edgecolors=colour,
+                         linewidths=width, zorder=6, clip_on=False)  # fmt: skip
+        axes.scatter(along[i], across[i], marker=marker, s=size, c=[losses[i].item()], cmap=bands.cmap,
+                     norm=bands.norm, linewidths=0, zorder=7, clip_on=False)  # fmt: skip
+        axes.plot([], [], marker, markersize=size**0.5, color="white", markeredgecolor=INK, label=label)
     first, second = (float(share) for share in plane.shares)
     plain(axes, f"axis 1: {first:.1%} of the variance", f"axis 2: {second:.1%} of the variance")
     colour_bar(figure, bands, axes, scale, "loss")
-    legend = axes.legend(loc="best", fontsize=9, labelcolor=INK, framealpha=0.85, edgecolor="none")
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set_facecolor("white")  # type: ignore[attr-defined]
+    figure.legend(loc="outside lower right", ncols=2, fontsize=9, labelcolor=INK, frameon=False)
     title(figure, *words)
     return drawn(figure)
 

@@ -7,11 +7,18 @@ import torch
 from torch import Tensor
 
 from core.curvature import Hessian, eigenvalues, twice_differentiable
-from core.curvature.spectrum import NOTABLE
 from core.gradients import Objective
 from core.landscape.curvature import spectrum_of
-from core.landscape.directions import filter_normalised, like_filters, origin_of
-from core.landscape.pictures import draw_game, draw_path_surface, draw_slices, draw_spectrum, draw_surface
+from core.landscape.directions import filter_normalised, origin_of
+from core.landscape.pictures import (
+    STYLES,
+    Slices,
+    draw_game,
+    draw_path_surface,
+    draw_slices,
+    draw_spectrum,
+    draw_surface,
+)
 from core.landscape.plane import path_plane
 from core.landscape.subject import Subject
 from core.landscape.surface import Surface, losses_at, surface_of
@@ -50,41 +57,52 @@ class View:
 
 
 def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
-    """The loss along the gradient, the Hessian's outermost eigenvectors, and random directions."""
+    """The loss along random directions, the gradient, and the outermost eigenvectors of the Hessian.
+
+    The latter go as far as it takes the sharpest one, were the loss a parabola, to rise as much as the random
+    ones do.
+    """
     objective, origin = subject.objectives[player], origin_of(subject.objectives[player])
     generator = _generator(cfg, "slices", player)
     with twice_differentiable(objective.module):
         hessian = Hessian(objective(), objective.parameters)
-    ends = eigenvalues(hessian, hessian.size, generator, steps=min(LANCZOS, hessian.size), vectors=True)
+    steps = min(LANCZOS, hessian.size)
+    ends = eigenvalues(hessian, hessian.size, generator, steps=steps, vectors=True)
     assert ends.top_vectors is not None
     assert ends.bottom_vectors is not None
-    directions = {"downhill": [-hessian.gradient], "sharpest": [ends.top_vectors[0]]}
-    if float(ends.bottom[0]) < -NOTABLE * float(ends.top.abs().max()):
-        directions["most negative"] = [ends.bottom_vectors[0]]
-    directions["random"] = [filter_normalised(objective, generator) for _ in range(RANDOM_SLICES)]
-    x = _line(cfg)
-    here = float(objective().detach())
-    found: list[tuple[str, Tensor]] = []
-    pointwise = None
-    for kind, several in directions.items():
-        for direction in several:
-            one = direction if kind == "random" else like_filters(objective, direction.to(origin))
-            losses, pointwise = losses_at(objective, origin, one[None], x[:, None])
-            found.append((kind, losses - here))
+    named = {"downhill": -hessian.gradient, "sharpest": ends.top_vectors[0]}
+    if float(ends.bottom[0]) < 0:
+        named["lowest"] = ends.bottom_vectors[0]
+    here, x = float(objective().detach()), _line(cfg)
+
+    def change(direction: Tensor, steps: Tensor) -> Tensor:
+        return losses_at(objective, origin, direction[None], steps[:, None])[0] - here
+
+    random = torch.stack([change(filter_normalised(objective, generator), x) for _ in range(RANDOM_SLICES)])
+    rise = float(random.abs().nan_to_num(nan=0.0, posinf=0.0).max()) or 1.0
+    t = x / cfg.span * (2 * rise / max(float(ends.top[0]), 1e-6 * rise)) ** 0.5
+    changes = {kind: change(d.to(origin) / d.norm().to(origin), t) for kind, d in named.items()}
+    found = Slices(x, random, t, changes, (float(ends.top[0]), float(ends.bottom[0])))
     words = (
         f"Slices of the loss of {_whose(player)}",
         f"{subject.place}: loss {number(here)}; {subject.batch}",
-        "every direction is as long as the network's filters; random ones are filter-normalised",
+        f"left: {FILTERS}; right: the gradient and the Hessian's outermost eigenvectors",
     )
     numbers = {
         "loss": here,
         "x": x.tolist(),
-        "change": [{"direction": kind, "loss": losses.tolist()} for kind, losses in found],
-        "eigenvalues": [float(ends.top[0]), float(ends.bottom[0])],
+        "random": random.tolist(),
+        "t": t.tolist(),
+        "named": {kind: values.tolist() for kind, values in changes.items()},
+        "curvatures": found.curvatures,
+        "gradient_norm": float(hessian.gradient.norm()),
     }
-    deepest = min((float(losses.nan_to_num(nan=torch.inf).min()), kind) for kind, losses in found)
-    line = f"loss {number(here)} at the checkpoint, {number(-deepest[0])} lower at best ({deepest[1]})"
-    return View(draw_slices(x, found, words), numbers, line + _said(pointwise))
+    deepest, kind = min((float(v.nan_to_num(nan=torch.inf).min()), kind) for kind, v in changes.items())
+    line = (
+        f"loss {number(here)} at the checkpoint; curvature {number(found.curvatures[1])} to "
+        f"{number(found.curvatures[0])}; {number(deepest)} along {STYLES[kind][3].partition(',')[0]}"
+    )
+    return View(draw_slices(found, words), numbers, line)
 
 
 def surface(subject: Subject, player: str, cfg: ViewConfig) -> View:
@@ -123,8 +141,8 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
     words = (
         f"Path of {_whose(player)} over its loss",
         f"{len(points)} snapshots to the {subject.place}; loss on {subject.batch}",
-        f"plane of the path's principal components: {float(plane.shares.sum()):.1%} of the variance about the "
-        "end; filled marks: the loss at the snapshot itself",
+        f"plane of the path's principal components: {float(plane.shares.sum()):.1%} of the variance about "
+        "the end; filling of the marks: loss at the snapshot itself",
         f"distance out of the plane: {number(float(out.max()))} at most, {number(float(out.mean()))} on "
         f"average; from start to end {number(length)}",
     )
@@ -136,9 +154,10 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
         "length": length,
         "losses": losses.tolist(),
     } | _numbers(found)
+    first, second = plane.shares.tolist()
     line = (
-        f"{len(points)} points, {float(plane.shares[0]):.0%} and {float(plane.shares[1]):.0%} of the variance, "
-        f"at most {number(float(out.max()))} out of the plane of {number(length)} from start to end"
+        f"{len(points)} points, {first:.0%} and {second:.0%} of the variance, at most "
+        f"{number(float(out.max()))} out of the plane of {number(length)} from start to end"
     )
     picture = draw_path_surface(found, plane, losses, steps, subject.unit, words)
     return View(picture, numbers, line + _said(found.pointwise))
@@ -208,18 +227,16 @@ VIEWS: dict[str, Callable[[Subject, str, ViewConfig], View]] = {
 }
 
 
-def _of_player(pair: Objective, player: str, subject: Subject, generator: torch.Generator) -> Tensor:
-    """One player's own way downhill, as a direction of both players' parameters: the other's part is 0."""
+def _of_player(pair: Objective, player: str, subject: Subject, kind: torch.Generator) -> Tensor:
+    """A random direction of one player's parameters as one of both players': the other's part is 0."""
     objective = subject.objectives[player]
-    gradient = torch.autograd.grad(
-        objective(), objective.parameters, materialize_grads=True, allow_unused=True
-    )
-    flat = like_filters(objective, -torch.cat([g.flatten() for g in gradient]))
+    flat = filter_normalised(objective, kind)
     own = dict(zip(objective.names, flat.split([p.numel() for p in objective.parameters]), strict=True))
-    return torch.cat([
-        own[name.removeprefix(f"{player}.")] if name.startswith(f"{player}.") else torch.zeros(p.numel())
+    pieces = [
+        own[name.removeprefix(f"{player}.")] if name.startswith(f"{player}.") else flat.new_zeros(p.numel())
         for name, p in zip(pair.names, pair.parameters, strict=True)
-    ])  # fmt: skip
+    ]
+    return torch.cat(pieces)
 
 
 def _generator(cfg: ViewConfig, *purpose: str) -> torch.Generator:
@@ -246,8 +263,8 @@ def _extent(found: Surface) -> str:
     if not len(finite):
         return "nowhere finite"
     lost = found.values.numel() - len(finite)
-    words = f"{number(float(finite.min()))} to {number(float(finite.max()))} on {tuple(found.values.shape)} points"
-    return words.replace("(", "").replace(")", "").replace(", ", " x ") + (
+    rows, columns = found.values.shape
+    return f"{number(float(finite.min()))} to {number(float(finite.max()))} on {columns} x {rows} points" + (
         f", not finite at {lost}" if lost else ""
     )
 
