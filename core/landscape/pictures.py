@@ -80,8 +80,10 @@ def draw_slices(slices: Slices, words: Sequence[str]) -> Image:
         axes.axhline(0, color=INK, linewidth=0.7, zorder=1)
         axes.axvline(0, color=INK, linewidth=0.7, zorder=1)
         axes.grid(color=SOFT, alpha=0.18)
-        axes.legend(frameon=False, fontsize=9, loc="upper center", labelcolor=INK)
-        axes.margins(y=0.16)
+        axes.legend(
+            frameon=False, fontsize=9, labelcolor=INK, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3,
+            columnspacing=1.4, handlelength=2.2,
+        )  # fmt: skip
     title(figure, *words)
     return drawn(figure)
 

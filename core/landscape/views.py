@@ -152,7 +152,7 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
         "variance": plane.shares.tolist(),
         "distance_out_of_plane": out.tolist(),
         "length": length,
-        "losses": losses.tolist(),
+        "snapshot_losses": losses.tolist(),
     } | _numbers(found)
     first, second = plane.shares.tolist()
     line = (
