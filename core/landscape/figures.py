@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DPI = 130
 INK, SOFT = "#1c2430", "#5f6b76"
-BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 MAP = "viridis"
 BANDS = 14  # of a filled contour
 LINEAR = 60.0  # highest over low heights up to which losses are shown as they are; a round bowl has 31
@@ -112,7 +112,8 @@ def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str) -> None:
     bar.ax.tick_params(labelsize=8, colors=SOFT, length=0)
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)  # type: ignore[attr-defined]
-    bar.set_label(label if scale.linear else f"{label}, not evenly spaced", fontsize=9, color=SOFT)
+    words = label if scale.linear else f"{label}, by decades above the lowest"
+    bar.set_label(words, fontsize=9, color=SOFT)
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -141,6 +142,8 @@ def plain(axes: "Axes", x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(labelsize=8.5, colors=SOFT)
+    if axes.get_yscale() == "linear":
+        axes.locator_params(nbins=6)
     axes.set_xlabel(x, fontsize=9.5, color=INK)
     axes.set_ylabel(y, fontsize=9.5, color=INK)
 

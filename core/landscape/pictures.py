@@ -13,7 +13,6 @@ from core.landscape.figures import (
     INK,
     MAP,
     ORANGE,
-    PINK,
     SOFT,
     Scale,
     change_axis,
@@ -217,7 +216,7 @@ def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
         surfaces: by player, the first moves along x, the second along y.
         words: title and what else is to be said.
     """
-    figure = new_figure(13.0, 5.0)
+    figure = new_figure(13.0, 4.9)
     panels = figure.subplots(1, 3)
     names = list(surfaces)
     for axes, name in zip(panels, names, strict=False):
@@ -225,9 +224,9 @@ def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
         x, y, values = (t.numpy() for t in (surface.x, surface.y, surface.values))
         scale = loss_scale(values)
         bands = filled(axes, x, y, values, scale)
-        colour_bar(figure, bands, axes, scale, "")
+        colour_bar(figure, bands, axes, scale, "loss")
         axes.set_title(f"loss of the {name}", fontsize=10.5, color=INK)
-    _field(panels[2], *(surfaces[name] for name in names))
+    _field(panels[2], names, *(surfaces[name] for name in names))
     for axes in panels:
         axes.plot(0, 0, "*", markersize=14, color="white", markeredgecolor=INK, markeredgewidth=1.1, zorder=6)
         axes.set_box_aspect(1)
@@ -236,8 +235,8 @@ def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
     return drawn(figure)
 
 
-def _field(axes, first: Surface, second: Surface) -> None:
-    """Each player goes down its own loss: stream lines of both at once, coloured by who pushes more."""
+def _field(axes, names: Sequence[str], first: Surface, second: Surface) -> None:
+    """Each player goes down its own loss: stream lines of both at once, thicker where they go faster."""
     x, y = first.x.numpy(), first.y.numpy()
     across = -np.gradient(first.values.numpy(), x, axis=1)
     upward = -np.gradient(second.values.numpy(), y, axis=0)
@@ -246,7 +245,11 @@ def _field(axes, first: Surface, second: Surface) -> None:
     length = np.hypot(across, upward)
     width = 0.6 + 1.6 * np.sqrt(length / max(float(length.max()), 1e-300))
     axes.streamplot(x, y, across, upward, color=BLUE, linewidth=width, density=1.25, arrowsize=1.1)
-    axes.contour(x, y, across, [0.0], colors=ORANGE, linewidths=1.8, linestyles="--")
-    axes.contour(x, y, upward, [0.0], colors=PINK, linewidths=1.8, linestyles=":")
+    axes.contour(x, y, across, [0.0], colors=ORANGE, linewidths=2.0, linestyles="--")
+    axes.contour(x, y, upward, [0.0], colors=INK, linewidths=2.2, linestyles=":")
+    axes.plot([], [], "--", color=ORANGE, linewidth=2.0, label=f"the {names[0]} rests")
+    axes.plot([], [], ":", color=INK, linewidth=2.2, label=f"the {names[1]} rests")
+    axes.legend(
+        fontsize=8.5, labelcolor=INK, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
+    )
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    axes.set_title("where both go down together", fontsize=10.5, color=INK)

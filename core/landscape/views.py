@@ -210,8 +210,8 @@ def game(subject: Subject, cfg: ViewConfig) -> View:
     words = (
         "The game: both losses over one direction of each player",
         f"{subject.place} (star); {subject.batch}",
-        "each player's own direction of steepest descent, 1 = as long as its filters; right: what both do "
-        "together, and where the generator (dashed) and the discriminator (dotted) stand still",
+        f"one {FILTERS.removesuffix('s')} of each player's parameters, 1 = as long as its filters; right: "
+        "where both go, each down its own loss",
     )
     numbers = {player: _numbers(own) for player, own in found.items()}
     line = "; ".join(f"{player} {_extent(own)}" for player, own in found.items())
