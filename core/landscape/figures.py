@@ -14,6 +14,7 @@ from core.run.media import Image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure
 
 DPI = 130
@@ -37,6 +38,12 @@ class Scale:
         """Position of each loss among the bands, in [0, 1], continuous; NaN for what is not finite."""
         found = np.interp(values, self.levels, np.linspace(0, 1, len(self.levels)))
         return np.where(np.isfinite(values), found, np.nan)
+
+    def norm(self) -> "BoundaryNorm":
+        """The same for matplotlib: one colour a band."""
+        from matplotlib.colors import BoundaryNorm
+
+        return BoundaryNorm(self.levels, 256)
 
     def ticks(self) -> tuple[np.ndarray, list[str]]:
         """Every second border, and its label with as few digits as tell all apart."""
@@ -93,12 +100,9 @@ def change_axis(axes: "Axes", changes: np.ndarray) -> None:
 
 def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale):
     """Filled contours of a loss in the bands of a scale, thin lines between them."""
-    from matplotlib.colors import BoundaryNorm
-
     axes.set_facecolor(NOWHERE)
     shown = np.ma.masked_invalid(np.clip(values, scale.levels[0], scale.levels[-1]))
-    norm = BoundaryNorm(scale.levels, 256)
-    bands = axes.contourf(x, y, shown, scale.levels, cmap=MAP, norm=norm)
+    bands = axes.contourf(x, y, shown, scale.levels, cmap=MAP, norm=scale.norm())
     if len(scale.levels) > 2:
         axes.contour(x, y, shown, scale.levels[1:-1], colors="white", linewidths=0.5, alpha=0.55)
     return bands

@@ -29,9 +29,9 @@ from core.landscape.surface import Surface
 from core.run.media import Image
 
 STYLES = {
-    "downhill": (ORANGE, "-", 2.4, "steepest descent"),
-    "sharpest": (BLUE, "--", 2.2, "largest curvature, {}"),
-    "lowest": (GREEN, "-.", 2.2, "lowest curvature, {}"),
+    "steepest": (ORANGE, "-", 2.4, "steepest descent"),
+    "sharpest": (BLUE, "--", 2.2, "curvature {}"),
+    "lowest": (GREEN, "-.", 2.2, "curvature {}"),
 }
 
 
@@ -155,7 +155,7 @@ def draw_path_surface(
     axes.plot(along, across, "-", color=INK, linewidth=3.4, alpha=0.85, zorder=3)
     axes.plot(along, across, "-", color="white", linewidth=1.5, zorder=4)
     axes.scatter(
-        along[1:-1], across[1:-1], c=losses[1:-1].numpy(), cmap=bands.cmap, norm=bands.norm, s=46,
+        along[1:-1], across[1:-1], c=losses[1:-1].numpy(), cmap=MAP, norm=scale.norm(), s=46,
         edgecolors="white", linewidths=1.3, zorder=5, clip_on=False,
     )  # fmt: skip
     for i, marker, size, name in ((0, "s", 95, "start"), (-1, "*", 300, "end")):
@@ -166,8 +166,8 @@ def draw_path_surface(
         ):  # a dark rim around a light one: seen on any ground
             axes.scatter(along[i], across[i], marker=marker, s=size, facecolors="white", edgecolors=colour,
                          linewidths=width, zorder=6, clip_on=False)  # fmt: skip
-        axes.scatter(along[i], across[i], marker=marker, s=size, c=[losses[i].item()], cmap=bands.cmap,
-                     norm=bands.norm, linewidths=0, zorder=7, clip_on=False)  # fmt: skip
+        axes.scatter(along[i], across[i], marker=marker, s=size, c=[losses[i].item()], cmap=MAP,
+                     norm=scale.norm(), linewidths=0, zorder=7, clip_on=False)  # fmt: skip
         axes.plot([], [], marker, markersize=size**0.5, color="white", markeredgecolor=INK, label=label)
     first, second = (float(share) for share in plane.shares)
     plain(axes, f"axis 1: {first:.1%} of the variance", f"axis 2: {second:.1%} of the variance")
@@ -216,7 +216,7 @@ def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
         surfaces: by player, the first moves along x, the second along y.
         words: title and what else is to be said.
     """
-    figure = new_figure(13.0, 4.9)
+    figure = new_figure(13.0, 4.6)
     panels = figure.subplots(1, 3)
     names = list(surfaces)
     for axes, name in zip(panels, names, strict=False):

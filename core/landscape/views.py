@@ -11,7 +11,6 @@ from core.gradients import Objective
 from core.landscape.curvature import spectrum_of
 from core.landscape.directions import filter_normalised, origin_of
 from core.landscape.pictures import (
-    STYLES,
     Slices,
     draw_game,
     draw_path_surface,
@@ -70,7 +69,7 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
     ends = eigenvalues(hessian, hessian.size, generator, steps=steps, vectors=True)
     assert ends.top_vectors is not None
     assert ends.bottom_vectors is not None
-    named = {"downhill": -hessian.gradient, "sharpest": ends.top_vectors[0]}
+    named = {"steepest": -hessian.gradient, "sharpest": ends.top_vectors[0]}
     if float(ends.bottom[0]) < 0:
         named["lowest"] = ends.bottom_vectors[0]
     here, x = float(objective().detach()), _line(cfg)
@@ -100,7 +99,7 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
     deepest, kind = min((float(v.nan_to_num(nan=torch.inf).min()), kind) for kind, v in changes.items())
     line = (
         f"loss {number(here)} at the checkpoint; curvature {number(found.curvatures[1])} to "
-        f"{number(found.curvatures[0])}; {number(deepest)} along {STYLES[kind][3].partition(',')[0]}"
+        f"{number(found.curvatures[0])}; {number(deepest)} along the {kind} direction"
     )
     return View(draw_slices(found, words), numbers, line)
 
@@ -169,8 +168,8 @@ def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
     largest, lowest = found.top[0], found.bottom[0]
     words = (
         f"Spectrum of the Hessian of {_whose(player)}",
-        f"{subject.place}; {subject.batch}; {found.size:,} eigenvalues by stochastic Lanczos quadrature",
-        f"largest {number(largest)}, lowest {number(lowest)}, trace {number(found.trace)} ± "
+        f"{subject.place}; loss on {subject.batch}",
+        f"{found.size:,} eigenvalues from {number(lowest)} to {number(largest)}, trace {number(found.trace)} ± "
         f"{number(found.trace_error)}, negative mass {found.negative_mass:.1%}",
     )
     numbers = {
@@ -213,7 +212,7 @@ def game(subject: Subject, cfg: ViewConfig) -> View:
         f"one {FILTERS.removesuffix('s')} of each player's parameters, 1 = as long as its filters; right: "
         "where both go, each down its own loss",
     )
-    numbers = {player: _numbers(own) for player, own in found.items()}
+    numbers: dict[str, object] = {player: _numbers(own) for player, own in found.items()}
     line = "; ".join(f"{player} {_extent(own)}" for player, own in found.items())
     pointwise = next((own.pointwise for own in found.values() if own.pointwise), None)
     return View(draw_game(found, words), numbers, line + _said(pointwise))
