@@ -169,8 +169,8 @@ def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
     words = (
         f"Spectrum of the Hessian of {_whose(player)}",
         f"{subject.place}; loss on {subject.batch}",
-        f"{found.size:,} eigenvalues from {number(lowest)} to {number(largest)}, trace {number(found.trace)} ± "
-        f"{number(found.trace_error)}, negative mass {found.negative_mass:.1%}",
+        f"{found.size:,} eigenvalues from {number(lowest)} to {number(largest)}, "
+        f"trace {number(found.trace)} ± {number(found.trace_error)}, negative mass {found.negative_mass:.1%}",
     )
     numbers = {
         "size": found.size,

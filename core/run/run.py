@@ -49,7 +49,7 @@ class RunConfig:
     draw_interval: int
     checkpoint_interval: int
     progress: bool
-    path_points: int = 0
+    path_points: int = 24
 
     def __post_init__(self) -> None:
         points = self.path_points
