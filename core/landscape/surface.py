@@ -16,8 +16,8 @@ from core.curvature.products import Layout
 from core.gradients import Objective
 from core.gradients.objective import own_randomness
 
-# With weights of its own for every sample a convolution becomes a grouped one; two layers of a DCGAN took four
-# times as long as point by point.
+# With weights of its own for every sample a convolution becomes a grouped one: two layers of a DCGAN took
+# four times as long as point by point.
 CONVOLUTIONS = "convolutions are faster so on the CPU"
 MEMORY = 256_000_000  # bytes that the points evaluated at once may take, about
 
