@@ -143,6 +143,10 @@ class RewardNormalizer:
             returns[t] = self.running
             self.running = np.where(done[t], 0.0, self.running)
         self.moments.update(returns[valid])
+        return self.scaled(reward)
+
+    def scaled(self, reward: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale rewards, of any shape; the statistics do not move."""
         scale = 1 / math.sqrt(float(self.moments.variance) + 1e-8)
         return np.clip(reward * scale, -self.clip, self.clip).astype(np.float32)
 

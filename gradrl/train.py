@@ -1,7 +1,7 @@
 """The training loop: collect a rollout, learn from it, tell the run."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Protocol, cast
@@ -198,7 +198,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     model = make_model(cfg, info).to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
     behaviour = agent.behaviour(generators.numpy("actions"))
-    collector = make_collector(cfg, info, run)
+    collector = make_collector(cfg, info, run.say)
     judge = Judge(cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run)
     memory: dict[str, Stateful | None] = {
         "policy": model,
@@ -240,7 +240,7 @@ def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
         return cfg
     device = resolve_device(cfg.device)
     agent = make_agent(cfg, make_model(cfg, info).to(device), torch.Generator(device))
-    collector = make_collector(cfg, info, run, purpose="learning rate")
+    collector = make_collector(cfg, info, run.say, "learning rate")
     try:
         agent.observe(collector.collect(agent.behaviour(Generators(cfg.seed).numpy("learning rate"))))
     finally:
@@ -275,16 +275,31 @@ def make_observation_normalizer(cfg: TrainConfig, info: EnvInfo) -> ObservationN
     return ObservationNormalizer(info.observation.size, columns=None if columns.all() else columns)
 
 
-def make_collector(cfg: TrainConfig, info: EnvInfo, run: Run, purpose: str = "environment") -> Collector:
-    """The environments, seeded, and what stands between them and the agent."""
+def make_collector(
+    cfg: TrainConfig,
+    info: EnvInfo,
+    say: Callable[[str], None],
+    *purpose: str | int,
+    num_steps: int | None = None,
+) -> Collector:
+    """The environments, seeded, and what stands between them and the agent.
+
+    Args:
+        cfg: options.
+        info: the environment's spaces.
+        say: takes one line for the user.
+        purpose: other words give other initial states; none = those of the training.
+        num_steps: per rollout and environment; None = the agent's.
+    """
     options = cast(AgentConfig, cfg.agent.options)
+    purpose = purpose or ("environment",)
     return Collector(
         make_envs(cfg.env, cfg.num_envs, training=True),
         info.observation,
         info.action,
-        options.num_steps,
-        [seed_for(cfg.seed, purpose, i) for i in range(cfg.num_envs)],
+        num_steps or options.num_steps,
+        [seed_for(cfg.seed, *purpose, i) for i in range(cfg.num_envs)],
         make_observation_normalizer(cfg, info),
         RewardNormalizer(cfg.num_envs, options.gamma) if cfg.normalize_reward else None,
-        run.say,
+        say,
     )

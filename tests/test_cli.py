@@ -201,12 +201,12 @@ LIGHT = """
 import json, sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
-from core.scripts import compare, descend, evaluate, train_gan, train_rl
+from core.scripts import compare, descend, evaluate, landscape, train_gan, train_rl
 
 answers = []
 for words in json.loads(sys.argv[1]):
     sys.argv = ["script", *words]
-    for script in (train_rl, train_gan, descend, evaluate, compare):
+    for script in (train_rl, train_gan, descend, evaluate, compare, landscape):
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             try:
                 script.main()
@@ -222,7 +222,7 @@ def test_help_misspelt_names_and_wrong_types_are_answered_without_torch(tmp_path
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     answers, torch_imported = json.loads(done.stdout)
     assert not torch_imported
-    assert [status for status, _, _ in answers] == [0] * 5 + [2] * 20
+    assert [status for status, _, _ in answers] == [0] * 6 + [2] * 24
     for status, out, err in answers:
         assert err.count("\n") == (1 if status else 0)
         assert ("seed:" in out) == (status == 0)

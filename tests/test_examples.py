@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.run.tensorboard import read_scalars
-from examples import curvature_and_noise, own_agent, plain_loop
+from examples import curvature_and_noise, loss_surface, own_agent, plain_loop
 from gradrl.agents.ppo import PPO, PPOConfig
 from tests.gradrl.small import BOX, small_agent, small_model, small_rollout
 
@@ -65,6 +65,16 @@ def test_noise_curvature_and_the_rate_of_a_small_network_are_consistent():
     assert origin.gradient_norm < 1e-6  # rounding of float32
     # Beside the bias, H couples the layers only, [[0, C], [C^T, 0]]: eigenvalues come in pairs of both signs.
     assert origin.lowest == pytest.approx(-origin.sharpness, rel=0.02)
+
+
+def test_the_surface_of_a_trained_network_is_lowest_where_the_training_ended():
+    surface, here, picture = loss_surface.study(grid=11)
+    assert surface.pointwise is None
+    assert float(surface.values[5, 5]) == pytest.approx(here, rel=1e-5)
+    assert here < 0.05
+    assert float(surface.values.min()) > 0.5 * here
+    assert float(surface.values[0].min()) > 20 * here
+    assert picture.startswith(b"\x89PNG")
 
 
 OWN = (

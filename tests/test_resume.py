@@ -53,9 +53,10 @@ def flatten(value: object, path: str = ""):
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """Names of everything in the two runs' last checkpoints and curves that is not equal to the bit."""
+    """Names of what is not equal to the bit in the runs' last checkpoints, snapshots and curves."""
+    saved = [[d / "checkpoints" / "last.pt", *(d / "path").glob("*")] for d in (first, second)]
     states = [
-        dict(flatten(torch.load(d / "checkpoints" / "last.pt", weights_only=True))) for d in (first, second)
+        dict(flatten({path.name: torch.load(path, weights_only=True) for path in paths})) for paths in saved
     ]
     curves = [
         {tag: repr(points) for tag, points in read_scalars(d).items() if not tag.startswith("time/")}

@@ -38,6 +38,7 @@ class LoggingConfig(RunConfig):
     """How often a descent logs, draws and saves; there is nothing to evaluate beside the point itself."""
 
     eval_interval: int = field(init=False, default=1)
+    path_points: int = field(init=False, default=0)  # a descent remembers its own path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,9 +145,18 @@ def read_summary(directory: Path) -> dict[str, object] | None:
     return summary
 
 
+def already_finished(directory: Path, total: int) -> bool:
+    """Whether the run in `directory` ended by reaching `total` (or more) on its x-axis."""
+    summary = read_summary(directory)
+    if not summary or summary.get("status") != "finished":
+        return False
+    reached = next((summary[name] for name in ("env_steps", "images", "steps") if name in summary), 0)
+    return isinstance(reached, int) and reached >= total
+
+
 def write_summary(directory: Path, summary: dict[str, object]) -> None:
     """Write `summary.json`; numbers that are not finite become null, as JSON has no word for them."""
-    text = json.dumps(_jsonable(summary), indent=2, allow_nan=False)
+    text = json.dumps(jsonable(summary), indent=2, allow_nan=False)
     write_text(directory / "summary.json", text + "\n")
 
 
@@ -210,11 +219,12 @@ def _locked(file: int, kind: int) -> bool:
     return True
 
 
-def _jsonable(value: object) -> object:
+def jsonable(value: object) -> object:
+    """The same with null for numbers that are not finite, as JSON has no word for them."""
     if isinstance(value, dict):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

@@ -6,9 +6,14 @@ from pathlib import Path
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file: to a temporary name, synced, then renamed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file: to a temporary name, synced, then renamed."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     rename_synced(temporary, path)

@@ -21,10 +21,11 @@ from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.config import ConfigError, Tree, flat, to_yaml
 from core.run.console import Console, number
-from core.run.directory import read_summary, write_summary
+from core.run.directory import write_summary
 from core.run.files import write_text
 from core.run.heatmap import HeatMap, draw_exponents
 from core.run.media import Media
+from core.run.path import ParameterPath
 from core.run.probes import Probes
 from core.run.seeding import global_state, set_global_state
 from core.run.tensorboard import Writer
@@ -40,6 +41,7 @@ class RunConfig:
         interval: iterations averaged into one point of every curve.
         eval_interval, draw_interval, checkpoint_interval: in units of the x-axis.
         progress: show progress while training.
+        path_points: snapshots of all trained parameters over the run, see `core.run.path`; 0 = none.
     """
 
     interval: int
@@ -47,8 +49,11 @@ class RunConfig:
     draw_interval: int
     checkpoint_interval: int
     progress: bool
+    path_points: int = 24
 
     def __post_init__(self) -> None:
+        points = self.path_points
+        require(points == 0 or points >= 3, "path_points", points, "0 or an integer >= 3")
         for name in ("interval", "eval_interval", "draw_interval", "checkpoint_interval"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
 
@@ -171,6 +176,8 @@ class Run:
         for number_ in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number_, self._on_signal)
         self._taken = {s.name: s.monitor.steps for s in self._steps}
+        self._path = ParameterPath(self.directory, self.cfg.path_points, total, self._steps, self.say)
+        self._path.start(self.step)
         self._mark = time.perf_counter()
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
@@ -190,6 +197,7 @@ class Run:
         self._window.add(metrics)
         if self.iteration % self.cfg.interval == 0 or step >= self.total:
             self._log()
+        self._path.add(step)
         self._probe()
         if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
             with self._evaluation_parameters():
@@ -375,12 +383,3 @@ class Run:
         if self._signal is not None:
             raise KeyboardInterrupt
         self._signal = number_
-
-
-def already_finished(directory: Path, total: int) -> bool:
-    """Whether the run in `directory` ended by reaching `total` (or more) on its x-axis."""
-    summary = read_summary(directory)
-    if not summary or summary.get("status") != "finished":
-        return False
-    reached = next((summary[name] for name in ("env_steps", "images", "steps") if name in summary), 0)
-    return isinstance(reached, int) and reached >= total

@@ -1,0 +1,161 @@
+"""What pictures of a network's landscape have in common: figures, colours, and a scale for losses.
+
+Readable in black on white and with lightness inverted, and by the colour-blind: one sequential colour map,
+marks told apart by shape and lightness (Okabe and Ito 2008).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from core.run.media import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import BoundaryNorm
+    from matplotlib.figure import Figure
+
+DPI = 130
+INK, SOFT = "#1c2430", "#5f6b76"
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+MAP = "viridis"
+BANDS = 14  # of a filled contour
+LINEAR = 60.0  # highest over low heights up to which losses are shown as they are; a round bowl has 31
+LOW = 0.05  # quantile of the heights that counts as low
+NOWHERE = "#c9cdd2"  # where the loss is not finite
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Borders of the bands that losses are shown in, ascending, and whether they are evenly spaced."""
+
+    levels: np.ndarray
+    linear: bool
+
+    def height(self, values: np.ndarray) -> np.ndarray:
+        """Position of each loss among the bands, in [0, 1], continuous; NaN for what is not finite."""
+        found = np.interp(values, self.levels, np.linspace(0, 1, len(self.levels)))
+        return np.where(np.isfinite(values), found, np.nan)
+
+    def norm(self) -> "BoundaryNorm":
+        """The same for matplotlib: one colour a band."""
+        from matplotlib.colors import BoundaryNorm
+
+        return BoundaryNorm(self.levels, 256)
+
+    def ticks(self) -> tuple[np.ndarray, list[str]]:
+        """Every second border, and its label with as few digits as tell all apart."""
+        chosen = self.levels[:: 2 if len(self.levels) > 9 else 1]
+        return chosen, labels(chosen)
+
+
+def loss_scale(values: np.ndarray) -> Scale:
+    """Bands for losses: even ones, or, where they span decades, even in asinh of the height over the lowest.
+
+    asinh is linear near the lowest loss and a logarithm far above it, so a valley keeps its floor and a loss
+    may be negative.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return Scale(np.array([0.0, 1.0]), True)
+    lowest, highest = float(finite.min()), float(finite.max())
+    if not highest - lowest > 1e-12 * max(abs(lowest), abs(highest)):
+        margin = 0.5 * max(abs(lowest), 1e-12)
+        return Scale(np.array([lowest - margin, lowest + margin]), True)
+    height = finite - lowest
+    width = max(float(np.quantile(height, LOW)), 1e-6 * (highest - lowest))
+    if highest - lowest <= LINEAR * width:
+        return Scale(np.linspace(lowest, highest, BANDS + 1), True)
+    even = np.linspace(0, np.arcsinh(height.max() / width), BANDS + 1)
+    levels = lowest + width * np.sinh(even)
+    levels[-1] = highest
+    return Scale(levels, False)
+
+
+def labels(values: Sequence[float] | np.ndarray) -> list[str]:
+    """Numbers in words, with three digits or as many more as it takes to tell neighbours apart."""
+    for digits in range(3, 9):
+        words = [f"{value:.{digits}g}" for value in values]
+        if len(set(words)) == len(words):
+            break
+    return [word.replace("-", "−") for word in words]
+
+
+def change_axis(axes: "Axes", changes: np.ndarray) -> None:
+    """A y-axis for changes of a loss: as they are, or in asinh where they span decades, with few ticks."""
+    size = np.abs(changes[np.isfinite(changes)])
+    if not size.size or not size.max() > LINEAR * np.quantile(size, 0.25) > 0:
+        return
+    width = float(np.quantile(size, 0.25))
+    axes.set_yscale("asinh", linear_width=width)
+    first, last = int(np.ceil(np.log10(width))), int(np.floor(np.log10(size.max())))
+    decades = [10.0**k for k in range(first, last + 1, max(1, (last - first) // 3))]
+    lowest = float(changes[np.isfinite(changes)].min())
+    ticks = [-tick for tick in reversed(decades) if -tick >= lowest] + [0.0, *decades]
+    axes.set_yticks(ticks, labels(ticks))
+    axes.set_yticks([], minor=True)
+
+
+def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale):
+    """Filled contours of a loss in the bands of a scale, thin lines between them."""
+    axes.set_facecolor(NOWHERE)
+    shown = np.ma.masked_invalid(np.clip(values, scale.levels[0], scale.levels[-1]))
+    bands = axes.contourf(x, y, shown, scale.levels, cmap=MAP, norm=scale.norm())
+    if len(scale.levels) > 2:
+        axes.contour(x, y, shown, scale.levels[1:-1], colors="white", linewidths=0.5, alpha=0.55)
+    return bands
+
+
+def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str) -> None:
+    """The key of the bands; each band is as high as the next, whatever losses it spans."""
+    bar = figure.colorbar(bands, ax=axes, spacing="uniform", pad=0.02, fraction=0.05)
+    ticks, words = scale.ticks()
+    bar.set_ticks(list(ticks), labels=words)
+    bar.ax.tick_params(labelsize=8, colors=SOFT, length=0)
+    bar.ax.minorticks_off()
+    bar.outline.set_visible(False)  # type: ignore[attr-defined]
+    words = label if scale.linear else f"{label}, by decades above the lowest"
+    bar.set_label(words, fontsize=9, color=SOFT)
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure on white, so many inches wide and high."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    return figure
+
+
+def title(figure: "Figure", first: str, *others: str) -> None:
+    """What is shown in bold, and below it how it was made."""
+    others = tuple(words.replace(" -", " −") for words in others)
+    figure.suptitle(first + "\n" * len(others), fontsize=12, fontweight="bold", color=INK, x=0.02, ha="left")
+    figure.text(
+        0.02, 1 - 0.36 / figure.get_figheight(), "\n".join(others), fontsize=9, color=SOFT, va="top",
+        linespacing=1.35,
+    )  # fmt: skip
+
+
+def plain(axes: "Axes", x: str, y: str) -> None:
+    """Axes without a box, labelled."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(SOFT)
+    axes.tick_params(labelsize=8.5, colors=SOFT)
+    if axes.get_yscale() == "linear":
+        axes.locator_params(nbins=6)
+    axes.set_xlabel(x, fontsize=9.5, color=INK)
+    axes.set_ylabel(y, fontsize=9.5, color=INK)
+
+
+def drawn(figure: "Figure") -> Image:
+    """The figure as a picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = cast(FigureCanvasAgg, figure.canvas)
+    canvas.draw()
+    return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,0 +1,276 @@
+"""One view of a run's landscape: what is computed, the picture of it, and its numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.curvature import Hessian, eigenvalues, twice_differentiable
+from core.gradients import Objective
+from core.landscape.curvature import spectrum_of
+from core.landscape.directions import filter_normalised, origin_of
+from core.landscape.draw_loss import (
+    Slices,
+    draw_game,
+    draw_path_surface,
+    draw_slices,
+    draw_spectrum,
+    draw_surface,
+)
+from core.landscape.plane import path_plane
+from core.landscape.subject import Subject
+from core.landscape.surface import Surface, losses_at, surface_of
+from core.run.console import number
+from core.run.media import Image
+from core.run.seeding import seed_for
+
+RANDOM_SLICES = 4
+LANCZOS = 40  # products for the sharpest direction
+MARGIN = 0.18  # of the path's extent that its picture shows around it
+FILTERS = "random, filter-normalised directions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """How finely, how far, and from which random numbers.
+
+    Attributes:
+        grid: points along each axis.
+        span: how far slices and surfaces reach on both sides, in lengths of the network's own filters.
+        seed: of the directions.
+    """
+
+    grid: int
+    span: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture, the numbers behind it, and one line that says what it shows."""
+
+    picture: Image
+    numbers: dict[str, object]
+    line: str
+
+
+def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
+    """The loss along random directions, the gradient, and the outermost eigenvectors of the Hessian.
+
+    The latter go as far as it takes the sharpest one, were the loss a parabola, to rise as much as the random
+    ones do.
+    """
+    objective, origin = subject.objectives[player], origin_of(subject.objectives[player])
+    generator = _generator(cfg, "slices", player)
+    with twice_differentiable(objective.module):
+        hessian = Hessian(objective(), objective.parameters)
+    steps = min(LANCZOS, hessian.size)
+    ends = eigenvalues(hessian, hessian.size, generator, steps=steps, vectors=True)
+    assert ends.top_vectors is not None
+    assert ends.bottom_vectors is not None
+    named = {"steepest": -hessian.gradient, "sharpest": ends.top_vectors[0]}
+    if float(ends.bottom[0]) < 0:
+        named["lowest"] = ends.bottom_vectors[0]
+    here, x = float(objective().detach()), _line(cfg)
+
+    def change(direction: Tensor, steps: Tensor) -> Tensor:
+        return losses_at(objective, origin, direction[None], steps[:, None])[0] - here
+
+    random = torch.stack([change(filter_normalised(objective, generator), x) for _ in range(RANDOM_SLICES)])
+    rise = float(random.abs().nan_to_num(nan=0.0, posinf=0.0).max()) or 1.0
+    t = x / cfg.span * (2 * rise / max(float(ends.top[0]), 1e-6 * rise)) ** 0.5
+    changes = {kind: change(d.to(origin) / d.norm().to(origin), t) for kind, d in named.items()}
+    found = Slices(x, random, t, changes, (float(ends.top[0]), float(ends.bottom[0])))
+    words = (
+        f"Slices of the loss of {_whose(player)}",
+        f"{subject.place}: loss {number(here)}; {subject.batch}",
+        f"left: {FILTERS}; right: the gradient and the Hessian's outermost eigenvectors",
+    )
+    numbers = {
+        "loss": here,
+        "x": x.tolist(),
+        "random": random.tolist(),
+        "t": t.tolist(),
+        "named": {kind: values.tolist() for kind, values in changes.items()},
+        "curvatures": found.curvatures,
+        "gradient_norm": float(hessian.gradient.norm()),
+    }
+    deepest, kind = min((float(v.nan_to_num(nan=torch.inf).min()), kind) for kind, v in changes.items())
+    line = (
+        f"loss {number(here)} at the checkpoint; curvature {number(found.curvatures[1])} to "
+        f"{number(found.curvatures[0])}; {number(deepest)} along the {kind} direction"
+    )
+    return View(draw_slices(found, words), numbers, line)
+
+
+def surface(subject: Subject, player: str, cfg: ViewConfig) -> View:
+    """The loss over two random filter-normalised directions."""
+    objective = subject.objectives[player]
+    generator = _generator(cfg, "surface", player)
+    directions = torch.stack([filter_normalised(objective, generator) for _ in range(2)])
+    x, here = _line(cfg), float(objective().detach())
+    found = surface_of(objective, origin_of(objective), directions, x, x)
+    words = (
+        f"Loss of {_whose(player)} around its parameters",
+        f"{subject.place} (star): loss {number(here)}; {subject.batch}",
+        f"two {FILTERS}, 1 = as long as the network's own filters; {cfg.grid} × {cfg.grid} points",
+    )
+    line = f"loss {number(here)} at the checkpoint, {_extent(found)}"
+    return View(
+        draw_surface(found, here, words), {"loss": here} | _numbers(found), line + _said(found.pointwise)
+    )
+
+
+def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
+    """The way of the parameters in the plane of its principal components, over the loss there.
+
+    Raises:
+        ValueError: there are too few snapshots, or they do not move.
+    """
+    objective = subject.objectives[player]
+    points, steps = subject.path(player)
+    plane = path_plane(points)
+    x, y = (_around(plane.coordinates[:, i], cfg.grid) for i in range(2))
+    found = surface_of(objective, origin_of(objective), plane.axes, x, y)
+    offsets = (points - points[-1]).to(objective.parameters[0].device)
+    steps_one_by_one = torch.eye(len(points), dtype=torch.float64)
+    losses, _ = losses_at(objective, origin_of(objective), offsets, steps_one_by_one)
+    length, out = float((points[0] - points[-1]).double().norm()), plane.distances
+    words = (
+        f"Path of {_whose(player)} over its loss",
+        f"{len(points)} snapshots to the {subject.place}; loss on {subject.batch}",
+        f"plane of the path's principal components: {float(plane.shares.sum()):.1%} of the variance about "
+        "the end; filling of the marks: loss at the snapshot itself",
+        f"distance out of the plane: {number(float(out.max()))} at most, {number(float(out.mean()))} on "
+        f"average; from start to end {number(length)}",
+    )
+    numbers = {
+        "steps": steps,
+        "coordinates": plane.coordinates.tolist(),
+        "variance": plane.shares.tolist(),
+        "distance_out_of_plane": out.tolist(),
+        "length": length,
+        "snapshot_losses": losses.tolist(),
+    } | _numbers(found)
+    first, second = plane.shares.tolist()
+    line = (
+        f"{len(points)} points, {first:.0%} and {second:.0%} of the variance, at most "
+        f"{number(float(out.max()))} out of the plane of {number(length)} from start to end"
+    )
+    picture = draw_path_surface(found, plane, losses, steps, subject.unit, words)
+    return View(picture, numbers, line + _said(found.pointwise))
+
+
+def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
+    """The spectrum of the loss's Hessian at the checkpoint."""
+    found = spectrum_of(subject.objectives[player], _generator(cfg, "spectrum", player))
+    largest, lowest = found.top[0], found.bottom[0]
+    words = (
+        f"Spectrum of the Hessian of {_whose(player)}",
+        f"{subject.place}; loss on {subject.batch}",
+        f"{found.size:,} eigenvalues from {number(lowest)} to {number(largest)}, "
+        f"trace {number(found.trace)} ± {number(found.trace_error)}, negative mass {found.negative_mass:.1%}",
+    )
+    numbers = {
+        "size": found.size,
+        "largest": found.top,
+        "lowest": found.bottom,
+        "trace": found.trace,
+        "trace_error": found.trace_error,
+        "negative_mass": found.negative_mass,
+        "gradient_norm": found.gradient_norm,
+        "nodes": found.density.nodes.tolist(),
+        "weights": found.density.weights.tolist(),
+    }
+    line = (
+        f"eigenvalues {number(lowest)} to {number(largest)}, trace {number(found.trace)}, "
+        f"negative mass {found.negative_mass:.1%}"
+    )
+    return View(draw_spectrum(found, words), numbers, line)
+
+
+def game(subject: Subject, cfg: ViewConfig) -> View:
+    """Both players' losses over one direction of each.
+
+    Raises:
+        ValueError: the run has no two players.
+    """
+    if len(subject.game) != 2:
+        raise ValueError("a picture of the game needs two players")
+    any_one = next(iter(subject.game.values()))
+    generator = _generator(cfg, "game", "")
+    directions = torch.stack([_of_player(any_one, player, subject, generator) for player in subject.game])
+    x = _line(cfg)
+    found = {
+        player: surface_of(objective, origin_of(objective), directions, x, x)
+        for player, objective in subject.game.items()
+    }
+    words = (
+        "The game: both losses over one direction of each player",
+        f"{subject.place} (star); {subject.batch}",
+        f"one {FILTERS.removesuffix('s')} of each player's parameters, 1 = as long as its filters; right: "
+        "where both go, each down its own loss",
+    )
+    numbers: dict[str, object] = {player: _numbers(own) for player, own in found.items()}
+    line = "; ".join(f"{player} {_extent(own)}" for player, own in found.items())
+    pointwise = next((own.pointwise for own in found.values() if own.pointwise), None)
+    return View(draw_game(found, words), numbers, line + _said(pointwise))
+
+
+VIEWS: dict[str, Callable[[Subject, str, ViewConfig], View]] = {
+    "slices": slices,
+    "surface": surface,
+    "path": path,
+    "spectrum": spectrum,
+}
+
+
+def _of_player(pair: Objective, player: str, subject: Subject, kind: torch.Generator) -> Tensor:
+    """A random direction of one player's parameters as one of both players': the other's part is 0."""
+    objective = subject.objectives[player]
+    flat = filter_normalised(objective, kind)
+    own = dict(zip(objective.names, flat.split([p.numel() for p in objective.parameters]), strict=True))
+    pieces = [
+        own[name.removeprefix(f"{player}.")] if name.startswith(f"{player}.") else flat.new_zeros(p.numel())
+        for name, p in zip(pair.names, pair.parameters, strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def _generator(cfg: ViewConfig, *purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_for(cfg.seed, "landscape", *purpose))
+
+
+def _line(cfg: ViewConfig) -> Tensor:
+    return torch.linspace(-cfg.span, cfg.span, cfg.grid, dtype=torch.float64)
+
+
+def _around(coordinates: Tensor, grid: int) -> Tensor:
+    """An axis that shows all coordinates, with a margin."""
+    low, high = float(coordinates.min()), float(coordinates.max())
+    margin = MARGIN * (high - low) or 1.0
+    return torch.linspace(low - margin, high + margin, grid, dtype=torch.float64)
+
+
+def _whose(player: str) -> str:
+    return f"the {player or 'agent'}"
+
+
+def _extent(found: Surface) -> str:
+    finite = found.values[found.values.isfinite()]
+    if not len(finite):
+        return "nowhere finite"
+    lost = found.values.numel() - len(finite)
+    rows, columns = found.values.shape
+    return f"{number(float(finite.min()))} to {number(float(finite.max()))} on {columns} x {rows} points" + (
+        f", not finite at {lost}" if lost else ""
+    )
+
+
+def _numbers(found: Surface) -> dict[str, object]:
+    return {"x": found.x.tolist(), "y": found.y.tolist(), "losses": found.values.tolist()}
+
+
+def _said(pointwise: str | None) -> str:
+    return "" if pointwise is None else f" (point by point: {pointwise[:80]})"

@@ -1,0 +1,108 @@
+"""The way of a run through parameter space: a few dozen snapshots of all trained parameters, one file each.
+
+A schedule without memory: with N points the x-axis is cut into N - 1 equal bins, and the first iteration that
+ends in a bin leaves a snapshot, named after its step. So a run that was killed and resumed writes the same
+files again, and one that is prolonged keeps of its old ones those that the wider bins would have left.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.gradients import GradientStep
+from core.run import checkpoint
+
+FOLDER = "path"
+CAP = 128_000_000  # bytes of all snapshots of a run: 24 points of 1.3 million parameters
+FEWEST = 3  # points that span a plane
+
+Snapshot = dict[str, dict[str, Tensor]]  # by the gradient step's name, then by parameter
+
+
+class ParameterPath:
+    """Writes snapshots of the parameters of all gradient steps, in float32.
+
+    Args:
+        directory: the run directory; the files go to `path/STEP.pt`.
+        points: N, snapshots of the whole run, both ends included; 0 = none. Fewer where they would take more
+            than 128 MB, none where that leaves less than three.
+        total: x-axis value at which the run ends.
+        steps: whose parameters.
+        say: takes a line for the user, where there will be fewer.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        points: int,
+        total: int,
+        steps: Sequence[GradientStep],
+        say: Callable[[str], None],
+    ) -> None:
+        self.folder = directory / FOLDER
+        self.steps = list(steps)
+        self.total = total
+        size = 4 * sum(p.numel() for step in self.steps for p in step.parameters)
+        fitting = min(points, CAP // max(size, 1))
+        points_kept = fitting if fitting >= FEWEST else 0
+        if points_kept < points and points >= FEWEST:
+            say(
+                f"logging.path_points={points} snapshots of {size / 1e6:,.0f} MB are more than "
+                f"{CAP / 1e6:.0f} MB: this run keeps {points_kept or 'none'}"
+            )
+        self.interval = max(1, -(-total // (points_kept - 1))) if points_kept else 0
+        self._last = -1
+
+    def start(self, step: int) -> None:
+        """Begin or continue at `step`: what was written after it, or between the bins, is taken away."""
+        if not self.interval:
+            return
+        self.folder.mkdir(exist_ok=True)
+        bins: set[int] = set()
+        for path, at in files(self.folder.parent):
+            if at > step or at // self.interval in bins:
+                path.unlink()
+            bins.add(at // self.interval)
+        if step == 0:
+            self._write(0)
+        self._last = step
+
+    def add(self, step: int) -> None:
+        """Leave a snapshot if `step` is the first of its bin, or the last of the run."""
+        if not self.interval:
+            return
+        if step // self.interval > self._last // self.interval or step >= self.total:
+            self._write(step)
+        self._last = step
+
+    def _write(self, step: int) -> None:
+        parameters = {
+            s.name: {
+                name: p.detach().to("cpu", torch.float32)
+                for name, p in zip(s.names, s.parameters, strict=True)
+            }
+            for s in self.steps
+        }
+        checkpoint.save(self.folder / f"{step:012}.pt", {"step": step, "parameters": parameters})
+
+
+def files(directory: Path) -> list[tuple[Path, int]]:
+    """The snapshots of a run and their steps, in order; what has another name is not one."""
+    names = sorted(os.listdir(directory / FOLDER)) if (directory / FOLDER).is_dir() else []
+    return [
+        (directory / FOLDER / name, int(name[:-3]))
+        for name in names
+        if name.endswith(".pt") and name[:-3].isdecimal()
+    ]
+
+
+def read_path(directory: Path, until: int) -> list[tuple[int, Snapshot]]:
+    """The snapshots of a run up to a step, in order, each with its step.
+
+    Raises:
+        ConfigError: a file is damaged.
+    """
+    return [(at, checkpoint.load(path)["parameters"]) for path, at in files(directory) if at <= until]

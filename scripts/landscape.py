@@ -1,0 +1,144 @@
+"""Draw the loss landscape of a run: `landscape.py run=DIR`."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from core.checks import require
+from core.run.config import ConfigError, nearest
+from core.run.launch import tool
+
+if TYPE_CHECKING:
+    from core.landscape.subject import Subject
+    from core.landscape.views import View, ViewConfig
+
+WHICH = ("slices", "surface", "path", "spectrum", "game")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandscapeConfig:
+    """What to draw; conf/landscape.yaml explains each option."""
+
+    run: str | None
+    checkpoint: Literal["last", "best"]
+    which: tuple[str, ...] | None
+    players: tuple[str, ...] | None
+    grid: int
+    span: float
+    batch_size: int | None
+    seed: int
+    num_threads: int | None
+
+    def __post_init__(self) -> None:
+        require(self.run is not None, "run", self.run, "a run directory")
+        wrong = [name for name in self.which or () if name not in WHICH]
+        require(not wrong, "which", ", ".join(wrong), f"null or some of {', '.join(WHICH)}")
+        require(3 <= self.grid <= 501, "grid", self.grid, "an integer in [3, 501]")
+        require(0 < self.span < float("inf"), "span", self.span, "a finite number > 0")
+        for name in ("batch_size", "num_threads"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "an integer >= 1 or null")
+        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
+
+
+def landscape(cfg: LandscapeConfig) -> None:
+    """Draw every view, and keep pictures and numbers beside the run.
+
+    Raises:
+        ConfigError: there is no such run, checkpoint, player or view, or something of it is damaged.
+    """
+    from core.landscape.views import ViewConfig
+    from core.run.device import set_num_threads
+
+    set_num_threads(cfg.num_threads)
+    began = time.monotonic()
+    subject = load(Path(str(cfg.run)), cfg)
+    print(f"{subject.place}; loss on {subject.batch}   {time.monotonic() - began:.1f} s", flush=True)
+    view_cfg = ViewConfig(grid=cfg.grid, span=cfg.span, seed=cfg.seed)
+    for player, name, draw in wanted(subject, cfg):
+        began = time.monotonic()
+        tag = f"{player}_{name}".lstrip("_")
+        try:
+            view = draw(view_cfg)
+        except (ValueError, RuntimeError, FloatingPointError) as error:
+            if cfg.which is not None:
+                raise ConfigError(f"which={name} cannot be drawn: {error}") from error
+            print(f"{tag}: not drawn: {error}", flush=True)
+            continue
+        picture = keep(subject, cfg, tag, view)
+        print(f"{tag}: {view.line}   {time.monotonic() - began:.1f} s   {picture}", flush=True)
+
+
+def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
+    """The run's losses on a frozen batch.
+
+    Raises:
+        ConfigError: there is no such run or checkpoint.
+    """
+    from core.run.directory import kind_of
+
+    kind = kind_of(directory)
+    if kind == "gradrl":
+        from gradrl.probe import load_probe
+    elif kind == "gradgan":
+        from gradgan.probe import load_probe
+    else:
+        raise ConfigError(f"{directory} holds a descent, whose landscape its own pictures show")
+    if not (directory / "checkpoints" / f"{cfg.checkpoint}.pt").exists():
+        raise ConfigError(f"{directory} has no checkpoint {cfg.checkpoint}.pt yet")
+    return load_probe(directory, cfg.checkpoint, batch_size=cfg.batch_size, seed=cfg.seed)
+
+
+def wanted(
+    subject: "Subject", cfg: LandscapeConfig
+) -> "Iterator[tuple[str, str, Callable[[ViewConfig], View]]]":
+    """Player (empty for both, or a single one), view and what draws it, in order.
+
+    Raises:
+        ConfigError: no player of that name.
+    """
+    from core.landscape import views
+
+    names = {name or "agent": name for name in subject.objectives}
+    for name in cfg.players or ():
+        if name not in names:
+            raise ConfigError(f"players must be some of {', '.join(names)}, got {name}{nearest(name, names)}")
+    which = cfg.which or [name for name in WHICH if name != "game" or subject.game]
+    for player in cfg.players or names:
+        for name in which:
+            if name != "game":
+                yield names[player], name, partial(views.VIEWS[name], subject, names[player])
+    if "game" in which:
+        yield "", "game", partial(views.game, subject)
+
+
+def keep(subject: "Subject", cfg: LandscapeConfig, tag: str, view: "View") -> Path:
+    """Write the picture to media/landscape/ and the numbers into landscape.json; where the picture is."""
+    from core.run.directory import jsonable
+    from core.run.files import write_bytes, write_text
+    from core.run.media import encode
+
+    folder = subject.directory / "media" / "landscape"
+    folder.mkdir(parents=True, exist_ok=True)
+    data, ending = encode(view.picture)
+    write_bytes(folder / f"{tag}.{ending}", data)
+    path = subject.directory / "landscape.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}; delete it") from error
+    head = {"checkpoint": cfg.checkpoint, "step": subject.step, "batch": subject.batch, "seed": cfg.seed}
+    write_text(path, json.dumps(jsonable({**before, tag: head | view.numbers}), allow_nan=False) + "\n")
+    return folder / f"{tag}.{ending}"
+
+
+def main() -> None:
+    tool("landscape", landscape)
+
+
+if __name__ == "__main__":
+    main()
