@@ -7,23 +7,41 @@ from pathlib import Path
 MIME = {".png": "image/png", ".gif": "image/gif"}
 WIDE = 1.6  # width over height from which a picture takes two columns
 LAYER_PICTURES = ("gradient_heat_map", "gradient_exponents")  # ends of the names of what shows all layers
+LANDSCAPE = "landscape/"  # how names of pictures of the landscape begin
 CAPTIONS = {
     "agent": "One episode of the agent, played by its latest parameters.",
     "samples": "What the generator makes of the same random inputs, with its latest averaged weights.",
+    "interpolations": "From one random input to another, in even steps.",
+    "neighbours": "Generated images, and beside each the nearest images of the training data.",
+    "logits": "Outputs of the discriminator for real and for generated samples.",
+    "eigenvalues": "Eigenvalues of the game's Jacobian: imaginary parts turn, negative real parts attract.",
+    "path_angle": "Angle between the field of both players and the path they took.",
+    "descent_path": "The path over the level lines of the function, and its known critical points.",
 }
+# Pictures whose colours are their content; all others are diagrams on white paper, and a dark page inverts them.
+TURNED = ' <span class="in-dark">On this dark page light stands for dark; the scale is turned with it.</span>'
+PHOTOGRAPHS = ("agent", "samples", "interpolations", "neighbours")
 
 
-def picture(path: Path) -> str:
-    """One file of a run's `media/` as a card."""
+def picture(path: Path, name: str, run: str = "") -> str:
+    """One file of a run's `media/` as a card.
+
+    Args:
+        path: the file.
+        name: of the picture.
+        run: name of the run, where there are several.
+    """
     data = path.read_bytes()
     width, height = picture_size(data)
     wide = " wide" if height and width / height >= WIDE else ""
-    caption = escape(caption_of(path.stem))
+    caption = escape((f"Run {run}. " if run else "") + caption_of(name))
+    drawn = "" if path.suffix == ".gif" or name in PHOTOGRAPHS else " diagram"
+    turned = TURNED if drawn and name.endswith(LAYER_PICTURES) else ""
     uri = f"data:{MIME[path.suffix]};base64,{base64.b64encode(data).decode('ascii')}"
     size = f' width="{width}" height="{height}"' if height else ""
     return (
-        f'<figure class="card picture{wide}"><img alt="{caption}"{size} src="{uri}">'
-        f"<figcaption>{caption}</figcaption></figure>\n"
+        f'<figure class="card picture{wide}{drawn}"><img alt="{caption}"{size} src="{uri}">'
+        f"<figcaption>{caption}{turned}</figcaption></figure>\n"
     )
 
 
@@ -37,7 +55,8 @@ def caption_of(name: str) -> str:
         player = name.removesuffix("gradient_exponents").rstrip("_")
         of = f" of the {player}" if player else ""
         return f"How the components of every layer's gradient{of} spread over the powers of two, at the end."
-    return CAPTIONS.get(name, name.replace("_", " "))
+    words = name.removeprefix(LANDSCAPE).replace("_", " ")
+    return CAPTIONS.get(name, words[:1].upper() + words[1:])
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
