@@ -24,18 +24,20 @@ def pair_figures(first: Sequence[Figure], second: Sequence[Figure]) -> list[Figu
 
 
 def family_figures(families: Sequence[Sequence[Figure]], names: Sequence[str]) -> list[Figure]:
-    """Charts of many runs, a colour each: of every chart its main line, the first in colour 1."""
+    """Charts of many runs, a colour each: of every chart its main line, the first in colour 1, by name."""
     titles = dict.fromkeys(figure.title for figures in families for figure in figures)
     joined = []
     for title in titles:
         found = [(i, f) for i, figures in enumerate(families) for f in figures if f.title == title]
-        series = []
+        series, mains = [], []
         for i, figure in found:
             main = next((line for line in figure.series if line.colour == 1), figure.series[0])
+            mains += [main.label] if len(figure.series) > 1 else []
             look = {"colour": 1 + i % COLOURS, "second": i >= COLOURS}
             series.append(replace(main, label=names[i], deviation=None, dashed=False, **look))
         log = all(figure.log for _, figure in found)
-        joined.append(replace(found[0][1], series=tuple(series), log=log))
+        title = f"{title}: {mains[0]}" if mains else title
+        joined.append(replace(found[0][1], title=title, series=tuple(series), log=log))
     return joined
 
 

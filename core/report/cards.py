@@ -9,7 +9,7 @@ from core.report.figures import Figure
 from core.report.findings import Finding
 from core.report.layers import layer_table
 from core.report.numbers import number
-from core.report.pictures import LANDSCAPE, LAYER_PICTURES, picture
+from core.report.pictures import CAPTIONS, LANDSCAPE, LAYER_PICTURES, picture
 from core.report.read import Record
 
 
@@ -78,11 +78,9 @@ def layers(record: Record, name: str = "") -> str:
 
 def looks(record: Record, name: str = "") -> str:
     """Samples, films and paths: every picture that has no section of its own."""
-    return "".join(
-        picture(path, media, name)
-        for media, path in record.media.items()
-        if not media.endswith(LAYER_PICTURES) and not media.startswith(LANDSCAPE)
-    )
+    own = [m for m in record.media if not m.endswith(LAYER_PICTURES) and not m.startswith(LANDSCAPE)]
+    known = [m for m in CAPTIONS if m in own]  # the best first
+    return "".join(picture(record.media[m], m, name) for m in dict.fromkeys([*known, *own]))
 
 
 def landscape(record: Record, name: str = "") -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from core.report.numbers import number, tick
 
 WIDTH, HEIGHT = 400, 210  # of the view box: 12 units of text stay readable on a phone
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 50, 10, 10, 26
 MARKS, ROW = 4, 6  # rows of marks above a chart at most, and their height
 BUCKETS = 200  # a longer curve keeps the smallest and the largest value of each bucket
 FEW = 30  # a curve with fewer points is drawn point by point and not averaged

@@ -87,10 +87,10 @@ def render_family(family: Family) -> str:
             _header(family, title),
             section("What was reached", beside.family_table(family.runs, family.names)),
             section("What differs", differing or '<p class="quiet">No option: all are the same.</p>'),
-            section("The outcome", charts(drawn[0], shared)),
+            section("The outcome", charts(drawn[0], shared + _pictures(family))),
             section("Gradients", charts(drawn[1])),
             section("Curvature", charts(drawn[2])),
-            section("Each run", cards.charts([], _pictures(family)) + _pages(family)),
+            section("Each run", _pages(family)),
         ]
     )
     return document(title, body)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.report.curves import Series
+from core.report.findings import Finding
 from core.report.html import slug
 from core.report.plans import CURVATURE, GRADIENTS, LOSSES, NOISE, OUTCOME, POLICY_GRADIENTS, Plan
 from core.report.read import Record
@@ -41,8 +42,8 @@ def loss_figures(record: Record) -> list[Figure]:
     return _planned(record, LOSSES)
 
 
-def gradient_figures(record: Record) -> list[Figure]:
-    """The gradients of every player, drawn together."""
+def gradient_figures(record: Record, findings: Sequence[Finding] = ()) -> list[Figure]:
+    """The gradients of every player, drawn together; and the layers that findings are about."""
     figures = []
     for title, caption, quantity, log in GRADIENTS:
         series = tuple(
@@ -55,7 +56,7 @@ def gradient_figures(record: Record) -> list[Figure]:
             tags = tuple(tag for _, tag in _gradient_tags(record, quantity))
             figures.append(Figure(title, caption, series + clipped, log, tags))
     # The layers that findings name stand next to the norm of the whole.
-    figures[1:1] = _named_layers(record)
+    figures[1:1] = _named_layers(record, findings)
     return figures + _planned(record, POLICY_GRADIENTS)
 
 
@@ -114,11 +115,11 @@ def _drawn(record: Record, plan: Plan, title: str, lines: Sequence[tuple]) -> li
     return [Figure(title, plan.caption, series, log, tuple(line[1] for line in there), plan.level)]
 
 
-def _named_layers(record: Record) -> Iterator[Figure]:
+def _named_layers(record: Record, findings: Sequence[Finding]) -> Iterator[Figure]:
     """The layers that findings are about, beside the whole gradient."""
     for player in record.players:
         prefix = f"{player}/" if player else ""
-        layers = dict.fromkeys(f.layer for f in record.findings or () if f.layer and f.player == player)
+        layers = dict.fromkeys(f.layer for f in findings if f.layer and f.player == player)
         curves = {name: f"{prefix}layer/{name}/gradient_norm" for name in layers}
         drawn = [(name, tag) for name, tag in curves.items() if tag in record.curves][:NAMED]
         series = [Series(name, record.curves[tag], 1 + i) for i, (name, tag) in enumerate(drawn)]

@@ -37,15 +37,14 @@ def counted(findings: Sequence[Finding]) -> str:
 def _card(finding: Finding, record: Record, charts: Mapping[str, tuple[str, str]]) -> str:
     where = " · ".join(part for part in (finding.player, finding.layer) if part)
     place = f" <code>{escape(where)}</code>" if where else ""
-    state = "still so at the last look" if finding.active else "over"
     evidence = [(tag, number(value)) for tag, value in finding.evidence.items()]
     return (
         f'<article class="card finding {finding.severity}"><header>'
         f'<span class="sign">{SIGNS[finding.severity]} {finding.severity}</span>'
         f"<h3>{escape(finding.title)}</h3>{place}</header>"
         f'<div class="story"><p>{escape(finding.what)}</p>{_cause(finding)}{_remedy(finding, record)}</div>'
-        f'<div class="proof">{_extent(finding, record)}<p class="state">{state}</p>'
-        f"{rows(evidence)}{_links(finding, charts)}</div></article>\n"
+        f'<div class="proof">{_extent(finding, record)}{rows(evidence)}{_links(finding, charts)}</div>'
+        "</article>\n"
     )
 
 
@@ -68,9 +67,10 @@ def _extent(finding: Finding, record: Record) -> str:
     words = f"{finding.first_step:,} to {finding.last_step:,}"
     if finding.first_step == finding.last_step:
         words = f"at {finding.first_step:,}"
+    state = "still so at the last look" if finding.active else "over"
     return (
         f'<div class="extent"><i style="left:{min(left, 100 - shown):.1f}%;width:{shown:.1f}%"></i></div>'
-        f'<p class="ends"><span>0</span><b>{words}</b><span>{end:,} {escape(record.unit)}</span></p>'
+        f'<p class="ends"><b>{words}</b> of {end:,} {escape(record.unit)}, {state}</p>'
     )
 
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run, or several: no script, no network, readable on a phone and on paper."""
+"""One self-contained HTML page about a run, or several: no script, no network; on a phone and on paper."""
 
 from dataclasses import dataclass
 from pathlib import Path

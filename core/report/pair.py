@@ -30,19 +30,20 @@ def check_pair(first: Record, second: Record) -> None:
 def render_pair(first: Record, second: Record) -> str:
     """The page as one string."""
     pair = (first, second)
-    drawn = {
-        plan: beside.pair_figures(*(plan(record) for record in pair))
+    found = [finding for record in pair for finding in record.findings or ()]
+    outcome, gradients, noise, curvature, losses, others = (
+        beside.pair_figures(*(plan(record) for record in pair))
         for plan in (
             figures.outcome_figures,
-            figures.gradient_figures,
+            partial(figures.gradient_figures, findings=found),
             figures.noise_figures,
             figures.curvature_figures,
             figures.loss_figures,
             figures.other_figures,
         )
-    }
+    )
     charts = partial(cards.charts, end=max(record.step for record in pair))
-    links = charted([figure for group in drawn.values() for figure in group])
+    links = charted([*outcome, *gradients, *noise, *curvature, *losses, *others])
 
     def both(part) -> str:
         return "".join(part(record, name) for record, name in zip(pair, beside.NAMES, strict=True))
@@ -54,15 +55,15 @@ def render_pair(first: Record, second: Record) -> str:
             section("What differs", differing or '<p class="quiet">No option: all are the same.</p>'),
             section("What was reached", beside.outcomes(first, second) + both(cards.classes), LUCK),
             section("Findings", both(lambda record, name: finding_cards(record, links, name))),
-            section("The outcome", charts(drawn[figures.outcome_figures], both(cards.looks))),
-            section("Gradients", charts(drawn[figures.gradient_figures]), both(_told)),
+            section("The outcome", charts(outcome, both(cards.looks))),
+            section("Gradients", charts(gradients), both(_told)),
             section("Layer by layer", both(cards.layers), LAYER_WORDS),
-            section("Noise", charts(drawn[figures.noise_figures])),
-            section("Curvature", charts(drawn[figures.curvature_figures])),
+            section("Noise", charts(noise)),
+            section("Curvature", charts(curvature)),
             section("Landscape", cards.charts([], both(cards.landscape)) + both(landscape_facts)),
-            section("Losses", charts(drawn[figures.loss_figures])),
+            section("Losses", charts(losses)),
             section("What ran", both(options)),
-            folded("All other curves", charts(drawn[figures.other_figures])),
+            folded("All other curves", charts(others)),
         ]
     )
     return document(f"{words.title(first)} against {words.title(second)}", body)

@@ -18,8 +18,8 @@ CAPTIONS = {
     "path_angle": "Angle between the field of both players and the path they took.",
     "descent_path": "The path over the level lines of the function, and its known critical points.",
 }
-# Pictures whose colours are their content; all others are diagrams on white paper, and a dark page inverts them.
-TURNED = ' <span class="in-dark">On this dark page light stands for dark; the scale is turned with it.</span>'
+TURNED = ' <span class="in-dark">Turned around for the dark page, the scale too.</span>'
+# Pictures whose colours are their content; all others are diagrams on white paper: a dark page turns them.
 PHOTOGRAPHS = ("agent", "samples", "interpolations", "neighbours")
 
 
@@ -34,9 +34,10 @@ def picture(path: Path, name: str, run: str = "") -> str:
     data = path.read_bytes()
     width, height = picture_size(data)
     wide = " wide" if height and width / height >= WIDE else ""
+    wide = " large" if name.endswith("path") and not run else wide  # fine lines, and labels on them
     caption = escape((f"Run {run}. " if run else "") + caption_of(name))
     drawn = "" if path.suffix == ".gif" or name in PHOTOGRAPHS else " diagram"
-    turned = TURNED if drawn and name.endswith(LAYER_PICTURES) else ""
+    turned = TURNED if drawn and (name.endswith(LAYER_PICTURES) or name.startswith(LANDSCAPE)) else ""
     uri = f"data:{MIME[path.suffix]};base64,{base64.b64encode(data).decode('ascii')}"
     size = f' width="{width}" height="{height}"' if height else ""
     return (

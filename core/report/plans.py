@@ -31,6 +31,11 @@ OUTCOME = (
         (("value", "descent/value", 1, False),),
         log=True,
     ),
+    Plan(
+        "Coordinates",
+        "Of that point, the first four.",
+        tuple((f"x{i}", f"descent/x{i}", 1 + i, False) for i in range(4)),
+    ),
     Plan("Episode length", "Steps until an episode ends.", (("training", "episode/length", 3, False),)),
     Plan(
         "FID",
@@ -145,8 +150,8 @@ POLICY_GRADIENTS = (
 NOISE = (
     Plan(
         "Noise scale of single samples",
-        "Samples at which noise and signal are equally long, and the batch whose gradient would be off by the "
-        "probe's theta. Logarithmic.",
+        "Samples at which noise and signal are equally long, and the batch whose gradient would be off by "
+        "the probe's theta. Logarithmic.",
         (("noise scale", "noise/noise_scale", 1, False),
          ("recommended batch", "noise/recommended_batch", 3, False)),
         log=True,
@@ -171,12 +176,14 @@ CURVATURE = (
         (("largest", "curvature/sharpness", 1, False), ("lowest", "curvature/lowest", 2, False)),
         level=0.0,
     ),
-    Plan("Edge of stability", "Sharpness as the optimizer meets it, over what it can stand. Above 1 the sharpest "
-         "direction grows. Logarithmic.", (("ratio", "curvature/stability", 1, False),), log=True, level=1.0),
+    Plan("Edge of stability", "Sharpness as the optimizer meets it, over what it can stand. Above 1 the "
+         "sharpest direction grows. Logarithmic.",
+         (("ratio", "curvature/stability", 1, False),), log=True, level=1.0),
     Plan("Curvature down the gradient", "Second derivative along the gradient.",
          (("curvature", "curvature/along_gradient", 1, False),), level=0.0),
-    Plan("Newton step", "Learning rate at which plain descent would reach the bottom of the parabola below it; "
-         "none where there is no bottom. Logarithmic.", (("rate", "curvature/newton_step", 1, False),), log=True),
+    Plan("Newton step", "Learning rate at which plain descent would reach the bottom of the parabola below "
+         "it; none where there is no bottom. Logarithmic.",
+         (("rate", "curvature/newton_step", 1, False),), log=True),
     Plan("Predicted decrease", "Of the loss by the next step. Below 0 the step is too long for its parabola.",
          (("decrease", "curvature/predicted_decrease", 1, False),), level=0.0),
     Plan("Negative curvature", "Share of the eigenvalues that are clearly below 0.",

@@ -15,10 +15,10 @@ from core.report.read import Record
 
 def render(record: Record) -> str:
     """The page as one string."""
-    outcome, gradients = figures.outcome_figures(record), figures.gradient_figures(record)
+    found = record.findings or ()
+    outcome, gradients = figures.outcome_figures(record), figures.gradient_figures(record, found)
     noise, curvature = figures.noise_figures(record), figures.curvature_figures(record)
     losses, others = figures.loss_figures(record), figures.other_figures(record)
-    found = record.findings or ()
     links = charted([*outcome, *gradients, *noise, *curvature, *losses, *others])
     charts = partial(cards.charts, findings=found, end=record.step)
     body = "".join(

@@ -21,7 +21,7 @@ OF_DATA = (
     "test_loss",
     "accuracy",
     "test_accuracy",
-)  # of a descent that learns from data
+)  # of learning from data
 SPEEDS = {
     "updates": "gradient steps",
     "env_steps_per_s": "environment steps a second",
@@ -183,12 +183,8 @@ def _generator_reached(record: Record) -> Iterator[Fact]:
         note = (
             f"of {sum(counts):,} images, {min(counts)} in the rarest class and {max(counts)} in the commonest"
         )
-        yield Fact(
-            f"{sum(c > 0 for c in counts)} of {len(counts)}",
-            "classes drawn",
-            note,
-            sum(c > 0 for c in counts),
-        )
+        drawn = sum(count > 0 for count in counts)
+        yield Fact(f"{drawn} of {len(counts)}", "classes drawn", note, drawn)
     modes, at = _measured(record, "modes")
     if modes is not None:
         total = _num_modes(record.options)
@@ -212,12 +208,8 @@ def _descent_reached(record: Record) -> Iterator[Fact]:
         shown = ", ".join(number(v) for v in eigenvalues[:6]) if isinstance(eigenvalues, list) else "unknown"
         yield Fact(str(kind), "where it ended", f"eigenvalues of the Hessian there: {shown}")
     if summary.get("value") is not None:
-        place = (
-            ", ".join(f"{v:.6g}" for v in x[:4]) + (", …" if len(x) > 4 else "")
-            if isinstance(x, list)
-            else ""
-        )
-        note = f"at ({place})" if place else ""
+        place = [f"{v:.6g}" for v in x] if isinstance(x, list) else []
+        note = f"at ({', '.join(place[:4])}{', …' if len(place) > 4 else ''})" if place else ""
         yield Fact(number(summary["value"]), "value of the function", note, _float(summary["value"]))
     for name in OF_DATA:
         if isinstance(summary.get(name), int | float):
