@@ -52,7 +52,7 @@ def gradient_figures(record: Record, findings: Sequence[Finding] = ()) -> list[F
         )
         clipped = tuple(_after_clipping(record)) if quantity == "norm" else ()
         if series and not (quantity in ("clipped", "skipped") and _all_zero(series)):
-            caption = caption.format(clipped=", before clipping and (dashed) after it" if clipped else "")
+            caption = caption.format(clipped=", before clipping and (dotted) after it" if clipped else "")
             tags = tuple(tag for _, tag in _gradient_tags(record, quantity))
             figures.append(Figure(title, caption, series + clipped, log, tags))
     # The layers that findings name stand next to the norm of the whole.

@@ -23,8 +23,8 @@ def check_pair(first: Record, second: Record) -> None:
     if first.directory.resolve() == second.directory.resolve():
         raise ConfigError(f"against={second.directory} is the run itself; name another one")
     if first.package != second.package:
-        kinds = f"{second.kind}, and {first.directory} of {first.kind}"
-        raise ConfigError(f"against={second.directory} is a run of {kinds}: they share no curve")
+        kinds = f"{second.kind}, not {first.kind} like {first.directory}"
+        raise ConfigError(f"against={second.directory} is a run of another kind: {kinds}")
 
 
 def render_pair(first: Record, second: Record) -> str:

@@ -1,11 +1,12 @@
 """A headless Chromium, asked over a pipe: the DevTools protocol without a driver, a port or a download."""
 
 import base64
+import fcntl
 import itertools
 import json
 import os
 import shutil
-import subprocess
+import signal
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -31,12 +32,12 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         there, self._writes = os.pipe()
         self._reads, back = os.pipe()
+        # The protocol wants descriptors 3 and 4; ours must be out of their way first.
+        there, back = (_moved(end) for end in (there, back))
         command = [str(installed()), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        # The protocol wants descriptors 3 and 4; the shell moves ours there.
-        shell = ["sh", "-c", f'exec "$@" 3<&{there} 4>&{back}', "sh", *command]
-        self._process = subprocess.Popen(
-            shell, pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        places = [(os.POSIX_SPAWN_DUP2, there, 3), (os.POSIX_SPAWN_DUP2, back, 4)]
+        quiet = [(os.POSIX_SPAWN_OPEN, i, os.devnull, os.O_WRONLY, 0) for i in (1, 2)]
+        self._process = os.posix_spawn(command[0], command, os.environ, file_actions=[*places, *quiet])
         os.close(there)
         os.close(back)
         self._ids = itertools.count(1)
@@ -101,8 +102,8 @@ class Browser:
         """End the browser."""
         os.close(self._writes)
         os.close(self._reads)
-        self._process.terminate()
-        self._process.wait(timeout=20)
+        os.kill(self._process, signal.SIGTERM)
+        os.waitpid(self._process, 0)
 
     def _receive(self) -> dict:
         while b"\0" not in self._rest:
@@ -111,3 +112,10 @@ class Browser:
             self._rest += part
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
+
+
+def _moved(descriptor: int) -> int:
+    """The same under a number of 10 or more."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
