@@ -11,7 +11,11 @@ from core.report.read import Record
 from core.run.config import flat
 
 NAMES = ("A", "B")  # of two runs; long names would not fit a legend
-PLACES = ("logging", "num_threads")  # options that neither change what is learnt nor say what it is
+PLACES = (
+    "logging",
+    "num_threads",
+    "pictures",
+)  # options that change nothing of what is learnt
 COLOURS = 4
 
 

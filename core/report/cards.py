@@ -1,6 +1,6 @@
 """Numbers, charts and layers of a run as cards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from core.report import words
@@ -9,7 +9,7 @@ from core.report.figures import Figure
 from core.report.findings import Finding
 from core.report.layers import layer_table
 from core.report.numbers import number
-from core.report.pictures import CAPTIONS, LANDSCAPE, LAYER_PICTURES, picture
+from core.report.pictures import LANDSCAPE, LAYER_PICTURES, caption_of, in_order, picture
 from core.report.read import Record
 
 
@@ -79,13 +79,30 @@ def layers(record: Record, name: str = "") -> str:
 def looks(record: Record, name: str = "") -> str:
     """Samples, films and paths: every picture that has no section of its own."""
     own = [m for m in record.media if not m.endswith(LAYER_PICTURES) and not m.startswith(LANDSCAPE)]
-    known = [m for m in CAPTIONS if m in own]  # the best first
-    return "".join(picture(record.media[m], m, name) for m in dict.fromkeys([*known, *own]))
+    plane = words.in_plane(record)
+    return "".join(picture(record.media[m], m, name, in_plane=plane) for m in in_order(own))
 
 
 def landscape(record: Record, name: str = "") -> str:
-    """Pictures of the landscape around the parameters."""
-    return "".join(picture(p, m, name) for m, p in record.media.items() if m.startswith(LANDSCAPE))
+    """Pictures of the landscape around the parameters, each with its facts; then facts without a picture."""
+    shown = {m: m.removeprefix(LANDSCAPE) for m in record.media if m.startswith(LANDSCAPE)}
+    pictures = "".join(
+        picture(record.media[media], media, name, told(record.landscape.get(tag, {})))
+        for media, tag in shown.items()
+    )
+    others = [(tag, told(facts)) for tag, facts in record.landscape.items() if tag not in shown.values()]
+    lines = "".join(f"<p>{escape(caption_of(tag))} {facts}</p>" for tag, facts in others if facts)
+    card = f'<div class="card facts-list">{lines}</div>' if lines else ""
+    return (f'<div class="layers">{pictures}</div>' if pictures else "") + card
+
+
+def told(facts: Mapping[str, object]) -> str:
+    """Names and values in one line."""
+    pairs = [(key.replace("_", " "), value) for key, value in facts.items()]
+    return " · ".join(
+        f"{escape(key)} <b>{escape(number(value) if isinstance(value, int | float) else str(value))}</b>"
+        for key, value in pairs
+    )
 
 
 def _key(line: Series) -> str:

@@ -6,13 +6,14 @@ from html import escape
 from pathlib import Path
 
 from core.report import beside, cards, figures, words
+from core.report.finding_cards import finding_cards
 from core.report.html import document, section
-from core.report.pictures import picture
+from core.report.pictures import in_order, picture
 from core.report.read import Record, read_media, read_run
 from core.run.config import ConfigError
-from core.run.directory import is_run, read_summary, typed_words
+from core.run.directory import in_use, is_run, read_summary, saved_options
 
-FOLDER = ("directory", "dir", "path", "name", "run")  # where an entry of the summary's list may say its own
+FAMILIES = ("optimizers", "batches")  # options that make a run for each of their names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,6 @@ class Family:
     Attributes:
         directory: that holds them.
         status: of all of them.
-        words: what was typed on the command line.
         media: pictures of all of them, by name.
         names: of the runs.
         runs: in order.
@@ -30,26 +30,30 @@ class Family:
 
     directory: Path
     status: str
-    words: tuple[str, ...]
     media: dict[str, Path]
     names: tuple[str, ...]
     runs: tuple[Record, ...]
 
 
 def child_runs(directory: Path) -> list[Path]:
-    """Runs of a directory that has none of its own, as its summary lists them, else by name; empty for a run.
+    """Runs in the sub-directories of a directory, in the order in which its summary or its options list them.
+
+    A run's own directory may hold others by chance; then only those that it lists belong to it.
 
     Raises:
         ConfigError: the summary is damaged.
     """
-    if not directory.is_dir() or any(directory.glob("events.out.tfevents.*")):
+    if not directory.is_dir():
         return []
-    summary = read_summary(directory) or {}
-    listed = summary.get("runs")
-    entries = list(listed) if isinstance(listed, list | dict) else []
-    found = [directory / Path(_folder(entry)).name for entry in entries if _folder(entry)]
-    found = [path for path in found if path.is_dir() and is_run(path)]
-    return found or sorted(path for path in directory.iterdir() if path.is_dir() and is_run(path))
+    found = sorted(p for p in directory.iterdir() if not p.name.startswith(".") and p.is_dir() and is_run(p))
+    if not found:
+        return []
+    listed = _listed(read_summary(directory) or {})
+    if is_run(directory):
+        options = saved_options(directory)
+        listed += _listed({name: options.get(name) for name in FAMILIES})
+        found = [path for path in found if path.name in listed]
+    return sorted(found, key=lambda path: listed.index(path.name) if path.name in listed else len(listed))
 
 
 def read_family(directory: Path, children: list[Path]) -> Family:
@@ -58,14 +62,14 @@ def read_family(directory: Path, children: list[Path]) -> Family:
     Raises:
         ConfigError: a file is damaged, or the runs are of different kinds.
     """
+    summary = read_summary(directory) or {}
     runs = tuple(read_run(path) for path in children)
     kinds = {record.package for record in runs}
     if len(kinds) > 1:
         raise ConfigError(f"run={directory} holds runs of different kinds; name one of its sub-directories")
     return Family(
         directory=directory,
-        status=str((read_summary(directory) or {}).get("status", "unfinished")),
-        words=typed_words(directory),
+        status="running" if in_use(directory) else str(summary.get("status", "unfinished")),
         media=read_media(directory),
         names=tuple(path.name for path in children),
         runs=runs,
@@ -74,19 +78,20 @@ def read_family(directory: Path, children: list[Path]) -> Family:
 
 def render_family(family: Family) -> str:
     """The page as one string."""
-    title = f"{family.runs[0].kind} on {', '.join(dict.fromkeys(map(words.subject, family.runs)))}"
+    title = f"{len(family.runs)} runs on {', '.join(dict.fromkeys(map(words.subject, family.runs)))}"
     charts = partial(cards.charts, end=max(record.step for record in family.runs))
     drawn = [
         beside.family_figures([plan(record) for record in family.runs], family.names)
         for plan in (figures.outcome_figures, figures.gradient_figures, figures.curvature_figures)
     ]
-    shared = "".join(picture(path, name) for name, path in family.media.items())
+    shared = "".join(picture(family.media[name], name) for name in in_order(family.media))
     differing = beside.options_table(family.runs, family.names)
     body = "".join(
         [
             _header(family, title),
             section("What was reached", beside.family_table(family.runs, family.names)),
             section("What differs", differing or '<p class="quiet">No option: all are the same.</p>'),
+            section("Findings", _findings(family)),
             section("The outcome", charts(drawn[0], shared + _pictures(family))),
             section("Gradients", charts(drawn[1])),
             section("Curvature", charts(drawn[2])),
@@ -102,7 +107,16 @@ def _header(family: Family, title: str) -> str:
         '<header><p class="brand">gradsight <span>runs side by side</span></p>\n'
         f"<h1>{escape(title)}</h1>\n"
         f'<p class="meta"><span class="status {escape(family.status)}">{status}</span> '
-        f"{len(family.runs)} runs in <code>{escape(str(family.directory))}</code></p></header>\n"
+        f"{escape(family.runs[0].kind)} · <code>{escape(str(family.directory))}</code></p></header>\n"
+    )
+
+
+def _findings(family: Family) -> str:
+    """Of those runs that have some."""
+    return "".join(
+        finding_cards(record, {}, name)
+        for name, record in zip(family.names, family.runs, strict=True)
+        if record.findings
     )
 
 
@@ -127,7 +141,8 @@ def _pages(family: Family) -> str:
     return f'<ul class="pages">{"".join(lines)}</ul>'
 
 
-def _folder(entry: object) -> str:
-    if isinstance(entry, dict):
-        return next((str(entry[key]) for key in FOLDER if isinstance(entry.get(key), str)), "")
-    return str(entry)
+def _listed(summary: dict[str, object]) -> list[str]:
+    """Names of directories in a summary: those of its lists, and the keys of its dictionaries."""
+    entries = [e for value in summary.values() if isinstance(value, list | dict) for e in value]
+    names = [entry.get("directory") if isinstance(entry, dict) else entry for entry in entries]
+    return [Path(name).name for name in names if isinstance(name, str)]

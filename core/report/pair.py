@@ -8,7 +8,7 @@ from core.report.finding_cards import finding_cards
 from core.report.html import document, folded, section
 from core.report.layers import LAYER_WORDS
 from core.report.read import Record
-from core.report.single import charted, gradient_words, landscape_facts, meta, options
+from core.report.single import charted, gradient_words, meta, options
 from core.run.config import ConfigError
 
 LUCK = "One run each: a difference may be the luck of the seed. Over several seeds, compare tells (runs=[…])."
@@ -60,7 +60,7 @@ def render_pair(first: Record, second: Record) -> str:
             section("Layer by layer", both(cards.layers), LAYER_WORDS),
             section("Noise", charts(noise)),
             section("Curvature", charts(curvature)),
-            section("Landscape", cards.charts([], both(cards.landscape)) + both(landscape_facts)),
+            section("Landscape", both(cards.landscape)),
             section("Losses", charts(losses)),
             section("What ran", both(options)),
             folded("All other curves", charts(others)),

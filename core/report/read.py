@@ -36,7 +36,7 @@ class Record:
         curves: {tag: {step: value}}, steps ascending.
         media: picture and film files, by name; those of the landscape begin with `landscape/`.
         findings: what the diagnosis found, worst first; None where none was made.
-        landscape: what `landscape.json` says, by dotted name.
+        landscape: what `landscape.json` says of each picture, by its name and the fact's; "" is of all.
         started: date and time of the first event file, local; empty without one.
     """
 
@@ -49,7 +49,7 @@ class Record:
     curves: dict[str, Curve]
     media: dict[str, Path]
     findings: tuple[Finding, ...] | None
-    landscape: dict[str, object]
+    landscape: dict[str, dict[str, object]]
     started: str
 
     @property
@@ -142,17 +142,20 @@ def read_media(directory: Path) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path.suffix in (".png", ".gif")}
 
 
-def _read_landscape(directory: Path) -> dict[str, object]:
-    """Numbers and words about the landscape; arrays are left out, they are in the pictures."""
-    places = (directory / "landscape.json", directory / "media" / "landscape" / "landscape.json")
-    path = next((place for place in places if place.exists()), None)
-    if path is None:
+def _read_landscape(directory: Path) -> dict[str, dict[str, object]]:
+    """Numbers and words about the landscape; lists are left out, they are in the pictures."""
+    path = directory / "landscape.json"
+    if not path.exists():
         return {}
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return {name: v for name, v in flat(tree).items() if not isinstance(v, list)}
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} is damaged: it holds no facts")
+    tree = {"": {name: v for name, v in tree.items() if not isinstance(v, dict)}} | tree
+    facts = {tag: flat(part) for tag, part in tree.items() if isinstance(part, dict)}
+    return {tag: {n: v for n, v in part.items() if not isinstance(v, list)} for tag, part in facts.items()}
 
 
 def _started(directory: Path) -> str:

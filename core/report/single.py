@@ -31,7 +31,7 @@ def render(record: Record) -> str:
             section("Layer by layer", cards.layers(record), LAYER_WORDS),
             section("Noise", charts(noise)),
             section("Curvature", charts(curvature)),
-            section("Landscape", cards.charts([], cards.landscape(record)) + landscape_facts(record)),
+            section("Landscape", cards.landscape(record)),
             section("Losses", charts(losses)),
             section("What ran", options(record)),
             folded("All other curves", charts(others)),
@@ -66,13 +66,6 @@ def meta(record: Record) -> str:
 def gradient_words(record: Record) -> str:
     """What the gradients did, in sentences."""
     return " ".join(words.gradients(record))
-
-
-def landscape_facts(record: Record, name: str = "") -> str:
-    """What `landscape.json` says, as a card."""
-    facts = [(key.replace("_", " "), words.component(value)) for key, value in record.landscape.items()]
-    title = f"<h3>Run {escape(name)}</h3>" if name else ""
-    return f'<div class="card facts-list">{title}{rows(facts)}</div>' if facts else ""
 
 
 def options(record: Record, name: str = "") -> str:

@@ -15,13 +15,8 @@ STATUS = {
     "running": "not finished, still running",
     "unfinished": "not finished",
 }
-OF_DATA = (
-    "loss",
-    "train_loss",
-    "test_loss",
-    "accuracy",
-    "test_accuracy",
-)  # of learning from data
+# Of a descent that learns from data.
+OF_DATA = ("accuracy", "held_out_value", "held_out_accuracy", "noise_scale", "samples")
 SPEEDS = {
     "updates": "gradient steps",
     "env_steps_per_s": "environment steps a second",
@@ -85,6 +80,11 @@ def subject(record: Record) -> str:
     if record.package == "gradgan":
         return str(record.summary.get("data") or _name(options.get("data")))
     return _name(options.get("function") or options.get("objective"))
+
+
+def in_plane(record: Record) -> bool:
+    """Whether a generator draws points in the plane, not images."""
+    return record.package == "gradgan" and _num_modes(record.options) is not None
 
 
 def chosen(record: Record) -> list[tuple[str, str]]:

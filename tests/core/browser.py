@@ -5,11 +5,13 @@ import fcntl
 import itertools
 import json
 import os
+import select
 import shutil
 import signal
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_S = 60
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
     "--no-first-run", "--disable-background-networking", "--disable-extensions", "--disable-sync",
@@ -107,6 +109,8 @@ class Browser:
 
     def _receive(self) -> dict:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._reads], [], [], PATIENCE_S)
+            assert ready, f"the browser has said nothing for {PATIENCE_S} s"
             part = os.read(self._reads, 1 << 20)
             assert part, "the browser has ended"
             self._rest += part

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,8 @@ def test_other_environments_are_allowed_with_a_notice_and_other_kinds_are_not(fi
 
 LISTS = {
     "names": {"runs": ["b", "a"]},
-    "dictionaries": {"runs": [{"name": "b", "value": 1.0}, {"directory": "elsewhere/a"}]},
-    "by name": {"runs": {"b": {}, "a": {}}},
+    "dictionaries": {"runs": [{"directory": "b", "value": 1.0}, {"directory": "elsewhere/a"}]},
+    "by name": {"versions": {"torch": "2"}, "optimizers": {"b": {"directory": "b"}, "a": {"directory": "a"}}},
     "none": {},
 }
 
@@ -113,6 +114,10 @@ def test_a_directory_of_descents_gets_a_page_of_all_of_them(tmp_path, listed):
         run = make_run(tmp_path / name, DESCENT_OPTIONS.replace("0.01", lr), curves, DESCENT_SUMMARY)
         (run / "media" / "gradient_heat_map.png").rename(run / "media" / "descent_path.png")
     (tmp_path / "summary.json").write_text(json.dumps({"status": "finished"} | LISTS[listed]))
+    (tmp_path / ".hydra").mkdir()  # holds a config.yaml, and is no run
+    (tmp_path / ".hydra" / "config.yaml").write_text(DESCENT_OPTIONS)
+    if listed == "none":
+        shutil.rmtree(tmp_path / ".hydra")
     page = page_of(tmp_path)
     order = ["a", "b"] if listed == "none" else ["b", "a"]
     rows = rows_of(page, "What was reached")
@@ -126,3 +131,35 @@ def test_a_directory_of_descents_gets_a_page_of_all_of_them(tmp_path, listed):
     assert "Coordinates: x0" in page
     with pytest.raises(ConfigError, match="holds several runs"):
         write_page(tmp_path / "a", tmp_path)
+
+
+def test_descents_under_way_are_known_by_the_options_of_their_directory(tmp_path):
+    options = DESCENT_OPTIONS + "optimizers: {b: {lr: 0.1}, a: {lr: 0.2}}\n"
+    parent = make_run(tmp_path / "parent", options, {}, None, points=0)
+    for name in ("a", "b", "c"):
+        make_run(parent / name, DESCENT_OPTIONS, {"descent/value": 0.5}, None)
+    rows = rows_of(page_of(parent), "What was reached")
+    assert [row[0] for row in rows] == ["run", "b", "a"]
+    assert rows[1][1] == "not finished"
+
+
+def test_a_run_below_another_by_chance_does_not_take_its_page(first):
+    make_run(first / "nested", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
+    assert "487 ± 21.5" in page_of(first)
+    assert "nested" not in page_of(first)
+
+
+def test_facts_of_a_landscape_stand_below_their_picture(first):
+    (first / "media" / "landscape").mkdir()
+    shutil.copy(first / "media" / "gradient_heat_map.png", first / "media" / "landscape" / "surface.png")
+    facts = {"surface": {"loss": 0.25, "x": [0, 1], "batch": "a <b>"}, "spectrum": {"trace": 3.5}}
+    (first / "landscape.json").write_text(json.dumps(facts))
+    section = page_of(first).split("<h2>Landscape</h2>")[1].split("</section>")[0]
+    assert section.count("<img") == 1
+    assert "loss <b>0.250</b> · batch <b>a &lt;b&gt;</b></p></figcaption>" in section
+    assert "<p>Spectrum. trace <b>3.50</b></p>" in section
+    assert "Landscape" not in page_of(make_run(first.parent / "plain", RL_OPTIONS, RL_CURVES, RL_SUMMARY))
+    for damaged in ("{", "[]"):
+        (first / "landscape.json").write_text(damaged)
+        with pytest.raises(ConfigError, match=r"landscape\.json is damaged"):
+            page_of(first)
