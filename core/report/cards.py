@@ -48,7 +48,7 @@ def charts(shown: Sequence[Figure], first: str = "", findings: Sequence[Finding]
         end: of the run; every chart goes that far.
     """
     cards = first + "".join(
-        chart(figure, [f for f in findings if _concerns(f, figure)], end) for figure in shown
+        chart(figure, [f for f in findings if any(map(f.concerns, figure.tags))], end) for figure in shown
     )
     return f'<div class="charts">{cards}</div>' if cards else ""
 
@@ -109,12 +109,3 @@ def _key(line: Series) -> str:
     style = (" dashed" if line.dashed else "") + (" second" if line.second else "")
     last = number([*line.points.values()][-1]) if line.points else ""
     return f'<span class="key c{line.colour}{style}">{escape(line.label)} <b>{last}</b></span>'
-
-
-def _concerns(finding: Finding, figure: Figure) -> bool:
-    """Whether a chart shows what the finding is about: its curves, or the norm that its layer is in."""
-    tags = set(finding.evidence)
-    if finding.layer:
-        prefix = f"{finding.player}/" if finding.player else ""
-        tags |= {f"{prefix}gradient/norm", f"{prefix}layer/{finding.layer}/gradient_norm"}
-    return not tags.isdisjoint(figure.tags)

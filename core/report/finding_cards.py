@@ -37,12 +37,13 @@ def counted(findings: Sequence[Finding]) -> str:
 def _card(finding: Finding, record: Record, charts: Mapping[str, tuple[str, str]]) -> str:
     where = " · ".join(part for part in (finding.player, finding.layer) if part)
     place = f" <code>{escape(where)}</code>" if where else ""
+    what = finding.what[:1].upper() + finding.what[1:]
     evidence = [(tag, number(value)) for tag, value in finding.evidence.items()]
     return (
         f'<article class="card finding {finding.severity}"><header>'
         f'<span class="sign">{SIGNS[finding.severity]} {finding.severity}</span>'
         f"<h3>{escape(finding.title)}</h3>{place}</header>"
-        f'<div class="story"><p>{escape(finding.what)}</p>{_cause(finding)}{_remedy(finding, record)}</div>'
+        f'<div class="story"><p>{escape(what)}</p>{_cause(finding)}{_remedy(finding, record)}</div>'
         f'<div class="proof">{_extent(finding, record)}{rows(evidence)}{_links(finding, charts)}</div>'
         "</article>\n"
     )
@@ -75,10 +76,6 @@ def _extent(finding: Finding, record: Record) -> str:
 
 
 def _links(finding: Finding, charts: Mapping[str, tuple[str, str]]) -> str:
-    tags = list(finding.evidence)
-    if finding.layer:
-        prefix = f"{finding.player}/" if finding.player else ""
-        tags.append(f"{prefix}layer/{finding.layer}/gradient_norm")
-    found = dict.fromkeys(charts[tag] for tag in tags if tag in charts)
+    found = dict.fromkeys(chart for tag, chart in charts.items() if finding.concerns(tag))
     links = [f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title in found]
     return f'<p class="look">Look at {", ".join(links)}</p>' if links else ""

@@ -8,6 +8,8 @@ from core.run.config import ConfigError
 
 SEVERITIES = ("error", "warning", "note")  # worst first
 
+MEASURED = ("gradient", "layer", "noise", "curvature", "policy_gradient")  # what a player's name can precede
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -21,7 +23,7 @@ class Finding:
         first_step: where it began, on the run's x-axis.
         last_step: where it was last seen.
         active: it was still there at the last look.
-        evidence: {tag or description: number}.
+        evidence: {tag, end of a tag, or description: number}.
         what: what was seen, one sentence.
         cause: what is likely behind it, one sentence.
         remedy: words to add to the command.
@@ -43,6 +45,17 @@ class Finding:
     def title(self) -> str:
         """The name in words."""
         return self.name.replace("_", " ").capitalize()
+
+    def concerns(self, tag: str) -> bool:
+        """Whether a curve shows what this is about: it is evidence, or the norm that the layer is in."""
+        player, rest = _player(tag)
+        if player and self.player and player != self.player:
+            return False
+        if rest.startswith("layer/") and not rest.startswith(f"layer/{self.layer}/"):
+            return False
+        if self.layer and rest in ("gradient/norm", f"layer/{self.layer}/gradient_norm"):
+            return True
+        return any(f"/{tag}".endswith(f"/{name}") for name in self.evidence)
 
 
 def read_findings(directory: Path) -> tuple[Finding, ...] | None:
@@ -87,6 +100,13 @@ def _finding(entry: dict) -> Finding:
         cause=str(entry.get("cause", "")),
         remedy=tuple(str(word) for word in entry.get("remedy") or ()),
     )
+
+
+def _player(tag: str) -> tuple[str, str]:
+    """The player that a tag begins with, empty without one, and the rest of the tag."""
+    first, _, rest = tag.partition("/")
+    of_player = rest.split("/")[0] in MEASURED and first not in MEASURED
+    return (first, rest) if of_player else ("", tag)
 
 
 def _said(error: Exception) -> str:

@@ -116,3 +116,27 @@ def test_damaged_findings_are_one_clear_line(run, text, message):
     with pytest.raises(ConfigError, match=r"findings\.json") as error:
         page_of(run)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("player", "layer", "evidence", "tag", "shown"),
+    [
+        ("", None, "gradient/clipped", "gradient/clipped", True),
+        ("", None, "entropy", "policy/entropy", True),
+        ("", None, "entropy", "policy/cross_entropy", False),
+        ("generator", None, "cosine", "generator/gradient/cosine", True),
+        ("generator", None, "cosine", "discriminator/gradient/cosine", False),
+        ("generator", None, "modes", "eval/modes", True),
+        ("", "a.0", "gradient_norm", "layer/a.0/gradient_norm", True),
+        ("", "a.0", "gradient_norm", "layer/a.1/gradient_norm", False),
+        ("", "a.0", "update_ratio", "gradient/norm", True),
+        ("", None, "update_ratio", "gradient/norm", False),
+        ("critic", "a.0", "dead", "critic/gradient/norm", True),
+        ("critic", "a.0", "dead", "actor/gradient/norm", False),
+    ],
+)
+def test_curves_that_a_finding_concerns(run, player, layer, evidence, tag, shown):
+    write_findings(run, VANISHING | {"player": player, "layer": layer, "evidence": {evidence: 1.0}})
+    findings = read_findings(run)
+    assert findings
+    assert findings[0].concerns(tag) is shown
