@@ -1,4 +1,4 @@
-"""Write one self-contained page about a run: `report.py run=DIR`."""
+"""Write one self-contained page about a run: `report.py run=DIR`, or two: `against=DIR`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 
 def report(cfg: "ReportConfig") -> None:
-    """Write DIR/report.html and say where it is."""
+    """Write the page into the run's directory and say where it is."""
     from core.report.page import write_page  # here, so that a misspelt option is answered without torch
 
-    print(f"report: {write_page(Path(str(cfg.run)))}")
+    against = None if cfg.against is None else Path(cfg.against)
+    print(f"report: {write_page(Path(str(cfg.run)), against)}")
 
 
 def main() -> None:

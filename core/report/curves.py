@@ -13,7 +13,8 @@ import numpy as np
 from core.report.numbers import number, tick
 
 WIDTH, HEIGHT = 400, 210  # of the view box: 12 units of text stay readable on a phone
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 50, 10, 10, 26
+MARKS, ROW = 4, 6  # rows of marks above a chart at most, and their height
 BUCKETS = 200  # a longer curve keeps the smallest and the largest value of each bucket
 FEW = 30  # a curve with fewer points is drawn point by point and not averaged
 
@@ -27,6 +28,7 @@ class Series:
         points: {x: y}, ascending; NaN and infinity leave a gap.
         colour: 1, 2, ...: one of the style sheet's.
         dashed: for a reference or a second line of the same colour.
+        second: of the second of two runs; in long dashes.
         deviation: {x: half-width} of a band around the line.
     """
 
@@ -34,7 +36,25 @@ class Series:
     points: dict[int, float]
     colour: int = 1
     dashed: bool = False
+    second: bool = False
     deviation: dict[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A stretch of the x-axis that something is to be said of, drawn as a thin bar at the top.
+
+    Attributes:
+        label: shows under the mouse.
+        kind: a class of the style sheet.
+        first: where it begins.
+        last: where it ends.
+    """
+
+    label: str
+    kind: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -53,26 +73,42 @@ class Axis:
         return self.start + (scaled - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def draw(series: Sequence[Series], *, title: str, log: bool = False) -> str:
+def draw(
+    series: Sequence[Series],
+    *,
+    title: str,
+    log: bool = False,
+    level: float | None = None,
+    marks: Sequence[Mark] = (),
+    end: int = 0,
+) -> str:
     """One chart as an `<svg>` element; an empty string when there is nothing finite to draw.
 
     Args:
         series: lines over a common x-axis.
         title: for those who cannot see it.
         log: logarithmic y-axis.
+        level: a height that means something; a rule is drawn there.
+        marks: at most `MARKS` of them are drawn.
+        end: the x-axis goes at least as far.
     """
     xs = [x for line in series for x in line.points]
     shown = _scale(np.array([y for line in series for y in _extent(line)], dtype=np.float64), log)
     shown = shown[np.isfinite(shown)]
     if not shown.size:
         return ""
+    if level is not None:
+        shown = np.append(shown, _scale(np.array([level]), log))
     low, high = _padded(float(shown.min()), float(shown.max()), log)
-    x = Axis(min([0, *xs]), max([1, *xs]), LEFT, WIDTH - RIGHT)
+    x = Axis(min([0, *xs]), max([1, end, *xs]), LEFT, WIDTH - RIGHT)
     y = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
-    body = _grid(x, y) + "".join(_band(line, x, y) for line in series)
+    marks = marks[:MARKS]
+    body = _grid(x, y) + _level(level, y) + "".join(_mark(mark, i, x) for i, mark in enumerate(marks))
+    body += "".join(_band(line, x, y) for line in series)
     body += "".join(_line(line, x, y) for line in series)
+    above = ROW * len(marks)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
+        f'<svg viewBox="0 {-above} {WIDTH} {HEIGHT + above}" role="img" aria-label="{escape(title)}" '
         f'xmlns="http://www.w3.org/2000/svg">{body}</svg>'
     )
 
@@ -121,17 +157,34 @@ def _grid(x: Axis, y: Axis) -> str:
     return "".join(parts) + f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>'
 
 
+def _level(level: float | None, y: Axis) -> str:
+    if level is None:
+        return ""
+    at = float(y([level])[0])
+    return f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+
+
+def _mark(mark: Mark, row: int, x: Axis) -> str:
+    first, last = np.clip(x([mark.first, mark.last]), x.start, x.end)
+    first = min(first, x.end - 4.0)
+    return (
+        f'<rect class="mark {mark.kind}" x="{first:.1f}" y="{-ROW * (row + 1) + 3}" '
+        f'width="{max(last - first, 4.0):.1f}" height="4"><title>{escape(mark.label)}</title></rect>'
+    )
+
+
 def _line(line: Series, x: Axis, y: Axis) -> str:
     steps = np.array(list(line.points), dtype=np.float64)
     values = np.array(list(line.points.values()), dtype=np.float64)
     values[~np.isfinite(_scale(values, y.log))] = np.nan
-    colour = f"c{line.colour}" + (" dashed" if line.dashed else "")
+    thin = line.dashed or line.second
+    colour = f"c{line.colour}" + (" dashed" if line.dashed else "") + (" second" if line.second else "")
     if len(steps) < FEW:
-        dots = "" if line.dashed and len(steps) > 1 else _dots(x(steps), y(values), line, colour)
+        dots = "" if thin and len(steps) > 1 else _dots(x(steps), y(values), line, colour)
         return _polylines(x(steps), y(values), f"line {colour}") + dots
     mean = smooth(_scale(values, y.log), max(1, len(values) // 40))
     mean = 10.0**mean if y.log else mean
-    raw = "" if line.dashed else _polylines(*_thin(x(steps), y(values)), f"raw {colour}")
+    raw = "" if thin else _polylines(*_thin(x(steps), y(values)), f"raw {colour}")
     return raw + _polylines(*_thin(x(steps), y(mean)), f"line {colour}")
 
 

@@ -15,12 +15,13 @@ LAYER_WORDS = (
 LayerRow = tuple[str, float | None, float | None]
 
 
-def layer_table(player: str, rows: Sequence[LayerRow]) -> str:
+def layer_table(player: str, rows: Sequence[LayerRow], name: str = "") -> str:
     """One player's table; an empty string without rows.
 
     Args:
         player: name of the gradient step, "" for a run with one.
         rows: layer, gradient norm and update ratio; None where none was measured.
+        name: of the run, where there are two.
     """
     if not rows:
         return ""
@@ -29,7 +30,8 @@ def layer_table(player: str, rows: Sequence[LayerRow]) -> str:
         f"<tr><th>{escape(name)}</th>{_cell(norm, norms)}{_cell(ratio, ratios)}</tr>\n"
         for name, norm, ratio in rows
     )
-    heading = f"<h3>{escape(player.capitalize())}</h3>" if player else ""
+    title = " · ".join(part for part in (f"Run {name}" if name else "", player.capitalize()) if part)
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
     return (
         f'<div class="card">{heading}<table><thead><tr><th>layer</th><th>gradient norm</th>'
         f"<th>update ratio</th></tr></thead><tbody>{body}</tbody></table></div>\n"

@@ -1,12 +1,14 @@
 """A run directory, read into one frozen record. Nothing here knows of HTML."""
 
+import json
 import math
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.run.config import ConfigError, Tree
+from core.report.findings import Finding, read_findings
+from core.run.config import ConfigError, Tree, flat
 from core.run.directory import in_use, read_summary, saved_options, typed_words
 from core.run.tensorboard import read_scalars
 
@@ -32,7 +34,9 @@ class Record:
         words: what was typed on the command line.
         summary: `summary.json`; empty while there is none.
         curves: {tag: {step: value}}, steps ascending.
-        media: picture and film files, by name.
+        media: picture and film files, by name; those of the landscape begin with `landscape/`.
+        findings: what the diagnosis found, worst first; None where none was made.
+        landscape: what `landscape.json` says of each picture, by its name and the fact's; "" is of all.
         started: date and time of the first event file, local; empty without one.
     """
 
@@ -44,6 +48,8 @@ class Record:
     summary: dict[str, object]
     curves: dict[str, Curve]
     media: dict[str, Path]
+    findings: tuple[Finding, ...] | None
+    landscape: dict[str, dict[str, object]]
     started: str
 
     @property
@@ -96,14 +102,18 @@ class Record:
         return rows
 
 
-def read_run(directory: Path) -> Record:
+def read_run(directory: Path, option: str = "run") -> Record:
     """Read everything a report needs.
+
+    Args:
+        directory: the run directory.
+        option: that named it, for the message.
 
     Raises:
         ConfigError: there is no such directory, no run in it, or its files are damaged.
     """
     if not directory.is_dir():
-        raise ConfigError(f"run={directory}: there is no such directory")
+        raise ConfigError(f"{option}={directory}: there is no such directory")
     options = saved_options(directory)
     summary = read_summary(directory)
     status = "unfinished" if summary is None else str(summary.get("status", "finished"))
@@ -118,9 +128,34 @@ def read_run(directory: Path) -> Record:
         words=typed_words(directory),
         summary=summary or {},
         curves=read_scalars(directory),
-        media={p.stem: p for p in sorted(directory.glob("media/*")) if p.suffix in (".png", ".gif")},
+        media=read_media(directory),
+        findings=read_findings(directory),
+        landscape=_read_landscape(directory),
         started=_started(directory),
     )
+
+
+def read_media(directory: Path) -> dict[str, Path]:
+    """Pictures and films of a directory, by name."""
+    found = {p.stem: p for p in sorted(directory.glob("media/*"))}
+    found |= {f"landscape/{p.stem}": p for p in sorted(directory.glob("media/landscape/*"))}
+    return {name: path for name, path in found.items() if path.suffix in (".png", ".gif")}
+
+
+def _read_landscape(directory: Path) -> dict[str, dict[str, object]]:
+    """Numbers and words about the landscape; lists are left out, they are in the pictures."""
+    path = directory / "landscape.json"
+    if not path.exists():
+        return {}
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} is damaged: it holds no facts")
+    tree = {"": {name: v for name, v in tree.items() if not isinstance(v, dict)}} | tree
+    facts = {tag: flat(part) for tag, part in tree.items() if isinstance(part, dict)}
+    return {tag: {n: v for n, v in part.items() if not isinstance(v, list)} for tag, part in facts.items()}
 
 
 def _started(directory: Path) -> str:

@@ -15,6 +15,15 @@ STATUS = {
     "running": "not finished, still running",
     "unfinished": "not finished",
 }
+# Of a descent that learns from data.
+OF_DATA = ("accuracy", "held_out_value", "held_out_accuracy", "noise_scale", "samples")
+SPEEDS = {
+    "updates": "gradient steps",
+    "env_steps_per_s": "environment steps a second",
+    "images_per_s": "images a second",
+    "evaluations": "gradients asked for",
+    "wall_s": "seconds in all",
+}
 UNLISTED = ("_target_", "logging", "monitor", "evaluation", "resume")  # of the main options
 
 
@@ -25,17 +34,18 @@ class Fact:
     value: str
     label: str
     note: str = ""
+    amount: float | None = None  # the number itself, for a difference
 
 
 def title(record: Record) -> str:
     """One line: what ran on what."""
     options = record.options
     if record.package == "gradrl":
-        return f"{_name(options.get('agent'))} on {_entry(options, 'env', 'id')}"
+        return f"{_name(options.get('agent'))} on {subject(record)}"
     if record.package == "gradgan":
         return f"GAN on {record.summary.get('data') or _name(options.get('data')).lower()}"
     if record.package == "core":
-        return f"{_name(options.get('optimizer'))} on {_name(options.get('function'))}"
+        return f"{_name(options.get('optimizer'))} on {subject(record)}"
     return record.directory.name
 
 
@@ -47,10 +57,34 @@ def reached(record: Record) -> list[Fact]:
     return [*(facts(record) if facts else ()), _effort(record)]
 
 
+def speed(record: Record) -> Iterator[Fact]:
+    """How fast it was, number by number."""
+    for key, label in SPEEDS.items():
+        value = record.summary.get(key)
+        if isinstance(value, int | float):
+            shown = f"{value:,.0f}"
+            yield Fact(shown, label, "", float(value))
+
+
 def class_counts(record: Record) -> list[int]:
     """How many generated images fell into each class; empty when that was not measured."""
     counts = record.summary.get("class_counts")
     return [int(c) for c in counts] if isinstance(counts, list) else []
+
+
+def subject(record: Record) -> str:
+    """What it was trained on: the environment, the data or the function."""
+    options = record.options
+    if record.package == "gradrl":
+        return str(_entry(options, "env", "id"))
+    if record.package == "gradgan":
+        return str(record.summary.get("data") or _name(options.get("data")))
+    return _name(options.get("function") or options.get("objective"))
+
+
+def in_plane(record: Record) -> bool:
+    """Whether a generator draws points in the plane, not images."""
+    return record.package == "gradgan" and _num_modes(record.options) is not None
 
 
 def chosen(record: Record) -> list[tuple[str, str]]:
@@ -113,21 +147,26 @@ def _agent_reached(record: Record) -> Iterator[Fact]:
         if summary.get("eval_episodes_capped"):
             note += f"; {summary['eval_episodes_capped']} were cut off by evaluation.max_episode_steps"
         value = f"{number(summary['eval_return_mean'])} ± {number(summary.get('eval_return_std'))}"
-        yield Fact(value, f"mean return over {number(summary.get('eval_episodes'))} episodes", note)
+        label = f"mean return over {number(summary.get('eval_episodes'))} episodes"
+        yield Fact(value, label, note, _float(summary["eval_return_mean"]))
     else:
         for tag, of in (("eval/return_mean", "evaluation"), ("episode/return", "training episodes")):
             last = record.last(tag)
             if last:
-                yield Fact(number(last[0]), f"last mean return, {of}", f"at {last[1]:,} {record.unit}")
+                yield Fact(
+                    number(last[0]), f"last mean return, {of}", f"at {last[1]:,} {record.unit}", last[0]
+                )
     if summary.get("solved_at_env_steps") is not None:
         note = f"first evaluation at or above the threshold, after {seconds(summary.get('solved_at_wall_s'))}"
-        yield Fact(number(summary["solved_at_env_steps"]), "environment steps until solved", note)
+        steps = summary["solved_at_env_steps"]
+        yield Fact(number(steps), "environment steps until solved", note, _float(steps))
     elif "solved_at_env_steps" in summary:
         note = "no evaluation reached the environment's reward threshold, or it has none"
-        yield Fact("–", "not solved", note)
+        yield Fact("not solved", "environment steps until solved", note)
     if summary.get("best_eval_return_mean") is not None:
         note = "of the evaluations during training; kept in checkpoints/best.pt"
-        yield Fact(number(summary["best_eval_return_mean"]), "best mean return", note)
+        best = summary["best_eval_return_mean"]
+        yield Fact(number(best), "best mean return", note, _float(best))
 
 
 def _generator_reached(record: Record) -> Iterator[Fact]:
@@ -138,38 +177,46 @@ def _generator_reached(record: Record) -> Iterator[Fact]:
             features = record.summary.get("features")
             under = f"; features of {features}" if features and name == "fid" else ""
             note = f"real images against other real images: {floor}{under}{at}"
-            yield Fact(number(value), f"{name.upper()}, lower is better", note)
+            yield Fact(number(value), f"{name.upper()}, lower is better", note, value)
     counts = class_counts(record)
     if counts:
         note = (
             f"of {sum(counts):,} images, {min(counts)} in the rarest class and {max(counts)} in the commonest"
         )
-        yield Fact(f"{sum(c > 0 for c in counts)} of {len(counts)}", "classes drawn", note)
+        drawn = sum(count > 0 for count in counts)
+        yield Fact(f"{drawn} of {len(counts)}", "classes drawn", note, drawn)
     modes, at = _measured(record, "modes")
     if modes is not None:
         total = _num_modes(record.options)
         of = f" of {total}" if total else ""
-        yield Fact(f"{modes:.0f}{of}", "modes found", f"clusters of the data with a good sample{at}")
+        yield Fact(f"{modes:.0f}{of}", "modes found", f"clusters of the data with a good sample{at}", modes)
     quality, at = _measured(record, "high_quality")
     if quality is not None:
         note = f"of the samples lie within 3 deviations of a cluster's centre; of real data 98.9 %{at}"
-        yield Fact(percent(quality), "high quality", note)
+        yield Fact(percent(quality), "high quality", note, quality)
     kl, at = _measured(record, "reverse_kl")
     if kl is not None:
-        yield Fact(f"{number(kl)} nats", "reverse KL", f"how unevenly the clusters are drawn; 0 is even{at}")
+        note = f"how unevenly the clusters are drawn; 0 is even{at}"
+        yield Fact(f"{number(kl)} nats", "reverse KL", note, kl)
 
 
 def _descent_reached(record: Record) -> Iterator[Fact]:
     summary = record.summary
     kind, x = summary.get("critical_point"), summary.get("x")
-    if kind is not None and isinstance(x, list):
-        eigenvalues = summary.get("hessian_eigenvalues")
-        shown = ", ".join(number(v) for v in eigenvalues) if isinstance(eigenvalues, list) else "unknown"
+    eigenvalues = summary.get("hessian_eigenvalues")
+    if kind is not None:
+        shown = ", ".join(number(v) for v in eigenvalues[:6]) if isinstance(eigenvalues, list) else "unknown"
         yield Fact(str(kind), "where it ended", f"eigenvalues of the Hessian there: {shown}")
-        place = ", ".join(f"{v:.6g}" for v in x[:4]) + (", …" if len(x) > 4 else "")
-        yield Fact(number(summary.get("value")), "value of the function", f"at ({place})")
-        note = "length of the gradient where it ended"
-        yield Fact(number(summary.get("gradient_norm")), "gradient norm", note)
+    if summary.get("value") is not None:
+        place = [f"{v:.6g}" for v in x] if isinstance(x, list) else []
+        note = f"at ({', '.join(place[:4])}{', …' if len(place) > 4 else ''})" if place else ""
+        yield Fact(number(summary["value"]), "value of the function", note, _float(summary["value"]))
+    for name in OF_DATA:
+        if isinstance(summary.get(name), int | float):
+            yield Fact(number(summary[name]), name.replace("_", " "), "", _float(summary[name]))
+    if summary.get("gradient_norm") is not None:
+        note, norm = "length of the gradient where it ended", summary["gradient_norm"]
+        yield Fact(number(norm), "gradient norm", note, _float(norm))
 
 
 def _effort(record: Record) -> Fact:
@@ -183,7 +230,7 @@ def _effort(record: Record) -> Fact:
         notes.append(f"{number(summary['updates'])} gradient steps")
     if summary.get("wall_s") is not None:
         notes.append(f"{seconds(summary['wall_s'])} in all")
-    return Fact(f"{number(record.step)}{of}", record.unit, ", ".join(notes))
+    return Fact(f"{number(record.step)}{of}", record.unit, ", ".join(notes), record.step)
 
 
 def _measured(record: Record, name: str) -> tuple[float | None, str]:
@@ -200,6 +247,10 @@ def _mean(curve: dict[int, float] | None) -> str:
     values = [v for v in (curve or {}).values() if math.isfinite(v)]
     mean = sum(values) / len(values) if values else math.nan
     return "not measured" if math.isnan(mean) else "never" if mean == 0 else f"{percent(mean)} of the steps"
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _num_modes(options: Tree) -> int | None:
