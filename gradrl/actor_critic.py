@@ -11,6 +11,8 @@ from core.gradients import GradientStep, Metrics, Objective
 from gradrl.losses import policy_gradient_loss, value_loss
 from gradrl.networks import ActorCritic
 from gradrl.policies import Policy
+from gradrl.policy_gradient import Acted, remember
+from gradrl.returns import generalized_advantage_estimate
 from gradrl.rollout import Batch, Rollout
 
 Forward = Callable[..., tuple[Policy, Tensor]]  # observations [B, D] to policy and values
@@ -35,6 +37,52 @@ def values(model: ActorCritic, rollout: Rollout) -> tuple[Tensor, Tensor]:
     if len(rollout.final_obs):
         next_value = rollout.next_value(value, model.value(rollout.final_obs))
     return value[:-1], next_value
+
+
+@torch.no_grad()
+def advantages(
+    model: ActorCritic, rollout: Rollout, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """V(s_t), V of what each step led to, and generalized advantages, by the critic as it is: [T, N] each."""
+    value, next_value = values(model, rollout)
+    ends = rollout.terminated, rollout.truncated
+    advantage = generalized_advantage_estimate(rollout.reward, value, next_value, *ends, gamma, gae_lambda)
+    return value, next_value, advantage
+
+
+def advantage_batch(
+    model: ActorCritic,
+    rollout: Rollout,
+    *,
+    gamma: float,
+    gae_lambda: float,
+    minibatch_size: int,
+    normalize: bool,
+) -> tuple[Batch, Acted]:
+    """A rollout as a batch of T N rows, its advantages not normalised yet; and what probes want of it.
+
+    Args:
+        model: policy and critic as they were while the rollout was made.
+        rollout: on the model's device.
+        gamma: discount per step.
+        gae_lambda: bias against variance of the advantages.
+        minibatch_size: samples of one gradient step.
+        normalize: the agent will learn from advantages of mean 0 and deviation 1.
+    """
+    value, next_value, advantage = advantages(model, rollout, gamma, gae_lambda)
+    batch = flat_batch(model, rollout, value, advantage, advantage + value)
+    acted = remember(
+        model,
+        rollout,
+        advantage,
+        value,
+        next_value,
+        gamma=gamma,
+        gae_lambda=gae_lambda,
+        minibatch_size=minibatch_size,
+        normalize=normalize,
+    )
+    return batch, acted
 
 
 @torch.no_grad()
@@ -70,7 +118,7 @@ def valid_rows(batch: Batch, rollout: Rollout) -> Batch:
     if rollout.num_valid == len(batch):
         return batch
     rows = torch.argsort((~rollout.valid.flatten()).byte(), stable=True)[: rollout.num_valid]
-    return Batch(**{field.name: getattr(batch, field.name)[rows] for field in fields(Batch)})
+    return batch.rows(rows)
 
 
 def actor_critic_loss(

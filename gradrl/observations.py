@@ -151,9 +151,10 @@ def _leaf(space: spaces.Space, path: tuple[str | int, ...]) -> Leaf:
     if isinstance(space, spaces.MultiBinary):
         return Leaf(path, "vector", (int(np.prod(space.shape)),), _flat, float32)
     where = f" at {'.'.join(map(str, path))}" if path else ""
+    hint = "; gymnasium.wrappers.FilterObservation in env.wrappers leaves it out" if len(path) == 1 else ""
     raise ValueError(
         "observation spaces must be Box, Discrete, MultiDiscrete, MultiBinary, or Dict or Tuple of these; "
-        f"this one{where} is {described(space)}"
+        f"this one{where} is {described(space)}{hint}"
     )
 
 

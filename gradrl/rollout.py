@@ -97,6 +97,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.obs)
 
+    def rows(self, index: Tensor | slice) -> "Batch":
+        """Some of the transitions: int64 row numbers, bool [B], or a slice."""
+        return Batch(**{f.name: getattr(self, f.name)[index] for f in fields(Batch)})
+
     def shuffled(
         self, valid: Tensor, num_valid: int, num_minibatches: int, generator: torch.Generator
     ) -> Iterator["Batch"]:

@@ -21,18 +21,17 @@ from core.state import StateDict
 from gradrl.actor_critic import (
     Forward,
     actor_critic_loss,
+    advantage_batch,
     batch_objective,
-    flat_batch,
     total,
     valid_rows,
-    values,
 )
 from gradrl.behaviour import Behaviour
 from gradrl.losses import normalize_advantage
 from gradrl.networks import ActorCritic
-from gradrl.policy_gradient import Acted, remember
+from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import explained_variance
 from gradrl.rollout import Batch, Rollout
 
 
@@ -140,23 +139,15 @@ class A2C:
         """The rollout's transitions with their advantages; remembered for probes."""
         cfg = self.cfg
         rollout = rollout.to(self.device)
-        value, next_value = values(self.model, rollout)
-        ends = rollout.terminated, rollout.truncated
-        advantage = generalized_advantage_estimate(
-            rollout.reward, value, next_value, *ends, cfg.gamma, cfg.gae_lambda
-        )
-        self.acted = remember(
+        whole, self.acted = advantage_batch(
             self.model,
             rollout,
-            advantage,
-            value,
-            next_value,
             gamma=cfg.gamma,
             gae_lambda=cfg.gae_lambda,
             minibatch_size=rollout.num_valid,
             normalize=cfg.normalize_advantage,
         )
-        batch = valid_rows(flat_batch(self.model, rollout, value, advantage, advantage + value), rollout)
+        batch = valid_rows(whole, rollout)
         if cfg.normalize_advantage:
             batch = replace(batch, advantage=normalize_advantage(batch.advantage))
         self.last = batch

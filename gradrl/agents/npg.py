@@ -32,20 +32,19 @@ from core.run.config import Component
 from core.state import StateDict
 from gradrl.actor_critic import (
     Forward,
+    advantage_batch,
     batch_objective,
-    flat_batch,
     frozen_policy,
     split_parameters,
     summary,
     valid_rows,
-    values,
 )
 from gradrl.behaviour import Behaviour
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.networks import ActorCritic
-from gradrl.policy_gradient import Acted, remember
+from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import explained_variance
 from gradrl.rollout import Batch, Rollout
 
 
@@ -191,18 +190,9 @@ class NPG:
         """
         cfg = self.cfg
         rollout = rollout.to(self.device)
-        value, next_value = values(self.model, rollout)
-        ends = rollout.terminated, rollout.truncated
-        advantage = generalized_advantage_estimate(
-            rollout.reward, value, next_value, *ends, cfg.gamma, cfg.gae_lambda
-        )
-        whole = flat_batch(self.model, rollout, value, advantage, advantage + value)
-        self.acted = remember(
+        whole, self.acted = advantage_batch(
             self.model,
             rollout,
-            advantage,
-            value,
-            next_value,
             gamma=cfg.gamma,
             gae_lambda=cfg.gae_lambda,
             minibatch_size=rollout.num_valid,

@@ -7,7 +7,7 @@ end, the change of the value is not clipped unless `value_clip_coef` says so, an
 (theirs 1e-5; `optimizer.eps`).
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,13 +20,13 @@ from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, batch_objective, flat_batch, summary, total, values
+from gradrl.actor_critic import Forward, advantage_batch, advantages, batch_objective, summary, total
 from gradrl.behaviour import Behaviour
 from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
 from gradrl.networks import ActorCritic
-from gradrl.policy_gradient import Acted, remember
+from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import explained_variance
 from gradrl.rollout import Batch, Rollout
 
 
@@ -184,32 +184,20 @@ class PPO:
         """The rollout as a batch, and which of its rows are valid, bool [B]; remembered for probes."""
         cfg = self.cfg
         rollout = rollout.to(self.device)
-        value, next_value, advantage = self.estimate(rollout)
-        batch = flat_batch(self.model, rollout, value, advantage, advantage + value)
-        self.acted = remember(
+        batch, self.acted = advantage_batch(
             self.model,
             rollout,
-            advantage,
-            value,
-            next_value,
             gamma=cfg.gamma,
             gae_lambda=cfg.gae_lambda,
-            minibatch_size=len(batch) // cfg.num_minibatches,
+            minibatch_size=rollout.valid.numel() // cfg.num_minibatches,
             normalize=cfg.normalize_advantage,
         )
         self.last = batch, rollout.valid.flatten()
         return self.last
 
-    @torch.no_grad()
     def estimate(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """V(s_t), V of what each step led to, and the advantages, [T, N] each, by the critic as it now is."""
-        cfg = self.cfg
-        value, next_value = values(self.model, rollout)
-        ends = rollout.terminated, rollout.truncated
-        advantage = generalized_advantage_estimate(
-            rollout.reward, value, next_value, *ends, cfg.gamma, cfg.gae_lambda
-        )
-        return value, next_value, advantage
+        return advantages(self.model, rollout, self.cfg.gamma, self.cfg.gae_lambda)
 
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
@@ -227,9 +215,7 @@ class PPO:
         if self.last is None or self.acted is None:
             return []
         batch, valid = self.last
-        names = [field.name for field in fields(Batch)]
-        batch = self.normalized(Batch(**{name: getattr(batch, name)[valid] for name in names}))
-        step = self.gradient_step
+        batch, step = self.normalized(batch.rows(valid)), self.gradient_step
         objective = batch_objective(self.model, batch, lambda *frozen: total(self.loss(*frozen)[0]), step)
         return [(PolicyObjective(objective, self.acted), step)]
 

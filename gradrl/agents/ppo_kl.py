@@ -6,7 +6,7 @@ rollout so that the divergence stays near a target.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,14 +20,14 @@ from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, batch_objective, flat_batch, summary, total, values
+from gradrl.actor_critic import Forward, advantage_batch, batch_objective, summary, total
 from gradrl.behaviour import Behaviour
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.networks import ActorCritic
 from gradrl.policies import Policy
-from gradrl.policy_gradient import Acted, remember
+from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import explained_variance
 from gradrl.rollout import Batch, Rollout
 
 TOLERANCE, FACTOR = 1.5, 2.0  # the paper's; it found the algorithm not very sensitive to them
@@ -171,21 +171,12 @@ class PPOKL:
         """The rollout as a batch, and which of its rows are valid, bool [B]; the policy is remembered."""
         cfg = self.cfg
         rollout = rollout.to(self.device)
-        value, next_value = values(self.model, rollout)
-        ends = rollout.terminated, rollout.truncated
-        advantage = generalized_advantage_estimate(
-            rollout.reward, value, next_value, *ends, cfg.gamma, cfg.gae_lambda
-        )
-        batch = flat_batch(self.model, rollout, value, advantage, advantage + value)
-        self.acted = remember(
+        batch, self.acted = advantage_batch(
             self.model,
             rollout,
-            advantage,
-            value,
-            next_value,
             gamma=cfg.gamma,
             gae_lambda=cfg.gae_lambda,
-            minibatch_size=len(batch) // cfg.num_minibatches,
+            minibatch_size=rollout.valid.numel() // cfg.num_minibatches,
             normalize=cfg.normalize_advantage,
         )
         self.last = batch, rollout.valid.flatten()
@@ -249,9 +240,7 @@ class PPOKL:
         if self.last is None or self.acted is None:
             return []
         batch, valid = self.last
-        names = [field.name for field in fields(Batch)]
-        batch = self.normalized(Batch(**{name: getattr(batch, name)[valid] for name in names}))
-        old = self.old_policy()
+        batch, old = self.normalized(batch.rows(valid)), self.old_policy()
 
         def loss(frozen: Batch, forward: Forward) -> Tensor:
             return total(self.loss(frozen, old(frozen.obs), forward)[0])

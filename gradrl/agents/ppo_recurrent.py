@@ -85,7 +85,7 @@ class Sequences(Batch):
     def transitions(self) -> Batch:
         """The valid rows, without order."""
         rows = slice(None) if self.valid is None else self.valid
-        return Batch(**{f.name: getattr(self, f.name)[rows] for f in fields(Batch)})
+        return self.rows(rows)
 
 
 class PPORecurrent(PPO):

@@ -35,6 +35,18 @@ class Counting(gym.Env):
         return self._obs(), reward, terminated, truncated, {}
 
 
+class CountingInParts(Counting):
+    """The same, but observes {"clock": (t among 5,), "episode": [e]}."""
+
+    observation_space = gym.spaces.Dict({
+        "clock": gym.spaces.Tuple((gym.spaces.Discrete(5),)),
+        "episode": gym.spaces.Box(-np.inf, np.inf, (1,), np.float32),
+    })  # fmt: skip
+
+    def _obs(self):
+        return {"clock": (self.t,), "episode": np.array([self.episode], np.float32)}
+
+
 class Walk(gym.Env):
     """Endless random walk in one dimension, with a Discrete observation: no time limit."""
 
@@ -70,6 +82,12 @@ class Unsupported(gym.Env):
         self.observation_space, self.action_space = kinds[observation], kinds[action]
 
 
-for name, cls in {"Counting-v0": Counting, "Walk-v0": Walk, "Unsupported-v0": Unsupported}.items():
+ENVIRONMENTS = {
+    "Counting-v0": Counting,
+    "CountingInParts-v0": CountingInParts,
+    "Walk-v0": Walk,
+    "Unsupported-v0": Unsupported,
+}
+for name, cls in ENVIRONMENTS.items():
     if name not in gym.registry:
         gym.register(name, entry_point=cls, disable_env_checker=True)

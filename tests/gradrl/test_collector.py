@@ -103,6 +103,28 @@ def test_transitions_and_advantages_equal_those_of_single_environments(num_steps
     collect.envs.close()
 
 
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
+def test_observations_of_parts_lead_to_their_own_final_ones(autoreset, vectorization):
+    cfg = config(autoreset, vectorization, "CountingInParts-v0")
+    info = inspect_env(cfg)
+    collect = Collector(make_envs(cfg, 3), info.observation, info.action, 16, SEEDS)
+    rollout = collect.collect(Scripted(lambda rows: rows[:, :5].argmax(1) % 2))
+
+    def plain(rows):
+        """Of (t one-hot, e) as (e, t)."""
+        assert rows[:, :5].sum(1).tolist() == [1.0] * len(rows)
+        return torch.stack([rows[:, 5], rows[:, :5].argmax(1)], 1).tolist()
+
+    for n, seed in enumerate(SEEDS):
+        keep = rollout.valid[:, n]
+        obs, action, *_, led_to = zip(*true_transitions(seed, int(keep.sum())), strict=True)
+        assert plain(rollout.obs[:-1, n][keep]) == [o.tolist() for o in obs]
+        assert rollout.action[keep, n].tolist() == list(action)
+        assert plain(rollout.next_obs[keep, n]) == [o.tolist() for o in led_to]
+    collect.envs.close()
+
+
 def test_native_transitions_and_advantages_equal_those_of_single_environments():
     """Every observation is put into a single CartPole, which must go on as the native one did."""
     limit, num_envs = 12, 4

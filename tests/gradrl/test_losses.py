@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -77,6 +79,15 @@ def test_the_gradient_is_the_policy_gradient_where_moving_back_helps(log_ratio, 
     new = torch.tensor([log_ratio], requires_grad=True)
     clipped_surrogate_loss(new, torch.zeros(1), torch.tensor([advantage]), 0.2)[0].backward()
     assert new.grad.item() == pytest.approx(-advantage * torch.tensor(log_ratio).exp().item())
+
+
+@pytest.mark.parametrize("advantage", [1.0, -1.0, math.nan])
+def test_what_is_no_number_reaches_the_gradient_where_the_step_is_skipped_for_it(advantage):
+    new = torch.tensor([0.1 if math.isnan(advantage) else math.nan, 0.0], requires_grad=True)
+    loss, _ = clipped_surrogate_loss(new, torch.zeros(2), torch.tensor([advantage, 1.0]), 0.2)
+    loss.backward()
+    assert loss.isnan()
+    assert new.grad.isnan().tolist() == [True, False]
 
 
 def test_a_clip_coefficient_on_the_device_gives_the_same_as_a_number():
