@@ -168,7 +168,7 @@ def test_labels_that_are_not_there_are_missed_by_the_check(
     words = [*QUICK, "data=folder", f"data.root={tmp_path}", "data.size=8"]
     check(configured(*words))
     with pytest.raises(
-        ConfigError, match=rf"conditioning={conditioning} wants labels, .* one sub-folder only"
+        ConfigError, match=rf"conditioning={conditioning} wants labels, .* fewer than two sub-folders"
     ):
         check(configured(*words, f"conditioning={conditioning}"))
 
