@@ -104,11 +104,12 @@ def _split(names: list[Name], depth: int, option: str) -> tuple[list[Name], list
 
 def _classes(train: list[Name], test: list[Name], start: int, option: str) -> tuple[list[str] | None, str]:
     """The classes in order, or None and why there are none."""
-    if any(len(name) < start + 2 for name in train + test):
-        return None, "some images lie outside sub-folders"
+    outside = [len(name) < start + 2 for name in train + test]
     classes = sorted({name[start] for name in train})
-    if len(classes) < 2:
-        return None, "there is one sub-folder only"
+    if all(outside) or len(classes) < 2:
+        return None, "there are fewer than two sub-folders"
+    if any(outside):
+        return None, "some images lie outside sub-folders"
     unknown = sorted({name[start] for name in test} - set(classes))
     if unknown:
         raise ConfigError(

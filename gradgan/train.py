@@ -121,6 +121,9 @@ def check(cfg: TrainConfig) -> None:
         ValueError: one of them is not to be had.
     """
     device = resolve_device(cfg.device)
+    if cfg.conditioning is not None and cfg.data.num_classes is None:
+        wants = f"conditioning={cfg.conditioning.name} wants labels, and data={cfg.data.name} has none"
+        raise ConfigError(": ".join([wants, *_notes(cfg)[:1]]))
     check_schedule(cfg.schedule, measured=())
     check_optimizer(cfg.optimizer, lambda: _players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
     check_scheme(cfg.update, cfg.optimizer.target)

@@ -18,6 +18,8 @@ from gradgan.losses import Loss
 from gradgan.losses.hinge import Hinge
 from gradgan.losses.minimax import Minimax
 from gradgan.losses.nonsaturating import NonSaturating
+from gradgan.losses.relativistic import Relativistic
+from gradgan.losses.relativistic_average import RelativisticAverage
 from gradgan.losses.wasserstein import Wasserstein
 from gradgan.penalties import Penalty
 from gradgan.penalties.one_centred import WGANGP
@@ -93,6 +95,38 @@ def test_the_saturating_game_spirals_out() -> None:
     found = distances(Simultaneous(), 200, Minimax(), start=0.01)
     assert found[-1] / found[0] == pytest.approx((1 + H * H / 4) ** 100, rel=1e-2)
     assert distances(Simultaneous(), 1000, Minimax())[-1] > 1.5 * math.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    "loss", [NonSaturating(), Relativistic(), RelativisticAverage()], ids=lambda loss: type(loss).__name__
+)
+def test_without_a_penalty_logistic_losses_only_turn(loss: Loss) -> None:
+    """The eigenvalues are +-i / 2 in every one of them."""
+    found = distances(Simultaneous(), 100, loss, start=1e-3)
+    assert found[-1] / found[0] == pytest.approx((1 + H * H / 4) ** 50, rel=1e-4)
+
+
+def test_simultaneous_steps_of_the_non_saturating_game_end_on_a_circle() -> None:
+    """Of radius sqrt(2 h), where a step adds what the loss takes; from inside and from outside."""
+    radius = math.sqrt(2 * H)
+    inside, on, outside = (
+        distances(Simultaneous(), 320, NonSaturating(), start=share * radius / math.sqrt(2))
+        for share in (0.6, 1.0, 1.5)
+    )
+    turn = 126  # updates: 2 pi / (h / 2)
+    assert all(0.97 < r / radius < 1.03 for r in on)
+    assert min(inside[-turn:]) > 1.05 * inside[0]
+    assert max(outside[-turn:]) < 0.85 * outside[0]
+
+
+def test_alternating_steps_of_the_non_saturating_game_near_their_goal_ever_more_slowly() -> None:
+    """d(r^2) / dt = -r^4 / 8 once averaged over a turn: r = sqrt(8 / (t + 8 / r_0^2)), no linear rate."""
+    found = distances(Alternating(), 630, NonSaturating(), start=0.7)
+    turn = 126
+    for end in (315, 630):
+        mean = math.sqrt(sum(r * r for r in found[end - turn : end]) / turn)
+        time = H * (end - turn / 2)
+        assert mean == pytest.approx(math.sqrt(8 / (time + 8 / found[0] ** 2)), rel=0.03)
 
 
 def test_the_hinge_is_the_bilinear_game_within_its_margin() -> None:

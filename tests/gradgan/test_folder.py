@@ -119,13 +119,10 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> 
     ("names", "options", "why"),
     [
         (["a/0.png", "b/1.png", "2.png"], {}, "some images lie outside sub-folders"),
-        (
-            ["a/0.png", "a/1.png"],
-            {},
-            "some images lie outside sub-folders",
-        ),  # the only folder is looked through
-        (["0.png", "1.png"], {}, "some images lie outside sub-folders"),
-        (["train/a/0.png", "train/a/1.png", "test/a/2.png"], {}, "there is one sub-folder only"),
+        (["a/0.png", "a/1.png"], {}, "there are fewer than two sub-folders"),
+        (["0.png", "1.png"], {}, "there are fewer than two sub-folders"),
+        (["train/a/0.png", "train/a/1.png", "test/a/2.png"], {}, "there are fewer than two sub-folders"),
+        (["train/0.png", "test/1.png"], {}, "there are fewer than two sub-folders"),
         (["a/0.png", "b/1.png"], {"labels": False}, "data.labels=false"),
     ],
 )

@@ -156,6 +156,23 @@ def test_data_that_are_wrong_are_refused_by_the_check(configured: Configured, tm
         check(configured(*QUICK, "data=digits", "batch_size=1348"))
 
 
+@pytest.mark.parametrize("conditioning", ["projection", "auxiliary"])
+def test_labels_that_are_not_there_are_missed_by_the_check(
+    conditioning: str, configured: Configured, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    (tmp_path / "only").mkdir()
+    for i in range(16):
+        Image.new("RGB", (8, 8), (16 * i, 0, 0)).save(tmp_path / "only" / f"{i}.png")
+    words = [*QUICK, "data=folder", f"data.root={tmp_path}", "data.size=8"]
+    check(configured(*words))
+    with pytest.raises(
+        ConfigError, match=rf"conditioning={conditioning} wants labels, .* fewer than two sub-folders"
+    ):
+        check(configured(*words, f"conditioning={conditioning}"))
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "sam"])
 def test_an_optimizer_that_would_ignore_the_update_scheme_is_refused_by_the_check(
     optimizer: str, configured: Configured
