@@ -23,6 +23,7 @@ from core.optim.schedules import Schedule, ScheduledRate, check_schedule
 from core.run.config import Component
 from core.run.console import number
 from core.run.device import resolve_device, set_num_threads
+from core.run.diagnosis import DiagnosisConfig, OnFinding
 from core.run.media import Image
 from core.run.run import Run, RunConfig
 from core.state import StateDict
@@ -48,6 +49,8 @@ class DescentConfig:
     schedule: Schedule
     monitor: MonitorConfig
     logging: LoggingConfig
+    diagnosis: DiagnosisConfig | None
+    on_finding: OnFinding
     start: tuple[float, ...] | None
     steps: int
     seed: int

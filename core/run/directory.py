@@ -145,6 +145,15 @@ def read_summary(directory: Path) -> dict[str, object] | None:
     return summary
 
 
+def already_finished(directory: Path, total: int) -> bool:
+    """Whether the run in `directory` ended by reaching `total` (or more) on its x-axis."""
+    summary = read_summary(directory)
+    if not summary or summary.get("status") != "finished":
+        return False
+    reached = next((summary[name] for name in ("env_steps", "images", "steps") if name in summary), 0)
+    return isinstance(reached, int) and reached >= total
+
+
 def write_summary(directory: Path, summary: dict[str, object]) -> None:
     """Write `summary.json`; numbers that are not finite become null, as JSON has no word for them."""
     text = json.dumps(_jsonable(summary), indent=2, allow_nan=False)

@@ -29,8 +29,7 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     Raises:
         ConfigError: there is no run, it is damaged or in use, or a word would change what it computes.
     """
-    from core.run.directory import saved_options
-    from core.run.run import already_finished
+    from core.run.directory import already_finished, saved_options
 
     options = saved_options(directory)
     for word in words:

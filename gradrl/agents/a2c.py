@@ -23,7 +23,6 @@ from gradrl.actor_critic import (
     actor_critic_loss,
     batch_objective,
     flat_batch,
-    total,
     valid_rows,
     values,
 )
@@ -172,7 +171,7 @@ class A2C:
         if self.last is None or self.acted is None:
             return []
         step = self.gradient_step
-        objective = batch_objective(self.model, self.last, lambda *frozen: total(self.loss(*frozen)[0]), step)
+        objective = batch_objective(self.model, self.last, lambda *frozen: self.loss(*frozen)[0], step)
         return [(PolicyObjective(objective, self.acted), step)]
 
     def state_dict(self) -> StateDict:

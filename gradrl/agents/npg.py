@@ -265,9 +265,11 @@ class NPG:
         if self.acted is None:
             return []
         surrogate = batch_objective(
-            self.model, self.batch, lambda *b: self.surrogate(*b)[0], self.policy_step
+            self.model, self.batch, lambda *b: {"policy": self.surrogate(*b)[0]}, self.policy_step
         )
-        critic = batch_objective(self.model, self.batch, lambda *b: self.critic_loss(*b)[0], self.critic_step)
+        critic = batch_objective(
+            self.model, self.batch, lambda *b: {"value": self.critic_loss(*b)[0]}, self.critic_step
+        )
         return [(PolicyObjective(surrogate, self.acted), self.policy_step), (critic, self.critic_step)]
 
     def state_dict(self) -> StateDict:

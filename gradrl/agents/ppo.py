@@ -20,7 +20,7 @@ from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, batch_objective, flat_batch, summary, total, values
+from gradrl.actor_critic import Forward, batch_objective, flat_batch, summary, values
 from gradrl.behaviour import Behaviour
 from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
 from gradrl.networks import ActorCritic
@@ -230,7 +230,7 @@ class PPO:
         names = [field.name for field in fields(Batch)]
         batch = self.normalized(Batch(**{name: getattr(batch, name)[valid] for name in names}))
         step = self.gradient_step
-        objective = batch_objective(self.model, batch, lambda *frozen: total(self.loss(*frozen)[0]), step)
+        objective = batch_objective(self.model, batch, lambda *frozen: self.loss(*frozen)[0], step)
         return [(PolicyObjective(objective, self.acted), step)]
 
     def state_dict(self) -> StateDict:

@@ -20,7 +20,7 @@ from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, batch_objective, flat_batch, summary, total, values
+from gradrl.actor_critic import Forward, batch_objective, flat_batch, summary, values
 from gradrl.behaviour import Behaviour
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.networks import ActorCritic
@@ -253,11 +253,11 @@ class PPOKL:
         batch = self.normalized(Batch(**{name: getattr(batch, name)[valid] for name in names}))
         old = self.old_policy()
 
-        def loss(frozen: Batch, forward: Forward) -> Tensor:
-            return total(self.loss(frozen, old(frozen.obs), forward)[0])
+        def losses(frozen: Batch, forward: Forward) -> dict[str, Tensor]:
+            return self.loss(frozen, old(frozen.obs), forward)[0]
 
         step = self.gradient_step
-        return [(PolicyObjective(batch_objective(self.model, batch, loss, step), self.acted), step)]
+        return [(PolicyObjective(batch_objective(self.model, batch, losses, step), self.acted), step)]
 
     def state_dict(self) -> StateDict:
         """The penalty's weight, and what the learning rate's schedule remembers."""

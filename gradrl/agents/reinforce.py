@@ -31,7 +31,6 @@ from gradrl.actor_critic import (
     batch_objective,
     flat_batch,
     split_parameters,
-    total,
     valid_rows,
     values,
 )
@@ -185,7 +184,7 @@ class REINFORCE:
         if self.last is None or self.acted is None:
             return []
         step = self.gradient_step
-        objective = batch_objective(self.model, self.last, lambda *frozen: total(self.loss(*frozen)[0]), step)
+        objective = batch_objective(self.model, self.last, lambda *frozen: self.loss(*frozen)[0], step)
         return [(PolicyObjective(objective, self.acted), step)]
 
     def state_dict(self) -> StateDict:

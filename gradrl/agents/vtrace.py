@@ -24,7 +24,6 @@ from gradrl.actor_critic import (
     actor_critic_loss,
     batch_objective,
     flat_batch,
-    total,
     valid_rows,
     values,
 )
@@ -196,7 +195,7 @@ class VTrace:
         if self.last is None:
             return []
         step = self.gradient_step
-        return [(batch_objective(self.model, self.last, lambda *b: total(self.loss(*b)[0]), step), step)]
+        return [(batch_objective(self.model, self.last, lambda *b: self.loss(*b)[0], step), step)]
 
     def state_dict(self) -> StateDict:
         """What the learning rate's schedule remembers, the acting policy and its age."""

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from core.gradients import GradientStep
+from core.run.directory import already_finished
 from core.run.media import Image
-from core.run.run import Evaluation, Run, RunConfig, already_finished
+from core.run.run import Evaluation, Run, RunConfig
 from core.run.tensorboard import read_scalars
 
 CFG = RunConfig(interval=2, eval_interval=30, draw_interval=40, checkpoint_interval=50, progress=False)
