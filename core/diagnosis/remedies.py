@@ -7,6 +7,7 @@ import math
 
 from core.diagnosis.signals import Context, Player
 
+SOUND = (1e-5, 3e-3)  # learning rates that Adam and its kin are commonly run at
 NO_CLIPPING = ("Centralize", "GradientNoise", "SkipNonFinite", "PCGrad", "")  # transforms that limit no norm
 
 
@@ -18,7 +19,9 @@ def word(option: str, value: float | int | str) -> str:
 
 
 def learning_rate(context: Context, player: Player, factor: float) -> tuple[str, ...]:
-    """The player's learning rate, `factor` times what it is."""
+    """The player's learning rate, `factor` times what it is; a lower one at once low enough to be sound."""
+    if factor < 1.0 and _adaptive(player):
+        return rate(context, player, min(player.lr * factor, SOUND[1]))
     return rate(context, player, player.lr * factor)
 
 
@@ -32,10 +35,24 @@ def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
 
 
 def sound_rate(context: Context, player: Player, proposed: float) -> tuple[str, ...]:
-    """The proposed rate, but within what the optimizer is commonly run at, [1e-5, 3e-3] for Adam's kin."""
-    if player.optimizer.lower() not in ("sgd", "asgd", "adadelta", "rprop", "lbfgs", "muon", "perturbedsgd"):
-        proposed = min(max(proposed, 1e-5), 3e-3)
+    """The proposed rate, but within what the optimizer is commonly run at."""
+    if _adaptive(player):
+        proposed = min(max(proposed, SOUND[0]), SOUND[1])
     return rate(context, player, proposed)
+
+
+def _adaptive(player: Player) -> bool:
+    """Whether the optimizer divides by the gradient's size, so that its rates are comparable."""
+    return player.optimizer not in (
+        "SGD",
+        "ASGD",
+        "Adadelta",
+        "Rprop",
+        "LBFGS",
+        "Muon",
+        "PerturbedSGD",
+        "SAM",
+    )
 
 
 def clip(context: Context, max_norm: float) -> tuple[str, ...]:

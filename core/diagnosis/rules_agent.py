@@ -8,6 +8,8 @@ from core.diagnosis import remedies
 from core.diagnosis.findings import Severity, Sign
 from core.diagnosis.signals import Context, History, Player
 
+DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
+
 
 def _improved(history: History) -> bool | None:
     """Whether the return is clearly above that of the first episodes; None before there are enough."""
@@ -75,10 +77,14 @@ class CollapsedEntropy:
             evidence={"entropy": entropy, "left": left},
             what=f"the policy always does the same: {what}",
             cause="It became certain before it had learnt; what it does not try it cannot learn about.",
-            remedy=self._words(context, player),
+            remedy=self._words(history, context, player),
         )
 
-    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
+    def _words(self, history: History, context: Context, player: Player) -> tuple[str, ...]:
+        # Thrown there by one long step rather than drawn there by many: a bonus would not have held it.
+        thrown = max((max(history.course(tag), default=0.0) for tag in DIVERGENCES), default=0.0)
+        if thrown > 0.2 or player.lr > 1e-2:
+            return _calmer(context, player)
         if context.options.get("agent.temperature") not in (None, "auto"):
             return ("agent.temperature=auto",)
         bonus = context.number("agent.entropy_coef")
@@ -93,19 +99,23 @@ class RunawayKL:
 
     Attributes:
         kl: nats. PPO is healthy between 0.005 and 0.05.
+        sudden: nats in one point alone that are a finding at once: a policy does not come back from there.
         beyond: times the trust region's own limit, where the agent has one.
         points: logged points whose median is taken.
     """
 
     kl: float = 0.2
+    sudden: float = 1.0
     beyond: float = 10.0
     points: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = policy_player(context)
-        for tag in ("policy/approx_kl", "policy/kl"):
-            kl = history.level(tag, self.points)
+        for tag in DIVERGENCES:
+            now, lasting = history.now(tag), history.level(tag, self.points)
+            sudden = now is not None and now > self.sudden
+            kl = now if sudden else lasting
             limits = (context.number(f"agent.{name}") for name in ("max_kl", "target_kl"))
             limit = next((self.beyond * value for value in limits if value), self.kl)
             if player is None or kl is None or not kl > max(limit, self.kl):
@@ -117,11 +127,12 @@ class RunawayKL:
                 evidence={"kl": kl},
                 what=f"one update moves the policy by {kl:.2g} nats from the one that acted.",
                 cause="The learning rate is too high, or a rollout is gone over too often.",
-                remedy=_calmer(context, player, kl),
+                remedy=_calmer(context, player),
+                patience=1 if sudden else None,
             )
 
 
-def _calmer(context: Context, player: Player, kl: float) -> tuple[str, ...]:
+def _calmer(context: Context, player: Player) -> tuple[str, ...]:
     """A lower rate where it is above what is common, else an early end of the epochs."""
     if player.lr > 1e-3 or "agent.target_kl" not in context.options:
         return remedies.sound_rate(
@@ -168,7 +179,7 @@ class RatioOutOfHand:
                 else f"single samples have become {ratio:.3g} times as likely within one update."
             ),
             cause="The rollout no longer says anything about a policy that has moved this far.",
-            remedy=_calmer(context, player, 1.0),
+            remedy=_calmer(context, player),
         )
 
 

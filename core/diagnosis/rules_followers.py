@@ -13,8 +13,8 @@ class Stale:
     """A follower is still, to a large part, what it was at the start.
 
     Attributes:
-        share: of its initial weights that the follower still consists of; exact, from how often and how far
-            it has moved.
+        share: of its initial weights that the follower will consist of at the end, if it goes on as before:
+            what is left now is exact, from how often and how far it has moved, and falls geometrically.
         distance: |follower - followed| / |followed|: where the network itself has hardly moved, nothing is
             wrong.
         progress: share of the run from which it should have followed.
@@ -29,9 +29,10 @@ class Stale:
         for follower in ("average", "target"):
             share = history.last(f"{follower}/initial_share")
             distance = history.last(f"{follower}/distance")
-            if share is None or distance is None or share < self.share or distance < self.distance:
+            progress = history.step / context.total
+            if share is None or distance is None or progress < self.progress:
                 continue
-            if history.step < self.progress * context.total:
+            if share ** (1.0 / progress) < self.share or distance < self.distance:
                 continue
             words, cause = self._words(follower, context)
             yield Sign(
@@ -54,4 +55,5 @@ class Stale:
                 words,
                 "Its half-life is longer than the run: what is drawn and measured is not what is trained.",
             )
-        return ("agent.tau=0.005",), "tau is too small: the critics chase targets of networks long gone."
+        tau = remedies.word("agent.tau", max(0.005, 10 * (context.number("agent.tau") or 0.0)))
+        return (tau,), "tau is too small: the critics chase targets of networks long gone."

@@ -64,7 +64,7 @@ def shallower(context: Context, player: Player) -> tuple[str, ...]:
     options = context.options
     if options.get("policy.orthogonal") is False:
         return ("policy.orthogonal=true",)
-    if options.get("objective.activation") in ("sigmoid", "tanh"):
+    if options.get("objective.activation") == "sigmoid":
         return ("objective.activation=relu",)
     for option in ("network.depth", "objective.depth"):
         depth = context.number(option)
@@ -73,7 +73,9 @@ def shallower(context: Context, player: Player) -> tuple[str, ...]:
     sizes = options.get("policy.hidden_sizes")
     if isinstance(sizes, list | tuple) and len(sizes) > 2:
         return (f"policy.hidden_sizes=[{sizes[0]},{sizes[0]}]",)
-    return remedies.learning_rate(context, player, 10.0) if player.optimizer == "SGD" else ()
+    if options.get("policy.activation") in ("tanh", "elu"):
+        return ("policy.activation=relu",)
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,12 +233,12 @@ class ConflictingLosses:
                     continue
                 pair = tag.removeprefix(prefix)
                 shares = [
-                    history.last(f"{player.prefix}loss_share/{term}") or 0.0 for term in pair.split("+")
+                    history.last(f"{player.prefix}loss_share/{term}") or 0.0 for term in pair.split("_vs_")
                 ]
                 if min(shares) >= self.share:
                     worst = level, pair
             if worst is not None:
-                first, _, second = worst[1].partition("+")
+                first, _, second = worst[1].partition("_vs_")
                 yield Sign(
                     name="conflicting_losses",
                     severity="note",

@@ -93,11 +93,13 @@ class UpdateTooSmall:
         slope: share of the norm of the first points that the gradient must still have: at a minimum short
             steps are right.
         scheduled: share of the rate below which a schedule has ended the training, and nothing is said.
+        seen: root mean square of a layer's gradient that an optimizer sees; Adam's eps is 1e-8.
         measurements: in a row.
     """
 
     ratio: float = 2e-5
     slope: float = 0.02
+    seen: float = 1e-6
     scheduled: float = 0.02
     measurements: int = 3
 
@@ -132,7 +134,7 @@ class UpdateTooSmall:
                     if layer
                     else "The learning rate is too low, or a clipper leaves nothing of the gradient."
                 ),
-                remedy=("optimizer.groups=null",) if layer else self._words(history, context, player, now),
+                remedy=_ungrouped(context) if layer else self._words(history, context, player, now),
             )
 
     def _still(self, history: History, player: Player) -> str | None:
@@ -140,9 +142,9 @@ class UpdateTooSmall:
         ratios = history.layers_last(player.prefix, "update_ratio", self.measurements)
         norms = history.layers_last(player.prefix, "gradient_norm", self.measurements)
         for layer in player.layers:
-            if layer.dim >= 2 and max(ratios.get(layer.name, [1.0])) == 0.0 < min(
-                norms.get(layer.name, [0.0])
-            ):
+            moved = max(ratios.get(layer.name, [1.0]))
+            slope = min(norms.get(layer.name, [0.0])) / layer.size**0.5
+            if layer.dim >= 2 and moved == 0.0 and slope > self.seen:
                 return layer.name
         return None
 
@@ -244,6 +246,12 @@ class NoiseDominated:
                 cause="Samples disagree more than they agree: the steps are nearly all noise.",
                 remedy=remedies.batch(context, player, min(scale, 256.0 if severe else scale)),
             )
+
+
+def _ungrouped(context: Context) -> tuple[str, ...]:
+    """One rate for all parameters, where some have their own."""
+    own = any(option.startswith("optimizer.groups.") for option in context.options)
+    return ("optimizer.groups=null",) if own else ()
 
 
 def _scalar(player: Player) -> bool:

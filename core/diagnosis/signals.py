@@ -255,9 +255,10 @@ def _loaded(saved: StateDict, series: Series) -> Series:
 
 
 def branches(layers: Iterable[Layer]) -> Iterator[list[Layer]]:
-    """Weights of each branch of a network, from the input on: those whose names begin alike."""
+    """Weights of each branch of a network, from the input on: names that begin alike, or with a number."""
     groups: dict[str, list[Layer]] = {}
     for layer in layers:
         if layer.dim >= 2:
-            groups.setdefault(layer.name.partition(".")[0], []).append(layer)
+            first = layer.name.partition(".")[0]
+            groups.setdefault("" if first.isdigit() else first, []).append(layer)
     yield from groups.values()

@@ -162,7 +162,9 @@ def shares_of(gradients: Mapping[str, tuple[Tensor | None, ...]]) -> dict[str, T
         pairs = zip(gradients[first], gradients[second], strict=True)
         if any(a is not None and b is not None for a, b in pairs):
             dot = _dot(gradients[first], gradients[second])
-            found[f"loss_cosine/{first}_vs_{second}"] = dot / (lengths[first] * lengths[second])
+            # Exactly 0 where a graph reaches a parameter through nothing but zeros: no common one either.
+            cosine = torch.where(dot == 0, torch.nan, dot / (lengths[first] * lengths[second]))
+            found[f"loss_cosine/{first}_vs_{second}"] = cosine
     return found
 
 
