@@ -128,14 +128,18 @@ class ModeCollapse:
 
     Attributes:
         diversity: mean distance between samples over that between data, of the generator as it trains.
-        modes: share of the data's modes that the evaluation finds, where it counts them.
-        progress: share of the run before which nothing is said: every generator begins with samples alike.
-        measurements: in a row.
+        modes: share of the data's modes that the evaluation finds, where it counts them, and finds no more of
+            than at the one before.
+        progress: share of the run before which nothing is said: every generator begins with samples alike;
+            `late` before the modes count.
+        late: see `progress`.
+        measurements: over whose median.
     """
 
     diversity: float = 0.4
     modes: float = 0.6
-    progress: float = 0.2
+    progress: float = 0.15
+    late: float = 0.4
     measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
@@ -144,8 +148,10 @@ class ModeCollapse:
         if player is None or history.step < self.progress * context.total:
             return
         spread = history.level("game/diversity", self.measurements)
-        found, every = history.last("eval/modes"), context.limits.get("modes")
-        missing = found is not None and every is not None and found < self.modes * every
+        counts, every = history.recent("eval/modes", 2), context.limits.get("modes")
+        found = counts[-1] if counts else None
+        missing = found is not None and every is not None and max(counts) < self.modes * every
+        missing = missing and counts[-1] <= counts[0] and history.step >= self.late * context.total
         alike = spread is not None and spread < self.diversity
         if not (missing or alike):
             return
@@ -158,7 +164,7 @@ class ModeCollapse:
             what=(
                 f"samples are {spread:.0%} as far from each other as the data are."
                 if alike
-                else f"it makes {found:.0f} of {every:.0f} modes."
+                else f"it makes {found:.0f} of {every:.0f} modes, and no more of them than before."
             ),
             cause="The generator puts everything where the discriminator is weakest just now.",
             remedy=self._words(context),

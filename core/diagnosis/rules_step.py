@@ -176,7 +176,7 @@ class Oscillation:
     measurements: int = 4
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign for each player."""
+        """One sign for each player; of turning gradients alone a note where the other player turns them."""
         for player in context.players:
             cosine = history.level(f"{player.prefix}gradient/cosine", self.measurements)
             along = history.level(f"{player.prefix}gradient/update_cosine", self.measurements)
@@ -191,7 +191,7 @@ class Oscillation:
             evidence = {"cosine": cosine, "update_cosine": along}
             yield Sign(
                 name="oscillation",
-                severity="warning",
+                severity="warning" if momentum or context.kind != "gradgan" else "note",
                 player=player.name,
                 evidence={label: value for label, value in evidence.items() if value is not None},
                 what=(

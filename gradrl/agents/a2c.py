@@ -31,7 +31,7 @@ from gradrl.losses import normalize_advantage
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted, remember
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import generalized_advantage_estimate, value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -129,7 +129,7 @@ class A2C:
         lr_scale = self.learning_rate.set(progress)
         batch = self.observe(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch)) | {
-            "policy/explained_variance": explained_variance(batch.value, batch.target),
+            **value_fit(batch.value, batch.target),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
         }
         self.learning_rate.observe(metrics)

@@ -45,7 +45,7 @@ from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted, remember
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import generalized_advantage_estimate, value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -177,7 +177,7 @@ class NPG:
             minibatches = whole.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_critic(minibatch) for minibatch in minibatches]
         metrics |= summary(history) | {
-            "policy/explained_variance": explained_variance(batch.value, batch.target),
+            **value_fit(batch.value, batch.target),
             "critic/lr": torch.tensor(self.critic_step.base_lrs[0] * lr_scale),
         }
         self.learning_rate.observe(metrics)

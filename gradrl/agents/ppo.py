@@ -26,7 +26,7 @@ from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_los
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted, remember
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import generalized_advantage_estimate, value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -172,7 +172,7 @@ class PPO:
             if cfg.target_kl is not None and _mean_kl(history[-cfg.num_minibatches :]) > cfg.target_kl:
                 break
         metrics = summary(history) | {
-            "policy/explained_variance": explained_variance(first.value[valid], first.target[valid]),
+            **value_fit(first.value[valid], first.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
             "policy/clip_coef": torch.tensor(self.clip_coef),
             "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),

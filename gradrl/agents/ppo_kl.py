@@ -27,7 +27,7 @@ from gradrl.networks import ActorCritic
 from gradrl.policies import Policy
 from gradrl.policy_gradient import Acted, remember
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance, generalized_advantage_estimate
+from gradrl.returns import generalized_advantage_estimate, value_fit
 from gradrl.rollout import Batch, Rollout
 
 TOLERANCE, FACTOR = 1.5, 2.0  # the paper's; it found the algorithm not very sensitive to them
@@ -160,7 +160,7 @@ class PPOKL:
         metrics = summary(history) | {
             "policy/kl": kl,
             "policy/kl_coef": self.kl_coef,
-            "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
+            **value_fit(batch.value[valid], batch.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
         }
         self.kl_coef = adapted_kl_coef(self.kl_coef, kl, cfg.target_kl)

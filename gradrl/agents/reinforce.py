@@ -38,7 +38,7 @@ from gradrl.behaviour import Behaviour
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted, remember
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import discounted_return, explained_variance
+from gradrl.returns import discounted_return, value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -140,7 +140,7 @@ class REINFORCE:
         batch = self.observe(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch))
         if self.learned:
-            metrics["policy/explained_variance"] = explained_variance(batch.value, batch.target)
+            metrics |= value_fit(batch.value, batch.target)
         metrics["policy/lr"] = torch.tensor(self.gradient_step.base_lrs[0] * lr_scale)
         self.learning_rate.observe(metrics)
         return metrics

@@ -29,7 +29,7 @@ from gradrl.actor_critic import (
 )
 from gradrl.behaviour import Behaviour
 from gradrl.networks import ActorCritic
-from gradrl.returns import explained_variance, vtrace
+from gradrl.returns import value_fit, vtrace
 from gradrl.rollout import Batch, Rollout
 
 
@@ -141,7 +141,7 @@ class VTrace:
         batch, staleness = self.prepare(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch)) | staleness
         metrics |= {
-            "policy/explained_variance": explained_variance(batch.value, batch.target),
+            **value_fit(batch.value, batch.target),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
         }
         self.age += 1
