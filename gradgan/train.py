@@ -65,8 +65,8 @@ class TrainConfig:
     features: Features
     view: ViewConfig
     logging: RunConfig
-    diagnosis: DiagnosisConfig | None
-    on_finding: OnFinding
+    diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
+    on_finding: OnFinding = "report"
     seed: int
     total_images: int
     batch_size: int

@@ -128,8 +128,8 @@ class TrainConfig:
     probe: dict[str, Probe] | None
     evaluation: EvaluationConfig
     logging: RunConfig
-    diagnosis: DiagnosisConfig | None
-    on_finding: OnFinding
+    diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
+    on_finding: OnFinding = "report"
     seed: int
     total_steps: int
     num_envs: int

@@ -1,4 +1,4 @@
-"""All rules, and the one call that asks them."""
+"""All rules, by the package that trains, and the one call that asks them."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,7 @@ from core.diagnosis.signals import Context, History
 
 Rule = Callable[[History, Context], Iterator[Sign]]
 
-RULES: tuple[Rule, ...] = (
+GRADIENTS: tuple[Rule, ...] = (
     rules_gradient.NonFinite(),
     rules_gradient.VanishingGradient(),
     rules_gradient.ExplodingGradient(),
@@ -30,7 +30,8 @@ RULES: tuple[Rule, ...] = (
     rules_step.Oscillation(),
     rules_step.NoiseDominated(),
     rules_curvature.AboveEdge(),
-    rules_curvature.Flat(),
+)
+AGENTS: tuple[Rule, ...] = (
     rules_followers.Stale(),
     rules_agent.CollapsedEntropy(),
     rules_agent.RunawayKL(),
@@ -38,6 +39,9 @@ RULES: tuple[Rule, ...] = (
     rules_agent.ExplodingValue(),
     rules_agent.UnnormalizedAdvantage(),
     rules_agent.RewardScale(),
+)
+GAMES: tuple[Rule, ...] = (
+    rules_followers.Stale(),
     rules_game.DiscriminatorTooStrong(),
     rules_game.DiscriminatorTooWeak(),
     rules_game.ModeCollapse(),
@@ -45,8 +49,15 @@ RULES: tuple[Rule, ...] = (
     rules_game.DiscriminatorOverfitting(),
     rules_game.PenaltyBalance(),
 )
+DESCENTS: tuple[Rule, ...] = (rules_curvature.Flat(),)
+RULES: dict[str, tuple[Rule, ...]] = {
+    "gradrl": GRADIENTS + AGENTS,
+    "gradgan": GRADIENTS + GAMES,
+    "core": GRADIENTS + DESCENTS,
+}
 
 
 def diagnose(history: History, context: Context) -> list[Sign]:
-    """What all rules see at the last point of a history."""
-    return [sign for rule in RULES for sign in rule(history, context)]
+    """What the rules for this kind of run see at the last point of a history."""
+    rules = RULES.get(context.kind, GRADIENTS)
+    return [sign for rule in rules for sign in rule(history, context)]

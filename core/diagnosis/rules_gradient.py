@@ -212,12 +212,16 @@ class DetachedLayer:
 class ConflictingLosses:
     """Two terms of one loss pull a player's parameters in opposite directions.
 
+    A penalty or an entropy bonus is there to hold another term in balance: they may.
+
     Attributes:
+        balancing: terms that are not looked at.
         cosine: of their gradients, below which they conflict.
         share: of the summed lengths that the weaker term must have to matter.
         measurements: in a row.
     """
 
+    balancing: tuple[str, ...] = ("penalty", "entropy", "kl")
     cosine: float = -0.5
     share: float = 0.1
     measurements: int = 3
@@ -232,10 +236,9 @@ class ConflictingLosses:
                 if level is None or level > self.cosine or (worst is not None and level > worst[0]):
                     continue
                 pair = tag.removeprefix(prefix)
-                shares = [
-                    history.last(f"{player.prefix}loss_share/{term}") or 0.0 for term in pair.split("_vs_")
-                ]
-                if min(shares) >= self.share:
+                terms = pair.split("_vs_")
+                shares = [history.last(f"{player.prefix}loss_share/{term}") or 0.0 for term in terms]
+                if min(shares) >= self.share and not set(terms) & set(self.balancing):
                     worst = level, pair
             if worst is not None:
                 first, _, second = worst[1].partition("_vs_")

@@ -36,7 +36,7 @@ class Vitals:
         max_samples: samples looked at, drawn from the batch without replacement; >= 2.
     """
 
-    interval: int = 500
+    interval: int = 250
     max_samples: int = 256
 
     def __post_init__(self) -> None:

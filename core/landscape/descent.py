@@ -49,8 +49,8 @@ class DescentConfig:
     schedule: Schedule
     monitor: MonitorConfig
     logging: LoggingConfig
-    diagnosis: DiagnosisConfig | None
-    on_finding: OnFinding
+    diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
+    on_finding: OnFinding = "report"
     start: tuple[float, ...] | None
     steps: int
     seed: int
