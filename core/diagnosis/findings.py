@@ -71,7 +71,7 @@ class Finding:
         """The finding in one line, with the words to paste."""
         where = f" ({self.where})" if self.where else ""
         words = f"; try {' '.join(map(quoted, self.remedy))}" if self.remedy else ""
-        return f"{self.severity}: {self.name}{where}: {self.what}{words}"
+        return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{words}"
 
     def as_json(self) -> dict[str, object]:
         """Plain containers; a number that is not finite becomes null."""
@@ -85,18 +85,22 @@ def quoted(word: str) -> str:
 
 
 def markdown(findings: Iterable[Finding], unit: str) -> str:
-    """A table of findings."""
+    """A table of findings; the names of those that still hold in bold."""
     rows = [
-        f"| {'**' if f.active else ''}{f.name}{'**' if f.active else ''} | {f.severity} | {f.where or '–'} "
-        f"| {f.first_step:,} to {f.last_step:,} | {f.what} {f.cause} "
-        f"| {' '.join(f'`{word}`' for word in f.remedy) or '–'} |"
+        (
+            f"**{f.name}**" if f.active else f.name,
+            f.severity,
+            f.where or "–",
+            f"{f.first_step:,} to {f.last_step:,}",
+            f"{f.what} {f.cause}".replace("|", "\\|"),
+            " ".join(f"`{word}`" for word in f.remedy) or "–",
+        )
         for f in findings
     ]
     if not rows:
         return "No findings."
-    return "\n".join(
-        [f"| finding | severity | where | {unit} | what | try |", "|---|---|---|---|---|---|", *rows]
-    )
+    head = ("finding", "severity", "where", unit, "what", "try"), ("---",) * 6
+    return "\n".join(f"| {' | '.join(row)} |" for row in (*head, *rows))
 
 
 @dataclass

@@ -8,6 +8,7 @@ import math
 from core.diagnosis.signals import Context, Player
 
 SOUND = (1e-5, 3e-3)  # learning rates that Adam and its kin are commonly run at
+CALM = 1e-3  # of these, one that seldom does harm
 NO_CLIPPING = ("Centralize", "GradientNoise", "SkipNonFinite", "PCGrad", "")  # transforms that limit no norm
 
 
@@ -21,7 +22,7 @@ def word(option: str, value: float | int | str) -> str:
 def learning_rate(context: Context, player: Player, factor: float) -> tuple[str, ...]:
     """The player's learning rate, `factor` times what it is; a lower one at once low enough to be sound."""
     if factor < 1.0 and _adaptive(player):
-        return rate(context, player, min(player.lr * factor, SOUND[1]))
+        return rate(context, player, min(player.lr * factor, CALM))
     return rate(context, player, player.lr * factor)
 
 

@@ -50,7 +50,7 @@ class CollapsedEntropy:
 
     share: float = 0.02
     deviation: float = 0.02
-    points: int = 4
+    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign; a note once the return has risen: a policy that has learnt may be sure of itself."""
@@ -107,7 +107,7 @@ class RunawayKL:
     kl: float = 0.2
     sudden: float = 1.0
     beyond: float = 10.0
-    points: int = 3
+    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
@@ -157,7 +157,7 @@ class RatioOutOfHand:
 
     clip_fraction: float = 0.6
     ratio: float = 100.0
-    points: int = 3
+    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for agents that learn more than once from a rollout."""
@@ -192,13 +192,15 @@ class ExplodingValue:
             entropy bonus as well, or an endless task, goes beyond 1.
         margin: return added to it.
         explained_variance: of the critic of an on-policy agent, below which it does harm; 0 explains nothing.
+        matters: deviation of the advantages, relative to max(1, |return|), below which it does none.
         points: logged points whose median is taken.
     """
 
     times: float = 5.0
     margin: float = 10.0
     explained_variance: float = -5.0
-    points: int = 4
+    matters: float = 0.1
+    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
@@ -217,7 +219,11 @@ class ExplodingValue:
                     {"q_mean": q, "bound": bound},
                     f"its mean is {q:.3g}, where no return has passed {bound / self.times:.3g}.",
                 )
-        elif explained is not None and explained < self.explained_variance:
+            return
+        error = history.level("policy/advantage_std", self.points)
+        scale = max(1.0, abs(history.last("episode/return") or 0.0))
+        harmful = error is None or error > self.matters * scale
+        if explained is not None and explained < self.explained_variance and harmful:
             yield self._sign(
                 context,
                 player,
@@ -256,7 +262,7 @@ class UnnormalizedAdvantage:
     """
 
     large: float = 10.0
-    points: int = 4
+    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for agents that could normalise and do not."""
@@ -285,13 +291,15 @@ class RewardScale:
 
     Attributes:
         large: deviation of the advantages, or root of the critic's squared error, in units of return.
-        small: the same, below which all actions look alike.
+        small: the same, below which all actions look alike; likewise where no episode has had any return.
+        progress: share of the run from which there should have been one.
         points: logged points whose median is taken.
     """
 
     large: float = 1000.0
     small: float = 1e-6
-    points: int = 4
+    progress: float = 0.1
+    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
@@ -301,7 +309,9 @@ class RewardScale:
             loss = history.level("loss/critic", self.points)
             loss = loss if loss is not None else history.level("loss/value", self.points)
             scale = None if loss is None or loss < 0 else math.sqrt(2 * loss)
-        if player is None or scale is None or self.small < scale < self.large:
+        returns = history.course("episode/return")
+        none = len(returns) >= 4 and not any(returns) and history.step >= self.progress * context.total
+        if player is None or scale is None or (self.small < scale < self.large and not none):
             return
         if scale >= self.large:
             words = remedies.scaled_rewards(context)
@@ -312,7 +322,8 @@ class RewardScale:
             cause += ": the critic's gradient drowns everything, and its output layer cannot reach them."
         else:
             words = ()
-            what = f"returns differ by {scale:.1e} from each other: no action is better than another."
+            what = f"returns differ by {scale:.1e} from what is expected: no action is better than another."
+            what = "no episode has had any return." if none else what
             cause = (
                 "Rewards are constant, or vanish before they reach the agent; nothing can be "
                 "learnt from them."

@@ -30,7 +30,7 @@ class DiscriminatorTooStrong:
     accuracy: float = 0.97
     vanished: float = 0.03
     gap: float = 15.0
-    points: int = 4
+    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
@@ -83,7 +83,7 @@ class DiscriminatorTooWeak:
     """The discriminator cannot tell samples from data although they are far apart.
 
     Attributes:
-        gap: of the mean logits, below which it says nothing.
+        gap: of the mean logits, below which it says nothing; below 0 it takes samples for data.
         distance: energy distance of samples and data, in [0, 1], above which it could.
         measurements: in a row.
     """
@@ -97,7 +97,7 @@ class DiscriminatorTooWeak:
         gap = history.level("game/logit_gap", self.measurements)
         apart = history.level("game/energy_distance", self.measurements)
         player = _player(context, "discriminator")
-        if player is None or gap is None or apart is None or abs(gap) > self.gap or apart < self.distance:
+        if player is None or gap is None or apart is None or gap > self.gap or apart < self.distance:
             return
         yield Sign(
             name="discriminator_too_weak",
@@ -105,8 +105,8 @@ class DiscriminatorTooWeak:
             player=player.name,
             evidence={"logit_gap": gap, "energy_distance": apart},
             what=(
-                f"its logits of data and samples differ by {gap:.1e}, though samples are "
-                f"{apart:.2f} deviations off."
+                f"its logits of data are {gap:.2g} above those of samples, which are far away "
+                f"(energy distance {apart:.2f})."
             ),
             cause="It learns too slowly, or its penalty allows no slope: the generator is told nothing.",
             remedy=self._words(context, player),
@@ -136,7 +136,7 @@ class ModeCollapse:
         measurements: over whose median.
     """
 
-    diversity: float = 0.4
+    diversity: float = 0.25
     modes: float = 0.6
     progress: float = 0.15
     late: float = 0.4
@@ -231,7 +231,7 @@ class DiscriminatorOverfitting:
 
     share: float = 0.5
     gap: float = 1.0
-    measurements: int = 4
+    measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
@@ -272,7 +272,7 @@ class PenaltyBalance:
     least: float = 0.002
     accuracy: float = 0.95
     told: float = 0.6
-    measurements: int = 4
+    measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""

@@ -167,11 +167,13 @@ class Oscillation:
 
     Attributes:
         cosine: of consecutive gradients, below which the steps jump across a valley. Practice says -0.5.
+        in_games: the same where another player moves in between: healthy games reach -0.55.
         update_cosine: of gradient and step, below which momentum climbs.
         measurements: over whose median.
     """
 
     cosine: float = -0.4
+    in_games: float = -0.75
     update_cosine: float = -0.1
     measurements: int = 4
 
@@ -181,7 +183,8 @@ class Oscillation:
             cosine = history.level(f"{player.prefix}gradient/cosine", self.measurements)
             along = history.level(f"{player.prefix}gradient/update_cosine", self.measurements)
             momentum = along is not None and along < self.update_cosine
-            swings = cosine is not None and cosine < self.cosine
+            limit = self.in_games if context.kind == "gradgan" else self.cosine
+            swings = cosine is not None and cosine < limit
             if not (swings or momentum) or _scalar(player):
                 continue
             decay = context.number("optimizer.momentum")
@@ -219,7 +222,7 @@ class NoiseDominated:
         points: logged points whose median is taken.
     """
 
-    ratio: float = 20.0
+    ratio: float = 100.0
     severe: float = 40.0
     small: int = 8
     points: int = 4
@@ -232,9 +235,9 @@ class NoiseDominated:
             scale = history.last(f"{player.prefix}noise/noise_scale")
             if scale is None:
                 scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
-            if scale is None or scale < self.ratio * player.batch:
+            severe = player.batch <= self.small
+            if scale is None or scale < (self.severe if severe else self.ratio) * player.batch:
                 continue
-            severe = player.batch <= self.small and scale >= self.severe * player.batch
             yield Sign(
                 name="noise_dominated",
                 severity="warning" if severe else "note",
