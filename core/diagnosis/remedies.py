@@ -35,10 +35,10 @@ def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
     return (word(str(option), lr),) if option in context.options else ()
 
 
-def sound_rate(context: Context, player: Player, proposed: float) -> tuple[str, ...]:
-    """The proposed rate, but within what the optimizer is commonly run at."""
+def sound_rate(context: Context, player: Player, proposed: float, least: float = SOUND[0]) -> tuple[str, ...]:
+    """The proposed rate, but within what the optimizer is commonly run at, and `least` at least."""
     if _adaptive(player):
-        proposed = min(max(proposed, SOUND[0]), SOUND[1])
+        proposed = min(max(proposed, least), SOUND[1])
     return rate(context, player, proposed)
 
 
@@ -54,6 +54,12 @@ def _adaptive(player: Player) -> bool:
         "PerturbedSGD",
         "SAM",
     )
+
+
+def if_too_fast(context: Context, player: Player) -> tuple[str, ...]:
+    """A lower rate where it is far above what the optimizer is commonly run at; else nothing."""
+    fast = _adaptive(player) and player.lr > 3 * SOUND[1]
+    return learning_rate(context, player, 0.1) if fast else ()
 
 
 def clip(context: Context, max_norm: float) -> tuple[str, ...]:

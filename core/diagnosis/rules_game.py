@@ -61,6 +61,8 @@ class DiscriminatorTooStrong:
         )
 
     def _words(self, context: Context, player: Player) -> tuple[str, ...]:
+        if words := remedies.if_too_fast(context, player):
+            return words
         if context.chosen("loss") == "Minimax":
             return ("loss=nonsaturating",)
         if (context.number("discriminator.steps") or 1) > 2:
@@ -167,10 +169,12 @@ class ModeCollapse:
                 else f"it makes {found:.0f} of {every:.0f} modes, and no more of them than before."
             ),
             cause="The generator puts everything where the discriminator is weakest just now.",
-            remedy=self._words(context),
+            remedy=self._words(context, player),
         )
 
-    def _words(self, context: Context) -> tuple[str, ...]:
+    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
+        if words := remedies.if_too_fast(context, player):
+            return words
         if not context.chosen("penalty"):
             return (
                 ("penalty=r1_r2",)
@@ -230,7 +234,7 @@ class DiscriminatorOverfitting:
     """
 
     share: float = 0.5
-    gap: float = 1.0
+    gap: float = 0.15
     measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:

@@ -26,8 +26,11 @@ class VanishingGradient:
     depth: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """At most one sign for each player: its worst branch."""
+        """At most one sign for each player: its worst branch, or that there is no gradient anywhere."""
         for player in context.players:
+            if history.now(f"{player.prefix}gradient/norm") == 0.0:
+                yield self._nothing(context, player)
+                continue
             norms = history.layers(player.prefix, "gradient_norm")
             worst: tuple[float, Layer, float, float] | None = None
             for branch in branches(player.layers):
@@ -58,10 +61,26 @@ class VanishingGradient:
                     remedy=shallower(context, player),
                 )
 
+    def _nothing(self, context: Context, player: Player) -> Sign:
+        """All gradients are exactly zero."""
+        half = context.options.get("precision") in ("float16", "bfloat16")
+        return Sign(
+            name="vanishing_gradient",
+            severity="error",
+            player=player.name,
+            layer=player.layers[-1].name if player.layers else None,
+            evidence={"norm": 0.0},
+            what="every gradient is exactly zero, in all layers.",
+            cause="The loss does not depend on the parameters where they are, or its gradient underflows.",
+            remedy=("precision=float32",) if half else (),
+        )
+
 
 def shallower(context: Context, player: Player) -> tuple[str, ...]:
     """What lets the gradient through: the initialisation, then the activation, then fewer layers."""
     options = context.options
+    if words := remedies.if_too_fast(context, player):
+        return words
     if options.get("policy.orthogonal") is False:
         return ("policy.orthogonal=true",)
     if options.get("objective.activation") == "sigmoid":

@@ -16,24 +16,29 @@ class ClippingAlwaysOn:
 
     Attributes:
         share: of the steps of a window.
-        points: logged points in a row.
+        points: logged points in a row, for a note.
         little: what is left of the norm, below which the clipper decides everything and one should act.
             Clipping to 0.5 at every step is customary for PPO, and leaves 1e-1 to 1e-3.
+        soon: logged points in a row, for a warning.
     """
 
     share: float = 0.99
     points: int = 8
     little: float = 1e-5
+    soon: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player."""
         for player in context.players:
-            shares = history.recent(f"{player.prefix}gradient/clipped", self.points)
-            norm = history.level(f"{player.prefix}gradient/norm", self.points)
-            after = history.level(f"{player.prefix}gradient/norm_clipped", self.points)
-            if not shares or min(shares) < self.share or not norm or after is None:
+            norm = history.level(f"{player.prefix}gradient/norm", self.soon)
+            after = history.level(f"{player.prefix}gradient/norm_clipped", self.soon)
+            if not norm or after is None:
                 continue
             left = after / norm
+            points = self.soon if left < self.little else self.points
+            shares = history.recent(f"{player.prefix}gradient/clipped", points)
+            if not shares or min(shares) < self.share:
+                continue
             yield Sign(
                 name="clipping_always_on",
                 severity="warning" if left < self.little else "note",
@@ -55,29 +60,47 @@ class ClippingAlwaysOn:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateTooLarge:
-    """One step changes a large share of the weights.
+    """One step changes a large share of the weights, or the first ones have blown them up.
+
+    Large weights make long steps look short beside them: what the first steps have done stays visible in the
+    weights themselves.
 
     Attributes:
         ratio: |update| / |weights|. Common practice aims at 1e-3 and warns at 1e-1.
+        blown: |weights| at the first sampled step over the initial ones, and still. Healthy runs reach 1.2;
+            rates a hundred times too high 2.6 to 5.5.
         measurements: in a row.
     """
 
     ratio: float = 0.1
+    blown: float = 2.0
     measurements: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player."""
         for player in context.players:
             ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
-            if not ratios or min(ratios) < self.ratio or _scalar(player):
+            weights = history.course(f"{player.prefix}gradient/weight_norm")
+            if _scalar(player) or not (ratios or weights):
                 continue
-            now = ratios[-1]
+            grown = (
+                min(weights[0], weights[-1]) / player.initial_norm if weights and player.initial_norm else 0.0
+            )
+            large = bool(ratios) and min(ratios) >= self.ratio
+            if not large and grown < self.blown:
+                continue
+            now = ratios[-1] if large else 0.1  # what blows up has been at least as long
             yield Sign(
                 name="update_too_large",
                 severity="warning",
                 player=player.name,
-                evidence={"update_ratio": now, "lr": player.lr},
-                what=f"one step changes the weights by {now:.0%} of their length.",
+                evidence={"growth": grown, "lr": player.lr}
+                | ({"update_ratio": ratios[-1]} if ratios else {}),
+                what=(
+                    f"one step changes the weights by {now:.0%} of their length."
+                    if large
+                    else f"the first steps have made the weights {grown:.1f} times as long as they were."
+                ),
                 cause="The learning rate is too high for this network and optimizer.",
                 remedy=remedies.sound_rate(context, player, player.lr * USUAL_RATIO / now),
             )
@@ -89,7 +112,8 @@ class UpdateTooSmall:
 
     Attributes:
         ratio: |update| / |weights| at the full learning rate (what a schedule has taken is given back).
-            Common practice warns at 1e-5.
+            Common practice warns at 1e-5; healthy runs
+            stay above 2e-4.
         slope: share of the norm of the first points that the gradient must still have: at a minimum short
             steps are right.
         scheduled: share of the rate below which a schedule has ended the training, and nothing is said.
@@ -97,11 +121,11 @@ class UpdateTooSmall:
         measurements: in a row.
     """
 
-    ratio: float = 2e-5
+    ratio: float = 4e-5
     slope: float = 0.02
     seen: float = 1e-6
     scheduled: float = 0.02
-    measurements: int = 3
+    measurements: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player: of all its weights together, or of one layer that alone stands still."""
@@ -158,7 +182,10 @@ class UpdateTooSmall:
             and context.number("clipper.max_norm") is not None
         ):
             return (remedies.word("clipper.max_norm", norm),)
-        return remedies.sound_rate(context, player, player.lr * USUAL_RATIO / max(now, 1e-12))
+        fastest = max(other.lr for other in context.players)
+        if fastest > 10 * player.lr:  # the other player's rate has been chosen for this game
+            return remedies.rate(context, player, fastest)
+        return remedies.sound_rate(context, player, player.lr * USUAL_RATIO / max(now, 1e-12), least=3e-4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +250,7 @@ class NoiseDominated:
     """
 
     ratio: float = 100.0
-    severe: float = 40.0
+    severe: float = 8.0
     small: int = 8
     points: int = 4
 

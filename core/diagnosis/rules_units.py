@@ -38,7 +38,9 @@ class DeadUnits:
                 evidence={"dead": share, "activation_layers": float(layers)},
                 what=f"{share:.0%} of its units are zero for every sample: no gradient passes them.",
                 cause="A step too long, or biases far below zero, took them out of reach of the data.",
-                remedy=leakier(context) or remedies.learning_rate(context, player, 0.1),
+                remedy=remedies.if_too_fast(context, player)
+                or leakier(context)
+                or remedies.learning_rate(context, player, 0.1),
             )
 
 

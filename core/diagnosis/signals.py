@@ -41,6 +41,7 @@ class Player:
         lr: the learning rate its optimizer was built with.
         batch: samples behind one gradient; None = unknown.
         optimizer: name of the optimizer's class.
+        initial_norm: of all its weights as one vector, before the first step; 0 = unknown.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Player:
     lr: float
     batch: int | None = None
     optimizer: str = "Adam"
+    initial_norm: float = 0.0
 
     @property
     def prefix(self) -> str:
@@ -163,6 +165,8 @@ class History:
         """Take in the values of one point."""
         self.step = step
         for tag, value in values.items():
+            if tag.startswith("time/"):  # a clock's: they would differ after a resumption
+                continue
             if "layer/" not in tag:
                 series = self._series.get(tag)
                 if series is None:

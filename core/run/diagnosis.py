@@ -16,6 +16,7 @@ from core.diagnosis.findings import markdown
 from core.diagnosis.signals import flattened
 from core.gradients import GradientStep
 from core.gradients.localise import localise
+from core.gradients.norms import global_norm
 from core.gradients.vitals import Vitals
 from core.run.config import Tree
 from core.run.files import write_text
@@ -92,6 +93,8 @@ class Diagnosis:
                 ),
                 lr=float(step.base_lrs[0]),
                 optimizer=type(step.optimizer).__name__,
+                # Before a checkpoint is loaded: a resumed run knows where it began, too.
+                initial_norm=global_norm(step.parameters).item(),
             )
             for step in steps
         )
