@@ -86,6 +86,17 @@ class Field:
             )
         return generator, discriminator
 
+    def discriminator_terms(self) -> dict[str, tuple[Tensor | None, ...]]:
+        """Gradient of each term of the discriminator's loss, by name; None where it reaches no parameter."""
+        with unchanged(self.players), torch.enable_grad():
+            losses, _ = self.game.discriminator_loss(
+                self.players, self.real, self.generated, self.moment, self.memory
+            )
+            return {
+                name: torch.autograd.grad(loss, self.parameters[1], retain_graph=True, allow_unused=True)
+                for name, loss in losses.items()
+            }
+
     def eigenvalues(self, products: int, random: torch.Generator) -> ComplexRitz:
         """The outermost eigenvalues of the Jacobian of dw/dt = -v(w), from that many products with it.
 

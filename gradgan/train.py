@@ -15,6 +15,7 @@ from core.optim.game import Scheme, check_scheme
 from core.optim.schedules import Schedule, check_schedule
 from core.run.config import Component, ConfigError
 from core.run.device import resolve_device, set_num_threads
+from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
 from core.run.probes import Probes, check_probes
 from core.run.rate import guided_lr
 from core.run.run import Evaluation, Run, RunConfig
@@ -64,6 +65,8 @@ class TrainConfig:
     features: Features
     view: ViewConfig
     logging: RunConfig
+    diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
+    on_finding: OnFinding = "report"
     seed: int
     total_images: int
     batch_size: int
@@ -148,7 +151,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
     judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples)
     trainer = build_trainer(cfg, generators, device)
     average = trainer.average.module
-    view, probes = make_view(cfg, trainer, device), make_probes(cfg, trainer, device)
+    view = make_view(cfg, trainer, device)
+    probes = make_probes(cfg, trainer, view, device)
 
     def evaluate() -> Evaluation:
         measured = judge.measure(average)
@@ -189,6 +193,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         probes=probes,
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *judge.headline),
+        limits=limits(cfg),
     )
     steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
@@ -271,12 +276,25 @@ def make_view(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> View:
     return View(cfg.view, trainer, real, held_out if len(held_out.x) else None, seed)
 
 
-def make_probes(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Probes:
+def make_probes(cfg: TrainConfig, trainer: Trainer, view: View, device: torch.device) -> Probes:
     """Probes of both players, on the same samples through the whole run and after a resumption."""
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "probe"))
     real = make_stream(cfg, own, device).next()
     z = latents(cfg.batch_size, cfg.latent_size, own, device)
-    return Probes(cfg.probe, cfg.seed, lambda: trainer.objectives(real, z))
+
+    def others() -> dict[str, float]:
+        average = trainer.average
+        lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
+        return view.measure() | lag
+
+    return Probes(cfg.probe, cfg.seed, lambda: trainer.objectives(real, z), vitals_of(cfg.diagnosis), others)
+
+
+def limits(cfg: TrainConfig) -> dict[str, float]:
+    """What the diagnosis should know of the data: how many modes, or how many images, there are."""
+    if isinstance(cfg.data, Mixture):
+        return {"modes": float(len(cfg.data.centres))}
+    return {"train_samples": float(len(load(cfg.data).train))}
 
 
 def make_judge(cfg: TrainConfig, seed: int, samples: int) -> Judge:

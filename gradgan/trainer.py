@@ -191,14 +191,14 @@ class Trainer:
 
         with torch.no_grad():
             fake = generate(z, *labels)
-        players = self.players
-        return [
-            (Objective(players.generator, generator_loss, (z, real.x, *labels)), self.generator_step),
-            (
-                Objective(players.discriminator, discriminator_loss, (real.x, fake, *labels)),
-                self.discriminator_step,
-            ),
+        objectives = [
+            Objective(player, loss_, (*batch, *labels), batch_names=(*names, "labels")[: 2 + len(labels)])
+            for player, loss_, batch, names in (
+                (self.players.generator, generator_loss, (z, real.x), ("latents", "real samples")),
+                (self.players.discriminator, discriminator_loss, (real.x, fake), ("real samples", "samples")),
+            )
         ]
+        return list(zip(objectives, (self.generator_step, self.discriminator_step), strict=True))
 
     def state_dict(self) -> StateDict:
         """Counts of updates, augmentation, and what scheme, regularizers and schedules remember.

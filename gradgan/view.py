@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.gradients.vitals import shares_of
 from core.run.media import Image, Media
 from core.run.seeding import seed_for
 from core.state import StateDict
@@ -81,8 +82,14 @@ class View:
             game/overfitting: how much of it is between training and held-out samples, 0 = none of it, 1 =
                 held-out samples look generated (Karras et al. 2020, arXiv:2006.06676, eq. 1); where samples
                 are held out.
+            game/diversity: mean distance between generated samples over that between training samples;
+            game/energy_distance: of the two distributions, in [0, 1], 0 = the same (Szekely and Rizzo 2013,
+                the coefficient of inhomogeneity).
+            discriminator/loss_share/..., .../loss_cosine/...: of the terms of its loss, as in
+                `core.gradients.vitals`, where it has several.
         """
-        generator, discriminator = (v.norm() for v in self._field().gradients())
+        field = self._field()
+        generator, discriminator = (v.norm() for v in field.gradients())
         train, held_out, fake = self._logits()
         gap = train.mean() - fake.mean()
         sample_gradient, logit_gradient = self._through_discriminator()
@@ -94,7 +101,12 @@ class View:
         }
         if held_out is not None:
             values["overfitting"] = (train.mean() - held_out.mean()) / gap
-        return {f"game/{name}": value.item() for name, value in values.items() if value.isfinite()}
+        values |= self._spread()
+        found = {f"game/{name}": value for name, value in values.items()}
+        found |= {
+            f"discriminator/{tag}": value for tag, value in shares_of(field.discriminator_terms()).items()
+        }
+        return {tag: value.item() for tag, value in found.items() if value.isfinite()}
 
     def draw(self) -> dict[str, Media]:
         """Histogram of the logits, the Jacobian's eigenvalues, the field along the way since last time."""
@@ -118,6 +130,19 @@ class View:
         """Continue from `state_dict`."""
         former = state["former"]
         self._former = None if former is None else former.to(self.trainer.generator_step.device)
+
+    @torch.no_grad()
+    def _spread(self) -> dict[str, Tensor]:
+        """Diversity and energy distance of generated samples beside training samples."""
+        with unchanged(self.trainer.players):
+            fake = self._fake()[0].flatten(1)
+        real = self.real.x.flatten(1)
+        within_real, within_fake = torch.pdist(real).mean(), torch.pdist(fake).mean()
+        between = torch.cdist(real, fake).mean()
+        return {
+            "diversity": within_fake / within_real,
+            "energy_distance": 1.0 - (within_real + within_fake) / (2.0 * between),
+        }
 
     def _moment(self) -> Moment:
         """As far as the training is, without augmentation, always with the same draws."""

@@ -153,22 +153,26 @@ def actor_critic_loss(
 
 
 def batch_objective(
-    model: nn.Module, batch: Batch, loss: Callable[[Batch, Forward], Tensor], step: GradientStep
+    model: nn.Module, batch: Batch, losses: Callable[[Batch, Forward], dict[str, Tensor]], step: GradientStep
 ) -> Objective:
     """A loss on a frozen batch as a function of the parameters of one step.
 
     Args:
         model: its forward gives policy and values.
         batch: the samples.
-        loss: of a batch and a forward; the mean over the samples.
+        losses: of a batch and a forward, by name, whose sum is minimised; means over the samples.
         step: moves the parameters in question.
     """
     names = [field.name for field in fields(Batch)]
 
-    def on_tensors(forward: Forward, *tensors: Tensor) -> Tensor:
-        return loss(Batch(**dict(zip(names, tensors, strict=True))), forward)
+    def on_tensors(forward: Forward, *tensors: Tensor) -> dict[str, Tensor]:
+        return losses(Batch(**dict(zip(names, tensors, strict=True))), forward)
 
-    objective = Objective(model, on_tensors, [getattr(batch, name) for name in names])
+    def summed(forward: Forward, *tensors: Tensor) -> Tensor:
+        return total(on_tensors(forward, *tensors))
+
+    tensors = [getattr(batch, name) for name in names]
+    objective = Objective(model, summed, tensors, terms=on_tensors, batch_names=names)
     named = dict(zip(objective.names, objective.parameters, strict=True))
     objective.names, objective.parameters = step.names, [named[name] for name in step.names]
     return objective

@@ -121,6 +121,7 @@ class Target(Generic[Net]):
 
     Attributes:
         net: the copy; its parameters require no gradient.
+        followed, following: parameters of the source and of the copy, in one order.
 
     Source: Lillicrap et al. 2016, arXiv:1509.02971, section 3.
     """
@@ -128,13 +129,13 @@ class Target(Generic[Net]):
     def __init__(self, source: Net, tau: float) -> None:
         self.net = copy.deepcopy(source).requires_grad_(False)
         self.tau = tau
-        self._followed: list[Tensor] = list(source.parameters())
-        self._following: list[Tensor] = list(self.net.parameters())
+        self.followed: list[Tensor] = list(source.parameters())
+        self.following: list[Tensor] = list(self.net.parameters())
 
     @torch.no_grad()
     def follow(self) -> None:
         """Move towards the source as it now is."""
-        torch._foreach_lerp_(self._following, self._followed, self.tau)
+        torch._foreach_lerp_(self.following, self.followed, self.tau)
 
     def state_dict(self) -> StateDict:
         """The copy's parameters."""

@@ -22,7 +22,9 @@ class PolicyObjective(Objective):
     """
 
     def __init__(self, objective: Objective, acted: Acted) -> None:
-        super().__init__(objective.module, objective.loss, objective.batch)
+        super().__init__(
+            objective.module, objective.loss, objective.batch, objective.terms, objective.batch_names
+        )
         self.names, self.parameters = objective.names, objective.parameters
         self.acted = acted
 

@@ -151,6 +151,23 @@ def vtrace(
     return value + target_excess, rho * (reward + behind + gamma * following - value)
 
 
+def value_fit(value: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """What the critic knew of a rollout before it learnt from it, as metrics.
+
+    Args:
+        value: V(s), [B], or a column for each of several critics.
+        target: what it should be.
+
+    Returns:
+        policy/explained_variance, as below; policy/advantage_std: deviation of target - value, which is the
+        advantage before any normalisation, in units of return.
+    """
+    return {
+        "policy/explained_variance": explained_variance(value, target),
+        "policy/advantage_std": (target - value).std(correction=0),
+    }
+
+
 def explained_variance(value: Tensor, target: Tensor) -> Tensor:
     """Share of the targets' variance that the values explain: 1 - Var(target - value) / Var(target).
 

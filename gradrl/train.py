@@ -17,6 +17,7 @@ from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.run.config import Component
 from core.run.device import resolve_device, set_num_threads
+from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
 from core.run.probes import Probes, check_probes
 from core.run.rate import guided_lr
 from core.run.run import Run, RunConfig
@@ -29,6 +30,7 @@ from gradrl.judge import EvaluationConfig, Judge, Model
 from gradrl.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.policy_probe import check_agent
 from gradrl.rollout import Rollout
+from gradrl.vitals import followers, limits
 
 
 class AgentConfig(Protocol):
@@ -126,6 +128,8 @@ class TrainConfig:
     probe: dict[str, Probe] | None
     evaluation: EvaluationConfig
     logging: RunConfig
+    diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
+    on_finding: OnFinding = "report"
     seed: int
     total_steps: int
     num_envs: int
@@ -217,9 +221,12 @@ def train(cfg: TrainConfig, run: Run) -> None:
         gradient_steps=agent.gradient_steps,
         evaluate=judge.evaluate,
         draw=judge.draw,
-        probes=Probes(cfg.probe, cfg.seed, agent.objectives),
+        probes=Probes(
+            cfg.probe, cfg.seed, agent.objectives, vitals_of(cfg.diagnosis), lambda: followers(agent)
+        ),
         summarise=lambda: judge.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
+        limits=limits(info.action),
     )
     try:
         while run.step < cfg.total_steps:

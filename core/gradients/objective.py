@@ -6,11 +6,13 @@ the random numbers of dropout come from a fork of the global generators, the sam
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+Result = TypeVar("Result")
 Forward = Callable[..., Tensor]  # the module's forward, at the parameters that are asked about
 
 
@@ -62,12 +64,23 @@ class Objective:
         loss: called with the module's forward and the batch; returns the mean over the samples, 0-d. It must
             draw no random numbers of its own.
         batch: tensors [B, ...], not modified.
+        terms: called likewise; returns by name the losses that `loss` is the sum of. None = it is one.
+        batch_names: of the tensors, for messages.
     """
 
-    def __init__(self, module: nn.Module, loss: Callable[..., Tensor], batch: Sequence[Tensor]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        batch: Sequence[Tensor],
+        terms: Callable[..., dict[str, Tensor]] | None = None,
+        batch_names: Sequence[str] = (),
+    ) -> None:
         self.module = module
         self.loss = loss
         self.batch = tuple(batch)
+        self.terms = terms
+        self.batch_names = tuple(batch_names)
         named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.names = list(named)
         self.parameters = list(named.values())
@@ -88,12 +101,23 @@ class Objective:
 
     def on(self, batch: Sequence[Tensor], parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """The mean loss over other samples; can be mapped by `torch.func`."""
+        return self._called(self.loss, batch, parameters)
+
+    def terms_on(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The terms of the mean loss over some samples; the whole under one name where there is one."""
+        if self.terms is None:
+            return {"loss": self.on(batch)}
+        return self._called(self.terms, batch, None)
+
+    def _called(
+        self, loss: Callable[..., Result], batch: Sequence[Tensor], parameters: Mapping[str, Tensor] | None
+    ) -> Result:
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         tensors = {**buffers, **dict(parameters or {})}
         if not tensors:  # nothing to exchange: a fifth of a small network's time saved
-            return self.loss(self.module, *batch)
+            return loss(self.module, *batch)
 
         def forward(*args: Tensor) -> Tensor:
             return functional_call(self.module, tensors, args)
 
-        return self.loss(forward, *batch)
+        return loss(forward, *batch)

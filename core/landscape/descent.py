@@ -26,6 +26,7 @@ from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, ScheduledRate, check_schedule
 from core.run.config import Component
 from core.run.device import resolve_device, set_num_threads
+from core.run.diagnosis import DiagnosisConfig, OnFinding
 from core.run.media import Media
 from core.run.probes import Probes, check_probes
 from core.run.rate import guided_lr
@@ -56,6 +57,8 @@ class DescentConfig:
     monitor: MonitorConfig
     probe: dict[str, Probe] | None
     logging: LoggingConfig
+    diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
+    on_finding: OnFinding = "report"
     start: tuple[float, ...] | None
     steps: int
     pictures: tuple[str, ...]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.checks import require
+from core.gradients.norms import global_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class ExponentialMovingAverage:
     Attributes:
         module: the averaged copy: in evaluation mode, its parameters require no gradient.
         seen: amount counted so far.
+        initial_share: how much of the average are still the weights that it began with, in [0, 1].
 
     Source: Karras et al. 2018, arXiv:1710.10196, section 6 (for generators); the half-life with its ramp-up
     as in Karras et al. 2020, arXiv:2006.06676, appendix.
@@ -56,6 +58,7 @@ class ExponentialMovingAverage:
         self.source = source
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
         self.seen = 0.0
+        self.initial_share = 1.0
         self._averaged: list[Tensor] = []
         self._followed: list[Tensor] = []
         self._copied: list[tuple[Tensor, Tensor]] = []
@@ -76,6 +79,7 @@ class ExponentialMovingAverage:
             amount: images (steps, ...) seen since the last call, > 0, in the unit of the half-life.
         """
         weight = 1.0 - self.decay(amount)
+        self.initial_share *= 1.0 - weight
         torch._foreach_lerp_(self._averaged, self._followed, weight)
         for average, followed in self._copied:
             average.copy_(followed)
@@ -83,7 +87,7 @@ class ExponentialMovingAverage:
 
     def state_dict(self) -> dict[str, object]:
         """The averaged copy's parameters and buffers, and the amount seen."""
-        return {"module": self.module.state_dict(), "seen": self.seen}
+        return {"module": self.module.state_dict(), "seen": self.seen, "initial_share": self.initial_share}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue from `state_dict`."""
@@ -92,6 +96,12 @@ class ExponentialMovingAverage:
             raise ValueError("not the state of an ExponentialMovingAverage: wants 'module' and 'seen'")
         self.module.load_state_dict(module)
         self.seen = seen
+        share = state.get("initial_share", 0.0)  # from before it was saved: it followed, as far as we know
+        self.initial_share = share if isinstance(share, float) else 0.0
+
+    def lag(self) -> float:
+        """|average - module| / |module|, of all that is averaged; synchronises."""
+        return distance(self._averaged, self._followed)
 
     def _pair(self) -> None:
         """Pair the tensors of the copy with those of the source, each tensor once."""
@@ -105,3 +115,10 @@ class ExponentialMovingAverage:
                 self._followed.append(followed)
             else:
                 self._copied.append((average, followed))
+
+
+@torch.no_grad()
+def distance(following: list[Tensor], followed: list[Tensor]) -> float:
+    """|following - followed| / |followed| of tensors in one order; NaN where the latter is 0."""
+    apart = global_norm([a - b for a, b in zip(following, followed, strict=True)])
+    return (apart / global_norm(followed)).item()

@@ -4,9 +4,8 @@ import signal
 from pathlib import Path
 
 from core.run.config import Tree
-from core.run.directory import holds_run
+from core.run.directory import already_finished, holds_run
 from core.run.job import execute
-from core.run.run import already_finished
 
 
 def run_child(options: Tree, directory: Path, total: int) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from core.run.config import ConfigError, Tree, build
 
 if TYPE_CHECKING:
+    from core.run.diagnosis import DiagnosisConfig, OnFinding
     from core.run.directory import Lock
     from core.run.run import RunConfig
 
@@ -21,6 +22,16 @@ class RootConfig(Protocol):
     @property
     def logging(self) -> "RunConfig":
         """How often the run logs, evaluates, draws and saves."""
+        ...
+
+    @property
+    def diagnosis(self) -> "DiagnosisConfig | None":
+        """How closely the run is looked at."""
+        ...
+
+    @property
+    def on_finding(self) -> "OnFinding":
+        """What a finding brings about."""
         ...
 
 
@@ -66,6 +77,7 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
 def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
     """The run itself, in a directory that is held; the exit status."""
     from core.run.device import resolve_device
+    from core.run.diagnosis import Diagnosis, Stopping
     from core.run.directory import git_state, versions
     from core.run.run import Run, Stopped
     from core.run.seeding import seed_globally
@@ -77,7 +89,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         "git": git_state(),
         "device": str(resolve_device(tree["device"])),
     }
-    run = Run(directory, cfg.logging, tree, facts)
+    run = Run(directory, cfg.logging, tree, facts, Diagnosis(cfg.diagnosis, cfg.on_finding, tree))
     try:
         module.train(cfg, run)
         status, code = "finished", 0
@@ -87,7 +99,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         status, code = "stopped", 128 + signal.SIGINT
     except ConfigError:
         raise
-    except FloatingPointError as error:
+    except (FloatingPointError, Stopping) as error:
         print(f"error: {error}", file=sys.stderr)
         status, code = "failed", 1
     except Exception:

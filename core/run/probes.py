@@ -35,12 +35,22 @@ class Probes:
         probes: by name, or None.
         seed: of the run.
         objectives: the losses to look at as they now are, each with the `GradientStep` of its parameters.
+        vitals: for the diagnosis, measured like a probe of that name; None = nothing is.
+        others: what else of the players is measured whenever the first one's vitals are, by tag.
     """
 
-    def __init__(self, probes: Mapping[str, Probe] | None, seed: int, objectives: Objectives) -> None:
-        self.probes = dict(probes or {})
+    def __init__(
+        self,
+        probes: Mapping[str, Probe] | None,
+        seed: int,
+        objectives: Objectives,
+        vitals: Probe | None = None,
+        others: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        self.probes = dict(probes or {}) | ({} if vitals is None else {"vitals": vitals})
         self.seed = seed
         self.objectives = objectives
+        self.others = others
 
     def measure(self, before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, float]:
         """What the probes find that have become due, by tag.
@@ -62,4 +72,6 @@ class Probes:
                     seed = seed_for(self.seed, "probe", name, step.name, after[step.name])
                     found = probe(objective, step, torch.Generator().manual_seed(seed))
                     values |= {f"{step.monitor.prefix}{tag}": value for tag, value in found.items()}
+        if ("vitals", next(iter(after))) in due:
+            values |= self.others()
         return values

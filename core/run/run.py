@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
-from torch import Tensor
-
 from core.checks import require
 from core.gradients import GradientStep, Metrics
-from core.gradients.exponents import histogram
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.config import ConfigError, Tree, flat, to_yaml
 from core.run.console import Console, number
+from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import write_summary
 from core.run.files import write_text
-from core.run.heatmap import HeatMap, draw_exponents
+from core.run.finite import require_finite
 from core.run.media import Media
 from core.run.path import ParameterPath
+from core.run.pictures import Pictures
 from core.run.probes import Probes
 from core.run.seeding import global_state, set_global_state
 from core.run.tensorboard import Writer
@@ -86,9 +85,17 @@ class Run:
         cfg: how often things happen.
         options: the resolved configuration, plain containers.
         facts: fields that every summary begins with (seed, versions, git, device).
+        diagnosis: looks at everything that is logged; None = nobody does.
     """
 
-    def __init__(self, directory: Path, cfg: RunConfig, options: Tree, facts: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        cfg: RunConfig,
+        options: Tree,
+        facts: Mapping[str, object],
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
         self.directory = directory
         self.cfg = cfg
         self.step = 0
@@ -105,11 +112,11 @@ class Run:
         self._writer: Writer | None = None
         self._console: Console | None = None
         self._window = Window()
-        self._heat_maps: dict[str, HeatMap] = {}
-        self._exponents: dict[str, Tensor] = {}
+        self._pictures = Pictures(())
+        self._diagnosis = diagnosis or Diagnosis(None, "report", options)
+        self._stop: str | None = None
         self._state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
-        self._logged: dict[str, float] = {}
 
     @property
     def wall_s(self) -> float:
@@ -140,6 +147,7 @@ class Run:
         probes: Probes | None = None,
         summarise: Callable[[], dict[str, object]] = dict,
         headline: tuple[str, ...] = (),
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         """Say what the run consists of, and continue from its last checkpoint when there is one.
 
@@ -153,6 +161,7 @@ class Run:
             probes: measure when they are due.
             summarise: the summary's fields that are known at any time.
             headline: tags shown beside the progress.
+            limits: what the diagnosis should know of single quantities; see `core.diagnosis.Context`.
 
         Raises:
             ConfigError: the checkpoint is damaged or of another network.
@@ -162,7 +171,8 @@ class Run:
         self._steps = list(gradient_steps)
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
-        self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names) for s in self._steps}
+        self._pictures = Pictures(self._steps)
+        self._diagnosis.begin(unit, total, self._steps, probes, limits or {})
         if self.resuming:
             self._restore(self.directory / "checkpoints" / "last.pt")
         write_text(self.directory / "config.yaml", to_yaml(self._options))
@@ -189,6 +199,7 @@ class Run:
 
         Raises:
             Stopped: a signal came; the run is saved.
+            Stopping: a finding ends the run, which is saved.
             FloatingPointError: every gradient since the last logged point was non-finite.
         """
         self.train_s += time.perf_counter() - self._mark
@@ -205,8 +216,10 @@ class Run:
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
                 self._show(self._draw())
-        if self._signal is not None or self._crossed(previous, self.cfg.checkpoint_interval):
+        if self._ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
+        if self._stop is not None:
+            raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
         if self._signal is not None:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with resume={self.directory}")
             raise Stopped(128 + self._signal)
@@ -231,7 +244,7 @@ class Run:
         self.say(f"finished: {self.directory}; look at it with: tensorboard --logdir {self.directory}")
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `summary.json`.
+        """Write `summary.json`, and `findings.json` beside it.
 
         Args:
             status: finished, stopped or failed.
@@ -243,9 +256,11 @@ class Run:
             self.directory,
             {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
             | best
+            | self._diagnosis.summary()
             | fields
             | dict(extra or {}),
         )
+        self._diagnosis.write(self.directory, self.step)
 
     def save(self, name: str) -> None:
         """Write a checkpoint, the events so far before it: after a kill no curve has a hole."""
@@ -259,8 +274,8 @@ class Run:
             "wall_s": self.wall_s,
             "best_score": self.best_score,
             "window": self._window.state_dict(),
-            "heat_maps": {prefix: heat.state_dict() for prefix, heat in self._heat_maps.items()},
-            "exponents": dict(self._exponents),
+            "pictures": self._pictures.state_dict(),
+            "diagnosis": self._diagnosis.state_dict(),
             "generators": global_state(),
         }
         checkpoint.save(self.directory / "checkpoints" / name, state)
@@ -287,26 +302,41 @@ class Run:
         self.train_s, self._wall_before = own["train_s"], own["wall_s"]
         self.best_score = own["best_score"]
         self._window.load_state_dict(own["window"])
-        for prefix, heat in self._heat_maps.items():
-            heat.load_state_dict(own["heat_maps"][prefix])
-        self._exponents = dict(own["exponents"])
+        self._pictures.load_state_dict(own.get("pictures", own))  # they stood beside it once
+        if "diagnosis" in own:
+            self._diagnosis.load_state_dict(own["diagnosis"])
         set_global_state(own["generators"])
         self.resumed_at = self.step
 
     def _log(self) -> None:
         """Write one point of every curve."""
+        assert self._writer is not None
         values = self._window.drain()
-        drained = {s.monitor.prefix: s.monitor.drain() for s in self._steps}
+        hidden: dict[str, float] = {}
         for step in self._steps:
-            prefix, tags = step.monitor.prefix, drained[step.monitor.prefix]
-            self._heat_maps[prefix].add(self.step, prefix, tags)
-            self._check_finite(step, tags)
-            self._log_exponents(step)
+            prefix, tags = step.monitor.prefix, step.monitor.drain()
+            self._pictures.add(self.step, step, tags, self._writer)
             if len(step.monitor.names) > step.monitor.cfg.max_layer_scalars:
-                tags = {tag: v for tag, v in tags.items() if not tag.startswith(f"{prefix}layer/")}
-            values |= tags
+                hidden |= {tag: v for tag, v in tags.items() if tag.startswith(f"{prefix}layer/")}
+            values |= {tag: v for tag, v in tags.items() if tag not in hidden}
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         self._write(values)
+        self._diagnose(hidden)
+        for step in self._steps:
+            require_finite(
+                step, {**values, **hidden}, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}"
+            )
+
+    def _diagnose(self, hidden: Mapping[str, float]) -> None:
+        """Ask the rules about the point just written, and say what they have found."""
+        assert self._writer is not None
+        changed = self._diagnosis.judge(self.step, hidden)
+        for line in self._diagnosis.said(changed):
+            self.say(f"{self.step:>11,} {self.unit}   {line}")
+        if changed:
+            self._writer.text("findings", self._diagnosis.table(), self.step)
+            self._diagnosis.write(self.directory, self.step)
+        self._stop = self._stop or self._diagnosis.stops(changed)
 
     def _probe(self) -> None:
         """Write what the probes find that are due."""
@@ -315,30 +345,6 @@ class Run:
         before, self._taken = self._taken, {s.name: s.monitor.steps for s in self._steps}
         if found := self._probes.measure(before, self._taken):
             self._write(found)
-
-    def _log_exponents(self, step: GradientStep) -> None:
-        """Write the histogram of exponents when there is a new one, and keep its picture."""
-        assert self._writer is not None
-        counts = step.monitor.exponents.take()
-        if counts is not None:
-            prefix = step.monitor.prefix
-            self._writer.histogram(f"{prefix}gradient/exponent", *histogram(counts), self.step)
-            self._exponents[prefix] = counts
-
-    def _check_finite(self, step: GradientStep, tags: Mapping[str, float]) -> None:
-        prefix = step.monitor.prefix
-        if tags.get(f"{prefix}gradient/skipped") == 1.0:
-            layers = [
-                t.removeprefix(f"{prefix}layer/").removesuffix("/nonfinite")
-                for t in tags
-                if "/nonfinite" in t
-            ]
-            of_whom = f" of the {step.name}" if step.name else ""
-            raise FloatingPointError(
-                f"every gradient{of_whom} in the last {self.cfg.interval} iterations was "
-                f"non-finite and skipped, at {self.step:,} {self.unit}, in {', '.join(layers[:6])}; "
-                "the parameters are unharmed: try a lower optimizer.lr or clipper=global_norm"
-            )
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
@@ -351,29 +357,26 @@ class Run:
     def _write(self, values: Mapping[str, float]) -> None:
         assert self._writer is not None
         assert self._console is not None
+        self._diagnosis.observe(self.step, values)
         self._writer.scalars(values, self.step)
         self._console.update(self.step, values)
 
     def _show(self, pictures: Mapping[str, Media]) -> None:
         """Write pictures to TensorBoard and to `media/`, the heat maps always among them."""
         assert self._writer is not None
-        heat = {
-            f"{prefix}gradient/heat_map": h.draw(self.unit) for prefix, h in self._heat_maps.items() if h.rows
-        }
         folder = self.directory / "media"
         folder.mkdir(exist_ok=True)
-        exponents = {
-            f"{s.monitor.prefix}gradient/exponents": draw_exponents(counts, s.monitor.names)
-            for s in self._steps
-            if (counts := self._exponents.get(s.monitor.prefix)) is not None
-        }
-        for tag, media in {**pictures, **heat, **exponents}.items():
+        for tag, media in {**pictures, **self._pictures.draw(self.unit)}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
             (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))
+
+    @property
+    def _ending(self) -> bool:
+        return self._signal is not None or self._stop is not None
 
     def _crossed(self, previous: int, interval: int) -> bool:
         """Whether a multiple of `interval` lies in (previous, step]."""

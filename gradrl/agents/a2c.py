@@ -23,7 +23,6 @@ from gradrl.actor_critic import (
     actor_critic_loss,
     advantage_batch,
     batch_objective,
-    total,
     valid_rows,
 )
 from gradrl.behaviour import Behaviour
@@ -31,7 +30,7 @@ from gradrl.losses import normalize_advantage
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance
+from gradrl.returns import value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -129,7 +128,7 @@ class A2C:
         lr_scale = self.learning_rate.set(progress)
         batch = self.observe(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch)) | {
-            "policy/explained_variance": explained_variance(batch.value, batch.target),
+            **value_fit(batch.value, batch.target),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
         }
         self.learning_rate.observe(metrics)
@@ -163,7 +162,7 @@ class A2C:
         if self.last is None or self.acted is None:
             return []
         step = self.gradient_step
-        objective = batch_objective(self.model, self.last, lambda *frozen: total(self.loss(*frozen)[0]), step)
+        objective = batch_objective(self.model, self.last, lambda *frozen: self.loss(*frozen)[0], step)
         return [(PolicyObjective(objective, self.acted), step)]
 
     def state_dict(self) -> StateDict:

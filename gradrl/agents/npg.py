@@ -44,7 +44,7 @@ from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance
+from gradrl.returns import value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -176,7 +176,7 @@ class NPG:
             minibatches = whole.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_critic(minibatch) for minibatch in minibatches]
         metrics |= summary(history) | {
-            "policy/explained_variance": explained_variance(batch.value, batch.target),
+            **value_fit(batch.value, batch.target),
             "critic/lr": torch.tensor(self.critic_step.base_lrs[0] * lr_scale),
         }
         self.learning_rate.observe(metrics)
@@ -255,9 +255,11 @@ class NPG:
         if self.acted is None:
             return []
         surrogate = batch_objective(
-            self.model, self.batch, lambda *b: self.surrogate(*b)[0], self.policy_step
+            self.model, self.batch, lambda *b: {"policy": self.surrogate(*b)[0]}, self.policy_step
         )
-        critic = batch_objective(self.model, self.batch, lambda *b: self.critic_loss(*b)[0], self.critic_step)
+        critic = batch_objective(
+            self.model, self.batch, lambda *b: {"value": self.critic_loss(*b)[0]}, self.critic_step
+        )
         return [(PolicyObjective(surrogate, self.acted), self.policy_step), (critic, self.critic_step)]
 
     def state_dict(self) -> StateDict:

@@ -20,13 +20,13 @@ from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, advantage_batch, advantages, batch_objective, summary, total
+from gradrl.actor_critic import Forward, advantage_batch, advantages, batch_objective, summary
 from gradrl.behaviour import Behaviour
 from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance
+from gradrl.returns import value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -172,7 +172,7 @@ class PPO:
             if cfg.target_kl is not None and _mean_kl(history[-cfg.num_minibatches :]) > cfg.target_kl:
                 break
         metrics = summary(history) | {
-            "policy/explained_variance": explained_variance(first.value[valid], first.target[valid]),
+            **value_fit(first.value[valid], first.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
             "policy/clip_coef": torch.tensor(self.clip_coef),
             "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),
@@ -216,7 +216,7 @@ class PPO:
             return []
         batch, valid = self.last
         batch, step = self.normalized(batch.rows(valid)), self.gradient_step
-        objective = batch_objective(self.model, batch, lambda *frozen: total(self.loss(*frozen)[0]), step)
+        objective = batch_objective(self.model, batch, lambda *frozen: self.loss(*frozen)[0], step)
         return [(PolicyObjective(objective, self.acted), step)]
 
     def state_dict(self) -> StateDict:

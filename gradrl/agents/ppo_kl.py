@@ -20,14 +20,14 @@ from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
 from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, advantage_batch, batch_objective, summary, total
+from gradrl.actor_critic import Forward, advantage_batch, batch_objective, summary
 from gradrl.behaviour import Behaviour
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.networks import ActorCritic
 from gradrl.policies import Policy
 from gradrl.policy_gradient import Acted
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import explained_variance
+from gradrl.returns import value_fit
 from gradrl.rollout import Batch, Rollout
 
 TOLERANCE, FACTOR = 1.5, 2.0  # the paper's; it found the algorithm not very sensitive to them
@@ -160,7 +160,7 @@ class PPOKL:
         metrics = summary(history) | {
             "policy/kl": kl,
             "policy/kl_coef": self.kl_coef,
-            "policy/explained_variance": explained_variance(batch.value[valid], batch.target[valid]),
+            **value_fit(batch.value[valid], batch.target[valid]),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
         }
         self.kl_coef = adapted_kl_coef(self.kl_coef, kl, cfg.target_kl)
@@ -242,11 +242,11 @@ class PPOKL:
         batch, valid = self.last
         batch, old = self.normalized(batch.rows(valid)), self.old_policy()
 
-        def loss(frozen: Batch, forward: Forward) -> Tensor:
-            return total(self.loss(frozen, old(frozen.obs), forward)[0])
+        def losses(frozen: Batch, forward: Forward) -> dict[str, Tensor]:
+            return self.loss(frozen, old(frozen.obs), forward)[0]
 
         step = self.gradient_step
-        return [(PolicyObjective(batch_objective(self.model, batch, loss, step), self.acted), step)]
+        return [(PolicyObjective(batch_objective(self.model, batch, losses, step), self.acted), step)]
 
     def state_dict(self) -> StateDict:
         """The penalty's weight, and what the learning rate's schedule remembers."""

@@ -184,13 +184,20 @@ class PPORecurrent(PPO):
         if "valid" in steps:
             time = torch.where(steps.pop("valid"), time, (time - 1).abs()).clamp(max=shape[0] - 1)
 
-        def loss(forward: Callable[..., tuple[Policy, Tensor]], *by_env: Tensor) -> Tensor:
+        def losses(forward: Callable[..., tuple[Policy, Tensor]], *by_env: Tensor) -> dict[str, Tensor]:
             memory, time, *others = by_env
             names = dict(zip(steps, others, strict=True))
             by_time = {name: x.transpose(0, 1).flatten(0, 1) for name, x in names.items()}
             rows = (time.T * len(memory) + torch.arange(len(memory), device=time.device)).flatten()
             frozen = replace(batch, memory=memory, valid=rows, **by_time)
-            return total(self.loss(frozen, lambda *args: forward(*args, True))[0])
+            return self.loss(frozen, lambda *args: forward(*args, True))[0]
 
         by_env = [batch.memory, time.T, *(x.transpose(0, 1) for x in steps.values())]
-        return [(Objective(self.model, loss, by_env), self.gradient_step)]
+        objective = Objective(
+            self.model,
+            lambda *args: total(losses(*args)),
+            by_env,
+            terms=losses,
+            batch_names=("memory", "time", *steps),
+        )
+        return [(objective, self.gradient_step)]

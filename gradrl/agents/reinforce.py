@@ -31,7 +31,6 @@ from gradrl.actor_critic import (
     batch_objective,
     flat_batch,
     split_parameters,
-    total,
     valid_rows,
     values,
 )
@@ -39,7 +38,7 @@ from gradrl.behaviour import Behaviour
 from gradrl.networks import ActorCritic
 from gradrl.policy_gradient import Acted, remember
 from gradrl.policy_probe import PolicyObjective
-from gradrl.returns import discounted_return, explained_variance
+from gradrl.returns import discounted_return, value_fit
 from gradrl.rollout import Batch, Rollout
 
 
@@ -141,7 +140,7 @@ class REINFORCE:
         batch = self.observe(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch))
         if self.learned:
-            metrics["policy/explained_variance"] = explained_variance(batch.value, batch.target)
+            metrics |= value_fit(batch.value, batch.target)
         metrics["policy/lr"] = torch.tensor(self.gradient_step.base_lrs[0] * lr_scale)
         self.learning_rate.observe(metrics)
         return metrics
@@ -185,7 +184,7 @@ class REINFORCE:
         if self.last is None or self.acted is None:
             return []
         step = self.gradient_step
-        objective = batch_objective(self.model, self.last, lambda *frozen: total(self.loss(*frozen)[0]), step)
+        objective = batch_objective(self.model, self.last, lambda *frozen: self.loss(*frozen)[0], step)
         return [(PolicyObjective(objective, self.acted), step)]
 
     def state_dict(self) -> StateDict:

@@ -214,8 +214,14 @@ class SAC:
 
         rows = batch.obs, batch.action, self.target(batch, temperature, generator)
         return [
-            (Objective(self.model.critic, of_critic, rows), self.critic_step),
-            (Objective(self.model.actor, of_actor, (batch.obs, noise)), self.actor_step),
+            (
+                Objective(self.model.critic, of_critic, rows, batch_names=("obs", "action", "target")),
+                self.critic_step,
+            ),
+            (
+                Objective(self.model.actor, of_actor, (batch.obs, noise), batch_names=("obs", "noise")),
+                self.actor_step,
+            ),
         ]
 
     def state_dict(self) -> StateDict:

@@ -162,8 +162,14 @@ class TD3:
 
         rows = batch.obs, batch.action, self.target(batch, generator)
         return [
-            (Objective(self.model.critic, of_critic, rows), self.critic_step),
-            (Objective(self.model.actor, self.actor_loss, [batch.obs]), self.actor_step),
+            (
+                Objective(self.model.critic, of_critic, rows, batch_names=("obs", "action", "target")),
+                self.critic_step,
+            ),
+            (
+                Objective(self.model.actor, self.actor_loss, [batch.obs], batch_names=("obs",)),
+                self.actor_step,
+            ),
         ]
 
     def state_dict(self) -> StateDict:

@@ -24,13 +24,12 @@ from gradrl.actor_critic import (
     actor_critic_loss,
     batch_objective,
     flat_batch,
-    total,
     valid_rows,
     values,
 )
 from gradrl.behaviour import Behaviour
 from gradrl.networks import ActorCritic
-from gradrl.returns import explained_variance, vtrace
+from gradrl.returns import value_fit, vtrace
 from gradrl.rollout import Batch, Rollout
 
 
@@ -142,7 +141,7 @@ class VTrace:
         batch, staleness = self.prepare(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch)) | staleness
         metrics |= {
-            "policy/explained_variance": explained_variance(batch.value, batch.target),
+            **value_fit(batch.value, batch.target),
             "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
         }
         self.age += 1
@@ -196,7 +195,7 @@ class VTrace:
         if self.last is None:
             return []
         step = self.gradient_step
-        return [(batch_objective(self.model, self.last, lambda *b: total(self.loss(*b)[0]), step), step)]
+        return [(batch_objective(self.model, self.last, lambda *b: self.loss(*b)[0], step), step)]
 
     def state_dict(self) -> StateDict:
         """What the learning rate's schedule remembers, the acting policy and its age."""

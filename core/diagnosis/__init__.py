@@ -1,0 +1,10 @@
+"""What is wrong with a run, from what it logs: signals in, findings out.
+
+Pure Python over numbers that others have measured: nothing here knows a network, a file or a training loop.
+"""
+
+from core.diagnosis.findings import Finding, Ledger, Sign
+from core.diagnosis.rules import RULES, diagnose
+from core.diagnosis.signals import Context, History, Layer, Player
+
+__all__ = ["RULES", "Context", "Finding", "History", "Layer", "Ledger", "Player", "Sign", "diagnose"]

@@ -1,0 +1,208 @@
+"""Findings, and their life: a sign must last before it is a finding, and be gone as long before it closes."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from core.state import StateDict
+
+Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")  # ascending
+VERSION = 1  # of the file format
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """What a rule sees at one logged point.
+
+    Attributes:
+        name: of the rule, such as "dead_units".
+        severity: note (worth knowing), warning (one should act), error (it cannot go on like this).
+        player: whose, as `GradientStep` calls it; empty where there is only one or it concerns all.
+        layer: where, or None.
+        evidence: the numbers it rests on, by label.
+        what: one sentence about what is the case.
+        cause: one sentence about the likely reason.
+        remedy: override words that are valid for this run, the one best cure; empty where there is none.
+        patience: points in a row that this must be seen at; None = as many as usual.
+    """
+
+    name: str
+    severity: Severity
+    evidence: Mapping[str, float]
+    what: str
+    cause: str
+    remedy: tuple[str, ...] = ()
+    player: str = ""
+    layer: str | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A sign that has lasted.
+
+    Attributes:
+        first_step: x-axis value at which it was first seen.
+        last_step: at which it was last seen.
+        active: whether it still holds.
+        The others as in `Sign`: evidence and words of the last time, the severest severity, the first layer.
+    """
+
+    name: str
+    severity: Severity
+    player: str
+    layer: str | None
+    first_step: int
+    last_step: int
+    active: bool
+    evidence: dict[str, float]
+    what: str
+    cause: str
+    remedy: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """Player and layer in words, or nothing."""
+        return ", ".join(part for part in (self.player, self.layer) if part)
+
+    def line(self) -> str:
+        """The finding in one line, with the words to paste."""
+        where = f" ({self.where})" if self.where else ""
+        words = f"; try {' '.join(map(quoted, self.remedy))}" if self.remedy else ""
+        return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{words}"
+
+    def as_json(self) -> dict[str, object]:
+        """Plain containers; a number that is not finite becomes null."""
+        evidence = {k: v if math.isfinite(v) else None for k, v in self.evidence.items()}
+        return asdict(self) | {"evidence": evidence, "remedy": list(self.remedy)}
+
+
+def quoted(word: str) -> str:
+    """A word as a shell takes it."""
+    return f"'{word}'" if any(c in word for c in "[]{}*$ ") else word
+
+
+def markdown(findings: Iterable[Finding], unit: str) -> str:
+    """A table of findings; the names of those that still hold in bold."""
+    rows = [
+        (
+            f"**{f.name}**" if f.active else f.name,
+            f.severity,
+            f.where or "–",
+            f"{f.first_step:,} to {f.last_step:,}",
+            f"{f.what} {f.cause}".replace("|", "\\|"),
+            " ".join(f"`{word}`" for word in f.remedy) or "–",
+        )
+        for f in findings
+    ]
+    if not rows:
+        return "No findings."
+    head = ("finding", "severity", "where", unit, "what", "try"), ("---",) * 6
+    return "\n".join(f"| {' | '.join(row)} |" for row in (*head, *rows))
+
+
+@dataclass
+class _Life:
+    """What is remembered of one kind of finding of one player."""
+
+    streak: int = 0  # points in a row at which it was seen
+    quiet: int = 0  # points in a row at which it was not
+    began: int = 0  # step at which the streak began
+    finding: Finding | None = None
+
+
+class Ledger:
+    """Opens and closes findings; at most one of each name and player, whatever happens.
+
+    Args:
+        patience: logged points in a row at which a sign must be seen before it becomes a finding, and not be
+            seen before it closes; >= 1.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self._lives: dict[tuple[str, str], _Life] = {}
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All so far, in the order in which they began."""
+        found = [life.finding for life in self._lives.values() if life.finding is not None]
+        return sorted(found, key=lambda f: (f.first_step, f.name, f.player))
+
+    def judge(self, step: int, signs: Iterable[Sign]) -> list[Finding]:
+        """Take in what the rules see at one point; returns what has opened or closed."""
+        seen: dict[tuple[str, str], Sign] = {}
+        for sign in signs:
+            key = sign.name, sign.player
+            if key not in seen or _rank(sign.severity) > _rank(seen[key].severity):
+                seen[key] = sign
+        changed = [self._seen(key, step, sign) for key, sign in seen.items()]
+        changed += [self._missed(life) for key, life in self._lives.items() if key not in seen]
+        return [finding for finding in changed if finding is not None]
+
+    def _seen(self, key: tuple[str, str], step: int, sign: Sign) -> Finding | None:
+        life = self._lives.setdefault(key, _Life())
+        life.began = life.began if life.streak else step
+        life.streak += 1
+        life.quiet = 0
+        before = life.finding
+        patience = self.patience if sign.patience is None else sign.patience
+        if (before is None or not before.active) and life.streak < patience:
+            return None
+        first = before.first_step if before else life.began
+        severity = max(sign.severity, before.severity, key=_rank) if before else sign.severity
+        life.finding = Finding(
+            name=sign.name,
+            severity=severity,
+            player=sign.player,
+            layer=before.layer if before and before.active else sign.layer,
+            first_step=first,
+            last_step=step,
+            active=True,
+            evidence=dict(sign.evidence),
+            what=sign.what,
+            cause=sign.cause,
+            remedy=sign.remedy,
+        )
+        worse = before is not None and _rank(severity) > _rank(before.severity)
+        return life.finding if before is None or not before.active or worse else None
+
+    def _missed(self, life: _Life) -> Finding | None:
+        life.streak = 0
+        life.quiet += 1
+        if life.finding is None or not life.finding.active or life.quiet < self.patience:
+            return None
+        life.finding = replace(life.finding, active=False)
+        return life.finding
+
+    def as_json(self, step: int) -> dict[str, object]:
+        """The content of findings.json."""
+        return {"version": VERSION, "step": step, "findings": [f.as_json() for f in self.findings]}
+
+    def state_dict(self) -> StateDict:
+        """Every life."""
+        return {
+            "|".join(key): {
+                "streak": life.streak,
+                "quiet": life.quiet,
+                "began": life.began,
+                "finding": None if life.finding is None else asdict(life.finding),
+            }
+            for key, life in self._lives.items()
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue."""
+        self._lives = {}
+        for key, saved in state.items():
+            name, _, player = key.partition("|")
+            finding = saved["finding"]
+            if finding is not None:
+                finding = Finding(**{**finding, "remedy": tuple(finding["remedy"])})
+            self._lives[name, player] = _Life(saved["streak"], saved["quiet"], saved["began"], finding)
+
+
+def _rank(severity: Severity) -> int:
+    return SEVERITIES.index(severity)

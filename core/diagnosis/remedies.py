@@ -1,0 +1,121 @@
+"""Override words that cure something, computed from the run's own options so that they can be pasted.
+
+Each returns a tuple of words, empty where this run has no such option: then nothing is proposed.
+"""
+
+import math
+
+from core.diagnosis.signals import Context, Player
+
+SOUND = (1e-5, 3e-3)  # learning rates that Adam and its kin are commonly run at
+CALM = 1e-3  # of these, one that seldom does harm
+NO_CLIPPING = ("Centralize", "GradientNoise", "SkipNonFinite", "PCGrad", "")  # transforms that limit no norm
+
+
+def word(option: str, value: float | int | str) -> str:
+    """One override; numbers with at most three digits."""
+    if isinstance(value, float):
+        value = f"{value:.3g}"
+    return f"{option}={value}"
+
+
+def learning_rate(context: Context, player: Player, factor: float) -> tuple[str, ...]:
+    """The player's learning rate, `factor` times what it is; a lower one at once low enough to be sound."""
+    if factor < 1.0 and _adaptive(player):
+        return rate(context, player, min(player.lr * factor, CALM))
+    return rate(context, player, player.lr * factor)
+
+
+def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
+    """Set the player's learning rate, by the option that only it has where there is one."""
+    if not lr > 0:
+        return ()
+    own = {"discriminator": "discriminator.lr", "critic": "agent.critic_lr"}.get(player.name)
+    option = own if own in context.options else "optimizer.lr"
+    return (word(str(option), lr),) if option in context.options else ()
+
+
+def sound_rate(context: Context, player: Player, proposed: float, least: float = SOUND[0]) -> tuple[str, ...]:
+    """The proposed rate, but within what the optimizer is commonly run at, and `least` at least."""
+    if _adaptive(player):
+        proposed = min(max(proposed, least), SOUND[1])
+    return rate(context, player, proposed)
+
+
+def _adaptive(player: Player) -> bool:
+    """Whether the optimizer divides by the gradient's size, so that its rates are comparable."""
+    return player.optimizer not in (
+        "SGD",
+        "ASGD",
+        "Adadelta",
+        "Rprop",
+        "LBFGS",
+        "Muon",
+        "PerturbedSGD",
+        "SAM",
+    )
+
+
+def if_too_fast(context: Context, player: Player) -> tuple[str, ...]:
+    """A lower rate where it is far above what the optimizer is commonly run at; else nothing."""
+    fast = _adaptive(player) and player.lr > 3 * SOUND[1]
+    return learning_rate(context, player, 0.1) if fast else ()
+
+
+def clip(context: Context, max_norm: float) -> tuple[str, ...]:
+    """Clip the joint norm; nothing where a line search forbids it."""
+    if context.options.get("optimizer.line_search_fn"):
+        return ()
+    return ("clipper=global_norm", word("clipper.max_norm", max_norm))
+
+
+def has_clipping(context: Context) -> bool:
+    """Whether a clipper limits the norm."""
+    return context.chosen("clipper") not in NO_CLIPPING
+
+
+def batch(context: Context, player: Player, samples: float) -> tuple[str, ...]:
+    """A batch of about so many samples, the next power of two, as large as the data allow."""
+    options = context.options
+    wanted = 2 ** math.ceil(math.log2(max(samples, 1.0)))
+    limit = context.limits.get("train_samples")
+    if limit is not None:
+        wanted = min(wanted, 2 ** math.floor(math.log2(limit)))
+    for option in ("batch_size", "agent.batch_size", "batch.size", "batch.batch_size"):
+        if option in options:
+            return (word(option, wanted),) if wanted > (context.number(option) or 0) else ()
+    parts, steps = context.number("agent.num_minibatches"), context.number("agent.num_steps")
+    if player.batch is None or wanted <= player.batch:
+        return ()
+    if parts and parts > 1:
+        fewer = max(1, int(parts * player.batch // wanted))
+        while int(parts) % fewer:  # a divisor of what divides the rollout divides it too
+            fewer -= 1
+        return (word("agent.num_minibatches", fewer),)
+    return (word("agent.num_steps", int(steps * math.ceil(wanted / player.batch))),) if steps else ()
+
+
+def scaled_rewards(context: Context) -> tuple[str, ...]:
+    """Rewards divided by a running deviation, where the agent allows it."""
+    if context.options.get("normalize_reward") is not False or "agent.replay_size" in context.options:
+        return ()
+    return ("normalize_reward=true",)
+
+
+def penalty(context: Context, factor: float) -> tuple[str, ...]:
+    """The discriminator's penalty, `factor` times as strong; R1 of its usual strength where there is none."""
+    if not context.chosen("penalty"):
+        return ("penalty=r1",) if "penalty" in context.options else ()
+    for option in ("penalty.gamma", "penalty.weight"):
+        now = context.number(option)
+        if now is not None:
+            return (word(option, now * factor if now > 0 else 1.0),)
+    return ()
+
+
+def augmentation(context: Context) -> tuple[str, ...]:
+    """Augment what the discriminator sees, where the data are images and nothing is augmented yet."""
+    points = "mixtures" in str(context.options.get("data._target_"))
+    if context.kind != "gradgan" or points or context.chosen("augment"):
+        return ()
+    return ("augment=diffaugment",)

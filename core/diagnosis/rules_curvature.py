@@ -1,0 +1,127 @@
+"""Rules about the ground: too curved for the step, too flat to leave, or a saddle."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.diagnosis import remedies
+from core.diagnosis.findings import Sign
+from core.diagnosis.signals import Context, History, Player
+
+VALUE = "descent/value"  # a loss over all data, without noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class AboveEdge:
+    """The sharpest direction grows: sharpness times what the optimizer makes of it is above its threshold.
+
+    Attributes:
+        stability: sharpness over threshold. Training hovers about 1 (Cohen et al. 2021, arXiv:2103.00065).
+        measurements: in a row.
+    """
+
+    stability: float = 1.5
+    measurements: int = 2
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player whose curvature is known."""
+        for player in context.players:
+            values = history.recent(f"{player.prefix}curvature/stability", self.measurements)
+            values = values or self._of_sgd(history, context, player)
+            if not values or min(values) < self.stability:
+                continue
+            now = values[-1]
+            yield Sign(
+                name="above_edge_of_stability",
+                severity="warning",
+                player=player.name,
+                evidence={"stability": now, "lr": player.lr},
+                what=f"the sharpest direction is {now:.2g} times as curved as this step can bear.",
+                cause=(
+                    "The learning rate is too high for the curvature here: that direction grows at "
+                    "every step."
+                ),
+                remedy=remedies.learning_rate(context, player, 0.7 / now),
+            )
+
+    def _of_sgd(self, history: History, context: Context, player: Player) -> list[float]:
+        """Where only the sharpness is measured: over (2 + 2 b) / lr, for SGD with momentum b."""
+        sharpness = history.recent(f"{player.prefix}curvature/sharpness", self.measurements)
+        if player.optimizer != "SGD" or context.options.get("optimizer.nesterov"):
+            return []
+        threshold = (2 + 2 * (context.number("optimizer.momentum") or 0.0)) / max(player.lr, 1e-30)
+        return [value / threshold for value in sharpness]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flat:
+    """The loss has stopped falling where it is flat: a saddle if it curves down somewhere, else a plateau.
+
+    Attributes:
+        change: of the loss over the points, relative to itself, that counts as none.
+        points: logged points.
+        gradient: norm, relative to max(1, |curvature|), up to which the ground is flat.
+        down: lowest eigenvalue, relative to the largest, below which there is a way down.
+        level: eigenvalues up to which a plateau has no curvature; a minimum has some.
+    """
+
+    change: float = 1e-4
+    points: int = 8
+    gradient: float = 1e-2
+    down: float = 1e-2
+    level: float = 1e-2
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, for runs whose loss and curvature are known without noise."""
+        values = history.recent(VALUE, self.points)
+        for player in context.players[:1] if values else ():
+            norm = history.now(f"{player.prefix}gradient/norm")
+            lowest = history.last(f"{player.prefix}curvature/lowest")
+            sharpness = history.last(f"{player.prefix}curvature/sharpness")
+            if norm is None or lowest is None or sharpness is None:
+                continue
+            still = max(values) - min(values) <= self.change * max(abs(values[-1]), 1e-3)
+            scale = max(1.0, abs(lowest), abs(sharpness))
+            if not still or norm > self.gradient * scale:
+                continue
+            evidence = {"value": values[-1], "gradient_norm": norm, "lowest": lowest, "sharpness": sharpness}
+            if lowest < -self.down * max(abs(sharpness), self.level):
+                yield Sign(
+                    name="saddle",
+                    severity="warning",
+                    player=player.name,
+                    evidence=evidence,
+                    what=(
+                        f"the gradient is nearly zero (|g| = {norm:.1e}), and the ground curves down "
+                        f"({lowest:.2g})."
+                    ),
+                    cause=(
+                        "It has come to a saddle along a direction from which the gradient alone does "
+                        "not lead away."
+                    ),
+                    remedy=self._push(context, player),
+                )
+            elif max(abs(lowest), abs(sharpness)) < self.level:
+                yield Sign(
+                    name="plateau",
+                    severity="warning",
+                    player=player.name,
+                    evidence=evidence,
+                    what=(
+                        f"the loss stands still at {values[-1]:.4g}, with hardly a gradient and hardly a "
+                        "curvature."
+                    ),
+                    cause=(
+                        "It stands on a plateau: steps as long as the gradient is small do not lead off it."
+                    ),
+                    remedy=self._stride(context, player),
+                )
+
+    def _push(self, context: Context, player: Player) -> tuple[str, ...]:
+        if context.chosen("optimizer") == "PerturbedSGD":
+            return ()
+        return ("optimizer=perturbed_sgd", remedies.word("optimizer.lr", min(player.lr, 0.05)))
+
+    def _stride(self, context: Context, player: Player) -> tuple[str, ...]:
+        if player.optimizer in ("SGD", "ASGD", "Adadelta"):
+            return ("optimizer=adam", "optimizer.lr=0.01")
+        return remedies.learning_rate(context, player, 10.0)

@@ -1,0 +1,272 @@
+"""Rules about gradients on their way back: where they end, blow up, stop being numbers or never arrive.
+
+Every threshold is a field; docs/diagnosis.md says which runs it was calibrated on.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.diagnosis import remedies
+from core.diagnosis.findings import Sign
+from core.diagnosis.signals import Context, History, Layer, Player, branches
+
+
+@dataclass(frozen=True, kw_only=True)
+class VanishingGradient:
+    """The gradient's components in one layer are far smaller than in a layer nearer to the output.
+
+    Attributes:
+        ratio: of the root mean squares below which it is a finding. Common practice asks for 1e-3 between
+            first and last layer; a policy's last layer of gain 0.01 alone makes 1e-2.
+        depth: weights that a branch must have.
+    """
+
+    ratio: float = 1e-4
+    depth: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """At most one sign for each player: its worst branch, or that there is no gradient anywhere."""
+        for player in context.players:
+            if history.now(f"{player.prefix}gradient/norm") == 0.0:
+                yield self._nothing(context, player)
+                continue
+            norms = history.layers(player.prefix, "gradient_norm")
+            worst: tuple[float, Layer, float, float] | None = None
+            for branch in branches(player.layers):
+                sizes = [
+                    (layer, norms[layer.name] / math.sqrt(layer.size))
+                    for layer in branch
+                    if layer.name in norms
+                ]
+                if len(sizes) < self.depth:
+                    continue
+                place, (layer, small) = min(enumerate(sizes), key=lambda item: item[1][1])
+                large = max((size for _, size in sizes[place + 1 :]), default=0.0)
+                ratio = small / large if large > 0 else 1.0
+                if ratio < self.ratio and (worst is None or ratio < worst[0]):
+                    worst = ratio, layer, small, large
+            if worst is not None:
+                ratio, layer, small, large = worst
+                yield Sign(
+                    name="vanishing_gradient",
+                    severity="warning",
+                    player=player.name,
+                    layer=layer.name,
+                    evidence={"gradient_rms": small, "largest_rms_after_it": large, "ratio": ratio},
+                    what=f"the gradient's components there are {ratio:.1e} of those nearer to the output.",
+                    cause=(
+                        "Too many layers, or activations that pass little on, stand between it and the loss."
+                    ),
+                    remedy=shallower(context, player),
+                )
+
+    def _nothing(self, context: Context, player: Player) -> Sign:
+        """All gradients are exactly zero."""
+        half = context.options.get("precision") in ("float16", "bfloat16")
+        return Sign(
+            name="vanishing_gradient",
+            severity="error",
+            player=player.name,
+            layer=player.layers[-1].name if player.layers else None,
+            evidence={"norm": 0.0},
+            what="every gradient is exactly zero, in all layers.",
+            cause="The loss does not depend on the parameters where they are, or its gradient underflows.",
+            remedy=("precision=float32",) if half else (),
+        )
+
+
+def shallower(context: Context, player: Player) -> tuple[str, ...]:
+    """What lets the gradient through: the initialisation, then the activation, then fewer layers."""
+    options = context.options
+    if words := remedies.if_too_fast(context, player):
+        return words
+    if options.get("policy.orthogonal") is False:
+        return ("policy.orthogonal=true",)
+    if options.get("objective.activation") == "sigmoid":
+        return ("objective.activation=relu",)
+    for option in ("network.depth", "objective.depth"):
+        depth = context.number(option)
+        if depth is not None and depth > 2:
+            return (remedies.word(option, int(depth // 2)),)
+    sizes = options.get("policy.hidden_sizes")
+    if isinstance(sizes, list | tuple) and len(sizes) > 2:
+        return (f"policy.hidden_sizes=[{sizes[0]},{sizes[0]}]",)
+    if options.get("policy.activation") in ("tanh", "elu"):
+        return ("policy.activation=relu",)
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplodingGradient:
+    """The joint norm is many times what it used to be, for several points in a row.
+
+    Attributes:
+        growth: times the median of the whole course. Practice says 10; values that grow with the return of a
+            learning agent reach 30 in healthy runs.
+        points: logged points before anything is said.
+    """
+
+    growth: float = 100.0
+    points: int = 8
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player whose gradient it is; the layer is the one with the largest norm."""
+        for player in context.players:
+            now, usual = (
+                history.now(f"{player.prefix}gradient/norm"),
+                history.usual(f"{player.prefix}gradient/norm"),
+            )
+            if now is None or not usual or history.count(f"{player.prefix}gradient/norm") <= self.points:
+                continue
+            if now > self.growth * usual:
+                norms = history.layers(player.prefix, "gradient_norm")
+                clipping = remedies.has_clipping(context)
+                words = remedies.learning_rate(context, player, 0.1)
+                yield Sign(
+                    name="exploding_gradient",
+                    severity="warning",
+                    player=player.name,
+                    layer=max(norms, key=norms.__getitem__) if norms else None,
+                    evidence={"norm": now, "median_norm": usual, "growth": now / usual},
+                    what=f"its norm is {now / usual:.0f} times the median of the run.",
+                    cause="The steps carry the parameters to where the loss is ever steeper.",
+                    remedy=words if clipping else remedies.clip(context, max(usual, 1e-6)) or words,
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFinite:
+    """Gradients or losses that are not numbers; such a step is skipped.
+
+    Attributes:
+        rare: share of skipped steps up to which it is a note only.
+    """
+
+    rare: float = 0.02
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player with skipped steps in this window, at once."""
+        for player in context.players:
+            share = history.now(f"{player.prefix}gradient/skipped")
+            if not share:
+                continue
+            bad = history.layers(player.prefix, "nonfinite")
+            how, where = history.located.get(player.name, ("", ""))
+            nearest = next((layer.name for layer in reversed(player.layers) if bad.get(layer.name)), None)
+            yield Sign(
+                name="non_finite",
+                severity="error" if share == 1.0 else "warning" if share > self.rare else "note",
+                player=player.name,
+                layer=(where if how in ("forward", "backward") else None) if how else nearest,
+                evidence={"skipped": share, "layers": float(len(bad))},
+                what=(
+                    f"{share:.0%} of the gradients were not finite and were skipped; "
+                    f"{_place(how, where, nearest)}."
+                ),
+                cause=_cause(how, where),
+                remedy=() if how == "batch" else self._words(context, player),
+                patience=1,
+            )
+
+    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
+        lower = remedies.learning_rate(context, player, 0.1)
+        return lower if remedies.has_clipping(context) else (*lower, *remedies.clip(context, 0.5))
+
+
+def _place(how: str, where: str, nearest: str | None) -> str:
+    if how == "batch":
+        return f"the batch's {where} is not finite"
+    if how in ("forward", "backward"):
+        return f"the first that is not finite is the {how} of {where}"
+    if how == "loss":
+        return f"the network's outputs are finite, its loss's {where} is not"
+    return f"nearest to the loss is {nearest}" if nearest else "no layer could be named"
+
+
+def _cause(how: str, where: str) -> str:
+    if how == "batch":
+        return f"What the environment or the data hand over ({where}) holds a NaN or an infinity: look there."
+    if how == "loss":
+        return "A logarithm, division or exponential in the loss has left its range."
+    if how == "backward":
+        return "A derivative is infinite or undefined there: a root or norm at zero, or an overflow."
+    return "Numbers have grown out of their range: the steps are too long, or a layer divides by zero."
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetachedLayer:
+    """A layer that has had no gradient at all: the loss does not reach it.
+
+    Attributes:
+        share: of the steps of a window; below it the layer learns sometimes.
+    """
+
+    share: float = 0.999
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player: the detached layer nearest to the output is where the graph ends."""
+        for player in context.players:
+            found = history.layers(player.prefix, "detached")
+            cut = [layer.name for layer in player.layers if found.get(layer.name, 0.0) >= self.share]
+            if cut:
+                yield Sign(
+                    name="detached_layer",
+                    severity="warning",
+                    player=player.name,
+                    layer=cut[-1],
+                    evidence={"layers": float(len(cut)), "of": float(len(player.layers))},
+                    what=(
+                        f"{len(cut)} of {len(player.layers)} layers, the last of them this, have no "
+                        "gradient at all."
+                    ),
+                    cause=(
+                        "The graph is cut behind it (detach, no_grad, an item() on the way), or it is "
+                        "not used."
+                    ),
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConflictingLosses:
+    """Two terms of one loss pull a player's parameters in opposite directions.
+
+    A penalty or an entropy bonus is there to hold another term in balance: they may.
+
+    Attributes:
+        balancing: terms that are not looked at.
+        cosine: of their gradients, below which they conflict.
+        share: of the summed lengths that the weaker term must have to matter.
+        measurements: in a row.
+    """
+
+    balancing: tuple[str, ...] = ("penalty", "entropy", "kl")
+    cosine: float = -0.5
+    share: float = 0.1
+    measurements: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One note for each player: opposite terms are what makes a balance, and not wrong by themselves."""
+        for player in context.players:
+            prefix = f"{player.prefix}loss_cosine/"
+            worst: tuple[float, str] | None = None
+            for tag in history.tags():
+                level = history.level(tag, self.measurements) if tag.startswith(prefix) else None
+                if level is None or level > self.cosine or (worst is not None and level > worst[0]):
+                    continue
+                pair = tag.removeprefix(prefix)
+                terms = pair.split("_vs_")
+                shares = [history.last(f"{player.prefix}loss_share/{term}") or 0.0 for term in terms]
+                if min(shares) >= self.share and not set(terms) & set(self.balancing):
+                    worst = level, pair
+            if worst is not None:
+                first, _, second = worst[1].partition("_vs_")
+                yield Sign(
+                    name="conflicting_losses",
+                    severity="note",
+                    player=player.name,
+                    evidence={"cosine": worst[0]},
+                    what=f"the gradients of {first} and {second} point against each other.",
+                    cause="What one term gains the other loses; the sum moves by what is left of both.",
+                    remedy=("clipper=pcgrad",) if context.chosen("clipper") in ("", "GlobalNorm") else (),
+                )

@@ -1,0 +1,200 @@
+"""The diagnosis of a run while it trains: every logged point goes through the rules, and what lasts is said.
+
+In the console one line when a finding appears and one when it goes; in TensorBoard a table; in the run
+directory findings.json. Nothing of the training is changed by it, unless it was asked to stop.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from core.checks import require
+from core.diagnosis import Context, Finding, History, Layer, Ledger, Player, diagnose
+from core.diagnosis.findings import markdown
+from core.diagnosis.signals import flattened
+from core.gradients import GradientStep
+from core.gradients.localise import localise
+from core.gradients.norms import global_norm
+from core.gradients.vitals import Vitals
+from core.run.config import Tree
+from core.run.files import write_text
+from core.run.probes import Probes
+from core.state import StateDict
+
+OnFinding = Literal["report", "stop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosisConfig:
+    """How closely a run is looked at.
+
+    Attributes:
+        patience: logged points in a row at which something must be seen before it is a finding, and not be
+            seen before the finding closes; >= 1.
+        vitals: what is measured for the rules besides what is logged anyway.
+    """
+
+    patience: int = 3
+    vitals: Vitals
+
+    def __post_init__(self) -> None:
+        require(self.patience >= 1, "patience", self.patience, "an integer >= 1")
+
+
+class Stopping(Exception):  # noqa: N818  (an order, not an error)
+    """A finding ends the run, as `on_finding=stop` asks for; the message has the remedy."""
+
+
+class Diagnosis:
+    """Looks at everything that a run logs.
+
+    Args:
+        cfg: how closely; None = not at all.
+        on_finding: whether a finding that is more than a note ends the run.
+        options: the resolved configuration.
+    """
+
+    def __init__(self, cfg: DiagnosisConfig | None, on_finding: OnFinding, options: Tree) -> None:
+        self.enabled = cfg is not None
+        self.on_finding = on_finding
+        self._options = flattened(options)
+        self._context = Context(options=self._options)
+        self._history = History()
+        self._ledger = Ledger(cfg.patience if cfg is not None else 1)
+        self._steps: Sequence[GradientStep] = ()
+        self._probes: Probes | None = None
+
+    def begin(
+        self,
+        unit: str,
+        total: int,
+        steps: Sequence[GradientStep],
+        probes: Probes | None,
+        limits: Mapping[str, float],
+    ) -> None:
+        """Take in what the run is made of.
+
+        Args:
+            unit: of the x-axis.
+            total: its value at the end.
+            steps: of all players.
+            probes: hold the objectives on which a non-finite number is looked for; None = nothing is.
+            limits: as in `Context`.
+        """
+        self._steps, self._probes = steps, probes
+        players = tuple(
+            Player(
+                name=step.name,
+                layers=tuple(
+                    Layer(name, p.numel(), p.dim())
+                    for name, p in zip(step.names, step.parameters, strict=True)
+                ),
+                lr=float(step.base_lrs[0]),
+                optimizer=type(step.optimizer).__name__,
+                # Before a checkpoint is loaded: a resumed run knows where it began, too.
+                initial_norm=global_norm(step.parameters).item(),
+            )
+            for step in steps
+        )
+        self._context = Context(
+            options=self._options, players=players, unit=unit, total=total, limits=dict(limits)
+        )
+
+    def observe(self, step: int, values: Mapping[str, float]) -> None:
+        """Take in values; the rules are asked at the next logged point."""
+        if self.enabled:
+            self._history.add(step, values)
+
+    def judge(self, step: int, hidden: Mapping[str, float]) -> list[Finding]:
+        """Ask the rules about a logged point that has been observed; what has opened or closed.
+
+        Args:
+            step: x-axis value.
+            hidden: values of the point that are not written: of layers that have no curve.
+        """
+        if not self.enabled:
+            return []
+        self._history.add(step, {**hidden, **self._rates()})
+        self._locate()
+        return self._ledger.judge(step, diagnose(self._history, self._with_batches()))
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All so far."""
+        return self._ledger.findings
+
+    def stops(self, changed: Sequence[Finding]) -> str | None:
+        """Why the run has to stop, or None: the first new finding that is more than a note."""
+        if self.on_finding != "stop":
+            return None
+        return next((f.line() for f in changed if f.active and f.severity != "note"), None)
+
+    def said(self, changed: Sequence[Finding]) -> list[str]:
+        """Lines for the console: what has appeared, with its remedy, and what has gone."""
+        return [
+            f.line() if f.active else f"gone: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed
+        ]
+
+    def table(self) -> str:
+        """All findings as Markdown."""
+        return markdown(self.findings, self._context.unit)
+
+    def summary(self) -> dict[str, object]:
+        """What the run's summary says: name and severity of every finding."""
+        return (
+            {"findings": [{"name": f.name, "severity": f.severity} for f in self.findings]}
+            if self.enabled
+            else {}
+        )
+
+    def write(self, directory: Path, step: int) -> None:
+        """Write findings.json."""
+        if self.enabled:
+            text = json.dumps(self._ledger.as_json(step), indent=2, allow_nan=False)
+            write_text(directory / "findings.json", text + "\n")
+
+    def state_dict(self) -> StateDict:
+        """History and findings."""
+        return {"history": self._history.state_dict(), "ledger": self._ledger.state_dict()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue."""
+        self._history.load_state_dict(state["history"])
+        self._ledger.load_state_dict(state["ledger"])
+
+    def _rates(self) -> dict[str, float]:
+        """What a schedule has left of each player's learning rate; a signal for the rules alone."""
+        return {
+            f"{step.monitor.prefix}gradient/lr_scale": float(step.optimizer.param_groups[0]["lr"])
+            / step.base_lrs[0]
+            for step in self._steps
+            if step.base_lrs[0]
+        }
+
+    def _with_batches(self) -> Context:
+        """The context, with the batches that the steps now have: known only once a gradient was taken."""
+        if all(player.batch for player in self._context.players):
+            return self._context
+        players = tuple(
+            replace(player, batch=step.samples if step.samples > 1 else None)
+            for player, step in zip(self._context.players, self._steps, strict=True)
+        )
+        self._context = replace(self._context, players=players)
+        return self._context
+
+    def _locate(self) -> None:
+        """Where a number first was not finite, once for each player."""
+        for step in self._steps:
+            skipped = self._history.now(f"{step.monitor.prefix}gradient/skipped")
+            if not skipped or step.name in self._history.located or self._probes is None:
+                continue
+            for objective, owner in self._probes.objectives():
+                if owner is step and (place := localise(objective)) is not None:
+                    self._history.located[step.name] = (place.how, place.name)
+
+
+def vitals_of(cfg: DiagnosisConfig | None) -> Vitals | None:
+    """The probe that a diagnosis needs."""
+    return None if cfg is None else cfg.vitals

@@ -1,0 +1,29 @@
+"""A run whose gradients have all stopped being numbers cannot go on."""
+
+from collections.abc import Mapping
+
+from core.gradients import GradientStep
+
+
+def require_finite(step: GradientStep, tags: Mapping[str, float], window: str, place: str) -> None:
+    """Raise FloatingPointError where every gradient of a logged point was skipped.
+
+    Args:
+        step: whose gradients.
+        tags: what was logged.
+        window: how long the point is, in words.
+        place: where the run stands, in words.
+    """
+    prefix = step.monitor.prefix
+    if tags.get(f"{prefix}gradient/skipped") != 1.0:
+        return
+    begin, end = f"{prefix}layer/", "/nonfinite"
+    layers = [
+        t.removeprefix(begin).removesuffix(end) for t in tags if t.startswith(begin) and t.endswith(end)
+    ]
+    of_whom = f" of the {step.name}" if step.name else ""
+    raise FloatingPointError(
+        f"every gradient{of_whom} in the last {window} was non-finite and skipped, at {place}, "
+        f"in {', '.join(layers[:6])}; the parameters are unharmed: try a lower optimizer.lr or "
+        "clipper=global_norm"
+    )
