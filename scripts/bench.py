@@ -1,4 +1,4 @@
-"""Measure cost side by side: `bench.py suite=gradients`, `rl` or `gan`."""
+"""Measure side by side: `suite=gradients`, `rl`, `gan` tell what things cost, `diagnosis` what is found."""
 
 import importlib
 from dataclasses import dataclass
@@ -8,21 +8,28 @@ from core.checks import require
 from core.run.launch import tool
 
 MODELS = ("5k", "90k", "1M", "resnet18")
-USED = {"gradients": ("models",), "rl": ("total_steps",), "gan": ()}  # options that only some suites have
+USED = {  # options that only some suites have
+    "gradients": ("rounds", "models"),
+    "rl": ("rounds", "total_steps"),
+    "gan": ("rounds",),
+    "diagnosis": ("rows", "folder"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
-    suite: Literal["gradients", "rl", "gan"]
+    suite: Literal["gradients", "rl", "gan", "diagnosis"]
     rounds: int | None
     models: tuple[str, ...] | None
     total_steps: int | None
+    rows: tuple[str, ...] | None
+    folder: str | None
 
     def __post_init__(self) -> None:
         used = USED[self.suite]
-        for name in ("models", "total_steps"):
+        for name in ("rounds", "models", "total_steps", "rows", "folder"):
             value = getattr(self, name)
             require(
                 value is None or name in used, name, value, f"left out: suite={self.suite} does not use it"

@@ -1,0 +1,277 @@
+"""The table of `suite=diagnosis`: healthy runs, and the same runs with one fault planted in each.
+
+A row says which finding must name the fault. Settings and seeds are other ones than those that the thresholds
+of `core.diagnosis` come from; docs/diagnosis.md says how the two were kept apart.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PLANTS = "core.scripts.suites.plants"
+SEEDS = (101, 102, 103)
+
+Kind = Literal["rl", "gan", "descend"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A healthy run.
+
+    Attributes:
+        kind: root configuration.
+        words: the command.
+        floor: score of a run that has learnt nothing, in the unit of `diagnosis.score`.
+    """
+
+    kind: Kind
+    words: tuple[str, ...]
+    floor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A setting with one thing wrong.
+
+    Attributes:
+        setting: name of the healthy one.
+        words: appended to its command.
+        finding: what must be found; several where one fault has several right names.
+        onset: share of the run before the fault begins to act.
+    """
+
+    setting: str
+    words: tuple[str, ...]
+    finding: tuple[str, ...]
+    onset: float = 0.0
+
+
+def _wrapped(name: str, option: str) -> str:
+    return f"env.train_wrappers=[{{_target_:{PLANTS}.{name},{option}}}]"
+
+
+QUIET = ("logging.progress=false", "logging.draw_interval=100000000", "logging.checkpoint_interval=100000000")
+RL = (*QUIET, "evaluation.episodes=20", "evaluation.interval_episodes=10")
+CARTPOLE = ("env=cartpole", "total_steps=40000", *RL)
+REACHER = ("env.id=Reacher-v5", "logging.interval=100", *RL)
+SMALL = (
+    "agent.batch_size=64",
+    "agent.learning_starts=500",
+    "policy.hidden_sizes=[64,64]",
+    "optimizer.lr=1e-3",
+)
+
+DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *QUIET)
+
+SETTINGS: dict[str, Setting] = {
+    "ppo": Setting(kind="rl", words=("agent=ppo", *CARTPOLE), floor=20.0),
+    "a2c": Setting(kind="rl", words=("agent=a2c", *CARTPOLE, "total_steps=100000"), floor=20.0),
+    "td3": Setting(kind="rl", words=("agent=td3", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
+    "ring": Setting(
+        kind="gan",
+        words=("data=ring", "total_images=384000", "logging.eval_interval=25600", *QUIET),
+        floor=0.0,
+    ),
+    "digits": Setting(kind="gan", words=DIGITS, floor=0.0),
+    "saddle": Setting(
+        kind="descend", words=("function=himmelblau", "start=[0,1]", "steps=500", "optimizer=sgd"), floor=0.0
+    ),
+    "classes": Setting(
+        kind="descend",
+        words=("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=1500", *QUIET[:2]),
+        floor=0.1,
+    ),
+    "moons": Setting(
+        kind="descend",
+        words=("objective=moons", "batch=full", "optimizer=sgd", "steps=1500", *QUIET[:2]),
+        floor=0.5,
+    ),
+}
+
+FAULTS: dict[str, Fault] = {
+    # the learning rate
+    "ppo_lr_x100": Fault(
+        setting="ppo",
+        words=("optimizer.lr=0.1",),
+        finding=("update_too_large", "runaway_kl", "ratio_out_of_hand"),
+    ),
+    "ppo_lr_x1e-4": Fault(setting="ppo", words=("optimizer.lr=1e-7",), finding=("update_too_small",)),
+    "gan_lr_x100": Fault(setting="digits", words=("optimizer.lr=0.4",), finding=("update_too_large",)),
+    "gan_generator_asleep": Fault(
+        setting="digits",
+        words=("optimizer.lr=1e-8", "discriminator.lr=4e-3"),
+        finding=("update_too_small", "discriminator_too_strong"),
+    ),
+    "critic_lr_x50": Fault(setting="td3", words=("agent.critic_lr=0.05",), finding=("update_too_large",)),
+    "classes_lr_x300": Fault(setting="classes", words=("optimizer.lr=0.3",), finding=("update_too_large",)),
+    "momentum_over_the_edge": Fault(
+        setting="moons",
+        words=("optimizer=momentum", "optimizer.momentum=0.9", "optimizer.lr=20"),
+        finding=("oscillation", "above_edge_of_stability", "update_too_large"),
+    ),
+    # rewards
+    "reward_x1e4": Fault(
+        setting="ppo", words=(_wrapped("ScaledReward", "scale:10000.0"),), finding=("reward_scale",)
+    ),
+    "reward_nan": Fault(
+        setting="ppo",
+        words=(_wrapped("BrokenReward", "at:1500"),),
+        finding=("non_finite",),
+        onset=0.3,
+    ),
+    "advantage_raw": Fault(
+        setting="ppo",
+        words=("agent.normalize_advantage=false", _wrapped("ScaledReward", "scale:100.0")),
+        finding=("unnormalized_advantage",),
+    ),
+    # units and layers
+    "dead_relu": Fault(
+        setting="ppo",
+        words=(f"policy._target_={PLANTS}.DeadUnits", "policy.activation=relu"),
+        finding=("dead_units",),
+    ),
+    "saturated_tanh": Fault(
+        setting="ppo", words=(f"policy._target_={PLANTS}.SaturatedUnits",), finding=("saturated_units",)
+    ),
+    "detached_critic": Fault(
+        setting="ppo", words=(f"policy._target_={PLANTS}.DetachedCritic",), finding=("detached_layer",)
+    ),
+    "frozen_layer": Fault(
+        setting="ppo", words=(f"policy._target_={PLANTS}.FrozenActor",), finding=("detached_layer",)
+    ),
+    "dead_generator": Fault(
+        setting="digits", words=(f"network._target_={PLANTS}.DeadGenerator",), finding=("dead_units",)
+    ),
+    "deep_sigmoid": Fault(
+        setting="classes", words=("objective=deep_sigmoid",), finding=("vanishing_gradient",)
+    ),
+    "half_precision_unscaled": Fault(
+        setting="digits",
+        words=(
+            f"network._target_={PLANTS}.HalfGradients",
+            f"loss._target_={PLANTS}.Averaged",
+            "++loss.share=1e-6",
+            "penalty=none",
+        ),
+        finding=("vanishing_gradient",),
+    ),
+    "log_of_zero": Fault(
+        setting="digits",
+        words=(f"loss._target_={PLANTS}.LogOfZero", "++loss.at=600"),
+        finding=("non_finite",),
+        onset=0.38,
+    ),
+    # clipping, batches, averages
+    "clip_to_nothing": Fault(
+        setting="ppo",
+        words=("clipper.max_norm=1e-6", "optimizer=sgd", "optimizer.lr=1e-2"),
+        finding=("clipping_always_on",),
+    ),
+    "batch_of_two": Fault(setting="classes", words=("batch.size=2",), finding=("noise_dominated",)),
+    "average_asleep": Fault(
+        setting="digits",
+        words=("average.half_life=1e9", "average.ramp_up=null"),
+        finding=("stale_average",),
+    ),
+    "target_asleep": Fault(setting="td3", words=("agent.tau=1e-7",), finding=("stale_target",)),
+    # policies
+    "no_exploration": Fault(
+        setting="ppo",
+        words=("env=mountain_car_continuous", "policy.log_std=-7"),
+        finding=("collapsed_entropy",),
+    ),
+    "too_many_epochs": Fault(
+        setting="ppo",
+        words=("agent.num_epochs=150", "agent.clip_coef=0.95", "optimizer.lr=3e-3"),
+        finding=("runaway_kl", "ratio_out_of_hand"),
+    ),
+    "value_drowns_policy": Fault(
+        setting="ppo",
+        words=("policy.shared=true", "agent.value_coef=1000", "optimizer.lr=3e-3"),
+        finding=("conflicting_losses", "exploding_gradient"),
+    ),
+    # games
+    "discriminator_x10": Fault(
+        setting="digits",
+        words=("loss=minimax", "penalty=none", "discriminator.steps=10"),
+        finding=("discriminator_too_strong",),
+    ),
+    "discriminator_asleep": Fault(
+        setting="digits",
+        words=("discriminator.lr=1e-7",),
+        finding=("discriminator_too_weak", "update_too_small"),
+    ),
+    "penalty_x1000": Fault(setting="ring", words=("penalty.gamma=1000",), finding=("penalty_dominating",)),
+    "penalty_x1e-6": Fault(setting="ring", words=("penalty.gamma=1e-6",), finding=("penalty_asleep",)),
+    "few_images": Fault(
+        setting="digits",
+        words=("data.held_out=1733", "penalty=none"),
+        finding=("discriminator_overfitting",),
+        onset=0.2,
+    ),
+    "collapse": Fault(
+        setting="ring",
+        words=("loss=nonsaturating", "penalty=none"),
+        finding=("mode_collapse",),
+        onset=0.2,
+    ),
+    "wasserstein_bare": Fault(
+        setting="digits",
+        words=("loss=wasserstein", "penalty=none"),
+        finding=("exploding_gradient", "discriminator_too_strong", "exploding_value"),
+    ),
+    # landscapes
+    "start_on_saddle": Fault(
+        setting="saddle", words=("function=double_well", "start=[0,1]"), finding=("saddle",), onset=0.2
+    ),
+    "start_on_plateau": Fault(
+        setting="classes",
+        words=("objective=deep_sigmoid", "optimizer=sgd"),
+        finding=("plateau", "vanishing_gradient"),
+    ),
+}
+
+HEALTHY: dict[str, Setting] = {
+    "ppo": SETTINGS["ppo"],
+    "a2c": SETTINGS["a2c"],
+    **{
+        f"{agent}_cartpole": Setting(
+            kind="rl", words=(f"agent={agent}", *CARTPOLE, "total_steps=60000"), floor=20.0
+        )
+        for agent in ("reinforce", "npg", "trpo", "ppo_kl", "ppo_recurrent", "vtrace")
+    },
+    "ppo_relu": Setting(kind="rl", words=("agent=ppo", "policy.activation=relu", *CARTPOLE), floor=20.0),
+    "ppo_shared": Setting(kind="rl", words=("agent=ppo", "policy.shared=true", *CARTPOLE), floor=20.0),
+    "td3": SETTINGS["td3"],
+    "sac": Setting(kind="rl", words=("agent=sac", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
+    "ring": SETTINGS["ring"],
+    "digits": SETTINGS["digits"],
+    **{
+        f"digits_{loss}": Setting(
+            kind="gan",
+            words=(*DIGITS, f"loss={loss}", *penalty),
+            floor=0.0,
+        )
+        for loss, penalty in {
+            "hinge": (),
+            "least_squares": (),
+            "relativistic": ("penalty=r1_r2",),
+            "wasserstein": ("penalty=wgan_gp",),
+        }.items()
+    },
+    "classes": SETTINGS["classes"],
+    "moons": SETTINGS["moons"],
+    "classes_full": Setting(
+        kind="descend",
+        words=("objective=digits_mlp", "batch=full", "optimizer=adam", "steps=300", *QUIET[:2]),
+        floor=0.1,
+    ),
+    "logistic": Setting(
+        kind="descend",
+        words=("objective=logistic", "batch=minibatch", "optimizer=momentum", "steps=1500", *QUIET[:2]),
+        floor=0.1,
+    ),
+    "rosenbrock": Setting(
+        kind="descend", words=("function=rosenbrock", "optimizer=adam", "steps=1000"), floor=0.0
+    ),
+    "himmelblau": SETTINGS["saddle"],
+}
