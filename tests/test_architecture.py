@@ -16,7 +16,7 @@ LONGEST = 400
 HOMES = {
     "hydra": ("core/run",),
     "omegaconf": ("core/run",),
-    "gymnasium": ("gradrl",),
+    "gymnasium": ("gradrl", "scripts/suites"),
     "torchvision": ("gradgan", "scripts/suites"),
 }
 LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
