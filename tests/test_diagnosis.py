@@ -47,7 +47,7 @@ def test_training_is_the_same_to_the_bit_with_and_without_a_diagnosis(name, tmp_
     expected = {
         "rl": {"layer/actor.1/saturated_units"},
         "gan": {
-            "generator/layer/layers.1/dead_units",
+            "generator/layer/network.1/dead_units",
             "average/distance",
             "game/diversity",
             "discriminator/loss_share/penalty",
