@@ -32,6 +32,8 @@ def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
         return ()
     own = {"discriminator": "discriminator.lr", "critic": "agent.critic_lr"}.get(player.name)
     option = own if own in context.options else "optimizer.lr"
+    if context.options.get(str(option)) is None and player.lr > 3 * SOUND[1]:
+        option = "optimizer.lr"  # which both have, and which is too high for either
     return (word(str(option), lr),) if option in context.options else ()
 
 
@@ -75,9 +77,14 @@ def has_clipping(context: Context) -> bool:
 
 
 def batch(context: Context, player: Player, samples: float) -> tuple[str, ...]:
-    """A batch of about so many samples, the next power of two, as large as the data allow."""
+    """A batch of about so many samples, the next power of two, as large as the data allow.
+
+    At most 16 times the present one: as far as a noise scale that will itself change with the batch is to be
+    trusted.
+    """
     options = context.options
-    wanted = 2 ** math.ceil(math.log2(max(samples, 1.0)))
+    most = 16.0 * (player.batch or samples)
+    wanted = 2 ** math.ceil(math.log2(max(min(samples, most), 1.0)))
     limit = context.limits.get("train_samples")
     if limit is not None:
         wanted = min(wanted, 2 ** math.floor(math.log2(limit)))

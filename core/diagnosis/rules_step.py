@@ -53,6 +53,8 @@ class ClippingAlwaysOn:
             )
 
     def _words(self, context: Context, norm: float) -> tuple[str, ...]:
+        if norm > 1e4 and (words := remedies.scaled_rewards(context)):
+            return words
         if context.number("clipper.max_norm") is not None:
             return (remedies.word("clipper.max_norm", norm),)
         return ("clipper=autoclip", "clipper.percentile=90")

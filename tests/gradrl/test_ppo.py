@@ -123,6 +123,7 @@ def test_an_update_reports_every_curve_as_a_scalar_and_takes_every_step():
         "policy/clip_fraction",
         "policy/ratio_max",
         "policy/ratio_min",
+        "policy/advantage_std",
         "policy/explained_variance",
         "policy/lr",
         "policy/clip_coef",
