@@ -163,7 +163,8 @@ def option_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Every option of a YAML file by its path in the whole configuration, with its line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     folder = path.parent.relative_to(CONF)
-    above = [] if path.parent == CONF or "# @package _global_" in lines else [(-1, folder.name)]
+    node = "optimizer" if folder == Path("recipe/function") else folder.name  # rates for one function
+    above = [] if path.parent == CONF or "# @package _global_" in lines else [(-1, node)]
     for line in lines:
         name, colon, _ = line.partition(":")
         indent = len(line) - len(line.lstrip())

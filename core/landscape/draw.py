@@ -66,7 +66,7 @@ def draw_ground(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, f
     x, y, value = heights(around, box, GRID)
     levels = levels_of(value)
     axes.contourf(x, y, value, levels, cmap=ground(), norm=BoundaryNorm(levels, 256))
-    axes.contour(x, y, value, levels, colors="white", linewidths=0.5, alpha=0.8)
+    axes.contour(x, y, value, levels, colors="white", linewidths=0.5, linestyles="solid", alpha=0.8)
     axes.set_xlim(*box[0])
     axes.set_ylim(*box[1])
     axes.tick_params(colors=FAINT, labelsize=8.5)

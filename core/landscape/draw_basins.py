@@ -39,7 +39,9 @@ def draw_basins(around: Surroundings, ends: Mapping[str, Tensor], left_out: str 
         axes.imshow(number.numpy() + 2, cmap=ListedColormap(tints), vmin=-0.5, vmax=len(tints) - 0.5,
                     origin="lower", extent=(left, right, low, high), aspect="auto",
                     interpolation="nearest")  # fmt: skip
-        axes.contour(x, y, value, levels_of(value)[::2], colors=INK, linewidths=0.4, alpha=0.35)
+        axes.contour(
+            x, y, value, levels_of(value)[::2], colors=INK, linewidths=0.4, linestyles="solid", alpha=0.35
+        )
         for i, place in enumerate(minima.tolist()):
             if not many:
                 axes.annotate(chr(65 + i), place, ha="center", va="center", fontsize=11, fontweight="bold",

@@ -26,7 +26,9 @@ def draw_curves(traces: Sequence[Trace], lowest: float | None) -> Image:
     made = figure(9.6, 3.8)
     left, right = made.subplots(1, 2)
     above = [np.array(t.value) - (lowest or 0.0) for t in traces]
-    title = "value" if lowest is None else f"value above the minimum, {lowest:.6g}" if lowest else "value"
+    title = (
+        "value" if lowest is None else f"value above the lowest minimum, {lowest:.6g}" if lowest else "value"
+    )
     _lines(left, traces, [t.steps for t in traces], above, title, "step")
     _lines(
         right, traces, [t.steps for t in traces], [t.gradient_norm for t in traces], "gradient norm", "step"
