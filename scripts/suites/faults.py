@@ -51,8 +51,8 @@ def _wrapped(name: str, option: str) -> str:
 
 QUIET = ("logging.progress=false", "logging.draw_interval=100000000", "logging.checkpoint_interval=100000000")
 RL = (*QUIET, "evaluation.episodes=20", "evaluation.interval_episodes=10")
-CARTPOLE = ("env=cartpole", "total_steps=40000", *RL)
-REACHER = ("env.id=Reacher-v5", "logging.interval=100", *RL)
+CARTPOLE = ("env=cartpole", "total_steps=100000", "logging.interval=1", "diagnosis.vitals.interval=60", *RL)
+REACHER = ("env.id=Reacher-v5", "logging.interval=100", "diagnosis.vitals.interval=100", *RL)
 SMALL = (
     "agent.batch_size=64",
     "agent.learning_starts=500",
@@ -60,15 +60,18 @@ SMALL = (
     "optimizer.lr=1e-3",
 )
 
-DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *QUIET)
+GAN = ("logging.interval=25", "diagnosis.vitals.interval=30", "view.samples=128", *QUIET)
+DIGITS = ("data=digits", "total_images=100000", "optimizer.lr=2e-3", "logging.eval_interval=5000", *GAN)
 
 SETTINGS: dict[str, Setting] = {
     "ppo": Setting(kind="rl", words=("agent=ppo", *CARTPOLE), floor=20.0),
-    "a2c": Setting(kind="rl", words=("agent=a2c", *CARTPOLE, "total_steps=100000"), floor=20.0),
+    "a2c": Setting(
+        kind="rl", words=("agent=a2c", *CARTPOLE, "total_steps=100000", "logging.interval=10"), floor=20.0
+    ),
     "td3": Setting(kind="rl", words=("agent=td3", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
     "ring": Setting(
         kind="gan",
-        words=("data=ring", "total_images=384000", "logging.eval_interval=25600", *QUIET),
+        words=("data=ring", "total_images=384000", "logging.eval_interval=25600", *GAN),
         floor=0.0,
     ),
     "digits": Setting(kind="gan", words=DIGITS, floor=0.0),
@@ -136,7 +139,7 @@ FAULTS: dict[str, Fault] = {
         setting="ppo", words=(f"policy._target_={PLANTS}.DetachedCritic",), finding=("detached_layer",)
     ),
     "frozen_layer": Fault(
-        setting="ppo", words=(f"policy._target_={PLANTS}.FrozenActor",), finding=("detached_layer",)
+        setting="ppo", words=(f"policy._target_={PLANTS}.FrozenActor",), finding=("update_too_small",)
     ),
     "dead_generator": Fault(
         setting="digits", words=(f"network._target_={PLANTS}.DeadGenerator",), finding=("dead_units",)
