@@ -32,8 +32,8 @@ def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
         return ()
     own = {"discriminator": "discriminator.lr", "critic": "agent.critic_lr"}.get(player.name)
     option = own if own in context.options else "optimizer.lr"
-    if context.options.get(str(option)) is None and player.lr > 3 * SOUND[1]:
-        option = "optimizer.lr"  # which both have, and which is too high for either
+    if context.options.get(str(option)) is None and not SOUND[0] <= player.lr <= 3 * SOUND[1]:
+        option = "optimizer.lr"  # which both have, and which is right for neither
     return (word(str(option), lr),) if option in context.options else ()
 
 

@@ -121,7 +121,9 @@ class DiscriminatorTooWeak:
         generator = _player(context, "generator")
         if generator is not None and player.lr < generator.lr:
             return ("discriminator.lr=null",)
-        return remedies.learning_rate(context, player, 10.0)
+        if player.lr >= remedies.SOUND[1]:
+            return remedies.penalty(context, 0.2) if strength else ()
+        return remedies.sound_rate(context, player, player.lr * 10.0, least=3e-4)
 
 
 @dataclass(frozen=True, kw_only=True)
