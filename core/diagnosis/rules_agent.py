@@ -11,7 +11,7 @@ from core.diagnosis.signals import Context, History, Player
 DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
 
 
-def _improved(history: History) -> bool | None:
+def improved(history: History) -> bool | None:
     """Whether the return is clearly above that of the first episodes; None before there are enough."""
     course = history.course("episode/return")
     now = history.level("episode/return", 4)
@@ -68,8 +68,8 @@ class CollapsedEntropy:
             return
         if left >= low:
             return
-        improved = _improved(history)
-        severity: Severity = "note" if improved or improved is None else "warning"
+        risen = improved(history)
+        severity: Severity = "note" if risen or risen is None else "warning"
         yield Sign(
             name="collapsed_entropy",
             severity=severity,

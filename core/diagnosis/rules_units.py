@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.diagnosis import remedies
 from core.diagnosis.findings import Severity, Sign
+from core.diagnosis.rules_agent import improved
 from core.diagnosis.signals import Context, History, Player
 
 
@@ -59,7 +60,7 @@ class SaturatedUnits:
     measurements: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign for each player: its worst layer."""
+        """One sign for each player, its worst layer; a note once an agent's return has risen."""
         for player in context.players:
             found = _worst(history, player, "saturated_units", self.measurements)
             if found is None or found[1] < self.noted:
@@ -67,7 +68,7 @@ class SaturatedUnits:
             layer, share, layers = found
             yield Sign(
                 name="saturated_units",
-                severity="warning" if share >= self.share else "note",
+                severity="warning" if share >= self.share and not improved(history) else "note",
                 player=player.name,
                 layer=layer,
                 evidence={"saturated": share, "activation_layers": float(layers)},

@@ -31,6 +31,8 @@ from core.run.tensorboard import Writer
 from core.run.window import Window
 from core.state import StateDict, Stateful
 
+SAID = 4  # numbers of an evaluation that fit in a line; the curves have them all
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -348,7 +350,8 @@ class Run:
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
-        text = "  ".join(f"{tag} {number(value)}" for tag, value in evaluation.metrics.items())
+        said = [(tag, value) for tag, value in evaluation.metrics.items() if tag.startswith("eval/")][:SAID]
+        text = "  ".join(f"{tag} {number(value)}" for tag, value in said)
         self.say(f"{self.step:>11,} {self.unit}   {text}")
         if self.best_score is None or evaluation.score > self.best_score:
             self.best_score = evaluation.score

@@ -51,6 +51,8 @@ FAULTS = [
           severity="error"),
     Fault("sac", "dead_units", {"actor/layer/3/dead_units": 0.95}, player="actor", layer="3"),
     Fault("ppo", "saturated_units", {"layer/1/saturated_units": 0.97}, layer="1"),
+    Fault("ppo", "saturated_units", {"layer/1/saturated_units": 0.97, "episode/return": lambda n: 20.0 * n},
+          layer="1", severity="note"),
     Fault("ppo", "clipping_always_on", {"gradient/clipped": 1.0, "gradient/norm_clipped": 1e-06}),
     Fault("ppo", "clipping_always_on", {"gradient/clipped": 1.0}, severity="note"),
     Fault("ppo", "update_too_large", {"gradient/update_ratio": 0.4}),
