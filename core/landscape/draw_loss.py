@@ -17,7 +17,6 @@ from core.landscape.figures import (
     Scale,
     change_axis,
     colour_bar,
-    drawn,
     filled,
     loss_scale,
     new_figure,
@@ -25,6 +24,7 @@ from core.landscape.figures import (
     title,
 )
 from core.landscape.plane import PathPlane
+from core.landscape.style import pixels
 from core.landscape.surface import Surface
 from core.run.media import Image
 
@@ -84,7 +84,7 @@ def draw_slices(slices: Slices, words: Sequence[str]) -> Image:
             columnspacing=1.4, handlelength=2.2,
         )  # fmt: skip
     title(figure, *words)
-    return drawn(figure)
+    return pixels(figure)
 
 
 def draw_surface(surface: Surface, here: float, words: Sequence[str]) -> Image:
@@ -107,7 +107,7 @@ def draw_surface(surface: Surface, here: float, words: Sequence[str]) -> Image:
     colour_bar(figure, bands, axes, scale, "loss")
     relief(figure.add_subplot(right, projection="3d"), x, y, values, scale, here)
     title(figure, *words)
-    return drawn(figure)
+    return pixels(figure)
 
 
 def relief(axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale, here: float) -> None:
@@ -174,7 +174,7 @@ def draw_path_surface(
     colour_bar(figure, bands, axes, scale, "loss")
     figure.legend(loc="outside lower right", ncols=2, fontsize=9, labelcolor=INK, frameon=False)
     title(figure, *words)
-    return drawn(figure)
+    return pixels(figure)
 
 
 def draw_spectrum(spectrum: Spectrum, words: Sequence[str]) -> Image:
@@ -206,7 +206,7 @@ def draw_spectrum(spectrum: Spectrum, words: Sequence[str]) -> Image:
     plain(axes, "eigenvalue of the Hessian", "density")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper right")
     title(figure, *words)
-    return drawn(figure)
+    return pixels(figure)
 
 
 def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
@@ -232,7 +232,7 @@ def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
         axes.set_box_aspect(1)
         plain(axes, f"direction of the {names[0]}", f"direction of the {names[1]}")
     title(figure, *words)
-    return drawn(figure)
+    return pixels(figure)
 
 
 def _field(axes, names: Sequence[str], first: Surface, second: Surface) -> None:

@@ -82,6 +82,8 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
 
 def draw_film(around: Surroundings, traces: Sequence[Trace]) -> Video:
     """All descents at the same step, slow at first, when most happens."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     box = view(around, traces)
     made = figure(5.2, 4.9)
     made.set_dpi(100)
@@ -98,10 +100,10 @@ def draw_film(around: Surroundings, traces: Sequence[Trace]) -> Video:
     made.legend(
         handles=axes.lines[-len(hues) :], loc="outside lower center", ncols=4, fontsize=9, frameon=False
     )
-    canvas = made.canvas
+    canvas = FigureCanvasAgg(made)
     canvas.draw()
     made.set_layout_engine("none")
-    background = canvas.copy_from_bbox(made.bbox)  # type: ignore[reportAttributeAccessIssue]
+    background = canvas.copy_from_bbox(made.bbox)
     title = axes.text(0, 1.02, "", transform=axes.transAxes, fontsize=11, color=INK)
     lines, heads = [], []
     for colour in hues.values():
@@ -111,7 +113,7 @@ def draw_film(around: Surroundings, traces: Sequence[Trace]) -> Video:
     frames = []
     shares = (np.arange(FRAMES + 1) / FRAMES) ** 2
     for step in sorted({round(total * share) for share in shares}):
-        canvas.restore_region(background)  # type: ignore[reportAttributeAccessIssue]
+        canvas.restore_region(background)
         title.set_text(f"{spoken(around.name)}, step {step:,}")
         for trace, line, head in zip(traces, lines, heads, strict=True):
             assert trace.path is not None
@@ -121,5 +123,5 @@ def draw_film(around: Surroundings, traces: Sequence[Trace]) -> Video:
             head.set_data(*way[-1:].T)
         for artist in (title, *lines, *heads):
             axes.draw_artist(artist)
-        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())  # type: ignore[reportAttributeAccessIssue]
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     return Video(np.stack(frames + frames[-1:] * HOLD), FPS)

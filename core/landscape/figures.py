@@ -6,18 +6,17 @@ marks told apart by shape and lightness (Okabe and Ito 2008).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.run.media import Image
+from core.landscape.style import figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure
 
-DPI = 130
 INK, SOFT = "#1c2430", "#5f6b76"
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 MAP = "viridis"
@@ -115,20 +114,14 @@ def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str) -> None:
     bar.set_ticks(list(ticks), labels=words)
     bar.ax.tick_params(labelsize=8, colors=SOFT, length=0)
     bar.ax.minorticks_off()
-    bar.outline.set_visible(False)  # type: ignore[attr-defined]
+    bar.outline.set_visible(False)
     words = label if scale.linear else f"{label}, by decades above the lowest"
     bar.set_label(words, fontsize=9, color=SOFT)
 
 
 def new_figure(width: float, height: float) -> "Figure":
     """An empty figure on white, so many inches wide and high."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
-    return figure
+    return figure(width, height, pad=0.08)
 
 
 def title(figure: "Figure", first: str, *others: str) -> None:
@@ -150,12 +143,3 @@ def plain(axes: "Axes", x: str, y: str) -> None:
         axes.locator_params(nbins=6)
     axes.set_xlabel(x, fontsize=9.5, color=INK)
     axes.set_ylabel(y, fontsize=9.5, color=INK)
-
-
-def drawn(figure: "Figure") -> Image:
-    """The figure as a picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = cast(FigureCanvasAgg, figure.canvas)
-    canvas.draw()
-    return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy())

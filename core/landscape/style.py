@@ -22,20 +22,22 @@ GROUND = ("#828ea0", "#f6f7f9")  # low, high
 DPI = 130
 
 
-def figure(width: float, height: float) -> "Figure":
-    """An empty figure of that size in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def figure(width: float, height: float, pad: float = 0.04167) -> "Figure":
+    """An empty figure of that size, and so much room around each part; all in inches."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    made = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(made)
-    return made
+    layout = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
 
 def pixels(made: "Figure") -> Image:
     """The picture of a figure."""
-    made.canvas.draw()
-    return Image(np.asarray(made.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[reportAttributeAccessIssue]
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(made)
+    canvas.draw()
+    return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def ground() -> Any:

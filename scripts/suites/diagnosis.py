@@ -27,7 +27,6 @@ from .faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
 
-ROOTS = {"rl": "rl", "gan": "gan", "descend": "descend"}
 LATE, RESTORED = 0.2, 0.8
 ACT = ("warning", "error")  # severities that ask for something to be done
 
@@ -143,7 +142,7 @@ def merged(words: Sequence[str], remedy: Sequence[str]) -> tuple[str, ...]:
 
 def outcome(kind: str, words: Sequence[str], seed: int, directory: Path) -> Outcome:
     """A run, made unless it has been."""
-    tree, _, _ = compose_tree(ROOTS[kind], [*words, f"seed={seed}"], [config_dir()])
+    tree, _, _ = compose_tree(kind, [*words, f"seed={seed}"], [config_dir()])
     if not (directory / "summary.json").exists():
         check(tree)
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
