@@ -1,14 +1,18 @@
 """Override words that cure something, computed from the run's own options so that they can be pasted.
 
-Each returns a tuple of words, empty where this run has no such option: then nothing is proposed.
+Each returns a tuple of words, empty where this run has no such option: then nothing is proposed. Where the value at
+fault was typed and the recipe's own lies in the direction of the cure, the recipe's is proposed: it was tuned.
 """
 
 import math
+from collections.abc import Mapping
+from typing import cast
 
 from core.diagnosis.signals import Context, Player
 
 SOUND = (1e-5, 3e-3)  # learning rates that Adam and its kin are commonly run at
 CALM = 1e-3  # of these, one that seldom does harm
+FOLLOWS = {"discriminator.lr": "optimizer.lr", "agent.critic_lr": "optimizer.lr"}  # where they are null
 NO_CLIPPING = ("Centralize", "GradientNoise", "SkipNonFinite", "PCGrad", "")  # transforms that limit no norm
 
 
@@ -17,6 +21,22 @@ def word(option: str, value: float | int | str) -> str:
     if isinstance(value, float):
         value = f"{value:.3g}"
     return f"{option}={value}"
+
+
+def toward(context: Context, option: str, value: float | int) -> str:
+    """One override that moves a number towards `value`: to the recipe's own where that lies on the same side."""
+    now, tuned = _number(context.options, option), _number(context.recipe(), option)
+    if now is None or tuned is None or (tuned - now) * (value - now) <= 0:
+        return word(option, value)
+    own = cast(float | None, context.recipe().get(option))
+    return word(option, "null" if own is None else own)
+
+
+def _number(options: Mapping[str, object], option: str) -> float | None:
+    """A number, or that of the option which is followed where this one is null."""
+    value = options.get(option)
+    value = options.get(FOLLOWS.get(option, "")) if value is None else value
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def learning_rate(context: Context, player: Player, factor: float) -> tuple[str, ...]:
@@ -34,7 +54,7 @@ def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
     option = own if own in context.options else "optimizer.lr"
     if context.options.get(str(option)) is None and not SOUND[0] <= player.lr <= 3 * SOUND[1]:
         option = "optimizer.lr"  # which both have, and which is right for neither
-    return (word(str(option), lr),) if option in context.options else ()
+    return (toward(context, str(option), lr),) if option in context.options else ()
 
 
 def sound_rate(context: Context, player: Player, proposed: float, least: float = SOUND[0]) -> tuple[str, ...]:
@@ -116,7 +136,7 @@ def penalty(context: Context, factor: float) -> tuple[str, ...]:
     for option in ("penalty.gamma", "penalty.weight"):
         now = context.number(option)
         if now is not None:
-            return (word(option, now * factor if now > 0 else 1.0),)
+            return (toward(context, option, now * factor if now > 0 else 1.0),)
     return ()
 
 

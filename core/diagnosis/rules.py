@@ -21,6 +21,7 @@ GRADIENTS: tuple[Rule, ...] = (
     rules_gradient.VanishingGradient(),
     rules_gradient.ExplodingGradient(),
     rules_gradient.DetachedLayer(),
+    rules_gradient.FrozenLayer(),
     rules_gradient.ConflictingLosses(),
     rules_units.DeadUnits(),
     rules_units.SaturatedUnits(),

@@ -90,7 +90,7 @@ class CollapsedEntropy:
         bonus = context.number("agent.entropy_coef")
         if bonus is None:
             return remedies.learning_rate(context, player, 0.1)
-        return (remedies.word("agent.entropy_coef", max(10 * bonus, 0.01)),)
+        return (remedies.toward(context, "agent.entropy_coef", max(10 * bonus, 0.01)),)
 
 
 @dataclass(frozen=True, kw_only=True)

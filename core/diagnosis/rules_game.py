@@ -71,11 +71,11 @@ class DiscriminatorTooStrong:
             return remedies.penalty(context, 1.0)
         generator = _player(context, "generator")
         if generator is not None and player.lr > generator.lr:
-            return (remedies.word("discriminator.lr", generator.lr),)
+            return (remedies.toward(context, "discriminator.lr", generator.lr),)
         if generator is not None and generator.lr < 1e-4:
             return (
                 *remedies.rate(context, generator, 1e-3),
-                remedies.word("discriminator.lr", min(player.lr, 1e-3)),
+                remedies.toward(context, "discriminator.lr", min(player.lr, 1e-3)),
             )
         return remedies.penalty(context, 10.0)
 

@@ -88,7 +88,7 @@ def shallower(context: Context, player: Player) -> tuple[str, ...]:
     for option in ("network.depth", "objective.depth"):
         depth = context.number(option)
         if depth is not None and depth > 2:
-            return (remedies.word(option, int(depth // 2)),)
+            return (remedies.toward(context, option, int(depth // 2)),)
     sizes = options.get("policy.hidden_sizes")
     if isinstance(sizes, list | tuple) and len(sizes) > 2:
         return (f"policy.hidden_sizes=[{sizes[0]},{sizes[0]}]",)
@@ -224,6 +224,26 @@ class DetachedLayer:
                         "The graph is cut behind it (detach, no_grad, an item() on the way), or it is "
                         "not used."
                     ),
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenLayer:
+    """Parameters that require no gradient: they keep the values they have."""
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One note for each player: it may be meant."""
+        for player in context.players:
+            if player.frozen:
+                several = f" and {len(player.frozen) - 1} more" * (len(player.frozen) > 1)
+                yield Sign(
+                    name="frozen_layer",
+                    severity="note",
+                    player=player.name,
+                    layer=player.frozen[0],
+                    evidence={"frozen": float(len(player.frozen)), "trained": float(len(player.layers))},
+                    what=f"it{several} has requires_grad=False and keeps its values.",
+                    cause="Right for a part that is only to be used; else a line was forgotten.",
                 )
 
 

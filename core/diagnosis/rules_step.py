@@ -56,7 +56,7 @@ class ClippingAlwaysOn:
         if norm > 1e4 and (words := remedies.scaled_rewards(context)):
             return words
         if context.number("clipper.max_norm") is not None:
-            return (remedies.word("clipper.max_norm", norm),)
+            return (remedies.toward(context, "clipper.max_norm", norm),)
         return ("clipper=autoclip", "clipper.percentile=90")
 
 
@@ -183,7 +183,7 @@ class UpdateTooSmall:
             and after < 1e-3 * norm
             and context.number("clipper.max_norm") is not None
         ):
-            return (remedies.word("clipper.max_norm", norm),)
+            return (remedies.toward(context, "clipper.max_norm", norm),)
         fastest = max(other.lr for other in context.players)
         if fastest > 10 * player.lr:  # the other player's rate has been chosen for this game
             return remedies.rate(context, player, fastest)

@@ -1,7 +1,7 @@
 """What rules look at: a bounded history of everything logged, and what the run is made of."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -42,6 +42,7 @@ class Player:
         batch: samples behind one gradient; None = unknown.
         optimizer: name of the optimizer's class.
         initial_norm: of all its weights as one vector, before the first step; 0 = unknown.
+        frozen: names of its network's parameters that require no gradient.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Player:
     batch: int | None = None
     optimizer: str = "Adam"
     initial_norm: float = 0.0
+    frozen: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -68,6 +70,8 @@ class Context:
         total: its value at the end.
         limits: what is known of single quantities beside the options: "entropy_max" (nats, of a choice among
             actions), "action_size" (numbers in a continuous action), "train_samples" (of a data set).
+        recipe: the options as they would be had no value been typed, only choices of groups made; looked up
+            when a remedy asks.
     """
 
     options: Mapping[str, object]
@@ -75,6 +79,7 @@ class Context:
     unit: str = "steps"
     total: int = 1
     limits: Mapping[str, float] = field(default_factory=dict)
+    recipe: Callable[[], Mapping[str, object]] = dict
 
     @property
     def kind(self) -> str:

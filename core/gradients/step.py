@@ -81,11 +81,13 @@ class GradientStep:
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         monitor: MonitorConfig | None = None,
     ) -> None:
-        named = trainable(parameters)
+        pairs = list(parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters)
+        named = trainable(pairs)
         require_same_parameters(named, optimizer)
         require_true_line_search(optimizer, transforms)
         self.name = name
         self.names = list(named)
+        self.frozen = [name for name, p in pairs if not p.requires_grad]
         self.parameters = list(named.values())
         self.device = self.parameters[0].device
         self.optimizer = optimizer

@@ -5,8 +5,9 @@ directory findings.json. Nothing of the training is changed by it, unless it was
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -54,13 +55,20 @@ class Diagnosis:
         cfg: how closely; None = not at all.
         on_finding: whether a finding that is more than a note ends the run.
         options: the resolved configuration.
+        recipe: as in `Context`; asked once, when a remedy first needs it.
     """
 
-    def __init__(self, cfg: DiagnosisConfig | None, on_finding: OnFinding, options: Tree) -> None:
+    def __init__(
+        self,
+        cfg: DiagnosisConfig | None,
+        on_finding: OnFinding,
+        options: Tree,
+        recipe: Callable[[], Mapping[str, object]] = dict,
+    ) -> None:
         self.enabled = cfg is not None
         self.on_finding = on_finding
         self._options = flattened(options)
-        self._context = Context(options=self._options)
+        self._context = Context(options=self._options, recipe=cache(recipe))
         self._history = History()
         self._ledger = Ledger(cfg.patience if cfg is not None else 1)
         self._steps: Sequence[GradientStep] = ()
@@ -95,11 +103,12 @@ class Diagnosis:
                 optimizer=type(step.optimizer).__name__,
                 # Before a checkpoint is loaded: a resumed run knows where it began, too.
                 initial_norm=global_norm(step.parameters).item(),
+                frozen=tuple(step.frozen),
             )
             for step in steps
         )
-        self._context = Context(
-            options=self._options, players=players, unit=unit, total=total, limits=dict(limits)
+        self._context = replace(
+            self._context, players=players, unit=unit, total=total, limits=dict(limits)
         )
 
     def observe(self, step: int, values: Mapping[str, float]) -> None:

@@ -79,6 +79,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis, Stopping
     from core.run.directory import git_state, versions
+    from core.run.recipe import untyped
     from core.run.run import Run, Stopped
     from core.run.seeding import seed_globally
 
@@ -89,7 +90,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         "git": git_state(),
         "device": str(resolve_device(tree["device"])),
     }
-    run = Run(directory, cfg.logging, tree, facts, Diagnosis(cfg.diagnosis, cfg.on_finding, tree))
+    run = Run(directory, cfg.logging, tree, facts, Diagnosis(cfg.diagnosis, cfg.on_finding, tree, recipe=lambda: untyped(directory)))
     try:
         module.train(cfg, run)
         status, code = "finished", 0

@@ -34,7 +34,12 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
         by_id: a group in which `GROUP.id=X` stands for an option without a YAML of its own: it also selects
             `GROUP=by_id`.
     """
-    sys.exit(_guarded(lambda: _launch(config_name, sys.argv[1:], by_id)))
+    sys.exit(status_of(config_name, sys.argv[1:], by_id))
+
+
+def status_of(config_name: str, words: Sequence[str], by_id: str | None = None) -> int:
+    """As `launch`, with these words; the exit status."""
+    return _guarded(lambda: _launch(config_name, words, by_id))
 
 
 def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:

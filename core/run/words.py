@@ -41,14 +41,28 @@ def compose_checked(
     """
     overrides = [parse(word) for word in words]
     _refuse_one_beside_several(words, overrides)
-    choices = [word for word, o in zip(words, overrides, strict=True) if _is_group(o, folders)]
-    base = _compose_base(config_name, tuple(choices), tuple(folders))
+    base = compose_choices(config_name, words, folders)
     accepted: list[str] = []
     for word, override in zip(words, overrides, strict=True):
         plain = _is_group(override, folders) or override.key_or_group.startswith("hydra")
         free = not plain and _check_word(override, base, overrides)
         accepted.append(f"++{word.lstrip('+')}" if free else word)
     return _compose(config_name, accepted, folders), accepted
+
+
+def compose_choices(config_name: str, words: Sequence[str], folders: Sequence[Path]) -> DictConfig:
+    """Compose from those of the words that choose a file of a group, leaving out those that set a value.
+
+    Args:
+        config_name: as in `compose_checked`.
+        words: the same.
+        folders: the same.
+
+    Raises:
+        ConfigError: there is no such choice.
+    """
+    choices = tuple(word for word in words if _is_group(parse(word), folders))
+    return _compose_base(config_name, choices, tuple(folders))
 
 
 def parse(word: str) -> Override:

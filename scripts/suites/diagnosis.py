@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from core.run.config import ConfigError, config_dir
-from core.run.job import check, execute
-from core.run.launch import compose_tree
+from core.run.launch import compose_tree, status_of
 
 from .faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from scripts.bench import BenchConfig
 
 LATE, RESTORED = 0.2, 0.8
+BY_ID = {"rl": "env"}
 ACT = ("warning", "error")  # severities that ask for something to be done
 
 
@@ -142,11 +142,14 @@ def merged(words: Sequence[str], remedy: Sequence[str]) -> tuple[str, ...]:
 
 def outcome(kind: str, words: Sequence[str], seed: int, directory: Path) -> Outcome:
     """A run, made unless it has been."""
-    tree, _, _ = compose_tree(kind, [*words, f"seed={seed}"], [config_dir()])
+    words = [*words, f"seed={seed}"]
+    tree, _, _ = compose_tree(kind, words, [config_dir()])
     if not (directory / "summary.json").exists():
-        check(tree)
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            status = execute(tree, directory)
+        said = StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            status = status_of(kind, [*words, f"hydra.run.dir={directory}"], BY_ID.get(kind))
+        if status == 2:
+            raise ConfigError(said.getvalue().strip().rpartition("\n")[2].removeprefix("error: "))
         if status >= 128:
             sys.exit(status)
         signal.signal(signal.SIGINT, signal.default_int_handler)
