@@ -1,7 +1,8 @@
 """Override words that cure something, computed from the run's own options so that they can be pasted.
 
-Each returns a tuple of words, empty where this run has no such option: then nothing is proposed. Where the value at
-fault was typed and the recipe's own lies in the direction of the cure, the recipe's is proposed: it was tuned.
+Each returns a tuple of words, empty where this run has no such option: then nothing is proposed. Where the
+value at fault was typed and the recipe's own lies in the direction of the cure, the recipe's is proposed: it
+was tuned.
 """
 
 import math
@@ -24,7 +25,7 @@ def word(option: str, value: float | int | str) -> str:
 
 
 def toward(context: Context, option: str, value: float | int) -> str:
-    """One override that moves a number towards `value`: to the recipe's own where that lies on the same side."""
+    """One override that moves a number towards `value`: to the recipe's own where that lies on the way."""
     now, tuned = _number(context.options, option), _number(context.recipe(), option)
     if now is None or tuned is None or (tuned - now) * (value - now) <= 0:
         return word(option, value)
@@ -37,6 +38,25 @@ def _number(options: Mapping[str, object], option: str) -> float | None:
     value = options.get(option)
     value = options.get(FOLLOWS.get(option, "")) if value is None else value
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def built_in(context: Context, part: str) -> tuple[str, ...]:
+    """The recipe's own class for a part of the configuration, where another was typed: the first suspect."""
+    option = f"{part}._target_"
+    tuned = context.recipe().get(option)
+    return (word(option, str(tuned)),) if tuned and tuned != context.options.get(option) else ()
+
+
+def built_in_network(context: Context) -> tuple[str, ...]:
+    """The recipe's own network, where another one was typed."""
+    return built_in(context, "policy") or built_in(context, "network")
+
+
+def bare_environment(context: Context) -> tuple[str, ...]:
+    """No wrappers but the recipe's, where some were typed."""
+    option = "env.train_wrappers"
+    tuned = context.recipe().get(option)
+    return (f"{option}=[]",) if tuned == [] and context.options.get(option) else ()
 
 
 def learning_rate(context: Context, player: Player, factor: float) -> tuple[str, ...]:

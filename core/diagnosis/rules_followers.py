@@ -50,7 +50,10 @@ class Stale:
 
     def _words(self, follower: str, context: Context) -> tuple[tuple[str, ...], str]:
         if follower == "average":
-            words = (remedies.toward(context, "average.half_life", float(context.total) / 20), "average.ramp_up=0.05")
+            words = (
+                remedies.toward(context, "average.half_life", float(context.total) / 20),
+                "average.ramp_up=0.05",
+            )
             return (
                 words,
                 "Its half-life is longer than the run: what is drawn and measured is not what is trained.",

@@ -72,7 +72,7 @@ class VanishingGradient:
             evidence={"norm": 0.0},
             what="every gradient is exactly zero, in all layers.",
             cause="The loss does not depend on the parameters where they are, or its gradient underflows.",
-            remedy=("precision=float32",) if half else (),
+            remedy=("precision=float32",) if half else remedies.built_in_network(context),
         )
 
 
@@ -80,6 +80,8 @@ def shallower(context: Context, player: Player) -> tuple[str, ...]:
     """What lets the gradient through: the initialisation, then the activation, then fewer layers."""
     options = context.options
     if words := remedies.if_too_fast(context, player):
+        return words
+    if words := remedies.built_in_network(context):
         return words
     if options.get("policy.orthogonal") is False:
         return ("policy.orthogonal=true",)
@@ -165,11 +167,15 @@ class NonFinite:
                     f"{_place(how, where, nearest)}."
                 ),
                 cause=_cause(how, where),
-                remedy=() if how == "batch" else self._words(context, player),
+                remedy=self._words(context, player, how),
                 patience=1,
             )
 
-    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
+    def _words(self, context: Context, player: Player, how: str) -> tuple[str, ...]:
+        if how == "batch":
+            return remedies.bare_environment(context)
+        if how == "loss" and (words := remedies.built_in(context, "loss")):
+            return words
         lower = remedies.learning_rate(context, player, 0.1)
         return lower if remedies.has_clipping(context) else (*lower, *remedies.clip(context, 0.5))
 
@@ -224,6 +230,7 @@ class DetachedLayer:
                         "The graph is cut behind it (detach, no_grad, an item() on the way), or it is "
                         "not used."
                     ),
+                    remedy=remedies.built_in_network(context),
                 )
 
 
@@ -244,6 +251,7 @@ class FrozenLayer:
                     evidence={"frozen": float(len(player.frozen)), "trained": float(len(player.layers))},
                     what=f"it{several} has requires_grad=False and keeps its values.",
                     cause="Right for a part that is only to be used; else a line was forgotten.",
+                    remedy=remedies.built_in_network(context),
                 )
 
 

@@ -40,6 +40,7 @@ class DeadUnits:
                 what=f"{share:.0%} of its units are zero for every sample: no gradient passes them.",
                 cause="A step too long, or biases far below zero, took them out of reach of the data.",
                 remedy=remedies.if_too_fast(context, player)
+                or remedies.built_in_network(context)
                 or leakier(context)
                 or remedies.learning_rate(context, player, 0.1),
             )
@@ -91,6 +92,8 @@ def leakier(context: Context) -> tuple[str, ...]:
 
 
 def _smaller(context: Context, player: Player) -> tuple[str, ...]:
+    if words := remedies.if_too_fast(context, player) or remedies.built_in_network(context):
+        return words
     off_policy = "agent.replay_size" in context.options
     if context.options.get("normalize_observation") is False and not off_policy and player.lr <= 1e-3:
         return ("normalize_observation=true",)

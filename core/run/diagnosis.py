@@ -107,9 +107,7 @@ class Diagnosis:
             )
             for step in steps
         )
-        self._context = replace(
-            self._context, players=players, unit=unit, total=total, limits=dict(limits)
-        )
+        self._context = replace(self._context, players=players, unit=unit, total=total, limits=dict(limits))
 
     def observe(self, step: int, values: Mapping[str, float]) -> None:
         """Take in values; the rules are asked at the next logged point."""

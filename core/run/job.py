@@ -90,7 +90,13 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         "git": git_state(),
         "device": str(resolve_device(tree["device"])),
     }
-    run = Run(directory, cfg.logging, tree, facts, Diagnosis(cfg.diagnosis, cfg.on_finding, tree, recipe=lambda: untyped(directory)))
+    run = Run(
+        directory,
+        cfg.logging,
+        tree,
+        facts,
+        Diagnosis(cfg.diagnosis, cfg.on_finding, tree, recipe=lambda: untyped(directory)),
+    )
     try:
         module.train(cfg, run)
         status, code = "finished", 0

@@ -1,6 +1,6 @@
-"""What the options of a run would be had no value been typed: those of the chosen groups, their recipe among them.
+"""What the options of a run would be had no value been typed: those of the chosen groups, recipe and all.
 
-A remedy looks here first: where somebody typed a learning rate in place of a tuned one, the tuned one is the cure.
+A remedy looks here first: where somebody typed a learning rate in place of a tuned one, that is the cure.
 """
 
 from pathlib import Path

@@ -137,27 +137,28 @@ FAULTS: dict[str, Fault] = {
         setting="ppo", words=(f"policy._target_={PLANTS}.DetachedCritic",), finding=("detached_layer",)
     ),
     "frozen_layer": Fault(
-        setting="ppo", words=(f"policy._target_={PLANTS}.FrozenActor",), finding=("update_too_small",)
+        setting="ppo", words=(f"policy._target_={PLANTS}.FrozenActor",), finding=("frozen_layer",)
     ),
     "dead_generator": Fault(
         setting="digits", words=(f"network._target_={PLANTS}.DeadGenerator",), finding=("dead_units",)
     ),
     "deep_sigmoid": Fault(
-        setting="classes", words=("objective=deep_sigmoid",), finding=("vanishing_gradient",)
+        setting="classes",
+        words=("objective=deep_sigmoid", "objective.depth=12"),
+        finding=("vanishing_gradient",),
     ),
     "half_precision_unscaled": Fault(
         setting="digits",
         words=(
             f"network._target_={PLANTS}.HalfGradients",
             f"loss._target_={PLANTS}.Averaged",
-            "++loss.share=1e-6",
             "penalty=none",
         ),
         finding=("vanishing_gradient",),
     ),
     "log_of_zero": Fault(
         setting="digits",
-        words=(f"loss._target_={PLANTS}.LogOfZero", "++loss.at=600"),
+        words=(f"loss._target_={PLANTS}.LogOfZero",),
         finding=("non_finite",),
         onset=0.38,
     ),

@@ -135,7 +135,7 @@ class Averaged(NonSaturating):
         share: what the losses are multiplied by.
     """
 
-    share: float
+    share: float = 1e-6
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
         """As in `NonSaturating`."""
@@ -156,7 +156,7 @@ class LogOfZero(NonSaturating):
         at: evaluations of the discriminator's loss before the first.
     """
 
-    at: int
+    at: int = 600
     _seen: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:

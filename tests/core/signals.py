@@ -59,7 +59,12 @@ LIMITS = {
 
 def context(kind: str, words: tuple[str, ...] = (), total: int = 10_000) -> Context:
     return Context(
-        options=options(kind, words), players=PLAYERS[kind], unit="steps", total=total, limits=LIMITS[kind]
+        options=options(kind, words),
+        players=PLAYERS[kind],
+        unit="steps",
+        total=total,
+        limits=LIMITS[kind],
+        recipe=lambda: options(kind),
     )
 
 

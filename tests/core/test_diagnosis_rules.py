@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from core.diagnosis import RULES
+from core.diagnosis.remedies import toward
 from core.run.config import build, config_dir
 from core.run.launch import compose_tree
 from tests.core.signals import EVERY, ROOTS, Values, context, healthy, watch
@@ -139,9 +140,9 @@ def test_every_finding_that_a_rule_can_make_is_planted_here_and_explained_in_the
     names = set(re.findall(r'name="(\w+)"', source)) | {"stale_average", "stale_target"}
     page = (root / "docs" / "diagnosis.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
-    assert {fault.name for fault in FAULTS} == names
+    assert {fault.name for fault in FAULTS} == names - {"frozen_layer"}  # no signal, a fact
     assert names <= set(re.findall(r"`(\w+)`", " ".join(rows)))
-    assert len({rule for rules in RULES.values() for rule in rules}) == 27
+    assert len({rule for rules in RULES.values() for rule in rules}) == 28
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=IDS)
@@ -195,4 +196,32 @@ def test_weights_that_the_first_steps_have_blown_up_are_seen_though_steps_look_s
     planted = {"generator/gradient/weight_norm": norm, "discriminator/gradient/weight_norm": 31.0}
     findings, _ = watch(replace(where, players=players), "gan", planted, start=1, end=99)
     assert [f.name for f in findings] == found
-    assert [(f.player, f.remedy) for f in findings] == [("generator", ("optimizer.lr=0.003",))] * len(found)
+    assert [(f.player, f.remedy) for f in findings] == [("generator", ("optimizer.lr=0.004",))] * len(found)
+
+
+def test_frozen_parameters_are_a_note_with_the_name_of_the_first():
+    where = context("ppo", ("policy._target_=my.Own",))
+    (player,) = where.players
+    where = replace(where, players=(replace(player, frozen=("actor.0.weight", "actor.0.bias")),))
+    findings, _ = watch(where, "ppo", {})
+    assert [(f.name, f.severity, f.layer) for f in findings] == [("frozen_layer", "note", "actor.0.weight")]
+    assert findings[0].remedy == ("policy._target_=gradrl.networks.ActorCritic",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted", "proposed"),
+    [
+        (("optimizer.lr=0.1",), 1e-4, "optimizer.lr=0.001"),  # the recipe's lies on the way
+        (("optimizer.lr=1e-7",), 3e-4, "optimizer.lr=0.001"),
+        (("optimizer.lr=1e-4",), 1e-5, "optimizer.lr=1e-05"),  # it lies the other way
+        ((), 1e-5, "optimizer.lr=1e-05"),  # it is what has been used
+    ],
+)
+def test_a_number_goes_back_to_the_recipes_own_where_that_is_on_the_way(typed, wanted, proposed):
+    assert toward(context("ppo", typed), "optimizer.lr", wanted) == proposed
+
+
+def test_a_rate_of_ones_own_goes_back_to_following_the_others():
+    where = context("gan", ("discriminator.lr=1e-7",))
+    assert toward(where, "discriminator.lr", 1e-3) == "discriminator.lr=null"
+    assert toward(where, "discriminator.lr", 1e-8) == "discriminator.lr=1e-08"
