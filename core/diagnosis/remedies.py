@@ -70,11 +70,15 @@ def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
     """Set the player's learning rate, by the option that only it has where there is one."""
     if not lr > 0:
         return ()
-    own = {"discriminator": "discriminator.lr", "critic": "agent.critic_lr"}.get(player.name)
-    option = own if own in context.options else "optimizer.lr"
-    if context.options.get(str(option)) is None and not SOUND[0] <= player.lr <= 3 * SOUND[1]:
+    option = _option_of_rate(context, player)
+    if context.options.get(option) is None and not SOUND[0] <= player.lr <= 3 * SOUND[1]:
         option = "optimizer.lr"  # which both have, and which is right for neither
-    return (toward(context, str(option), lr),) if option in context.options else ()
+    return (toward(context, option, lr),) if option in context.options else ()
+
+
+def _option_of_rate(context: Context, player: Player) -> str:
+    own = {"discriminator": "discriminator.lr", "critic": "agent.critic_lr"}.get(player.name, "")
+    return own if own in context.options else "optimizer.lr"
 
 
 def sound_rate(context: Context, player: Player, proposed: float, least: float = SOUND[0]) -> tuple[str, ...]:
@@ -99,8 +103,9 @@ def _adaptive(player: Player) -> bool:
 
 
 def if_too_fast(context: Context, player: Player) -> tuple[str, ...]:
-    """A lower rate where it is far above what the optimizer is commonly run at; else nothing."""
-    fast = _adaptive(player) and player.lr > 3 * SOUND[1]
+    """A lower rate where it is far above what the optimizer is commonly run at, and typed; else nothing."""
+    tuned = _number(context.recipe(), _option_of_rate(context, player)) == player.lr
+    fast = _adaptive(player) and player.lr > 3 * SOUND[1] and not tuned
     return learning_rate(context, player, 0.1) if fast else ()
 
 
