@@ -81,6 +81,9 @@ class CollapsedEntropy:
         )
 
     def _words(self, history: History, context: Context, player: Player) -> tuple[str, ...]:
+        initial = context.number("policy.log_std")
+        if initial is not None and math.exp(initial) < self.deviation:  # it has never explored
+            return (remedies.toward(context, "policy.log_std", 0.0),)
         # Thrown there by one long step rather than drawn there by many: a bonus would not have held it.
         thrown = max((max(history.course(tag), default=0.0) for tag in DIVERGENCES), default=0.0)
         if thrown > 0.2 or player.lr > 1e-2:

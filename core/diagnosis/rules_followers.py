@@ -22,7 +22,7 @@ class Stale:
 
     share: float = 0.3
     distance: float = 0.1
-    progress: float = 0.2
+    progress: float = 0.1
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """Signs for the generator's average and for the critics' target."""
