@@ -48,9 +48,10 @@ GAMES: tuple[Rule, ...] = (
     rules_game.ModeCollapse(),
     rules_game.Rotation(),
     rules_game.DiscriminatorOverfitting(),
+    rules_game.UnboundedSlope(),
     rules_game.PenaltyBalance(),
 )
-DESCENTS: tuple[Rule, ...] = (rules_curvature.Flat(),)
+DESCENTS: tuple[Rule, ...] = (rules_curvature.Flat(), rules_curvature.Unmoved())
 RULES: dict[str, tuple[Rule, ...]] = {
     "gradrl": GRADIENTS + AGENTS,
     "gradgan": GRADIENTS + GAMES,

@@ -8,6 +8,7 @@ from core.diagnosis.findings import Sign
 from core.diagnosis.signals import Context, History, Player
 
 VALUE = "descent/value"  # a loss over all data, without noise
+LOSS = "loss/train"  # the same while the steps are noisy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ class Flat:
                     cause=(
                         "It stands on a plateau: steps as long as the gradient is small do not lead off it."
                     ),
-                    remedy=self._stride(context, player),
+                    remedy=stride(context, player),
                 )
 
     def _push(self, context: Context, player: Player) -> tuple[str, ...]:
@@ -121,7 +122,42 @@ class Flat:
             return ()
         return ("optimizer=perturbed_sgd", remedies.word("optimizer.lr", min(player.lr, 0.05)))
 
-    def _stride(self, context: Context, player: Player) -> tuple[str, ...]:
-        if player.optimizer in ("SGD", "ASGD", "Adadelta"):
-            return ("optimizer=adam", "optimizer.lr=0.01")
-        return remedies.learning_rate(context, player, 10.0)
+
+@dataclass(frozen=True, kw_only=True)
+class Unmoved:
+    """A noisy descent has not left the height it began at.
+
+    Attributes:
+        fall: of the loss since the first point, relative to it, that is too little.
+        progress: share of the run from which there should have been more.
+        points: logged points whose median is taken.
+    """
+
+    fall: float = 0.05
+    progress: float = 0.08
+    points: int = 5
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, for losses over data: what a function's value began at says nothing."""
+        course, now = history.course(LOSS), history.level(LOSS, self.points)
+        if now is None or history.now(LOSS) is None or history.step < self.progress * context.total:
+            return
+        if now < (1.0 - self.fall) * course[0]:
+            return
+        for player in context.players[:1]:
+            yield Sign(
+                name="plateau",
+                severity="warning",
+                player=player.name,
+                evidence={"loss": now, "first": course[0]},
+                what=f"the loss is {now:.4g}, and began at {course[0]:.4g}.",
+                cause="It began on a plateau: steps as long as the gradient is small do not lead off it.",
+                remedy=stride(context, player),
+            )
+
+
+def stride(context: Context, player: Player) -> tuple[str, ...]:
+    """Steps that do not shrink with the gradient."""
+    if player.optimizer in ("SGD", "ASGD", "Adadelta"):
+        return ("optimizer=adam", "optimizer.lr=0.01")
+    return remedies.learning_rate(context, player, 10.0)

@@ -25,12 +25,15 @@ class DiscriminatorTooStrong:
             loss does not saturate).
         gap: of the mean logits, beyond which samples are told apart so surely that D has no slope to climb.
         points: logged points whose median is taken.
+        measurements: of the vitals over whose median both are taken where D makes many steps for one of the
+            generator, so that its own points are rare.
     """
 
     accuracy: float = 0.97
     vanished: float = 0.03
     gap: float = 15.0
     points: int = 2
+    measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
@@ -263,12 +266,44 @@ class DiscriminatorOverfitting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnboundedSlope:
+    """The discriminator of a Wasserstein loss is steeper than 1: its output is no distance, and only grows.
+
+    Attributes:
+        slope: |dD/dx| at samples; the loss is a distance where it is 1 at most (Arjovsky et al. 2017,
+            arXiv:1701.07875, eq. 2).
+        measurements: over whose median.
+    """
+
+    slope: float = 4.0
+    measurements: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign."""
+        slope = history.level("game/sample_gradient", self.measurements)
+        player = _player(context, "discriminator")
+        if player is None or slope is None or slope < self.slope or context.chosen("loss") not in BORDERLESS:
+            return
+        penalised = context.chosen("penalty") == "WGANGP"
+        yield Sign(
+            name="exploding_gradient",
+            severity="warning",
+            player=player.name,
+            evidence={"slope": slope},
+            what=f"its slope at samples is {slope:.2g}, where the loss asks for 1: the gradients only grow.",
+            cause="Nothing, or too little, holds it to the slope that makes its output a distance.",
+            remedy=remedies.penalty(context, 10.0) if penalised else ("penalty=wgan_gp",),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PenaltyBalance:
     """The penalty is all that the discriminator learns from, or does nothing while it would be needed.
 
     Attributes:
         most: share of the penalty in the summed lengths of the terms' gradients.
         least: the same, below which it sleeps.
+        nothing: the same, below which it might as well not be there: a note, whatever the accuracy.
         accuracy: of the discriminator, from which a penalty is needed; below `told` it is held down.
         told: see `accuracy`.
         measurements: over whose median.
@@ -276,6 +311,7 @@ class PenaltyBalance:
 
     most: float = 0.9
     least: float = 0.002
+    nothing: float = 4e-4
     accuracy: float = 0.95
     told: float = 0.6
     measurements: int = 3
@@ -288,11 +324,12 @@ class PenaltyBalance:
         if player is None or share is None or accuracy is None:
             return
         evidence = {"penalty_share": share, "accuracy": accuracy}
-        severity: Severity = "warning"
+        needed = accuracy > self.accuracy
+        severity: Severity = "warning" if needed else "note"
         if share > self.most and accuracy < self.told:
             yield Sign(
                 name="penalty_dominating",
-                severity=severity,
+                severity="warning",
                 player=player.name,
                 evidence=evidence,
                 what=(
@@ -301,13 +338,13 @@ class PenaltyBalance:
                 cause="The penalty flattens the discriminator faster than it can learn.",
                 remedy=self._weaker(context),
             )
-        elif share < self.least and accuracy > self.accuracy:
+        elif share < (self.least if needed else self.nothing):
             yield Sign(
                 name="penalty_asleep",
                 severity=severity,
                 player=player.name,
                 evidence=evidence,
-                what=f"{share:.1e} of its gradient are the penalty's, while it is right in {accuracy:.0%}.",
+                what=f"{share:.1e} of its gradient are the penalty's; it is right in {accuracy:.0%}.",
                 cause="The penalty is too weak to keep the discriminator smooth where the samples are.",
                 remedy=remedies.penalty(context, 10.0),
             )

@@ -83,7 +83,7 @@ class UpdateTooLarge:
         for player in context.players:
             ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
             weights = history.course(f"{player.prefix}gradient/weight_norm")
-            if _scalar(player) or not (ratios or weights):
+            if _without_scale(player, context) or not (ratios or weights):
                 continue
             grown = (
                 min(weights[0], weights[-1]) / player.initial_norm if weights and player.initial_norm else 0.0
@@ -136,7 +136,7 @@ class UpdateTooSmall:
             scale = 1.0 if scale is None else scale
             ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
             course = history.course(f"{player.prefix}gradient/norm")
-            if scale < self.scheduled or not ratios or not course or _scalar(player):
+            if scale < self.scheduled or not ratios or not course or _without_scale(player, context):
                 continue
             if course[-1] < self.slope * max(course[:3]):
                 continue
@@ -284,6 +284,11 @@ def _ungrouped(context: Context) -> tuple[str, ...]:
     """One rate for all parameters, where some have their own."""
     own = any(option.startswith("optimizer.groups.") for option in context.options)
     return ("optimizer.groups=null",) if own else ()
+
+
+def _without_scale(player: Player, context: Context) -> bool:
+    """Whether the length of the parameters is no measure for a step: one number, or a point of the plane."""
+    return _scalar(player) or (context.kind == "core" and not context.chosen("objective"))
 
 
 def _scalar(player: Player) -> bool:

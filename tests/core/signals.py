@@ -123,6 +123,7 @@ def healthy(kind: str) -> dict[str, float]:
             "game/logit_gradient": 0.5,
             "game/overfitting": 0.1,
             "game/diversity": 0.9,
+            "game/sample_gradient": 0.9,
             "game/energy_distance": 0.05,
             "discriminator/loss_share/penalty": 0.3,
             "discriminator/loss_share/adversarial": 0.7,

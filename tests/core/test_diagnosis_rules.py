@@ -108,6 +108,11 @@ FAULTS = [
           player="discriminator"),
     Fault("gan", "penalty_asleep", {"discriminator/loss_share/penalty": 1e-05, "logits/accuracy": 0.99},
           player="discriminator"),
+    Fault("gan", "penalty_asleep", {"discriminator/loss_share/penalty": 1e-05}, player="discriminator",
+          severity="note"),
+    Fault("gan", "exploding_gradient", {"game/sample_gradient": 20.0}, words=("loss=wasserstein",),
+          player="discriminator"),
+    Fault("descend", "plateau", {"loss/train": 2.3}, words=("optimizer=sgd",)),
     Fault("gan", "discriminator_overfitting", {"game/overfitting": 0.9}, player="discriminator"),
     Fault("ring", "discriminator_overfitting", {"game/overfitting": 0.9}, player="discriminator"),
 ]  # fmt: skip
@@ -142,7 +147,7 @@ def test_every_finding_that_a_rule_can_make_is_planted_here_and_explained_in_the
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     assert {fault.name for fault in FAULTS} == names - {"frozen_layer"}  # no signal, a fact
     assert names <= set(re.findall(r"`(\w+)`", " ".join(rows)))
-    assert len({rule for rules in RULES.values() for rule in rules}) == 28
+    assert len({rule for rules in RULES.values() for rule in rules}) == 30
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=IDS)
@@ -225,3 +230,17 @@ def test_a_rate_of_ones_own_goes_back_to_following_the_others():
     where = context("gan", ("discriminator.lr=1e-7",))
     assert toward(where, "discriminator.lr", 1e-3) == "discriminator.lr=null"
     assert toward(where, "discriminator.lr", 1e-8) == "discriminator.lr=1e-08"
+
+
+def test_a_point_of_the_plane_may_move_by_more_than_its_length():
+    where = context("descend")
+    assert watch(where, "descend", {"gradient/update_ratio": 0.5, "gradient/norm": 2.0})[0] == []
+    over_data = replace(where, options={**where.options, "objective._target_": "my.Objective"})
+    findings, _ = watch(over_data, "descend", {"gradient/update_ratio": 0.5, "gradient/norm": 2.0})
+    assert [f.name for f in findings] == ["update_too_large"]
+
+
+def test_a_penalty_that_a_steep_slope_needs_is_one_of_slopes():
+    where = context("gan", ("loss=wasserstein", "penalty=none"))
+    findings, _ = watch(where, "gan", {"game/sample_gradient": 20.0})
+    assert [f.remedy for f in findings] == [("penalty=wgan_gp",)]
