@@ -4,6 +4,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from core.gradients import Metrics
 
@@ -81,10 +82,10 @@ def clipped_surrogate_loss(
     _require_one_shape("clipped_surrogate_loss", log_prob, old_log_prob, advantage)
     log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
-    low, high = cast(tuple[float, float], (1 - clip_coef, 1 + clip_coef))  # its types forbid a union
-    clipped = ratio.clamp(low, high)
-    loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
     with torch.no_grad():
+        low, high = cast(tuple[float, float], (1 - clip_coef, 1 + clip_coef))  # its types forbid a union
+        clipped = ratio.clamp(low, high)
+        stopped = clipped * advantage < ratio * advantage
         lowest, highest = ratio.aminmax()
         metrics = {
             "policy/approx_kl": (ratio - 1 - log_ratio).mean(),
@@ -92,7 +93,9 @@ def clipped_surrogate_loss(
             "policy/ratio_min": lowest,
             "policy/ratio_max": highest,
         }
-    return loss, metrics
+    # A clipped ratio is a constant, so it stays outside the graph: min() would keep both branches, at a third
+    # more time. Where they are equal, and where one is NaN, the ratio itself counts.
+    return -(torch.where(stopped, clipped, ratio) * advantage).mean(), metrics
 
 
 def value_loss(
@@ -121,13 +124,17 @@ def value_loss(
     """
     if value.shape != target.shape or (old_value is not None and old_value.shape != value.shape):
         raise ValueError(f"value_loss wants one shape, got {tuple(value.shape)} and {tuple(target.shape)}")
-    error = (value - target).square()
     if clip_coef is not None:
         if old_value is None:
             raise ValueError("value_loss needs old_value to clip the change of the value")
-        clipped = old_value + (value - old_value).clamp(-clip_coef, clip_coef)
-        error = torch.maximum(error, (clipped - target).square())
-    return 0.5 * error.mean()
+        with torch.no_grad():
+            change = value - old_value
+            limited = change.clamp(-clip_coef, clip_coef)
+            clipped = old_value + limited
+            # Only a value that was clipped: V_old + (V - V_old) is V but for rounding.
+            stopped = ((clipped - target).abs() > (value - target).abs()) & (change != limited)
+        value = torch.where(stopped, clipped, value)
+    return 0.5 * functional.mse_loss(value, target)
 
 
 def normalize_advantage(advantage: Tensor) -> Tensor:

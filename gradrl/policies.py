@@ -79,7 +79,7 @@ class Categorical:
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log pi(a|s) for int64 actions [B]; nats, [B]."""
-        return self.log_probs.gather(-1, action[..., None])[..., 0]
+        return -functional.nll_loss(self.log_probs, action, reduction="none")
 
     def entropy(self) -> Tensor:
         """-sum_a p log p, nats, [B]; in [0, log A]."""

@@ -27,6 +27,7 @@ class _Group:
     exp_avg_sqs: list[Tensor]
     maxima: list[Tensor]
     steps: list[Tensor]
+    counts: Tensor  # [P], what `steps` are views of: counting is one addition, not one per parameter
 
 
 class FusedStep:
@@ -102,7 +103,7 @@ def lacks_velocity(optimizer: torch.optim.Optimizer) -> bool:
 def _step(group: _Group, gradients: list[Any]) -> None:
     """What `torch.optim.Adam` does for one group with `fused=True`."""
     options = group.options
-    torch._foreach_add_(group.steps, 1)
+    group.counts.add_(1)
     kernel = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
     kernel(
         group.parameters,
@@ -144,11 +145,14 @@ def _groups(optimizer: torch.optim.Optimizer) -> list[_Group] | None:
             return None
         if any(p.device.type != "cpu" for p in parameters):
             return None
-        columns = {key: [s[key] for s in states if s] for key in ("exp_avg", "exp_avg_sq", "step")}
-        maxima = [s["max_exp_avg_sq"] for s in states if s] if options["amsgrad"] else []
-        groups.append(
-            _Group(options, parameters, columns["exp_avg"], columns["exp_avg_sq"], maxima, columns["step"])
-        )
+        known = [s for s in states if s]
+        exp_avgs, exp_avg_sqs = ([s[key] for s in known] for key in ("exp_avg", "exp_avg_sq"))
+        maxima = [s["max_exp_avg_sq"] for s in known] if options["amsgrad"] else []
+        counts = torch.stack([s["step"] for s in known])
+        steps = list(counts.unbind())
+        for state, step in zip(known, steps, strict=True):
+            state["step"] = step
+        groups.append(_Group(options, parameters, exp_avgs, exp_avg_sqs, maxima, steps, counts))
     return groups
 
 

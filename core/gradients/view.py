@@ -49,16 +49,15 @@ class GradientView:
         skipped) touches no gradient. An accelerator always multiplies: reading the factor would make the host
         wait.
         """
-        if factor.device.type == "cpu":
-            number = factor.item()
-            if not number < 1.0:
-                return
-            torch._foreach_mul_(self.dense(), number)
-        else:
+        if factor.device.type != "cpu":
             factor = factor.clamp(max=1.0)
-            torch._foreach_mul_(self.dense(), factor)
-        self._norms = self.norms * factor
-        self._norm = self.norm * factor
+        elif not factor.item() < 1.0:
+            return
+        values, norms, norm = self.dense(), self.norms, self.norm
+        # Of the gradients' own dtype it is not converted anew for each of them: a quarter of the time.
+        alike = all(value.dtype == values[0].dtype for value in values)
+        torch._foreach_mul_(values, factor.to(values[0].dtype) if alike else factor)
+        self._norms, self._norm = norms * factor, norm * factor
 
     def shrink_each_(self, factors: Tensor) -> None:
         """Multiply gradient l by min(1, factors[l]); as `shrink_`, with a factor for each.

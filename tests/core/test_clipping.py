@@ -82,3 +82,13 @@ def test_a_threshold_must_be_finite_and_positive(bad):
         PerLayerNorm(max_norm=bad)
     with pytest.raises(ValueError, match="max_value must be"):
         Value(max_value=bad)
+
+
+@pytest.mark.parametrize("dtypes", [[torch.float32] * 2, [torch.float32, torch.float64]])
+def test_shrinking_by_a_tensor_is_multiplication_by_its_number(dtypes):
+    gradients = [torch.randn(50, generator=torch.Generator().manual_seed(0)).to(dtype) for dtype in dtypes]
+    expected = [g * (1 / 3) for g in gradients]
+    seen = view(*gradients)
+    seen.shrink_(torch.tensor(1 / 3, dtype=torch.float64))
+    assert all(torch.equal(g, e) and g.dtype == e.dtype for g, e in zip(gradients, expected, strict=True))
+    torch.testing.assert_close(seen.norms, view(*expected).norms, rtol=1e-6, atol=0.0)

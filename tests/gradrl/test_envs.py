@@ -77,6 +77,16 @@ def test_auto_takes_the_native_version_where_there_is_one_in_numpy():
     )
 
 
+def test_the_native_version_does_the_same_without_asking_its_space_about_every_action():
+    ours, plain = make_envs(config(), 3), CartPoleVectorEnv(3)
+    for envs in (ours, plain):
+        reset_envs(envs, [5, 6, 7])
+    actions = np.random.default_rng(0).integers(2, size=(300, 3))
+    for action in actions:
+        for a, b in zip(ours.step(action)[:4], plain.step(action)[:4], strict=True):
+            assert np.array_equal(a, b)
+
+
 def test_versions_in_jax_are_left_alone():
     spec = gym.spec("phys2d/CartPole-v1")
     assert "Jax" in str(spec.vector_entry_point)

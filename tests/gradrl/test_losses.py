@@ -81,6 +81,39 @@ def test_the_gradient_is_the_policy_gradient_where_moving_back_helps(log_ratio, 
     assert new.grad.item() == pytest.approx(-advantage * torch.tensor(log_ratio).exp().item())
 
 
+def test_both_clipped_losses_have_the_gradient_of_their_definition_in_float64():
+    g = torch.Generator().manual_seed(2)
+    new, old, advantage, target = (torch.randn(200, generator=g, dtype=torch.float64) for _ in range(4))
+    advantage[:20] = 0.0  # ties: both branches are 0
+    new[20:40] = old[20:40]  # ties: neither is clipped
+    new.requires_grad_()
+    ratio = (new - old).exp()
+    surrogate = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean()
+    clipped = old + (new - old).clamp(-0.5, 0.5)
+    squares = 0.5 * torch.maximum((new - target).square(), (clipped - target).square()).mean()
+    losses = [clipped_surrogate_loss(new, old, advantage, 0.2)[0], value_loss(new, target, old, 0.5)]
+    for loss, definition in zip(losses, (surrogate, squares), strict=True):
+        torch.testing.assert_close(loss, definition, rtol=1e-12, atol=0.0)
+        ours, theirs = (torch.autograd.grad(x, new)[0] for x in (loss, definition))
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
+def test_a_value_within_the_limit_has_its_whole_gradient_whatever_rounding_makes_of_it():
+    g = torch.Generator().manual_seed(3)
+    value, target, old = (torch.randn(1000, generator=g) for _ in range(3))
+    value.requires_grad_()
+    old = 100 * old
+    assert not torch.equal(old + (value - old), value)
+    value_loss(value, target, old, clip_coef=1000.0).backward()
+    torch.testing.assert_close(value.grad, (value - target).detach() / 1000)
+
+
+def test_a_value_that_is_no_number_reaches_the_gradient_though_it_is_clipped():
+    value = torch.tensor([math.nan, 1.0], requires_grad=True)
+    value_loss(value, torch.zeros(2), torch.ones(2), clip_coef=0.2).backward()
+    assert value.grad.isnan().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("advantage", [1.0, -1.0, math.nan])
 def test_what_is_no_number_reaches_the_gradient_where_the_step_is_skipped_for_it(advantage):
     new = torch.tensor([0.1 if math.isnan(advantage) else math.nan, 0.0], requires_grad=True)
