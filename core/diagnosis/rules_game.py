@@ -66,12 +66,13 @@ class DiscriminatorTooStrong:
     def _words(self, context: Context, player: Player) -> tuple[str, ...]:
         if words := remedies.if_too_fast(context, player):
             return words
+        words = ("discriminator.steps=1",) if (context.number("discriminator.steps") or 1) > 2 else ()
         if context.chosen("loss") == "Minimax":
-            return ("loss=nonsaturating",)
-        if (context.number("discriminator.steps") or 1) > 2:
-            return ("discriminator.steps=1",)
+            words = (*words, "loss=nonsaturating")
         if not context.chosen("penalty"):
-            return remedies.penalty(context, 1.0)
+            words = (*words, *remedies.penalty(context, 1.0))
+        if words:
+            return words
         generator = _player(context, "generator")
         if generator is not None and player.lr > generator.lr:
             return (remedies.toward(context, "discriminator.lr", generator.lr),)
@@ -146,7 +147,7 @@ class ModeCollapse:
     diversity: float = 0.25
     modes: float = 0.6
     progress: float = 0.15
-    late: float = 0.4
+    late: float = 0.35
     measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
@@ -180,6 +181,9 @@ class ModeCollapse:
     def _words(self, context: Context, player: Player) -> tuple[str, ...]:
         if words := remedies.if_too_fast(context, player):
             return words
+        discriminator = _player(context, "discriminator")
+        if discriminator is not None and player.lr > 3 * discriminator.lr:  # it outruns what judges it
+            return remedies.rate(context, discriminator, player.lr)
         if not context.chosen("penalty"):
             return (
                 ("penalty=r1_r2",)

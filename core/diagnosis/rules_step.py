@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.diagnosis import remedies
 from core.diagnosis.findings import Sign
+from core.diagnosis.rules_curvature import VALUE
 from core.diagnosis.signals import Context, History, Player
 
 USUAL_RATIO = 1e-3  # |update| / |weights| that is commonly aimed at
@@ -207,7 +208,7 @@ class Oscillation:
     measurements: int = 4
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign for each player; of turning gradients alone a note where the other player turns them."""
+        """One sign for each player; a note where samples or another player turn the gradients as well."""
         for player in context.players:
             cosine = history.level(f"{player.prefix}gradient/cosine", self.measurements)
             along = history.level(f"{player.prefix}gradient/update_cosine", self.measurements)
@@ -223,7 +224,7 @@ class Oscillation:
             evidence = {"cosine": cosine, "update_cosine": along}
             yield Sign(
                 name="oscillation",
-                severity="warning" if momentum or context.kind != "gradgan" else "note",
+                severity="warning" if history.last(VALUE) is not None else "note",
                 player=player.name,
                 evidence={label: value for label, value in evidence.items() if value is not None},
                 what=(

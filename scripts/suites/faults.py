@@ -211,7 +211,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "collapse": Fault(
         setting="ring",
-        words=("loss=nonsaturating", "penalty=none"),
+        words=("loss=nonsaturating", "penalty=none", "discriminator.lr=1e-4"),
         finding=("mode_collapse",),
         onset=0.2,
     ),
