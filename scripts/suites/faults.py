@@ -61,7 +61,7 @@ SMALL = (
 )
 
 GAN = ("logging.interval=25", "diagnosis.vitals.interval=30", "view.samples=128", *QUIET)
-DIGITS = ("data=digits", "total_images=100000", "optimizer.lr=2e-3", "logging.eval_interval=5000", *GAN)
+DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *GAN)
 
 SETTINGS: dict[str, Setting] = {
     "ppo": Setting(kind="rl", words=("agent=ppo", *CARTPOLE), floor=20.0),

@@ -42,8 +42,8 @@ PLAYERS = {
         Player("temperature", (Layer("log_temperature", 1, 0),), 1e-3, 256),
     ),
     "gan": (
-        Player("generator", stack("0", "2", "4"), 4e-3, 64),
-        Player("discriminator", stack("0", "2", "4"), 4e-3, 64),
+        Player("generator", stack("0", "2", "4"), 2e-3, 64),
+        Player("discriminator", stack("0", "2", "4"), 2e-3, 64),
     ),
     "descend": (Player("", (Layer("x", 2, 1),), 0.01, None, "SGD"),),
 }

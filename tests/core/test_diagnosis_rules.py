@@ -202,7 +202,7 @@ def test_weights_that_the_first_steps_have_blown_up_are_seen_though_steps_look_s
     planted = {"generator/gradient/weight_norm": norm, "discriminator/gradient/weight_norm": 31.0}
     findings, _ = watch(replace(where, players=players), "gan", planted, start=1, end=99)
     assert [f.name for f in findings] == found
-    assert [(f.player, f.remedy) for f in findings] == [("generator", ("optimizer.lr=0.004",))] * len(found)
+    assert [(f.player, f.remedy) for f in findings] == [("generator", ("optimizer.lr=0.002",))] * len(found)
 
 
 def test_frozen_parameters_are_a_note_with_the_name_of_the_first():
