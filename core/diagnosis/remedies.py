@@ -33,6 +33,12 @@ def toward(context: Context, option: str, value: float | int) -> str:
     return word(option, "null" if own is None else own)
 
 
+def fewer(context: Context, option: str) -> tuple[str, ...]:
+    """The recipe's own number where a larger one was typed."""
+    now, tuned = context.number(option), context.recipe().get(option)
+    return (word(option, tuned),) if now is not None and isinstance(tuned, int) and tuned < now else ()
+
+
 def _number(options: Mapping[str, object], option: str) -> float | None:
     """A number, or that of the option which is followed where this one is null."""
     value = options.get(option)

@@ -136,7 +136,11 @@ class RunawayKL:
 
 
 def _calmer(context: Context, player: Player) -> tuple[str, ...]:
-    """A lower rate where it is above what is common, else an early end of the epochs."""
+    """As many epochs as were tuned, and a lower rate where it is above what is common, else an early end."""
+    return (*remedies.fewer(context, "agent.num_epochs"), *_slower(context, player))
+
+
+def _slower(context: Context, player: Player) -> tuple[str, ...]:
     if player.lr > 1e-3 or "agent.target_kl" not in context.options:
         return remedies.sound_rate(
             context, player, min(player.lr * 0.1, 3e-4 if player.lr > 1e-3 else player.lr)
@@ -284,7 +288,7 @@ class UnnormalizedAdvantage:
                 "everything beside it."
             ),
             cause="agent.normalize_advantage=false with returns of a large scale.",
-            remedy=("agent.normalize_advantage=true",),
+            remedy=("agent.normalize_advantage=true", *remedies.scaled_rewards(context)),
         )
 
 

@@ -309,6 +309,7 @@ class PenaltyBalance:
         least: the same, below which it sleeps.
         nothing: the same, below which it might as well not be there: a note, whatever the accuracy.
         accuracy: of the discriminator, from which a penalty is needed; below `told` it is held down.
+        gap: of the mean logits, within which it is held down too, whatever their signs.
         told: see `accuracy`.
         measurements: over whose median.
     """
@@ -318,6 +319,7 @@ class PenaltyBalance:
     nothing: float = 4e-4
     accuracy: float = 0.95
     told: float = 0.6
+    gap: float = 0.15
     measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
@@ -327,17 +329,22 @@ class PenaltyBalance:
         player = _player(context, "discriminator")
         if player is None or share is None or accuracy is None:
             return
-        evidence = {"penalty_share": share, "accuracy": accuracy}
+        gap = history.level("game/logit_gap", self.measurements)
+        flat = gap is not None and abs(gap) < self.gap
+        evidence = {"penalty_share": share, "accuracy": accuracy} | (
+            {} if gap is None else {"logit_gap": gap}
+        )
         needed = accuracy > self.accuracy
         severity: Severity = "warning" if needed else "note"
-        if share > self.most and accuracy < self.told:
+        if share > self.most and (accuracy < self.told or flat):
             yield Sign(
                 name="penalty_dominating",
                 severity="warning",
                 player=player.name,
                 evidence=evidence,
                 what=(
-                    f"{share:.0%} of its gradient are the penalty's, and it is right in {accuracy:.0%} only."
+                    f"{share:.0%} of its gradient are the penalty's; it is right in {accuracy:.0%}"
+                    f"{f', by {gap:.1g} nats' if flat else ''}."
                 ),
                 cause="The penalty flattens the discriminator faster than it can learn.",
                 remedy=self._weaker(context),

@@ -18,11 +18,12 @@ class VanishingGradient:
 
     Attributes:
         ratio: of the root mean squares below which it is a finding. Common practice asks for 1e-3 between
-            first and last layer; a policy's last layer of gain 0.01 alone makes 1e-2.
+            first and last layer; a policy's last layer of gain 0.01 alone makes 1e-2, a critic of returns of
+            hundreds 4e-5.
         depth: weights that a branch must have.
     """
 
-    ratio: float = 1e-4
+    ratio: float = 1e-5
     depth: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
@@ -64,6 +65,7 @@ class VanishingGradient:
     def _nothing(self, context: Context, player: Player) -> Sign:
         """All gradients are exactly zero."""
         half = context.options.get("precision") in ("float16", "bfloat16")
+        own = (*remedies.built_in_network(context), *remedies.built_in(context, "loss"))
         return Sign(
             name="vanishing_gradient",
             severity="error",
@@ -72,7 +74,7 @@ class VanishingGradient:
             evidence={"norm": 0.0},
             what="every gradient is exactly zero, in all layers.",
             cause="The loss does not depend on the parameters where they are, or its gradient underflows.",
-            remedy=("precision=float32",) if half else remedies.built_in_network(context),
+            remedy=("precision=float32",) if half else own,
         )
 
 

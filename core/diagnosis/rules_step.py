@@ -115,8 +115,7 @@ class UpdateTooSmall:
 
     Attributes:
         ratio: |update| / |weights| at the full learning rate (what a schedule has taken is given back).
-            Common practice warns at 1e-5; healthy runs
-            stay above 2e-4.
+            Common practice warns at 1e-5; healthy runs stay above 2e-4, broken ones below 2e-6.
         slope: share of the norm of the first points that the gradient must still have: at a minimum short
             steps are right.
         scheduled: share of the rate below which a schedule has ended the training, and nothing is said.
@@ -124,7 +123,7 @@ class UpdateTooSmall:
         measurements: in a row.
     """
 
-    ratio: float = 4e-5
+    ratio: float = 1e-5
     slope: float = 0.02
     seen: float = 1e-6
     scheduled: float = 0.02
@@ -263,6 +262,7 @@ class NoiseDominated:
             if not player.batch:
                 continue
             scale = history.last(f"{player.prefix}noise/noise_scale")
+            scale = history.level("full_gradient/noise_scale", self.points) if scale is None else scale
             if scale is None:
                 scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
             severe = player.batch <= self.small

@@ -8,6 +8,8 @@ from core.diagnosis.findings import Severity, Sign
 from core.diagnosis.rules_agent import improved
 from core.diagnosis.signals import Context, History, Player
 
+CRITICS = ("critic", "head.critic")  # where the layers of a value function are
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeadUnits:
@@ -61,15 +63,19 @@ class SaturatedUnits:
     measurements: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign for each player, its worst layer; a note once an agent's return has risen."""
+        """One sign for each player, its worst layer; a note once an agent's return has risen, and of critics.
+
+        A critic of large returns stands at the ends of its units in healthy runs.
+        """
         for player in context.players:
-            found = _worst(history, player, "saturated_units", self.measurements)
+            found = _worst(history, player, "saturated_units", self.measurements, last=CRITICS)
             if found is None or found[1] < self.noted:
                 continue
             layer, share, layers = found
+            acts = share >= self.share and not layer.startswith(CRITICS) and not improved(history)
             yield Sign(
                 name="saturated_units",
-                severity="warning" if share >= self.share and not improved(history) else "note",
+                severity="warning" if acts else "note",
                 player=player.name,
                 layer=layer,
                 evidence={"saturated": share, "activation_layers": float(layers)},
@@ -101,13 +107,16 @@ def _smaller(context: Context, player: Player) -> tuple[str, ...]:
 
 
 def _worst(
-    history: History, player: Player, quantity: str, measurements: int
+    history: History, player: Player, quantity: str, measurements: int, last: tuple[str, ...] = ()
 ) -> tuple[str, float, int] | None:
-    """The layer with the largest share in all of the last measurements, that share, and their number."""
+    """The layer with the largest share in all of the last measurements, that share, and their number.
+
+    Of two that are equally bad, one whose name begins as none of `last` does.
+    """
     found = {
         n: min(values) for n, values in history.layers_last(player.prefix, quantity, measurements).items()
     }
     if not found:
         return None
-    layer = max(found, key=found.__getitem__)
+    layer = max(found, key=lambda name: (found[name], not name.startswith(last)))
     return layer, found[layer], len(found)

@@ -2,8 +2,9 @@
 
 Three figures. A fault is *named* when a finding of its row of `faults.FAULTS` appears within a fifth of the
 run after the fault began to act. A healthy run is *quiet* when no finding of severity warning or error
-appears. A remedy *works* when the run repeated with its words has the finding no more and scores 80 % or more
-of the healthy run, both measured from what a run scores that has learnt nothing.
+appears. A remedy *works* when the run repeated with its words ends without the finding, or with one less
+severe (what PPO clips is a note in healthy runs too), and scores 80 % or more of the healthy run, both
+measured from what a run scores that has learnt nothing.
 
 Runs are made one after the other in this process and kept: a second call goes on where the first ended.
 """
@@ -18,6 +19,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from core.diagnosis.findings import SEVERITIES
 from core.run.config import ConfigError, config_dir
 from core.run.launch import compose_tree, status_of
 
@@ -93,7 +95,7 @@ def judged(name: str, fault: Fault, folder: Path) -> Iterator[Verdict]:
             healthy = outcome(
                 setting.kind, setting.words, seed, folder / "healthy" / fault.setting / f"seed{seed}"
             )
-            gone = named["name"] not in [f["name"] for f in repaired.findings if f["active"]]
+            gone = not any(as_bad(found, named) for found in repaired.findings)
             restored = regained(healthy.score, repaired.score, setting.floor)
         verdict = Verdict(
             fault=name,
@@ -125,6 +127,15 @@ def first(found: Outcome, fault: Fault) -> dict | None:
     latest = (fault.onset + LATE) * found.total
     right = [f for f in found.findings if f["name"] in fault.finding and f["first_step"] <= latest]
     return min(right, key=lambda f: f["first_step"], default=None)
+
+
+def as_bad(found: dict, named: dict) -> bool:
+    """Whether a finding of the same name holds at the end, as severe or worse."""
+    return (
+        found["active"]
+        and found["name"] == named["name"]
+        and SEVERITIES.index(found["severity"]) >= SEVERITIES.index(named["severity"])
+    )
 
 
 def regained(healthy: float | None, repaired: float | None, floor: float) -> float | None:

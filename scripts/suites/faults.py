@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 PLANTS = "core.scripts.suites.plants"
-SEEDS = (101, 102, 103)
+SEEDS = (201, 202, 203)
 
 Kind = Literal["rl", "gan", "descend"]
 
@@ -65,6 +65,11 @@ DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *G
 
 SETTINGS: dict[str, Setting] = {
     "ppo": Setting(kind="rl", words=("agent=ppo", *CARTPOLE), floor=20.0),
+    "reach": Setting(
+        kind="rl",
+        words=("agent=ppo", "env.id=Reacher-v5", "total_steps=100000", "logging.interval=1", *RL),
+        floor=-45.0,
+    ),
     "a2c": Setting(kind="rl", words=("agent=a2c", *CARTPOLE, "logging.interval=10"), floor=20.0),
     "td3": Setting(kind="rl", words=("agent=td3", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
     "ring": Setting(
@@ -177,8 +182,8 @@ FAULTS: dict[str, Fault] = {
     "target_asleep": Fault(setting="td3", words=("agent.tau=1e-7",), finding=("stale_target",)),
     # policies
     "no_exploration": Fault(
-        setting="ppo",
-        words=("env=mountain_car_continuous", "policy.log_std=-7"),
+        setting="reach",
+        words=("policy.log_std=-7",),
         finding=("collapsed_entropy",),
     ),
     "too_many_epochs": Fault(
@@ -189,7 +194,13 @@ FAULTS: dict[str, Fault] = {
     # games
     "discriminator_x10": Fault(
         setting="digits",
-        words=("loss=minimax", "penalty=none", "discriminator.steps=10", "logging.interval=2"),
+        words=(
+            "loss=minimax",
+            "penalty=none",
+            "discriminator.steps=10",
+            "logging.interval=4",
+            "total_images=400000",
+        ),
         finding=("discriminator_too_strong",),
     ),
     "discriminator_asleep": Fault(

@@ -245,3 +245,17 @@ def test_a_penalty_that_a_steep_slope_needs_is_one_of_slopes():
     where = context("gan", ("loss=wasserstein", "penalty=none"))
     findings, _ = watch(where, "gan", {"game/sample_gradient": 20.0})
     assert [f.remedy for f in findings] == [("penalty=wgan_gp",)]
+
+
+def test_a_critic_at_the_ends_of_its_units_is_a_note_and_an_actor_is_not():
+    findings, _ = watch(context("ppo"), "ppo", {"layer/critic.1/saturated_units": 1.0})
+    assert [(f.severity, f.layer) for f in findings] == [("note", "critic.1")]
+    planted = {"layer/critic.1/saturated_units": 1.0, "layer/actor.1/saturated_units": 1.0}
+    findings, _ = watch(context("ppo"), "ppo", planted)
+    assert [(f.severity, f.layer) for f in findings] == [("warning", "actor.1")]
+
+
+def test_epochs_that_were_typed_go_back_to_as_many_as_were_tuned():
+    where = context("ppo", ("agent.num_epochs=150",))
+    findings, _ = watch(where, "ppo", {"policy/approx_kl": 0.6})
+    assert [f.remedy for f in findings] == [("agent.num_epochs=20", "agent.target_kl=0.02")]

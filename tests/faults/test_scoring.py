@@ -5,7 +5,7 @@ import pytest
 from core.run.config import config_dir
 from core.run.job import check
 from core.run.launch import compose_tree
-from scripts.suites.diagnosis import Outcome, Verdict, first, merged, regained, score, summary
+from scripts.suites.diagnosis import Outcome, Verdict, as_bad, first, merged, regained, score, summary
 from scripts.suites.faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 
 
@@ -80,3 +80,13 @@ def test_the_summary_counts_faults_remedies_and_alarms():
     assert lines[1].startswith("remedies that work: 2 of 4 (50%); with every seed 0 of 2")
     assert lines[2] == "healthy runs with a warning: 1 of 4 (25%)"
     assert not verdict(gone=False).worked
+
+
+@pytest.mark.parametrize(
+    ("severity", "active", "holds"),
+    [("warning", True, True), ("error", True, True), ("note", True, False), ("warning", False, False)],
+)
+def test_a_finding_is_gone_when_what_is_left_of_it_is_less_severe(severity, active, holds):
+    left = finding("a", 0, severity) | {"active": active}
+    assert as_bad(left, finding("a", 0)) is holds
+    assert not as_bad(left, finding("b", 0))
