@@ -44,7 +44,7 @@ class Finding:
     @property
     def title(self) -> str:
         """The name in words."""
-        return self.name.replace("_", " ").capitalize()
+        return self.name.replace("_", " ").capitalize().replace(" kl", " KL")
 
     def concerns(self, tag: str) -> bool:
         """Whether a curve shows what this is about: it is evidence, or the norm that the layer is in."""
