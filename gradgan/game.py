@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from core.checks import require
 from core.gradients import Metrics
 from core.state import StateDict
+from core.transfer import send
 from gradgan.augment import Augment
 from gradgan.conditioning import Auxiliary
 from gradgan.generated import Generated
@@ -186,7 +187,7 @@ class Game:
                 samples = self.augment(samples, moment.augmentation, random)
             if noise > 0:
                 drawn = torch.randn(samples.shape, generator=random, dtype=samples.dtype)
-                samples = samples + noise * drawn.to(samples.device)
+                samples = samples + noise * send(drawn, samples.device)
             return samples
 
         return show

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.run.config import ConfigError
+from core.transfer import send
 from gradgan.networks import Shape
 from gradgan.round import Samples
 
@@ -140,9 +141,9 @@ class ImageStream:
             self.order = torch.randperm(len(self.images), generator=self.random)
             self.position = missing
             chosen = torch.cat([chosen, self.order[:missing]])
-        chosen = chosen.to(self.images.device)
-        labels = None if self.labels is None else self.labels[chosen].to(self.device)
-        return Samples(normalised(self.images[chosen].to(self.device)), labels)
+        chosen = send(chosen, self.images.device)
+        labels = None if self.labels is None else send(self.labels[chosen], self.device)
+        return Samples(normalised(send(self.images[chosen], self.device)), labels)
 
     def state_dict(self) -> dict[str, object]:
         """The present pass and the position in it; the generator is saved by its owner."""

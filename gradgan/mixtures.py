@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.transfer import send
 from gradgan.networks import Shape
 from gradgan.round import Samples
 
@@ -116,7 +117,7 @@ class MixtureStream:
         mode = torch.randint(len(self._centres), (self.batch_size,), generator=self.random)
         noise = torch.randn(self.batch_size, 2, generator=self.random)
         x = (self._centres[mode] + self.mixture.std * noise) / self._scale
-        return Samples(x.to(self.device), mode.to(self.device))
+        return Samples(send(x, self.device), send(mode, self.device))
 
     def state_dict(self) -> dict[str, object]:
         """Nothing: the generator is saved by its owner."""

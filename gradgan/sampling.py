@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from core.transfer import send
+
 BATCH = 500  # samples drawn at once
 CHUNK = 5000  # images of a pool compared at once: 60 MB of 32x32 pixels in colour
 
@@ -30,11 +32,11 @@ def latents(
     Source: truncation: Brock et al. 2019, arXiv:1809.11096, section 3.1.
     """
     if truncation is None:
-        return torch.randn(count, size, generator=random, device=random.device).to(device)
+        return send(torch.randn(count, size, generator=random, device=random.device), device)
     # The inverse of the distribution function takes one draw for each element, however small the interval.
     uniform = 2 * torch.rand(count, size, generator=random, device=random.device, dtype=torch.float64) - 1
     inside = math.sqrt(2) * torch.special.erfinv(uniform * math.erf(truncation / math.sqrt(2)))
-    return inside.clamp(-truncation, truncation).float().to(device)
+    return send(inside.clamp(-truncation, truncation).float(), device)
 
 
 def even_labels(count: int, num_classes: int, random: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.transfer import send
 from gradgan.images import SPLIT_SEED, Images, normalised
 from gradgan.networks import Shape
 from gradgan.round import Samples
@@ -120,6 +121,6 @@ def stack(digits: Tensor, labels: Tensor, count: int, random: torch.Generator) -
     Returns:
         uint8 [count, 3, H, W], and 100 a + 10 b + c for the digits a, b, c of its channels, int64 [count].
     """
-    chosen = torch.randint(len(digits), (count, 3), generator=random).to(digits.device)
+    chosen = send(torch.randint(len(digits), (count, 3), generator=random), digits.device)
     a, b, c = labels[chosen].unbind(dim=1)
     return digits[chosen].squeeze(2), 100 * a + 10 * b + c

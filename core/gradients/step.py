@@ -316,7 +316,7 @@ class GradientStep:
                 self._closure_step(closures)
         elif norm.device.type != "cpu" and self._takes_found_inf():
             # The two attributes through which torch's own GradScaler speaks to fused optimizers.
-            vars(self.optimizer).update(grad_scale=None, found_inf=(~norm.isfinite()).float())
+            vars(self.optimizer).update(grad_scale=None, found_inf=_not_finite(norm))
             self.optimizer.step()
             del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
         elif math.isfinite(norm.item()):
@@ -358,6 +358,12 @@ class GradientStep:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.precision))
+
+
+def _not_finite(norm: Tensor) -> Tensor:
+    """1.0 for a 0-d infinity or NaN, else 0.0, float32: in two kernels, where isfinite alone takes four."""
+    flag = torch.empty((), device=norm.device)
+    return torch.ne(norm - norm, 0, out=flag)  # infinity - infinity is NaN, which is unequal to all
 
 
 class _NonFiniteError(Exception):

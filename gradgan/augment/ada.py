@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.transfer import send
 from gradgan.augment.sampling import bilinear
 from gradgan.networks import Shape
 
@@ -84,20 +85,20 @@ class _Draws:
 
     def kept(self, values: Tensor, otherwise: float, p: Tensor | None = None) -> Tensor:
         """`values` [B] where a draw says so, else `otherwise`."""
-        happens = torch.rand(len(values), generator=self.random).to(self.images)
+        happens = send(torch.rand(len(values), generator=self.random), self.images)
         return torch.where(happens < (self.p if p is None else p), values, otherwise)
 
     def uniform(self, low: float, high: float) -> Tensor:
         """[B]."""
-        return (low + (high - low) * torch.rand(len(self.images), generator=self.random)).to(self.images)
+        return send(low + (high - low) * torch.rand(len(self.images), generator=self.random), self.images)
 
     def normal(self) -> Tensor:
         """[B]."""
-        return torch.randn(len(self.images), generator=self.random).to(self.images)
+        return send(torch.randn(len(self.images), generator=self.random), self.images)
 
     def integers(self, low: int, high: int) -> Tensor:
         """[B], from low to high - 1."""
-        return torch.randint(low, high, (len(self.images),), generator=self.random).to(self.images)
+        return send(torch.randint(low, high, (len(self.images),), generator=self.random), self.images)
 
 
 def movement(draws: _Draws, side: int) -> Tensor:
@@ -105,7 +106,7 @@ def movement(draws: _Draws, side: int) -> Tensor:
 
     In pixels around the centre, x to the right and y down.
     """
-    zero = torch.zeros(len(draws.images)).to(draws.images)
+    zero = draws.images.new_zeros(len(draws.images))
     one = zero + 1
     # A rotation comes before and after the scaling: that at least one happens shall have probability p.
     rotates = 1 - (1 - draws.p).sqrt()
@@ -131,16 +132,16 @@ def movement(draws: _Draws, side: int) -> Tensor:
 
 def colouring(draws: _Draws) -> Tensor:
     """What becomes of a colour (r, g, b, 1): matrices [B, 4, 4]."""
-    count = len(draws.images)
-    eye = torch.eye(4).to(draws.images).expand(count, 4, 4)
-    luma = torch.tensor([1.0, 1.0, 1.0, 0.0]).to(draws.images) / math.sqrt(3)
+    eye = send(torch.eye(4), draws.images)
+    white = send(torch.tensor([1.0, 1.0, 1.0, 0.0]), draws.images)
+    luma = white / math.sqrt(3)
     along = torch.outer(luma, luma)
 
     def factor(log2_deviation: float) -> Tensor:
         return draws.kept(torch.exp2(log2_deviation * draws.normal()), 1.0)[:, None, None]
 
-    colours = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0])).to(draws.images)
-    last = torch.eye(4).to(draws.images) - colours
+    colours = torch.diag(white)
+    last = eye - colours
     shift = torch.outer(colours.diagonal(), last.diagonal())
     whole = eye + draws.kept(BRIGHTNESS * draws.normal(), 0.0)[:, None, None] * shift
     whole = (factor(LOG_CONTRAST) * colours + last) @ whole
@@ -191,4 +192,4 @@ def _around(axis: Tensor, angle: Tensor) -> Tensor:
     x, y, z, zero = axis  # not as numbers: reading them would wait for the device
     cross = torch.stack([zero, -z, y, zero, z, zero, -x, zero, -y, x, *[zero] * 6]).reshape(4, 4)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    return torch.eye(4).to(axis) + sin * cross + (1 - cos) * (cross @ cross)
+    return send(torch.eye(4), axis) + sin * cross + (1 - cos) * (cross @ cross)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.transfer import send
 from gradgan.networks import Shape
 
 POLICIES = ("colour", "translation", "cutout")
@@ -69,7 +70,7 @@ class DiffAugment:
 
 def colour(images: Tensor, random: torch.Generator) -> Tensor:
     """Random brightness, saturation and contrast of each image, [B, C, H, W]."""
-    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, generator=random).to(images)
+    brightness, saturation, contrast = send(torch.rand(3, len(images), 1, 1, 1, generator=random), images)
     images = images + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
     images = grey + 2 * saturation * (images - grey)
@@ -83,8 +84,8 @@ def translation(images: Tensor, random: torch.Generator) -> Tensor:
     rows, inside_rows = _shifted(height, count, random)
     columns, inside_columns = _shifted(width, count, random)
     place = torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
-    batch, row, column = (index.to(images.device) for index in place)
-    inside = (inside_rows[:, :, None] & inside_columns[:, None, :]).to(images)
+    batch, row, column = (send(index, images.device) for index in place)
+    inside = send(inside_rows[:, :, None] & inside_columns[:, None, :], images)
     return images.permute(0, 2, 3, 1)[batch, row, column].permute(0, 3, 1, 2) * inside.unsqueeze(1)
 
 
@@ -92,7 +93,7 @@ def cutout(images: Tensor, random: torch.Generator) -> Tensor:
     """Set a square of each image, [B, C, H, W], to zero; it may lie partly outside."""
     count, _, height, width = images.shape
     row, column = _inside_hole(height, count, random), _inside_hole(width, count, random)
-    hole = (row[:, :, None] & column[:, None, :]).to(images.device)
+    hole = send(row[:, :, None] & column[:, None, :], images.device)
     return images.masked_fill(hole.unsqueeze(1), 0.0)
 
 

@@ -19,9 +19,10 @@ def bilinear(images: Tensor, maps: Tensor) -> Tensor:
     """
     count, channels, height, width = images.shape
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    x = torch.arange(width).to(images) - middle_x
-    y = torch.arange(height).to(images) - middle_y
-    ones = torch.ones(height * width).to(images)
+    kind = {"dtype": images.dtype, "device": images.device}
+    x = torch.arange(width, **kind) - middle_x
+    y = torch.arange(height, **kind) - middle_y
+    ones = torch.ones(height * width, **kind)
     grid = torch.stack([x.repeat(height), y.repeat_interleave(width), ones])
     from_x, from_y = (maps @ grid).unbind(dim=1)
     left, right, share_x = _around(from_x + middle_x, width)

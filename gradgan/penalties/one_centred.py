@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.checks import require
 from core.gradients import Metrics
+from core.transfer import send
 from gradgan.penalties.zero_centred import squared_gradient_norms
 from gradgan.round import Round
 
@@ -74,7 +75,7 @@ class WGANGP(OneCentred):
     def points(self, seen: Round) -> Tensor:
         """[B, ...]: the i-th lies between the i-th samples."""
         real, fake = seen.real, seen.fake
-        share = torch.rand(len(real), generator=seen.random).to(real).reshape(-1, *[1] * (real.dim() - 1))
+        share = send(torch.rand(len(real), generator=seen.random), real).reshape(-1, *[1] * (real.dim() - 1))
         # Not torch.lerp: a generator under autocast makes bfloat16, and real samples are float32.
         return real + share * (fake - real)
 
@@ -100,5 +101,5 @@ class DRAGAN(OneCentred):
     def points(self, seen: Round) -> Tensor:
         """[B, ...]: one beside each real sample."""
         real = seen.real
-        noise = torch.rand(real.shape, generator=seen.random).to(real)
+        noise = send(torch.rand(real.shape, generator=seen.random), real)
         return real + self.spread * real.std() * noise

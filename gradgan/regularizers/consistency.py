@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from core.checks import require
 from core.gradients import Metrics
 from core.state import StateDict
+from core.transfer import send
 from gradgan.networks import Shape
 from gradgan.round import Round
 
@@ -83,5 +84,5 @@ class Consistency:
             mirrored = torch.rand(count, 1, generator=random) < 0.5
             columns = torch.where(mirrored, width - 1 - columns, columns)
         place = torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
-        batch, row, column = (index.to(images.device) for index in place)
+        batch, row, column = (send(index, images.device) for index in place)
         return images.permute(0, 2, 3, 1)[batch, row, column].permute(0, 3, 1, 2)
