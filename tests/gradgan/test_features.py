@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core.run.config import ConfigError
 from gradgan.digits import Digits
-from gradgan.features import BATCH, FeatureNetwork, classifier, extract
+from gradgan.features import CPU_BATCH, FeatureNetwork, classifier, extract
 from gradgan.features.classifier import (
     ChannelClassifier,
     ChannelClassifierFeatures,
@@ -90,7 +90,7 @@ def test_training_leaves_the_global_generator_alone_and_works_without_gradients(
 
 def test_features_are_the_same_however_many_images_are_taken_at_once() -> None:
     network = Classifier((1, 8, 8), 10, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
-    pixels, _ = part(0, BATCH + 3)
+    pixels, _ = part(0, CPU_BATCH + 3)
     torch.testing.assert_close(extract(network, pixels, torch.device("cpu")), network(pixels))
 
 
@@ -174,11 +174,20 @@ def test_labels_of_more_classes_than_the_channels_can_have_are_refused() -> None
 @pytest.fixture(scope="module")
 def mobilenet() -> MobileNet:
     """Weights drawn at random: what is made of an image does not depend on what they have learnt."""
+    return MobileNet(random_state())
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """Of `mobilenet_v2`, with batch norms that have seen something."""
     from torchvision.models import mobilenet_v2
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return MobileNet(mobilenet_v2().state_dict())
+        state = mobilenet_v2().state_dict()
+        for name, value in state.items():
+            if "running" in name:
+                value.copy_(torch.rand(value.shape) + 0.5)
+        return state
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 200, 200), (3, 96, 96)])
@@ -201,9 +210,7 @@ def test_mobilenet_gives_torchvisions_logits_through_its_1280_features(mobilenet
     from torchvision.models import mobilenet_v2
 
     reference = mobilenet_v2()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        reference.load_state_dict(mobilenet_v2().state_dict())
+    reference.load_state_dict(random_state())
     pixels = torch.randint(256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     features = mobilenet(pixels)
     assert features.shape == (3, mobilenet.num_features) == (3, 1280)
@@ -214,11 +221,7 @@ def test_mobilenet_gives_torchvisions_logits_through_its_1280_features(mobilenet
 def test_mobilenet_is_read_from_a_file_and_leaves_the_global_generator_alone(
     tmp_path: Path, mobilenet: MobileNet
 ) -> None:
-    from torchvision.models import mobilenet_v2
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        state = mobilenet_v2().state_dict()
+    state = random_state()
     torch.save(state, tmp_path / "weights.pth")
     before = torch.get_rng_state()
     read = MobileNetFeatures(weights=str(tmp_path / "weights.pth")).make(IMAGES)
