@@ -9,7 +9,7 @@ from core.report.figures import Figure
 from core.report.findings import Finding
 from core.report.layers import layer_table
 from core.report.numbers import number
-from core.report.pictures import LANDSCAPE, LAYER_PICTURES, caption_of, in_order, picture
+from core.report.pictures import GAME_PICTURES, LANDSCAPE, LAYER_PICTURES, caption_of, in_order, picture
 from core.report.read import Record
 
 
@@ -78,9 +78,15 @@ def layers(record: Record, name: str = "") -> str:
 
 def looks(record: Record, name: str = "") -> str:
     """Samples, films and paths: every picture that has no section of its own."""
-    own = [m for m in record.media if not m.endswith(LAYER_PICTURES) and not m.startswith(LANDSCAPE)]
+    elsewhere = (*LAYER_PICTURES, *GAME_PICTURES)
+    own = [m for m in record.media if not m.endswith(elsewhere) and not m.startswith(LANDSCAPE)]
     plane = words.in_plane(record)
     return "".join(picture(record.media[m], m, name, in_plane=plane) for m in in_order(own))
+
+
+def game(record: Record, name: str = "") -> str:
+    """Pictures of two players together."""
+    return "".join(picture(record.media[m], m, name) for m in GAME_PICTURES if m in record.media)
 
 
 def landscape(record: Record, name: str = "") -> str:

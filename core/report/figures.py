@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.report.curves import Series
 from core.report.findings import Finding
 from core.report.html import slug
-from core.report.plans import CURVATURE, GRADIENTS, LOSSES, NOISE, OUTCOME, POLICY_GRADIENTS, Plan
+from core.report.plans import CURVATURE, GAME, GRADIENTS, LOSSES, NOISE, OUTCOME, POLICY_GRADIENTS, Plan
 from core.report.read import Record
 
 # Colours: 1 the agent or the generator, 2 the discriminator, 3 and 4 real and generated samples.
@@ -35,6 +35,11 @@ class Figure:
 def outcome_figures(record: Record) -> list[Figure]:
     """How good the result was, over the run."""
     return _planned(record, OUTCOME)
+
+
+def game_figures(record: Record) -> list[Figure]:
+    """What the two players of a GAN do to each other."""
+    return _planned(record, GAME)
 
 
 def loss_figures(record: Record) -> list[Figure]:
@@ -72,7 +77,7 @@ def curvature_figures(record: Record) -> list[Figure]:
 
 def other_figures(record: Record) -> list[Figure]:
     """Every curve that no other chart shows, one by one; curves of single layers have their table."""
-    planned = {tag for plan in OUTCOME + LOSSES + POLICY_GRADIENTS for _, tag, _, _ in plan.lines}
+    planned = {tag for plan in OUTCOME + GAME + LOSSES + POLICY_GRADIENTS for _, tag, _, _ in plan.lines}
     probed = {tag for plan in NOISE + CURVATURE for _, tag, _, _ in plan.lines}
     planned |= {f"{player}/{tag}".lstrip("/") for player in record.players for tag in probed}
     told = ("/layer/", "/gradient/", "/final/")

@@ -31,11 +31,12 @@ def render_pair(first: Record, second: Record) -> str:
     """The page as one string."""
     pair = (first, second)
     found = [finding for record in pair for finding in record.findings or ()]
-    outcome, gradients, noise, curvature, losses, others = (
+    outcome, gradients, game, noise, curvature, losses, others = (
         beside.pair_figures(*(plan(record) for record in pair))
         for plan in (
             figures.outcome_figures,
             partial(figures.gradient_figures, findings=found),
+            figures.game_figures,
             figures.noise_figures,
             figures.curvature_figures,
             figures.loss_figures,
@@ -43,7 +44,7 @@ def render_pair(first: Record, second: Record) -> str:
         )
     )
     charts = partial(cards.charts, end=max(record.step for record in pair))
-    links = charted([*outcome, *gradients, *noise, *curvature, *losses, *others])
+    links = charted([*outcome, *gradients, *game, *noise, *curvature, *losses, *others])
 
     def both(part) -> str:
         return "".join(part(record, name) for record, name in zip(pair, beside.NAMES, strict=True))
@@ -58,6 +59,7 @@ def render_pair(first: Record, second: Record) -> str:
             section("The outcome", charts(outcome, both(cards.looks))),
             section("Gradients", charts(gradients), both(_told)),
             section("Layer by layer", both(cards.layers), LAYER_WORDS),
+            section("The game", charts(game, both(cards.game))),
             section("Noise", charts(noise)),
             section("Curvature", charts(curvature)),
             section("Landscape", both(cards.landscape)),

@@ -8,6 +8,7 @@ from pathlib import Path
 MIME = {".png": "image/png", ".gif": "image/gif"}
 WIDE = 1.6  # width over height from which a picture takes two columns
 LAYER_PICTURES = ("gradient_heat_map", "gradient_exponents")  # ends of the names of what shows all layers
+GAME_PICTURES = ("logits", "eigenvalues", "path_angle")  # of two players
 LANDSCAPE = "landscape/"  # how names of pictures of the landscape begin
 CAPTIONS = {
     "agent": "One episode of the agent, played by its latest parameters.",

@@ -50,9 +50,29 @@ OUTCOME = (
         (("generated", "eval/kid", 1, False), ("floor", "eval/kid_floor", 3, True)),
     ),
     Plan(
+        "Fidelity and variety",
+        "Precision: share of samples that lie among the real ones; recall: share of real ones that lie among "
+        "the samples. Dashed: real images.",
+        (("precision", "eval/precision", 1, False), ("recall", "eval/recall", 2, False),
+         ("precision of real ones", "eval/precision_floor", 1, True),
+         ("recall of real ones", "eval/recall_floor", 2, True)),
+    ),
+    Plan(
+        "Density and coverage",
+        "The same two questions, asked so that outliers count less. Dashed: real images.",
+        (("density", "eval/density", 1, False), ("coverage", "eval/coverage", 2, False),
+         ("density of real ones", "eval/density_floor", 1, True),
+         ("coverage of real ones", "eval/coverage_floor", 2, True)),
+    ),
+    Plan(
+        "Inception Score",
+        "How sure of single samples and how undecided about all of them together a classifier is.",
+        (("generated", "eval/inception_score", 1, False), ("real", "eval/inception_score_floor", 3, True)),
+    ),
+    Plan(
         "Modes found",
-        "Clusters of the data that got at least one good sample.",
-        (("modes", "eval/modes", 1, False),),
+        "Clusters of the data that got a good sample, or classes that got any.",
+        (("modes", "eval/modes", 1, False), ("real", "eval/modes_floor", 3, True)),
     ),
     Plan(
         "High quality",
@@ -61,18 +81,14 @@ OUTCOME = (
     ),
     Plan(
         "Reverse KL",
-        "How unevenly the samples are spread over the clusters, in nats; 0 is even.",
-        (("nats", "eval/reverse_kl", 1, False),),
+        "How unevenly the samples are spread over clusters or classes, in nats; 0 is as the data are.",
+        (("generated", "eval/reverse_kl", 1, False), ("real", "eval/reverse_kl_floor", 3, True)),
         log=True,
     ),
-)
+)  # fmt: skip
 
-LOSSES = (
-    Plan(
-        "Losses of the two players",
-        "What each network minimises. Neither has to fall: the other one moves too.",
-        (("generator", "loss/generator", 1, False), ("discriminator", "loss/discriminator", 2, False)),
-    ),
+# Both players together; the pictures of the same section are `pictures.GAME_PICTURES`.
+GAME = (
     Plan(
         "Verdicts of the discriminator",
         "Its mean output for real and for generated samples; far apart, it tells them apart.",
@@ -80,6 +96,74 @@ LOSSES = (
     ),
     Plan("Accuracy of the discriminator", "Share of samples it judges rightly; 0.5 is guessing.",
          (("share", "logits/accuracy", 2, False),)),
+    Plan(
+        "Gap of the logits",
+        "Mean logit of training samples less that of generated ones, always on the same samples.",
+        (("gap", "game/logit_gap", 2, False),),
+        level=0.0,
+    ),
+    Plan(
+        "Overfitting of the discriminator",
+        "Share of that gap between training and held-out samples: at 0 it treats both alike, at 1 held-out "
+        "ones look generated to it.",
+        (("share", "game/overfitting", 2, False),),
+        level=0.0,
+    ),
+    Plan(
+        "The generator's gradient through the discriminator",
+        "Its length as it leaves the discriminator, for one sample, and its first factor, the slope of the "
+        "loss at the logit. The second vanishes where the loss saturates, the first also where the "
+        "discriminator is flat. Logarithmic.",
+        (("at the sample", "game/sample_gradient", 1, False),
+         ("at the logit", "game/logit_gradient", 4, False)),
+        log=True,
+    ),
+    Plan(
+        "Generator's gradient over discriminator's",
+        "Ratio of the two norms on the same samples. Logarithmic.",
+        (("ratio", "game/gradient_ratio", 1, False),),
+        log=True,
+        level=1.0,
+    ),
+    Plan(
+        "Variety of the samples",
+        "Mean distance between generated samples over that between real ones: 1 as different as the data, "
+        "near 0 all alike.",
+        (("ratio", "game/diversity", 1, False),),
+        level=1.0,
+    ),
+    Plan(
+        "Energy distance",
+        "Between samples and data, in [0, 1]; 0: the same distribution.",
+        (("distance", "game/energy_distance", 1, False),),
+    ),
+    Plan(
+        "The discriminator's gradient, by terms of its loss",
+        "Length of each term's gradient over the sum of their lengths.",
+        (("adversarial", "discriminator/loss_share/adversarial", 2, False),
+         ("penalty", "discriminator/loss_share/penalty", 1, False),
+         ("classification", "discriminator/loss_share/classification", 3, False)),
+    ),
+    Plan(
+        "Adversarial loss against penalty",
+        "Cosine of their gradients; negative: they pull apart.",
+        (("cosine", "discriminator/loss_cosine/adversarial_vs_penalty", 2, False),),
+        level=0.0,
+    ),
+    Plan(
+        "The average behind the generator",
+        "Distance of the averaged weights from the present ones, over their length, and how much of the "
+        "average are still the initial weights.",
+        (("distance", "average/distance", 1, False), ("initial weights", "average/initial_share", 3, False)),
+    ),
+)  # fmt: skip
+
+LOSSES = (
+    Plan(
+        "Losses of the two players",
+        "What each network minimises. Neither has to fall: the other one moves too.",
+        (("generator", "loss/generator", 1, False), ("discriminator", "loss/discriminator", 2, False)),
+    ),
     Plan(
         "Gradient penalty",
         "Mean squared gradient of the discriminator at its input: how steep it is there.",

@@ -18,8 +18,9 @@ def render(record: Record) -> str:
     found = record.findings or ()
     outcome, gradients = figures.outcome_figures(record), figures.gradient_figures(record, found)
     noise, curvature = figures.noise_figures(record), figures.curvature_figures(record)
+    game = figures.game_figures(record)
     losses, others = figures.loss_figures(record), figures.other_figures(record)
-    links = charted([*outcome, *gradients, *noise, *curvature, *losses, *others])
+    links = charted([*outcome, *gradients, *game, *noise, *curvature, *losses, *others])
     charts = partial(cards.charts, findings=found, end=record.step)
     body = "".join(
         [
@@ -29,6 +30,7 @@ def render(record: Record) -> str:
             section("The outcome", charts(outcome, cards.looks(record))),
             section("Gradients", charts(gradients), gradient_words(record)),
             section("Layer by layer", cards.layers(record), LAYER_WORDS),
+            section("The game", charts(game, cards.game(record))),
             section("Noise", charts(noise)),
             section("Curvature", charts(curvature)),
             section("Landscape", cards.landscape(record)),

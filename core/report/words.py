@@ -186,17 +186,19 @@ def _generator_reached(record: Record) -> Iterator[Fact]:
         drawn = sum(count > 0 for count in counts)
         yield Fact(f"{drawn} of {len(counts)}", "classes drawn", note, drawn)
     modes, at = _measured(record, "modes")
-    if modes is not None:
-        total = _num_modes(record.options)
-        of = f" of {total}" if total else ""
-        yield Fact(f"{modes:.0f}{of}", "modes found", f"clusters of the data with a good sample{at}", modes)
+    if modes is not None and not counts:
+        total, what = _num_modes(record.options), "clusters of the data with a good sample"
+        if total is None:
+            total, what = _measured(record, "modes_floor")[0], "classes of the data with a sample"
+        of = f" of {total:,.0f}" if total else ""
+        yield Fact(f"{modes:,.0f}{of}", "modes found", f"{what}{at}", modes)
     quality, at = _measured(record, "high_quality")
     if quality is not None:
         note = f"of the samples lie within 3 deviations of a cluster's centre; of real data 98.9 %{at}"
         yield Fact(percent(quality), "high quality", note, quality)
     kl, at = _measured(record, "reverse_kl")
     if kl is not None:
-        note = f"how unevenly the clusters are drawn; 0 is even{at}"
+        note = f"how unevenly clusters or classes are drawn; 0 is as the data are{at}"
         yield Fact(f"{number(kl)} nats", "reverse KL", note, kl)
 
 

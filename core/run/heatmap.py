@@ -73,6 +73,7 @@ def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: s
     every = max(1, -(-len(names) // 48))
     axes.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
+    axes.locator_params(axis="x", nbins=4)  # names of layers may leave half the width
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.set_xlabel(unit, fontsize=9)
     axes.set_title("gradient norm of every layer", fontsize=10)

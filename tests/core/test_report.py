@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from core.report.curves import BUCKETS, Series, draw, log_ticks, nice_ticks, smooth
+from core.report.figures import other_figures
 from core.report.layers import bar_width
 from core.report.numbers import number, percent, seconds, tick
 from core.report.page import ReportConfig, write_page
@@ -20,6 +22,8 @@ from core.report.read import read_run
 from core.run.config import ConfigError
 from core.run.directory import Lock
 from tests.core.report_runs import GAN_OPTIONS, RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
+
+ROOT = Path(__file__).parents[2]
 
 
 def page_of(directory: Path) -> str:
@@ -69,6 +73,21 @@ def test_two_players_are_drawn_in_one_picture(tmp_path):
     assert chart.count('class="line c1"') == chart.count('class="line c2"') == 1
     assert "The generator&#x27;s gradient had a median norm of 3" in page
     assert "The discriminator&#x27;s gradient had a median norm of 5" in page
+
+
+def test_what_two_players_do_to_each_other_has_a_section_with_its_pictures(tmp_path):
+    documented = set(re.findall(r"`(game/\w+)`", (ROOT / "docs" / "gans.md").read_text(encoding="utf-8")))
+    assert len(documented) >= 7
+    curves = dict.fromkeys(documented | {"logits/real", "logits/fake", "average/distance"}, 0.5)
+    run = make_run(tmp_path / "run", GAN_OPTIONS, curves | {"game/made_up": 0.5}, None)
+    for name in ("logits", "samples"):
+        shutil.copy(run / "media" / "gradient_heat_map.png", run / "media" / f"{name}.png")
+    parts = dict(re.findall(r'<section id="([\w-]+)">(.*?)</section>', page_of(run), re.DOTALL))
+    assert parts["the-game"].count("<svg") == len(documented) + 1  # two share one; logits and average add two
+    assert parts["the-game"].count("<img") == 1
+    assert parts["the-outcome"].count("<img") == 1
+    others = [figure.title for figure in other_figures(read_run(run))]
+    assert others == ["game/made_up"]
 
 
 def test_the_gradient_of_the_policy_is_drawn_with_all_baselines_and_is_no_player(tmp_path):
