@@ -8,12 +8,7 @@ from torch import Tensor
 
 from core.landscape.curvature import Spectrum
 from core.landscape.figures import (
-    BLUE,
-    GREEN,
-    INK,
     MAP,
-    ORANGE,
-    SOFT,
     Scale,
     change_axis,
     colour_bar,
@@ -24,7 +19,7 @@ from core.landscape.figures import (
     title,
 )
 from core.landscape.plane import PathPlane
-from core.landscape.style import pixels
+from core.landscape.style import BLUE, FAINT, GREEN, INK, ORANGE, pixels
 from core.landscape.surface import Surface
 from core.run.media import Image
 
@@ -78,7 +73,7 @@ def draw_slices(slices: Slices, words: Sequence[str]) -> Image:
     for axes in (left, right):
         axes.axhline(0, color=INK, linewidth=0.7, zorder=1)
         axes.axvline(0, color=INK, linewidth=0.7, zorder=1)
-        axes.grid(color=SOFT, alpha=0.18)
+        axes.grid(color=FAINT, alpha=0.18)
         axes.legend(
             frameon=False, fontsize=9, labelcolor=INK, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3,
             columnspacing=1.4, handlelength=2.2,
@@ -122,7 +117,7 @@ def relief(axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale,
     axes.plot([0], [0], [top], "*", markersize=13, color="white", markeredgecolor=INK, zorder=10)
     ticks, words = scale.ticks()
     axes.set_zticks(scale.height(ticks)[::2], words[::2], fontsize=7.5)
-    axes.tick_params(labelsize=7.5, colors=SOFT, pad=0)
+    axes.tick_params(labelsize=7.5, colors=FAINT, pad=0)
     axes.view_init(elev=33, azim=-58)
     axes.set_box_aspect((1, 1, 0.72), zoom=1.05)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -202,7 +197,7 @@ def draw_spectrum(spectrum: Spectrum, words: Sequence[str]) -> Image:
     axes.plot(ends, [floor * 1.6] * len(ends), "|", color=INK, markersize=11, markeredgewidth=1.4,
               label="largest and lowest eigenvalues")  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.grid(color=SOFT, alpha=0.18)
+    axes.grid(color=FAINT, alpha=0.18)
     plain(axes, "eigenvalue of the Hessian", "density")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper right")
     title(figure, *words)

@@ -1,4 +1,4 @@
-"""What pictures of a network's landscape have in common: figures, colours, and a scale for losses.
+"""What pictures of a network's landscape have in common: axes, a bar, and a scale for losses.
 
 Readable in black on white and with lightness inverted, and by the colour-blind: one sequential colour map,
 marks told apart by shape and lightness (Okabe and Ito 2008).
@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.landscape.style import figure
+from core.landscape.style import FAINT, INK, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure
 
-INK, SOFT = "#1c2430", "#5f6b76"
-BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 MAP = "viridis"
 BANDS = 14  # of a filled contour
 LINEAR = 60.0  # highest over low heights up to which losses are shown as they are; a round bowl has 31
@@ -112,11 +110,11 @@ def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str) -> None:
     bar = figure.colorbar(bands, ax=axes, spacing="uniform", pad=0.02, fraction=0.05)
     ticks, words = scale.ticks()
     bar.set_ticks(list(ticks), labels=words)
-    bar.ax.tick_params(labelsize=8, colors=SOFT, length=0)
+    bar.ax.tick_params(labelsize=8, colors=FAINT, length=0)
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)
     words = label if scale.linear else f"{label}, by decades above the lowest"
-    bar.set_label(words, fontsize=9, color=SOFT)
+    bar.set_label(words, fontsize=9, color=FAINT)
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -129,7 +127,7 @@ def title(figure: "Figure", first: str, *others: str) -> None:
     others = tuple(words.replace(" -", " −") for words in others)
     figure.suptitle(first + "\n" * len(others), fontsize=12, fontweight="bold", color=INK, x=0.02, ha="left")
     figure.text(
-        0.02, 1 - 0.36 / figure.get_figheight(), "\n".join(others), fontsize=9, color=SOFT, va="top",
+        0.02, 1 - 0.36 / figure.get_figheight(), "\n".join(others), fontsize=9, color=FAINT, va="top",
         linespacing=1.35,
     )  # fmt: skip
 
@@ -137,8 +135,8 @@ def title(figure: "Figure", first: str, *others: str) -> None:
 def plain(axes: "Axes", x: str, y: str) -> None:
     """Axes without a box, labelled."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(SOFT)
-    axes.tick_params(labelsize=8.5, colors=SOFT)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(labelsize=8.5, colors=FAINT)
     if axes.get_yscale() == "linear":
         axes.locator_params(nbins=6)
     axes.set_xlabel(x, fontsize=9.5, color=INK)

@@ -1,4 +1,4 @@
-"""How pictures of descents look: light ground, dark ink, colours that every eye can tell apart.
+"""How pictures of descents and landscapes look: light ground, dark ink, colours anybody can tell apart.
 
 The colours are those of Okabe and Ito 2008 ("Color universal design"), which stay apart under the common
 kinds of colour blindness; the ground is grey, so that they also do on a page that inverts lightness and keeps
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, PALE = "#1f2430", "#6b7280", "#d4d7dc"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1f2430", "#8c6d31")
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9", INK, "#8c6d31")
 GROUND = ("#828ea0", "#f6f7f9")  # low, high
 DPI = 130
 
