@@ -42,7 +42,7 @@ def decode(data: bytes, size: int, channels: int) -> Decoded:
     Raises:
         ValueError: it cannot be read, is of another format, or larger than MAX_PIXELS; says which.
     """
-    from PIL import Image, ImageOps  # late: not needed for any other data set
+    from PIL import Image, ImageOps, UnidentifiedImageError  # late: not needed for any other data set
 
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
@@ -50,6 +50,8 @@ def decode(data: bytes, size: int, channels: int) -> Decoded:
                 raise ValueError(f"more than {MAX_PIXELS} pixels")
             image.load()
             upright = ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"not an image in any of the formats {', '.join(FORMATS)}") from error
     except Exception as error:  # Pillow's decoders raise anything on a broken file
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     grey = upright.mode in ("1", "L", "LA", "La") or upright.mode.startswith("I;16")

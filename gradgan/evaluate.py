@@ -10,6 +10,7 @@ from core.run.config import ConfigError, build
 from core.run.directory import saved_options
 from core.run.seeding import Generators
 from gradgan.features import Features
+from gradgan.mixtures import Mixture
 from gradgan.train import TrainConfig, build_trainer, make_judge
 
 
@@ -42,6 +43,8 @@ def evaluate_run(
     cfg = build(saved_options(directory))
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_gan")
+    if features is not None and isinstance(cfg.data, Mixture):
+        raise ConfigError(f"{directory} holds a generator of points, which are measured under no features")
     if features is not None:
         cfg = replace(cfg, features=features)
     if truncation is not None:

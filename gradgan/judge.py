@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.run.media import Image, Media
 from core.run.seeding import seed_for
-from gradgan.features import Features
+from gradgan.features import Features, Say
 from gradgan.images import Images
 from gradgan.metrics import NAMES, ImageMetrics, mixture_metrics
 from gradgan.mixtures import Mixture, MixtureStream
@@ -119,7 +119,7 @@ class ImageJudge:
     """Judges images against held-out real ones, under features that are named beside the numbers.
 
     Nothing is measured where there is nothing to measure under or against: without labels under features that
-    need them, and with fewer than two images held out.
+    need them, and with fewer than two images held out or to train on.
 
     Args:
         name: of the data set.
@@ -130,6 +130,10 @@ class ImageJudge:
         features: makes the feature network, when first needed.
         num_classes: of conditional generators: labels are drawn evenly over the classes; None = they are not.
         truncation: of the latents, measured and drawn; see `sampling.latents`.
+        say: told why measuring takes long.
+
+    Attributes:
+        unmeasured: why nothing is measured, a predicate of the data; empty where it is.
 
     Raises:
         ConfigError: the feature network cannot be made.
@@ -146,16 +150,18 @@ class ImageJudge:
         features: Features,
         num_classes: int | None = None,
         truncation: float | None = None,
+        say: Say = print,
     ) -> None:
         self.images = images
         self.samples = samples
         self.latents = Latents(size=latent_size, seed=seed, num_classes=num_classes, truncation=truncation)
-        measurable = len(images.held_out) >= 2 and (images.labels is not None or not features.needs_labels)
-        self.features = features.name_on(name) if measurable else None
-        self.headline = ("eval/fid", "eval/kid") if measurable else ()
-        if measurable:
+        self.unmeasured = _lacking(images, features)
+        self.features = None if self.unmeasured else features.name_on(name)
+        self.headline = () if self.unmeasured else ("eval/fid", "eval/kid")
+        if images.labels is not None or not features.needs_labels:
             features.check(images)
         self._choice = features
+        self._say = say
         self._metrics: ImageMetrics | None = None
 
     def measure(self, generator: nn.Module) -> dict[str, object]:
@@ -260,9 +266,19 @@ class ImageJudge:
 
     def _made(self, device: torch.device) -> ImageMetrics:
         if self._metrics is None:
-            network = self._choice.make(self.images).to(device)
+            network = self._choice.make(self.images, self._say).to(device)
             self._metrics = ImageMetrics(self.images, network, self.samples, device)
         return self._metrics
+
+
+def _lacking(images: Images, features: Features) -> str:
+    """What the data lack to be measured; empty where it is nothing."""
+    if images.labels is None and features.needs_labels:
+        return "has no labels to train features on (features=mobilenet needs none)"
+    for part, there in (("held out", images.held_out), ("to train on", images.train)):
+        if len(there) < 2:
+            return f"has {len(there) or 'none'} {part}, and at least 2 are needed"
+    return ""
 
 
 Judge = MixtureJudge | ImageJudge

@@ -1,5 +1,6 @@
 """The training loop: take real samples, move both players, tell the run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -24,11 +25,12 @@ from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.conditioning import Auxiliary, Projection
 from gradgan.cost import cost
-from gradgan.features import Features
+from gradgan.features import Features, Say
 from gradgan.game import Game, Players
 from gradgan.images import ImageData, Images, ImageStream, Stream, first_samples
 from gradgan.judge import ImageJudge, Judge, MixtureJudge
 from gradgan.losses import Loss
+from gradgan.losses.relativistic_average import RelativisticAverage
 from gradgan.mixtures import Mixture, MixtureStream
 from gradgan.networks import Network
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
@@ -86,6 +88,11 @@ class TrainConfig:
         whole = parts == 1 or not self.update.needs_joint_graph
         kind = type(self.update).__name__
         require(whole, "micro_batches", parts, f"1 with update {kind}, which differentiates whole batches")
+        told = "1 with {}, which compares the samples of a whole batch"
+        compares = isinstance(self.loss, RelativisticAverage)
+        require(parts == 1 or not compares, "micro_batches", parts, told.format("loss=relativistic_average"))
+        ranked = self.generator.top_k < 1
+        require(parts == 1 or not ranked, "micro_batches", parts, told.format("generator.top_k below 1"))
         require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
         threads = self.num_threads
         require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
@@ -93,8 +100,9 @@ class TrainConfig:
         for part in (self.augment, *(self.regularizer or {}).values()):
             if part is not None:
                 part.check(shape)
-        told = self.loss.has_border or not isinstance(self.augment, ADA)
-        require(told, "augment", "ada", "diffaugment or none with a loss of logits whose sign says nothing")
+        bounded = self.loss.has_border or not isinstance(self.augment, ADA)
+        why = f"{type(self.loss).__name__}, whose logits' sign says nothing"
+        require(bounded, "augment", "ada", f"diffaugment or none with {why}")
         try:
             self.network.check(shape)
         except ValueError as error:
@@ -148,20 +156,21 @@ def train(cfg: TrainConfig, run: Run) -> None:
     generators = Generators(cfg.seed)
     cfg = with_guided_lr(cfg, run)
     stream = make_stream(cfg, generators.torch("data"), device)
-    judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples)
+    judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
     average = trainer.average.module
     view = make_view(cfg, trainer, device)
     probes = make_probes(cfg, trainer, view, device)
 
+    def points(measured: Mapping[str, object]) -> dict[str, float]:
+        """Of curves: all but the counts, floors too, and what the players do to each other."""
+        numbers = {name: float(v) for name, v in measured.items() if isinstance(v, int | float)}
+        curves = {f"eval/{name}": v for name, v in numbers.items() if not name.endswith("samples")}
+        return curves | view.measure()
+
     def evaluate() -> Evaluation:
         measured = judge.measure(average)
-        numbers = {
-            f"eval/{name}": float(v)
-            for name, v in measured.items()
-            if isinstance(v, int | float) and _is_curve(name)
-        }
-        return Evaluation(numbers | view.measure(), judge.score(measured))
+        return Evaluation(points(measured), judge.score(measured))
 
     def summarise() -> dict[str, object]:
         speed = run.step / run.train_s if run.train_s > 0 else None
@@ -170,11 +179,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
     if not run.resuming:
         for line in (*_notes(cfg), *_costs(cfg, trainer.players, device)):
             run.say(line)
-    if not judge.headline:
-        run.say(
-            f"FID and the like are not measured: data={cfg.data.name} has no labels to train features on "
-            "(features=mobilenet needs none), or nothing is held out"
-        )
+    if isinstance(judge, ImageJudge) and judge.unmeasured:
+        run.say(f"FID and the like are not measured: data={cfg.data.name} {judge.unmeasured}")
     run.start(
         total=cfg.total_images,
         unit="images",
@@ -200,7 +206,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
-    run.finish(lambda: judge.measure(average))
+    run.finish(lambda: judge.measure(average), points)
 
 
 def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
@@ -297,8 +303,8 @@ def limits(cfg: TrainConfig) -> dict[str, float]:
     return {"train_samples": float(len(load(cfg.data).train))}
 
 
-def make_judge(cfg: TrainConfig, seed: int, samples: int) -> Judge:
-    """The judge of these data; `seed` decides the latents.
+def make_judge(cfg: TrainConfig, seed: int, samples: int, say: Say = print) -> Judge:
+    """The judge of these data; `seed` decides the latents, `say` tells why measuring takes long.
 
     Raises:
         ConfigError: the data are not to be had.
@@ -308,7 +314,8 @@ def make_judge(cfg: TrainConfig, seed: int, samples: int) -> Judge:
     if isinstance(cfg.data, Mixture):
         return MixtureJudge(cfg.data, cfg.latent_size, samples, seed, **drawn)
     images = load(cfg.data)
-    return ImageJudge(cfg.data.name, images, cfg.latent_size, samples, seed, features=cfg.features, **drawn)
+    named = {"features": cfg.features, "say": say}
+    return ImageJudge(cfg.data.name, images, cfg.latent_size, samples, seed, **named, **drawn)
 
 
 @lru_cache(maxsize=1)
@@ -354,14 +361,6 @@ def _players(cfg: TrainConfig, generators: Generators) -> Players:
             generators.torch("discriminator"),
         )
     )
-
-
-def _is_curve(name: str) -> bool:
-    """Whether a measured number changes with the training; floors and counts are in the summary.
-
-    FID's and KID's floors are drawn beside their curves.
-    """
-    return name in ("fid_floor", "kid_floor") or not name.endswith(("_floor", "samples"))
 
 
 def _notes(cfg: TrainConfig) -> tuple[str, ...]:

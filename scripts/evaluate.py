@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from core.checks import require
+from core.run.config import ConfigError
 from core.run.launch import tool
 
 if TYPE_CHECKING:
     from gradgan.features import Features
+
+
+OF_AGENTS = ("episodes", "deterministic")
+OF_GENERATORS = ("samples", "features", "truncation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,17 +23,18 @@ class EvaluateConfig:
 
     run: str | None
     checkpoint: Literal["last", "best"]
-    episodes: int
-    deterministic: bool
-    samples: int
+    episodes: int | None
+    deterministic: bool | None
+    samples: int | None
     features: object | None
     truncation: float | None
     seed: int | None
 
     def __post_init__(self) -> None:
         require(self.run is not None, "run", self.run, "a run directory")
-        require(self.episodes >= 1, "episodes", self.episodes, "an integer >= 1")
-        require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
+        episodes, samples = self.episodes, self.samples
+        require(episodes is None or episodes >= 1, "episodes", episodes, "an integer >= 1 or null")
+        require(samples is None or samples >= 2, "samples", samples, "an integer >= 2 or null")
         psi = self.truncation
         require(psi is None or 0 < psi < float("inf"), "truncation", psi, "null or a finite number > 0")
         require(self.seed is None or self.seed >= 0, "seed", self.seed, "an integer >= 0 or null")
@@ -40,7 +46,6 @@ def evaluate(cfg: EvaluateConfig) -> None:
     Raises:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
     """
-    from core.run.config import ConfigError
     from core.run.directory import kind_of
     from core.run.files import write_text
 
@@ -51,15 +56,16 @@ def evaluate(cfg: EvaluateConfig) -> None:
     if kind == "gradrl":
         from gradrl.evaluate import evaluate_run as evaluate_agent
 
-        if cfg.features is not None or cfg.truncation is not None:
-            raise ConfigError(f"{directory} holds an agent; features and truncation are for generators")
-        found = evaluate_agent(directory, cfg.episodes, cfg.checkpoint, cfg.deterministic, cfg.seed)
+        _refuse(cfg, OF_GENERATORS, f"{directory} holds an agent")
+        deterministic = cfg.deterministic is not False
+        found = evaluate_agent(directory, cfg.episodes or 100, cfg.checkpoint, deterministic, cfg.seed)
     else:
         from gradgan.evaluate import evaluate_run as evaluate_generator
 
+        _refuse(cfg, OF_AGENTS, f"{directory} holds a generator")
         found = evaluate_generator(
             directory,
-            cfg.samples,
+            cfg.samples or 10_000,
             cfg.checkpoint,
             cfg.seed,
             features=cast("Features | None", cfg.features),
@@ -69,6 +75,17 @@ def evaluate(cfg: EvaluateConfig) -> None:
     for name, value in found.items():
         print(f"{name:<20} {value}")
     write_text(directory / "evaluation.json", json.dumps(found, indent=2) + "\n")
+
+
+def _refuse(cfg: EvaluateConfig, foreign: tuple[str, ...], holds: str) -> None:
+    """Refuse options that would not be read.
+
+    Raises:
+        ConfigError: names them.
+    """
+    given = [name for name in foreign if getattr(cfg, name) is not None]
+    if given:
+        raise ConfigError(f"{holds}, which has no {' or '.join(given)}")
 
 
 def main() -> None:

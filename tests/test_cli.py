@@ -93,6 +93,9 @@ OWN = {
         (["data=folder"], "data.root must be a folder or a zip archive of images, got None"),
         (["data=folder", "data.root=nowhere"], "data.root=nowhere is not a folder"),
         (["update=alternatin"], "did you mean alternating?"),
+        (["agent=ppo"], "error: this command has no options agent"),
+        (["experiment=rl/ppo_acrobot"], "experiment/rl/ppo_acrobot belongs to another command"),
+        (["data=folder", "data.root=.", "data.held_out=0.2"], "."),  # a share; the folder is empty
     ],
 }  # fmt: skip
 

@@ -105,7 +105,7 @@ def test_a_checkpoint_of_the_other_trainer_is_refused(command: Command, finished
     [
         ([], "run must be a run directory, got None"),
         (["run=nowhere"], "there is no run in nowhere"),
-        (["run=nowhere", "episodes=0"], "episodes must be an integer >= 1, got 0"),
+        (["run=nowhere", "episodes=0"], "episodes must be an integer >= 1 or null, got 0"),
         (["rnu=nowhere"], "unknown option rnu; did you mean run?"),
         (["run=nowhere", "checkpoint=first"], "checkpoint must be one of last, best, got 'first'"),
         (["-m", "run=nowhere"], "leave -m out"),
@@ -113,6 +113,20 @@ def test_a_checkpoint_of_the_other_trainer_is_refused(command: Command, finished
 )
 def test_evaluate_refuses_bad_words(command: Command, words, message):
     assert_refused(command("evaluate", *words), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "message"),
+    [
+        ("rl", "samples=77", "holds an agent, which has no samples"),
+        ("rl", "truncation=0.5", "holds an agent, which has no truncation"),
+        ("gan", "episodes=5", "holds a generator, which has no episodes"),
+        ("gan", "deterministic=false", "holds a generator, which has no deterministic"),
+        ("gan", "features=classifier", "holds a generator of points, which are measured under no features"),
+    ],
+)
+def test_evaluate_refuses_what_it_would_not_read(command: Command, finished, name, word, message):
+    assert_refused(command("evaluate", f"run={finished[name]}", word), message)
 
 
 def test_evaluate_measures_a_run_and_writes_what_it_found(command: Command, finished, tmp_path):

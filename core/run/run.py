@@ -111,6 +111,7 @@ class Run:
         self._began = time.perf_counter()
         self._mark = self._began
         self._signal: int | None = None
+        self._measuring = False  # the loop is over
         self._writer: Writer | None = None
         self._console: Console | None = None
         self._window = Window()
@@ -227,18 +228,30 @@ class Run:
             raise Stopped(128 + self._signal)
         self._mark = time.perf_counter()
 
-    def finish(self, measure: Callable[[], Mapping[str, object]]) -> None:
-        """End the run: last pictures, last checkpoint, summary with status `finished`.
+    def finish(
+        self,
+        measure: Callable[[], Mapping[str, object]],
+        curves: Callable[[Mapping[str, object]], Mapping[str, float]] | None = None,
+    ) -> None:
+        """End the run: last checkpoint, final evaluation, last pictures, summary with status `finished`.
 
         Args:
-            measure: what only the end knows, the final evaluation; its numbers are the last points of the
-                `eval/` curves too.
+            measure: what only the end knows, the final evaluation.
+            curves: of that, the last points of curves; None = every number, below `eval/`.
+
+        Raises:
+            KeyboardInterrupt: two signals came while measuring; the run goes on here when it is resumed.
         """
-        with self._evaluation_parameters():
-            extra = measure()
-            self._show(self._draw() if self._draw is not None else {})
-        numbers = {key: float(v) for key, v in extra.items() if isinstance(v, int | float)}
-        finals = {f"eval/{key.removeprefix('eval_')}": value for key, value in numbers.items()}
+        self.save("last.pt")  # measuring may take minutes, be stopped, or fail
+        self._measuring = True
+        try:
+            with self._evaluation_parameters():
+                extra = measure()
+                finals = (curves or _below_eval)(extra)
+                self._show(self._draw() if self._draw is not None else {})
+        except KeyboardInterrupt:
+            self.say(f"trained, but not measured; continue with resume={self.directory}")
+            raise
         if finals:
             self._write(finals)
         self.save("last.pt")
@@ -389,3 +402,14 @@ class Run:
         if self._signal is not None:
             raise KeyboardInterrupt
         self._signal = number_
+        if self._measuring:
+            self.say("the training is over and saved, and is being measured; a second signal stops that")
+
+
+def _below_eval(measured: Mapping[str, object]) -> dict[str, float]:
+    """Every number as a point of a curve."""
+    return {
+        f"eval/{key.removeprefix('eval_')}": float(value)
+        for key, value in measured.items()
+        if isinstance(value, int | float)
+    }

@@ -6,6 +6,7 @@ it replaces. Ranges and classes are checked later, by `core.run.config`.
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -96,7 +97,18 @@ def _compose(config_name: str, words: Sequence[str], folders: Sequence[Path]) ->
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error, words)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        said = " ".join(str(error).split())
+        raise ConfigError(_foreign(said) or said) from error
+
+
+def _foreign(said: str) -> str:
+    """What to say instead when Hydra misses a group that only another command has; else nothing."""
+    found = re.search(r"(?:In '([^']+)': )?Could not override '([^'@]+)", said)
+    if not found:
+        return ""
+    where, group = found.groups()
+    of = f"{where} belongs to another command: " if where else ""
+    return f"{of}this command has no options {group}"
 
 
 def _refuse_one_beside_several(words: Sequence[str], overrides: Sequence[Override]) -> None:

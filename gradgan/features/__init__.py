@@ -4,6 +4,7 @@ Distances under one network are comparable only with distances under the same on
 and stand beside the distance of real images from real images.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 import torch
@@ -14,6 +15,9 @@ from gradgan.images import Images
 # Images taken at once. On a CPU the activations of more leave the cache, and grow beyond the 32 MB from which
 # the allocator fetches every block anew from the system: 250 take three times the time under mobilenet.
 CPU_BATCH, BATCH = 32, 500
+
+
+Say = Callable[[str], object]  # takes a line for the user
 
 
 class FeatureNetwork(nn.Module):
@@ -58,8 +62,8 @@ class Features(Protocol):
         """
         ...
 
-    def make(self, images: Images) -> FeatureNetwork:
-        """The network, on the CPU; may train one, for seconds to a minute.
+    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+        """The network, on the CPU; may train one, and say so: that takes seconds to minutes.
 
         Raises:
             ConfigError: as `check`.

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from core.checks import require
 from core.run import checkpoint
 from core.run.config import ConfigError
-from gradgan.features import FeatureNetwork
+from gradgan.features import FeatureNetwork, Say
 from gradgan.images import Images
 from gradgan.networks import Shape
 from gradgan.networks.layers import convolution, halving, linear
@@ -114,14 +114,15 @@ class ClassifierFeatures:
         """
         _labels(images, "classifier")
 
-    def make(self, images: Images) -> FeatureNetwork:
-        """Load it from the cache, or train it (seconds).
+    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+        """Load it from the cache, or train it (seconds; of 64 pixels minutes) and say so.
 
         Raises:
             ConfigError: the images have no labels.
         """
         labels = _labels(images, "classifier")
-        network = cached_classifier("classifier", torch.cat([images.train, images.held_out]), labels)
+        pixels = torch.cat([images.train, images.held_out])
+        network = cached_classifier("classifier", pixels, labels, say=say)
         network.shares = _shares(labels, network.num_classes)
         return network
 
@@ -160,8 +161,8 @@ class ChannelClassifierFeatures:
                 f"{self.digits**channels} classes in all; these have {images.num_classes}"
             )
 
-    def make(self, images: Images) -> FeatureNetwork:
-        """Load it from the cache, or train it (a minute).
+    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+        """Load it from the cache, or train it (a minute) and say so.
 
         Raises:
             ConfigError: as `check`.
@@ -177,6 +178,7 @@ class ChannelClassifierFeatures:
             single.flatten(),
             num_classes=self.digits,
             updates=CHANNEL_UPDATES * UPDATES,
+            say=say,
         )
         network = ChannelClassifier(digit, channels)
         shares = torch.ones(1, dtype=torch.float64)
@@ -230,8 +232,9 @@ def cached_classifier(
     num_classes: int | None = None,
     updates: int | None = None,
     folder: Path | None = None,
+    say: Say = print,
 ) -> Classifier:
-    """The classifier of these data, from the cache or trained now (seconds) and put there.
+    """The classifier of these data, from the cache or trained now and put there.
 
     Args:
         name: of the kind, part of the file name: one for each way to train.
@@ -240,6 +243,7 @@ def cached_classifier(
         num_classes: as for `train_classifier`.
         updates: likewise.
         folder: of the cache; None = `gradsight` in the user's cache directory.
+        say: told when it is trained.
 
     Returns:
         The network in evaluation mode. A cached file that cannot be read, or does not fit, is replaced; a
@@ -256,6 +260,8 @@ def cached_classifier(
         checkpoint.restore(network, checkpoint.load(path), "classifier", path)
         return network.eval().requires_grad_(False)
     except ConfigError:
+        kind = name.replace("_", " ")
+        say(f"training the {kind} that FID and the like are measured under: once for these data")
         network = train_classifier(pixels, labels, num_classes=count, updates=updates)
     with contextlib.suppress(OSError):  # a read-only home: nothing is lost but time
         checkpoint.save(path, {"classifier": network.state_dict()})

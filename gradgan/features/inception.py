@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.run.config import ConfigError
-from gradgan.features import FeatureNetwork
+from gradgan.features import FeatureNetwork, Say
 from gradgan.images import Images
 
 
@@ -69,7 +69,7 @@ class InceptionFeatures:
         """
         self.make(images)
 
-    def make(self, images: Images) -> FeatureNetwork:
+    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
         """Load it.
 
         Raises:

@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from core.run.config import ConfigError
 from core.state import StateDict
-from gradgan.features import FeatureNetwork
+from gradgan.features import FeatureNetwork, Say
 from gradgan.images import Images
 
 SIDE = 96  # pixels; 1 to 2 ms an image on one core, a sixth of what 224 pixels cost
@@ -92,7 +92,7 @@ class MobileNetFeatures:
         """
         self.make(images)
 
-    def make(self, images: Images) -> FeatureNetwork:
+    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
         """Load it.
 
         Raises:

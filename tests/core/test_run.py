@@ -1,6 +1,8 @@
 """The run's own behaviour, on a training loop of three lines."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +58,6 @@ class Loop:
 
 @pytest.fixture(autouse=True)
 def keep_signal_handlers():
-    import signal
-
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
@@ -77,6 +77,36 @@ def test_everything_happens_when_the_x_axis_crosses_its_interval(tmp_path):
     assert curves["eval/return_mean"] == {100: 5.0}
     assert {"gradient/norm", "layer/weight/gradient_norm", "time/steps_per_s"} <= curves.keys()
     assert {p.name for p in (tmp_path / "media").iterdir()} == {"picture.png", "gradient_heat_map.png"}
+
+
+def test_what_was_trained_is_saved_before_it_is_measured(tmp_path):
+    loop = Loop(tmp_path, 100)
+    loop.go()
+    (tmp_path / "checkpoints" / "last.pt").unlink(missing_ok=True)
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGTERM)  # once: it goes on
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run.finish(interrupted)
+    loop.run.close()
+    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    assert last["run"]["step"] == 100
+    assert torch.equal(last["net"]["weight"], loop.net.weight)
+
+
+def test_the_last_points_of_curves_are_chosen_by_who_measures(tmp_path):
+    loop = Loop(tmp_path, 100)
+    loop.go()
+    loop.run.finish(
+        lambda: {"fid": 2.0, "samples": 10}, lambda found: {"eval/fid": found["fid"], "game/x": 1.0}
+    )
+    loop.run.close()
+    curves = read_scalars(tmp_path)
+    assert (curves["eval/fid"], curves["game/x"]) == ({100: 2.0}, {100: 1.0})
+    assert "eval/samples" not in curves
+    assert json.loads((tmp_path / "summary.json").read_text())["samples"] == 10
 
 
 def test_best_is_the_checkpoint_of_the_highest_score(tmp_path):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.run.config import ConfigError
 from core.run.media import Image, encode
 from gradgan.digits import Digits
-from gradgan.features import FeatureNetwork
+from gradgan.features import FeatureNetwork, Say
 from gradgan.features.classifier import Classifier, ClassifierFeatures
 from gradgan.images import Images
 from gradgan.judge import ImageJudge, MixtureJudge
@@ -83,7 +83,7 @@ class Untrained:
         if self.reason:
             raise ConfigError(self.reason)
 
-    def make(self, images: Images) -> FeatureNetwork:
+    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
         self.made += 1
         network = Classifier((1, 8, 8), 10, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
         network.shares = torch.full((10,), 0.1, dtype=torch.float64)
@@ -150,11 +150,29 @@ def test_without_labels_nothing_is_measured_and_it_says_so_by_null() -> None:
     assert judge.headline == ()
 
 
-def test_with_nothing_held_out_nothing_is_measured_under_any_features() -> None:
+@pytest.mark.parametrize(
+    ("train", "labelled", "why"),
+    [
+        (4, True, "has none held out, and at least 2 are needed"),
+        (3, True, "has 1 held out, and at least 2 are needed"),
+        (1, True, "has 1 to train on, and at least 2 are needed"),
+        (2, False, "has no labels to train features on (features=mobilenet needs none)"),
+    ],
+)
+def test_what_cannot_be_measured_says_why(train: int, labelled: bool, why: str) -> None:
     pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
-    images = Images(train=pixels[:3], held_out=pixels[3:], labels=torch.zeros(4, dtype=torch.int64))
-    judge = image_judge(10, images, features=Untrained("never asked"))
-    assert judge.features is None
+    labels = torch.zeros(4, dtype=torch.int64) if labelled else None
+    images = Images(train=pixels[:train], held_out=pixels[train:], labels=labels)
+    judge = image_judge(10, images, features=Untrained())
+    assert (judge.unmeasured, judge.features, judge.headline) == (why, None, ())
+    assert set(judge.measure(Conditional(10)).values()) == {None}
+
+
+def test_features_that_cannot_be_made_are_refused_even_where_nothing_is_measured() -> None:
+    pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    images = Images(train=pixels, held_out=pixels[4:], labels=torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(ConfigError, match="no weights"):
+        image_judge(10, images, features=Untrained("no weights"))
 
 
 def test_features_that_cannot_be_made_are_refused_before_anything_is_measured() -> None:
