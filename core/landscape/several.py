@@ -12,7 +12,8 @@ from core.run.config import Tree
 from core.run.console import number
 from core.run.directory import read_summary, saved_options
 from core.run.media import Media
-from core.run.run import Run, Stopped
+from core.run.run import Run
+from core.run.signals import Stopped
 from core.state import StateDict
 
 Group = Literal["optimizers", "batches"]

@@ -80,8 +80,9 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     from core.run.diagnosis import Diagnosis, Stopping
     from core.run.directory import git_state, versions
     from core.run.recipe import untyped
-    from core.run.run import Run, Stopped
+    from core.run.run import Run
     from core.run.seeding import seed_globally
+    from core.run.signals import Stopped
 
     seed_globally(tree["seed"])
     facts = {

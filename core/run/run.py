@@ -4,7 +4,6 @@
 from the loop; nothing below the loop knows that it exists.
 """
 
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +26,7 @@ from core.run.path import ParameterPath
 from core.run.pictures import Pictures
 from core.run.probes import Probes
 from core.run.seeding import global_state, set_global_state
+from core.run.signals import Signals
 from core.run.tensorboard import Writer
 from core.run.window import Window
 from core.state import StateDict, Stateful
@@ -67,18 +67,6 @@ class Evaluation:
     score: float
 
 
-class Stopped(Exception):  # noqa: N818  (an order, not an error)
-    """A signal asked the run to end; everything is saved.
-
-    Attributes:
-        status: the exit status, 128 plus the signal's number.
-    """
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"stopped, exit status {status}")
-        self.status = status
-
-
 class Run:
     """One experiment's directory, clock and side effects.
 
@@ -110,8 +98,7 @@ class Run:
         self._wall_before = 0.0
         self._began = time.perf_counter()
         self._mark = self._began
-        self._signal: int | None = None
-        self._measuring = False  # the loop is over
+        self._signals = Signals()
         self._writer: Writer | None = None
         self._console: Console | None = None
         self._window = Window()
@@ -186,8 +173,7 @@ class Run:
             self._writer.text("config", indent(to_yaml(self._options), "    "), 0)
         else:
             self.say(f"resumed at {self.step:,} {unit}")
-        for number_ in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number_, self._on_signal)
+        self._signals.listen()
         self._taken = {s.name: s.monitor.steps for s in self._steps}
         self._path = ParameterPath(self.directory, self.cfg.path_points, total, self._steps, self.say)
         self._path.start(self.step)
@@ -223,9 +209,9 @@ class Run:
             self.save("last.pt")
         if self._stop is not None:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
-        if self._signal is not None:
+        if self._signals.caught is not None:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with resume={self.directory}")
-            raise Stopped(128 + self._signal)
+        self._signals.obey()
         self._mark = time.perf_counter()
 
     def finish(
@@ -243,7 +229,8 @@ class Run:
             KeyboardInterrupt: two signals came while measuring; the run goes on here when it is resumed.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
-        self._measuring = True
+        told = "the training is over and saved, and is being measured; a second signal stops that"
+        self._signals.answer = lambda: self.say(told)
         try:
             with self._evaluation_parameters():
                 extra = measure()
@@ -297,8 +284,7 @@ class Run:
 
     def close(self) -> None:
         """Let go of the terminal and the event file."""
-        for number_ in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number_, signal.default_int_handler if number_ == signal.SIGINT else signal.SIG_DFL)
+        self._signals.leave()
         if self._console is not None:
             self._console.close()
             self._console = None
@@ -392,18 +378,11 @@ class Run:
 
     @property
     def _ending(self) -> bool:
-        return self._signal is not None or self._stop is not None
+        return self._signals.caught is not None or self._stop is not None
 
     def _crossed(self, previous: int, interval: int) -> bool:
         """Whether a multiple of `interval` lies in (previous, step]."""
         return self.step // interval > previous // interval
-
-    def _on_signal(self, number_: int, frame: object) -> None:
-        if self._signal is not None:
-            raise KeyboardInterrupt
-        self._signal = number_
-        if self._measuring:
-            self.say("the training is over and saved, and is being measured; a second signal stops that")
 
 
 def _below_eval(measured: Mapping[str, object]) -> dict[str, float]:

@@ -1,0 +1,52 @@
+"""SIGINT and SIGTERM: the first is an order to stop when it suits, the second stops at once."""
+
+import signal
+from collections.abc import Callable
+
+HEARD = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(Exception):  # noqa: N818  (an order, not an error)
+    """A signal asked the run to end; everything is saved.
+
+    Attributes:
+        status: the exit status, 128 plus the signal's number.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"stopped, exit status {status}")
+        self.status = status
+
+
+class Signals:
+    """Hears the signals between `listen` and `leave`.
+
+    Attributes:
+        caught: number of the first signal; None = none came.
+        answer: called when it comes.
+    """
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+        self.answer: Callable[[], object] = lambda: None
+
+    def listen(self) -> None:
+        """From now on signals are ours."""
+        for number in HEARD:
+            signal.signal(number, self._on_signal)
+
+    def leave(self) -> None:
+        """Hand them back to Python and to the system."""
+        for number in HEARD:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def obey(self) -> None:
+        """Raise `Stopped` where one came."""
+        if self.caught is not None:
+            raise Stopped(128 + self.caught)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.caught is not None:
+            raise KeyboardInterrupt
+        self.caught = number
+        self.answer()
