@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 from core.run.config import ConfigError, Tree, build, config_dir, plain
 from core.run.directory import Lock, is_run, refuse_used, used
 from core.run.job import check, execute
+from core.run.memory import keep_freed_memory
 from core.run.resume import resume_run
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
 
 
 def _guarded(main: Callable[[], int]) -> int:
+    keep_freed_memory()
     try:
         status = main()
         sys.stdout.flush()
