@@ -53,11 +53,11 @@ class DCGAN:
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """Latents [B, latent_size] to images [B, C, H, W] in (-1, 1)."""
         base, widths = self._levels(shape)
-        layers: list[nn.Module] = [
-            linear(latent_size, widths[-1] * base * base, random),
-            nn.Unflatten(1, (widths[-1], base, base)),
-            *self._activated(widths[-1]),
-        ]
+        image = nn.Unflatten(1, (widths[-1], base, base))
+        layers: list[nn.Module] = [linear(latent_size, widths[-1] * base * base, random)]
+        # Activated as a vector: beside a gradient in channels_last, a map in torch's usual layout takes ten
+        # times as long. Batch norm wants the map.
+        layers += [image, *self._activated(widths[-1])] if self.batch_norm else [nn.LeakyReLU(SLOPE), image]
         for inner, outer in itertools.pairwise(reversed(widths)):
             layers += [doubling(inner, outer, random), *self._activated(outer)]
         return nn.Sequential(*layers, doubling(widths[0], shape[0], random, gain=1.0), nn.Tanh())
@@ -68,7 +68,8 @@ class DCGAN:
         layers: list[nn.Module] = []
         for outer, inner in itertools.pairwise([shape[0], *widths]):
             layers += [halving(outer, inner, random), nn.LeakyReLU(SLOPE)]
-        body = nn.Sequential(*layers, nn.Flatten(1))
+        layers[-1:] = [nn.Flatten(1), layers[-1]]  # the last ones activated as a vector, as in the generator
+        body = nn.Sequential(*layers)
         if self.spectral_norm:
             normalise_spectra(body, random)
         return body, widths[-1] * base * base
