@@ -4,6 +4,7 @@ A judge uses its own generators with fixed seeds, made anew each time: the same 
 whole training, and no trace in the training's own randomness.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from core.run.media import Image, Media
 from core.run.seeding import seed_for
-from gradgan.features import Features, Say
+from gradgan.features import Features
 from gradgan.images import Images
 from gradgan.metrics import NAMES, ImageMetrics, mixture_metrics
 from gradgan.mixtures import Mixture, MixtureStream
@@ -150,7 +151,7 @@ class ImageJudge:
         features: Features,
         num_classes: int | None = None,
         truncation: float | None = None,
-        say: Say = print,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.images = images
         self.samples = samples

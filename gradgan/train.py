@@ -1,6 +1,6 @@
 """The training loop: take real samples, move both players, tell the run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -25,7 +25,7 @@ from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.conditioning import Auxiliary, Projection
 from gradgan.cost import cost
-from gradgan.features import Features, Say
+from gradgan.features import Features
 from gradgan.game import Game, Players
 from gradgan.images import ImageData, Images, ImageStream, Stream, first_samples
 from gradgan.judge import ImageJudge, Judge, MixtureJudge
@@ -88,11 +88,12 @@ class TrainConfig:
         whole = parts == 1 or not self.update.needs_joint_graph
         kind = type(self.update).__name__
         require(whole, "micro_batches", parts, f"1 with update {kind}, which differentiates whole batches")
-        told = "1 with {}, which compares the samples of a whole batch"
-        compares = isinstance(self.loss, RelativisticAverage)
-        require(parts == 1 or not compares, "micro_batches", parts, told.format("loss=relativistic_average"))
-        ranked = self.generator.top_k < 1
-        require(parts == 1 or not ranked, "micro_batches", parts, told.format("generator.top_k below 1"))
+        for compares, name in (
+            (isinstance(self.loss, RelativisticAverage), "loss=relativistic_average"),
+            (self.generator.top_k < 1, "generator.top_k below 1"),
+        ):
+            told = f"1 with {name}, which compares the samples of a whole batch"
+            require(parts == 1 or not compares, "micro_batches", parts, told)
         require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
         threads = self.num_threads
         require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
@@ -163,7 +164,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     probes = make_probes(cfg, trainer, view, device)
 
     def points(measured: Mapping[str, object]) -> dict[str, float]:
-        """Of curves: all but the counts, floors too, and what the players do to each other."""
+        """Every number but the counts, by tag, and what the players do to each other."""
         numbers = {name: float(v) for name, v in measured.items() if isinstance(v, int | float)}
         curves = {f"eval/{name}": v for name, v in numbers.items() if not name.endswith("samples")}
         return curves | view.measure()
@@ -303,7 +304,7 @@ def limits(cfg: TrainConfig) -> dict[str, float]:
     return {"train_samples": float(len(load(cfg.data).train))}
 
 
-def make_judge(cfg: TrainConfig, seed: int, samples: int, say: Say = print) -> Judge:
+def make_judge(cfg: TrainConfig, seed: int, samples: int, say: Callable[[str], None] = print) -> Judge:
     """The judge of these data; `seed` decides the latents, `say` tells why measuring takes long.
 
     Raises:
@@ -314,8 +315,9 @@ def make_judge(cfg: TrainConfig, seed: int, samples: int, say: Say = print) -> J
     if isinstance(cfg.data, Mixture):
         return MixtureJudge(cfg.data, cfg.latent_size, samples, seed, **drawn)
     images = load(cfg.data)
-    named = {"features": cfg.features, "say": say}
-    return ImageJudge(cfg.data.name, images, cfg.latent_size, samples, seed, **named, **drawn)
+    return ImageJudge(
+        cfg.data.name, images, cfg.latent_size, samples, seed, features=cfg.features, say=say, **drawn
+    )
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradgan.features import Features
 
 
+EPISODES, SAMPLES = 100, 10_000  # where the options are null
 OF_AGENTS = ("episodes", "deterministic")
 OF_GENERATORS = ("samples", "features", "truncation")
 
@@ -58,14 +59,14 @@ def evaluate(cfg: EvaluateConfig) -> None:
 
         _refuse(cfg, OF_GENERATORS, f"{directory} holds an agent")
         deterministic = cfg.deterministic is not False
-        found = evaluate_agent(directory, cfg.episodes or 100, cfg.checkpoint, deterministic, cfg.seed)
+        found = evaluate_agent(directory, cfg.episodes or EPISODES, cfg.checkpoint, deterministic, cfg.seed)
     else:
         from gradgan.evaluate import evaluate_run as evaluate_generator
 
         _refuse(cfg, OF_AGENTS, f"{directory} holds a generator")
         found = evaluate_generator(
             directory,
-            cfg.samples or 10_000,
+            cfg.samples or SAMPLES,
             cfg.checkpoint,
             cfg.seed,
             features=cast("Features | None", cfg.features),

@@ -95,7 +95,7 @@ OWN = {
         (["update=alternatin"], "did you mean alternating?"),
         (["agent=ppo"], "error: this command has no options agent"),
         (["experiment=rl/ppo_acrobot"], "experiment/rl/ppo_acrobot belongs to another command"),
-        (["data=folder", "data.root=.", "data.held_out=0.2"], "."),  # a share; the folder is empty
+        (["data=folder", "data.root=.", "data.held_out=0.2"], "data.root=. holds no image"),
     ],
 }  # fmt: skip
 

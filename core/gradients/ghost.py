@@ -153,6 +153,7 @@ def sample_pass(objective: Objective, *, with_gradient: bool = False) -> SampleP
     inputs = [*(call.output for call in calls), *(parameters[name] for name in asked)]
     found: list[Tensor | None] = [None] * len(inputs)
     if loss.requires_grad:
+        # torch's stub promises tensors, also where allow_unused makes some of them None.
         found = list(torch.autograd.grad(loss, inputs, allow_unused=True))  # type: ignore[arg-type]
     # Backward starts from a mean over the batch: what arrives is 1/B of a sample's own.
     deltas = {

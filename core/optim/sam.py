@@ -61,6 +61,7 @@ class SAM(torch.optim.Optimizer):
         super().__init__([p for _, p in named], {})
         self._share_base()
 
+    # torch's closure may be missing; without one there is no second gradient.
     @torch.no_grad()
     def step(self, closure: Callable[[], float]) -> float:  # type: ignore[override]
         """Climb with the gradient in `.grad`, take the gradient there, come back, step.

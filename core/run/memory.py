@@ -2,8 +2,9 @@
 
 glibc hands large blocks back to the system when they are freed: those beyond a threshold (32 MB at most,
 unless told) at once, others when they lie at the end of its heap. The activations of a larger network are
-then paid with page faults: 5 % of a DCGAN's training step with R1 on one CPU thread, 30 % of an FID under
-mobilenet. Small networks are as fast as before, and what the process takes at most was the same to 2 %.
+then paid with page faults: 5 % of a DCGAN's training step with R1 on one CPU thread, half of an FID under
+mobilenet (compare with any MALLOC_ variable set, which turns this off). Small networks are as fast as before,
+and what the process takes at most was the same to 2 %.
 """
 
 import ctypes

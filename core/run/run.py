@@ -26,7 +26,7 @@ from core.run.path import ParameterPath
 from core.run.pictures import Pictures
 from core.run.probes import Probes
 from core.run.seeding import global_state, set_global_state
-from core.run.signals import Signals
+from core.run.signals import Signals, Stopped
 from core.run.tensorboard import Writer
 from core.run.window import Window
 from core.state import StateDict, Stateful
@@ -211,7 +211,7 @@ class Run:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
         if self._signals.caught is not None:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with resume={self.directory}")
-        self._signals.obey()
+            raise Stopped(128 + self._signals.caught)
         self._mark = time.perf_counter()
 
     def finish(

@@ -40,11 +40,6 @@ class Signals:
         for number in HEARD:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-    def obey(self) -> None:
-        """Raise `Stopped` where one came."""
-        if self.caught is not None:
-            raise Stopped(128 + self.caught)
-
     def _on_signal(self, number: int, frame: object) -> None:
         if self.caught is not None:
             raise KeyboardInterrupt

@@ -12,12 +12,7 @@ from torch import Tensor, nn
 
 from gradgan.images import Images
 
-# Images taken at once. On a CPU the activations of more leave the cache, and grow beyond the 32 MB from which
-# the allocator fetches every block anew from the system: 250 take three times the time under mobilenet.
-CPU_BATCH, BATCH = 32, 500
-
-
-Say = Callable[[str], object]  # takes a line for the user
+BATCH = 64  # images taken at once; on a CPU the activations of many more leave the cache
 
 
 class FeatureNetwork(nn.Module):
@@ -62,7 +57,7 @@ class Features(Protocol):
         """
         ...
 
-    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+    def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
         """The network, on the CPU; may train one, and say so: that takes seconds to minutes.
 
         Raises:
@@ -74,5 +69,4 @@ class Features(Protocol):
 @torch.no_grad()
 def extract(network: FeatureNetwork, pixels: Tensor, device: torch.device) -> Tensor:
     """Features, float32 [N, F] on the device, of uint8 images [N, C, H, W]; the network must be there too."""
-    batches = pixels.split(CPU_BATCH if device.type == "cpu" else BATCH)
-    return torch.cat([network(batch.to(device)) for batch in batches])
+    return torch.cat([network(batch.to(device)) for batch in pixels.split(BATCH)])

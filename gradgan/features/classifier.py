@@ -6,6 +6,7 @@ colour channel by itself.
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from core.checks import require
 from core.run import checkpoint
 from core.run.config import ConfigError
-from gradgan.features import FeatureNetwork, Say
+from gradgan.features import FeatureNetwork
 from gradgan.images import Images
 from gradgan.networks import Shape
 from gradgan.networks.layers import convolution, halving, linear
@@ -114,7 +115,7 @@ class ClassifierFeatures:
         """
         _labels(images, "classifier")
 
-    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+    def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
         """Load it from the cache, or train it (seconds; of 64 pixels minutes) and say so.
 
         Raises:
@@ -161,7 +162,7 @@ class ChannelClassifierFeatures:
                 f"{self.digits**channels} classes in all; these have {images.num_classes}"
             )
 
-    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+    def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
         """Load it from the cache, or train it (a minute) and say so.
 
         Raises:
@@ -232,7 +233,7 @@ def cached_classifier(
     num_classes: int | None = None,
     updates: int | None = None,
     folder: Path | None = None,
-    say: Say = print,
+    say: Callable[[str], None] = print,
 ) -> Classifier:
     """The classifier of these data, from the cache or trained now and put there.
 

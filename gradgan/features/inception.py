@@ -1,5 +1,6 @@
 """Features of the Inception network that published FIDs are measured under; torch-fidelity has it."""
 
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from core.run.config import ConfigError
-from gradgan.features import FeatureNetwork, Say
+from gradgan.features import FeatureNetwork
 from gradgan.images import Images
 
 
@@ -69,7 +70,7 @@ class InceptionFeatures:
         """
         self.make(images)
 
-    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+    def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
         """Load it.
 
         Raises:

@@ -1,5 +1,6 @@
 """Features of MobileNetV2, which has learnt the 1,000 classes of ImageNet; they ask for no labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from core.run.config import ConfigError
 from core.state import StateDict
-from gradgan.features import FeatureNetwork, Say
+from gradgan.features import FeatureNetwork
 from gradgan.images import Images
 
 SIDE = 96  # pixels; 1 to 2 ms an image on one core, a sixth of what 224 pixels cost
@@ -92,7 +93,7 @@ class MobileNetFeatures:
         """
         self.make(images)
 
-    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+    def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
         """Load it.
 
         Raises:

@@ -128,7 +128,7 @@ def installed() -> str | None:
 class TimedRun(Run):
     """A run that notes the CPU time of its loop and draws nothing at its end."""
 
-    def start(self, **kwargs) -> None:  # type: ignore[override]
+    def start(self, **kwargs) -> None:  # type: ignore[override]  # hands on whatever `Run.start` takes
         """As in `Run`, then the clock."""
         super().start(**kwargs)
         self.cpu_began = time.process_time()

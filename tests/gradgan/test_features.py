@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core.run.config import ConfigError
 from gradgan.digits import Digits
-from gradgan.features import CPU_BATCH, FeatureNetwork, classifier, extract
+from gradgan.features import BATCH, FeatureNetwork, classifier, extract
 from gradgan.features.classifier import (
     ChannelClassifier,
     ChannelClassifierFeatures,
@@ -90,7 +90,7 @@ def test_training_leaves_the_global_generator_alone_and_works_without_gradients(
 
 def test_features_are_the_same_however_many_images_are_taken_at_once() -> None:
     network = Classifier((1, 8, 8), 10, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
-    pixels, _ = part(0, CPU_BATCH + 3)
+    pixels, _ = part(0, BATCH + 3)
     torch.testing.assert_close(extract(network, pixels, torch.device("cpu")), network(pixels))
 
 

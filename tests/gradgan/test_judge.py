@@ -1,6 +1,7 @@
 """`gradgan.judge`: what is measured of a generator that is known to be perfect, and of one that is not."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from core.run.config import ConfigError
 from core.run.media import Image, encode
 from gradgan.digits import Digits
-from gradgan.features import FeatureNetwork, Say
+from gradgan.features import FeatureNetwork
 from gradgan.features.classifier import Classifier, ClassifierFeatures
 from gradgan.images import Images
 from gradgan.judge import ImageJudge, MixtureJudge
@@ -83,7 +84,7 @@ class Untrained:
         if self.reason:
             raise ConfigError(self.reason)
 
-    def make(self, images: Images, say: Say = print) -> FeatureNetwork:
+    def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
         self.made += 1
         network = Classifier((1, 8, 8), 10, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
         network.shares = torch.full((10,), 0.1, dtype=torch.float64)
