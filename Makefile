@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test lint tensorboard clean
+.PHONY: help install demo test golden lint tensorboard clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -21,6 +21,9 @@ demo: $(STAMP) ## solve CartPole with PPO, draw digits with a GAN, write two rep
 
 test: $(STAMP) ## run all tests (8 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_*' for some commands (5 minutes)
+	@$(BIN)/python -m tests.golden $(or $(AGAINST),HEAD) --only '$(or $(ONLY),*)'
 
 lint: $(STAMP) ## style, types and import rules
 	@$(BIN)/ruff check .
