@@ -24,9 +24,10 @@ from pathlib import Path
 WORKERS = 2
 # Imported once and shared by all children, because a command would spend most of its time on them.
 HEAVY = (
-    "torch", "torch.func", "torch.utils.tensorboard", "torchvision", "torchmetrics", "numpy", "scipy.optimize",
-    "scipy.stats", "sklearn.datasets", "sklearn.decomposition", "matplotlib.pyplot", "gymnasium", "pygame",
-    "gymnasium.envs.classic_control", "hydra", "rich", "tensorboard.backend.event_processing.event_file_loader",
+    "torch", "torch.func", "torch.utils.tensorboard", "torchvision", "torchmetrics", "numpy", "pygame",
+    "scipy.optimize", "scipy.stats", "sklearn.datasets", "sklearn.decomposition", "matplotlib.pyplot",
+    "gymnasium", "gymnasium.envs.classic_control", "hydra", "rich",
+    "tensorboard.backend.event_processing.event_file_loader",
 )  # fmt: skip
 HOST = ("versions", "git")  # fields that tell of the machine and the checkout
 CLOCKS = ("wall_s", "train_s", "per_s")  # ends of fields that tell of a clock
