@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from core.curvature import Hessian, Point, Stability, classify_point, stability
-from core.gradients import GradientStep, NoiseStatistics, Objective, noise_statistics, recommended_batch_size
-from core.optim.guidance import RateProposal, propose_lr
+from core.gradients import GradientStep, Objective, recommended_batch_size
+from core.noise import NoiseStatistics, noise_statistics
+from core.optim.lr_proposal import RateProposal, propose_lr
 
 BATCH = 64
 Findings = tuple[RateProposal, NoiseStatistics, Stability, Point, Point]

@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from core.draw.media import encode
 from core.gradients import GradientStep, Objective
 from core.landscape.directions import filter_normalised, origin_of
 from core.landscape.draw_loss import draw_surface
 from core.landscape.surface import Surface, surface_of
-from core.run.media import encode
 
 
 def study(num_steps: int = 200, grid: int = 41) -> tuple[Surface, float, bytes]:

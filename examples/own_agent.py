@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.cli.launch import launch
+from core.config import Component
 from core.gradients import Clipper, Metrics, MonitorConfig
 from core.optim.schedules import Schedule
-from core.run.config import Component
-from core.run.launch import launch
-from gradrl.actor_critic import Forward
+from gradrl.agents.actor_critic import Forward
 from gradrl.agents.ppo import PPO, PPOConfig
-from gradrl.networks import ActorCritic
-from gradrl.policies import DiagonalGaussian, Policy
-from gradrl.rollout import Batch
+from gradrl.experience.rollout import Batch
+from gradrl.policies.distributions import DiagonalGaussian, Policy
+from gradrl.policies.networks import ActorCritic
 
 
 @dataclass(frozen=True, kw_only=True)

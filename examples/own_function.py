@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.run.launch import launch
+from core.cli.launch import launch
 
 
 @dataclass(frozen=True, kw_only=True)

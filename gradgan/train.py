@@ -8,39 +8,39 @@ from typing import Literal
 import torch
 
 from core.checks import require
+from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.probe import Probe
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
-from core.optim.game import Scheme, check_scheme
 from core.optim.schedules import Schedule, check_schedule
-from core.run.config import Component, ConfigError
+from core.optim.schemes.schemes import Scheme, check_scheme
+from core.run.auto_lr import guided_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
 from core.run.probes import Probes, check_probes
-from core.run.rate import guided_lr
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
-from gradgan.conditioning import Auxiliary, Projection
-from gradgan.cost import cost
+from gradgan.data.images import ImageData, Images, ImageStream, Stream, first_samples
+from gradgan.data.mixtures import Mixture, MixtureStream
+from gradgan.data.stacked import StackedMNIST
+from gradgan.evaluation.cost import cost
+from gradgan.evaluation.evaluator import ImageJudge, Judge, MixtureJudge
 from gradgan.features import Features
-from gradgan.game import Game, Players
-from gradgan.images import ImageData, Images, ImageStream, Stream, first_samples
-from gradgan.judge import ImageJudge, Judge, MixtureJudge
+from gradgan.game.game import Game, Players
+from gradgan.game.measurements import View, ViewConfig
+from gradgan.game.players import make_players
 from gradgan.losses import Loss
 from gradgan.losses.relativistic_average import RelativisticAverage
-from gradgan.mixtures import Mixture, MixtureStream
 from gradgan.networks import Network
+from gradgan.networks.conditioning import Auxiliary, Projection
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
-from gradgan.players import make_players
 from gradgan.regularizers import Regularizer
 from gradgan.sampling import latents
-from gradgan.stacked import StackedMNIST
 from gradgan.trainer import Trainer
-from gradgan.view import View, ViewConfig
 
 
 @dataclass(frozen=True, kw_only=True)

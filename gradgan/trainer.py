@@ -4,7 +4,7 @@
     generator:      its losses on D(G(z)), the last of these z    D is fixed
     average of G <- average of G and G
 
-What the losses are is `gradgan.game`. An update scheme (alternating, simultaneous, ...) decides in which
+What the losses are is `gradgan.game.game`. An update scheme (alternating, simultaneous, ...) decides in which
 order the two gradients are taken and applied; each player's `GradientStep` touches only its own parameters,
 so the other one is fixed by itself and costs no weight gradients.
 """
@@ -18,12 +18,12 @@ from torch import Tensor
 from core.gradients import Closure, GradientStep, Metrics, Objective
 from core.gradients.objective import Forward, frozen
 from core.optim.averaging import ExponentialMovingAverage
-from core.optim.game import Scheme
 from core.optim.schedules import Schedule, ScheduledRate
+from core.optim.schemes.schemes import Scheme
 from core.state import StateDict, copied
-from gradgan.game import Game, Moment, Players
-from gradgan.generated import Generated
-from gradgan.round import Samples
+from gradgan.batch import Samples
+from gradgan.game.game import Game, Moment, Players
+from gradgan.game.generated import Generated
 from gradgan.sampling import latents
 
 

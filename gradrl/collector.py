@@ -13,13 +13,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from core.gradients import Metrics
 from core.state import StateDict
-from gradrl.behaviour import Behaviour
-from gradrl.envs import autoreset_mode, reset_envs
-from gradrl.normalize import ObservationNormalizer, RewardNormalizer
-from gradrl.observations import Row
-from gradrl.rollout import Rollout
-from gradrl.snapshot import snapshots
-from gradrl.spaces import Action, Observation
+from gradrl.envs.env_state import snapshots
+from gradrl.envs.make import autoreset_mode, reset_envs
+from gradrl.envs.observations import Row
+from gradrl.envs.spaces import Action, Observation
+from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.actor import Behaviour
 
 
 class Collector:

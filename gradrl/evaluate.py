@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
-from core.run.config import ConfigError, build
 from core.run.directory import saved_options
 from core.run.seeding import seed_for
-from gradrl.envs import inspect_env
-from gradrl.judge import acting, evaluate
+from gradrl.envs.make import inspect_env
+from gradrl.evaluation.evaluator import acting, evaluate
 from gradrl.train import TrainConfig, make_model, make_observation_normalizer
 
 

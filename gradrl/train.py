@@ -11,26 +11,26 @@ import torch
 from torch import nn
 
 from core.checks import require
+from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
-from core.run.config import Component
+from core.run.auto_lr import guided_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
 from core.run.probes import Probes, check_probes
-from core.run.rate import guided_lr
 from core.run.run import Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from core.state import StateDict, Stateful
-from gradrl.behaviour import Behaviour
+from gradrl.agent_facts import followers, limits
 from gradrl.collector import Collector
-from gradrl.envs import EnvConfig, EnvInfo, inspect_env, make_envs
-from gradrl.judge import EvaluationConfig, Judge, Model
-from gradrl.normalize import ObservationNormalizer, RewardNormalizer
-from gradrl.policy_probe import check_agent
-from gradrl.rollout import Rollout
-from gradrl.vitals import followers, limits
+from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs
+from gradrl.evaluation.evaluator import EvaluationConfig, Judge, Model
+from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.actor import Behaviour
+from gradrl.probes.probe import check_agent
 
 
 class AgentConfig(Protocol):

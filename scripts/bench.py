@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.checks import require
-from core.run.launch import tool
+from core.cli.launch import tool
 
 MODELS = ("5k", "90k", "1M", "resnet18")
 USED = {  # options that only some suites have

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from core.run.launch import tool
+from core.cli.launch import tool
 
 if TYPE_CHECKING:
-    from core.report.comparison import CompareConfig
+    from core.compare.comparison import CompareConfig
 
 
 def compare(cfg: "CompareConfig") -> None:
     """Print the tables, draw the curves and say where they are."""
-    from core.report.comparison import compare_runs  # here, so that a misspelt option is answered at once
+    from core.compare.comparison import compare_runs  # here, so that a misspelt option is answered at once
 
     print(compare_runs(cfg))
 

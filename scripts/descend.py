@@ -1,6 +1,6 @@
 """Walk down a function or a loss on data: `descend.py function=himmelblau "optimizers=[rmsprop,adam]"`."""
 
-from core.run.launch import launch
+from core.cli.launch import launch
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from core.checks import require
-from core.run.config import ConfigError
-from core.run.launch import tool
+from core.cli.launch import tool
+from core.config import ConfigError
 
 if TYPE_CHECKING:
     from gradgan.features import Features

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.checks import require
-from core.run.config import ConfigError, nearest
-from core.run.launch import tool
+from core.cli.launch import tool
+from core.config import ConfigError, nearest
 
 if TYPE_CHECKING:
     from core.landscape.subject import Subject
@@ -83,9 +83,9 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
 
     kind = kind_of(directory)
     if kind == "gradrl":
-        from gradrl.probe import load_probe
+        from gradrl.landscape import load_probe
     elif kind == "gradgan":
-        from gradgan.probe import load_probe
+        from gradgan.landscape import load_probe
     else:
         raise ConfigError(f"{directory} holds a descent, whose landscape its own pictures show")
     if not (directory / "checkpoints" / f"{cfg.checkpoint}.pt").exists():
@@ -118,9 +118,9 @@ def wanted(
 
 def keep(subject: "Subject", cfg: LandscapeConfig, tag: str, view: "View") -> Path:
     """Write the picture to media/landscape/ and the numbers into landscape.json; where the picture is."""
+    from core.draw.media import encode
     from core.run.directory import jsonable
     from core.run.files import write_bytes, write_text
-    from core.run.media import encode
 
     folder = subject.directory / "media" / "landscape"
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ PACKAGES = ("core", "gradrl", "gradgan", "scripts")
 LONGEST = 400
 # Which packages may import what, anywhere in a file.
 HOMES = {
-    "hydra": ("core/run",),
-    "omegaconf": ("core/run",),
+    "hydra": ("core/cli",),
+    "omegaconf": ("core/cli", "core/config.py", "core/run"),
     "gymnasium": ("gradrl", "scripts/suites"),
     "torchvision": ("gradgan", "scripts/suites"),
 }

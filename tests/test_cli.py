@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.run import launch
-from core.run.config import config_dir
+from core.cli import launch
+from core.config import config_dir
 from tests.conftest import Command, assert_refused
 
 TRAINERS = ("gan", "rl")
@@ -62,7 +62,7 @@ OWN = {
             ["env.wrappers=[{_target_: gymnasium.wrappers.vector.ClipReward}]"],
             "env.wrappers.0._target_ must be a class of gymnasium.Wrapper, got 'ClipReward'",
         ),
-        (["env.wrappers=[{_target_: gradrl.wrappers.KeepElement}]"], "did you mean KeepElements?"),
+        (["env.wrappers=[{_target_: gradrl.envs.wrappers.KeepElement}]"], "did you mean KeepElements?"),
         (["env=cartpole_no_velocity", "env.wrappers.0.column=[0]"], "did you mean env.wrappers.0.columns?"),
         (["env=cartpole_no_velocity", "env.wrappers.0.columns=[9]"], "KeepElements does not fit CartPole-v1"),
     ],

@@ -10,11 +10,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from core.run import launch
-from core.run.config import ConfigError, config_dir
+from core.cli import launch
+from core.cli.job import execute
+from core.cli.launch import compose_tree
+from core.config import ConfigError, config_dir
 from core.run.directory import Lock, in_use
-from core.run.job import execute
-from core.run.launch import compose_tree
 from core.run.run import Run
 from tests.conftest import Command, assert_refused
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from core.run.config import ConfigError, Tree, build, config_dir, import_target, plain
+from core.config import ConfigError, Tree, build, config_dir, import_target, plain
 
 CONF = config_dir()
-ROOTS = {"rl": "gradrl.train", "gan": "gradgan.train", "descend": "core.landscape.descent"}
+ROOTS = {"rl": "gradrl.train", "gan": "gradgan.train", "descend": "core.descend.descent"}
 NEEDS = {"by_id": ["env.id=Acrobot-v1"], "folder": ["data.root=pictures"]}  # options without a default
 
 
@@ -243,7 +243,7 @@ def described(tree: Tree, cls: type | None) -> Iterator[tuple[type, Tree]]:
 def test_a_yaml_lists_every_field_of_its_dataclass_and_agrees_with_its_defaults(path):
     tree = read(path)
     # The one group without a `_target_`: the root's field says what it is.
-    cls = import_target("gradrl.envs.EnvConfig", "env") if path.parent.name == "env" else None
+    cls = import_target("gradrl.envs.make.EnvConfig", "env") if path.parent.name == "env" else None
     tree = tree.get("env", tree) if cls is not None else tree  # one that also chooses its networks
     filled = list(described(tree, typing.cast(type | None, cls)))
     assert filled or tree["_target_"].startswith("torch.")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from core.run.config import config_dir
-from core.run.job import execute
-from core.run.launch import compose_tree
-from core.run.resume import resume_run
+from core.cli.job import execute
+from core.cli.launch import compose_tree
+from core.cli.resume import resume_run
+from core.config import config_dir
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.test_probes import RUNS, TRAINED, equal

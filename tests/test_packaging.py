@@ -98,7 +98,7 @@ def test_the_installed_wheel_trains_from_an_empty_directory(installed, tmp_path,
 
 def test_what_runs_is_the_wheels_copy_and_it_answers_help(installed, tmp_path):
     code = (
-        "import core.run.launch as launch, core.scripts.train_rl, sys\n"
+        "import core.cli.launch as launch, core.scripts.train_rl, sys\n"
         "files = core.__file__, launch.__file__, core.scripts.train_rl.__file__, launch.config_dir()\n"
         "print(*files, sep='\\n')\n"
         "sys.argv = ['train_rl', '--help']\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.run.config import config_dir
-from core.run.job import check, execute
-from core.run.launch import compose_tree
+from core.cli.job import check, execute
+from core.cli.launch import compose_tree
+from core.config import config_dir
 from core.run.tensorboard import read_scalars
 
 TRAINED = ("policy", "generator", "discriminator", "average", "generators", "collector", "stream", "trainer")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.run.config import config_dir
-from core.run.job import execute
-from core.run.launch import compose_tree
-from core.run.resume import resume_run
+from core.cli.job import execute
+from core.cli.launch import compose_tree
+from core.cli.resume import resume_run
+from core.config import config_dir
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.curvature.products import Hessian, LinearOperator
 from core.curvature.spectrum import eigenvalues
-from core.gradients.norms import accumulation_dtype
+from core.gradients.measure.norms import accumulation_dtype
 from core.gradients.objective import Objective
 
 Group = dict[str, Any]  # one of `optimizer.param_groups`: options of any type

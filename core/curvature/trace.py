@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.curvature.products import LinearOperator
 from core.curvature.spectrum import place_of
-from core.gradients.norms import accumulation_dtype
+from core.gradients.measure.norms import accumulation_dtype
 
 
 @dataclass(frozen=True)

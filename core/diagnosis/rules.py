@@ -2,56 +2,48 @@
 
 from collections.abc import Callable, Iterator
 
-from core.diagnosis import (
-    rules_agent,
-    rules_curvature,
-    rules_followers,
-    rules_game,
-    rules_gradient,
-    rules_step,
-    rules_units,
-)
+from core.diagnosis import agents, curvature, followers, games, gradients, steps, units
 from core.diagnosis.findings import Sign
 from core.diagnosis.signals import Context, History
 
 Rule = Callable[[History, Context], Iterator[Sign]]
 
 GRADIENTS: tuple[Rule, ...] = (
-    rules_gradient.NonFinite(),
-    rules_gradient.VanishingGradient(),
-    rules_gradient.ExplodingGradient(),
-    rules_gradient.DetachedLayer(),
-    rules_gradient.FrozenLayer(),
-    rules_gradient.ConflictingLosses(),
-    rules_units.DeadUnits(),
-    rules_units.SaturatedUnits(),
-    rules_step.ClippingAlwaysOn(),
-    rules_step.UpdateTooLarge(),
-    rules_step.UpdateTooSmall(),
-    rules_step.Oscillation(),
-    rules_step.NoiseDominated(),
-    rules_curvature.AboveEdge(),
+    gradients.NonFinite(),
+    gradients.VanishingGradient(),
+    gradients.ExplodingGradient(),
+    gradients.DetachedLayer(),
+    gradients.FrozenLayer(),
+    gradients.ConflictingLosses(),
+    units.DeadUnits(),
+    units.SaturatedUnits(),
+    steps.ClippingAlwaysOn(),
+    steps.UpdateTooLarge(),
+    steps.UpdateTooSmall(),
+    steps.Oscillation(),
+    steps.NoiseDominated(),
+    curvature.AboveEdge(),
 )
 AGENTS: tuple[Rule, ...] = (
-    rules_followers.Stale(),
-    rules_agent.CollapsedEntropy(),
-    rules_agent.RunawayKL(),
-    rules_agent.RatioOutOfHand(),
-    rules_agent.ExplodingValue(),
-    rules_agent.UnnormalizedAdvantage(),
-    rules_agent.RewardScale(),
+    followers.Stale(),
+    agents.CollapsedEntropy(),
+    agents.RunawayKL(),
+    agents.RatioOutOfHand(),
+    agents.ExplodingValue(),
+    agents.UnnormalizedAdvantage(),
+    agents.RewardScale(),
 )
 GAMES: tuple[Rule, ...] = (
-    rules_followers.Stale(),
-    rules_game.DiscriminatorTooStrong(),
-    rules_game.DiscriminatorTooWeak(),
-    rules_game.ModeCollapse(),
-    rules_game.Rotation(),
-    rules_game.DiscriminatorOverfitting(),
-    rules_game.UnboundedSlope(),
-    rules_game.PenaltyBalance(),
+    followers.Stale(),
+    games.DiscriminatorTooStrong(),
+    games.DiscriminatorTooWeak(),
+    games.ModeCollapse(),
+    games.Rotation(),
+    games.DiscriminatorOverfitting(),
+    games.UnboundedSlope(),
+    games.PenaltyBalance(),
 )
-DESCENTS: tuple[Rule, ...] = (rules_curvature.Flat(), rules_curvature.Unmoved())
+DESCENTS: tuple[Rule, ...] = (curvature.Flat(), curvature.Unmoved())
 RULES: dict[str, tuple[Rule, ...]] = {
     "gradrl": GRADIENTS + AGENTS,
     "gradgan": GRADIENTS + GAMES,

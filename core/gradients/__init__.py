@@ -1,13 +1,7 @@
 """Measure, transform and apply gradients: `GradientStep` and what it is made of."""
 
-from core.gradients.adaptive import AGC, AdaGC, AutoClip, ZClip
-from core.gradients.chain import Chain, Clipper, as_transforms
-from core.gradients.clipping import GlobalNorm, PerLayerNorm, Value
-from core.gradients.direction import Centralize, GradientNoise, PCGrad
-from core.gradients.ghost import per_sample_norms
-from core.gradients.guard import SkipNonFinite
-from core.gradients.monitor import Monitor, MonitorConfig
-from core.gradients.noise import (
+from core.gradients.measure.monitor import Monitor, MonitorConfig
+from core.gradients.measure.noise_scale import (
     NoiseEstimate,
     NoiseScale,
     cabs_batch_size,
@@ -16,14 +10,16 @@ from core.gradients.noise import (
     noise_of_two_gradients,
     recommended_batch_size,
 )
-from core.gradients.noise_probe import NoiseProbe
-from core.gradients.norms import global_norm, layer_norms
+from core.gradients.measure.norms import global_norm, layer_norms
+from core.gradients.measure.view import GradientView
 from core.gradients.objective import Objective
-from core.gradients.per_sample import per_sample_gradients
-from core.gradients.sample_statistics import NoiseStatistics, noise_statistics
 from core.gradients.step import Closure, GradientStep, Metrics
-from core.gradients.transform import Combine, Transform
-from core.gradients.view import GradientView
+from core.gradients.transforms.adaptive import AGC, AdaGC, AutoClip, ZClip
+from core.gradients.transforms.chain import Chain, Clipper, as_transforms
+from core.gradients.transforms.clipping import GlobalNorm, PerLayerNorm, Value
+from core.gradients.transforms.direction import Centralize, GradientNoise, PCGrad
+from core.gradients.transforms.guard import SkipNonFinite
+from core.gradients.transforms.protocol import Combine, Transform
 
 __all__ = [
     "AGC",
@@ -42,9 +38,7 @@ __all__ = [
     "Monitor",
     "MonitorConfig",
     "NoiseEstimate",
-    "NoiseProbe",
     "NoiseScale",
-    "NoiseStatistics",
     "Objective",
     "PCGrad",
     "PerLayerNorm",
@@ -59,8 +53,5 @@ __all__ = [
     "noise_of_samples",
     "noise_of_two_batch_sizes",
     "noise_of_two_gradients",
-    "noise_statistics",
-    "per_sample_gradients",
-    "per_sample_norms",
     "recommended_batch_size",
 ]

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from core.gradients.guard import SkipNonFinite
-from core.gradients.norms import require_real
-from core.gradients.transform import Combine, Transform
+from core.gradients.measure.norms import require_real
+from core.gradients.transforms.guard import SkipNonFinite
+from core.gradients.transforms.protocol import Combine, Transform
 
 Metrics = dict[str, Tensor]  # 0-d, detached, on the device
 Loss = Tensor | Mapping[str, Tensor]

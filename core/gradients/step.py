@@ -32,12 +32,12 @@ from core.gradients.closures import (
     trainable,
 )
 from core.gradients.fused import FusedStep, lacks_velocity, leave_fused
-from core.gradients.monitor import Monitor, MonitorConfig
-from core.gradients.noise import NoiseScale
-from core.gradients.norms import global_norm
+from core.gradients.measure.monitor import Monitor, MonitorConfig
+from core.gradients.measure.noise_scale import NoiseScale
+from core.gradients.measure.norms import global_norm
+from core.gradients.measure.view import GradientView
 from core.gradients.ranks import average_over_ranks, num_ranks
-from core.gradients.transform import Combine, Transform
-from core.gradients.view import GradientView
+from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from core.draw.media import Image
+from core.draw.palette import BLUE, FAINT, GREEN, INK, ORANGE, pixels
 from core.landscape.curvature import Spectrum
 from core.landscape.figures import (
     MAP,
@@ -19,9 +21,7 @@ from core.landscape.figures import (
     title,
 )
 from core.landscape.plane import PathPlane
-from core.landscape.style import BLUE, FAINT, GREEN, INK, ORANGE, pixels
 from core.landscape.surface import Surface
-from core.run.media import Image
 
 STYLES = {
     "steepest": (ORANGE, "-", 2.4, "steepest descent"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.landscape.style import FAINT, INK, figure
+from core.draw.palette import FAINT, INK, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

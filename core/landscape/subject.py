@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.gradients import Objective
 from core.landscape.directions import origin_of
-from core.run.path import read_path
+from core.run.snapshots import read_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from core.curvature import Hessian, eigenvalues, twice_differentiable
+from core.draw.media import Image
 from core.gradients import Objective
 from core.landscape.curvature import spectrum_of
 from core.landscape.directions import filter_normalised, origin_of
@@ -22,7 +23,6 @@ from core.landscape.plane import path_plane
 from core.landscape.subject import Subject
 from core.landscape.surface import Surface, losses_at, surface_of
 from core.run.console import number
-from core.run.media import Image
 from core.run.seeding import seed_for
 
 RANDOM_SLICES = 4

@@ -22,7 +22,7 @@ Named = Iterable[tuple[str, Tensor]]
 
 
 class OptimizerComponent(Protocol):
-    """An optimizer class and its options (`core.run.config.Component` is one)."""
+    """An optimizer class and its options (`core.config.Component` is one)."""
 
     @property
     def target(self) -> type:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from core.config import flat
 from core.report import words
 from core.report.figures import Figure
 from core.report.html import table
 from core.report.numbers import number, percent
 from core.report.read import Record
-from core.run.config import flat
 
 NAMES = ("A", "B")  # of two runs; long names would not fit a legend
 PLACES = (

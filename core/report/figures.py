@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.report.charts import CURVATURE, GAME, GRADIENTS, LOSSES, NOISE, OUTCOME, POLICY_GRADIENTS, Plan
 from core.report.curves import Series
 from core.report.findings import Finding
 from core.report.html import slug
-from core.report.plans import CURVATURE, GAME, GRADIENTS, LOSSES, NOISE, OUTCOME, POLICY_GRADIENTS, Plan
 from core.report.read import Record
 
 # Colours: 1 the agent or the generator, 2 the discriminator, 3 and 4 real and generated samples.

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.run.config import ConfigError
+from core.config import ConfigError
 
 SEVERITIES = ("error", "warning", "note")  # worst first
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.checks import require
+from core.config import ConfigError
 from core.report.family import child_runs, read_family, render_family
 from core.report.pair import check_pair, render_pair
 from core.report.read import read_run
 from core.report.single import render
-from core.run.config import ConfigError
 from core.run.files import write_text
 
 

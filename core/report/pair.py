@@ -3,13 +3,13 @@
 from functools import partial
 from html import escape
 
+from core.config import ConfigError
 from core.report import beside, cards, figures, words
 from core.report.finding_cards import finding_cards
 from core.report.html import document, folded, section
 from core.report.layers import LAYER_WORDS
 from core.report.read import Record
 from core.report.single import charted, gradient_words, meta, options
-from core.run.config import ConfigError
 
 LUCK = "One run each: a difference may be the luck of the seed. Over several seeds, compare tells (runs=[…])."
 

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.config import ConfigError, Tree, flat
 from core.report.findings import Finding, read_findings
-from core.run.config import ConfigError, Tree, flat
 from core.run.directory import in_use, read_summary, saved_options, typed_words
 from core.run.tensorboard import read_scalars
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from core.config import Tree
 from core.report.numbers import number, percent, seconds
 from core.report.read import Record
-from core.run.config import Tree
 
 STATUS = {
     "finished": "finished",

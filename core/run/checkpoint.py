@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from core.run.config import ConfigError
+from core.config import ConfigError
 from core.run.files import rename_synced
 from core.state import StateDict, Stateful
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from core.run.config import ConfigError
+from core.config import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:

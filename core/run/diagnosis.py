@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from core.checks import require
+from core.config import Tree
 from core.diagnosis import Context, Finding, History, Layer, Ledger, Player, diagnose
 from core.diagnosis.findings import markdown
 from core.diagnosis.signals import flattened
 from core.gradients import GradientStep
 from core.gradients.localise import localise
-from core.gradients.norms import global_norm
-from core.gradients.vitals import Vitals
-from core.run.config import Tree
+from core.gradients.measure.norms import global_norm
+from core.gradients.unit_health import Vitals
 from core.run.files import write_text
 from core.run.probes import Probes
 from core.state import StateDict

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from core.run.config import ConfigError, Tree, plain
+from core.config import ConfigError, Tree, plain
 from core.run.files import write_text
 
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment

@@ -12,21 +12,21 @@ from pathlib import Path
 from textwrap import indent
 
 from core.checks import require
+from core.config import ConfigError, Tree, flat, to_yaml
+from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
-from core.run.config import ConfigError, Tree, flat, to_yaml
 from core.run.console import Console, number
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import write_summary
 from core.run.files import write_text
 from core.run.finite import require_finite
-from core.run.media import Media
-from core.run.path import ParameterPath
-from core.run.pictures import Pictures
+from core.run.gradient_pictures import Pictures
+from core.run.interrupts import Signals, Stopped
 from core.run.probes import Probes
 from core.run.seeding import global_state, set_global_state
-from core.run.signals import Signals, Stopped
+from core.run.snapshots import ParameterPath
 from core.run.tensorboard import Writer
 from core.run.window import Window
 from core.state import StateDict, Stateful
@@ -42,7 +42,7 @@ class RunConfig:
         interval: iterations averaged into one point of every curve.
         eval_interval, draw_interval, checkpoint_interval: in units of the x-axis.
         progress: show progress while training.
-        path_points: snapshots of all trained parameters over the run, see `core.run.path`; 0 = none.
+        path_points: snapshots of all trained parameters over the run, see `core.run.snapshots`; 0 = none.
     """
 
     interval: int

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from core.run.media import Image, Media, encode
+from core.draw.media import Image, Media, encode
 
 
 class Writer:

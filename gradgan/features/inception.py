@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.run.config import ConfigError
+from core.config import ConfigError
+from gradgan.data.images import Images
 from gradgan.features import FeatureNetwork
-from gradgan.images import Images
 
 
 class Inception(FeatureNetwork):

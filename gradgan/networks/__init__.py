@@ -1,7 +1,7 @@
 """Pairs of networks: frozen dataclasses that build a generator and a discriminator's body, one file each.
 
 The discriminator's last layer is not among them: what it asks (real or not, which class) depends on the
-conditioning, and `gradgan.players` puts it on.
+conditioning, and `gradgan.game.players` puts it on.
 """
 
 from typing import ClassVar, Protocol

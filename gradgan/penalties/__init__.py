@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from core.gradients import Metrics
-from gradgan.round import Round
+from gradgan.batch import Round
 
 
 class Penalty(Protocol):

@@ -16,8 +16,8 @@ from torch import Tensor
 from core.checks import require
 from core.gradients import Metrics
 from core.transfer import send
+from gradgan.batch import Round
 from gradgan.penalties.zero_centred import squared_gradient_norms
-from gradgan.round import Round
 
 EPS = 1e-12  # in the squared norm
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from core.checks import require
 from core.gradients import Metrics
 from core.optim.schedules import Cosine
-from gradgan.round import Round
+from gradgan.batch import Round
 
 
 def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:

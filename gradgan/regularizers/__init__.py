@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from core.gradients import Metrics
 from core.state import StateDict
+from gradgan.batch import Round
 from gradgan.networks import Shape
-from gradgan.round import Round
 
 
 class Regularizer(Protocol):

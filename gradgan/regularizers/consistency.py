@@ -9,8 +9,8 @@ from core.checks import require
 from core.gradients import Metrics
 from core.state import StateDict
 from core.transfer import send
+from gradgan.batch import Round
 from gradgan.networks import Shape
-from gradgan.round import Round
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from core.checks import require
 from core.gradients import Metrics
 from core.state import StateDict
+from gradgan.batch import Round
 from gradgan.networks import Shape
-from gradgan.round import Round
 
 
 @dataclass(frozen=True, kw_only=True)

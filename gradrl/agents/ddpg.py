@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
-from core.run.config import Component
 from core.state import StateDict
-from gradrl.behaviour import Behaviour
-from gradrl.noise import NoiseConfig, make_noise
-from gradrl.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.agents.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.experience.replay import Transitions
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.exploration_noise import NoiseConfig, make_noise
+from gradrl.policies.q_networks import DeterministicActorCritics
 from gradrl.q_losses import critic_loss, td_target
-from gradrl.q_networks import DeterministicActorCritics
-from gradrl.replay import Transitions
-from gradrl.rollout import Rollout
 
 
 @dataclass(frozen=True, kw_only=True)

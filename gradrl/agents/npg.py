@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.config import Component
 from core.curvature.products import Hessian, Layout
 from core.gradients import (
     Clipper,
@@ -28,9 +29,8 @@ from core.gradients import (
 from core.optim.factory import build_optimizer
 from core.optim.natural import natural_gradient
 from core.optim.schedules import Schedule, ScheduledRate
-from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import (
+from gradrl.agents.actor_critic import (
     Forward,
     advantage_batch,
     batch_objective,
@@ -39,13 +39,13 @@ from gradrl.actor_critic import (
     summary,
     valid_rows,
 )
-from gradrl.behaviour import Behaviour
+from gradrl.experience.rollout import Batch, Rollout
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
-from gradrl.networks import ActorCritic
-from gradrl.policy_gradient import Acted
-from gradrl.policy_probe import PolicyObjective
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.networks import ActorCritic
+from gradrl.probes.policy_gradient import Acted
+from gradrl.probes.probe import PolicyObjective
 from gradrl.returns import value_fit
-from gradrl.rollout import Batch, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
 from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
-from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, advantage_batch, advantages, batch_objective, summary
-from gradrl.behaviour import Behaviour
+from gradrl.agents.actor_critic import Forward, advantage_batch, advantages, batch_objective, summary
+from gradrl.experience.rollout import Batch, Rollout
 from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
-from gradrl.networks import ActorCritic
-from gradrl.policy_gradient import Acted
-from gradrl.policy_probe import PolicyObjective
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.networks import ActorCritic
+from gradrl.probes.policy_gradient import Acted
+from gradrl.probes.probe import PolicyObjective
 from gradrl.returns import value_fit
-from gradrl.rollout import Batch, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.func import functional_call
 
 from core.checks import require
+from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
 from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
-from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import Forward, advantage_batch, batch_objective, summary
-from gradrl.behaviour import Behaviour
+from gradrl.agents.actor_critic import Forward, advantage_batch, batch_objective, summary
+from gradrl.experience.rollout import Batch, Rollout
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
-from gradrl.networks import ActorCritic
-from gradrl.policies import Policy
-from gradrl.policy_gradient import Acted
-from gradrl.policy_probe import PolicyObjective
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.distributions import Policy
+from gradrl.policies.networks import ActorCritic
+from gradrl.probes.policy_gradient import Acted
+from gradrl.probes.probe import PolicyObjective
 from gradrl.returns import value_fit
-from gradrl.rollout import Batch, Rollout
 
 TOLERANCE, FACTOR = 1.5, 2.0  # the paper's; it found the algorithm not very sensitive to them
 KL_COEF = (1e-6, 1e6)  # a policy that stands still would otherwise halve the weight to 0

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
-from core.run.config import Component
-from gradrl.actor_critic import total
+from gradrl.agents.actor_critic import total
 from gradrl.agents.ppo import PPO, PPOConfig
+from gradrl.experience.rollout import Batch, Rollout
 from gradrl.losses import normalize_advantage
-from gradrl.networks import ActorCritic
-from gradrl.policies import Policy
-from gradrl.recurrent import RecurrentActorCritic
+from gradrl.policies.distributions import Policy
+from gradrl.policies.networks import ActorCritic
+from gradrl.policies.recurrent import RecurrentActorCritic
 from gradrl.returns import generalized_advantage_estimate
-from gradrl.rollout import Batch, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
 from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
-from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import summary
+from gradrl.agents.actor_critic import summary
+from gradrl.agents.novelty import Curiosity, NoveltyActorCritic
+from gradrl.agents.parameter_groups import own_groups
 from gradrl.agents.ppo import PPO, PPOConfig
-from gradrl.networks import ActorCritic
-from gradrl.novelty import Curiosity, NoveltyActorCritic
-from gradrl.players import own_groups
-from gradrl.policy_gradient import remember
+from gradrl.experience.rollout import Batch, Rollout, epoch_order
+from gradrl.policies.networks import ActorCritic
+from gradrl.probes.policy_gradient import remember
 from gradrl.returns import explained_variance, generalized_advantage_estimate
-from gradrl.rollout import Batch, Rollout, epoch_order
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
 from core.optim.factory import build_optimizer
 from core.optim.schedules import Schedule, ScheduledRate
-from core.run.config import Component
 from core.state import StateDict
-from gradrl.actor_critic import (
+from gradrl.agents.actor_critic import (
     Forward,
     actor_critic_loss,
     batch_objective,
@@ -34,12 +34,12 @@ from gradrl.actor_critic import (
     valid_rows,
     values,
 )
-from gradrl.behaviour import Behaviour
-from gradrl.networks import ActorCritic
-from gradrl.policy_gradient import Acted, remember
-from gradrl.policy_probe import PolicyObjective
+from gradrl.experience.rollout import Batch, Rollout
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.networks import ActorCritic
+from gradrl.probes.policy_gradient import Acted, remember
+from gradrl.probes.probe import PolicyObjective
 from gradrl.returns import discounted_return, value_fit
-from gradrl.rollout import Batch, Rollout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from core.checks import require
+from core.config import AUTO, Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
-from core.run.config import AUTO, Component
 from core.state import StateDict
-from gradrl.behaviour import Behaviour
-from gradrl.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
-from gradrl.players import own_groups
-from gradrl.policies import Categorical
+from gradrl.agents.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.agents.parameter_groups import own_groups
+from gradrl.envs.spaces import DiscreteAction
+from gradrl.experience.replay import Transitions
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.distributions import Categorical
+from gradrl.policies.q_networks import Critics, SoftPolicy, StochasticActorCritics
 from gradrl.q_losses import critic_loss, expected_soft_value, soft_value, td_target, temperature_loss
-from gradrl.q_networks import Critics, SoftPolicy, StochasticActorCritics
-from gradrl.replay import Transitions
-from gradrl.rollout import Rollout
-from gradrl.spaces import DiscreteAction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.config import Component
 from core.curvature.products import Layout
 from core.gradients import Clipper, GradientView, Metrics, MonitorConfig
 from core.optim.schedules import Schedule
-from core.run.config import Component
-from gradrl.actor_critic import frozen_policy
+from gradrl.agents.actor_critic import frozen_policy
 from gradrl.agents.npg import NPG, NPGConfig
+from gradrl.experience.rollout import Batch
 from gradrl.losses import surrogate_loss
-from gradrl.networks import ActorCritic
-from gradrl.policies import Policy
-from gradrl.rollout import Batch
+from gradrl.policies.distributions import Policy
+from gradrl.policies.networks import ActorCritic
 
 
 @dataclass(frozen=True, kw_only=True)

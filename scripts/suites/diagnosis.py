@@ -19,9 +19,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from core.cli.launch import compose_tree, status_of
+from core.config import ConfigError, config_dir
 from core.diagnosis.findings import SEVERITIES
-from core.run.config import ConfigError, config_dir
-from core.run.launch import compose_tree, status_of
 
 from .faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from core.run.config import build, config_dir
-from core.run.launch import compose_tree
+from core.cli.launch import compose_tree
+from core.config import build, config_dir
 from core.run.seeding import Generators
-from gradgan.round import Samples
+from gradgan.batch import Samples
 from gradgan.train import TrainConfig, build_trainer
 
 if TYPE_CHECKING:

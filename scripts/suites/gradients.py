@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from core.curvature import Hessian
-from core.gradients import GlobalNorm, GradientStep, MonitorConfig, Objective, per_sample_norms
+from core.gradients import GlobalNorm, GradientStep, MonitorConfig, Objective
+from core.noise import per_sample_norms
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig

@@ -13,9 +13,9 @@ from core.gradients import Metrics
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.networks import Shape
 from gradgan.networks.mlp import MLP
-from gradrl.networks import ActorCritic, MLPConfig
-from gradrl.policies import Policy
-from gradrl.spaces import Action, Observation
+from gradrl.envs.spaces import Action, Observation
+from gradrl.policies.distributions import Policy
+from gradrl.policies.networks import ActorCritic, MLPConfig
 
 DEAD_BIAS = -10.0  # no input of the suite's environments lifts a unit above it
 

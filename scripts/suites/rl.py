@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from core.run.config import build, config_dir
-from core.run.launch import compose_tree
+from core.cli.launch import compose_tree
+from core.config import build, config_dir
 from core.run.run import Run
 from core.run.seeding import seed_globally
 from gradrl.train import TrainConfig, train

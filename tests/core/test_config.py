@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.checks import require
-from core.run.config import Component, ConfigError, build, import_target, nearest, structure
+from core.config import Component, ConfigError, build, import_target, nearest, structure
 
 
 @dataclass(frozen=True, kw_only=True)

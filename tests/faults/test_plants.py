@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gradgan.losses.nonsaturating import NonSaturating
-from gradrl.networks import MLPConfig
-from gradrl.spaces import action_decoder, observation_encoder
+from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.policies.networks import MLPConfig
 from scripts.suites import plants
 
 

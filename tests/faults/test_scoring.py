@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.run.config import config_dir
-from core.run.job import check
-from core.run.launch import compose_tree
+from core.cli.job import check
+from core.cli.launch import compose_tree
+from core.config import config_dir
 from scripts.suites.diagnosis import Outcome, Verdict, as_bad, first, merged, regained, score, summary
 from scripts.suites.faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from core.run.config import Tree, build, config_dir
+from core.config import Tree, build, config_dir
 from gradgan.features import classifier
 from gradgan.train import TrainConfig
 

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from core.gradients import GradientStep
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
-from core.optim.game import Scheme
 from core.optim.schedules import Constant, Schedule
-from gradgan.game import Game, Players
+from core.optim.schemes.schemes import Scheme
+from gradgan.batch import Samples
+from gradgan.game.game import Game, Players
+from gradgan.game.players import make_players
 from gradgan.networks import Network
-from gradgan.players import make_players
-from gradgan.round import Samples
 from gradgan.trainer import Trainer
 
 LATENT = 3

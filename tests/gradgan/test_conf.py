@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from core.run.config import ConfigError, config_dir
+from core.config import ConfigError, config_dir
+from gradgan.data.mixtures import Grid
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.losses.relativistic import Relativistic
-from gradgan.mixtures import Grid
 from gradgan.networks.dcgan import DCGAN
 from gradgan.networks.mlp import MLP
 from gradgan.penalties.zero_centred import R1, R1R2

@@ -7,7 +7,7 @@ import torch
 
 from core.run.seeding import Generators
 from gradgan.train import TrainConfig, build_trainer, make_stream
-from tests.core.test_cuda import no_waiting
+from tests.core.gradients.test_cuda import no_waiting
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a CUDA device")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.run.config import ConfigError
+from core.config import ConfigError
 from core.run.run import Run
 from gradgan.evaluate import evaluate_run
 from gradgan.train import TrainConfig, check, train

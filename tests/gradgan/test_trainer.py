@@ -1,4 +1,4 @@
-"""`gradgan.trainer` and `gradgan.game`: an update against a slow reference, the Dirac-GAN, every scheme."""
+"""`gradgan.trainer`, `gradgan.game.game`: an update against a slow reference, the Dirac-GAN, every scheme."""
 
 import io
 import math
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from core.optim.game import Alternating, Extragradient, Scheme, Simultaneous
-from core.optim.game_joint import Consensus, SymplecticAdjustment
-from core.optim.game_memory import Lookahead, NegativeMomentum, Optimistic
 from core.optim.schedules import Cosine
-from gradgan.game import Game
+from core.optim.schemes.joint import Consensus, SymplecticAdjustment
+from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
+from core.optim.schemes.with_memory import Lookahead, NegativeMomentum, Optimistic
+from gradgan.game.game import Game
 from gradgan.losses import Loss
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.losses.relativistic import Relativistic

@@ -4,19 +4,19 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from core.config import Component
 from core.optim.schedules import Constant
-from core.run.config import Component
 from gradrl.agents.ddpg import DDPG, DDPGConfig
 from gradrl.agents.sac import SAC, SACConfig
 from gradrl.agents.td3 import TD3, TD3Config
-from gradrl.q_networks import (
+from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.policies.q_networks import (
     DeterministicActorCritics,
     QNetworksConfig,
     StochasticActorCritics,
     StochasticConfig,
 )
-from gradrl.spaces import action_decoder, observation_encoder
-from tests.gradrl.experience import random_rollout
+from tests.gradrl.rollouts import random_rollout
 
 BOX, CHOICE = spaces.Box(-2, 2, (2,), np.float32), spaces.Discrete(3)
 KINDS = {

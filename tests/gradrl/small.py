@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from core.config import Component
 from core.optim.schedules import Constant
-from core.run.config import Component
-from gradrl.networks import ActorCritic, MLPConfig
-from gradrl.rollout import Rollout
-from gradrl.spaces import action_decoder, observation_encoder
+from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.networks import ActorCritic, MLPConfig
 
 DISCRETE, BOX = spaces.Discrete(2), spaces.Box(-1.0, 1.0, (2,), np.float32)
 

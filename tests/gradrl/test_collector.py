@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gradrl.collector import Collector
-from gradrl.envs import EnvConfig, inspect_env, make_envs
-from gradrl.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.envs.make import EnvConfig, inspect_env, make_envs
+from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.returns import generalized_advantage_estimate
 from tests.gradrl.scripted import Scripted
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradrl.policies import SquashedGaussian
+from gradrl.policies.distributions import SquashedGaussian
 from gradrl.q_losses import (
     critic_loss,
     expected_soft_value,

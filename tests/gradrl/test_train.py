@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from core.run.config import ConfigError, config_dir
-from core.run.job import check, execute
-from core.run.launch import compose_tree
+from core.cli.job import check, execute
+from core.cli.launch import compose_tree
+from core.config import ConfigError, config_dir
 from gradrl.agents.ppo import PPOConfig
 from gradrl.evaluate import evaluate_run
 

@@ -1,0 +1,29 @@
+"""Runs inside of a run: each a whole run directory, begun, continued, or left alone where it has ended."""
+
+import signal
+from pathlib import Path
+
+from core.cli.job import execute
+from core.config import Tree
+from core.run.directory import already_finished, holds_run
+
+
+def run_child(options: Tree, directory: Path, total: int) -> int:
+    """Bring one run to its end, and give the signals back to the run around it.
+
+    Args:
+        options: the child's own, resolved.
+        directory: where it lives, whatever it has reached so far.
+        total: on its x-axis.
+
+    Returns:
+        The child's exit status; 0 for one that had ended before.
+    """
+    if already_finished(directory, total):
+        return 0
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return execute(options, directory, continuing=holds_run(directory))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,126 @@
+"""One job: checked options and a directory become a trained network, or a summary that says why not."""
+
+import importlib
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, cast
+
+from core.config import ConfigError, Tree, build
+
+if TYPE_CHECKING:
+    from core.run.diagnosis import DiagnosisConfig, OnFinding
+    from core.run.directory import Lock
+    from core.run.run import RunConfig
+
+
+class RootConfig(Protocol):
+    """What every root configuration has."""
+
+    @property
+    def logging(self) -> "RunConfig":
+        """How often the run logs, evaluates, draws and saves."""
+        ...
+
+    @property
+    def diagnosis(self) -> "DiagnosisConfig | None":
+        """How closely the run is looked at."""
+        ...
+
+    @property
+    def on_finding(self) -> "OnFinding":
+        """What a finding brings about."""
+        ...
+
+
+def check(tree: Tree) -> None:
+    """Everything that can be known to be wrong before a directory is made.
+
+    Raises:
+        ConfigError: one line about it.
+    """
+    cfg, module = _entry(tree)
+    try:
+        module.check(cfg)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Lock | None" = None) -> int:
+    """Train in `directory`, whatever happens leave a summary, and return the exit status.
+
+    Args:
+        tree: the resolved configuration, plain containers.
+        directory: the run directory.
+        continuing: it holds a run of these options, which is to go on; without this one is refused.
+        lock: of this directory, where it is held already; it is released here.
+
+    Raises:
+        ConfigError: the directory is in use or holds a run, or what can only be seen now is wrong.
+    """
+    from core.run.directory import Lock, holds_run, used
+
+    cfg, module = _entry(tree)
+    held = lock or Lock(directory)
+    try:
+        if not continuing and holds_run(directory):
+            raise used(directory)
+        return _train(tree, directory, cfg, module)
+    finally:
+        held.release()  # last: until then the summary may still change
+
+
+def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
+    """The run itself, in a directory that is held; the exit status."""
+    from core.cli.untyped import untyped
+    from core.run.device import resolve_device
+    from core.run.diagnosis import Diagnosis, Stopping
+    from core.run.directory import git_state, versions
+    from core.run.interrupts import Stopped
+    from core.run.run import Run
+    from core.run.seeding import seed_globally
+
+    seed_globally(tree["seed"])
+    facts = {
+        "seed": tree["seed"],
+        "versions": versions(),
+        "git": git_state(),
+        "device": str(resolve_device(tree["device"])),
+    }
+    run = Run(
+        directory,
+        cfg.logging,
+        tree,
+        facts,
+        Diagnosis(cfg.diagnosis, cfg.on_finding, tree, recipe=lambda: untyped(directory)),
+    )
+    try:
+        module.train(cfg, run)
+        status, code = "finished", 0
+    except Stopped as stop:
+        status, code = "stopped", stop.status
+    except KeyboardInterrupt:
+        status, code = "stopped", 128 + signal.SIGINT
+    except ConfigError:
+        raise
+    except (FloatingPointError, Stopping) as error:
+        print(f"error: {error}", file=sys.stderr)
+        status, code = "failed", 1
+    except Exception:
+        traceback.print_exc()
+        status, code = "failed", 1
+    finally:
+        run.close()
+    if status != "finished":
+        run.write_summary(status)
+    return code
+
+
+def _entry(tree: Tree) -> tuple[RootConfig, ModuleType]:
+    """The checked configuration and the module that trains it: the one its dataclass stands in."""
+    cfg = cast(RootConfig, build(tree))
+    return cfg, importlib.import_module(type(cfg).__module__)

@@ -1,0 +1,1 @@
+"""Runs over their seeds, compared: a table and the learning curves."""

@@ -1,0 +1,146 @@
+"""Runs over their seeds, compared: one Markdown table per environment, and the learning curves."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.checks import require
+from core.compare.groups import Group, SeedRun, find_runs, grouped
+from core.compare.statistics import Estimate, Statistic, estimate, interquartile_mean, mean
+from core.config import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """What to compare.
+
+    Attributes:
+        runs: run directories, folders of them, kept summaries, or patterns of these.
+        target: a published mean return, in whose place the table has a verdict; None = none.
+        figure: where the learning curves go; None = draw none.
+        resamples: bootstrap samples behind every interval.
+        seed: of their drawing.
+    """
+
+    runs: tuple[str, ...] | None
+    target: float | None
+    figure: str | None
+    resamples: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(bool(self.runs), "runs", self.runs, "a list of run directories or folders of them")
+        ok = self.figure is None or Path(self.figure).suffix.lower() == ".png"
+        require(ok, "figure", self.figure, "the name of a .png file or null")
+        require(self.resamples >= 100, "resamples", self.resamples, "an integer >= 100")
+        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
+
+
+def compare_runs(cfg: CompareConfig) -> str:
+    """The tables and remarks; writes the figure.
+
+    Raises:
+        ConfigError: a word of `runs` names no run, or one target is given for several environments.
+    """
+    groups = grouped(find_runs(cfg.runs or ()))
+    envs = list(dict.fromkeys(group.env for group in groups))
+    if cfg.target is not None and len(envs) > 1:
+        raise ConfigError(f"target={cfg.target:g} is of one environment, but runs are on {', '.join(envs)}")
+    parts = [env_table([g for g in groups if g.env == env], cfg) for env in envs]
+    remarks = [line for group in groups for line in _remarks(group)]
+    parts.append("\n".join(["Intervals: 95 %, percentile bootstrap over seeds.", *remarks]))
+    parts.append(_figure(groups, cfg))
+    return "\n\n".join(parts)
+
+
+def env_table(groups: Sequence[Group], cfg: CompareConfig) -> str:
+    """The groups on one environment as a Markdown table, padded so that it can be read as it is."""
+    header = [groups[0].env, "seeds", "mean", "interquartile mean", "by seed", "env steps"]
+    rows = [header if cfg.target is None else [*header, f"published {number(cfg.target)}"]]
+    for group in groups:
+        row = [group.label, _count(group), *(_cell(group, s, cfg) for s in (mean, interquartile_mean))]
+        row += [", ".join(_seed(run) for run in group.runs), _steps(group)]
+        rows.append(row if cfg.target is None else [*row, verdict(group, cfg.target, cfg)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def verdict(group: Group, target: float, cfg: CompareConfig) -> str:
+    """Whether the interval of the mean touches or exceeds the target; undecided where a seed is missing."""
+    missing = len(group.runs) - len(group.scores)
+    if missing:
+        return f"undecided: {missing} of {len(group.runs)} seeds without a score"
+    found = estimate(group.scores, mean, cfg.resamples, cfg.seed)
+    if found.interval is None:
+        return "undecided: one seed has no interval"
+    low, high = found.interval
+    if high < target:
+        return f"missed by {number(target - high)}"
+    return "exceeded" if low > target else "reached"
+
+
+def number(value: float) -> str:
+    """Four significant digits, whole numbers from 1,000 on."""
+    if abs(value) >= 999.5:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def _cell(group: Group, statistic: Statistic, cfg: CompareConfig) -> str:
+    if not group.scores:
+        return "–"
+    found: Estimate = estimate(group.scores, statistic, cfg.resamples, cfg.seed)
+    if found.interval is None:
+        return number(found.value)
+    low, high = found.interval
+    return f"{number(found.value)} [{number(low)}, {number(high)}]"
+
+
+def _count(group: Group) -> str:
+    have, all_ = len(group.scores), len(group.runs)
+    return str(all_) if have == all_ else f"{have} of {all_}"
+
+
+def _seed(run: SeedRun) -> str:
+    """A seed's score, and its status unless that is what one expects."""
+    if run.score is None:
+        return f"{run.status} (seed {'?' if run.seed is None else run.seed})"
+    return number(run.score) + ("" if run.status == "finished" else f" ({run.status})")
+
+
+def _steps(group: Group) -> str:
+    steps = [run.steps for run in group.runs if run.steps is not None]
+    if not steps:
+        return "–"
+    low, high = min(steps), max(steps)
+    return f"{high:,}" if low > 0.98 * high else f"{low:,} to {high:,}"
+
+
+def _remarks(group: Group) -> Iterator[str]:
+    """What a reader of the numbers has to know besides."""
+    where = f"{group.env}, {group.label}"
+    if group.details:
+        yield f"{where}: {group.details}."
+    for run in group.runs:
+        if run.score is None:
+            at = "" if run.steps is None else f" at {run.steps:,} env steps"
+            yield f"{where}: {run.path} has status {run.status}{at}; without a final score it is in no mean."
+    seeds = [run.seed for run in group.runs if run.seed is not None]
+    for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        yield f"{where}: seed {seed} is there {seeds.count(seed)} times, and counted as often."
+
+
+def _figure(groups: Sequence[Group], cfg: CompareConfig) -> str:
+    if cfg.figure is None:
+        return "figure: none asked for"
+    if not any(run.curve for group in groups for run in group.runs):
+        return "figure: none, because only summaries are left of these runs"
+    from core.compare.learning_curves import draw_learning_curves
+
+    path = Path(cfg.figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(draw_learning_curves(groups, target=cfg.target, resamples=500, seed=cfg.seed))
+    return f"figure: {path}"

@@ -1,0 +1,133 @@
+"""Learning curves over seeds: the mean with its interval, every seed behind it, one panel per environment."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.compare.groups import Group
+from core.compare.statistics import interval, mean
+from core.config import Tree
+from core.report.numbers import tick
+
+# Distinguishable without colour vision (Okabe and Ito), on paper, and in this order side by side.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DASHES = ("-", "--", ":")  # with more groups than colours
+POINTS = 200  # of the common grid, at most
+ENDED = 0.98  # of the longest run: a seed that came less far has ended early
+
+
+def draw_learning_curves(
+    groups: Sequence[Group], *, target: float | None = None, resamples: int = 500, seed: int = 0
+) -> bytes:
+    """Mean evaluation return against environment steps, as a PNG.
+
+    A seed that ended early is drawn up to a cross; from there on mean and band are of the others.
+
+    Args:
+        groups: with curves, some of them.
+        target: a published figure, drawn as a line.
+        resamples: bootstrap samples behind the band.
+        seed: of their drawing.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = [group for group in groups if any(run.curve for run in group.runs)]
+    envs = list(dict.fromkeys(group.env for group in drawn))
+    looks = _looks(list(dict.fromkeys(group.label for group in drawn)))
+    columns = min(math.ceil(len(envs) ** 0.5), 3)
+    rows = -(-len(envs) // columns)
+    figure = Figure(
+        figsize=(max(6.0, 4.4 * columns), 3.6 * rows + 0.4), dpi=150, layout="constrained", facecolor="white"
+    )
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    handles = {}
+    for panel, env in zip(panels, envs, strict=False):
+        for group in (g for g in drawn if g.env == env):
+            handles[group.label] = _draw_group(panel, group, looks[group.label], resamples, seed)
+        if target is not None:
+            handles["published"] = panel.axhline(
+                target, color="#666666", linewidth=1.4, linestyle=(0, (4, 3))
+            )
+        panel.set_title(env, fontsize=13)
+        panel.xaxis.set_major_formatter(lambda x, _: tick(x))
+        panel.tick_params(labelsize=11)
+        panel.grid(color="#dddddd", linewidth=0.8)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.set_xlabel("environment steps", fontsize=11)
+    for panel in panels[len(envs) :]:
+        panel.set_visible(False)
+    for panel in panels[::columns]:
+        panel.set_ylabel("mean return of evaluation", fontsize=11)
+    if len(handles) > 1 or target is not None:
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=min(len(handles), 3),
+            fontsize=11,
+            frameon=False,
+        )
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content)
+    return content.getvalue()
+
+
+def band(
+    curves: Sequence[dict[int, float]], resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean over seeds, and the ends of its interval, on a common grid.
+
+    Args:
+        curves: one per seed, {step: value}, not empty; between points they are straight lines.
+        resamples: bootstrap samples.
+        seed: of their drawing.
+
+    Returns:
+        Steps, mean, lower and upper end, [G] each. Where a seed has ended early, of the others; the ends are
+        NaN where only one is left. Steps begin where all seeds have begun.
+    """
+    last = max(max(curve) for curve in curves)
+    first = max(min(curve) for curve in curves)
+    grid = np.array(sorted({step for curve in curves for step in curve if step >= first}), dtype=np.float64)
+    if len(grid) > POINTS:
+        grid = np.linspace(first, last, POINTS)
+    values = np.stack([np.interp(grid, [*curve], [*curve.values()]) for curve in curves])
+    for row, curve in zip(values, curves, strict=True):
+        if max(curve) < ENDED * last:
+            row[grid > max(curve)] = np.nan
+    present = np.isfinite(values)
+    middle, low, high = (np.full(len(grid), np.nan) for _ in range(3))
+    for pattern in np.unique(present, axis=1).T:
+        columns = (present == pattern[:, None]).all(0)
+        chosen = values[np.ix_(pattern, columns)]
+        if len(chosen):
+            middle[columns] = chosen.mean(0)
+        if len(chosen) > 1:
+            low[columns], high[columns] = interval(chosen, mean, resamples, seed)
+    return grid, middle, low, high
+
+
+def _draw_group(panel, group: Group, look: Tree, resamples: int, seed: int):
+    """One group's band, mean and single seeds; returns the mean's line."""
+    curves = [run.curve for run in group.runs if run.curve]
+    grid, middle, low, high = band(curves, resamples, seed)
+    last = max(max(curve) for curve in curves)
+    for curve in curves:
+        panel.plot([*curve], [*curve.values()], linewidth=0.7, alpha=0.35, **look)
+        if max(curve) < ENDED * last:
+            panel.plot(max(curve), curve[max(curve)], marker="x", markersize=7, color=look["color"])
+    panel.fill_between(grid, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    (line,) = panel.plot(grid, middle, linewidth=2.4, **look)
+    return line
+
+
+def _looks(labels: list[str]) -> dict[str, Tree]:
+    """Colour and dashes by label."""
+    return {
+        label: {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
+        for i, label in enumerate(labels)
+    }

@@ -1,0 +1,1 @@
+"""Gradient descent on functions with known critical points and on small objectives."""

@@ -1,0 +1,186 @@
+"""Which minimum an optimizer reaches from every start of a grid, all starts in one batch.
+
+The gradient of sum_i f(x_i) with respect to [G, n] holds every row's own gradient. Of an optimizer that
+treats every number alone (its step depends on that number's own gradients only), one run on the whole batch
+is therefore G runs. That does not hold where the rows meet: in a global norm (clipping by it, SAM, perturbed
+descent), in a line search (LBFGS), in a matrix (Muon), in a root mean square over a tensor (Adafactor). There
+no map is drawn rather than a wrong one.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.curvature.critical import FLAT
+from core.descend.functions import Function
+from core.descend.surroundings import Surroundings
+from core.gradients import Clipper, Value, as_transforms
+from core.gradients.measure.view import GradientView
+from core.optim.factory import OptimizerComponent, build_optimizer
+from core.optim.schedules import Schedule
+
+GRID = 60  # starts along each axis
+NEAR = 0.02  # of the picture's diagonal: an end this near to a minimum has reached it
+NEWTON = 12  # steps that take an end to the minimum it is next to
+NOWHERE, LEFT = (
+    -1,
+    -2,
+)  # in place of a minimum's number: not at a minimum yet; outside the picture or diverged
+ELEMENTWISE = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.Adamax,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.RMSprop,
+    torch.optim.Rprop,
+    torch.optim.ASGD,
+)
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Ends of the descents from a grid of starts.
+
+    Attributes:
+        ends: [GRID, GRID, 2], rows along the second coordinate; not finite where a descent diverged.
+        reason: why there are none; empty where there are.
+    """
+
+    ends: Tensor | None
+    reason: str = ""
+
+
+def why_not(optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Schedule) -> str:
+    """Why the descents of one batch would not be those of single runs; empty where they are."""
+    if optimizer.target not in ELEMENTWISE:
+        return f"{optimizer.target.__name__} looks at more than one number at a time"
+    mixing = [t for t in as_transforms(clipper) if not isinstance(t, Value)]
+    if mixing:
+        return f"{type(mixing[0]).__name__} looks at more than one number at a time"
+    if schedule.needs:
+        return f"{type(schedule).__name__} follows what a single run measures"
+    return ""
+
+
+def basins(
+    function: Function, optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Schedule, steps: int
+) -> Starts:
+    """Descend from every start of a grid over the function's domain.
+
+    Args:
+        function: of two variables.
+        optimizer: class and options.
+        clipper: of the gradients.
+        schedule: of the learning rate.
+        steps: of the optimizer.
+    """
+    if reason := why_not(optimizer, clipper, schedule):
+        return Starts(None, reason)
+    x = nn.Parameter(grid(function).reshape(-1, 2))
+    built = build_optimizer(optimizer, [("x", x)])
+    rates = [group["lr"] for group in built.param_groups]
+    clips = [transform for transform in as_transforms(clipper) if isinstance(transform, Value)]
+    for step in range(steps):
+        for group, rate in zip(built.param_groups, rates, strict=True):
+            group["lr"] = rate * schedule(step / steps)
+        x.grad = None
+        function(x).sum().backward()
+        assert x.grad is not None
+        for clip in clips:
+            clip(GradientView(["x"], [x], [x.grad]), {})
+        built.step()
+    return Starts(x.detach().reshape(GRID, GRID, 2))
+
+
+def grid(function: Function) -> Tensor:
+    """Centres of GRID x GRID cells over the domain, [GRID, GRID, 2], rows along the second coordinate."""
+    axes = [
+        low + (high - low) * (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
+        for low, high in function.domain
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="xy"), -1)
+
+
+def reached(around: Surroundings, ends: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Which minimum each end is at.
+
+    An end near a known minimum is at that one. Of the others a few Newton steps find the minimum that they
+    are next to, if there is one.
+
+    Args:
+        around: the function, what is known of it, and the domain.
+        ends: [..., 2] by name.
+
+    Returns:
+        All minima that were reached, [m, 2], those most often reached first, and by name their numbers [...],
+        NOWHERE or LEFT.
+    """
+    spans = torch.tensor([high - low for low, high in around.domain], dtype=torch.float64)
+    near = NEAR * float(spans.norm())
+    rows = torch.cat([e.reshape(-1, 2) for e in ends.values()])
+    known = [c.point for c in around.critical_points if c.kind == "minimum"]
+    minima = torch.tensor(known, dtype=torch.float64).reshape(-1, 2)
+    number = _nearest(rows, minima, near)
+    low, high = (torch.tensor(side, dtype=torch.float64) for side in zip(*around.domain, strict=True))
+    outside = ~((rows >= low - near) & (rows <= high + near)).all(1)  # true for NaN
+    polished = torch.where(outside[:, None], torch.nan, _polish(around, rows, near))
+    while (found := (number < 0) & polished.isfinite().all(1)).any():
+        minima = torch.cat([minima, polished[found][:1]])
+        number = torch.where(found, _nearest(polished, minima, near / 10), number)
+        number[found.nonzero()[0]] = len(minima) - 1  # itself at least
+    number = torch.where((number < 0) & outside, LEFT, number)
+    counts = torch.bincount(number[number >= 0], minlength=len(minima))
+    order = counts.argsort(descending=True, stable=True)
+    order = order[counts[order] > 0]
+    place = torch.full((len(minima) + 2,), NOWHERE)
+    place[order] = torch.arange(len(order))
+    place[LEFT] = LEFT  # counted from the end
+    sizes = [e[..., 0].numel() for e in ends.values()]
+    shapes = [e.shape[:-1] for e in ends.values()]
+    parts = place[number].split(sizes)
+    return minima[order], {
+        name: part.reshape(shape) for name, part, shape in zip(ends, parts, shapes, strict=True)
+    }
+
+
+def _nearest(points: Tensor, minima: Tensor, near: float) -> Tensor:
+    """Number of the nearest minimum of each point, NOWHERE where none is near."""
+    if not len(minima):
+        return torch.full((len(points),), NOWHERE)
+    distance, number = torch.cdist(points.nan_to_num(torch.inf, torch.inf, torch.inf), minima).min(1)
+    return torch.where(distance <= near, number, NOWHERE)
+
+
+def _polish(around: Surroundings, points: Tensor, near: float) -> Tensor:
+    """The minimum next to each point, NaN where Newton's method finds none within `near`."""
+    x = points
+    for _ in range(NEWTON):
+        gradient, hessian = _derivatives(around, x)
+        step = torch.linalg.solve_ex(hessian, gradient)[0]
+        length = torch.linalg.vector_norm(step, dim=1, keepdim=True)
+        x = x - step * (near / length.clamp(min=near))
+    gradient, hessian = _derivatives(around, x)
+    usable = hessian.isfinite().all(-1).all(-1) & gradient.isfinite().all(1)
+    eigenvalues = torch.linalg.eigvalsh(torch.where(usable[:, None, None], hessian, 0.0))
+    scale = eigenvalues.abs().amax(1).clamp(min=1)
+    flat = torch.linalg.vector_norm(gradient, dim=1) <= FLAT * scale
+    kept = usable & flat & (eigenvalues[:, 0] > FLAT * scale)
+    kept &= torch.linalg.vector_norm(x - points, dim=1) <= near
+    return torch.where(kept[:, None], x, torch.nan)
+
+
+def _derivatives(around: Surroundings, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients [G, 2] and Hessians [G, 2, 2]."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(around.function(x).sum(), x, create_graph=True)
+        rows = [
+            torch.autograd.grad(gradient[:, i].sum(), x, retain_graph=True, materialize_grads=True)[0]
+            for i in range(2)
+        ]
+    return gradient.detach(), torch.stack(rows, 1)

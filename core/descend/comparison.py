@@ -1,0 +1,138 @@
+"""Several descents from one start, each in a directory of its own, and what they are together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from core.cli.children import run_child
+from core.config import Tree
+from core.descend.track import point
+from core.draw.media import Media
+from core.run import checkpoint
+from core.run.console import number
+from core.run.directory import read_summary, saved_options
+from core.run.interrupts import Stopped
+from core.run.run import Run
+from core.state import StateDict
+
+Group = Literal["optimizers", "batches"]
+ONE = {"optimizers": "optimizer", "batches": "batch"}  # the option in a single descent
+UNLISTED = ("versions", "git", "seed", "device", "train_s")  # of a child's summary, as they are the parent's
+OWN_PICTURES = ("path",)  # that each has too; the others are drawn of all together
+
+
+class Order:
+    """Which descents a comparison is of: what it would be another comparison without.
+
+    Args:
+        names: of the descents, in order.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+
+    def state_dict(self) -> StateDict:
+        """The names."""
+        return {"names": self.names}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Make sure of the names.
+
+        Raises:
+            ValueError: there were others.
+        """
+        if state["names"] != self.names:
+            raise ValueError(f"the comparison was of {', '.join(state['names'])}")
+
+
+def compare(
+    run: Run,
+    total: int,
+    group: Group,
+    names: Sequence[str],
+    draw: Callable[[dict[str, StateDict]], Mapping[str, Media]],
+) -> None:
+    """Run every descent that is not at its end yet, then draw all of them together.
+
+    A resumed comparison leaves the finished ones alone, continues the one that was interrupted and begins the
+    others.
+
+    Args:
+        run: the parent; each descent gets a directory below its own.
+        total: steps of each.
+        group: which option they differ in.
+        names: of the descents, in order.
+        draw: pictures of the states that they ended in, by name; those that failed are left out.
+
+    Raises:
+        Stopped: a signal came; every run is saved.
+        FloatingPointError: one of them came to where something is not finite; the others are drawn.
+    """
+    run.cfg = replace(run.cfg, progress=False)  # one progress at a time, the child's
+    run.start(
+        total=total,
+        unit="steps",
+        state={"comparison": Order(names)},
+        gradient_steps=[],
+        draw=lambda: draw(states(run.directory, names)),
+        summarise=lambda: {"steps": run.step, group: summaries(run.directory, names)},
+    )
+    run.save("last.pt")
+    options = saved_options(run.directory)
+    failed = []
+    for name in names:
+        run.say(f"--- {name}")
+        status = run_child(of_one(options, group, name), run.directory / name, total)
+        if status > 128:
+            raise Stopped(status)
+        if status:
+            failed.append(name)
+    run.step = total
+    run.say("--- all")
+    for name, summary in summaries(run.directory, names).items():
+        run.say(line(name, summary))
+    run.finish(dict)
+    if failed:
+        raise FloatingPointError(f"{', '.join(failed)} failed, see above; the pictures show the others")
+
+
+def of_one(options: Tree, group: Group, name: str) -> Tree:
+    """The options of one of the descents."""
+    pictures = [picture for picture in options["pictures"] if picture in OWN_PICTURES]
+    return options | {group: None, ONE[group]: options[group][name], "pictures": pictures}
+
+
+def summaries(directory: Path, names: Sequence[str]) -> dict[str, dict[str, object]]:
+    """What the descents have reached, by name; only those that have ended, in whatever way."""
+    found = {}
+    for name in names:
+        summary = read_summary(directory / name)
+        if summary is not None:
+            kept = {key: value for key, value in summary.items() if key not in UNLISTED}
+            found[name] = {"directory": name, **kept}
+    return found
+
+
+def states(directory: Path, names: Sequence[str]) -> dict[str, StateDict]:
+    """The states that the descents ended in, by name, without those that failed."""
+    ended = summaries(directory, names)
+    return {
+        name: checkpoint.load(directory / name / "checkpoints" / "last.pt")["descent"]
+        for name, summary in ended.items()
+        if summary["status"] == "finished"
+    }
+
+
+def line(name: str, summary: Mapping[str, object]) -> str:
+    """Where one of them ended and what that point is."""
+    if summary["status"] != "finished":
+        return f"{name:<14} {summary['status']}"
+    value, x = summary["value"], summary["x"]
+    told = f"{name:<14} {summary['critical_point'] or '':<11}"
+    told += f" {number(value) if isinstance(value, int | float) else 'null':>11}"
+    if isinstance(x, list):
+        told += f"  at {point(x)}"
+    if isinstance(summary.get("held_out_accuracy"), float):
+        told += f"  held out {summary['held_out_accuracy']:.1%}  {summary['samples']:,} samples"
+    return told

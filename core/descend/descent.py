@@ -1,0 +1,239 @@
+"""A descent: one optimizer from one start, step by step, and what kind of point it comes to; or several.
+
+All in float64, through the same `GradientStep` that trains networks: transforms, schedules, probes and the
+monitor apply. On a function everything is exact: the Hessian, and the critical points to compare with. On an
+objective the gradient is that of a batch, and its noise is measured against the gradient of all samples.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from core.checks import require
+from core.config import Component
+from core.descend.basins import Starts, basins
+from core.descend.batches import Batch
+from core.descend.comparison import compare
+from core.descend.function_descent import Walker
+from core.descend.functions import Function
+from core.descend.objective_descent import Learner
+from core.descend.objectives import Supervised
+from core.descend.pictures.charts import PICTURES, draw
+from core.draw.media import Media
+from core.gradients import Clipper, GradientStep, MonitorConfig, as_transforms
+from core.gradients.closures import require_true_line_search
+from core.gradients.probe import Probe
+from core.optim.evaluation import evaluation_parameters
+from core.optim.factory import build_optimizer, check_optimizer
+from core.optim.schedules import Schedule, ScheduledRate, check_schedule
+from core.run.auto_lr import guided_lr
+from core.run.device import resolve_device, set_num_threads
+from core.run.diagnosis import DiagnosisConfig, OnFinding
+from core.run.probes import Probes, check_probes
+from core.run.run import Run, RunConfig
+from core.state import StateDict
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig(RunConfig):
+    """How often a descent logs, draws and saves; there is nothing to evaluate beside the point itself."""
+
+    eval_interval: int = field(init=False, default=1)
+    path_points: int = field(init=False, default=0)  # a descent remembers its own path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescentConfig:
+    """All options of a descent; conf/descend.yaml explains each."""
+
+    function: Function | None
+    objective: Supervised | None
+    batch: Batch | None
+    batches: dict[str, Batch] | None
+    optimizer: Component | None
+    optimizers: dict[str, Component] | None
+    clipper: Clipper | None
+    schedule: Schedule
+    monitor: MonitorConfig
+    probe: dict[str, Probe] | None
+    logging: LoggingConfig
+    diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
+    on_finding: OnFinding = "report"
+    start: tuple[float, ...] | None
+    steps: int
+    pictures: tuple[str, ...]
+    seed: int
+    device: str
+    num_threads: int | None
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
+        require(self.steps >= 0, "steps", self.steps, "an integer >= 0")
+        known = len(set(self.pictures)) == len(self.pictures) and set(self.pictures) <= set(PICTURES)
+        require(known, "pictures", list(self.pictures), f"a list of {', '.join(PICTURES)}, each at most once")
+        threads = self.num_threads
+        require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
+        if self.function is not None and self.objective is not None:
+            raise ValueError(
+                "objective: it takes the place of the function; leave function= out, or objective="
+            )
+        if self.function is None and self.objective is None:
+            raise ValueError("function must be named, or an objective, got none of both")
+        self._check_choices()
+
+    def _check_choices(self) -> None:
+        """What belongs to a function and what to an objective."""
+        several = sum(group is not None for group in (self.optimizers, self.batches))
+        require(several < 2, "batches", "several", "none beside optimizers: one comparison at a time")
+        one = (self.optimizer is None) == (self.optimizers is not None)
+        require(one, "optimizer", "none", "the name of an optimizer")
+        if self.objective is not None:
+            require(
+                isinstance(self.objective, Supervised), "objective", self.objective,
+                "a dataclass like those of core.descend.objectives",
+            )  # fmt: skip
+            one = (self.batch is None) == (self.batches is not None)
+            require(one, "batch", "none", "full, minibatch or stochastic with an objective")
+            return
+        known = isinstance(self.function, Function)
+        require(known, "function", self.function, "a dataclass like those of core.descend.functions")
+        assert self.function is not None
+        dim, start = self.function.dim, self.start if self.start is None else list(self.start)
+        require(start is None or len(start) == dim, "start", start, f"null or a list of {dim} numbers")
+        for name in ("batch", "batches", "probe"):
+            what = "none with a function, whose derivatives are exact; choose an objective"
+            require(getattr(self, name) is None, name, "another", what)
+
+
+Walk = Walker | Learner
+
+
+def make_walk(cfg: DescentConfig, device: torch.device) -> Walk:
+    """The point that a single descent moves.
+
+    Raises:
+        ValueError: the start or the batch does not fit the objective.
+    """
+    if cfg.objective is None:
+        assert cfg.function is not None
+        return Walker(cfg.function, cfg.start, device)
+    assert cfg.batch is not None
+    return Learner(cfg.objective, cfg.batch, cfg.start, cfg.seed, device)
+
+
+def singles(cfg: DescentConfig) -> dict[str, DescentConfig]:
+    """The descents that these options stand for, by name; a single one has no name."""
+    if cfg.optimizers is not None:
+        return {name: replace(cfg, optimizer=o, optimizers=None) for name, o in cfg.optimizers.items()}
+    if cfg.batches is not None:
+        return {name: replace(cfg, batch=batch, batches=None) for name, batch in cfg.batches.items()}
+    return {"": cfg}
+
+
+def check(cfg: DescentConfig) -> None:
+    """What can be known before a directory is made.
+
+    Raises:
+        ValueError: the device is not there or has no float64, an optimizer refuses its options, these
+            parameters or the clipper, the schedule follows something that is not measured here, a probe
+            cannot measure this network, or start and batch do not fit the objective.
+    """
+    device = resolve_device(cfg.device)
+    require(device.type != "mps", "device", cfg.device, "one that has float64: cpu or cuda")
+    check_schedule(cfg.schedule, ())
+    for single in singles(cfg).values():
+        walk, optimizer = make_walk(single, torch.device("cpu")), single.optimizer
+        assert optimizer is not None
+        auto = optimizer.auto_lr and cfg.objective is None
+        require(not auto, f"{optimizer.path}.lr", "auto", "a number; auto needs samples, an objective's")
+        module = walk.network if isinstance(walk, Learner) else torch.nn.ParameterDict(dict(walk.named))
+        check_optimizer(optimizer, lambda module=module: [module])
+        require_true_line_search(build_optimizer(optimizer, walk.named), as_transforms(cfg.clipper))
+        check_probes(cfg.probe, lambda module=module: [module])
+
+
+def train(cfg: DescentConfig, run: Run) -> None:
+    """Descend, once or several times from one start.
+
+    Args:
+        cfg: options that `check` has accepted.
+        run: logs, draws and saves.
+
+    Raises:
+        FloatingPointError: the function, the loss or a derivative is not finite where a descent has come to.
+    """
+    set_num_threads(cfg.num_threads)
+    group = "optimizers" if cfg.optimizers else "batches" if cfg.batches else None
+    if group is None:
+        descend(cfg, run)
+        return
+    parts = singles(cfg)
+
+    def together(states: dict[str, StateDict]) -> dict[str, Media]:
+        walks = {name: make_walk(parts[name], resolve_device(cfg.device)) for name in states}
+        for name, walk in walks.items():
+            walk.load_state_dict(states[name])
+        return pictures(cfg, {name: parts[name] for name in states}, walks)
+
+    compare(run, cfg.steps, group, list(parts), together)
+
+
+def descend(cfg: DescentConfig, run: Run) -> None:
+    """One descent."""
+    walk = make_walk(cfg, resolve_device(cfg.device))
+    component = cfg.optimizer
+    assert component is not None
+    if component.auto_lr and isinstance(walk, Learner) and not run.resuming:
+        lr = guided_lr(component, cfg.clipper, walk.frozen(), walk.samples, cfg.seed, run.say)
+        component = component.with_lr(lr)
+    optimizer = build_optimizer(component, walk.named)
+    step = GradientStep(
+        walk.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=walk.samples
+    )
+    rate = ScheduledRate(cfg.schedule, step)
+    title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
+
+    def metrics():
+        with evaluation_parameters(optimizer):
+            return walk.metrics()
+
+    run.start(
+        total=cfg.steps,
+        unit="steps",
+        state={"descent": walk, "schedule": rate},
+        gradient_steps=[step],
+        draw=lambda: pictures(cfg, {title: cfg}, {title: walk}),
+        probes=make_probes(cfg, walk, step),
+        summarise=lambda: {"steps": run.step} | walk.fields(),
+        headline=walk.headline,
+    )
+    while run.step < cfg.steps:
+        rate.set(run.step / cfg.steps)
+        found = step(walk.next())
+        walk.remember()
+        rate.observe(found)
+        logs = (run.iteration + 1) % cfg.logging.interval == 0 or run.step + 1 == cfg.steps
+        run.finish_step(run.step + 1, found | metrics() if logs else found)
+    with evaluation_parameters(optimizer):
+        for line in walk.lines(run.step):
+            run.say(line)
+    run.finish(dict)
+
+
+def make_probes(cfg: DescentConfig, walk: Walk, step: GradientStep) -> Probes:
+    """Probes of an objective, on all its training samples."""
+    return Probes(cfg.probe, cfg.seed, lambda: [(walk.frozen(), step)] if isinstance(walk, Learner) else [])
+
+
+def pictures(cfg: DescentConfig, parts: dict[str, DescentConfig], walks: dict[str, Walk]) -> dict[str, Media]:
+    """Everything that was asked for and can be drawn."""
+
+    def starts() -> dict[str, Starts]:
+        assert cfg.function is not None
+        found = {}
+        for name, part in parts.items():
+            assert part.optimizer is not None
+            found[name] = basins(cfg.function, part.optimizer, cfg.clipper, cfg.schedule, cfg.steps)
+        return found
+
+    return draw(cfg.pictures, walks, starts if cfg.function is not None else None)

@@ -1,0 +1,202 @@
+"""A point on a function: where it is, where it has been, and what is known of it there."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.curvature.critical import SLOPE, Classification, classify, derivatives
+from core.descend.functions import Function
+from core.descend.record import Trace
+from core.descend.surroundings import Surroundings
+from core.descend.track import Track, point
+from core.gradients import Metrics
+from core.run.console import number
+from core.state import StateDict
+
+SHOWN = 6  # coordinates that get a curve
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point of a function as it is measured and reported.
+
+    Attributes:
+        x: the point, n numbers.
+        value: of the function there.
+        classification: what kind of point it is; None where a derivative is not finite.
+        evaluations: gradients that were asked for on the way here.
+    """
+
+    x: tuple[float, ...]
+    value: float
+    classification: Classification | None
+    evaluations: int
+
+    def metrics(self) -> Metrics:
+        """What is logged: of this very point, not averaged over the steps before it."""
+        values = {"descent/value": self.value, "descent/evaluations": float(self.evaluations)}
+        values |= {f"descent/x{i}": x for i, x in enumerate(self.x[:SHOWN])}
+        if self.classification is not None:
+            values["curvature/sharpness"] = self.classification.eigenvalues[-1]
+            values["curvature/lowest"] = self.classification.eigenvalues[0]
+        return {tag: torch.tensor(value, dtype=torch.float64) for tag, value in values.items()}
+
+    def fields(self) -> dict[str, object]:
+        """What the summary says; null for what is not finite."""
+        found = self.classification
+        return {
+            "x": list(self.x),
+            "value": self.value,
+            "gradient_norm": found and found.gradient_norm,
+            "hessian_eigenvalues": found and list(found.eigenvalues),
+            "saddle_index": found and found.saddle_index,
+            "evaluations": self.evaluations,
+            "critical_point": found and found.kind,
+        }
+
+
+class Walker:
+    """A point on a function: where it is, where it has been, how often it has asked for a gradient.
+
+    Args:
+        function: what it descends.
+        start: the first point, n numbers; None = the function's own.
+        device: one with float64.
+    """
+
+    headline = ("descent/value", "gradient/norm")
+    samples = None  # a function has none
+
+    def __init__(self, function: Function, start: Sequence[float] | None, device: torch.device) -> None:
+        self.function = function
+        first = function.start if start is None else start
+        self.x = nn.Parameter(torch.tensor(first, dtype=torch.float64, device=device))
+        self.evaluations = 0
+        self.track = Track(self.x.detach().clone())
+
+    @property
+    def named(self) -> list[tuple[str, Tensor]]:
+        """What is to be optimized."""
+        return [("x", self.x)]
+
+    def next(self) -> Callable[[], tuple[Tensor, Metrics]]:
+        """The closure of the next step."""
+        return self.evaluate
+
+    def evaluate(self) -> tuple[Tensor, Metrics]:
+        """The value here, with its graph."""
+        self.evaluations += 1
+        return self.function(self.x), {}
+
+    def remember(self) -> None:
+        """Add the present point to the path."""
+        self.track.add(self.x.detach().clone())
+
+    def metrics(self) -> Metrics:
+        """What is logged of the present point."""
+        return self.look().metrics()
+
+    def fields(self) -> dict[str, object]:
+        """What the summary says of the present point."""
+        return self.look().fields()
+
+    def look(self) -> Place:
+        """The exact first and second derivatives at the present point."""
+        value, gradient, hessian = derivatives(self.function, self.x)
+        finite = value.isfinite() & gradient.isfinite().all() & hessian.isfinite().all()
+        classification = classify(gradient, hessian) if finite else None
+        return Place(tuple(self.x.tolist()), value.item(), classification, self.evaluations)
+
+    def lines(self, steps: int) -> list[str]:
+        """Where it stands and what that point is.
+
+        Raises:
+            FloatingPointError: the function or a derivative is not finite here.
+        """
+        place = self.look()
+        if place.classification is None:
+            advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
+            at = f"x = {point(place.x)}, after {steps:,} steps"
+            raise FloatingPointError(f"f or a derivative of it is not finite at {at}{advice}")
+        effort = f"{steps:,} steps, {place.evaluations:,} gradients" if steps else "the start"
+        known = nearest(self.function, place.x, place.classification)
+        return [
+            f"{effort}: {where(place, place.classification)}",
+            f"{what(place.classification)}{known}",
+        ]
+
+    @property
+    def lowest(self) -> float | None:
+        """The least value of a known minimum, and of what was come to; None where no minimum is known."""
+        known = [c.value for c in self.function.critical_points if c.kind == "minimum"]
+        return min(known) if known else None
+
+    def surroundings(self) -> Surroundings | None:
+        """What a map shows, of a function of two variables."""
+        if self.function.dim != 2:
+            return None
+        known = self.function.critical_points
+        return Surroundings(self.function, self.function.domain, known, type(self.function).__name__)
+
+    def trace(self, name: str) -> Trace:
+        """The way so far, for pictures."""
+        steps, path = self.track.rows()
+        with torch.enable_grad():
+            points = path.clone().requires_grad_()
+            values = self.function(points)
+            (gradient,) = torch.autograd.grad(values.sum(), points)
+        found = self.look().classification
+        return Trace(
+            name=name,
+            steps=steps,
+            path=path if path.shape[1] == 2 else None,
+            path_steps=steps,
+            value=values.detach().tolist(),
+            gradient_norm=torch.linalg.vector_norm(gradient, dim=1).tolist(),
+            ended="diverged" if found is None else found.kind,
+        )
+
+    def state_dict(self) -> StateDict:
+        """The point, the count and the path."""
+        return {
+            "x": self.x.detach().clone(),
+            "evaluations": self.evaluations,
+            "track": self.track.state_dict(),
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        with torch.no_grad():
+            self.x.copy_(state["x"])
+        self.evaluations = state["evaluations"]
+        self.track.load_state_dict(state["track"])
+
+
+def where(place: Place, found: Classification) -> str:
+    """Point, value and steepness in one line."""
+    return f"x = {point(place.x)}   f = {number(place.value)}   |g| = {number(found.gradient_norm)}"
+
+
+def what(found: Classification) -> str:
+    """What kind of point it is, and why."""
+    lowest, sharpness = found.eigenvalues[0], found.eigenvalues[-1]
+    kinds = {
+        "slope": f"still on a slope (|g| > {number(SLOPE * max(1.0, abs(lowest), abs(sharpness)))})",
+        "saddle": f"a saddle of index {found.saddle_index}",
+        "degenerate": "a degenerate point (the Hessian is singular)",
+    }
+    kind = kinds.get(found.kind, f"a {found.kind}")
+    return f"{kind}: Hessian eigenvalues {point(found.eigenvalues)[1:-1]}"
+
+
+def nearest(function: Function, x: Sequence[float], found: Classification) -> str:
+    """How far the nearest known critical point of this kind is; on a slope, of any kind."""
+    known = [c for c in function.critical_points if found.kind in ("slope", c.kind)]
+    if not known:
+        return ""
+    closest = min(known, key=lambda c: math.dist(c.point, x))
+    name = "degenerate point" if closest.kind == "degenerate" else closest.kind
+    return f"; {number(math.dist(closest.point, x))} from the known {name} at {point(closest.point)}"

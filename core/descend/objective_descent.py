@@ -1,0 +1,347 @@
+"""A network on an objective: where its loss stands, what its gradients are worth, where it has been."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.curvature import Hessian, classify, classify_point
+from core.curvature.critical import FLAT, Kind
+from core.descend.batches import Batch, BatchStream
+from core.descend.objectives import Data, Logistic, Supervised
+from core.descend.record import Trace
+from core.descend.surroundings import Surroundings
+from core.descend.track import Track, point
+from core.gradients import Metrics, Objective
+from core.noise import noise_statistics
+from core.run.console import number
+from core.run.seeding import Generators, seed_for
+from core.state import StateDict
+
+DENSE = 32  # parameters up to which the Hessian is written out; above, Lanczos finds its two ends
+LANCZOS = 50  # products with the Hessian at most, for its two ends
+DRAWS = 32  # batches whose gradients are compared with that of all samples
+COLUMNS = (
+    "step", "samples", "value", "gradient_norm", "accuracy", "held_out_value", "held_out_accuracy", "cosine",
+    "noise_scale",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is measured at one point of a training; losses in the objective's own unit.
+
+    Attributes:
+        value: loss over all training samples.
+        gradient_norm: of its gradient.
+        accuracy, held_out_value, held_out_accuracy: shares in [0, 1], and the loss on the samples held out.
+        cosine: between a batch's gradient and that of all samples, mean of some draws; 1 for the full batch.
+        noise_scale: tr(Sigma) / |G|^2 over the training samples: the batch size at which noise and signal
+            are equally long; NaN where the gradient is 0.
+        samples: seen so far, each time counted.
+        evaluations: gradients of batches that were asked for.
+    """
+
+    value: float
+    gradient_norm: float
+    accuracy: float
+    held_out_value: float
+    held_out_accuracy: float
+    cosine: float
+    noise_scale: float
+    samples: int
+    evaluations: int
+
+    def metrics(self, seconds: float) -> Metrics:
+        """What is logged: of this very point, not averaged over the steps before it."""
+        values = {
+            "loss/train": self.value,
+            "loss/held_out": self.held_out_value,
+            "accuracy/train": self.accuracy,
+            "accuracy/held_out": self.held_out_accuracy,
+            "full_gradient/norm": self.gradient_norm,
+            "full_gradient/cosine": self.cosine,
+            "full_gradient/noise_scale": self.noise_scale,
+            "descent/samples": float(self.samples),
+            "descent/evaluations": float(self.evaluations),
+            "time/descent_s": seconds,
+        }
+        return {tag: torch.tensor(v, dtype=torch.float64) for tag, v in values.items() if not math.isnan(v)}
+
+
+class Kinship(NamedTuple):
+    """What kind of point it is; null where that is not known.
+
+    Attributes:
+        kind: by the contract of `core.curvature.critical` and `core.curvature.point`.
+        eigenvalues: of the Hessian, ascending: all, or the lowest and the largest.
+        saddle_index: how many are negative; None where only the ends are known.
+    """
+
+    kind: Kind | None
+    eigenvalues: list[float] | None
+    saddle_index: int | None
+
+
+class Learner:
+    """A network in training on an objective.
+
+    Args:
+        objective: the loss and its data.
+        batch: how many samples a gradient is taken of.
+        start: the first parameters, all in a row; None = those that the seed draws.
+        seed: of the weights and of the order of the samples.
+        device: one with float64.
+
+    Raises:
+        ValueError: `start` has another number of parameters; a batch is larger than the data.
+    """
+
+    headline = ("loss/train", "accuracy/held_out")
+
+    def __init__(
+        self,
+        objective: Supervised,
+        batch: Batch,
+        start: Sequence[float] | None,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        random = Generators(seed)
+        data = objective.load()
+        self.objective, self.seed = objective, seed
+        self.network = objective.make(data, random.torch("network")).to(device)
+        self.data: Data = data.to(device)
+        self.samples = batch.count(len(data.x))
+        self.stream = BatchStream(len(data.x), self.samples, random.torch("data"))
+        self.named = list(self.network.named_parameters())
+        self.parameters = [p for _, p in self.named]
+        self.size = sum(p.numel() for p in self.parameters)
+        if start is not None:
+            self._place(start)
+        self.evaluations = self.seen = 0
+        self.train_s = 0.0
+        self._began = 0.0
+        self._steps = 0
+        self._path = Track(self.point()) if self.size == 2 else None
+        self._history = Track(self._row(self.look()))
+        self._seconds = Track(torch.zeros(1))
+
+    def point(self) -> Tensor:
+        """All parameters in a row, [d]."""
+        return torch.cat([p.detach().flatten() for p in self.parameters])
+
+    def next(self) -> Callable[[], tuple[Tensor, Metrics]]:
+        """The closure of the next step, on samples that stay the same however often it is called."""
+        self._began = time.perf_counter()
+        chosen = self.stream.next().to(self.data.x.device)
+        x, y = (self.data.x, self.data.y) if self.samples == len(self.data.x) else (
+            self.data.x[chosen], self.data.y[chosen]
+        )  # fmt: skip
+
+        def evaluate() -> tuple[Tensor, Metrics]:
+            self.evaluations += 1
+            self.seen += self.samples
+            loss = self.objective.loss(self.network, x, y)
+            return loss, {"loss/batch": loss.detach()}
+
+        return evaluate
+
+    def remember(self) -> None:
+        """Note that a step has been taken."""
+        self.train_s += time.perf_counter() - self._began
+        self._steps += 1
+        if self._path is not None:
+            self._path.add(self.point())
+
+    def frozen(self) -> Objective:
+        """The loss over all training samples."""
+        return Objective(self.network, self.objective.loss, (self.data.x, self.data.y))
+
+    def gradient(self, chosen: Tensor | None = None) -> Tensor:
+        """Gradient of the loss over the samples `chosen`, or over all, [d]."""
+        x, y = (self.data.x, self.data.y) if chosen is None else (self.data.x[chosen], self.data.y[chosen])
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(self.objective.loss(self.network, x, y), self.parameters)
+        return torch.cat([g.flatten() for g in gradients])
+
+    def draws(self, count: int, *names: str | int) -> Tensor:
+        """Gradients [count, d] of batches drawn for this purpose alone; the training's own order stays."""
+        random = torch.Generator().manual_seed(seed_for(self.seed, "draws", *names))
+        total, device = len(self.data.x), self.data.x.device
+        orders = (torch.randperm(total, generator=random)[: self.samples] for _ in range(count))
+        return torch.stack([self.gradient(order.to(device)) for order in orders])
+
+    def look(self) -> Standing:
+        """Measure at the present parameters; changes nothing."""
+        data, objective = self.data, self.objective
+        with torch.no_grad():
+            output, held_out = self.network(data.x), self.network(data.held_out_x)
+            value = objective.loss(self.network, data.x, data.y)
+            held_out_value = objective.loss(self.network, data.held_out_x, data.held_out_y)
+        right = [(objective.classes(o) == y).double().mean() for o, y in
+                 ((output, data.y), (held_out, data.held_out_y))]  # fmt: skip
+        noise = noise_statistics(self.frozen()).noise
+        full = self.gradient()
+        norm = torch.linalg.vector_norm(full)
+        return Standing(
+            value=value.item(),
+            gradient_norm=norm.item(),
+            accuracy=right[0].item(),
+            held_out_value=held_out_value.item(),
+            held_out_accuracy=right[1].item(),
+            cosine=self._cosine(full),
+            noise_scale=(noise.variance / norm.square()).item() if norm > 0 else math.nan,
+            samples=self.seen,
+            evaluations=self.evaluations,
+        )
+
+    def metrics(self) -> Metrics:
+        """`look` for the curves, and kept for the pictures."""
+        standing = self.look()
+        self._history.add(self._row(standing))
+        self._seconds.add(torch.tensor([self.train_s]))
+        return standing.metrics(self.train_s)
+
+    def fields(self) -> dict[str, object]:
+        """What the summary says of the present parameters."""
+        standing = self.look()
+        kind = self.classify() if math.isfinite(standing.gradient_norm) else Kinship(None, None, None)
+        return {
+            "x": self.point().tolist() if self.size <= DENSE else None,
+            "value": standing.value,
+            "gradient_norm": standing.gradient_norm,
+            "hessian_eigenvalues": kind.eigenvalues,
+            "saddle_index": kind.saddle_index,
+            "critical_point": kind.kind,
+            "evaluations": standing.evaluations,
+            "samples": standing.samples,
+            "parameters": self.size,
+            "batch_size": self.samples,
+            "accuracy": standing.accuracy,
+            "held_out_value": standing.held_out_value,
+            "held_out_accuracy": standing.held_out_accuracy,
+            "noise_scale": standing.noise_scale,
+            "gradient_cosine": standing.cosine,
+        }
+
+    def classify(self) -> "Kinship":
+        """What kind of point of the loss over all training samples this is.
+
+        Up to DENSE parameters all eigenvalues of the Hessian; above, Lanczos finds the two ends, which tell a
+        saddle from a minimum but not its index.
+        """
+        if self.size <= DENSE:
+            loss = self.frozen()
+            with torch.enable_grad():
+                gradient = torch.autograd.grad(loss(), self.parameters, create_graph=True)
+                flat = torch.cat([g.flatten() for g in gradient])
+                rows = [torch.autograd.grad(g, self.parameters, retain_graph=True) for g in flat]
+            hessian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+            found = classify(flat.detach(), hessian)
+            return Kinship(found.kind, list(found.eigenvalues), found.saddle_index)
+        random = torch.Generator().manual_seed(seed_for(self.seed, "lanczos"))
+        seen = classify_point(Hessian(self.frozen()(), self.parameters), random, steps=LANCZOS, eps=FLAT)
+        return Kinship(seen.kind, [seen.lowest, seen.sharpness], None)
+
+    def lines(self, steps: int) -> list[str]:
+        """Where it stands and what that point is.
+
+        Raises:
+            FloatingPointError: the loss or its gradient is not finite here.
+        """
+        now = self.look()
+        if not (math.isfinite(now.value) and math.isfinite(now.gradient_norm)):
+            advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
+            raise FloatingPointError(f"the loss or its gradient is not finite after {steps:,} steps{advice}")
+        passes = number(now.samples / len(self.data.x))
+        effort = f"{steps:,} steps, {now.samples:,} samples ({passes} passes)" if steps else "the start"
+        kind = self.classify()
+        ends = point(kind.eigenvalues or ())[1:-1]
+        all_or_ends = "Hessian eigenvalues" if self.size <= DENSE else "Hessian eigenvalues from and to"
+        name = {"slope": "still on a slope", "degenerate": "a degenerate point"}.get(
+            str(kind.kind), f"a {kind.kind}"
+        )
+        return [
+            f"{effort}: loss {number(now.value)}, held out {number(now.held_out_value)}; "
+            f"accuracy {now.accuracy:.1%}, held out {now.held_out_accuracy:.1%}",
+            f"{name}: |g| = {number(now.gradient_norm)}, {all_or_ends} {ends}",
+            f"a gradient of {self.samples:,} of {len(self.data.x):,} samples: cosine with that of all "
+            f"{now.cosine:.3f}; noise scale {number(now.noise_scale)}",
+        ]
+
+    def surroundings(self) -> Surroundings | None:
+        """What a map shows, where there are two parameters."""
+        objective, data = self.objective, self.data
+        if not isinstance(objective, Logistic):
+            return None
+        return Surroundings(lambda w: objective.at(w, data), objective.domain, (), "Logistic regression")
+
+    def trace(self, name: str) -> Trace:
+        """The way so far, for pictures."""
+        _, rows = self._history.rows()
+        _, seconds = self._seconds.rows()
+        columns = dict(zip(COLUMNS, rows.T.tolist(), strict=True))
+        path_steps, path = self._path.rows() if self._path is not None else ([], None)
+        kind = self.classify().kind if math.isfinite(columns["gradient_norm"][-1]) else "diverged"
+        return Trace(
+            name=name,
+            steps=[int(step) for step in columns.pop("step")],
+            value=columns.pop("value"),
+            gradient_norm=columns.pop("gradient_norm"),
+            ended=str(kind),
+            path=path,
+            path_steps=path_steps,
+            more=columns | {"seconds": seconds[:, 0].tolist()},
+        )
+
+    def state_dict(self) -> StateDict:
+        """Weights, the order of the samples, the counts, and the way."""
+        return {
+            "network": self.network.state_dict(),
+            "stream": self.stream.state_dict(),
+            "evaluations": self.evaluations,
+            "seen": self.seen,
+            "steps": self._steps,
+            "train_s": {"now": self.train_s, "track": self._seconds.state_dict()},
+            "history": self._history.state_dict(),
+            "path": self._path and self._path.state_dict(),
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.network.load_state_dict(state["network"])
+        self.stream.load_state_dict(state["stream"])
+        self.evaluations, self.seen, self._steps = state["evaluations"], state["seen"], state["steps"]
+        self.train_s = state["train_s"]["now"]
+        self._seconds.load_state_dict(state["train_s"]["track"])
+        self._history.load_state_dict(state["history"])
+        if self._path is not None:
+            self._path.load_state_dict(state["path"])
+
+    def _row(self, standing: Standing) -> Tensor:
+        known = {"step": self._steps, **vars(standing)}
+        return torch.tensor([known[name] for name in COLUMNS], dtype=torch.float64)
+
+    def _cosine(self, full: Tensor) -> float:
+        """Mean cosine between the gradients of some batches and that of all samples."""
+        if self.samples == len(self.data.x):
+            return 1.0
+        drawn = self.draws(DRAWS, "look", self._steps)
+        return torch.nn.functional.cosine_similarity(drawn, full[None]).mean().item()
+
+    def _place(self, start: Sequence[float]) -> None:
+        """Write the first parameters."""
+        if len(start) != self.size:
+            raise ValueError(
+                f"start must be null or a list of {self.size} numbers, the parameters of this objective, "
+                f"got {list(start)}"
+            )
+        with torch.no_grad():
+            parts = torch.tensor(start, dtype=torch.float64).split([p.numel() for p in self.parameters])
+            for parameter, part in zip(self.parameters, parts, strict=True):
+                parameter.copy_(part.view_as(parameter))

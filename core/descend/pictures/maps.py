@@ -1,0 +1,153 @@
+"""Maps: level lines of a function of two variables, the field of its slopes, and the paths of descents."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.descend.record import Trace
+from core.descend.surroundings import Surroundings
+from core.draw.media import Image
+from core.draw.palette import FAINT, INK, cased, colours, figure, ground, pixels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GRID = 300  # points of the surface along each axis
+ARROWS = 17  # of the field along each axis
+LEVELS = 28
+FEW = 200  # steps up to which single ones are marked
+# Marker, size and colour of the known critical points.
+MARKS = {
+    "minimum": ("o", 6.5, "#ffffff"),
+    "saddle": ("X", 7, "#f0e442"),
+    "maximum": ("^", 7, "#f0e442"),
+    "degenerate": ("D", 6, "#f0e442"),
+}
+
+
+def draw_paths(around: Surroundings, traces: Sequence[Trace]) -> Image:
+    """Draw paths over the level lines and the field of negative gradients.
+
+    Shown is the function's domain, and more where a path leaves it, up to once the domain's width on every
+    side.
+    """
+    box = view(around, traces)
+    made = figure(7.4, 6.6)
+    axes = made.add_subplot()
+    draw_ground(axes, around, box)
+    draw_field(axes, around, box)
+    draw_marks(axes, around)
+    for i, (trace, colour) in enumerate(zip(traces, colours(t.name for t in traces).values(), strict=True)):
+        draw_path(axes, trace, colour, below=len(traces) - 1 - i)
+    axes.set_xlabel("x0", color=FAINT)
+    axes.set_ylabel("x1", rotation=0, color=FAINT)
+    axes.set_title(spoken(around.name), loc="left", fontsize=12, color=INK)
+    handles = axes.get_legend_handles_labels()[0]
+    handles.sort(key=lambda handle: handle.get_zorder(), reverse=True)
+    made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    return pixels(made)
+
+
+def view(around: Surroundings, traces: Sequence[Trace]) -> list[tuple[float, float]]:
+    """An interval for each axis that holds the domain and, as far as they are near, the paths."""
+    paths = torch.cat([t.path for t in traces if t.path is not None])
+    paths = paths[paths.isfinite().all(1)]
+    return [_span(paths[:, i], around.domain[i]) for i in range(2)]
+
+
+def draw_ground(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, float]]) -> None:
+    """Heights in grey, dark in the valleys, and level lines."""
+    from matplotlib.colors import BoundaryNorm
+
+    x, y, value = heights(around, box, GRID)
+    levels = levels_of(value)
+    axes.contourf(x, y, value, levels, cmap=ground(), norm=BoundaryNorm(levels, 256))
+    axes.contour(x, y, value, levels, colors="white", linewidths=0.5, linestyles="solid", alpha=0.8)
+    axes.set_xlim(*box[0])
+    axes.set_ylim(*box[1])
+    axes.tick_params(colors=FAINT, labelsize=8.5)
+    for spine in axes.spines.values():
+        spine.set_color(FAINT)
+
+
+def draw_field(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, float]]) -> None:
+    """Arrows along the negative gradient, all of one length: where steepest descent would go."""
+    centres = [low + (high - low) * (np.arange(ARROWS) + 0.5) / ARROWS for low, high in box]
+    points = torch.from_numpy(np.stack(np.meshgrid(*centres), -1))
+    slope = -around.slopes(points).numpy()
+    length = np.linalg.norm(slope, axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Of one length on the page, whatever the axes' units.
+        page = slope / np.array([high - low for low, high in box])
+        page = np.where(length > 0, page / np.linalg.norm(page, axis=-1, keepdims=True), 0.0)
+    axes.quiver(
+        points[..., 0].numpy(), points[..., 1].numpy(), page[..., 0], page[..., 1], angles="uv", pivot="mid",
+        scale=ARROWS * 1.9, width=0.0022, headwidth=4.5, headlength=5, headaxislength=4.5, color=FAINT,
+        alpha=0.7, zorder=2, label="negative gradient",
+    )  # fmt: skip
+
+
+def draw_path(axes: "Axes", trace: Trace, colour: str, below: int) -> None:
+    """One path from its square to its star; wider below others, so that none hides another."""
+    if trace.path is None:
+        return
+    width = 2 + 0.8 * min(below, 4)
+    steps = trace.path[trace.path.isfinite().all(1)].numpy()
+    few = "." if len(steps) <= FEW else None
+    edge: dict[str, Any] = {"markeredgecolor": "white", "zorder": 6}
+    axes.plot(*steps.T, color=colour, linewidth=width, marker=few, markersize=width + 3, zorder=5,
+              path_effects=cased(width + 1), solid_capstyle="round",
+              label=f"{trace.name}: {trace.ended}")  # fmt: skip
+    axes.plot(*steps[0], "s", color=INK, markersize=8, **edge)
+    axes.plot(*steps[-1], "*", color=colour, markersize=15 + 2 * below, **edge)
+
+
+def draw_marks(axes: "Axes", around: Surroundings) -> None:
+    """The known critical points."""
+    for kind, (marker, size, colour) in MARKS.items():
+        known = [c.point for c in around.critical_points if c.kind == kind]
+        if known:
+            style = {"markerfacecolor": colour, "markeredgecolor": INK, "markeredgewidth": 1.0}
+            axes.plot(*np.array(known).T, marker, markersize=size, label=kind, zorder=4, **style)
+
+
+def heights(
+    around: Surroundings, box: Sequence[tuple[float, float]], count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two axes [count] and the values [count, count] over them."""
+    x, y = (torch.linspace(*span, count, dtype=torch.float64) for span in box)
+    with torch.no_grad():
+        value = around.function(torch.stack(torch.meshgrid(x, y, indexing="xy"), -1))
+    return x.numpy(), y.numpy(), value.numpy()
+
+
+def levels_of(value: np.ndarray) -> np.ndarray:
+    """Heights of the level lines, ascending.
+
+    Half of them are spaced evenly in the logarithm of the height above the lowest point shown, which shows
+    the floor of a valley; half cut the picture into equal areas, which shows hills and plains.
+    """
+    lowest, middle, highest = (np.quantile(value, q) for q in (0.0, 0.5, 1.0))
+    offset = 1e-3 * (middle - lowest) + 1e-12
+    log = lowest - offset + np.geomspace(offset, highest - lowest + offset, LEVELS // 2)
+    areas = np.quantile(value, np.linspace(0, 1, LEVELS // 2 + 1)[1:-1])
+    return np.unique(np.concatenate([log, areas, [lowest, highest]]))
+
+
+def spoken(name: str) -> str:
+    """A class's name as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+
+
+def _span(path: Tensor, domain: tuple[float, float]) -> tuple[float, float]:
+    low, high = domain
+    width = high - low
+    if len(path):
+        margin = 0.05 * width
+        low = min(low, max(float(path.min()) - margin, low - width))
+        high = max(high, min(float(path.max()) + margin, high + width))
+    return low, high

@@ -1,0 +1,127 @@
+"""The same in relief, and as a film."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.descend.pictures.maps import draw_field, draw_ground, draw_marks, heights, spoken, view
+from core.descend.record import Trace
+from core.descend.surroundings import Surroundings
+from core.draw.media import Image, Video
+from core.draw.palette import FAINT, INK, cased, colours, figure, ground, pixels
+from core.run.console import number
+
+GRID = 90  # points of the surface along each axis
+FRAMES, FPS = 60, 12.0
+HOLD = 12  # frames that the end stays
+
+
+def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
+    """The function as a surface, with the paths on it; heights on a scale that spreads the valleys."""
+    box = [(low, high) for low, high in around.domain]
+    x, y, value = heights(around, box, GRID)
+    lowest = float(value.min())
+    scale = max(float(np.median(value)) - lowest, 1e-12) / 8
+
+    def squeezed(height: np.ndarray) -> np.ndarray:
+        return np.arcsinh((height - lowest) / scale)
+
+    made = figure(7.4, 6.4)
+    axes: Any = made.add_subplot(projection="3d", computed_zorder=False)  # types of 3-D axes are patchy
+    mesh = np.meshgrid(x, y)
+    axes.plot_surface(
+        *mesh,
+        squeezed(value),
+        cmap=ground(),
+        rcount=GRID,
+        ccount=GRID,
+        linewidth=0,
+        antialiased=True,
+        zorder=1,
+    )
+    axes.contour(*mesh, squeezed(value), levels=14, colors="white", linewidths=0.7, alpha=0.9, zorder=2)
+    lift = 0.015 * float(np.ptp(squeezed(value)))
+    for i, (trace, colour) in enumerate(zip(traces, colours(t.name for t in traces).values(), strict=True)):
+        assert trace.path is not None
+        width = 2.2 + 0.8 * min(len(traces) - 1 - i, 4)
+        inside = [(trace.path[:, i] >= low) & (trace.path[:, i] <= high) for i, (low, high) in enumerate(box)]
+        path = trace.path[inside[0] & inside[1]]
+        if not len(path):
+            continue
+        with torch.no_grad():
+            z = squeezed(around.function(path).numpy()) + lift
+        steps = path.numpy()
+        axes.plot(
+            *steps.T,
+            z,
+            color=colour,
+            linewidth=width,
+            zorder=5,
+            path_effects=cased(width + 1),
+            label=trace.name,
+        )
+        axes.plot(*steps[:1].T, z[:1], "s", color=INK, markeredgecolor="white", markersize=8, zorder=6)
+        axes.plot(*steps[-1:].T, z[-1:], "*", color=colour, markeredgecolor="white", markersize=15, zorder=7)
+    ticks = np.linspace(0, float(squeezed(value).max()), 5)
+    axes.set_zticks(ticks, [number(float(f"{lowest + scale * np.sinh(t):.2g}")) for t in ticks])
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color((1, 1, 1, 0))
+        axis.line.set_color(FAINT)
+    axes.grid(False)
+    axes.tick_params(colors=FAINT, labelsize=8, pad=1)
+    axes.set_xlabel("x0", color=FAINT)
+    axes.set_ylabel("x1", color=FAINT)
+    axes.set_title(spoken(around.name), loc="left", fontsize=12, color=INK)
+    axes.view_init(elev=48, azim=-62)
+    axes.set_box_aspect((1, 1, 0.62), zoom=1.18)
+    made.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    return pixels(made)
+
+
+def draw_film(around: Surroundings, traces: Sequence[Trace]) -> Video:
+    """All descents at the same step, slow at first, when most happens."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    box = view(around, traces)
+    made = figure(5.2, 4.9)
+    made.set_dpi(100)
+    axes = made.add_subplot()
+    draw_ground(axes, around, box)
+    draw_field(axes, around, box)
+    draw_marks(axes, around)
+    axes.set_title(
+        "step 0", loc="left", fontsize=11, color="white"
+    )  # keeps the room; each frame writes its own
+    hues = colours(t.name for t in traces)
+    for name, colour in hues.items():
+        axes.plot([], [], color=colour, linewidth=2.5, label=name)
+    made.legend(
+        handles=axes.lines[-len(hues) :], loc="outside lower center", ncols=4, fontsize=9, frameon=False
+    )
+    canvas = FigureCanvasAgg(made)
+    canvas.draw()
+    made.set_layout_engine("none")
+    background = canvas.copy_from_bbox(made.bbox)
+    title = axes.text(0, 1.02, "", transform=axes.transAxes, fontsize=11, color=INK)
+    lines, heads = [], []
+    for colour in hues.values():
+        lines += axes.plot([], [], color=colour, linewidth=2, path_effects=cased(3.4))
+        heads += axes.plot([], [], "o", color=colour, markeredgecolor="white", markersize=9)
+    total = max(t.path_steps[-1] for t in traces)
+    frames = []
+    shares = (np.arange(FRAMES + 1) / FRAMES) ** 2
+    for step in sorted({round(total * share) for share in shares}):
+        canvas.restore_region(background)
+        title.set_text(f"{spoken(around.name)}, step {step:,}")
+        for trace, line, head in zip(traces, lines, heads, strict=True):
+            assert trace.path is not None
+            until = int(np.searchsorted(trace.path_steps, step, side="right"))
+            way = trace.path[:until].numpy()
+            line.set_data(*way.T)
+            head.set_data(*way[-1:].T)
+        for artist in (title, *lines, *heads):
+            axes.draw_artist(artist)
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return Video(np.stack(frames + frames[-1:] * HOLD), FPS)

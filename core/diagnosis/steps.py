@@ -1,0 +1,297 @@
+"""Rules about steps: how long they are, whether they swing, and how much of them is noise or clipping."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.diagnosis import remedies
+from core.diagnosis.curvature import VALUE
+from core.diagnosis.findings import Sign
+from core.diagnosis.signals import Context, History, Player
+
+USUAL_RATIO = 1e-3  # |update| / |weights| that is commonly aimed at
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClippingAlwaysOn:
+    """Every step is clipped: the norm that reaches the optimizer is the clipper's, not the gradient's.
+
+    Attributes:
+        share: of the steps of a window.
+        points: logged points in a row, for a note.
+        little: what is left of the norm, below which the clipper decides everything and one should act.
+            Clipping to 0.5 at every step is customary for PPO, and leaves 1e-1 to 1e-3.
+        soon: logged points in a row, for a warning.
+    """
+
+    share: float = 0.99
+    points: int = 8
+    little: float = 1e-5
+    soon: int = 2
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player."""
+        for player in context.players:
+            norm = history.level(f"{player.prefix}gradient/norm", self.soon)
+            after = history.level(f"{player.prefix}gradient/norm_clipped", self.soon)
+            if not norm or after is None:
+                continue
+            left = after / norm
+            points = self.soon if left < self.little else self.points
+            shares = history.recent(f"{player.prefix}gradient/clipped", points)
+            if not shares or min(shares) < self.share:
+                continue
+            yield Sign(
+                name="clipping_always_on",
+                severity="warning" if left < self.little else "note",
+                player=player.name,
+                evidence={"clipped": min(shares), "norm": norm, "norm_clipped": after, "left": left},
+                what=f"every step is clipped, to {left:.1e} of its length.",
+                cause=(
+                    "The limit lies below every gradient: it sets the step's length, whatever the "
+                    "gradient says."
+                ),
+                remedy=self._words(context, norm),
+            )
+
+    def _words(self, context: Context, norm: float) -> tuple[str, ...]:
+        if norm > 1e4 and (words := remedies.scaled_rewards(context)):
+            return words
+        if context.number("clipper.max_norm") is not None:
+            return (remedies.toward(context, "clipper.max_norm", norm),)
+        return ("clipper=autoclip", "clipper.percentile=90")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateTooLarge:
+    """One step changes a large share of the weights, or the first ones have blown them up.
+
+    Large weights make long steps look short beside them: what the first steps have done stays visible in the
+    weights themselves.
+
+    Attributes:
+        ratio: |update| / |weights|. Common practice aims at 1e-3 and warns at 1e-1.
+        blown: |weights| at the first sampled step over the initial ones, and still. Healthy runs reach 1.2;
+            rates a hundred times too high 2.6 to 5.5.
+        measurements: in a row.
+    """
+
+    ratio: float = 0.1
+    blown: float = 2.0
+    measurements: int = 2
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player."""
+        for player in context.players:
+            ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
+            weights = history.course(f"{player.prefix}gradient/weight_norm")
+            if _without_scale(player, context) or not (ratios or weights):
+                continue
+            grown = (
+                min(weights[0], weights[-1]) / player.initial_norm if weights and player.initial_norm else 0.0
+            )
+            large = bool(ratios) and min(ratios) >= self.ratio
+            if not large and grown < self.blown:
+                continue
+            now = ratios[-1] if large else 0.1  # what blows up has been at least as long
+            yield Sign(
+                name="update_too_large",
+                severity="warning",
+                player=player.name,
+                evidence={"growth": grown, "lr": player.lr}
+                | ({"update_ratio": ratios[-1]} if ratios else {}),
+                what=(
+                    f"one step changes the weights by {now:.0%} of their length."
+                    if large
+                    else f"the first steps have made the weights {grown:.1f} times as long as they were."
+                ),
+                cause="The learning rate is too high for this network and optimizer.",
+                remedy=remedies.sound_rate(context, player, player.lr * USUAL_RATIO / now),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateTooSmall:
+    """The steps hardly move the weights, although there is a gradient to follow.
+
+    Attributes:
+        ratio: |update| / |weights| at the full learning rate (what a schedule has taken is given back).
+            Common practice warns at 1e-5; healthy runs stay above 2e-4, broken ones below 2e-6.
+        slope: share of the norm of the first points that the gradient must still have: at a minimum short
+            steps are right.
+        scheduled: share of the rate below which a schedule has ended the training, and nothing is said.
+        seen: root mean square of a layer's gradient that an optimizer sees; Adam's eps is 1e-8.
+        measurements: in a row.
+    """
+
+    ratio: float = 1e-5
+    slope: float = 0.02
+    seen: float = 1e-6
+    scheduled: float = 0.02
+    measurements: int = 2
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player: of all its weights together, or of one layer that alone stands still."""
+        for player in context.players:
+            scale = history.last(f"{player.prefix}gradient/lr_scale")
+            scale = 1.0 if scale is None else scale
+            ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
+            course = history.course(f"{player.prefix}gradient/norm")
+            if scale < self.scheduled or not ratios or not course or _without_scale(player, context):
+                continue
+            if course[-1] < self.slope * max(course[:3]):
+                continue
+            now = max(ratios) / scale
+            layer = None if now < self.ratio else self._still(history, player)
+            if now >= self.ratio and layer is None:
+                continue
+            yield Sign(
+                name="update_too_small",
+                severity="warning",
+                player=player.name,
+                layer=layer,
+                evidence={"update_ratio": 0.0 if layer else now, "lr": player.lr},
+                what=(
+                    "it has a gradient, but the steps do not move it."
+                    if layer
+                    else f"one step changes the weights by {now:.1e} of their length."
+                ),
+                cause=(
+                    "Its learning rate is 0, or its weights are written back after every step."
+                    if layer
+                    else "The learning rate is too low, or a clipper leaves nothing of the gradient."
+                ),
+                remedy=_ungrouped(context) if layer else self._words(history, context, player, now),
+            )
+
+    def _still(self, history: History, player: Player) -> str | None:
+        """The first layer whose weights have not moved at all, though it had a gradient."""
+        ratios = history.layers_last(player.prefix, "update_ratio", self.measurements)
+        norms = history.layers_last(player.prefix, "gradient_norm", self.measurements)
+        for layer in player.layers:
+            moved = max(ratios.get(layer.name, [1.0]))
+            slope = min(norms.get(layer.name, [0.0])) / layer.size**0.5
+            if layer.dim >= 2 and moved == 0.0 and slope > self.seen:
+                return layer.name
+        return None
+
+    def _words(self, history: History, context: Context, player: Player, now: float) -> tuple[str, ...]:
+        norm = history.level(f"{player.prefix}gradient/norm", self.measurements)
+        after = history.level(f"{player.prefix}gradient/norm_clipped", self.measurements)
+        if (
+            norm
+            and after is not None
+            and after < 1e-3 * norm
+            and context.number("clipper.max_norm") is not None
+        ):
+            return (remedies.toward(context, "clipper.max_norm", norm),)
+        fastest = max(other.lr for other in context.players)
+        if fastest > 10 * player.lr:  # the other player's rate has been chosen for this game
+            return remedies.rate(context, player, fastest)
+        return remedies.sound_rate(context, player, player.lr * USUAL_RATIO / max(now, 1e-12), least=3e-4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oscillation:
+    """Gradients turn round from step to step, or the velocity carries the weights uphill.
+
+    Attributes:
+        cosine: of consecutive gradients, below which the steps jump across a valley. Practice says -0.5.
+        in_games: the same where another player moves in between: healthy games reach -0.55.
+        update_cosine: of gradient and step, below which momentum climbs.
+        measurements: over whose median.
+    """
+
+    cosine: float = -0.4
+    in_games: float = -0.75
+    update_cosine: float = -0.1
+    measurements: int = 4
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player; a note where samples or another player turn the gradients as well."""
+        for player in context.players:
+            cosine = history.level(f"{player.prefix}gradient/cosine", self.measurements)
+            along = history.level(f"{player.prefix}gradient/update_cosine", self.measurements)
+            momentum = along is not None and along < self.update_cosine
+            limit = self.in_games if context.kind == "gradgan" else self.cosine
+            swings = cosine is not None and cosine < limit
+            if not (swings or momentum) or _scalar(player):
+                continue
+            decay = context.number("optimizer.momentum")
+            words = remedies.learning_rate(context, player, 0.2)
+            if momentum and decay is not None and decay > 0.9:
+                words = (*remedies.learning_rate(context, player, 0.3), "optimizer.momentum=0.9")
+            evidence = {"cosine": cosine, "update_cosine": along}
+            yield Sign(
+                name="oscillation",
+                severity="warning" if history.last(VALUE) is not None else "note",
+                player=player.name,
+                evidence={label: value for label, value in evidence.items() if value is not None},
+                what=(
+                    f"the steps point uphill (cosine {along:.2f} with the way down)."
+                    if momentum and not swings
+                    else f"consecutive gradients point against each other (cosine {cosine:.2f})."
+                ),
+                cause=(
+                    "The steps are too long for the curvature: they jump across the valley, or swing "
+                    "through it."
+                ),
+                remedy=words,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseDominated:
+    """The batch is far below the gradient's noise scale: most of a step is noise.
+
+    Attributes:
+        ratio: noise scale over batch, from which it is worth a note; late in training, and in RL nearly
+            always, it is large.
+        severe: from which one should act if the batch is also small.
+        small: samples.
+        points: logged points whose median is taken.
+    """
+
+    ratio: float = 100.0
+    severe: float = 8.0
+    small: int = 8
+    points: int = 4
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player."""
+        for player in context.players:
+            if not player.batch:
+                continue
+            scale = history.last(f"{player.prefix}noise/noise_scale")
+            scale = history.level("full_gradient/noise_scale", self.points) if scale is None else scale
+            if scale is None:
+                scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
+            severe = player.batch <= self.small
+            if scale is None or scale < (self.severe if severe else self.ratio) * player.batch:
+                continue
+            yield Sign(
+                name="noise_dominated",
+                severity="warning" if severe else "note",
+                player=player.name,
+                evidence={"noise_scale": scale, "batch": float(player.batch)},
+                what=(
+                    f"a batch of {player.batch:,} is {scale / player.batch:,.0f} times below the noise scale."
+                ),
+                cause="Samples disagree more than they agree: the steps are nearly all noise.",
+                remedy=remedies.batch(context, player, min(scale, 256.0 if severe else scale)),
+            )
+
+
+def _ungrouped(context: Context) -> tuple[str, ...]:
+    """One rate for all parameters, where some have their own."""
+    own = any(option.startswith("optimizer.groups.") for option in context.options)
+    return ("optimizer.groups=null",) if own else ()
+
+
+def _without_scale(player: Player, context: Context) -> bool:
+    """Whether the length of the parameters is no measure for a step: one number, or a point of the plane."""
+    return _scalar(player) or (context.kind == "core" and not context.chosen("objective"))
+
+
+def _scalar(player: Player) -> bool:
+    """A player of one number (SAC's temperature): its ratios and cosines say nothing."""
+    return sum(layer.size for layer in player.layers) == 1

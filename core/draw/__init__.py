@@ -1,0 +1,1 @@
+"""Pictures as arrays: one palette, heat maps, and how arrays become PNG and GIF bytes."""

@@ -1,0 +1,86 @@
+"""What a transform sees of a step: the gradients that are there, their names, and their norms."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.gradients.measure.norms import layer_norms
+
+
+class GradientView:
+    """The gradients of one step, to read and to change in place.
+
+    Norms are computed once and follow a scaling without another pass over the gradients, so clipping
+    and monitoring share one pass.
+
+    Attributes:
+        names: the parameters' names, one per gradient.
+        parameters: the parameters, in the same order.
+        values: their gradients, never None, in the same order; transforms write into them.
+    """
+
+    def __init__(self, names: Sequence[str], parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        self.names = names
+        self.parameters = parameters
+        self.values = values
+        self._norms: Tensor | None = None
+        self._norm: Tensor | None = None
+
+    @property
+    def norms(self) -> Tensor:
+        """Norm of each gradient as it now is, [L]."""
+        if self._norms is None:
+            self._norms = layer_norms(self.values)
+        return self._norms
+
+    @property
+    def norm(self) -> Tensor:
+        """Norm of all gradients taken as one vector, 0-d."""
+        norm = self._norm
+        if norm is None:
+            norm = self._norm = torch.linalg.vector_norm(self.norms)
+        return norm
+
+    def shrink_(self, factor: Tensor) -> None:
+        """Multiply every gradient by min(1, factor), a 0-d tensor.
+
+        On the CPU, where reading a number costs nothing, a factor of 1 or more (or NaN, a step that will be
+        skipped) touches no gradient. An accelerator always multiplies: reading the factor would make the host
+        wait.
+        """
+        if factor.device.type != "cpu":
+            factor = factor.clamp(max=1.0)
+        elif not factor.item() < 1.0:
+            return
+        values, norms, norm = self.dense(), self.norms, self.norm
+        # Of the gradients' own dtype it is not converted anew for each of them: a quarter of the time.
+        alike = all(value.dtype == values[0].dtype for value in values)
+        torch._foreach_mul_(values, factor.to(values[0].dtype) if alike else factor)
+        self._norms, self._norm = norms * factor, norm * factor
+
+    def shrink_each_(self, factors: Tensor) -> None:
+        """Multiply gradient l by min(1, factors[l]); as `shrink_`, with a factor for each.
+
+        Args:
+            factors: [L], in the dtype and on the device of `norms`.
+        """
+        values, norms, limited = self.dense(), self.norms, factors.clamp(max=1.0)
+        if factors.device.type == "cpu":
+            smaller = [(value, f) for value, f in zip(values, factors.tolist(), strict=True) if f < 1.0]
+            if not smaller:
+                return
+            torch._foreach_mul_([value for value, _ in smaller], [f for _, f in smaller])
+        else:
+            torch._foreach_mul_(values, list(limited.unbind()))
+        self._norms = norms * limited
+        self._norm = None
+
+    def dense(self) -> list[Tensor]:
+        """The tensors to write into: a sparse gradient (coalesced by `GradientStep`) gives its values."""
+        return [v.values() if v.is_sparse else v for v in self.values]
+
+    def changed(self) -> None:
+        """Forget the norms after writing to `values`; a transform that writes calls this last."""
+        self._norms = None
+        self._norm = None

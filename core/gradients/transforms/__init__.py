@@ -1,0 +1,1 @@
+"""What stands between backward and the optimizer: clipping, centralisation, noise, gradient surgery."""

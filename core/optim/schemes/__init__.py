@@ -1,0 +1,1 @@
+"""Update schemes of two players."""

@@ -1,0 +1,185 @@
+"""Update schemes of two players that remember: the last gradient, a velocity, where both players stood.
+
+What they remember lives in the `memory` that the caller keeps and saves. Tensors in it are replaced, never
+written into. A gradient that the guard of `GradientStep` will skip is told by the same norm and leaves it as
+it was, decided on the device without a synchronisation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.checks import require
+from core.gradients import GradientStep, Metrics, global_norm
+from core.optim.schemes.schemes import Closures, Scheme, check_scheme
+from core.state import StateDict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimistic:
+    """Simultaneous steps with the last change of the gradient added, a guess of where it goes next.
+
+        w <- w - h (g_t + (g_t - g_(t-1)))
+
+    The first step is a plain one. One gradient per update, and a copy of it in memory. On the bilinear game
+    the factors are the roots of l^2 - (1 + 2ih) l + ih, both inside the unit circle for h < 1 / sqrt(3).
+
+    Source: Daskalakis et al. 2018, arXiv:1711.00141 (optimistic mirror descent without constraints).
+    """
+
+    needs_joint_graph = False
+    changes_gradients = True
+
+    def __call__(
+        self,
+        discriminator: GradientStep,
+        discriminator_closures: Closures,
+        generator: GradientStep,
+        generator_closures: Closures,
+        memory: StateDict,
+    ) -> Metrics:
+        """Both gradients, each with its last change added, then both updates."""
+        check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
+        metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
+        for player, step in (("discriminator", discriminator), ("generator", generator)):
+            gradient = _gradient(step)
+            last = memory.get(player) or [torch.zeros_like(g) for g in gradient]
+            known = memory.get(f"{player}_known", torch.zeros((), dtype=torch.bool, device=step.device))
+            changed = [now + (now - then) * known for now, then in zip(gradient, last, strict=True)]
+            finite = _replace(step, changed)
+            memory[player] = _choose(finite, gradient, last)
+            memory[f"{player}_known"] = known | finite
+            step.apply()
+        return metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativeMomentum:
+    """Alternating steps along a velocity: with beta < 0 it brakes the turning that momentum feeds.
+
+        u <- beta u + g,   w <- w - h u
+
+    `torch.optim.SGD` refuses a negative momentum, so the velocity is kept here and handed to the optimizer as
+    the gradient; an optimizer with a momentum of its own adds that on top (Adam: set betas[0] to 0).
+
+    On the bilinear game with h = 0.1 the modulus is 0.9985 at beta = -0.5, 1 at 0 and 1.0323 at +0.5; with
+    simultaneous steps no beta converges.
+
+    Attributes:
+        beta: share of the last velocity kept, in (-1, 1).
+
+    Source: Gidel et al. 2019, arXiv:1807.04740, theorem 6.
+    """
+
+    beta: float
+
+    needs_joint_graph = False
+    changes_gradients = True
+
+    def __post_init__(self) -> None:
+        require(-1 < self.beta < 1, "beta", self.beta, "in (-1, 1)")
+
+    def __call__(
+        self,
+        discriminator: GradientStep,
+        discriminator_closures: Closures,
+        generator: GradientStep,
+        generator_closures: Closures,
+        memory: StateDict,
+    ) -> Metrics:
+        """Discriminator, then generator, each along its velocity."""
+        check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
+        metrics: Metrics = {}
+        for player, step, closures in (
+            ("discriminator", discriminator, discriminator_closures),
+            ("generator", generator, generator_closures),
+        ):
+            metrics |= step.compute(*closures)
+            gradient = _gradient(step)
+            last = memory.get(player) or [torch.zeros_like(g) for g in gradient]
+            velocity = [self.beta * u + g for u, g in zip(last, gradient, strict=True)]
+            finite = _replace(step, velocity)
+            memory[player] = _choose(finite, velocity, last)
+            step.apply()
+        return metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookahead:
+    """Another scheme, pulled back every k updates towards where both players stood k updates ago.
+
+        slow <- slow + alpha (w - slow),   w <- slow
+
+    A scheme that multiplies w by M becomes (1 - alpha) + alpha M^k every k updates: simultaneous steps on the
+    bilinear game, h = 0.1, turn from 1.005^5 = 1.025 into 0.981 with k = 5 and alpha = 0.5, because the mean
+    of two points of a turning orbit lies inside it.
+
+    Only parameters are pulled back: optimizer states and batch norm's statistics are those of the inner
+    scheme. Costs one copy of the parameters in memory.
+
+    Attributes:
+        k: updates between two returns to the slow parameters, >= 1.
+        alpha: how far the slow parameters go towards the fast ones, in (0, 1]; 1 is the inner scheme.
+        inner: the scheme that makes the updates.
+
+    Source: Chavdarova et al. 2021, arXiv:2006.14567, algorithm 1.
+    """
+
+    k: int
+    alpha: float
+    inner: Scheme
+
+    def __post_init__(self) -> None:
+        require(self.k >= 1, "k", self.k, "an integer >= 1")
+        require(0 < self.alpha <= 1, "alpha", self.alpha, "in (0, 1]")
+
+    @property
+    def needs_joint_graph(self) -> bool:
+        """The inner scheme's answer."""
+        return self.inner.needs_joint_graph
+
+    @property
+    def changes_gradients(self) -> bool:
+        """The inner scheme's answer."""
+        return self.inner.changes_gradients
+
+    def __call__(
+        self,
+        discriminator: GradientStep,
+        discriminator_closures: Closures,
+        generator: GradientStep,
+        generator_closures: Closures,
+        memory: StateDict,
+    ) -> Metrics:
+        """One update of the inner scheme, and at every k-th the return."""
+        parameters = [*discriminator.parameters, *generator.parameters]
+        if not memory:
+            memory.update(slow=[p.detach().clone() for p in parameters], updates=0, inner={})
+        metrics = self.inner(
+            discriminator, discriminator_closures, generator, generator_closures, memory["inner"]
+        )
+        memory["updates"] += 1
+        if memory["updates"] % self.k == 0:
+            with torch.no_grad():
+                memory["slow"] = torch._foreach_lerp(memory["slow"], parameters, self.alpha)
+                torch._foreach_copy_(parameters, memory["slow"])
+        return metrics
+
+
+def _gradient(step: GradientStep) -> list[Tensor]:
+    """The gradient that `compute` left; zeros where a parameter has none."""
+    return [torch.zeros_like(p) if p.grad is None else p.grad for p in step.parameters]
+
+
+def _replace(step: GradientStep, gradient: Sequence[Tensor]) -> Tensor:
+    """Give the step another gradient; whether it is finite, as the step's guard will see it, 0-d bool."""
+    for p, g in zip(step.parameters, gradient, strict=True):
+        p.grad = g
+    return global_norm(gradient).isfinite()
+
+
+def _choose(finite: Tensor, new: Sequence[Tensor], old: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of the new tensors if `finite`, else of the old ones; transforms write only into `.grad`."""
+    return [torch.where(finite, n, o) for n, o in zip(new, old, strict=True)]

@@ -1,0 +1,1 @@
+"""Real images and mixtures as streams of batches."""

@@ -1,0 +1,127 @@
+"""Mixtures of Gaussians in the plane: real data whose modes are known."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from core.checks import require
+from core.transfer import send
+from gradgan.batch import Samples
+from gradgan.networks import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Equally likely Gaussians in the plane; a subclass says where they are.
+
+    The networks see points in units of `scale`, the root mean square coordinate, so that one learning rate
+    fits a ring of radius 1 and a grid of side 8.
+
+    Attributes:
+        std: standard deviation of each Gaussian along each axis, > 0.
+    """
+
+    shape: ClassVar[Shape] = (2,)
+    name: ClassVar[str]
+
+    std: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.std < float("inf"), "std", self.std, "a finite number > 0")
+
+    @property
+    def centres(self) -> Tensor:
+        """Means of the Gaussians, float32 [K, 2]."""
+        raise TypeError(f"{type(self).__name__} has no centres: use Ring or Grid")
+
+    @property
+    def num_classes(self) -> int:
+        """K: the label of a point is the index of the Gaussian that it came from."""
+        return len(self.centres)
+
+    @property
+    def scale(self) -> float:
+        """Root mean square coordinate of a sample."""
+        return math.sqrt(self.centres.double().square().mean().item() + self.std**2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ring(Mixture):
+    """Gaussians evenly on a circle.
+
+    Attributes:
+        num_modes: how many, >= 1.
+        radius: of the circle, > 0.
+    """
+
+    name: ClassVar[str] = "ring"
+
+    num_modes: int
+    radius: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_modes >= 1, "num_modes", self.num_modes, "an integer >= 1")
+        require(0 < self.radius < float("inf"), "radius", self.radius, "a finite number > 0")
+
+    @property
+    def centres(self) -> Tensor:
+        """[num_modes, 2], the first at angle 0."""
+        angle = torch.arange(self.num_modes, dtype=torch.float64) * (2 * math.pi / self.num_modes)
+        return (self.radius * torch.stack([angle.cos(), angle.sin()], dim=1)).float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Mixture):
+    """Gaussians on a square lattice around the origin.
+
+    Attributes:
+        side: Gaussians along each side, >= 1.
+        spacing: between neighbours, > 0.
+    """
+
+    name: ClassVar[str] = "grid"
+
+    side: int
+    spacing: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.side >= 1, "side", self.side, "an integer >= 1")
+        require(0 < self.spacing < float("inf"), "spacing", self.spacing, "a finite number > 0")
+
+    @property
+    def centres(self) -> Tensor:
+        """[side^2, 2]."""
+        line = (torch.arange(self.side) - (self.side - 1) / 2) * self.spacing
+        return torch.cartesian_prod(line, line).reshape(-1, 2)
+
+
+class MixtureStream:
+    """Endless fresh samples of a mixture; all of its state is in the generator."""
+
+    def __init__(
+        self, mixture: Mixture, batch_size: int, random: torch.Generator, device: torch.device
+    ) -> None:
+        self.mixture = mixture
+        self.batch_size = batch_size
+        self.random = random
+        self.device = device
+        self._centres, self._scale = mixture.centres, mixture.scale
+
+    def next(self) -> Samples:
+        """Points in units of the mixture's scale, float32 [B, 2], and the Gaussian of each, int64 [B]."""
+        mode = torch.randint(len(self._centres), (self.batch_size,), generator=self.random)
+        noise = torch.randn(self.batch_size, 2, generator=self.random)
+        x = (self._centres[mode] + self.mixture.std * noise) / self._scale
+        return Samples(send(x, self.device), send(mode, self.device))
+
+    def state_dict(self) -> dict[str, object]:
+        """Nothing: the generator is saved by its owner."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Nothing to restore."""

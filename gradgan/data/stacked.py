@@ -1,0 +1,126 @@
+"""Stacked-MNIST: three digits as the colours of one image, which makes 1,000 known modes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from core.checks import require
+from core.transfer import send
+from gradgan.batch import Samples
+from gradgan.data.images import SPLIT_SEED, Images, normalised
+from gradgan.data.torchvision_data import Torchvision
+from gradgan.networks import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedMNIST:
+    """Images whose red, green and blue are three random digits of MNIST; class 100 a + 10 b + c.
+
+    Nothing is stored but MNIST: the images of the training are composed as they are drawn (`StackedStream`).
+
+    Attributes:
+        root: folder that holds (or will hold) torchvision's files of MNIST.
+        download: whether to fetch missing files into `root`.
+        size: side in pixels: 28, or 32 with a black border of two.
+        held_out: images composed of MNIST's test part for the metrics, >= 1; always the same ones.
+
+    Source: Metz et al. 2017, arXiv:1611.02163, section 3.3.2; the labels' order: Lin et al. 2018,
+    arXiv:1712.04086, section 4.2.
+    """
+
+    name: ClassVar[str] = "stacked_mnist"
+    num_classes: ClassVar[int] = 1000
+
+    root: str
+    download: bool
+    size: int
+    held_out: int
+
+    def __post_init__(self) -> None:
+        require(self.size in (28, 32), "size", self.size, "28 or 32")
+        require(self.held_out >= 1, "held_out", self.held_out, "an integer >= 1")
+
+    @property
+    def shape(self) -> Shape:
+        """(channels, height, width)."""
+        return (3, self.size, self.size)
+
+    @property
+    def digits(self) -> Torchvision:
+        """The digits alone, in the same size: what a classifier of single channels learns from."""
+        return Torchvision(dataset="MNIST", root=self.root, download=self.download, size=self.size)
+
+    def load(self) -> Images:
+        """As many fixed compositions of the training digits as of the test digits, for the metrics.
+
+        Raises:
+            ConfigError: MNIST is not to be had.
+        """
+        digits = self.digits.load()
+        assert digits.train_labels is not None
+        assert digits.held_out_labels is not None
+        random = torch.Generator().manual_seed(SPLIT_SEED)
+        held_out, held_out_labels = stack(digits.held_out, digits.held_out_labels, self.held_out, random)
+        train, train_labels = stack(digits.train, digits.train_labels, self.held_out, random)
+        return Images(train=train, held_out=held_out, labels=torch.cat([train_labels, held_out_labels]))
+
+    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> "StackedStream":
+        """Endless fresh compositions of MNIST's training digits.
+
+        Raises:
+            ConfigError: MNIST is not to be had.
+        """
+        digits = self.digits.load()
+        assert digits.train_labels is not None
+        return StackedStream(digits.train, digits.train_labels, batch_size, random, device)
+
+
+class StackedStream:
+    """Endless fresh compositions of digits; all of its state is in the generator.
+
+    Args:
+        digits: uint8 [N, 1, H, W].
+        labels: 0 to 9, int64 [N].
+        batch_size: images of a batch; they are drawn with replacement, so it may exceed N.
+        random: decides the digits; on the CPU.
+        device: where batches are wanted.
+    """
+
+    def __init__(
+        self, digits: Tensor, labels: Tensor, batch_size: int, random: torch.Generator, device: torch.device
+    ) -> None:
+        self.digits = digits.to(device)  # 60 MB at most
+        self.labels = labels.to(device)
+        self.batch_size = batch_size
+        self.random = random
+
+    def next(self) -> Samples:
+        """Images in [-1, 1], float32 [B, 3, H, W], and their classes, int64 [B]."""
+        pixels, labels = stack(self.digits, self.labels, self.batch_size, self.random)
+        return Samples(normalised(pixels), labels)
+
+    def state_dict(self) -> dict[str, object]:
+        """Nothing: the generator is saved by its owner."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Nothing to restore."""
+
+
+def stack(digits: Tensor, labels: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Compose images of three digits, each drawn uniformly with replacement.
+
+    Args:
+        digits: uint8 [N, 1, H, W].
+        labels: 0 to 9, int64 [N].
+        count: how many images.
+        random: on the CPU; draws count x 3 indices.
+
+    Returns:
+        uint8 [count, 3, H, W], and 100 a + 10 b + c for the digits a, b, c of its channels, int64 [count].
+    """
+    chosen = send(torch.randint(len(digits), (count, 3), generator=random), digits.device)
+    a, b, c = labels[chosen].unbind(dim=1)
+    return digits[chosen].squeeze(2), 100 * a + 10 * b + c

@@ -1,0 +1,1 @@
+"""Measuring a generator: metrics, pictures, cost."""

@@ -1,0 +1,290 @@
+"""What is measured and drawn of a generator: one judge for points in the plane, one for images.
+
+A judge uses its own generators with fixed seeds, made anew each time: the same latents and labels through the
+whole training, and no trace in the training's own randomness.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.draw.media import Image, Media
+from core.run.seeding import seed_for
+from gradgan.data.images import Images
+from gradgan.data.mixtures import Mixture, MixtureStream
+from gradgan.evaluation.metrics import NAMES, ImageMetrics, mixture_metrics
+from gradgan.evaluation.pictures import BREAK, image_grid, scatter, titled
+from gradgan.features import Features
+from gradgan.sampling import even_labels, latents, nearest, sample, spherical, to_pixels
+
+NUM_DRAWN_POINTS = 2500
+ROWS, COLUMNS = 10, 10  # of images in a picture
+MAX_CLASSES = 20  # rows of a picture with one for each class
+NEIGHBOURS = 8
+MAX_COUNTED = 100  # classes whose counts are listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latents:
+    """What a generator is measured and drawn on.
+
+    Attributes:
+        size: numbers in a latent.
+        seed: of all of them.
+        num_classes: of a conditional generator; None = it is not.
+        truncation: no element beyond it, > 0; None = any.
+    """
+
+    size: int
+    seed: int
+    num_classes: int | None = None
+    truncation: float | None = None
+
+    def draw(self, count: int, purpose: str, device: torch.device) -> Tensor:
+        """Latents [count, size] that depend on nothing but the seed and the purpose."""
+        random = torch.Generator().manual_seed(seed_for(self.seed, purpose))
+        return latents(count, self.size, random, device, truncation=self.truncation)
+
+    def labels(self, count: int, purpose: str) -> Tensor | None:
+        """Labels [count], evenly over the classes in random order, likewise; None = not conditional."""
+        if self.num_classes is None:
+            return None
+        random = torch.Generator().manual_seed(seed_for(self.seed, purpose, "labels"))
+        return even_labels(count, self.num_classes, random)
+
+    def samples(self, generator: nn.Module, count: int, purpose: str) -> Tensor:
+        """Samples [count, ...] on the CPU."""
+        return sample(generator, self.draw(count, purpose, device_of(generator)), self.labels(count, purpose))
+
+
+class MixtureJudge:
+    """Judges points against the mixture they should come from.
+
+    Args:
+        mixture: the truth.
+        latent_size: of the generators to come.
+        samples: how many are measured.
+        seed: of the latents.
+        num_classes: of conditional generators: the label is the mode; None = they are not.
+        truncation: of the latents; see `sampling.latents`.
+    """
+
+    headline = ("eval/modes", "eval/high_quality", "eval/reverse_kl")
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        latent_size: int,
+        samples: int,
+        seed: int,
+        *,
+        num_classes: int | None = None,
+        truncation: float | None = None,
+    ) -> None:
+        self.mixture = mixture
+        self.samples = samples
+        self.latents = Latents(size=latent_size, seed=seed, num_classes=num_classes, truncation=truncation)
+
+    def measure(self, generator: nn.Module) -> dict[str, object]:
+        """Count modes, and measure high_quality and reverse_kl, as `metrics.mixture_metrics` defines them.
+
+        Beside them `<name>_floor`, the same of as many samples of the mixture itself, and how many they were.
+        """
+        measured = self._metrics(self._points(generator, self.samples, "evaluation"))
+        real = MixtureStream(
+            self.mixture, self.samples, torch.Generator().manual_seed(0), torch.device("cpu")
+        )
+        floor = self._metrics(real.next().x * self.mixture.scale)
+        return {**measured, **{f"{name}_floor": v for name, v in floor.items()}, "samples": self.samples}
+
+    def score(self, measured: dict[str, object]) -> float:
+        """Share of high quality, less the reverse KL: bigger is better."""
+        return float(str(measured["high_quality"])) - float(str(measured["reverse_kl"]))
+
+    def draw(self, generator: nn.Module) -> dict[str, Media]:
+        """The points over the centres."""
+        points = self._points(generator, NUM_DRAWN_POINTS, "drawing")
+        return {"samples": Image(scatter(points, self.mixture))}
+
+    def _points(self, generator: nn.Module, count: int, purpose: str) -> Tensor:
+        return self.latents.samples(generator, count, purpose) * self.mixture.scale
+
+    def _metrics(self, points: Tensor) -> dict[str, float]:
+        return mixture_metrics(points, self.mixture.centres, self.mixture.std)
+
+
+class ImageJudge:
+    """Judges images against held-out real ones, under features that are named beside the numbers.
+
+    Nothing is measured where there is nothing to measure under or against: without labels under features that
+    need them, and with fewer than two images held out or to train on.
+
+    Args:
+        name: of the data set.
+        images: the data set.
+        latent_size: of the generators to come.
+        samples: how many are measured.
+        seed: of the latents and labels.
+        features: makes the feature network, when first needed.
+        num_classes: of conditional generators: labels are drawn evenly over the classes; None = they are not.
+        truncation: of the latents, measured and drawn; see `sampling.latents`.
+        say: told why measuring takes long.
+
+    Attributes:
+        unmeasured: why nothing is measured, a predicate of the data; empty where it is.
+
+    Raises:
+        ConfigError: the feature network cannot be made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: Images,
+        latent_size: int,
+        samples: int,
+        seed: int,
+        *,
+        features: Features,
+        num_classes: int | None = None,
+        truncation: float | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.images = images
+        self.samples = samples
+        self.latents = Latents(size=latent_size, seed=seed, num_classes=num_classes, truncation=truncation)
+        self.unmeasured = _lacking(images, features)
+        self.features = None if self.unmeasured else features.name_on(name)
+        self.headline = () if self.unmeasured else ("eval/fid", "eval/kid")
+        if images.labels is not None or not features.needs_labels:
+            features.check(images)
+        self._choice = features
+        self._say = say
+        self._metrics: ImageMetrics | None = None
+
+    def measure(self, generator: nn.Module) -> dict[str, object]:
+        """What `metrics.ImageMetrics` measures, with its floors, and what it was measured under and on.
+
+        Returns:
+            fid, kid, precision, recall, density, coverage, inception_score, modes and reverse_kl, each beside
+            `<name>_floor`; features, the name of the network; fid_samples, how many images were on either
+            side of all of these; class_counts, how many of all samples are of each of the data's classes (up
+            to 100 classes). None is what was not measured.
+        """
+        names = (*NAMES, *(f"{name}_floor" for name in NAMES), "features", "fid_samples", "class_counts")
+        if self.features is None:
+            return {**dict.fromkeys(names)}
+        metrics = self._made(device_of(generator))
+        fake = to_pixels(self.latents.samples(generator, self.samples, "evaluation"))
+        measured, counts = metrics(fake)
+        found: dict[str, object] = {
+            **measured,
+            **metrics.floor,
+            "features": self.features,
+            "fid_samples": metrics.count,
+            "class_counts": counts if counts is None or len(counts) <= MAX_COUNTED else None,
+        }
+        return {name: found[name] for name in names}
+
+    def score(self, measured: dict[str, object]) -> float:
+        """The negated FID, so that bigger is better."""
+        return -float(str(measured["fid"]))
+
+    def draw(self, generator: nn.Module) -> dict[str, Media]:
+        """Samples, paths between latents, and samples beside the training images that are nearest to them.
+
+        All of the same latents through the whole training.
+        """
+        return {
+            "samples": Image(self._samples(generator)),
+            "interpolations": Image(self._interpolations(generator)),
+            "neighbours": Image(self._neighbours(generator)),
+        }
+
+    def _samples(self, generator: nn.Module) -> np.ndarray:
+        """A square of samples; of a conditional generator one row for each class, the latents by column."""
+        classes = self._classes()
+        if classes is None:
+            fake = self.latents.samples(generator, ROWS * COLUMNS, "drawing")
+            return titled(image_grid(to_pixels(fake)), "Samples" + self._note())
+        z = self.latents.draw(COLUMNS, "drawing", device_of(generator)).repeat(len(classes), 1)
+        fake = sample(generator, z, torch.tensor(classes).repeat_interleave(COLUMNS))
+        title = (
+            f"Samples: a row for each class{self._of_all(classes)}, a latent for each column{self._note()}"
+        )
+        return titled(image_grid(to_pixels(fake), COLUMNS), title, rows=[str(c) for c in classes])
+
+    def _interpolations(self, generator: nn.Module) -> np.ndarray:
+        """Paths between two latents each, from left to right."""
+        ends = self.latents.draw(2 * ROWS, "interpolation", device_of(generator))
+        z = spherical(ends[:ROWS], ends[ROWS:], COLUMNS).flatten(0, 1)
+        title, names, labels = "From one latent to another along the great circle", [], None
+        classes = self._classes()
+        if classes is not None:
+            rows = [classes[i * len(classes) // ROWS] for i in range(ROWS)]
+            labels, names = torch.tensor(rows).repeat_interleave(COLUMNS), [str(c) for c in rows]
+            title += ", the class of each row kept"
+        fake = sample(generator, z, labels)
+        return titled(image_grid(to_pixels(fake), COLUMNS), title + self._note(), rows=names)
+
+    def _neighbours(self, generator: nn.Module) -> np.ndarray:
+        """Samples in the first column, and right of each the training images that differ least from it."""
+        fake = to_pixels(self.latents.samples(generator, ROWS, "neighbours"))
+        pool = self.images.train
+        count = min(NEIGHBOURS, len(pool))
+        found = pool[nearest(fake, pool, count)]  # [ROWS, count, C, H, W]
+        both = torch.cat([fake[:, None], found], dim=1).flatten(0, 1)
+        canvas = image_grid(both, 1 + count, group=1)
+        second = (canvas.shape[1] - BREAK) / (1 + count) + BREAK
+        return titled(
+            canvas,
+            f"Samples and, of {len(pool):,} training images, those nearest by pixels{self._note()}",
+            headings=[(0.0, "sample"), (second / canvas.shape[1], "nearest training images")],
+        )
+
+    def _classes(self) -> list[int] | None:
+        """The classes that are drawn: all, or 20 evenly spread."""
+        count = self.latents.num_classes
+        if count is None:
+            return None
+        return (
+            [i * count // MAX_CLASSES for i in range(MAX_CLASSES)]
+            if count > MAX_CLASSES
+            else list(range(count))
+        )
+
+    def _of_all(self, classes: list[int]) -> str:
+        count = self.latents.num_classes
+        return "" if len(classes) == count else f" ({len(classes)} of {count})"
+
+    def _note(self) -> str:
+        return (
+            "" if self.latents.truncation is None else f" (latents truncated at {self.latents.truncation:g})"
+        )
+
+    def _made(self, device: torch.device) -> ImageMetrics:
+        if self._metrics is None:
+            network = self._choice.make(self.images, self._say).to(device)
+            self._metrics = ImageMetrics(self.images, network, self.samples, device)
+        return self._metrics
+
+
+def _lacking(images: Images, features: Features) -> str:
+    """What the data lack to be measured; empty where it is nothing."""
+    if images.labels is None and features.needs_labels:
+        return "has no labels to train features on (features=mobilenet needs none)"
+    for part, there in (("held out", images.held_out), ("to train on", images.train)):
+        if len(there) < 2:
+            return f"has {len(there) or 'none'} {part}, and at least 2 are needed"
+    return ""
+
+
+Judge = MixtureJudge | ImageJudge
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module is."""
+    return next(module.parameters()).device

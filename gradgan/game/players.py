@@ -1,0 +1,145 @@
+"""The two players: a network pair with what the conditioning adds to each."""
+
+import torch
+from torch import Tensor, nn
+
+from gradgan.networks import Network, Shape
+from gradgan.networks.conditioning import Auxiliary, Conditioning, Projection
+from gradgan.networks.layers import embedding, linear, normalise_spectra
+
+
+class Generator(nn.Module):
+    """Latents, and labels where it is conditional, to samples.
+
+    Args:
+        network: latents [B, latent_size + K] to samples [B, ...].
+        num_classes: K, or None for an unconditional generator, where K counts 0 above.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int | None) -> None:
+        super().__init__()
+        self.network = network
+        self.num_classes = num_classes
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Samples [B, ...].
+
+        Args:
+            z: latents [B, latent_size].
+            labels: class of each sample to make, int64 [B], in 0..K-1 (a label outside makes a sample of no
+                class; finding that out would cost a wait for the device). An unconditional generator does
+                not read them.
+
+        Raises:
+            ValueError: a conditional generator got no labels.
+        """
+        if self.num_classes is None:
+            return self.network(z)
+        if labels is None:
+            raise ValueError("a conditional generator wants a label for each latent, got none")
+        # torch's one_hot waits for the device to check the labels, and cannot be mapped over samples.
+        classes = torch.arange(self.num_classes, device=labels.device)
+        return self.network(torch.cat([z, (labels[:, None] == classes).to(z.dtype)], dim=1))
+
+
+class Discriminator(nn.Module):
+    """Samples, and labels where it is told them, to logits.
+
+    Args:
+        body: samples [B, ...] to features [B, F].
+        head: features to one logit [B, 1].
+        embedding: labels to vectors [B, F] whose inner product with the features is added; None = not told.
+        class_head: features to class logits [B, K], for `judge`; None = no such question.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        head: nn.Module,
+        *,
+        embedding: nn.Module | None = None,
+        class_head: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.embedding = embedding
+        self.class_head = class_head
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [B], nats: positive for real.
+
+        Args:
+            x: samples [B, ...].
+            labels: class of each sample, int64 [B]; read under projection only.
+
+        Raises:
+            ValueError: under projection, no labels.
+        """
+        return self._logits(self.body(x), labels)
+
+    def judge(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [B] as from `forward`, and class logits [B, K], from one pass through the body.
+
+        Args:
+            x: samples [B, ...].
+            labels: class of each sample, int64 [B]; the class logits never see them.
+
+        Raises:
+            ValueError: there is no second head, which only `Auxiliary` adds.
+        """
+        if self.class_head is None:
+            raise ValueError("class logits need the second head of conditioning=auxiliary")
+        features = self.body(x)
+        return self._logits(features, labels), self.class_head(features)
+
+    def _logits(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        logits = self.head(features).squeeze(1)
+        if self.embedding is None:
+            return logits
+        if labels is None:
+            raise ValueError("a discriminator under conditioning=projection wants labels, got none")
+        return logits + (self.embedding(labels) * features).sum(dim=1)
+
+
+def make_players(
+    network: Network,
+    conditioning: Conditioning | None,
+    latent_size: int,
+    shape: Shape,
+    num_classes: int | None,
+    generator_random: torch.Generator,
+    discriminator_random: torch.Generator,
+) -> tuple[Generator, Discriminator]:
+    """Both players with their initial weights, on the CPU.
+
+    Args:
+        network: builds the generator and the discriminator's body.
+        conditioning: what labels do; None = nothing, and `num_classes` is not read.
+        latent_size: numbers in a latent, >= 1.
+        shape: of one sample.
+        num_classes: K, the classes of the data, or None without labels.
+        generator_random: draws the generator's weights.
+        discriminator_random: draws the discriminator's weights: body, then head, then what conditioning adds.
+
+    Raises:
+        ValueError: a conditioning without classes; a shape that the network does not take.
+    """
+    if conditioning is None:
+        num_classes = None
+    elif num_classes is None:
+        raise ValueError(f"conditioning={conditioning.name} wants data with labels")
+    size = latent_size + (num_classes or 0)
+    generator = Generator(network.generator(size, shape, generator_random), num_classes)
+
+    body, num_features = network.body(shape, discriminator_random)
+    head = linear(num_features, 1, discriminator_random, gain=1.0)
+    added: dict[str, nn.Module] = {}
+    if num_classes is not None and isinstance(conditioning, Projection):
+        added["embedding"] = embedding(num_classes, num_features, discriminator_random)
+    if num_classes is not None and isinstance(conditioning, Auxiliary):
+        added["class_head"] = linear(num_features, num_classes, discriminator_random, gain=1.0)
+    if network.spectral_norm:
+        for module in (head, *added.values()):
+            normalise_spectra(module, discriminator_random)
+    return generator, Discriminator(body, head, **added)

@@ -1,0 +1,156 @@
+"""How new an observation is: the error of predicting what a fixed random network makes of it.
+
+The predictor learns on what has been seen, so its error is small there and large elsewhere: a reward for
+finding something new. Random network distillation has no model of the environment, and is not fooled by
+randomness in its transitions, because what is predicted is a deterministic function of the observation alone.
+
+Source: Burda et al. 2018, arXiv:1810.12894, section 2.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core.checks import require
+from core.state import StateDict
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import Action
+from gradrl.experience.normalize import RewardNormalizer, RunningMoments
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.distributions import Policy
+from gradrl.policies.networks import ActorCritic, MLPConfig, network
+
+CLIP = 5.0  # deviations of an observation that the networks see; the paper's
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoveltyConfig(MLPConfig):
+    """Shape and initialisation of actor and critic, and of what measures novelty.
+
+    Attributes:
+        embedding_size: F, numbers that the random network makes of an observation.
+        novelty_sizes: width of each hidden layer of the random network; the predictor has one more, as wide
+            as the last.
+    """
+
+    embedding_size: int = 64
+    novelty_sizes: tuple[int, ...] = (64,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.embedding_size >= 1, "embedding_size", self.embedding_size, "an integer >= 1")
+        ok = len(self.novelty_sizes) >= 1 and all(size >= 1 for size in self.novelty_sizes)
+        require(ok, "novelty_sizes", self.novelty_sizes, "one or more integers >= 1")
+
+    def part(self) -> MLPConfig:
+        """The options of actor and critic alone."""
+        return MLPConfig(**{field.name: getattr(self, field.name) for field in fields(MLPConfig)})
+
+
+class NoveltyActorCritic(nn.Module):
+    """Actor, critic, a second critic for the value of novelty, and the two networks that measure it.
+
+    Args:
+        cfg: shape and initialisation.
+        observation: what a row is made of.
+        action: what the environment takes.
+        generator: draws the initial weights, on the CPU.
+
+    Attributes:
+        target: fixed random network, rows to embeddings [.., F].
+        predictor: learns what the target says; relu, as the paper has it, in both.
+        pixels: columns that belong to images, bool, [D].
+
+    Raises:
+        ValueError: as `ActorCritic`.
+    """
+
+    def __init__(
+        self, cfg: NoveltyConfig, observation: Observation, action: Action, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.actor_critic = ActorCritic(cfg.part(), observation, action, generator)
+        self.intrinsic_critic = nn.Sequential(*network(cfg.part(), observation, 1, 1.0, generator))
+        sizes = cfg.novelty_sizes
+        relu = replace(cfg.part(), activation="relu", hidden_sizes=sizes)
+        wider = replace(relu, hidden_sizes=(*sizes, sizes[-1]))
+        self.target = nn.Sequential(*network(relu, observation, cfg.embedding_size, 1.0, generator))
+        self.target.requires_grad_(False)
+        self.predictor = nn.Sequential(*network(wider, observation, cfg.embedding_size, 1.0, generator))
+        self.pixels = np.zeros(observation.size, np.bool_)
+        for part in observation.parts:
+            self.pixels[part.start : part.stop] = part.kind == "image"
+
+    def policy(self, obs: Tensor) -> Policy:
+        """pi(.|s) for rows [B, D]."""
+        return self.actor_critic.policy(obs)
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s) of the environment's reward and of novelty, for rows [..., D]: [..., 2]."""
+        return torch.stack([self.actor_critic.value(obs), self.intrinsic_critic(obs)[..., 0]], -1)
+
+    def forward(self, obs: Tensor) -> tuple[Policy, Tensor]:
+        """Policy and both values of rows [B, D]."""
+        policy, value = self.actor_critic(obs)
+        return policy, torch.stack([value, self.intrinsic_critic(obs)[..., 0]], -1)
+
+    def novelty(self, rows: Tensor) -> Tensor:
+        """Mean squared error of the prediction, for normalised rows [B, D]: [B]; carries the gradient."""
+        return (self.predictor(rows) - self.target(rows)).square().mean(-1)
+
+    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
+        """The policy at work, sampled or its most likely actions."""
+        return self.actor_critic.behaviour(generator, deterministic=deterministic)
+
+
+class Curiosity:
+    """The reward of novelty, on a scale that stays: that of its own discounted sum.
+
+    Args:
+        model: measures novelty.
+        gamma: discount per step of that sum, which goes on through the ends of episodes.
+    """
+
+    def __init__(self, model: NoveltyActorCritic, gamma: float) -> None:
+        self.model, self.gamma = model, gamma
+        self.moments = RunningMoments((len(model.pixels),))
+        self.scale: RewardNormalizer | None = None
+
+    def rows(self, rollout: Rollout) -> Tensor:
+        """What each step led to, normalised, [T, N, D]; its statistics move first.
+
+        A random network does not adapt to the scale of what it sees: an element that hardly varies would
+        have no say in novelty.
+        """
+        seen = rollout.next_obs.cpu().numpy()
+        self.moments.update(seen[rollout.valid.cpu().numpy()])
+        deviation = np.sqrt(self.moments.variance + 1e-8)
+        rows = ((seen - self.moments.mean) / deviation).clip(-CLIP, CLIP)
+        rows[..., self.model.pixels] *= 255  # by which the encoder will divide
+        return torch.from_numpy(rows.astype(np.float32)).to(rollout.obs.device)
+
+    @torch.no_grad()
+    def reward(self, rows: Tensor, valid: Tensor) -> Tensor:
+        """Novelty over the running deviation of its discounted sum, [T, N]; 0 where a step is not valid."""
+        novelty = torch.where(valid, self.model.novelty(rows.flatten(0, 1)).view_as(valid), 0.0)
+        if self.scale is None:
+            self.scale = RewardNormalizer(valid.shape[1], self.gamma)
+        arrays: list[NDArray] = [x.cpu().numpy() for x in (novelty, torch.zeros_like(valid), valid)]
+        return torch.from_numpy(self.scale(*arrays)).to(rows.device)
+
+    def state_dict(self) -> StateDict:
+        """Statistics of observations and of the novelty's sum; its networks are the model's."""
+        scale = None if self.scale is None else self.scale.state_dict()
+        return {"moments": self.moments.state_dict(), "scale": scale}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.moments.load_state_dict(state["moments"])
+        self.scale = None
+        if state["scale"] is not None:
+            self.scale = RewardNormalizer(len(state["scale"]["running"]), self.gamma)
+            self.scale.load_state_dict(state["scale"])

@@ -1,0 +1,284 @@
+"""What DDPG, TD3 and SAC share: options of learning from a replay, target networks, behaviour, averages."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core.checks import require
+from core.config import Component
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
+from core.optim.factory import build_optimizer
+from core.optim.schedules import Schedule, ScheduledRate
+from core.state import StateDict
+from gradrl.agents.parameter_groups import own_groups
+from gradrl.envs.spaces import BoxAction, DiscreteAction
+from gradrl.experience.replay import Replay, Transitions
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.actor import Behaviour
+from gradrl.policies.exploration_noise import Gaussian, OrnsteinUhlenbeck
+from gradrl.policies.numpy_policy import Array
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicyConfig:
+    """Options of every agent that learns from a replay.
+
+    Attributes:
+        num_steps: T, environment steps between two rounds of learning, per environment.
+        gradient_steps: of one round; None = as many as transitions came in.
+        learning_starts: transitions with uniformly random actions before the first round.
+        replay_size: transitions remembered.
+        batch_size: B, transitions of one gradient step.
+        gamma: discount per step.
+        tau: how far the target networks move towards the learnt ones at every gradient step; in (0, 1].
+        critic_lr: learning rate of the critics; None = the actor's, optimizer.lr.
+    """
+
+    num_steps: int = 1
+    gradient_steps: int | None = 1
+    learning_starts: int = 10_000
+    replay_size: int = 1_000_000
+    batch_size: int = 256
+    gamma: float = 0.99
+    tau: float = 0.005
+    critic_lr: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "replay_size", "batch_size"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
+        steps = self.gradient_steps
+        require(steps is None or steps >= 1, "gradient_steps", steps, "an integer >= 1 or null")
+        starts = self.learning_starts
+        require(
+            0 <= starts <= self.replay_size,
+            "learning_starts",
+            starts,
+            f"in [0, replay_size = {self.replay_size}]",
+        )
+        require(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
+        require(0 < self.tau <= 1, "tau", self.tau, "in (0, 1]")
+        lr = self.critic_lr
+        require(lr is None or 0 <= lr < float("inf"), "critic_lr", lr, "a finite number >= 0 or null")
+
+    def check(self, num_envs: int) -> None:
+        """Any number of environments will do."""
+
+    def minibatch_size(self, num_envs: int) -> int:
+        """Samples of one gradient step."""
+        return self.batch_size
+
+
+def gradient_step(
+    name: str,
+    parameters: nn.Module | Iterable[tuple[str, Tensor]],
+    optimizer: Component,
+    clipper: Clipper | None,
+    monitor: MonitorConfig | None,
+    batch_size: int,
+    lr: float | None = None,
+) -> GradientStep:
+    """One player's step.
+
+    Args:
+        name: in front of its tags: actor, critic or temperature. In the patterns of `optimizer.groups` it is
+            also in front of its parameters, as in the model's own names.
+        parameters: of its own.
+        optimizer: builds its optimizer; of its groups the player takes those that have parameters of its own.
+        clipper: transform of its gradient, or None.
+        monitor: what is measured of it.
+        batch_size: transitions behind each gradient.
+        lr: instead of the optimizer's own; None keeps that.
+    """
+    named = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
+    named = list(named)
+    in_model = [(f"{name}.{own}", p) for own, p in named]
+    return GradientStep(
+        named,
+        build_optimizer(own_groups(optimizer, in_model), in_model, lr),
+        as_transforms(clipper),
+        name=name,
+        batch_size=batch_size,
+        monitor=monitor,
+    )
+
+
+class Target(Generic[Net]):
+    """A slow copy of a network that targets are computed with: the learnt one would chase itself.
+
+        theta' <- theta' + tau (theta - theta')
+
+    Args:
+        source: the network that is learnt.
+        tau: how far the copy moves, in (0, 1].
+
+    Attributes:
+        net: the copy; its parameters require no gradient.
+        followed, following: parameters of the source and of the copy, in one order.
+
+    Source: Lillicrap et al. 2016, arXiv:1509.02971, section 3.
+    """
+
+    def __init__(self, source: Net, tau: float) -> None:
+        self.net = copy.deepcopy(source).requires_grad_(False)
+        self.tau = tau
+        self.followed: list[Tensor] = list(source.parameters())
+        self.following: list[Tensor] = list(self.net.parameters())
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move towards the source as it now is."""
+        torch._foreach_lerp_(self.following, self.followed, self.tau)
+
+    def state_dict(self) -> StateDict:
+        """The copy's parameters."""
+        return self.net.state_dict()
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.net.load_state_dict(state)
+
+
+class Explorer:
+    """Uniformly random actions at first, then those of a policy, with noise if there is any.
+
+    Args:
+        behaviour: the policy at work.
+        action: what the environment takes.
+        generator: draws the random actions.
+        at_random: whether actions are still to be uniformly random; asked before every rollout.
+        noise: added to a policy's actions, which are then clipped to [-1, 1]; None = they are random enough.
+    """
+
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        action: BoxAction | DiscreteAction,
+        generator: np.random.Generator,
+        at_random: Callable[[], bool],
+        noise: Gaussian | OrnsteinUhlenbeck | None = None,
+    ) -> None:
+        self.behaviour, self.action, self.generator = behaviour, action, generator
+        self.at_random, self.noise = at_random, noise
+        self.random = True
+
+    def begin(self, num_envs: int) -> None:
+        """Take over the parameters, unless they play no part yet."""
+        self.random = self.at_random()
+        self.behaviour.begin(num_envs)
+
+    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+        """One action per environment, [N] or [N, A] in [-1, 1]."""
+        if self.random:
+            return self._uniform(len(obs))
+        action = self.behaviour(obs, begins)
+        if self.noise is None:
+            return action
+        return (action + self.noise(action.shape, begins)).clip(-1, 1)
+
+    @property
+    def memory(self) -> Array:
+        """The policy's own."""
+        return self.behaviour.memory
+
+    def state_dict(self) -> StateDict:
+        """What the policy and the noise remember."""
+        noise = {} if self.noise is None else self.noise.state_dict()
+        return {"behaviour": self.behaviour.state_dict(), "noise": noise}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.behaviour.load_state_dict(state["behaviour"])
+        if self.noise is not None:
+            self.noise.load_state_dict(state["noise"])
+
+    def _uniform(self, num_envs: int) -> np.ndarray:
+        if isinstance(self.action, DiscreteAction):
+            return self.generator.integers(self.action.size, size=num_envs)
+        return self.generator.uniform(-1, 1, (num_envs, self.action.size)).astype(np.float32)
+
+
+class Learner:
+    """Rounds of gradient steps on a replay: what surrounds an agent's own update.
+
+    Args:
+        cfg: how many steps, from when on.
+        schedule: learning rates' multiplier over the progress of training.
+        steps: the players.
+        device: where the replay is kept.
+
+    Attributes:
+        replay: what has been experienced.
+    """
+
+    def __init__(
+        self, cfg: OffPolicyConfig, schedule: Schedule, steps: Sequence[GradientStep], device: torch.device
+    ) -> None:
+        self.cfg = cfg
+        self.replay = Replay(cfg.replay_size, device)
+        self.learning_rates = [ScheduledRate(schedule, step) for step in steps]
+
+    @property
+    def at_random(self) -> bool:
+        """Whether actions are still to be uniformly random; with learning_starts = 0 not even the first."""
+        return self.replay.total < self.cfg.learning_starts
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether there is too little experience to learn from."""
+        return self.replay.total < max(self.cfg.learning_starts, 1)
+
+    def round(self, rollout: Rollout, progress: float, update: Callable[[], Metrics]) -> Metrics:
+        """Take a rollout in, then learn.
+
+        Args:
+            rollout: what has happened since the last round.
+            progress: share of the training done, in [0, 1]; drives the schedules.
+            update: takes one gradient step of every player whose turn it is.
+
+        Returns:
+            Means over the steps; empty while warming up.
+        """
+        self.replay.add(rollout)
+        if self.warming_up:
+            return {}
+        for rate in self.learning_rates:
+            rate.set(progress)
+        metrics = averaged([update() for _ in range(self.cfg.gradient_steps or rollout.num_valid)])
+        for rate in self.learning_rates:
+            rate.observe(metrics)
+        return metrics
+
+    def frozen_batch(self) -> Transitions:
+        """The same transitions for every probe of this moment, also after a resumption."""
+        generator = torch.Generator(self.replay.device).manual_seed(self.replay.total)
+        return self.replay.sample(self.cfg.batch_size, generator)
+
+    def state_dict(self) -> StateDict:
+        """Replay, and what the schedules remember."""
+        rates = [rate.state_dict() for rate in self.learning_rates]
+        return {"replay": self.replay.state_dict(), "learning_rates": rates}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.replay.load_state_dict(state["replay"])
+        for rate, saved in zip(self.learning_rates, state["learning_rates"], strict=True):
+            rate.load_state_dict(saved)
+
+
+def averaged(history: Sequence[Metrics]) -> Metrics:
+    """Every metric's mean over the gradient steps that have it (a delayed actor's is in some of them)."""
+    if len(history) == 1:
+        return history[0]
+    columns: dict[str, list[Tensor]] = {}
+    for metrics in history:
+        for name, value in metrics.items():
+            columns.setdefault(name, []).append(value)
+    return {name: torch.stack(values).mean() for name, values in columns.items()}

@@ -1,0 +1,1 @@
+"""Environments: making them, wrappers, spaces, observations, and saving their state."""

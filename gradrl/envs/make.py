@@ -1,0 +1,283 @@
+"""Environments by gymnasium id: what an id offers, and N copies of it as one vector environment."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from core.checks import require
+from core.config import Component
+from gradrl.envs.env_state import Origin, Replayable
+from gradrl.envs.simulators import REGISTERED_BY, missing_package, quiet
+from gradrl.envs.spaces import Action, Observation, action_decoder, observation_encoder
+
+MODES = {"next_step": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP}
+LEARNING = {
+    gym.wrappers.NormalizeObservation: "normalize_observation",
+    gym.wrappers.NormalizeReward: "normalize_reward",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """Which environment, and how its copies run.
+
+    Attributes:
+        id: gymnasium id, "CartPole-v1".
+        kwargs: given to `gymnasium.make`.
+        import_module: imported first, for a package that registers ids of its own; None for none.
+        wrappers: classes of gymnasium.Wrapper around every copy, the first innermost. There is then no
+            native version.
+        train_wrappers: further ones while training only, outside the others: an evaluation or a film goes
+            without them. They leave the spaces as they are.
+        vectorization: "native" is the environment's own vector version in numpy; "sync" steps copies one
+            after the other, "async" each in a process of its own with shared memory; "auto" is native where
+            there is one, else sync. Async costs 0.3 ms per copy and step: more than a step of Box2D or
+            MuJoCo takes (0.2 ms); Atari's (1.2 ms) gain from it with four or more idle cores, not with two.
+        autoreset: when sync and async copies begin anew: "same_step" at once, "next_step" at the following
+            step, as native ones do. Learning is the same; next_step loses one step per episode.
+    """
+
+    id: str
+    kwargs: dict[str, Any]
+    import_module: str | None
+    wrappers: tuple[Component, ...]
+    train_wrappers: tuple[Component, ...]
+    vectorization: Literal["auto", "native", "sync", "async"]
+    autoreset: Literal["same_step", "next_step"]
+
+    def __post_init__(self) -> None:
+        require(bool(self.id), "id", self.id, "a gymnasium id such as CartPole-v1")
+        allowed = ("auto", "native", "sync", "async")
+        require(self.vectorization in allowed, "vectorization", self.vectorization, f"one of {list(allowed)}")
+        require(self.autoreset in MODES, "autoreset", self.autoreset, f"one of {list(MODES)}")
+        for name in ("wrappers", "train_wrappers"):
+            for i, wrapper in enumerate(getattr(self, name)):
+                target = wrapper.target if isinstance(wrapper, Component) else type(wrapper)
+                fits = isinstance(wrapper, Component) and issubclass(target, gym.Wrapper)
+                allowed = "a class of gymnasium.Wrapper"
+                if target in LEARNING:  # their statistics are neither saved nor known to an evaluation
+                    fits, allowed = False, f"{allowed} that learns nothing; use {LEARNING[target]}=true"
+                require(fits, f"{name}.{i}._target_", target.__qualname__, allowed)
+
+
+@dataclass(frozen=True)
+class EnvInfo:
+    """What training must know of an environment before it makes the copies.
+
+    Attributes:
+        observation: turns its observations into vectors.
+        action: turns the policy's actions into its own.
+        reward_threshold: mean return at which it counts as solved; None where its authors set none.
+        max_episode_steps: its time limit in steps, None without one. Wrappers that repeat actions make
+            fewer of it.
+    """
+
+    observation: Observation
+    action: Action
+    reward_threshold: float | None
+    max_episode_steps: int | None
+
+
+def inspect_env(cfg: EnvConfig) -> EnvInfo:
+    """Open one copy, read its spaces, and close it.
+
+    Raises:
+        ValueError: unknown id (with the nearest right one), a package that is missing, an option the
+            environment lacks, a wrapper that does not fit, or a space that is not supported; one line.
+    """
+    spec = find_spec(cfg)
+    if cfg.vectorization == "native" and not has_native(cfg, spec):
+        reason = "wrappers go around single copies" if _wrapped(cfg) else "it has no vector version in numpy"
+        raise ValueError(f"env.vectorization=native: {cfg.id}: {reason}; use sync or async")
+    env = make_env(cfg, disable_env_checker=False)
+    try:
+        observation, action = observation_encoder(env.observation_space), action_decoder(env.action_space)
+    except ValueError as error:
+        raise ValueError(f"env.id={cfg.id}: {error}") from error
+    finally:
+        env.close()
+    if cfg.train_wrappers:
+        training = make_env(cfg, training=True)
+        training.close()
+        for kind in ("observation_space", "action_space"):
+            if getattr(training, kind) != getattr(env, kind):
+                raise ValueError(f"env.train_wrappers must leave the {kind} as it is; use env.wrappers")
+    limit = cfg.kwargs.get("max_episode_steps", spec.max_episode_steps)
+    limit = limit if isinstance(limit, int) and limit > 0 else None
+    return EnvInfo(observation, action, spec.reward_threshold, limit)
+
+
+def find_spec(cfg: EnvConfig) -> EnvSpec:
+    """The registration of the id.
+
+    Raises:
+        ValueError: `import_module` cannot be imported, or nothing is registered under the id.
+    """
+    if cfg.import_module is not None:
+        try:
+            importlib.import_module(cfg.import_module)
+        except ImportError as error:
+            needs = missing_package(error)
+            if needs and cfg.import_module in REGISTERED_BY.values():
+                raise ValueError(f"env.id={cfg.id} needs {needs}") from error
+            raise ValueError(f"env.import_module={cfg.import_module} cannot be imported: {error}") from error
+    if cfg.id in gym.registry:
+        return gym.registry[cfg.id]
+    lower = {known.lower(): known for known in gym.registry}
+    near = difflib.get_close_matches(cfg.id.lower(), lower, n=1, cutoff=0.5)
+    hint = f"; did you mean {lower[near[0]]}?" if near else ""
+    module = next((module for start, module in REGISTERED_BY.items() if cfg.id.startswith(start)), None)
+    if module not in (None, cfg.import_module):
+        hint = f"; it comes with env.import_module={module}"
+    raise ValueError(
+        f"env.id must be an environment that gymnasium knows, got {cfg.id!r}{hint}"
+        " (env.import_module imports a package that registers more)"
+    )
+
+
+def has_native(cfg: EnvConfig, spec: EnvSpec) -> bool:
+    """Whether there is a vector version in numpy that takes these options and has the same spaces.
+
+    Of gymnasium's own only CartPole has one; versions in jax do not count. ale-py's preprocesses by itself,
+    so its spaces differ.
+    """
+    entry = spec.vector_entry_point
+    if entry is None or spec.additional_wrappers or _wrapped(cfg):
+        return False
+    if isinstance(entry, str) and ("jax" in entry.lower() or entry.startswith("ale_py.")):
+        return False
+    try:
+        accepted = inspect.signature(load_env_creator(entry) if isinstance(entry, str) else entry).parameters
+    except ImportError:
+        return False
+    variadic = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
+    return variadic or cfg.kwargs.keys() <= accepted.keys()
+
+
+def make_env(
+    cfg: EnvConfig, *, training: bool = False, max_episode_steps: int | None = None, **kwargs: Any
+) -> gym.Env:
+    """One copy of the environment behind its wrappers.
+
+    Args:
+        cfg: which.
+        training: also behind `train_wrappers`.
+        max_episode_steps: replaces the time limit of the registration; with wrappers it is a further one,
+            counted outside them.
+        kwargs: for `gymnasium.make`, beside those of `cfg`.
+
+    Raises:
+        ValueError: as `inspect_env`.
+    """
+    spec = find_spec(cfg)
+    # The checker's warnings are for authors of environments; it costs a tenth of a CartPole step.
+    options = {"disable_env_checker": True} | cfg.kwargs | kwargs
+    if max_episode_steps is not None and not _wrapped(cfg):
+        options["max_episode_steps"] = max_episode_steps
+    try:
+        if isinstance(spec.entry_point, str):
+            load_env_creator(spec.entry_point)
+        quiet()
+        env = gym.make(spec, **options)
+    except Exception as error:  # whatever a third-party constructor raises, the user named the environment
+        raise ValueError(f"env.id={cfg.id} {_reason(error, 'cannot be made')}") from error
+    if not _wrapped(cfg):
+        return env
+    env = Origin(env)
+    for wrapper in cfg.wrappers + (cfg.train_wrappers if training else ()):
+        try:
+            env = cast(gym.Env, wrapper(env))
+        except Exception as error:
+            env.close()
+            what = f"{wrapper.path}={wrapper.target.__name__}"
+            raise ValueError(f"{what} {_reason(error, f'does not fit {cfg.id}')}") from error
+    return env if max_episode_steps is None else gym.wrappers.TimeLimit(env, max_episode_steps)
+
+
+def make_envs(
+    cfg: EnvConfig, num_envs: int, *, training: bool = False, max_episode_steps: int | None = None
+) -> VectorEnv:
+    """N copies of the environment; reset them before the first step.
+
+    Args:
+        cfg: which, and how they run.
+        num_envs: N.
+        training: behind `train_wrappers` too.
+        max_episode_steps: replaces the time limit of the registration (with wrappers: a further one).
+
+    Returns:
+        A vector environment whose metadata names its autoreset mode.
+
+    Raises:
+        ValueError: as `inspect_env`, or the native version autoresets in no supported way.
+    """
+    spec = find_spec(cfg)
+    if cfg.vectorization in ("auto", "native") and has_native(cfg, spec):
+        kwargs = dict(cfg.kwargs)
+        if max_episode_steps is not None:
+            kwargs["max_episode_steps"] = max_episode_steps
+        envs = gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **kwargs).unwrapped
+        autoreset_mode(envs)
+        # A policy gives no action outside of the space; asking about each is a fifth of a step of CartPole.
+        vars(envs.action_space)["contains"] = _anything
+        return envs
+    make: Callable[[], gym.Env] = _Maker(cfg, training, max_episode_steps)
+    kind = AsyncVectorEnv if cfg.vectorization == "async" else SyncVectorEnv
+    return kind([make] * num_envs, autoreset_mode=MODES[cfg.autoreset])
+
+
+class _Maker:
+    """Makes one copy, also in another process, where the registry starts out without third-party ids."""
+
+    def __init__(self, cfg: EnvConfig, training: bool, max_episode_steps: int | None) -> None:
+        self.cfg, self.training, self.max_episode_steps = cfg, training, max_episode_steps
+
+    def __call__(self) -> gym.Env:
+        env = make_env(self.cfg, training=self.training, max_episode_steps=self.max_episode_steps)
+        return Replayable(env)
+
+
+def _anything(action: object) -> bool:
+    """Whether an action is in the space, where nobody needs to ask."""
+    return True
+
+
+def _wrapped(cfg: EnvConfig) -> bool:
+    """Whether copies have wrappers, while training at least."""
+    return bool(cfg.wrappers or cfg.train_wrappers)
+
+
+def _reason(error: Exception, otherwise: str) -> str:
+    """Why something could not be made: a package that is missing, or the error itself."""
+    needs = missing_package(error)
+    return (
+        f"needs {needs}" if needs else f"{otherwise}: {type(error).__name__}: {' '.join(str(error).split())}"
+    )
+
+
+def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
+    """How this vector environment begins anew.
+
+    Raises:
+        ValueError: it does not say, or it leaves resetting to the caller.
+    """
+    mode = envs.metadata.get("autoreset_mode")
+    if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
+        raise ValueError(
+            f"env.vectorization=native: {type(envs).__name__} autoresets in no supported way: {mode}"
+        )
+    return mode
+
+
+def reset_envs(envs: VectorEnv, seeds: Sequence[int]) -> Any:
+    """Reset with one seed per copy (a native version takes only the first); returns the observations."""
+    if isinstance(envs, (SyncVectorEnv, AsyncVectorEnv)):
+        return envs.reset(seed=list(seeds))[0]
+    return envs.reset(seed=seeds[0])[0]

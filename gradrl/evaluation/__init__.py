@@ -1,0 +1,1 @@
+"""Measuring and filming a policy."""

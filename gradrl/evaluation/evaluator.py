@@ -1,0 +1,242 @@
+"""How good a policy is: mean return on environments of its own, made anew each time from fixed seeds."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from core.checks import require
+from core.draw.media import Media
+from core.run.run import Evaluation, Run
+from core.run.seeding import seed_for
+from core.state import StateDict
+from gradrl.envs.make import EnvConfig, EnvInfo, autoreset_mode, make_envs, reset_envs
+from gradrl.evaluation.video import Camera
+from gradrl.experience.normalize import ObservationNormalizer
+from gradrl.policies.actor import Behaviour, Normalized
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a policy is judged.
+
+    Attributes:
+        episodes: of the final evaluation.
+        interval_episodes: of each evaluation during training (logging.eval_interval says how often).
+        num_envs: copies that run side by side; each contributes the same number of episodes, give or take
+            one, so that short episodes are not over-represented.
+        max_episode_steps: episodes are cut off here, for environments without a limit of their own.
+        deterministic: the most likely action; false samples.
+    """
+
+    episodes: int
+    interval_episodes: int
+    num_envs: int
+    max_episode_steps: int
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "interval_episodes", "num_envs", "max_episode_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
+
+
+class Model(Protocol):
+    """What can be judged: a network that acts."""
+
+    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
+        """The policy at work, sampled or its most likely actions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What an evaluation saw.
+
+    Attributes:
+        returns: undiscounted sum of rewards per episode, [E].
+        lengths: steps per episode, [E].
+        capped: episodes cut off by evaluation.max_episode_steps and not by the environment's own limit.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    capped: int
+
+
+def evaluate(
+    behaviour: Behaviour, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
+) -> Episodes:
+    """Run episodes and add up their rewards.
+
+    Args:
+        behaviour: chooses actions from encoded observations.
+        env: which environment.
+        info: its spaces and limits.
+        cfg: copies side by side, and the cap per episode.
+        episodes: E.
+        seed: decides all initial states.
+
+    Returns:
+        The episodes in order of environment, then time.
+    """
+    num_envs, max_episode_steps = min(cfg.num_envs, episodes), cfg.max_episode_steps
+    quota = np.full(num_envs, episodes // num_envs)
+    quota[: episodes % num_envs] += 1
+    binding = info.max_episode_steps is None or max_episode_steps < info.max_episode_steps
+    envs = make_envs(env, num_envs, max_episode_steps=max_episode_steps if binding else None)
+    try:
+        finished = _run(
+            behaviour, envs, info, quota, [seed_for(seed, "evaluation", i) for i in range(num_envs)]
+        )
+    finally:
+        envs.close()
+    episodes_seen = itertools.chain.from_iterable(finished)
+    returns, lengths, truncated = (np.array(column) for column in zip(*episodes_seen, strict=True))
+    capped = int((truncated & (lengths >= max_episode_steps)).sum()) if binding else 0
+    return Episodes(returns, lengths, capped)
+
+
+def _run(
+    behaviour: Behaviour, envs: VectorEnv, info: EnvInfo, quota: np.ndarray, seeds: list[int]
+) -> list[list[tuple[float, int, bool]]]:
+    """(return, length, truncated) of the first `quota[n]` episodes of every environment."""
+    resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
+    finished: list[list[tuple[float, int, bool]]] = [[] for _ in quota]
+    total, length = np.zeros(len(quota)), np.zeros(len(quota), np.int64)
+    ended, begins = np.zeros(len(quota), np.bool_), np.ones(len(quota), np.bool_)
+    missing = int(quota.sum())
+    obs = reset_envs(envs, seeds)
+    behaviour.begin(len(quota))
+    while missing:
+        action = behaviour(info.observation.encode(obs), begins)
+        obs, reward, terminated, truncated, _ = envs.step(info.action.decode(action))
+        valid = ~ended if resets_late else np.ones_like(ended)
+        total += np.where(valid, reward, 0.0)
+        length += valid
+        late, ended = ended, terminated | truncated
+        begins = late if resets_late else ended
+        for n in np.flatnonzero(ended):
+            if len(finished[n]) < quota[n]:
+                finished[n].append(
+                    (float(total[n]), int(length[n]), bool(truncated[n] and not terminated[n]))
+                )
+                missing -= 1
+            total[n], length[n] = 0.0, 0
+    return finished
+
+
+def acting(
+    model: Model, normalizer: ObservationNormalizer | None, *, deterministic: bool, seed: int
+) -> Behaviour:
+    """The policy as it now is, for raw encoded observations.
+
+    Args:
+        model: the network.
+        normalizer: what the model was trained behind; used, not moved.
+        deterministic: the most likely action instead of a random one.
+        seed: of the generator that random actions are drawn from, so that training's own stands still.
+    """
+    behaviour = model.behaviour(np.random.default_rng(seed), deterministic=deterministic)
+    return behaviour if normalizer is None else Normalized(behaviour, normalizer)
+
+
+class Judge:
+    """Evaluates, films and remembers when the environment was solved.
+
+    Args:
+        cfg: how.
+        env: on which environment.
+        info: its spaces and limits.
+        seed: the run's; evaluation derives seeds of its own from it.
+        model: the network that acts.
+        normalizer: what the model sees the observations through, or None.
+        run: gives the step and the time, and takes lines for the user.
+    """
+
+    def __init__(
+        self,
+        cfg: EvaluationConfig,
+        env: EnvConfig,
+        info: EnvInfo,
+        seed: int,
+        model: Model,
+        normalizer: ObservationNormalizer | None,
+        run: Run,
+    ) -> None:
+        self.cfg, self.env, self.info, self.seed = cfg, env, info, seed
+        self.model, self.normalizer, self.run = model, normalizer, run
+        self.camera = Camera(env, info, seed_for(seed, "video"), run.say)
+        self.best: float | None = None
+        self.solved_at: tuple[int, float] | None = None
+
+    def evaluate(self) -> Evaluation:
+        """A short evaluation during training, from the same initial states every time."""
+        seen = self._episodes(self.cfg.interval_episodes, "interval", self.cfg.deterministic)
+        mean = float(seen.returns.mean())
+        self._remember(mean)
+        metrics = {
+            "eval/return_mean": mean,
+            "eval/return_std": float(seen.returns.std()),
+            "eval/length_mean": float(seen.lengths.mean()),
+        }
+        return Evaluation(metrics, mean)
+
+    def draw(self) -> dict[str, Media]:
+        """A film of the policy."""
+        video = self.camera.film(acting(self.model, self.normalizer, deterministic=True, seed=0))
+        return {} if video is None else {"agent": video}
+
+    def final(self) -> dict[str, object]:
+        """The long evaluation of the final parameters, for the summary; with sampled actions too."""
+        seen = self._episodes(self.cfg.episodes, "final", self.cfg.deterministic)
+        sampled = self._episodes(self.cfg.episodes, "final", False) if self.cfg.deterministic else seen
+        mean = float(seen.returns.mean())
+        self._remember(mean)
+        if seen.capped:
+            self.run.say(
+                f"{seen.capped} of {len(seen.returns)} final episodes were cut off by"
+                f" evaluation.max_episode_steps={self.cfg.max_episode_steps}"
+            )
+        return {
+            "eval_return_mean": mean,
+            "eval_return_std": float(seen.returns.std()),
+            "eval_return_mean_stochastic": float(sampled.returns.mean()),
+            "eval_return_std_stochastic": float(sampled.returns.std()),
+            "eval_episodes": len(seen.returns),
+            "eval_episodes_capped": seen.capped,
+        }
+
+    def summarise(self) -> dict[str, object]:
+        """What the summary says of a run at any moment."""
+        steps, wall = self.solved_at or (None, None)
+        speed = self.run.step / self.run.train_s if self.run.train_s > 0 else None
+        return {
+            "env": self.env.id,
+            "env_steps": self.run.step,
+            "env_steps_per_s": speed,
+            "best_eval_return_mean": self.best,
+            "solved_at_env_steps": steps,
+            "solved_at_wall_s": wall,
+        }
+
+    def state_dict(self) -> StateDict:
+        """Best mean return so far, and when the environment was solved."""
+        return {"best": self.best, "solved_at": None if self.solved_at is None else list(self.solved_at)}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.best = state["best"]
+        self.solved_at = None if state["solved_at"] is None else tuple(state["solved_at"])
+
+    def _episodes(self, episodes: int, purpose: str, deterministic: bool) -> Episodes:
+        seed = seed_for(self.seed, "evaluation", purpose)
+        behaviour = acting(self.model, self.normalizer, deterministic=deterministic, seed=seed)
+        return evaluate(behaviour, self.env, self.info, self.cfg, episodes, seed)
+
+    def _remember(self, mean: float) -> None:
+        self.best = mean if self.best is None else max(self.best, mean)
+        threshold = self.info.reward_threshold
+        if self.solved_at is None and threshold is not None and mean >= threshold:
+            self.solved_at = (self.run.step, self.run.wall_s)

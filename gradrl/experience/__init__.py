@@ -1,0 +1,1 @@
+"""What was experienced: rollouts, the replay, running normalisation."""

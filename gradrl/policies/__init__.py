@@ -1,0 +1,1 @@
+"""Networks that act: encoders, distributions, recurrence, exploration noise, and their NumPy copies."""

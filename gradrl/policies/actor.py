@@ -1,0 +1,123 @@
+"""What chooses the actions while experience is collected or a policy is judged.
+
+A behaviour may remember things from step to step (a recurrent state, exploration noise); it is told which
+observations begin an episode, and what it remembers is saved with the run.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.state import StateDict
+from gradrl.experience.normalize import ObservationNormalizer
+from gradrl.policies.numpy_policy import Array, HostPolicy
+
+
+class Behaviour(Protocol):
+    """Chooses actions for N environments that step together."""
+
+    def begin(self, num_envs: int) -> None:
+        """Take over the model's parameters as they now are; called before every rollout.
+
+        Args:
+            num_envs: N, the same every time; what is remembered of each environment stays.
+        """
+        ...
+
+    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+        """One action per environment.
+
+        Args:
+            obs: encoded observations, [N, D].
+            begins: the observation is the first of an episode, [N].
+
+        Returns:
+            The policy's actions, [N] or [N, A].
+        """
+        ...
+
+    @property
+    def memory(self) -> Array:
+        """What a recurrent policy remembers of each environment, [N, M]; M = 0 for all others."""
+        ...
+
+    def state_dict(self) -> StateDict:
+        """What it remembers."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        ...
+
+
+class Memoryless:
+    """Each action follows from its observation alone.
+
+    Args:
+        host_policy: gives the policy as it now is, for acting on the host.
+        generator: draws the actions.
+        deterministic: the most likely action instead of a random one.
+    """
+
+    def __init__(
+        self,
+        host_policy: Callable[[], HostPolicy],
+        generator: np.random.Generator,
+        *,
+        deterministic: bool = False,
+    ) -> None:
+        self.host_policy = host_policy
+        self.generator = generator
+        self.deterministic = deterministic
+
+    def begin(self, num_envs: int) -> None:
+        """Take over the parameters."""
+        self.policy = self.host_policy()
+        self.memory: Array = np.zeros((num_envs, 0), np.float32)
+
+    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+        """Sampled or most likely actions, [N] or [N, A]."""
+        return self.policy.mode(obs) if self.deterministic else self.policy.sample(obs, self.generator)
+
+    def state_dict(self) -> StateDict:
+        """Nothing: the generator is saved by its owner."""
+        return {}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Nothing to do."""
+
+
+class Normalized:
+    """A behaviour that sees the observations as they were normalised in training.
+
+    Args:
+        behaviour: chooses.
+        normalizer: used, not moved.
+    """
+
+    def __init__(self, behaviour: Behaviour, normalizer: ObservationNormalizer) -> None:
+        self.behaviour = behaviour
+        self.normalizer = normalizer
+
+    def begin(self, num_envs: int) -> None:
+        """Take over the parameters."""
+        self.behaviour.begin(num_envs)
+
+    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+        """Actions for raw encoded observations."""
+        return self.behaviour(self.normalizer(obs), begins)
+
+    @property
+    def memory(self) -> Array:
+        """The behaviour's own."""
+        return self.behaviour.memory
+
+    def state_dict(self) -> StateDict:
+        """The behaviour's own."""
+        return self.behaviour.state_dict()
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.behaviour.load_state_dict(state)

@@ -1,0 +1,267 @@
+"""Policy gradients of a rollout: one pass over it, and what any weights make of the scores.
+
+Everything is taken at the parameters that *acted*. After the update the same rollout has been learnt from and
+looks better than it is; and only before it is every probability ratio 1, so that the surrogate losses of all
+on-policy methods have one and the same gradient,
+
+    g = mean_i g_i,   g_i = psi_i s_i,   s_i = grad log pi(a_i | s_i)
+
+which differs between them in the weights psi alone. So the norms of all scores s_i, from one pass over the
+batch, give the variance under every choice of weights.
+
+Sources: Williams 1992, Machine Learning 8 (reinforcement baselines); Greensmith et al. 2004, JMLR 5 (what a
+baseline does to the variance); Schulman et al. 2016, arXiv:1506.02438, eq. 1 (the choices of psi).
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+from core.gradients import NoiseEstimate, Objective
+from core.gradients.measure.norms import accumulation_dtype
+from core.noise import per_sample_norms
+from gradrl.experience.rollout import Rollout
+from gradrl.losses import normalize_advantage
+from gradrl.policies.distributions import Policy
+from gradrl.returns import generalized_advantage_estimate
+
+LARGER = 100  # times the minibatch: the batch whose gradient stands for the true one
+
+
+class Model(Protocol):
+    """What is asked of a model."""
+
+    def policy(self, obs: Tensor) -> Policy:
+        """pi(.|s) for observations [B, D]."""
+        ...
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s), [B]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acted:
+    """A rollout, and the policy that brought it about.
+
+    Attributes:
+        module: the model; its parameters move on.
+        parameters: by name, as they were.
+        rollout: on the model's device.
+        advantage: what the agent weighs log-probabilities with, before any normalisation, [T, N] or [T N].
+        value: V(s_t) at those parameters, [T, N]; None without a critic.
+        next_value: V of what each step led to, [T, N]; None without a critic.
+        gamma: discount per step.
+        gae_lambda: of the `gae` weights; None = leave them out. Not used without a critic.
+        minibatch_size: samples of one gradient step.
+        normalize: the agent learns from advantages of mean 0 and deviation 1.
+    """
+
+    module: nn.Module
+    parameters: Mapping[str, Tensor]
+    rollout: Rollout
+    advantage: Tensor
+    value: Tensor | None
+    next_value: Tensor | None
+    gamma: float
+    gae_lambda: float | None
+    minibatch_size: int
+    normalize: bool
+
+    def model(self) -> nn.Module:
+        """A copy of the model as it was when it acted."""
+        model = copy.deepcopy(self.module)
+        model.load_state_dict(dict(self.parameters), strict=False)  # buffers: as they are
+        return model
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights psi under each baseline, in units of return, of the valid steps, [B] each.
+
+        `no_baseline`: return-to-go, continued by V where the rollout or the clock ends an episode in the
+        middle; `mean_baseline`: less its mean over the rollout; `value_baseline`: less V(s); `gae`: the
+        exponentially weighted temporal-difference errors, which look less far ahead. The first three have
+        the same expectation of the gradient; `gae` trades some bias for less variance.
+        """
+        lambda_1 = self._estimate(1.0)
+        if self.value is None:
+            return {"no_baseline": lambda_1, "mean_baseline": lambda_1 - lambda_1.mean()}
+        returns = lambda_1 + self.valid(self.value)
+        weights = {
+            "no_baseline": returns,
+            "mean_baseline": returns - returns.mean(),
+            "value_baseline": lambda_1,
+        }
+        return weights if self.gae_lambda is None else weights | {"gae": self._estimate(self.gae_lambda)}
+
+    def valid(self, steps: Tensor) -> Tensor:
+        """Of something per step, [T, N, ...] or [T N], what belongs to valid ones, [B, ...]."""
+        steps = steps.flatten(0, 1) if steps.shape[:2] == self.rollout.valid.shape else steps
+        return steps[self.rollout.valid.flatten()]
+
+    @torch.no_grad()
+    def _estimate(self, gae_lambda: float) -> Tensor:
+        """Generalized advantages of the valid steps, [B]; without a critic, returns-to-go."""
+        rollout = self.rollout
+        nothing = torch.zeros_like(rollout.reward)
+        value = nothing if self.value is None else self.value
+        next_value = nothing if self.next_value is None else self.next_value
+        ends = rollout.terminated, rollout.truncated
+        return self.valid(
+            generalized_advantage_estimate(rollout.reward, value, next_value, *ends, self.gamma, gae_lambda)
+        )
+
+
+def remember(
+    model: nn.Module,
+    rollout: Rollout,
+    advantage: Tensor,
+    value: Tensor | None = None,
+    next_value: Tensor | None = None,
+    *,
+    gamma: float,
+    gae_lambda: float | None,
+    minibatch_size: int,
+    normalize: bool,
+) -> Acted:
+    """What an agent keeps of a rollout before it learns from it; costs a copy of the parameters.
+
+    Arguments as the attributes of `Acted`. The rollout's own tensors are kept, not copied.
+    """
+    return Acted(
+        module=model,
+        parameters={name: p.detach().clone() for name, p in model.named_parameters()},
+        rollout=rollout,
+        advantage=advantage,
+        value=value,
+        next_value=next_value,
+        gamma=gamma,
+        gae_lambda=gae_lambda,
+        minibatch_size=minibatch_size,
+        normalize=normalize,
+    )
+
+
+class PolicyGradients:
+    """The scores of a rollout's valid steps, and the policy gradients that weights make of them.
+
+    Every gradient is that of the expected return, uphill, as one vector [P] over all trainable parameters.
+
+    Args:
+        acted: rollout and policy.
+        chunk_size: as in `per_sample_norms`.
+
+    Attributes:
+        samples: B, valid steps.
+        advantage: the agent's own weights, normalised if it does so (over the rollout), [B].
+    """
+
+    def __init__(self, acted: Acted, chunk_size: int | None = None) -> None:
+        self.acted = acted
+        self.chunk_size = chunk_size
+        self.module = acted.model()
+        self.model = cast(Model, self.module)
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.obs, self.action = acted.valid(acted.rollout.obs[:-1]), acted.valid(acted.rollout.action)
+        self.samples = len(self.obs)
+        self.dtype = accumulation_dtype(self.obs.device)
+        advantage = acted.valid(acted.advantage)
+        self.advantage = normalize_advantage(advantage) if acted.normalize else advantage
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """Lengths of the scores, |s_i|, [B]."""
+
+        def loss(forward: Callable[..., tuple[Policy, Tensor]], obs: Tensor, action: Tensor) -> Tensor:
+            return forward(obs)[0].log_prob(action).mean()
+
+        objective = Objective(self.module, loss, (self.obs, self.action))
+        return torch.stack([*per_sample_norms(objective, chunk_size=self.chunk_size).values()]).norm(dim=0)
+
+    def gradient(self, weight: Tensor, rows: Tensor | None = None) -> Tensor:
+        """mean_i psi_i s_i over all samples or some rows of them, [P]."""
+        if rows is None:
+            return self._flat(self._log_prob, weight / self.samples, self.parameters)
+        with torch.enable_grad():
+            log_prob = self.model.policy(self.obs[rows]).log_prob(self.action[rows])
+        return self._flat(log_prob, weight[rows] / len(rows), self.parameters)
+
+    def noise(self, weight: Tensor) -> NoiseEstimate:
+        """Unbiased |G|^2 and tr(Sigma) of one sample's gradient.
+
+        tr(Sigma) = (sum_i psi_i^2 |s_i|^2 - B |g|^2) / (B - 1),   |G|^2 = |g|^2 - tr(Sigma) / B
+
+        Steps of one episode are not independent, so a rollout's mean can vary more than tr(Sigma) / B.
+        """
+        total = (weight.to(self.dtype) * self.norms).square().sum()
+        length = self.gradient(weight).square().sum()
+        variance = ((total - self.samples * length) / (self.samples - 1)).clamp(min=0)
+        return NoiseEstimate(length - variance / self.samples, variance)
+
+    def value_cosine(self) -> Tensor | None:
+        """Cosine of the steps that policy and value loss ask of the layers they share; None without any."""
+        shared = getattr(self.module, "shared_parameters", list)()  # by name
+        parameters = [p for _, p in shared if p.requires_grad]
+        if self.acted.value is None or not parameters:
+            return None
+        with torch.enable_grad():
+            value = self.model.value(self.obs)
+        target = self.acted.valid(self.acted.advantage + self.acted.value.view_as(self.acted.advantage))
+        uphill = self._flat(self._log_prob, self.advantage, parameters)
+        return cosine(uphill, self._flat(value, target - value.detach(), parameters))
+
+    def minibatch_cosine(self, size: int, count: int, generator: Generator) -> Tensor | None:
+        """Mean cosine of `count` random minibatches' gradients with that of the rest of the rollout.
+
+        None where the rest would be smaller than the minibatch.
+        """
+        if self.samples < 2 * size:
+            return None
+        whole = self.samples * self.gradient(self.advantage)
+        rows = [self._order(self.samples, generator)[:size] for _ in range(count)]
+        sums = [size * self.gradient(self.advantage, chosen) for chosen in rows]
+        return torch.stack([cosine(own, whole - own) for own in sums]).mean()
+
+    def large_batch_cosine(self, size: int, count: int, generator: Generator) -> Tensor | None:
+        """Mean cosine of `count` random minibatches' gradients with that of 100 times as many other samples.
+
+        None where the rollout does not have as many.
+        """
+        if self.samples < (LARGER + 1) * size:
+            return None
+        order = self._order(self.samples, generator)
+        large = self.gradient(self.advantage, order[: LARGER * size])
+        others = order[LARGER * size :]
+        rows = [others[self._order(len(others), generator)[:size]] for _ in range(count)]
+        found = [cosine(self.gradient(self.advantage, chosen), large) for chosen in rows]
+        return torch.stack(found).mean()
+
+    @cached_property
+    def _log_prob(self) -> Tensor:
+        """Of all samples, with its graph, [B]."""
+        with torch.enable_grad():
+            return self.model.policy(self.obs).log_prob(self.action)
+
+    def _order(self, size: int, generator: Generator) -> Tensor:
+        return torch.randperm(size, generator=generator, device=generator.device).to(self.obs.device)
+
+    def _flat(self, outputs: Tensor, weight: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """sum_i weight_i grad outputs_i as one vector; zeros where a parameter is not reached."""
+        found = torch.autograd.grad(
+            outputs,
+            parameters,
+            weight.to(outputs),
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return torch.cat([g.flatten().to(self.dtype) for g in found])
+
+
+def cosine(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine of the angle between two vectors; NaN where one is zero."""
+    return first @ second / (first.norm() * second.norm())

@@ -1,0 +1,96 @@
+"""Units that pass nothing on, counted on a frozen batch, and how loss terms share a gradient."""
+
+import pytest
+import torch
+from torch import nn
+
+from core.gradients import GradientStep, Objective
+from core.gradients.unit_health import Vitals
+
+VITALS = Vitals(max_samples=64)
+
+
+def network(activation: type[nn.Module], *args: float) -> nn.Sequential:
+    torch.manual_seed(3)
+    layers = [nn.Linear(5, 16), activation(*args), nn.Linear(16, 16), activation(*args), nn.Linear(16, 2)]
+    return nn.Sequential(*layers)
+
+
+def mean_square(forward, x):
+    return forward(x).square().mean()
+
+
+def measured(net: nn.Module, x: torch.Tensor, terms=None) -> dict[str, float]:
+    step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    return VITALS(Objective(net, mean_square, (x,), terms=terms), step, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("args", [(nn.ReLU,), (nn.LeakyReLU, 0.0)])
+def test_a_layer_that_is_dead_at_the_start_is_found_exactly(args):
+    net, x = network(*args), torch.randn(64, 5)
+    with torch.no_grad():
+        net[0].bias[:7] = -10.0  # 7 of 16 units out of reach
+        net[2].bias[:] = -100.0
+    found = measured(net, x)
+    first = net[0](x).tolist()
+    dead = sum(all(max(row[unit], 0.0) == 0.0 for row in first) for unit in range(16))
+    assert dead >= 7
+    assert found == {"layer/1/dead_units": dead / 16, "layer/3/dead_units": 1.0}
+
+
+def test_a_leaky_unit_cannot_die_and_is_not_looked_at():
+    assert measured(network(nn.LeakyReLU, 0.2), torch.randn(64, 5)) == {}
+
+
+@pytest.mark.parametrize(("activation", "end"), [(nn.Tanh, 0.97), (nn.Sigmoid, 0.985)])
+def test_saturated_units_are_those_at_an_end_for_nearly_every_sample(activation, end):
+    net, x = network(activation), torch.randn(64, 5)
+    with torch.no_grad():
+        net[0].bias[:4], net[0].bias[4:6] = 30.0, -30.0
+    found = measured(net, x)
+    low = 1 - end if activation is nn.Sigmoid else -end
+    columns = net[1](net[0](x)).T.tolist()
+    saturated = sum(sum(v > end or v < low for v in column) >= 0.95 * 64 for column in columns)
+    assert saturated >= 6
+    assert found["layer/1/saturated_units"] == saturated / 16
+
+
+def test_a_channel_of_a_convolution_is_a_unit():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 1))
+    with torch.no_grad():
+        net[0].bias[:2] = -100.0
+    assert measured(net, torch.randn(8, 1, 8, 8)) == {"layer/1/dead_units": pytest.approx(2 / 6)}
+
+
+def test_cosine_and_shares_of_loss_terms_are_those_of_their_gradients():
+    net, x = network(nn.SiLU), torch.randn(64, 5)
+
+    def terms(forward, x):
+        y = forward(x)
+        return {"first": y[:, 0].square().mean(), "second": 3 * y[:, 1].exp().mean()}
+
+    found = measured(net, x, terms)
+    flat = [
+        torch.cat(
+            [g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()), retain_graph=True)]
+        ).double()
+        for loss in terms(net, x).values()
+    ]
+    a, b = (g.norm() for g in flat)
+    assert found["loss_share/first"] == pytest.approx((a / (a + b)).item(), rel=1e-6)
+    assert found["loss_cosine/first_vs_second"] == pytest.approx(
+        (flat[0] @ flat[1] / (a * b)).item(), rel=1e-5
+    )
+
+
+def test_terms_without_a_common_parameter_have_no_cosine():
+    nets = nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)])
+    nets.forward = lambda x: torch.cat([net(x) for net in nets], 1)
+    step = GradientStep(nets, torch.optim.SGD(nets.parameters(), lr=0.1))
+
+    def terms(forward, x):
+        return dict(zip("ab", forward(x).square().mean(0), strict=True))
+
+    objective = Objective(nets, mean_square, (torch.randn(8, 2),), terms=terms)
+    assert VITALS(objective, step, torch.Generator()).keys() == {"loss_share/a", "loss_share/b"}

@@ -1,0 +1,319 @@
+"""The report: its numbers are the summary's, its curves have the points they should, it needs no network."""
+
+import importlib
+import json
+import math
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.config import ConfigError
+from core.report.curves import BUCKETS, Series, draw, log_ticks, nice_ticks, smooth
+from core.report.figures import other_figures
+from core.report.layers import bar_width
+from core.report.numbers import number, percent, seconds, tick
+from core.report.page import ReportConfig, write_page
+from core.report.pictures import picture_size
+from core.report.read import read_run
+from core.run.directory import Lock
+from tests.core.report.runs import GAN_OPTIONS, RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
+
+ROOT = Path(__file__).parents[3]
+
+
+def page_of(directory: Path) -> str:
+    return write_page(directory).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def agent_run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
+
+
+def test_the_numbers_of_an_agent_come_from_its_summary(agent_run):
+    page = page_of(agent_run)
+    for expected in (
+        "487 ± 21.5", "mean return over 100 episodes", "3,072", "499", "1,234 a second", "5 min in all",
+        "2.99.1", "abcdef012345, with uncommitted changes", "seed 7", "4·10⁻⁴",
+        "median norm of 2; clipped: 25.0 % of the steps; skipped as not finite: never",
+    ):  # fmt: skip
+        assert expected in page
+
+
+def test_the_numbers_of_a_generator_stand_beside_their_floor(tmp_path):
+    summary = {
+        "status": "finished", "data": "digits", "images": 4000, "fid": 1.025, "fid_floor": 0.1584,
+        "kid": 0.05, "kid_floor": -0.0048, "features": "digits_classifier", "class_counts": [60, 0, 40],
+    }  # fmt: skip
+    page = page_of(make_run(tmp_path / "run", GAN_OPTIONS, {"loss/generator": 1.0}, summary))
+    for expected in (
+        "GAN on digits", "1.02", "other real images: 0.158; features of digits_classifier", "2 of 3",
+        "100 images, 0 in the rarest class and 60 in the commonest", "−0.00480",
+    ):  # fmt: skip
+        assert expected in page
+
+
+def test_a_mixture_is_told_in_modes_of_all_modes(tmp_path):
+    summary = {"status": "finished", "images": 4000, "modes": 24, "high_quality": 0.815, "reverse_kl": 0.0125}
+    page = page_of(make_run(tmp_path / "run", GAN_OPTIONS, {"loss/generator": 1.0}, summary))
+    for expected in ("24 of 25", "81.5 %", "0.0125 nats"):
+        assert expected in page
+
+
+def test_two_players_are_drawn_in_one_picture(tmp_path):
+    curves = {"generator/gradient/norm": 3.0, "discriminator/gradient/norm": 5.0, "loss/generator": 1.0,
+              "loss/discriminator": 2.0, "generator/layer/0.weight/gradient_norm": 1.0}  # fmt: skip
+    page = page_of(make_run(tmp_path / "run", GAN_OPTIONS, curves, None))
+    chart = next(part for part in page.split("<figure") if "<h3>Gradient norm</h3>" in part)
+    assert chart.count('class="line c1"') == chart.count('class="line c2"') == 1
+    assert "The generator&#x27;s gradient had a median norm of 3" in page
+    assert "The discriminator&#x27;s gradient had a median norm of 5" in page
+
+
+def test_what_two_players_do_to_each_other_has_a_section_with_its_pictures(tmp_path):
+    documented = set(re.findall(r"`(game/\w+)`", (ROOT / "docs" / "gans.md").read_text(encoding="utf-8")))
+    assert len(documented) >= 7
+    curves = dict.fromkeys(documented | {"logits/real", "logits/fake", "average/distance"}, 0.5)
+    run = make_run(tmp_path / "run", GAN_OPTIONS, curves | {"game/made_up": 0.5}, None)
+    for name in ("logits", "samples"):
+        shutil.copy(run / "media" / "gradient_heat_map.png", run / "media" / f"{name}.png")
+    parts = dict(re.findall(r'<section id="([\w-]+)">(.*?)</section>', page_of(run), re.DOTALL))
+    assert parts["the-game"].count("<svg") == len(documented) + 1  # two share one; logits and average add two
+    assert parts["the-game"].count("<img") == 1
+    assert parts["the-outcome"].count("<img") == 1
+    others = [figure.title for figure in other_figures(read_run(run))]
+    assert others == ["game/made_up"]
+
+
+def test_the_gradient_of_the_policy_is_drawn_with_all_baselines_and_is_no_player(tmp_path):
+    names = ("no_baseline", "mean_baseline", "value_baseline", "gae")
+    curves = RL_CURVES | {f"policy_gradient/variance_{name}": 10.0 for name in names}
+    run = make_run(tmp_path / "run", RL_OPTIONS, curves | {"policy_gradient/norm": 0.3}, RL_SUMMARY)
+    assert read_run(run).players == ("",)
+    charts = {part.split("</h3>")[0].split("<h3>")[-1]: part for part in page_of(run).split("<figure")}
+    assert charts["Variance of the policy gradient"].count('class="line c') == 4
+    assert "policy_gradient/norm" in charts
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(agent_run):
+    page = page_of(agent_run).replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert "http" not in page
+    assert "<script" not in page
+    assert "<link" not in page
+    assert set(re.findall(r'src="([a-z]+:[a-z]+/[a-z]+)', page)) == {"data:image/png"}
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_every_element_is_closed(agent_run):
+    class Balance(HTMLParser):
+        open_: list[str]
+
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "img"):
+                self.open_.append(tag)
+
+        def handle_startendtag(self, tag, attrs):
+            pass
+
+        def handle_endtag(self, tag):
+            assert self.open_.pop() == tag
+
+    parser = Balance()
+    parser.open_ = []
+    parser.feed(page_of(agent_run))
+    assert parser.open_ == []
+
+
+def test_what_a_run_says_is_escaped(tmp_path):
+    curves = {"evil/<script>alert(1)</script>": 1.0, "layer/<img>/gradient_norm": 1.0, "gradient/norm": 1.0}
+    page = page_of(make_run(tmp_path / "run", RL_OPTIONS, curves, RL_SUMMARY | {"device": "<i>cpu"}))
+    assert "Cart&lt;b&gt;Pole&lt;/b&gt;-v1" in page
+    assert "evil/&lt;script&gt;" in page
+    assert "&lt;i&gt;cpu" in page
+    for raw in ("<script>", "<b>Pole", "<img>", "<i>cpu"):
+        assert raw not in page
+
+
+def test_an_interrupted_run_says_so_and_shows_what_it_has(tmp_path):
+    run = make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, None, points=12)
+    page = page_of(run)
+    assert "not finished" in page
+    assert "1,200 of 4,000 environment steps" in page
+    assert f"resume={run}" in page
+    assert "last mean return, training episodes" in page
+
+
+@pytest.mark.parametrize("status", ["stopped", "failed"])
+def test_a_run_that_ended_early_says_how(tmp_path, status):
+    summary = {"status": status, "env_steps": 1250, "wall_s": 3.0, "solved_at_env_steps": None}
+    page = page_of(make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, summary, points=12))
+    assert f'<span class="status {status}">{status}' in page
+    assert "1,250 of 4,000 environment steps" in page
+    assert "not solved" in page
+
+
+def test_a_resumed_run_does_not_show_the_summary_of_its_earlier_end(tmp_path):
+    run = make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, RL_SUMMARY | {"status": "stopped"})
+    lock = Lock(run)
+    try:
+        page = page_of(run)
+    finally:
+        lock.release()
+    assert "still running" in page
+    assert "487 ±" not in page
+
+
+def test_a_run_killed_before_its_first_point_still_gets_a_page(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(RL_OPTIONS)
+    page = page_of(tmp_path)
+    assert "not finished" in page
+    assert "<svg" not in page
+
+
+def test_no_run_is_one_clear_line(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such directory"):
+        read_run(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="there is no run in"):
+        read_run(tmp_path)
+    with pytest.raises(ValueError, match="run must be a run directory, got None"):
+        ReportConfig(run=None)
+
+
+def test_a_damaged_summary_is_named(agent_run):
+    (agent_run / "summary.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"summary.json is damaged"):
+        read_run(agent_run)
+    (agent_run / "summary.json").write_text(json.dumps([1]))
+    with pytest.raises(ConfigError, match="holds no summary"):
+        read_run(agent_run)
+
+
+def test_layers_stand_in_the_order_of_the_network(tmp_path):
+    names = ["net.10.weight", "net.2.bias", "net.2.weight", "net.0.weight"]
+    curves = {f"layer/{name}/gradient_norm": 1.0 for name in names}
+    record = read_run(make_run(tmp_path / "run", RL_OPTIONS, curves | {"gradient/norm": 1.0}, None))
+    assert record.layers("") == [
+        (name, 1.0, None) for name in ("net.0.weight", "net.2.weight", "net.2.bias", "net.10.weight")
+    ]
+
+
+def coordinates(svg: str, classes: str) -> np.ndarray:
+    """All corners of the polylines of one class, [n, 2]."""
+    corners = " ".join(re.findall(rf'<polyline class="{classes}" points="([^"]*)"', svg)).split()
+    return np.array([[float(v) for v in corner.split(",")] for corner in corners])
+
+
+def test_a_short_curve_has_a_corner_and_a_dot_for_every_point():
+    svg = draw([Series("loss", {i: i * i for i in range(9)})], title="loss")
+    assert coordinates(svg, "line c1").shape == (9, 2)
+    assert svg.count("<circle") == 9
+    assert "raw" not in svg
+
+
+def test_a_long_curve_is_drawn_raw_and_averaged():
+    svg = draw([Series("loss", {i: float(i % 7) for i in range(100)})], title="loss")
+    raw, line = coordinates(svg, "raw c1"), coordinates(svg, "line c1")
+    assert len(raw) == len(line) == 100
+    assert np.ptp(line[5:-5, 1]) < np.ptp(raw[:, 1]) / 2
+
+
+def test_a_very_long_curve_keeps_its_one_spike():
+    points = dict.fromkeys(range(5000), 1.0) | {2345: 50.0}
+    raw = coordinates(draw([Series("loss", points)], title="loss"), "raw c1")
+    assert BUCKETS < len(raw) <= 2 * BUCKETS
+    assert (raw[:, 1] < 30).sum() == 1
+
+
+def test_positions_on_a_logarithmic_axis_are_those_of_the_exponents():
+    ys = coordinates(draw([Series("n", {0: 1e-3, 1: 1e-1, 2: 1e1})], title="n", log=True), "line c1")[:, 1]
+    assert ys[0] > ys[1] > ys[2]
+    assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.11)
+
+
+def test_nan_infinity_and_a_zero_on_a_logarithmic_axis_leave_gaps():
+    points = {0: 1.0, 1: 2.0, 2: math.nan, 3: 3.0, 4: math.inf, 5: 0.0, 6: 2.0, 7: 1.0}
+    svg = draw([Series("n", points)], title="n", log=True)
+    assert svg.count("<polyline") == 3
+    assert svg.count("<circle") == 5
+    assert "nan" not in svg
+    assert draw([Series("n", {0: math.nan})], title="n") == ""
+
+
+def test_a_constant_and_a_single_point_can_be_drawn():
+    for points in ({5: 0.0}, {0: 3.0, 1: 3.0}, {0: -2.0}):
+        for value in coordinates(draw([Series("n", points)], title="n"), "line c1").flat:
+            assert 0 <= value <= 400
+
+
+def test_the_moving_average_is_the_mean_of_what_is_there():
+    values = np.array([1.0, 2.0, math.nan, 4.0, 9.0])
+    np.testing.assert_allclose(smooth(values, 1), [1.5, 1.5, math.nan, 6.5, 6.5])
+    np.testing.assert_allclose(smooth(np.array([2.0, 4.0]), 5), [3.0, 3.0])
+
+
+def test_ticks_are_few_and_round():
+    assert nice_ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert nice_ticks(-130, 480) == [0, 200, 400]
+    assert log_ticks(-3.2, 1.1) == pytest.approx([1e-3, 1e-2, 1e-1, 1, 10])
+    assert log_ticks(-0.3, 0.4) == pytest.approx([1, 2])
+    assert len(log_ticks(-30, 10)) <= 6
+
+
+def test_numbers_are_written_for_people():
+    assert [number(v) for v in (None, 0, 1536000, 2.0, 21.456, 0.0123456, 1.5e-7, -0.5)] == [
+        "–", "0", "1,536,000", "2", "21.5", "0.0123", "1.5·10⁻⁷", "−0.500",
+    ]  # fmt: skip
+    assert number(9.99e-4) == "1·10⁻³"
+    assert [tick(v) for v in (0, 250_000, 1_500_000, 0.05, 1e-4, -2000)] == [
+        "0",
+        "250k",
+        "1.5M",
+        "0.05",
+        "10⁻⁴",
+        "−2k",
+    ]
+    assert percent(0.9368) == "93.7 %"
+    assert [seconds(v) for v in (27.4, 300, 9000, None)] == ["27 s", "5 min", "2.5 h", "–"]
+
+
+def test_bars_are_logarithmic():
+    assert [bar_width(v, (-4.0, 0.0)) for v in (1e-4, 1e-2, 1.0)] == pytest.approx([4, 52, 100])
+    assert bar_width(3.0, (0.5, 0.5)) == 100
+
+
+def test_the_size_of_a_picture_is_read_from_its_head(agent_run):
+    assert picture_size((agent_run / "media" / "gradient_heat_map.png").read_bytes()) == (10, 6)
+    assert picture_size(b"GIF89a" + bytes([44, 1, 200, 0])) == (300, 200)
+    assert picture_size(b"") == (0, 0)
+
+
+def test_the_command_writes_the_page_and_nothing_else(agent_run, tmp_path, monkeypatch, capsys):
+    before = sorted(p.name for p in agent_run.iterdir())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    def call(*words: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["report.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module("core.scripts.report").main()
+        return ended.value.code, *capsys.readouterr()
+
+    assert call(f"run={agent_run}") == (0, f"report: {agent_run / 'report.html'}\n", "")
+    assert sorted(p.name for p in agent_run.iterdir()) == sorted([*before, "report.html"])
+    for words, line in (
+        ([], "run must be a run directory, got None"),
+        (["run=nowhere"], "there is no such directory"),
+        (["rum=x"], "did you mean run?"),
+    ):
+        code, out, error = call(*words)
+        assert (code, out, error.count("\n")) == (2, "", 1)
+        assert line in error
+    assert list(elsewhere.iterdir()) == []

@@ -1,0 +1,106 @@
+import fcntl
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from core.config import ConfigError
+from core.run import checkpoint
+from core.run.directory import Lock, in_use, write_summary
+from core.run.seeding import Generators, seed_for
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    path = tmp_path / "checkpoints" / "last.pt"
+    net = nn.Linear(2, 3)
+    checkpoint.save(path, {"policy": net.state_dict(), "run": {"step": 3, "best": None}})
+    state = checkpoint.load(path)
+    assert state["run"] == {"step": 3, "best": None}
+    assert torch.equal(state["policy"]["weight"], net.weight)
+    assert [p.name for p in path.parent.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 700])
+def test_a_checkpoint_cut_off_anywhere_is_refused_in_one_line(tmp_path, keep):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"policy": nn.Linear(20, 30).state_dict()})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ConfigError, match="not a whole checkpoint"):
+        checkpoint.load(path)
+
+
+def test_another_programs_file_is_refused(tmp_path):
+    torch.save({"model": torch.zeros(3)}, tmp_path / "last.pt")
+    with pytest.raises(ConfigError, match="not a checkpoint of gradsight"):
+        checkpoint.load(tmp_path / "last.pt")
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def test_loading_runs_no_code(tmp_path, capsys):
+    torch.save({"format": checkpoint.FORMAT, "policy": Evil()}, tmp_path / "last.pt")
+    with pytest.raises(ConfigError, match="not a whole checkpoint"):
+        checkpoint.load(tmp_path / "last.pt")
+    assert "never" not in capsys.readouterr().out
+
+
+def test_another_networks_state_is_refused_by_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"'policy' is of another network .*size mismatch for weight"):
+        checkpoint.restore(nn.Linear(2, 3), {"policy": nn.Linear(2, 4).state_dict()}, "policy", tmp_path)
+    with pytest.raises(ConfigError, match="no state named 'generator'; it holds policy"):
+        checkpoint.restore(nn.Linear(2, 3), {"policy": {}}, "generator", tmp_path)
+
+
+def test_a_directory_belongs_to_one_run_at_a_time(tmp_path):
+    lock = Lock(tmp_path)
+    with pytest.raises(ConfigError, match="in use by another run"):
+        Lock(tmp_path)
+    lock.release()
+    Lock(tmp_path).release()
+
+
+def test_readers_who_ask_for_a_run_do_not_take_each_other_or_a_starting_run_for_one(tmp_path, monkeypatch):
+    lock = Lock(tmp_path)
+    assert in_use(tmp_path)
+    lock.release()
+    (tmp_path / ".lock").chmod(0o444)
+    reader = (tmp_path / ".lock").open("rb")  # just asking, as `in_use` does
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    assert not in_use(tmp_path)
+    (tmp_path / ".lock").chmod(0o644)
+    monkeypatch.setattr(time, "sleep", lambda seconds: reader.close())  # has its answer while the run waits
+    Lock(tmp_path).release()
+    assert not in_use(tmp_path / "nowhere")
+
+
+def test_a_directory_that_cannot_be_made_is_refused_in_words(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file/run cannot hold a run: Not a directory"):
+        Lock(tmp_path / "file" / "run")
+
+
+def test_a_summary_is_json_even_when_a_number_is_not(tmp_path):
+    write_summary(tmp_path, {"status": "failed", "loss": float("nan"), "layers": (1, float("inf"))})
+    assert '"loss": null' in (tmp_path / "summary.json").read_text()
+
+
+def test_streams_of_one_seed_are_different_and_stable():
+    assert seed_for(1, "environment", 0) != seed_for(1, "environment", 1) != seed_for(2, "environment", 0)
+    assert seed_for(1, "evaluation") == 1820906261106485909
+    assert 0 <= seed_for(1, "evaluation") < 2**63
+
+
+def test_generators_continue_where_they_were_saved():
+    generators = Generators(1)
+    generators.numpy("b").random(3)
+    torch.rand(2, generator=generators.torch("a"))
+    state = generators.state_dict()
+    expected = torch.rand(2, generator=generators.torch("a")), generators.numpy("b").random(2)
+    again = Generators(1)
+    again.load_state_dict(state)
+    assert torch.equal(torch.rand(2, generator=again.torch("a")), expected[0])
+    assert (again.numpy("b").random(2) == expected[1]).all()

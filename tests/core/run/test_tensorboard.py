@@ -1,0 +1,120 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from core.draw.heatmap import COLUMNS, HeatMap
+from core.draw.media import Image, Video, encode
+from core.run.console import number
+from core.run.tensorboard import Writer, read_scalars
+from core.run.window import Window
+
+
+def test_scalars_come_back_by_tag_and_step(tmp_path):
+    writer = Writer(tmp_path)
+    writer.scalars({"loss/policy": 0.5, "gradient/norm": 2.0}, 10)
+    writer.scalars({"loss/policy": 0.25}, 20)
+    writer.close()
+    assert read_scalars(tmp_path) == {"loss/policy": {10: 0.5, 20: 0.25}, "gradient/norm": {10: 2.0}}
+
+
+def test_a_resumed_file_replaces_the_points_it_writes_again(tmp_path):
+    first = Writer(tmp_path)
+    for step in (1, 2, 3):
+        first.scalars({"loss": float(step)}, step)
+    first.close()
+    second = Writer(tmp_path, purge_step=3)
+    second.scalars({"loss": 30.0}, 3)
+    second.close()
+    assert read_scalars(tmp_path) == {"loss": {1: 1.0, 2: 2.0, 3: 30.0}}
+
+
+def test_a_resumed_run_takes_back_what_it_does_not_write_again(tmp_path):
+    """Killed at 35, resumed from the checkpoint at 20, and logging every 20 steps since."""
+    first = Writer(tmp_path)
+    for step in (10, 20, 25, 35):
+        first.scalars({"loss": float(step), "late": 1.0} if step > 20 else {"loss": float(step)}, step)
+    first.close()
+    second = Writer(tmp_path, purge_step=21)
+    second.scalars({"loss": 4.0}, 40)
+    second.close()
+    assert read_scalars(tmp_path) == {"loss": {10: 10.0, 20: 20.0, 40: 4.0}}
+
+
+def test_files_are_read_in_the_order_of_their_making_wherever_they_were_copied(tmp_path):
+    """By the numbers in the name: neither its letters nor the times of writing have that order here."""
+    names = ("99.host-2.7.0", "100.host-2.7.9", "100.host-2.7.10", "100.host-2.31.0")
+    run = tmp_path / "run"
+    run.mkdir()
+    for age, name in enumerate(names):
+        writer = Writer(tmp_path / name, purge_step=age)
+        writer.scalars({"loss": float(age)}, age)
+        writer.scalars({"loss": float(age)}, 20)
+        writer.close()
+        (made,) = (tmp_path / name).iterdir()
+        moved = made.rename(run / f"events.out.tfevents.{name}")
+        os.utime(moved, (10**9 - age, 10**9 - age))
+    assert read_scalars(run) == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 20: 3.0}}
+
+
+def test_a_step_costs_one_event(tmp_path):
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+    writer = Writer(tmp_path)
+    writer.scalars({f"tag{i}": 1.0 for i in range(20)}, 1)
+    writer.close()
+    (path,) = tmp_path.glob("events*")
+    assert len(list(RawEventFileLoader(str(path)).Load())) == 2  # the file's version, and the step
+
+
+def test_hyper_parameters_stay_in_the_runs_own_directory(tmp_path):
+    writer = Writer(tmp_path)
+    writer.hparams({"lr": 0.1, "seed": 1, "agent": "ppo", "on": True}, ("eval/return_mean",))
+    writer.close()
+    assert [p.is_file() for p in tmp_path.iterdir()] == [True]
+
+
+def test_a_video_is_a_gif_of_all_its_frames(tmp_path):
+    frames = np.zeros((5, 8, 10, 3), dtype=np.uint8)
+    frames[:, 2:5, 2:5] = np.arange(5, dtype=np.uint8)[:, None, None, None] * 50
+    data, ending = encode(Video(frames, fps=10))
+    (tmp_path / f"a.{ending}").write_bytes(data)
+    with Pillow.open(tmp_path / "a.gif") as film:
+        assert film.n_frames == 5
+        assert film.size == (10, 8)
+        assert film.info["duration"] == 100
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)])
+def test_pixels_of_another_kind_are_refused(bad):
+    with pytest.raises(ValueError, match="wants uint8 pixels"):
+        encode(Image(bad))
+
+
+def test_a_long_history_keeps_every_second_point_and_its_place():
+    heat = HeatMap(["a"])
+    for step in range(3 * COLUMNS):
+        heat.add(step, "", {"layer/a/gradient_norm": float(step)})
+    assert len(heat.rows) <= COLUMNS
+    assert all(row == [float(step)] for step, row in zip(heat.steps, heat.rows, strict=True))
+    assert len({b - a for a, b in zip(heat.steps, heat.steps[1:], strict=False)}) == 1
+    again = HeatMap(["a"])
+    again.load_state_dict(heat.state_dict())
+    assert again.draw("steps").pixels.shape == heat.draw("steps").pixels.shape
+
+
+def test_a_window_averages_each_tag_over_the_iterations_that_had_it():
+    import torch
+
+    window = Window()
+    window.add({"a": torch.tensor(1.0), "b": torch.tensor(5.0)})
+    window.add({"a": torch.tensor(2.0)})
+    again = Window()
+    again.load_state_dict(window.state_dict())
+    assert window.drain() == again.drain() == {"a": 1.5, "b": 5.0}
+    assert window.drain() == {}
+
+
+def test_numbers_are_short():
+    assert [number(x) for x in (0.123456, 475.0, 123456.7)] == ["0.1235", "475", "123,457"]

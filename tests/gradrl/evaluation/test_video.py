@@ -1,0 +1,84 @@
+"""Films of simulators: something is to be seen, it moves, and it plays at the speed of the real thing."""
+
+import os
+
+import numpy as np
+import pytest
+
+from core.cli.launch import compose_tree
+from core.config import config_dir, structure
+from gradrl.envs.make import EnvConfig, inspect_env, make_env
+from gradrl.envs.simulators import draw_without_screen
+from gradrl.evaluation.video import Camera, frames_per_second
+from tests.gradrl.scripted import Scripted
+
+
+def chosen(name):
+    """The environment of conf/env/NAME.yaml."""
+    tree = compose_tree("rl", [f"env={name}", "policy=mlp"], [config_dir()])[0]["env"]
+    return structure(tree, EnvConfig, "env")
+
+
+def film(name):
+    cfg, lines = chosen(name), []
+    info = inspect_env(cfg)
+    generator = np.random.default_rng(0)
+    shape = info.action.storage(1).shape
+
+    def act(obs):
+        assert obs.shape == (1, info.observation.size)
+        return generator.integers(0, 2, shape) if len(shape) == 1 else generator.normal(size=shape)
+
+    return Camera(cfg, info, 0, lines.append).film(Scripted(act)), lines
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "fps"),
+    [
+        (None, "taxi", 4.0),
+        ("Box2D", "lunarlander", 25.0),
+        ("ale_py", "pong", 15.0),
+        ("minigrid", "minigrid_doorkey", 10.0),
+    ],
+)
+def test_films_show_what_happens_at_its_real_speed(module, name, fps):
+    if module:
+        pytest.importorskip(module)
+    video, lines = film(name)
+    assert lines == []
+    assert video.fps == fps
+    assert video.frames.dtype == np.uint8
+    assert 100 <= video.frames.shape[2] <= 400
+    assert len(np.unique(video.frames[0])) > 2
+    assert (video.frames[0] != video.frames[-1]).any()
+
+
+@pytest.mark.slow
+def test_mujoco_is_drawn_without_a_screen(monkeypatch):
+    pytest.importorskip("mujoco")
+    monkeypatch.setattr("gradrl.evaluation.video.SECONDS", 0.5)
+    video, lines = film("halfcheetah")
+    if lines and "GL" in lines[0]:
+        pytest.skip(lines[0])  # a machine without OpenGL
+    assert video.frames.shape == (5, 240, 240, 3)
+    assert video.fps == 10.0
+    assert (video.frames[0] != video.frames[-1]).mean() > 0.02
+
+
+def test_egl_is_chosen_only_where_there_is_no_screen_and_no_choice(monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    for present, chosen_before, expected in (("", None, "egl"), (":0", None, None), ("", "osmesa", "osmesa")):
+        monkeypatch.setenv("DISPLAY", present)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        if chosen_before is None:
+            monkeypatch.delenv("MUJOCO_GL", raising=False)
+        else:
+            monkeypatch.setenv("MUJOCO_GL", chosen_before)
+        draw_without_screen()
+        assert os.environ.get("MUJOCO_GL") == expected
+
+
+def test_a_step_of_the_agent_lasts_as_long_as_its_frames():
+    assert frames_per_second(make_env(chosen("cartpole"))) == 50.0
+    pytest.importorskip("ale_py")
+    assert frames_per_second(make_env(chosen("pong"))) == 15.0
