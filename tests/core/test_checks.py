@@ -60,7 +60,7 @@ def test_a_value_out_of_range_is_named_with_what_is_allowed(name, value, allowed
 def test_ranges_are_checked_before_what_concerns_two_options():
     with pytest.raises(ValueError, match=r"^points must be above count \(3\), got 3$"):
         Options(count=3)
-    with pytest.raises(ValueError, match="^count must be an integer >= 1, got 0$"):
+    with pytest.raises(ValueError, match=r"^count must be an integer >= 1, got 0$"):
         Options(count=0, points=3)
 
 
@@ -70,7 +70,7 @@ def test_a_subclass_checks_its_own_fields_and_those_it_inherits():
     class More(Options):
         extra: Annotated[int, Ge(2)] = 2
 
-    with pytest.raises(ValueError, match="^extra must be"):
+    with pytest.raises(ValueError, match=r"^extra must be"):
         More(extra=1)
-    with pytest.raises(ValueError, match="^count must be"):
+    with pytest.raises(ValueError, match=r"^count must be"):
         More(count=0)
