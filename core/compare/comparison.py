@@ -8,6 +8,7 @@ from core.checks import require
 from core.compare.groups import Group, SeedRun, find_runs, grouped
 from core.compare.statistics import Estimate, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
+from core.numbers import plain_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def compare_runs(cfg: CompareConfig) -> str:
 def env_table(groups: Sequence[Group], cfg: CompareConfig) -> str:
     """The groups on one environment as a Markdown table, padded so that it can be read as it is."""
     header = [groups[0].env, "seeds", "mean", "interquartile mean", "by seed", "env steps"]
-    rows = [header if cfg.target is None else [*header, f"published {number(cfg.target)}"]]
+    rows = [header if cfg.target is None else [*header, f"published {plain_number(cfg.target)}"]]
     for group in groups:
         row = [group.label, _count(group), *(_cell(group, s, cfg) for s in (mean, interquartile_mean))]
         row += [", ".join(_seed(run) for run in group.runs), _steps(group)]
@@ -78,15 +79,8 @@ def verdict(group: Group, target: float, cfg: CompareConfig) -> str:
         return "undecided: one seed has no interval"
     low, high = found.interval
     if high < target:
-        return f"missed by {number(target - high)}"
+        return f"missed by {plain_number(target - high)}"
     return "exceeded" if low > target else "reached"
-
-
-def number(value: float) -> str:
-    """Four significant digits, whole numbers from 1,000 on."""
-    if abs(value) >= 999.5:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def _cell(group: Group, statistic: Statistic, cfg: CompareConfig) -> str:
@@ -94,9 +88,9 @@ def _cell(group: Group, statistic: Statistic, cfg: CompareConfig) -> str:
         return "–"
     found: Estimate = estimate(group.scores, statistic, cfg.resamples, cfg.seed)
     if found.interval is None:
-        return number(found.value)
+        return plain_number(found.value)
     low, high = found.interval
-    return f"{number(found.value)} [{number(low)}, {number(high)}]"
+    return f"{plain_number(found.value)} [{plain_number(low)}, {plain_number(high)}]"
 
 
 def _count(group: Group) -> str:
@@ -108,7 +102,7 @@ def _seed(run: SeedRun) -> str:
     """A seed's score, and its status unless that is what one expects."""
     if run.score is None:
         return f"{run.status} (seed {'?' if run.seed is None else run.seed})"
-    return number(run.score) + ("" if run.status == "finished" else f" ({run.status})")
+    return plain_number(run.score) + ("" if run.status == "finished" else f" ({run.status})")
 
 
 def _steps(group: Group) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import cast
 
 from core.config import ConfigError, Tree, flat
-from core.report.read import Curve, read_run
+from core.report.read import read_run
+from core.report.record import Curve
 from core.run.directory import is_run
 
 CURVE = "eval/return_mean"

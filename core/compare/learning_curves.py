@@ -9,7 +9,7 @@ import numpy as np
 from core.compare.groups import Group
 from core.compare.statistics import interval, mean
 from core.config import Tree
-from core.report.numbers import tick
+from core.numbers import tick
 
 # Distinguishable without colour vision (Okabe and Ito), on paper, and in this order side by side.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
