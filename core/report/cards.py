@@ -135,6 +135,7 @@ class Section:
         notes: (caption, names and values), a line each.
         runs: how each run was made.
         links: (address, text), or ("", command) where there is no page yet.
+        folded: it opens on a click.
     """
 
     heading: str
@@ -151,6 +152,7 @@ class Section:
     notes: Sequence[tuple[str, Pairs]] = ()
     runs: Sequence[RunCard] = ()
     links: Sequence[tuple[str, str]] = ()
+    folded: bool = False
 
     @property
     def anchor(self) -> str:
@@ -160,7 +162,9 @@ class Section:
     @property
     def empty(self) -> bool:
         """Whether there is nothing but a heading and a lead."""
-        return not any(value for name, value in vars(self).items() if name not in ("heading", "lead"))
+        return not any(
+            value for name, value in vars(self).items() if name not in ("heading", "lead", "folded")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +191,6 @@ class Page:
         notice: what a reader has to know first.
         resume: the directory of a run that can be continued; the notice ends with how.
         sections: in order; empty ones are left out.
-        rest: a last section.
-        folded: the last section opens on a click.
     """
 
     title: str
@@ -199,8 +201,6 @@ class Page:
     notice: str = ""
     resume: str = ""
     sections: Sequence[Section]
-    rest: Section | None = None
-    folded: bool = False
 
 
 def bars(record: Record, run: str = "") -> list[BarsCard]:

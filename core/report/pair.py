@@ -33,7 +33,6 @@ def pair_page(first: Record, second: Record) -> Page:
     kind = first.kind
     pair: dict[str, Record] = dict(zip(NAMES, (first, second), strict=True))
     titles = [kind.title(record) for record in pair.values()]
-    sections, rest = run_sections(pair)
     result = Section(
         heading="What was reached",
         lead=LUCK,
@@ -46,9 +45,7 @@ def pair_page(first: Record, second: Record) -> Page:
         heading=" against ".join(dict.fromkeys(titles)),
         origins=[origin(first, "A"), origin(second, "B", second=True)],
         notice=_notice(kind.subject(first), kind.subject(second)),
-        sections=[options_section([first, second], NAMES), result, *sections],
-        rest=rest,
-        folded=bool(kind.outcome),
+        sections=[options_section([first, second], NAMES), result, *run_sections(pair)],
     )
 
 

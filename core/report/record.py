@@ -8,9 +8,11 @@ from pathlib import Path
 
 from core.config import Tree
 from core.diagnosis.findings import Finding
+from core.numbers import number
 from core.report.charts import Chart
 
 Curve = dict[int, float]
+BOOKKEEPING = ("seed", "updates", "wall_s", "train_s", "steps")  # in every `summary.json`
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ def directory_name(record: "Record") -> str:
     return record.directory.resolve().name
 
 
-def no_facts(record: "Record") -> Iterable[Fact]:
-    """No facts."""
-    return ()
+def summary_facts(record: "Record") -> Iterable[Fact]:
+    """Every number of `summary.json` that is neither effort nor seed."""
+    for name, value in record.summary.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and name not in BOOKKEEPING:
+            yield Fact(number(value), name.replace("_", " "), "", float(value))
 
 
 def no_bars(record: "Record") -> Bars | None:
@@ -104,7 +108,7 @@ class Kind:
     children: tuple[str, ...] = ()
     title: Callable[["Record"], str] = directory_name
     subject: Callable[["Record"], str] = directory_name
-    facts: Callable[["Record"], Iterable[Fact]] = no_facts
+    facts: Callable[["Record"], Iterable[Fact]] = summary_facts
     bars: Callable[["Record"], Bars | None] = no_bars
     outcome: tuple[Chart, ...] = ()
     gradients: tuple[Chart, ...] = ()

@@ -8,7 +8,7 @@ from typing import TypeVar
 from core.report import cards, facts, figures
 from core.report.cards import PictureCard, Section, Table
 from core.report.charts import Chart
-from core.report.pictures import LANDSCAPE, in_order, shows_layers
+from core.report.pictures import LANDSCAPE, LAYERS, in_order, shows_layers
 from core.report.record import Record
 
 T = TypeVar("T")
@@ -21,8 +21,8 @@ LAYERS_LEAD = (
 OTHERS = "All other curves"
 
 
-def run_sections(runs: Mapping[str, Record]) -> tuple[list[Section], Section]:
-    """All sections but those about the result, and one with the curves that none of them shows.
+def run_sections(runs: Mapping[str, Record]) -> list[Section]:
+    """All sections but those about the result; at last the curves that no other section shows.
 
     Args:
         runs: one run without a name, {"": record}, or two, {"A": first, "B": second}.
@@ -53,8 +53,9 @@ def run_sections(runs: Mapping[str, Record]) -> tuple[list[Section], Section]:
     anchors = figures.anchors(shown)
     end = max(record.step for record in records)
     charts = partial(cards.charts, findings=found if alone else (), end=end)
-    rest = Section(heading=OTHERS, charts=charts(others))
-    sections = [
+    rest = Section(heading=OTHERS, charts=charts(others), folded=bool(kind.outcome))
+    ran = Section(heading="What ran", runs=each(cards.run_card))
+    return [
         Section(heading="Findings", findings=each(partial(cards.finding_cards, anchors=anchors))),
         Section(heading="The outcome", pictures=both(_outcome_pictures), charts=charts(outcome)),
         Section(heading="Gradients", lead=" ".join(each(_gradients)), charts=charts(gradients)),
@@ -78,9 +79,8 @@ def run_sections(runs: Mapping[str, Record]) -> tuple[list[Section], Section]:
             heading="Landscape", wide_pictures=both(_landscape_pictures), notes=both(cards.landscape_notes)
         ),
         Section(heading="Losses", charts=charts(losses)),
-        Section(heading="What ran", runs=each(cards.run_card)),
+        *([ran, rest] if rest.folded else [rest, ran]),
     ]
-    return sections, rest
 
 
 def options_section(records: Sequence[Record], names: Sequence[str]) -> Section:
@@ -112,8 +112,9 @@ def _outcome_pictures(record: Record, run: str) -> list[PictureCard]:
 
 
 def _layer_pictures(record: Record, run: str) -> list[PictureCard]:
-    """Heat maps of all layers."""
-    return _pictures(record, sorted(filter(shows_layers, record.media), reverse=True), run)
+    """Heat maps of all layers, player by player."""
+    names = [f"{player}_{end}".lstrip("_") for player in record.players for end in LAYERS]
+    return _pictures(record, list(dict.fromkeys([*names, *filter(shows_layers, record.media)])), run)
 
 
 def _landscape_pictures(record: Record, run: str) -> list[PictureCard]:

@@ -9,7 +9,6 @@ from core.report.sections import run_sections
 def single_page(record: Record) -> Page:
     """Everything about a run, the result first."""
     kind = record.kind
-    sections, rest = run_sections({"": record})
     result = Section(heading="What was reached", facts=facts.reached(record), bars=cards.bars(record))
     return Page(
         title=kind.title(record),
@@ -19,9 +18,7 @@ def single_page(record: Record) -> Page:
         counted=cards.counted(record.findings or ()),
         notice=facts.incomplete(record),
         resume=str(record.directory) if record.status not in ("finished", "running") else "",
-        sections=[result, *sections],
-        rest=rest,
-        folded=bool(kind.outcome),
+        sections=[result, *run_sections({"": record})],
     )
 
 

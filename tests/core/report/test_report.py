@@ -15,9 +15,10 @@ from core.config import ConfigError
 from core.numbers import number, percent, seconds, tick
 from core.report.cards import bar_width
 from core.report.curves import BUCKETS, Series, draw, log_ticks, nice_ticks, smooth
-from core.report.page import ReportConfig
+from core.report.page import ReportConfig, write_page
 from core.report.pictures import picture_size
 from core.report.read import read_run
+from core.report.record import Kind
 from core.run.directory import Lock
 from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
@@ -25,6 +26,56 @@ from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, 
 @pytest.fixture
 def agent_run(tmp_path: Path) -> Path:
     return make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
+
+
+UNKNOWN_OPTIONS = """
+_target_: somebody.train.Config
+optimizer: {_target_: torch.optim.SGD, lr: 0.5}
+seed: 3
+"""
+
+
+def test_a_run_of_an_unknown_trainer_has_its_gradients_layers_numbers_and_curves(tmp_path):
+    curves = RL_CURVES | {"noise/norm_test": 0.5, "curvature/sharpness": 30.0, "accuracy/test": 0.75}
+    summary = {
+        "status": "finished",
+        "seed": 3,
+        "updates": 400,
+        "wall_s": 60.0,
+        "accuracy": 0.75,
+        "done": True,
+    }
+    run = make_run(tmp_path / "a run", UNKNOWN_OPTIONS, curves, summary)
+    page = write_page(run).read_text(encoding="utf-8")
+    assert "<h1>a run</h1>" in page
+    assert "<b>0.750</b><span>accuracy</span>" in page
+    assert "<b>4,000</b><span>steps</span><small>400 gradient steps, 60 s in all</small>" in page
+    assert "<span>seed</span>" not in page
+    assert "<span>done</span>" not in page
+    sections = dict(re.findall(r'<section id="([\w-]+)">(.*?)</section>', page, re.DOTALL))
+    titles = {name: re.findall(r"<h3>(.*?)</h3>", section) for name, section in sections.items()}
+    assert titles["gradients"] == ["Gradient norm", "Clipped"]
+    assert titles["noise"] == ["Is the batch large enough?"]
+    assert titles["curvature"] == ["Sharpness"]
+    assert titles["all-other-curves"] == ["accuracy/test", "episode/return"]
+    assert "actor.0.weight" in sections["layer-by-layer"]
+    assert "<code>somebody</code>" in sections["what-ran"]
+    assert list(sections)[-1] == "what-ran"
+
+
+def test_players_that_a_kind_does_not_name_have_colours_of_their_own(tmp_path):
+    curves = {f"{player}/gradient/norm": 1.0 for player in ("z", "critic", "actor")}
+    run = make_run(tmp_path / "run", UNKNOWN_OPTIONS, curves, None)
+    assert read_run(run).players == ("actor", "critic", "z")
+    assert read_run(run, lambda _: Kind(players=("critic", "no", "actor"))).players == (
+        "critic",
+        "actor",
+        "z",
+    )
+    chart = (
+        write_page(run).read_text(encoding="utf-8").split('id="chart-gradient-norm"')[1].split("</figure>")[0]
+    )
+    assert [chart.count(f'class="line c{i}"') for i in (1, 2, 3, 4)] == [1, 1, 1, 0]
 
 
 def test_the_page_fetches_nothing_and_runs_nothing(agent_run):
