@@ -6,6 +6,7 @@ objective the gradient is that of a batch, and its noise is measured against the
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 
@@ -45,6 +46,8 @@ class LoggingConfig(RunConfig):
 @dataclass(frozen=True, kw_only=True)
 class DescentConfig:
     """All options of a descent; conf/descend.yaml explains each."""
+
+    LENGTH: ClassVar[str] = "steps"
 
     function: Function | None
     objective: Supervised | None
