@@ -22,7 +22,7 @@ from core.descend.objectives import Supervised
 from core.descend.pictures.charts import PICTURES, draw
 from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, as_transforms
-from core.gradients.closures import require_true_line_search
+from core.gradients.arguments import require_true_line_search
 from core.gradients.probe import Probe
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
