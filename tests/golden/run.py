@@ -31,7 +31,7 @@ HEAVY = (
 )  # fmt: skip
 HOST = ("versions", "git")  # fields that tell of the machine and the checkout
 CLOCKS = ("wall_s", "train_s", "per_s")  # ends of what tells of a clock
-# An Atari console as it was before its first reset with a seed, which its generator chooses itself until then.
+# An Atari console before its first reset with a seed: until then its generator has chosen one itself.
 UNSEEDED = "hidden/array"
 
 
