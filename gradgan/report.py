@@ -240,7 +240,7 @@ def _measured(record: Record, name: str) -> tuple[float | None, str]:
     if isinstance(value, int | float) and math.isfinite(value):
         return value, ""
     last = record.last(f"eval/{name}") if name not in record.summary else None
-    return (last[0], f"; measured at {last[1]:,} {record.kind.unit}") if last else (None, "")
+    return (last[0], f"; measured at {last[1]:,} {record.unit}") if last else (None, "")
 
 
 def _num_modes(record: Record) -> int | None:
@@ -253,7 +253,6 @@ GAN = Kind(
     name="GAN",
     unit="real images shown",
     length="total_images",
-    progress="images",
     rate="images_per_s",
     efforts={"images_per_s": "images a second"},
     players=("generator", "discriminator"),

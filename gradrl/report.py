@@ -108,7 +108,7 @@ def facts(record: Record) -> Iterator[Fact]:
         for tag, source in (("eval/return_mean", "evaluation"), ("episode/return", "training episodes")):
             last = record.last(tag)
             if last:
-                note = f"at {last[1]:,} {record.kind.unit}"
+                note = f"at {last[1]:,} {record.unit}"
                 yield Fact(number(last[0]), f"last mean return, {source}", note, last[0])
     label = "environment steps until solved"
     note = f"first evaluation at or above the threshold, after {seconds(summary.get('solved_at_wall_s'))}"
@@ -129,7 +129,6 @@ AGENT = Kind(
     name="Reinforcement learning",
     unit="environment steps",
     length="total_steps",
-    progress="env_steps",
     rate="env_steps_per_s",
     efforts={"env_steps_per_s": "environment steps a second"},
     players=("actor", "critic"),

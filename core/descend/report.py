@@ -61,9 +61,7 @@ def facts(record: Record) -> Iterator[Fact]:
 DESCENT = Kind(
     name="Descent",
     command="descend",
-    unit="steps",
     length="steps",
-    progress="steps",
     efforts={"evaluations": "gradients asked for"},
     children=("optimizers", "batches"),
     title=title,

@@ -349,7 +349,7 @@ def _finding_card(finding: Finding, record: Record, anchors: Anchors) -> Finding
         left=min(100 * first / end, 100 - width),
         width=width,
         extent=f"at {first:,}" if first == last else f"{first:,} to {last:,}",
-        rest=f"of {end:,} {record.kind.unit}, {'still so at the last look' if finding.active else 'over'}",
+        rest=f"of {end:,} {record.unit}, {'still so at the last look' if finding.active else 'over'}",
         evidence=[(tag, number(None if math.isnan(v) else v)) for tag, v in finding.evidence.items()],
         links=list(links),
     )

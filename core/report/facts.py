@@ -33,7 +33,7 @@ def reached(record: Record) -> list[Fact]:
         notes.append(f"{number(summary['updates'])} gradient steps")
     if summary.get("wall_s") is not None:
         notes.append(f"{seconds(summary['wall_s'])} in all")
-    effort = Fact(f"{number(record.step)}{_of_total(record)}", kind.unit, ", ".join(notes), record.step)
+    effort = Fact(f"{number(record.step)}{_of_total(record)}", record.unit, ", ".join(notes), record.step)
     return [*kind.facts(record), effort]
 
 
@@ -60,7 +60,7 @@ def incomplete(record: Record) -> str:
     then = " Write the report again when it is done." if record.status == "running" else ""
     why = "It was interrupted and left no summary. " if record.status == "unfinished" else ""
     return (
-        f"{why}This run has come to {number(record.step)}{_of_total(record)} {record.kind.unit}: the numbers "
+        f"{why}This run has come to {number(record.step)}{_of_total(record)} {record.unit}: the numbers "
         f"and charts are those of that moment, not of its end.{then}"
     )
 

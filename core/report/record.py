@@ -10,9 +10,10 @@ from core.config import Tree
 from core.diagnosis.findings import Finding
 from core.numbers import number
 from core.report.charts import Chart
+from core.run.directory import count_field
 
 Curve = dict[int, float]
-BOOKKEEPING = ("seed", "updates", "wall_s", "train_s", "steps")  # in every `summary.json`
+BOOKKEEPING = ("seed", "updates", "wall_s", "train_s")  # in every `summary.json`
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ def directory_name(record: "Record") -> str:
 
 def summary_facts(record: "Record") -> Iterable[Fact]:
     """Every number of `summary.json` that is neither effort nor seed."""
+    told = (*BOOKKEEPING, count_field(record.unit))
     for name, value in record.summary.items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and name not in BOOKKEEPING:
+        if isinstance(value, int | float) and not isinstance(value, bool) and name not in told:
             yield Fact(number(value), name.replace("_", " "), "", float(value))
 
 
@@ -78,9 +80,8 @@ class Kind:
     Attributes:
         name: of this kind of run, such as "Reinforcement learning".
         command: that starts such a run; empty = the name of the trainer's package.
-        unit: what the x-axis counts, in the plural.
+        unit: what the x-axis counts, in the plural; empty = what `summary.json` calls it.
         length: the option with the run's length on the x-axis.
-        progress: the entry of `summary.json` with the length that was reached.
         rate: the entry of `summary.json` with the x-axis units per second.
         efforts: entries of `summary.json` about time and effort, with their labels, to compare two runs.
         players: names of the gradient steps in the order of their colours; any others follow.
@@ -99,9 +100,8 @@ class Kind:
 
     name: str = "Run"
     command: str = ""
-    unit: str = "steps"
+    unit: str = ""
     length: str = ""
-    progress: str = ""
     rate: str = ""
     efforts: Mapping[str, str] = field(default_factory=dict)
     players: tuple[str, ...] = ()
@@ -162,10 +162,15 @@ class Record:
         return str(self.options["_target_"]).split(".")[0]
 
     @property
+    def unit(self) -> str:
+        """What the x-axis counts, in the plural."""
+        return self.kind.unit or str(self.summary.get("unit", "steps"))
+
+    @property
     def step(self) -> int:
         """How far the run has come on the x-axis."""
         logged = max((max(curve) for curve in self.curves.values() if curve), default=0)
-        reached = self.summary.get(self.kind.progress)
+        reached = self.summary.get(count_field(str(self.summary.get("unit"))))
         return max(logged, reached) if isinstance(reached, int) else logged
 
     @property

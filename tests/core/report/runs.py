@@ -33,6 +33,7 @@ RL_SUMMARY = {
     "git": {"commit": "abcdef0123456789", "dirty": True},
     "device": "cpu",
     "wall_s": 300.0,
+    "unit": "env steps",
     "env_steps": 4000,
     "env_steps_per_s": 1234.4,
     "eval_return_mean": 487.25,

@@ -38,20 +38,17 @@ seed: 3
 def test_a_run_of_an_unknown_trainer_has_its_gradients_layers_numbers_and_curves(tmp_path):
     curves = RL_CURVES | {"noise/norm_test": 0.5, "curvature/sharpness": 30.0, "accuracy/test": 0.75}
     summary = {
-        "status": "finished",
-        "seed": 3,
-        "updates": 400,
-        "wall_s": 60.0,
-        "accuracy": 0.75,
-        "done": True,
-    }
+        "status": "finished", "unit": "big batches", "big_batches": 4100, "seed": 3, "updates": 400,
+        "wall_s": 60.0, "accuracy": 0.75, "done": True,
+    }  # fmt: skip
     run = make_run(tmp_path / "a run", UNKNOWN_OPTIONS, curves, summary)
     page = write_page(run).read_text(encoding="utf-8")
     assert "<h1>a run</h1>" in page
     assert "<b>0.750</b><span>accuracy</span>" in page
-    assert "<b>4,000</b><span>steps</span><small>400 gradient steps, 60 s in all</small>" in page
+    assert "<b>4,100</b><span>big batches</span><small>400 gradient steps, 60 s in all</small>" in page
     assert "<span>seed</span>" not in page
     assert "<span>done</span>" not in page
+    assert page.count("<span>big batches</span>") == 1
     sections = dict(re.findall(r'<section id="([\w-]+)">(.*?)</section>', page, re.DOTALL))
     titles = {name: re.findall(r"<h3>(.*?)</h3>", section) for name, section in sections.items()}
     assert titles["gradients"] == ["Gradient norm", "Clipped"]
@@ -129,7 +126,13 @@ def test_an_interrupted_run_says_so_and_shows_what_it_has(tmp_path):
 
 @pytest.mark.parametrize("status", ["stopped", "failed"])
 def test_a_run_that_ended_early_says_how(tmp_path, status):
-    summary = {"status": status, "env_steps": 1250, "wall_s": 3.0, "solved_at_env_steps": None}
+    summary = {
+        "status": status,
+        "unit": "env steps",
+        "env_steps": 1250,
+        "wall_s": 3.0,
+        "solved_at_env_steps": None,
+    }
     page = page_of(make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, summary, points=12))
     assert f'<span class="status {status}">{status}' in page
     assert "1,250 of 4,000 environment steps" in page
