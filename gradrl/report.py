@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from core.compare.groups import Score
 from core.numbers import number, seconds
 from core.report.charts import Chart, Line
 from core.report.facts import class_name, option, summary_fact
@@ -140,4 +141,19 @@ AGENT = Kind(
     losses=LOSSES,
     captions={"agent": "One episode of the agent, played by its latest parameters."},
     photographs=photographs,
+)
+
+SCORE = Score(
+    package="gradrl",
+    command="train_rl",
+    runs="reinforcement-learning runs",
+    label="mean return of evaluation",
+    unit="env steps",
+    long_unit="environment steps",
+    entry="eval_return_mean",
+    steps="env_steps",
+    curve="eval/return_mean",
+    task="env",
+    task_option="env.id",
+    method="agent",
 )
