@@ -255,11 +255,14 @@ def _primitive(value: object, hint: object, path: str) -> object:
 
 
 def _config_class(target: type) -> type | None:
-    """The dataclass of a class's `cfg` argument, or None for a class that is not ours."""
+    """The dataclass of a class's `cfg`, its first argument; None for a class that is not ours.
+
+    The annotation of the class itself counts first, so that a subclass need not repeat the constructor.
+    """
     names = list(inspect.signature(target).parameters)
     if not names or names[0] != "cfg":
         return None
-    hint = typing.get_type_hints(target.__init__).get("cfg")
+    hint = typing.get_type_hints(target).get("cfg") or typing.get_type_hints(target.__init__).get("cfg")
     return cast(type, hint) if dataclasses.is_dataclass(hint) else None
 
 
