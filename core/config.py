@@ -88,13 +88,13 @@ def to_yaml(tree: Tree) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(tree))
 
 
-def flat(tree: Tree, path: str = "") -> dict[str, object]:
-    """Options by dotted name, those that are null left out."""
+def flat(tree: Mapping[str, object], path: str = "", *, empty: bool = False) -> dict[str, object]:
+    """Options by dotted name; those that are null and groups without options only with `empty`."""
     named: dict[str, object] = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            named |= flat(value, f"{path}{key}.")
-        elif value is not None:
+        if isinstance(value, Mapping) and (value or not empty):
+            named |= flat(value, f"{path}{key}.", empty=empty)
+        elif value is not None or empty:
             named[f"{path}{key}"] = value
     return named
 

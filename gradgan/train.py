@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -42,6 +42,8 @@ from gradgan.trainer import Trainer
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """All options of a training run; conf/gan.yaml explains each."""
+
+    LENGTH: ClassVar[str] = "total_images"
 
     data: Data
     network: Network

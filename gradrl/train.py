@@ -118,6 +118,8 @@ class AgentModel(Model, Protocol):
 class TrainConfig:
     """All options of a training run; conf/rl.yaml explains each."""
 
+    LENGTH: ClassVar[str] = "total_steps"
+
     agent: Component
     env: EnvConfig
     policy: Component

@@ -19,7 +19,7 @@ from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.console import Console, number
 from core.run.diagnosis import Diagnosis, Stopping
-from core.run.directory import write_summary
+from core.run.directory import count_field, write_summary
 from core.run.files import write_text
 from core.run.finite import require_finite
 from core.run.gradient_pictures import Pictures
@@ -252,7 +252,9 @@ class Run:
             status: finished, stopped or failed.
             extra: fields beside those every run has.
         """
-        fields = self._summarise() if self._state else {}
+        fields: dict[str, object] = {}
+        if self._state:
+            fields = {"unit": self.unit, count_field(self.unit): self.step} | self._summarise()
         best = {} if self.best_score is None else {"best_score": self.best_score}
         write_summary(
             self.directory,

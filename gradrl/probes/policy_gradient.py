@@ -23,7 +23,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from core.gradients import NoiseEstimate, Objective
-from core.gradients.measure.norms import accumulation_dtype
+from core.gradients.norms import accumulation_dtype
 from core.noise import per_sample_norms
 from gradrl.experience.rollout import Rollout
 from gradrl.losses import normalize_advantage
