@@ -47,7 +47,7 @@ def evaluate(cfg: EvaluateConfig) -> None:
     Raises:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
     """
-    from core.run.directory import kind_of
+    from core.cli.saved import kind_of
     from core.run.files import write_text
 
     directory = Path(str(cfg.run))

@@ -79,7 +79,7 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
     Raises:
         ConfigError: there is no such run or checkpoint.
     """
-    from core.run.directory import kind_of
+    from core.cli.saved import kind_of
 
     kind = kind_of(directory)
     if kind == "gradrl":

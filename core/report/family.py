@@ -5,13 +5,14 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
+from core.cli.saved import saved_options
 from core.config import ConfigError
 from core.report import beside, cards, figures, words
 from core.report.finding_cards import finding_cards
 from core.report.html import document, section
 from core.report.pictures import in_order, picture
 from core.report.read import Record, read_media, read_run
-from core.run.directory import in_use, is_run, read_summary, saved_options
+from core.run.directory import in_use, is_run, read_summary
 
 FAMILIES = ("optimizers", "batches")  # options that make a run for each of their names
 

@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.cli.saved import saved_options, saved_overrides
 from core.config import ConfigError, Tree, flat
 from core.report.findings import Finding, read_findings
-from core.run.directory import in_use, read_summary, saved_options, typed_words
+from core.run.directory import in_use, read_summary
 from core.run.tensorboard import read_scalars
 
 Curve = dict[int, float]
@@ -125,7 +126,7 @@ def read_run(directory: Path, option: str = "run") -> Record:
         package=str(options["_target_"]).split(".")[0],
         status=status,
         options=options,
-        words=typed_words(directory),
+        words=saved_overrides(directory),
         summary=summary or {},
         curves=read_scalars(directory),
         media=read_media(directory),
