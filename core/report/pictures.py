@@ -1,4 +1,4 @@
-"""Pictures and films as data URIs, each in a card as wide as it deserves."""
+"""Pictures and videos as data URIs, each in a card as wide as it deserves."""
 
 import base64
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ CAPTIONS = {
     "path_angle": "Angle between the field of both players and the path they took.",
     "descent_path": "The path over the level lines of the function, and its known critical points.",
     "descent_surface": "The function as a surface, with the path on it.",
-    "descent_film": "The descent, step by step.",
+    "descent_video": "The descent, step by step.",
     "descent_basins": "Where each start ends.",
     "descent_curves": "What was measured along the way.",
     "descent_arrows": "Gradients of single batches at a few points, and where they lead.",
