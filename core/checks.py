@@ -1,4 +1,4 @@
-"""Ranges of options: stated in the type, checked in one place, and one way to say that a value is out of range.
+"""Ranges of options: stated in the type and checked in one place; and one way to say that one is out of range.
 
     @dataclass(frozen=True, kw_only=True)
     @checked
@@ -49,7 +49,7 @@ def require(ok: bool, name: str, value: object, allowed: str) -> None:
 def checked(cls: type[Options]) -> type[Options]:
     """Let a dataclass check the ranges of its annotations whenever one is made; stands below `@dataclass`.
 
-    A field's type may be `Annotated` with `Ge`, `Gt`, `Le`, `Lt`, `Interval` and `Finite`; null is let through
+    A field may be `Annotated` with `Ge`, `Gt`, `Le`, `Lt`, `Interval` and `Finite`; null is let through
     where the type allows it, and of a tuple every element is checked.
     """
     own = getattr(cls, "__post_init__", None)
