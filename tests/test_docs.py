@@ -1,4 +1,4 @@
-"""What the documentation shows is true: its Python runs, its commands are accepted, its links lead somewhere."""
+"""What the documentation shows is true: its Python runs, its commands are accepted, its links lead on."""
 
 import importlib
 import logging
@@ -137,12 +137,33 @@ def test_every_block_says_what_language_it_is_in(page):
         f"{b.page}:{b.line}: {b.label!r}" for b in BLOCKS if b.page == name(page) if b.label not in LABELS
     ]
     assert unlabelled == []
+    for block in BLOCKS:
+        if block.page == name(page) and block.label == "yaml":
+            yaml.safe_load(block.text)
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.label == "python"}))
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_python([block for block in BLOCKS if block.page == page and block.label == "python"])
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page can be linked by, as GitHub makes it."""
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name)
+def test_every_link_leads_to_a_file_and_every_anchor_to_a_heading(page):
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        if "://" not in target and not (linked.exists() and (not anchor or anchor in anchors(linked))):
+            dead.append(target)
+    assert dead == []
 
 
 def run_python(shown: list[Block]) -> None:
@@ -153,7 +174,7 @@ def run_python(shown: list[Block]) -> None:
         for block in shown:
             place = block.page
             try:
-                exec(compile("\n" * block.line + block.text, place, "exec"), namespace)  # noqa: S102
+                exec(compile("\n" * block.line + block.text, place, "exec"), namespace)
             except Exception as error:
                 lines = [
                     frame.lineno
@@ -164,19 +185,14 @@ def run_python(shown: list[Block]) -> None:
                 pytest.fail(f"{place}:{line}: {type(error).__name__}: {error}")
 
 
-@pytest.mark.parametrize(
-    "block", [b for b in BLOCKS if b.label == "yaml"], ids=lambda b: f"{b.page}:{b.line}"
-)
-def test_yaml_can_be_read(block):
-    assert yaml.safe_load(block.text) is not None
-
-
 def call(script: str, *words: str) -> int:
     """Call a script's `main` in this process; its exit status."""
     handlers = list(logging.getLogger().handlers)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    main = importlib.import_module(f"core.scripts.{script}").main
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{script}.py", *words])
-        importlib.import_module(f"core.scripts.{script}").main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
     return int(ended.value.code or 0)
 
