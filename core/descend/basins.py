@@ -16,7 +16,7 @@ from core.curvature.critical import FLAT
 from core.descend.functions import Function
 from core.descend.surroundings import Surroundings
 from core.gradients import Clipper, Value, as_transforms
-from core.gradients.measure.view import GradientView
+from core.gradients.transforms.protocol import GradientView
 from core.optim.factory import OptimizerComponent, build_optimizer
 from core.optim.schedules import Schedule
 

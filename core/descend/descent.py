@@ -6,6 +6,7 @@ objective the gradient is that of a batch, and its noise is measured against the
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 
@@ -21,7 +22,7 @@ from core.descend.objectives import Supervised
 from core.descend.pictures.charts import PICTURES, draw
 from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, as_transforms
-from core.gradients.closures import require_true_line_search
+from core.gradients.arguments import require_true_line_search
 from core.gradients.probe import Probe
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
@@ -45,6 +46,8 @@ class LoggingConfig(RunConfig):
 @dataclass(frozen=True, kw_only=True)
 class DescentConfig:
     """All options of a descent; conf/descend.yaml explains each."""
+
+    LENGTH: ClassVar[str] = "steps"
 
     function: Function | None
     objective: Supervised | None

@@ -22,7 +22,7 @@ from core.landscape.draw_loss import (
 from core.landscape.plane import path_plane
 from core.landscape.subject import Subject
 from core.landscape.surface import Surface, losses_at, surface_of
-from core.run.console import number
+from core.numbers import plain_number as number
 from core.run.seeding import seed_for
 
 RANDOM_SLICES = 4

@@ -118,15 +118,6 @@ def typed_words(directory: Path) -> tuple[str, ...]:
     return tuple(str(word) for word in words or [] if not str(word).startswith("hydra."))
 
 
-def kind_of(directory: Path) -> str:
-    """The package that made a run: "gradrl", "gradgan", or "core" for a descent.
-
-    Raises:
-        ConfigError: there is no run in this directory.
-    """
-    return str(saved_options(directory)["_target_"]).split(".")[0]
-
-
 def read_summary(directory: Path) -> dict[str, object] | None:
     """What `summary.json` says, or None before the run's end.
 
@@ -150,8 +141,13 @@ def already_finished(directory: Path, total: int) -> bool:
     summary = read_summary(directory)
     if not summary or summary.get("status") != "finished":
         return False
-    reached = next((summary[name] for name in ("env_steps", "images", "steps") if name in summary), 0)
+    reached = summary.get(count_field(str(summary.get("unit"))))
     return isinstance(reached, int) and reached >= total
+
+
+def count_field(unit: str) -> str:
+    """The field of `summary.json` that holds the x-axis value reached, named by what the x-axis counts."""
+    return unit.replace(" ", "_")
 
 
 def write_summary(directory: Path, summary: dict[str, object]) -> None:

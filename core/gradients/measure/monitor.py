@@ -15,9 +15,9 @@ from core.checks import require
 from core.gradients.measure.effective_lr import effective_lrs
 from core.gradients.measure.exponents import Exponents
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_batch_sizes, pair_size
-from core.gradients.measure.norms import accumulation_dtype, layer_dots, layer_norms
 from core.gradients.measure.samples import QUANTITIES, Samples
-from core.gradients.measure.view import GradientView
+from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
+from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict, copied
 
 RING = 256  # steps whose norms wait to be added up; bounds the memory, changes no number
@@ -95,29 +95,28 @@ class Monitor:
         """Estimated from pairs of consecutive minibatches, or from micro-batches and ranks."""
         return self._samples.noise_scale
 
-    def observe_gradient(self, gradients: GradientView, index: list[int] | None, samples: int | None) -> None:
+    def observe_gradient(self, gradients: GradientView, samples: int | None) -> None:
         """Begin a step: the norms backward left, and what is sampled of the gradient.
 
         Args:
             gradients: the view, before any transform.
-            index: position of each gradient among the parameters; None when none is missing.
             samples: how many samples the gradient is the mean of; None = do not estimate the noise from pairs
                 of consecutive gradients.
         """
         if len(self._ring) == RING:
             self._fold()
-        self._before = self._spread(gradients.norms, index)
+        self._before = self._spread(gradients.norms, gradients.index)
         if self.sampling:
-            self._remember(gradients, index)
+            self._remember(gradients)
             self._previous_samples = samples
         elif self.steps and self.steps % self.cfg.sample_interval == 0:
-            self._observe_pair(gradients, index, samples)
+            self._observe_pair(gradients, samples)
         if (self.steps + 1) % self.cfg.histogram_interval == 0:
-            self.exponents.add(_dense(gradients.values), index, gradients.norm.isfinite())
+            self.exponents.add(_dense(gradients.values), gradients.index, gradients.norm.isfinite())
 
-    def observe_transformed(self, gradients: GradientView, index: list[int] | None) -> None:
+    def observe_transformed(self, gradients: GradientView) -> None:
         """Record the norms that the optimizer will see; it is not shown one that is not finite."""
-        self._ring.append((self._before, self._spread(gradients.norms, index)))
+        self._ring.append((self._before, self._spread(gradients.norms, gradients.index)))
         if self.sampling:
             taken = gradients.norm.isfinite()
             self._previous_norms = torch.where(taken, self._previous_norms, math.nan)
@@ -138,10 +137,10 @@ class Monitor:
         noise = noise_of_two_batch_sizes(square.sqrt(), max(samples // parts, 1), norm, samples)
         self.noise_scale.update(noise)
 
-    def observe_undone(self, gradients: GradientView, index: list[int] | None) -> None:
+    def observe_undone(self, gradients: GradientView) -> None:
         """This step will be undone: the optimizer met this non-finite gradient at a point it tried."""
         _, after = self._ring.pop()
-        self._ring.append((self._spread(gradients.norms, index), after))
+        self._ring.append((self._spread(gradients.norms, gradients.index), after))
         if self.sampling and self._previous is not None:
             self._previous_norms = torch.full_like(
                 self._previous_norms, math.nan
@@ -246,18 +245,19 @@ class Monitor:
             self._missing = (index, torch.tensor(index, device=norms.device))
         return torch.full_like(self._before, -1.0).index_copy(0, self._missing[1], norms)
 
-    def _remember(self, gradients: GradientView, index: list[int] | None) -> None:
+    def _remember(self, gradients: GradientView) -> None:
         """Keep this gradient for the next step's cosine and this one's update."""
         if self._previous is None:
             self._previous = [torch.zeros_like(p) for p in self.parameters]
-        if index is not None:
+        if gradients.index is not None:
             torch._foreach_zero_(self._previous)
-        torch._foreach_copy_(_pick(self._previous, index), _dense(gradients.values))
+        torch._foreach_copy_(_pick(self._previous, gradients.index), _dense(gradients.values))
         self._previous_norms = torch.where(self._before == -1.0, 0.0, self._before)
 
-    def _observe_pair(self, gradients: GradientView, index: list[int] | None, samples: int | None) -> None:
+    def _observe_pair(self, gradients: GradientView, samples: int | None) -> None:
         """Compare with the gradient of the step before: their cosine, and the noise that tells them apart."""
         assert self._previous is not None
+        index = gradients.index
         dots = layer_dots(_dense(gradients.values), _pick(self._previous, index))
         dots = torch.where(self._before == -1.0, 0.0, self._spread(dots, index)) if index else dots
         before = self._previous_samples

@@ -191,7 +191,7 @@ def test_a_finished_descent_is_left_alone_or_prolonged(command: Command, tmp_pat
     shorter = command("descend", f"resume={run}", "steps=30")
     assert_refused(shorter, "steps=30 is less than the steps=40 that the run has")
     moved = command("descend", f"resume={run}", "start=[1,1]")
-    assert_refused(moved, "start=[1,1] cannot change while resuming; only total_steps, total_images, steps, ")
+    assert_refused(moved, "start=[1,1] cannot change while resuming; only steps, logging.")
     assert command("descend", f"resume={run}", "steps=70").status == 0
     whole = descend(tmp_path / "whole", "optimizer=adam", "steps=70")
     assert summary(run)["x"] == whole["x"]
