@@ -22,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 LABELS = ("python", "sh", "yaml", "text", "mermaid")
 INSTALLED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+THE_THREE = ("core", "gradrl", "gradgan")
 TRAINERS = ("train_rl", "train_gan", "descend")
 FOREIGN = ("stable-baselines3",)  # what a benchmark compares with
 # A placeholder, by the option in which it stands; None: in any.
@@ -164,6 +165,42 @@ def test_every_link_leads_to_a_file_and_every_anchor_to_a_heading(page):
         if "://" not in target and not (linked.exists() and (not anchor or anchor in anchors(linked))):
             dead.append(target)
     assert dead == []
+
+
+OURS = "core|gradrl|gradgan|conf|scripts|tests|docs|examples"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_path_that_a_page_names_exists(page):
+    missing = []
+    for path in re.findall(rf"(?<![\w./-])(?:{OURS})/[\w./]*\w", page.read_text(encoding="utf-8")):
+        mine = re.search(
+            r"mine|[A-Z]{4}", path
+        )  # a file of the reader's own, or a choice: its folder has to exist
+        if not (ROOT / (path.rpartition("/")[0] if mine else path)).exists():
+            missing.append(path)
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_name_of_ours_that_a_page_writes_with_dots_can_be_imported(page):
+    text = page.read_text(encoding="utf-8")
+    for dotted in set(re.findall(r"`((?:core|gradrl|gradgan)(?:\.\w+)+)`", text)):
+        found, *rest = dotted.split(".")
+        module = importlib.import_module(found)
+        for part in rest:
+            if not hasattr(module, part):
+                importlib.import_module(f"{module.__name__}.{part}")
+            module = getattr(module, part)
+
+
+def test_the_architecture_names_every_package():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    inits = [init for package in THE_THREE for init in (ROOT / package).rglob("__init__.py")]
+    packages = [init.parent.relative_to(ROOT) for init in inits]
+    shown = {path.as_posix() for path in packages if not (ROOT / Path(*path.parts[:2])).is_symlink()}
+    assert len(shown) > 20
+    assert {path for path in shown if not re.search(rf"(?<![\w/]){path}(?![\w/])", text)} == set()
 
 
 def run_python(shown: list[Block]) -> None:
