@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.gradients import Objective
 from core.gradients.objective import Forward
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import Generators, seed_for
 from gradgan.batch import Batch
 from gradgan.game.game import Players

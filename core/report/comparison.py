@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from core.cli.saved import saved_options
 from core.config import ConfigError
 from core.report import cards, facts, figures
 from core.report.cards import Origin, Page, Section, Table
@@ -11,7 +12,7 @@ from core.report.pictures import in_order
 from core.report.read import read_media, read_run
 from core.report.record import KindOf, Record, unknown
 from core.report.sections import options_section
-from core.run.directory import in_use, is_run, read_summary, saved_options
+from core.run.directory import in_use, is_run, read_summary
 
 
 @dataclass(frozen=True, kw_only=True)
