@@ -17,7 +17,7 @@ from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
 from core.run.auto_lr import guided_lr
 from core.run.device import resolve_device, set_num_threads
-from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
+from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.seeding import Generators, seed_for
@@ -26,6 +26,7 @@ from gradgan.augment.ada import ADA
 from gradgan.data.images import ImageData, Images, ImageStream, Stream, first_samples
 from gradgan.data.mixtures import Mixture, MixtureStream
 from gradgan.data.stacked import StackedMNIST
+from gradgan.diagnosis import REMEDIES, RULES
 from gradgan.evaluation.cost import cost
 from gradgan.evaluation.evaluator import ImageJudge, Judge, MixtureJudge
 from gradgan.features import Features
@@ -202,6 +203,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         probes=probes,
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *judge.headline),
+        rules=RULES,
+        remedies=REMEDIES,
         limits=limits(cfg),
     )
     steps = cfg.discriminator.steps
@@ -296,7 +299,9 @@ def make_probes(cfg: TrainConfig, trainer: Trainer, view: View, device: torch.de
         lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
         return view.measure() | lag
 
-    return Probes(cfg.probe, cfg.seed, lambda: trainer.objectives(real, z), vitals_of(cfg.diagnosis), others)
+    return Probes(
+        cfg.probe, cfg.seed, lambda: trainer.objectives(real, z), unit_health_of(cfg.diagnosis), others
+    )
 
 
 def limits(cfg: TrainConfig) -> dict[str, float]:
