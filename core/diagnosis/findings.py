@@ -186,7 +186,7 @@ class Ledger:
         found = [life.finding for life in self._lives.values() if life.finding is not None]
         return sorted(found, key=lambda f: (f.first_step, f.name, f.player))
 
-    def judge(self, step: int, signs: Iterable[Sign]) -> list[Finding]:
+    def update(self, step: int, signs: Iterable[Sign]) -> list[Finding]:
         """Take in what the rules see at one point; returns what has opened or closed."""
         seen: dict[tuple[str, str], Sign] = {}
         for sign in signs:
