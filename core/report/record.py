@@ -50,27 +50,12 @@ class Topic:
     pictures: tuple[str, ...] = ()
 
 
-def directory_name(record: "Record") -> str:
-    """The name of the run's directory, a title for a run that nothing more is known of."""
-    return record.directory.resolve().name
-
-
 def summary_facts(record: "Record") -> Iterable[Fact]:
     """Every number of `summary.json` that is neither effort nor seed."""
     told = (*BOOKKEEPING, count_field(record.unit))
     for name, value in record.summary.items():
         if isinstance(value, int | float) and not isinstance(value, bool) and name not in told:
             yield Fact(number(value), name.replace("_", " "), "", float(value))
-
-
-def no_bars(record: "Record") -> Bars | None:
-    """No bars."""
-    return None
-
-
-def no_photographs(record: "Record") -> tuple[str, ...]:
-    """No photographs."""
-    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +91,16 @@ class Kind:
     efforts: Mapping[str, str] = field(default_factory=dict)
     players: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
-    title: Callable[["Record"], str] = directory_name
-    subject: Callable[["Record"], str] = directory_name
+    title: Callable[["Record"], str] = lambda record: record.directory.resolve().name
+    subject: Callable[["Record"], str] = lambda record: record.directory.resolve().name
     facts: Callable[["Record"], Iterable[Fact]] = summary_facts
-    bars: Callable[["Record"], Bars | None] = no_bars
+    bars: Callable[["Record"], Bars | None] = lambda record: None
     outcome: tuple[Chart, ...] = ()
     gradients: tuple[Chart, ...] = ()
     topics: tuple[Topic, ...] = ()
     losses: tuple[Chart, ...] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
-    photographs: Callable[["Record"], tuple[str, ...]] = no_photographs
+    photographs: Callable[["Record"], tuple[str, ...]] = lambda record: ()
 
 
 KindOf = Callable[[str], Kind]  # from the `_target_` of a run's options
