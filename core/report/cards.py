@@ -100,12 +100,12 @@ def finding_cards(record: Record, anchors: Anchors, run: str = "") -> FindingCar
     Args:
         record: the run.
         anchors: of the charts on this page.
-        run: name of the run, where there are several; it stands above.
+        run: name of the run, where there are several; it is the heading.
     """
     if record.findings is None:
         return FindingCards(run, (), "No diagnosis was made of this run.")
     if not record.findings:
-        return FindingCards(run, (), "The diagnosis found nothing to remark.")
+        return FindingCards(run, (), "The diagnosis has no findings.")
     return FindingCards(run, [_finding_card(finding, record, anchors) for finding in record.findings])
 
 
@@ -116,14 +116,14 @@ def counted(findings: Sequence[Finding]) -> str:
 
 
 def title_of(finding: Finding) -> str:
-    """The name of a finding in words."""
+    """The name of a finding as a heading."""
     return finding.name.replace("_", " ").capitalize().replace(" kl", " KL")
 
 
 def command(record: Record, new: Sequence[str] = ()) -> Command:
-    """The command that made a run; new words take the place of those with the same option."""
-    changed = {_option(word) for word in new}
-    kept = [word for word in record.overrides if _option(word) not in changed]
+    """The command that made a run; new overrides replace those of the same option."""
+    changed = {_option(override) for override in new}
+    kept = [override for override in record.overrides if _option(override) not in changed]
     return Command([record.kind.command or record.package, *kept], new)
 
 
@@ -140,7 +140,7 @@ def run_card(record: Record, run: str = "") -> RunCard:
 
 
 def landscape_notes(record: Record, run: str = "") -> list[tuple[str, Pairs]]:
-    """Facts about the landscape that have no picture to stand below."""
+    """Facts about the landscape that belong to no picture."""
     others = {
         tag: _told(facts) for tag, facts in record.landscape.items() if LANDSCAPE + tag not in record.media
     }
@@ -182,5 +182,5 @@ def _cell(value: float | None, scale: tuple[float, float]) -> Cell:
     return number(value), None if value is None or value <= 0 else bar_width(value, scale)
 
 
-def _option(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")
+def _option(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

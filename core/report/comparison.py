@@ -45,6 +45,7 @@ def comparison_page(directory: Path, runs: Mapping[str, Record]) -> Page:
     if len({record.package for record in records}) > 1:
         raise ConfigError(f"run={directory} holds runs of different kinds; name one of its sub-directories")
     kind, summary = records[0].kind, read_summary(directory) or {}
+    subjects = ", ".join(filter(None, dict.fromkeys(map(kind.subject, records))))
     status = "running" if in_use(directory) else str(summary.get("status", "unfinished"))
     charts = partial(cards.charts, end=max(record.step for record in records))
     outcome, gradients, curvature = (
@@ -58,7 +59,7 @@ def comparison_page(directory: Path, runs: Mapping[str, Record]) -> Page:
     found = [cards.finding_cards(record, {}, name) for name, record in runs.items() if record.findings]
     return Page(
         brand="runs side by side",
-        title=f"{len(runs)} runs on {', '.join(dict.fromkeys(map(kind.subject, records)))}",
+        title=f"{len(runs)} runs on {subjects}" if subjects else f"{len(runs)} runs",
         origins=[Origin(status=status, known=kind.name, directory=str(directory))],
         sections=[
             Section(heading="What was reached", table=_outcomes(runs)),

@@ -53,7 +53,7 @@ class LayerTable:
 
 @dataclass(frozen=True)
 class Command:
-    """A command to paste: the words that were typed, and those that are new."""
+    """A command to paste: its name and the overrides that were typed, and those that are new."""
 
     kept: Sequence[str]
     new: Sequence[str] = ()

@@ -46,7 +46,7 @@ def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = u
         kind_of: what is known about runs of a trainer.
 
     Raises:
-        ConfigError: there is no run, its files are damaged, or the two cannot stand on one page.
+        ConfigError: there is no run, its files are damaged, or the two cannot be shown on one page.
     """
     children = child_runs(directory, kind_of)
     if against is None:

@@ -16,7 +16,7 @@ LUCK = (
 
 
 def check_pair(first: Record, second: Record) -> None:
-    """Whether two runs can stand on one page.
+    """Check that two runs can be shown on one page.
 
     Raises:
         ConfigError: they are the same run, or of different kinds.

@@ -43,7 +43,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Topic:
-    """A section of the page: its charts, and the names of the pictures that stand there."""
+    """A section of the page: its charts, and the names of its pictures."""
 
     heading: str
     charts: tuple[Chart, ...]
@@ -72,7 +72,7 @@ class Kind:
         players: names of the gradient steps in the order of their colours; any others follow.
         children: options that make a run for each of their names, in a sub-directory of that name.
         title: one line that says what ran on what.
-        subject: what the run was trained on.
+        subject: what the run was trained on; empty where that is not known.
         facts: the numbers of the result, the best known first; the effort follows by itself.
         bars: a result that is several counts.
         outcome: charts of how good the result is over the run.
@@ -92,7 +92,7 @@ class Kind:
     players: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
     title: Callable[["Record"], str] = lambda record: record.directory.resolve().name
-    subject: Callable[["Record"], str] = lambda record: record.directory.resolve().name
+    subject: Callable[["Record"], str] = lambda record: ""
     facts: Callable[["Record"], Iterable[Fact]] = summary_facts
     bars: Callable[["Record"], Bars | None] = lambda record: None
     outcome: tuple[Chart, ...] = ()

@@ -91,7 +91,7 @@ def options_section(runs: Mapping[str, Record]) -> Section:
     rows = [row for row in rows if len(set(row[1:])) > 1]
     if rows:
         return Section(heading="What differs", table=Table(["option", *runs], rows))
-    return Section(heading="What differs", quiet="No option: all are the same.")
+    return Section(heading="What differs", quiet="The runs do not differ in any option.")
 
 
 def _gradients(record: Record, run: str) -> str:
@@ -123,5 +123,5 @@ def _landscape_pictures(record: Record, run: str) -> list[PictureCard]:
 
 
 def _in_turn(runs: Sequence[Sequence[T]]) -> list[T]:
-    """Cards of all runs in turn, so that the same layers stand side by side."""
+    """Cards of all runs in turn, so that the same layers are side by side."""
     return [card for card in chain.from_iterable(zip_longest(*runs)) if card is not None]

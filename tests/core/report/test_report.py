@@ -60,6 +60,21 @@ def test_a_run_of_an_unknown_trainer_has_its_gradients_layers_numbers_and_curves
     assert list(sections)[-1] == "what-ran"
 
 
+def test_runs_of_an_unknown_trainer_are_shown_side_by_side(tmp_path):
+    summary = {"status": "finished", "accuracy": 0.75}
+    first, second = (
+        make_run(tmp_path / name, UNKNOWN_OPTIONS.replace("0.5", lr), RL_CURVES, summary)
+        for name, lr in (("a", "0.5"), ("b", "0.25"))
+    )
+    page = write_page(first, second).read_text(encoding="utf-8")
+    assert "<h1>a against b</h1>" in page
+    assert "Different tasks" not in page
+    assert page.count("<td>0.750</td>") == 2
+    page = write_page(tmp_path).read_text(encoding="utf-8")
+    assert "<h1>2 runs</h1>" in page
+    assert '<th scope="row">optimizer.lr</th><td>0.5</td><td>0.25</td>' in page
+
+
 def test_players_that_a_kind_does_not_name_have_colours_of_their_own(tmp_path):
     curves = {f"{player}/gradient/norm": 1.0 for player in ("z", "critic", "actor")}
     run = make_run(tmp_path / "run", UNKNOWN_OPTIONS, curves, None)
