@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from core.cli.children import run_child
+from core.cli.saved import saved_options
 from core.config import Tree
 from core.descend.track import point
 from core.draw.media import Media
 from core.numbers import plain_number
 from core.run import checkpoint
-from core.run.directory import read_summary, saved_options
+from core.run.directory import read_summary
 from core.run.interrupts import Stopped
 from core.run.run import Run
 from core.state import StateDict

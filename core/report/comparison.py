@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from core.cli.saved import saved_options
 from core.config import ConfigError
 from core.report import cards, facts, figures
 from core.report.layout import Origin, Page, PictureCard, Section, Table
@@ -11,7 +12,7 @@ from core.report.pictures import in_order
 from core.report.read import read_media
 from core.report.record import KindOf, Record, unknown
 from core.report.sections import options_section
-from core.run.directory import in_use, is_run, read_summary, saved_options
+from core.run.directory import in_use, is_run, read_summary
 
 
 def child_runs(directory: Path, kind_of: KindOf = unknown) -> list[Path]:

@@ -4,10 +4,11 @@ import json
 import time
 from pathlib import Path
 
+from core.cli.saved import saved_options, saved_overrides
 from core.config import ConfigError, flat
 from core.diagnosis.findings import read_findings
 from core.report.record import KindOf, Record, unknown
-from core.run.directory import in_use, read_summary, saved_options, typed_words
+from core.run.directory import in_use, read_summary
 from core.run.tensorboard import read_scalars
 
 
@@ -35,7 +36,7 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
         kind=kind_of(str(options["_target_"])),
         status=status,
         options=options,
-        overrides=typed_words(directory),
+        overrides=saved_overrides(directory),
         summary=summary or {},
         curves=read_scalars(directory),
         media=read_media(directory),

@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import indent
 
 from core.checks import require
-from core.config import ConfigError, Tree, flat, to_yaml
+from core.config import ConfigError, Tree, flat
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
 from core.numbers import plain_number
@@ -21,7 +21,7 @@ from core.run import checkpoint
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, write_summary
-from core.run.files import write_text
+from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
 from core.run.gradient_pictures import Pictures
 from core.run.interrupts import Signals, Stopped

@@ -8,7 +8,7 @@ from core.draw.media import Image, encode
 from core.report.page import write_page
 from core.run.directory import write_summary
 from core.run.tensorboard import Writer
-from core.scripts.report import kind_of
+from scripts.report import kind_of
 
 RL_OPTIONS = """
 _target_: gradrl.train.TrainConfig

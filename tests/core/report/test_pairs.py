@@ -9,7 +9,7 @@ import pytest
 
 from core.config import ConfigError
 from core.report.page import write_page
-from core.scripts.report import kind_of
+from scripts.report import kind_of
 from tests.core.report.runs import GAN_OPTIONS, RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 DESCENT_OPTIONS = """
