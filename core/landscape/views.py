@@ -266,8 +266,7 @@ def _extent(found: Surface) -> str:
     rows, columns = found.values.shape
     return (
         f"{plain_number(float(finite.min()))} to {plain_number(float(finite.max()))} "
-        f"on {columns} x {rows} points"
-        + (f", not finite at {lost}" if lost else "")
+        f"on {columns} x {rows} points" + (f", not finite at {lost}" if lost else "")
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from core.config import ConfigError
-from core.numbers import number, percent, seconds, tick
 from core.report.cards import bar_width
 from core.report.curves import BUCKETS, Series, draw, log_ticks, nice_ticks, smooth
 from core.report.page import ReportConfig, write_page
@@ -260,23 +259,6 @@ def test_ticks_are_few_and_round():
     assert log_ticks(-3.2, 1.1) == pytest.approx([1e-3, 1e-2, 1e-1, 1, 10])
     assert log_ticks(-0.3, 0.4) == pytest.approx([1, 2])
     assert len(log_ticks(-30, 10)) <= 6
-
-
-def test_numbers_are_written_for_people():
-    assert [number(v) for v in (None, 0, 1536000, 2.0, 21.456, 0.0123456, 1.5e-7, -0.5)] == [
-        "–", "0", "1,536,000", "2", "21.5", "0.0123", "1.5·10⁻⁷", "−0.500",
-    ]  # fmt: skip
-    assert number(9.99e-4) == "1·10⁻³"
-    assert [tick(v) for v in (0, 250_000, 1_500_000, 0.05, 1e-4, -2000)] == [
-        "0",
-        "250k",
-        "1.5M",
-        "0.05",
-        "10⁻⁴",
-        "−2k",
-    ]
-    assert percent(0.9368) == "93.7 %"
-    assert [seconds(v) for v in (27.4, 300, 9000, None)] == ["27 s", "5 min", "2.5 h", "–"]
 
 
 def test_bars_are_logarithmic():
