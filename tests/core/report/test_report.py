@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -72,6 +73,18 @@ def test_runs_of_an_unknown_trainer_are_shown_side_by_side(tmp_path):
     page = write_page(tmp_path).read_text(encoding="utf-8")
     assert "<h1>2 runs</h1>" in page
     assert '<th scope="row">optimizer.lr</th><td>0.5</td><td>0.25</td>' in page
+
+
+def test_a_page_is_written_without_torch():
+    lines = (
+        "import sys", "from core.report.page import write_page", "from core.scripts.report import kind_of",
+        "kinds = [kind_of(target).name for target in ('gradrl.x', 'gradgan.x', 'core.x', 'somebody.x')]",
+        "print(*kinds, 'torch' in sys.modules, 'matplotlib' in sys.modules, sep=', ')",
+    )  # fmt: skip
+    output = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert output.stdout == "Reinforcement learning, GAN, Descent, Run, False, False\n"
 
 
 def test_players_that_a_kind_does_not_name_have_colours_of_their_own(tmp_path):
