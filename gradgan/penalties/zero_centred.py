@@ -9,6 +9,7 @@ in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from core.checks import require
 from core.gradients import Metrics
 from core.optim.schedules import Cosine
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 
 
 def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
@@ -75,13 +76,17 @@ class ZeroCentred:
 
     def strength(self, progress: float) -> float:
         """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
-        return self.gamma * Cosine(final=self.final)(progress)
+        return self.gamma * self._schedule(progress)
 
-    def __call__(self, seen: Round) -> tuple[Tensor, Metrics]:
+    @cached_property
+    def _schedule(self) -> Cosine:
+        return Cosine(final=self.final)
+
+    def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
         """The penalty of one update at which it is due.
 
         Args:
-            seen: its real (fake) samples require a gradient if `on_real` (`on_fake`).
+            batch: its real (fake) samples require a gradient if `on_real` (`on_fake`).
 
         Returns:
             The scalar to add to the loss, `interval` times (gamma / 2) mean |dD/dx|^2, and
@@ -89,12 +94,12 @@ class ZeroCentred:
         """
         terms = {}
         if self.on_real:
-            terms["penalty/real_gradient"] = squared_gradient_norm(seen.real_logits, seen.real)
+            terms["penalty/real_gradient"] = squared_gradient_norm(batch.real_logits, batch.real)
         if self.on_fake:
-            terms["penalty/fake_gradient"] = squared_gradient_norm(seen.fake_logits, seen.fake)
+            terms["penalty/fake_gradient"] = squared_gradient_norm(batch.fake_logits, batch.fake)
         total = torch.stack(list(terms.values())).sum()
         metrics = {name: term.detach().sqrt() for name, term in terms.items()}
-        return 0.5 * self.interval * self.strength(seen.progress) * total, metrics
+        return 0.5 * self.interval * self.strength(batch.progress) * total, metrics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from core.checks import require
 from core.gradients import Metrics
 from core.state import StateDict
 from core.transfer import send
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.networks import Shape
 
 
@@ -57,21 +57,21 @@ class Consistency:
                 f"shift={self.shift} pixels would move images of {shape[1]}x{shape[2]} out of their frame"
             )
 
-    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+    def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """The term of an update at which it is due; one or two more passes through the discriminator."""
         if update % self.interval:
             return None, {}
-        kinds = [(seen.real, seen.real_logits)]
+        kinds = [(batch.real, batch.real_logits)]
         if self.balanced:
-            kinds.append((seen.fake, seen.fake_logits))
+            kinds.append((batch.fake, batch.fake_logits))
         terms = [
-            (logits - seen.discriminate(self.transformed(images, seen.random))).square().mean()
+            (logits - batch.discriminate(self.transformed(images, batch.random))).square().mean()
             for images, logits in kinds
         ]
         total = torch.stack(terms).sum()
         return self.interval * self.weight * total, {"regularizer/consistency": total.detach()}
 
-    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+    def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
         """Nothing is remembered."""
 
     def transformed(self, images: Tensor, random: torch.Generator) -> Tensor:

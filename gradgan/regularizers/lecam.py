@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from core.checks import require
 from core.gradients import Metrics
 from core.state import StateDict
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.networks import Shape
 
 
@@ -42,18 +42,18 @@ class LeCam:
     def check(self, shape: Shape) -> None:
         """Any samples are taken."""
 
-    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+    def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """The term, once the averages have settled."""
-        if update < self.warm_up or not memory:
+        if update < self.warm_up or not state:
             return None, {}
-        above = (seen.real_logits - memory["fake"]).relu().square().mean()
-        below = (memory["real"] - seen.fake_logits).relu().square().mean()
+        above = (batch.real_logits - state["fake"]).relu().square().mean()
+        below = (state["real"] - batch.fake_logits).relu().square().mean()
         return self.weight * (above + below), {"regularizer/lecam": (above + below).detach()}
 
-    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+    def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
         """Let the averages follow; the first update is where they begin."""
         for kind in ("real", "fake"):
             mean = metrics[f"logits/{kind}"]
             # An average in bfloat16 would stop where a hundredth of the way is less than it can tell.
             mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
-            memory[kind] = mean.lerp(memory[kind], self.decay) if kind in memory else mean.clone()
+            state[kind] = mean.lerp(state[kind], self.decay) if kind in state else mean.clone()

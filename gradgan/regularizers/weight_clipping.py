@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from core.checks import require
 from core.gradients import Metrics
 from core.state import StateDict
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.networks import Shape
 
 
@@ -17,7 +17,7 @@ class WeightClipping:
     """After each of the discriminator's updates every parameter is cut to [-bound, bound].
 
     The authors call it a terrible way to enforce a Lipschitz constraint: most weights end at a bound, and
-    gradients vanish or explode with depth. It is here to be seen.
+    gradients vanish or explode with depth. It is here to be batch.
 
     Attributes:
         bound: > 0; 0.01 in the paper.
@@ -33,12 +33,12 @@ class WeightClipping:
     def check(self, shape: Shape) -> None:
         """Any samples are taken."""
 
-    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+    def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """No term."""
         return None, {}
 
     @torch.no_grad()
-    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+    def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
         """Cut the parameters."""
         parameters: list[Tensor] = [p for p in discriminator.parameters() if p.requires_grad]
         torch._foreach_clamp_max_(parameters, self.bound)
