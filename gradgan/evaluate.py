@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import Generators
 from gradgan.features import Features
 from gradgan.train import TrainConfig, build_trainer, make_evaluator

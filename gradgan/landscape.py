@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
+from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import Generators, seed_for
 from gradgan.game.players import latents
 from gradgan.objectives import joint_objectives, player_objectives
