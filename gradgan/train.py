@@ -64,7 +64,7 @@ class TrainConfig:
     average: AverageConfig
     evaluation: EvaluationConfig
     features: Features
-    view: MeasurementsConfig
+    measurements: MeasurementsConfig
     logging: RunConfig
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
@@ -190,7 +190,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
             "average": trainer.average,
             "trainer": trainer,
             "stream": stream,
-            "view": measurements,
+            "measurements": measurements,
             "generators": generators,
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
@@ -272,9 +272,9 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
 
 def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
     """The measurements of both players, on the same training and held-out samples through the whole run."""
-    seed = seed_for(cfg.seed, "view")
-    real, held_out = cfg.data.references(cfg.view.samples, torch.Generator().manual_seed(seed), device)
-    return Measurements(cfg.view, trainer, real, held_out, seed)
+    seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
+    real, held_out = cfg.data.references(cfg.measurements.samples, torch.Generator().manual_seed(seed), device)
+    return Measurements(cfg.measurements, trainer, real, held_out, seed)
 
 
 def make_probes(

@@ -28,7 +28,7 @@ class MeasurementsConfig:
 
     Attributes:
         samples: real, held-out and generated ones whose logits are compared; >= 2.
-        field_samples: of them, those that the field of both gradients is taken on; >= 1.
+        vector_field_samples: of them, those that the field of both gradients is taken on; >= 1.
         eigenvalues: products with the game's Jacobian at every drawing, each about as dear as two to three
             gradients of both players; >= 0, 0 = its eigenvalues are not drawn.
         path_points: places on the line from the last drawing's parameters to the present ones at which the
@@ -36,13 +36,13 @@ class MeasurementsConfig:
     """
 
     samples: int
-    field_samples: int
+    vector_field_samples: int
     eigenvalues: int
     path_points: int
 
     def __post_init__(self) -> None:
         require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
-        require(self.field_samples >= 1, "field_samples", self.field_samples, "an integer >= 1")
+        require(self.vector_field_samples >= 1, "vector_field_samples", self.vector_field_samples, "an integer >= 1")
         require(self.eigenvalues >= 0, "eigenvalues", self.eigenvalues, "an integer >= 0")
         points = self.path_points
         require(points == 0 or points >= 2, "path_points", points, "0 or an integer >= 2")
@@ -148,7 +148,7 @@ class Measurements:
         trainer = self.trainer
         nothing = torch.zeros_like(trainer.augmentation)
         info = StepInfo(trainer.discriminator_updates, trainer.progress, nothing, seed_for(self.seed, "view"))
-        count, labels = self.cfg.field_samples, self.real.labels
+        count, labels = self.cfg.vector_field_samples, self.real.labels
         few = Batch(self.real.x[:count], None if labels is None else labels[:count])
         return VectorField(
             trainer.game,

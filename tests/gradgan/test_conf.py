@@ -140,7 +140,7 @@ def test_parts_that_do_not_fit_are_refused(words: list[str], message: str, confi
         ("discriminator.steps=0", "discriminator.steps must be an integer >= 1, got 0"),
         ("discriminator.instance_noise=-0.1", "discriminator.instance_noise must be a finite number >= 0"),
         ("evaluation.truncation=0.0", "evaluation.truncation must be null or a finite number > 0"),
-        ("view.path_points=1", "view.path_points must be 0 or an integer >= 2, got 1"),
+        ("measurements.path_points=1", "measurements.path_points must be 0 or an integer >= 2, got 1"),
     ],
 )
 def test_values_out_of_range_are_refused_with_their_path(
