@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.probe import Probe
@@ -41,6 +42,7 @@ from gradgan.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class TrainConfig:
     """All options of a training run; conf/gan.yaml explains each."""
 
@@ -68,20 +70,17 @@ class TrainConfig:
     logging: RunConfig
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
-    seed: int
-    total_images: int
-    batch_size: int
-    micro_batches: int
-    latent_size: int
+    seed: Annotated[int, Ge(0)]
+    total_images: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
+    micro_batches: Annotated[int, Ge(1)]
+    latent_size: Annotated[int, Ge(1)]
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     device: str
-    num_threads: int | None
+    num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        for name in ("total_images", "batch_size", "micro_batches", "latent_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         parts, size = self.micro_batches, self.batch_size
         require(size % parts == 0, "micro_batches", parts, f"a divisor of batch_size ({size})")
         whole = parts == 1 or not self.update.needs_joint_graph
@@ -93,9 +92,6 @@ class TrainConfig:
         ):
             told = f"1 with {name}, which compares the samples of a whole batch"
             require(parts == 1 or not compares, "micro_batches", parts, told)
-        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
-        threads = self.num_threads
-        require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
         shape = self.data.shape
         for part in (self.augment, *(self.regularizer or {}).values()):
             if part is not None:
@@ -273,7 +269,9 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
 def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
     """The measurements of both players, on the same training and held-out samples through the whole run."""
     seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
-    real, held_out = cfg.data.references(cfg.measurements.samples, torch.Generator().manual_seed(seed), device)
+    real, held_out = cfg.data.references(
+        cfg.measurements.samples, torch.Generator().manual_seed(seed), device
+    )
     return Measurements(cfg.measurements, trainer, real, held_out, seed)
 
 

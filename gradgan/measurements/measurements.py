@@ -5,11 +5,13 @@ Nothing of the training is changed by looking.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked, require
 from core.draw.media import Image, Media
 from core.gradients.unit_health import shares_of
 from core.run.seeding import seed_for
@@ -23,27 +25,25 @@ from gradgan.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class MeasurementsConfig:
     """What is looked at.
 
     Attributes:
-        samples: real, held-out and generated ones whose logits are compared; >= 2.
-        vector_field_samples: of them, those that the field of both gradients is taken on; >= 1.
+        samples: real, held-out and generated ones whose logits are compared.
+        vector_field_samples: of them, those that the field of both gradients is taken on.
         eigenvalues: products with the game's Jacobian at every drawing, each about as dear as two to three
-            gradients of both players; >= 0, 0 = its eigenvalues are not drawn.
+            gradients of both players; 0 = its eigenvalues are not drawn.
         path_points: places on the line from the last drawing's parameters to the present ones at which the
             field is taken; 0 (not drawn) or >= 2. The former parameters are kept, also in checkpoints.
     """
 
-    samples: int
-    vector_field_samples: int
-    eigenvalues: int
+    samples: Annotated[int, Ge(2)]
+    vector_field_samples: Annotated[int, Ge(1)]
+    eigenvalues: Annotated[int, Ge(0)]
     path_points: int
 
     def __post_init__(self) -> None:
-        require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
-        require(self.vector_field_samples >= 1, "vector_field_samples", self.vector_field_samples, "an integer >= 1")
-        require(self.eigenvalues >= 0, "eigenvalues", self.eigenvalues, "an integer >= 0")
         points = self.path_points
         require(points == 0 or points >= 2, "path_points", points, "0 or an integer >= 2")
 

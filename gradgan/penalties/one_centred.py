@@ -8,12 +8,13 @@ is flat, and the game around it does not converge (Mescheder et al. 2018, arXiv:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import Metrics
 from core.transfer import send
 from gradgan.batch import ScoredBatch
@@ -23,23 +24,20 @@ EPS = 1e-12  # in the squared norm
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class OneCentred:
     """A slope of 1 at points that a subclass chooses.
 
     Attributes:
-        weight: strength, >= 0; the papers' lambda, 10.
-        interval: computed at every `interval`-th update, and then `interval` times as strong; >= 1.
+        weight: strength; the papers' lambda, 10.
+        interval: computed at every `interval`-th update, and then `interval` times as strong.
     """
 
-    weight: float
-    interval: int
+    weight: Annotated[float, Ge(0), Finite]
+    interval: Annotated[int, Ge(1)]
 
     on_real: ClassVar[bool] = False
     on_fake: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
 
     def due(self, update: int) -> bool:
         """Whether update number `update`, from 0, computes the penalty."""
@@ -92,11 +90,7 @@ class DRAGAN(OneCentred):
     Source: Kodali et al. 2017, arXiv:1705.07215, section 2.3 and the code it names.
     """
 
-    spread: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.spread < float("inf"), "spread", self.spread, "a finite number > 0")
+    spread: Annotated[float, Gt(0), Finite]
 
     def points(self, batch: ScoredBatch) -> Tensor:
         """[B, ...]: one beside each real sample."""

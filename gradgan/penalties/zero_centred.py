@@ -10,12 +10,13 @@ in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import Metrics
 from core.optim.schedules import Cosine
 from gradgan.batch import ScoredBatch
@@ -46,29 +47,25 @@ def squared_gradient_norms(logits: Tensor, inputs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class ZeroCentred:
     """(gamma / 2) mean |dD/dx|^2, added to the discriminator's loss.
 
     Attributes:
-        gamma: strength at the start; >= 0.
-        final: share of gamma that is left at the end, in [0, 1]; it falls along half a cosine. A strong
+        gamma: strength at the start.
+        final: share of gamma that is left at the end; it falls along half a cosine. A strong
             penalty first makes the discriminator smooth enough to lead samples to far modes, a weak one
             later lets it see details. 1 keeps gamma.
         interval: computed at every `interval`-th update, and then `interval` times as strong, so that its
-            mean over updates stays the same; >= 1.
+            mean over updates stays the same.
     """
 
-    gamma: float
-    final: float
-    interval: int
+    gamma: Annotated[float, Ge(0), Finite]
+    final: Annotated[float, Interval(ge=0, le=1)]
+    interval: Annotated[int, Ge(1)]
 
     on_real: ClassVar[bool] = False
     on_fake: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require(0 <= self.gamma < float("inf"), "gamma", self.gamma, "a finite number >= 0")
-        require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
 
     def due(self, update: int) -> bool:
         """Whether update number `update`, from 0, computes the penalty."""

@@ -1,11 +1,13 @@
 """Weight clipping: a crude bound of the critic's slope, as in the first Wasserstein GAN."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import Metrics
 from core.state import StateDict
 from gradgan.batch import ScoredBatch
@@ -13,6 +15,7 @@ from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class WeightClipping:
     """After each of the discriminator's updates every parameter is cut to [-bound, bound].
 
@@ -25,10 +28,7 @@ class WeightClipping:
     Source: Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1 and section 3.
     """
 
-    bound: float
-
-    def __post_init__(self) -> None:
-        require(0 < self.bound < float("inf"), "bound", self.bound, "a finite number > 0")
+    bound: Annotated[float, Gt(0), Finite]
 
     def check(self, shape: Shape) -> None:
         """Any samples are taken."""
