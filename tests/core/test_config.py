@@ -148,7 +148,8 @@ def by_omegaconf(value: object, hint: object) -> object:
 
 
 HINTS = [int, float, bool, str, int | None, float | None, str | None, bool | None, float | str, int | str,
-         tuple[int, ...], tuple[float, ...], tuple[str, ...], tuple[float, float], tuple[int, ...] | None]  # fmt: skip
+         tuple[int, ...], tuple[float, ...], tuple[str, ...], tuple[float, float],
+         tuple[int, ...] | None]  # fmt: skip
 VALUES = [0, 1, -3, True, False, 0.5, 1.0, 1e300, "1", "1e-3", "0.5", "x", "true", "Off", " 3", "1_0", "",
           [1, 2], [0.5], ["a"], [True], [None], ["1"], [], [0.1, 2], ["a", 1]]  # fmt: skip
 
