@@ -1,7 +1,7 @@
 """Which YAML files the overrides choose: the experiment that they stand for, and what its page says of parts.
 
-An experiment is one page, `conf/experiment/...`. A root file says by `page:` how its pages are called after
-the choices of other groups (`rl/${agent}_${env}`); where that page exists and no `experiment=` is typed, it is
+An experiment is one page, `conf/experiment/...`. A root file says by `page:` how its pages are called, by the
+choices of other groups (`rl/${agent}_${env}`); where that page exists and no `experiment=` is typed, it is
 chosen.
 """
 

@@ -12,8 +12,8 @@ from core.cli.overrides import SEVERAL
 from core.run.files import to_yaml
 
 END = """\
---cfg job prints the configuration alone, -m runs a sweep (seed=1,2,3), --config-dir FOLDER finds YAML files of
-your own, hydra.run.dir=DIR chooses the run directory, --hydra-help says what Hydra offers."""
+--cfg job prints the configuration alone, -m runs a sweep (seed=1,2,3), --config-dir FOLDER finds YAML files
+of your own, hydra.run.dir=DIR chooses the run directory, --hydra-help says what Hydra offers."""
 
 
 def help_text(config_name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
