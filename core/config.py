@@ -67,13 +67,13 @@ def config_dir() -> Path:
     raise ConfigError(f"the configuration files are missing beside {core}; install gradsight again")
 
 
-def flat(tree: Tree, path: str = "") -> dict[str, object]:
-    """Options by dotted name, those that are null left out."""
+def flat(tree: Mapping[str, object], path: str = "", *, empty: bool = False) -> dict[str, object]:
+    """Options by dotted name; those that are null and groups without options only with `empty`."""
     named: dict[str, object] = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            named |= flat(value, f"{path}{key}.")
-        elif value is not None:
+        if isinstance(value, Mapping) and (value or not empty):
+            named |= flat(value, f"{path}{key}.", empty=empty)
+        elif value is not None or empty:
             named[f"{path}{key}"] = value
     return named
 
@@ -260,11 +260,14 @@ def _boolean(value: int | str) -> bool:
 
 
 def _config_class(target: type) -> type | None:
-    """The dataclass of a class's `cfg` argument, or None for a class that is not ours."""
+    """The dataclass of a class's `cfg`, its first argument; None for a class that is not ours.
+
+    The annotation of the class itself counts first, so that a subclass need not repeat the constructor.
+    """
     names = list(inspect.signature(target).parameters)
     if not names or names[0] != "cfg":
         return None
-    hint = typing.get_type_hints(target.__init__).get("cfg")
+    hint = typing.get_type_hints(target).get("cfg") or typing.get_type_hints(target.__init__).get("cfg")
     return cast(type, hint) if dataclasses.is_dataclass(hint) else None
 
 

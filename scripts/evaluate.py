@@ -47,11 +47,11 @@ def evaluate(cfg: EvaluateConfig) -> None:
     Raises:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
     """
-    from core.cli.saved import kind_of
+    from core.cli.saved import saved_options
     from core.run.files import write_text
 
     directory = Path(str(cfg.run))
-    kind = kind_of(directory)
+    kind = str(saved_options(directory)["_target_"]).partition(".")[0]
     if kind == "core":
         raise ConfigError(f"{directory} holds a descent: its summary.json says all there is to measure")
     if kind == "gradrl":

@@ -79,9 +79,9 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
     Raises:
         ConfigError: there is no such run or checkpoint.
     """
-    from core.cli.saved import kind_of
+    from core.cli.saved import saved_options
 
-    kind = kind_of(directory)
+    kind = str(saved_options(directory)["_target_"]).partition(".")[0]
     if kind == "gradrl":
         from gradrl.landscape import load_probe
     elif kind == "gradgan":

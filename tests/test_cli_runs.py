@@ -172,7 +172,7 @@ def test_a_directory_in_use_is_refused_to_a_second_process(command: Command, fin
         ("total_steps=many", "total_steps must be an integer, got 'many'"),
         ("total_steps=1e3", "total_steps must be an integer, got 1000.0"),
         ("total_steps=", "total_steps must be an integer, got null"),
-        ("total_images=128", "unknown option total_images"),
+        ("total_images=128", "total_images=128 cannot change while resuming; only total_steps, "),
         ("logging.intervall=2", "unknown option logging.intervall"),
         ("logging.interval=0", "logging.interval must be an integer >= 1, got 0"),
         ("logging.interval.x=3", "unknown option logging.interval.x"),

@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.config import ConfigError, Tree, build
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 class RootConfig(Protocol):
-    """What every root configuration has."""
+    """What every root configuration has.
+
+    Attributes:
+        LENGTH: name of the option that says how long the run is, in units of its x-axis.
+    """
+
+    LENGTH: ClassVar[str]
 
     @property
     def logging(self) -> "RunConfig":

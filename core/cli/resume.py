@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from core.cli.job import check, execute
-from core.config import ConfigError, Tree, build
+from core.cli.job import RootConfig, check, execute
+from core.config import ConfigError, Tree, build, import_target
 
-# What a resumed run may change: how long it is, how it is logged, where it runs.
-LENGTHS = ("total_steps", "total_images", "steps")  # a run has one of these
-PROLONG = (*LENGTHS, "logging.", "device", "num_threads")
+CHANGEABLE = ("logging.", "device", "num_threads")  # besides the run's length
 
 
 def resume_run(directory: Path, words: Sequence[str]) -> int:
@@ -33,10 +31,11 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     from core.run.directory import already_finished
 
     options = saved_options(directory)
+    length = cast(type[RootConfig], import_target(options["_target_"], "_target_")).LENGTH
     for word in words:
-        _change(options, word)
-    build(options)  # the words' types and ranges, before the new total is compared
-    if already_finished(directory, next((options[name] for name in LENGTHS if name in options), 0)):
+        _change(options, word, length)
+    build(options)  # the words' types and ranges, before the new length is compared
+    if already_finished(directory, options[length]):
         print(f"{directory} is already finished; nothing to do")
         return 0
     check(options)
@@ -45,17 +44,16 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     return execute(options, directory, continuing=True)
 
 
-def _change(options: Tree, word: str) -> None:
-    """Apply one word to the saved options.
+def _change(options: Tree, word: str, length: str) -> None:
+    """Apply one word to the saved options, of which `length` says how long the run is.
 
     Raises:
         ConfigError: it is not one of those that may change, or it would shorten the run.
     """
     key, _, value = word.partition("=")
-    if not key.startswith(PROLONG):
+    if key != length and not key.startswith(CHANGEABLE):
         raise ConfigError(
-            f"{word} cannot change while resuming; only {', '.join(LENGTHS)}, logging.*, device and "
-            "num_threads can"
+            f"{word} cannot change while resuming; only {length}, logging.*, device and num_threads can"
         )
     *path, name = key.split(".")
     node: Any = options
@@ -68,6 +66,6 @@ def _change(options: Tree, word: str) -> None:
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"cannot read {word!r}: expected option=value") from error
     whole = all(isinstance(number, int) for number in (new, node[name]))  # `build` refuses what is not
-    if key in LENGTHS and whole and new < node[name]:
+    if key == length and whole and new < node[name]:
         raise ConfigError(f"{word} is less than the {key}={node[name]} that the run has")
     node[name] = new

@@ -39,15 +39,6 @@ def saved_overrides(directory: Path) -> tuple[str, ...]:
     return tuple(str(each) for each in overrides or [] if not str(each).startswith("hydra."))
 
 
-def kind_of(directory: Path) -> str:
-    """The package that made a run: "gradrl", "gradgan", or "core" for a descent.
-
-    Raises:
-        ConfigError: there is no run in this directory.
-    """
-    return str(saved_options(directory)["_target_"]).split(".")[0]
-
-
 def _load(path: Path) -> object:
     try:
         return OmegaConf.load(path)

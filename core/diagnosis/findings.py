@@ -1,14 +1,18 @@
 """Findings, and their life: a sign must last before it is a finding, and be gone as long before it closes."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
+from core.config import ConfigError
 from core.state import StateDict
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")  # ascending
+FILE = "findings.json"
 VERSION = 1  # of the file format
 
 
@@ -77,6 +81,57 @@ class Finding:
         """Plain containers; a number that is not finite becomes null."""
         evidence = {k: v if math.isfinite(v) else None for k, v in self.evidence.items()}
         return asdict(self) | {"evidence": evidence, "remedy": list(self.remedy)}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Finding":
+        """The inverse of `as_json`: null in the evidence becomes NaN, and an optional field may be missing.
+
+        Raises:
+            KeyError: there is no name, severity or first step.
+            TypeError, ValueError: a value is of another kind.
+        """
+        severity, first = entry["severity"], int(entry["first_step"])
+        if severity not in SEVERITIES:
+            raise ValueError(f"severity {severity}")
+        evidence = dict(entry.get("evidence") or {})
+        return cls(
+            name=str(entry["name"]),
+            severity=cast(Severity, severity),
+            player=str(entry.get("player") or ""),
+            layer=str(entry["layer"]) if entry.get("layer") else None,
+            first_step=first,
+            last_step=max(first, int(entry.get("last_step", first))),
+            active=bool(entry.get("active", False)),
+            evidence={label: math.nan if v is None else float(v) for label, v in evidence.items()},
+            what=str(entry.get("what", "")),
+            cause=str(entry.get("cause", "")),
+            remedy=tuple(str(override) for override in entry.get("remedy") or ()),
+        )
+
+
+def read_findings(directory: Path) -> tuple[Finding, ...] | None:
+    """All findings of a run directory, the worst first; None where no diagnosis was made.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = directory / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+    if not text.strip():  # the file has been made, and not yet been written
+        return None
+    try:
+        found = [Finding.from_json(entry) for entry in json.loads(text)["findings"]]
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{path} is damaged: it holds no findings ({reason})") from error
+    return tuple(sorted(found, key=lambda f: (-_rank(f.severity), not f.active, f.first_step)))
 
 
 def quoted(word: str) -> str:

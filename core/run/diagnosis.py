@@ -18,7 +18,7 @@ from core.diagnosis.findings import markdown
 from core.diagnosis.signals import flattened
 from core.gradients import GradientStep
 from core.gradients.localise import localise
-from core.gradients.measure.norms import global_norm
+from core.gradients.norms import global_norm
 from core.gradients.unit_health import Vitals
 from core.run.files import write_text
 from core.run.probes import Probes

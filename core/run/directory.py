@@ -103,8 +103,13 @@ def already_finished(directory: Path, total: int) -> bool:
     summary = read_summary(directory)
     if not summary or summary.get("status") != "finished":
         return False
-    reached = next((summary[name] for name in ("env_steps", "images", "steps") if name in summary), 0)
+    reached = summary.get(count_field(str(summary.get("unit"))))
     return isinstance(reached, int) and reached >= total
+
+
+def count_field(unit: str) -> str:
+    """The field of `summary.json` that holds the x-axis value reached, named by what the x-axis counts."""
+    return unit.replace(" ", "_")
 
 
 def write_summary(directory: Path, summary: dict[str, object]) -> None:
