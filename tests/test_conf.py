@@ -212,7 +212,7 @@ def is_leaf(line: str) -> bool:
 
 
 YAMLS = sorted(CONF.rglob("*.yaml"))
-VARIANTS = {"cnn"}  # other values for a class whose defaults another file gives
+VARIANTS = {"cnn", "ppo_recurrent"}  # other values for a class whose defaults another file gives
 
 
 @pytest.mark.parametrize("root", sorted(ROOTS))
