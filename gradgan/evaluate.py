@@ -8,7 +8,7 @@ import torch
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
 from core.run.directory import saved_options
-from core.run.seeding import Generators
+from core.seeding import Generators
 from gradgan.data.mixtures import Mixture
 from gradgan.features import Features
 from gradgan.train import TrainConfig, build_trainer, make_judge

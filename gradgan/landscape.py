@@ -11,7 +11,7 @@ from core.gradients.objective import Forward
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
 from core.run.directory import saved_options
-from core.run.seeding import Generators, seed_for
+from core.seeding import Generators, seed_for
 from gradgan.batch import Samples
 from gradgan.game.game import Players
 from gradgan.sampling import latents

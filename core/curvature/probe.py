@@ -8,12 +8,14 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from core.checks import require
+from core.checks import checked, require
 from core.curvature.products import Hessian
 from core.curvature.spectrum import Ritz, eigenvalues, lanczos
 from core.curvature.stability import Along, UnknownRuleError, UpdateRule, along, update_rule
@@ -23,6 +25,7 @@ from core.gradients.step import GradientStep
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class CurvatureProbe:
     """Measures the Hessian of an objective over the parameters of one `GradientStep`.
 
@@ -37,14 +40,12 @@ class CurvatureProbe:
         stability: measure what the optimizer steps on against its stability threshold.
     """
 
-    interval: int = 500
-    lanczos_steps: int = 10
+    interval: Annotated[int, Ge(1)] = 500
+    lanczos_steps: Annotated[int, Ge(2)] = 10
     trace_products: int = 0
     stability: bool = True
 
     def __post_init__(self) -> None:
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
-        require(self.lanczos_steps >= 2, "lanczos_steps", self.lanczos_steps, "an integer >= 2")
         allowed = self.trace_products == 0 or self.trace_products >= 6
         require(allowed, "trace_products", self.trace_products, "0 or an integer >= 6")
 

@@ -5,12 +5,13 @@ of the batch's size, and its price rises in proportion to it.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked, require
 from core.state import StateDict
 
 
@@ -32,17 +33,15 @@ class Full:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Minibatch:
     """A few samples.
 
     Attributes:
-        size: how many; >= 1.
+        size: how many.
     """
 
-    size: int = 32
-
-    def __post_init__(self) -> None:
-        require(self.size >= 1, "size", self.size, "an integer >= 1")
+    size: Annotated[int, Ge(1)] = 32
 
     def count(self, samples: int) -> int:
         """`size`.

@@ -6,11 +6,12 @@ objective the gradient is that of a batch, and its noise is measured against the
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import Component
 from core.descend.basins import BasinEnds, basins
 from core.descend.batches import Batch
@@ -44,6 +45,7 @@ class LoggingConfig(RunConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class DescentConfig:
     """All options of a descent; conf/descend.yaml explains each."""
 
@@ -63,19 +65,15 @@ class DescentConfig:
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     start: tuple[float, ...] | None
-    steps: int
+    steps: Annotated[int, Ge(0)]
     pictures: tuple[str, ...]
-    seed: int
+    seed: Annotated[int, Ge(0)]
     device: str
-    num_threads: int | None
+    num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        require(self.steps >= 0, "steps", self.steps, "an integer >= 0")
         known = len(set(self.pictures)) == len(self.pictures) and set(self.pictures) <= set(PICTURES)
         require(known, "pictures", list(self.pictures), f"a list of {', '.join(PICTURES)}, each at most once")
-        threads = self.num_threads
-        require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
         if self.function is not None and self.objective is not None:
             raise ValueError(
                 "objective: it takes the place of the function; leave function= out, or objective="

@@ -18,7 +18,7 @@ from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics, Objective
 from core.noise import noise_statistics
 from core.run.console import number
-from core.run.seeding import Generators, seed_for
+from core.seeding import Generators, seed_for
 from core.state import StateDict
 
 DENSE = 32  # parameters up to which the Hessian is written out; above, Lanczos finds its two ends

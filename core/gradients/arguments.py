@@ -62,7 +62,7 @@ def only_combine(transforms: Sequence[Transform | Combine]) -> Combine | None:
     return combiners[0] if combiners else None
 
 
-def step_needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `optimizer.step` cannot be called without a closure (LBFGS, SAM and the like)."""
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+def step_needs_closure(optimizer: type[torch.optim.Optimizer]) -> bool:
+    """Whether the step of this class cannot be called without a closure (LBFGS, SAM and the like)."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty

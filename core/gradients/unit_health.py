@@ -8,11 +8,13 @@ import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import checked
 from core.gradients.objective import Objective, own_randomness
 from core.gradients.step import GradientStep
 
@@ -28,20 +30,17 @@ AT_AN_END = 0.95  # share of the samples at which a saturated unit stands at an 
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Vitals:
     """Measures units and loss terms of one `GradientStep`; changes nothing.
 
     Attributes:
-        interval: optimizer steps between two measurements; >= 1.
-        max_samples: samples looked at, drawn from the batch without replacement; >= 2.
+        interval: optimizer steps between two measurements.
+        max_samples: samples looked at, drawn from the batch without replacement.
     """
 
-    interval: int = 250
-    max_samples: int = 256
-
-    def __post_init__(self) -> None:
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
-        require(self.max_samples >= 2, "max_samples", self.max_samples, "an integer >= 2")
+    interval: Annotated[int, Ge(1)] = 250
+    max_samples: Annotated[int, Ge(2)] = 256
 
     def check(self, network: nn.Module) -> None:
         """Any network will do."""

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import BLUE, FAINT, GREEN, INK, ORANGE, pixels
+from core.draw.palette import BLUE, FAINT, GREEN, INK, MAP, ORANGE
 from core.landscape.curvature import Spectrum
 from core.landscape.figures import (
-    MAP,
+    PAD,
     Scale,
     change_axis,
     colour_bar,
     filled,
     loss_scale,
-    new_figure,
     plain,
     title,
 )
@@ -56,7 +56,7 @@ def draw_slices(slices: Slices, words: Sequence[str]) -> Image:
         slices: what is drawn.
         words: title and what else is to be said.
     """
-    figure = new_figure(11.0, 4.9)
+    figure = new_figure(11.0, 4.9, pad=PAD)
     left, right = figure.subplots(1, 2)
     for i, change in enumerate(slices.random):
         label = "random directions" if i == 0 else None
@@ -92,7 +92,7 @@ def draw_surface(surface: Surface, here: float, words: Sequence[str]) -> Image:
     """
     x, y, values = (t.numpy() for t in (surface.x, surface.y, surface.values))
     scale = loss_scale(values)
-    figure = new_figure(11.4, 5.4)
+    figure = new_figure(11.4, 5.4, pad=PAD)
     left, right = figure.add_gridspec(1, 2, width_ratios=(1.12, 1.0))
     axes = figure.add_subplot(left)
     bands = filled(axes, x, y, values, scale)
@@ -143,7 +143,7 @@ def draw_path_surface(
     """
     x, y, values = (t.numpy() for t in (surface.x, surface.y, surface.values))
     scale = loss_scale(np.concatenate([values.flatten(), losses.numpy()]))
-    figure = new_figure(8.2, 6.4)
+    figure = new_figure(8.2, 6.4, pad=PAD)
     axes = figure.subplots()
     bands = filled(axes, x, y, values, scale)
     along, across = plane.coordinates.numpy().T
@@ -179,7 +179,7 @@ def draw_spectrum(spectrum: Spectrum, words: Sequence[str]) -> Image:
         spectrum: what was measured.
         words: title and what else is to be said.
     """
-    figure = new_figure(7.4, 4.9)
+    figure = new_figure(7.4, 4.9, pad=PAD)
     axes = figure.subplots()
     grid, density = spectrum.density.grid.numpy(), spectrum.density.density.numpy()
     floor = max(density.max() * 1e-7, 1e-300)
@@ -211,7 +211,7 @@ def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
         surfaces: by player, the first moves along x, the second along y.
         words: title and what else is to be said.
     """
-    figure = new_figure(13.0, 4.6)
+    figure = new_figure(13.0, 4.6, pad=PAD)
     panels = figure.subplots(1, 3)
     names = list(surfaces)
     for axes, name in zip(panels, names, strict=False):

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.draw.palette import FAINT, INK, figure
+from core.draw.palette import FAINT, INK, MAP, MISSING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure
 
-MAP = "viridis"
+PAD = 0.08  # inches around each part of a figure
 BANDS = 14  # of a filled contour
 LINEAR = 60.0  # highest over low heights up to which losses are shown as they are; a round bowl has 31
 LOW = 0.05  # quantile of the heights that counts as low
-NOWHERE = "#c9cdd2"  # where the loss is not finite
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def change_axis(axes: "Axes", changes: np.ndarray) -> None:
 
 def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale):
     """Filled contours of a loss in the bands of a scale, thin lines between them."""
-    axes.set_facecolor(NOWHERE)
+    axes.set_facecolor(MISSING)
     shown = np.ma.masked_invalid(np.clip(values, scale.levels[0], scale.levels[-1]))
     bands = axes.contourf(x, y, shown, scale.levels, cmap=MAP, norm=scale.norm())
     if len(scale.levels) > 2:
@@ -115,11 +114,6 @@ def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str) -> None:
     bar.outline.set_visible(False)
     words = label if scale.linear else f"{label}, by decades above the lowest"
     bar.set_label(words, fontsize=9, color=FAINT)
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure on white, so many inches wide and high."""
-    return figure(width, height, pad=0.08)
 
 
 def title(figure: "Figure", first: str, *others: str) -> None:

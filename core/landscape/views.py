@@ -23,7 +23,7 @@ from core.landscape.plane import path_plane
 from core.landscape.subject import Subject
 from core.landscape.surface import Surface, losses_at, surface_of
 from core.run.console import number
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 
 RANDOM_SLICES = 4
 LANCZOS = 40  # products for the sharpest direction

@@ -10,8 +10,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
+from typing import Annotated
 
-from core.checks import require
+from annotated_types import Ge
+
+from core.checks import checked, require
 from core.config import ConfigError, Tree, flat, to_yaml
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
@@ -25,16 +28,17 @@ from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
 from core.run.probes import Probes
-from core.run.seeding import global_state, set_global_state
 from core.run.snapshots import Snapshots
 from core.run.tensorboard import Writer
 from core.run.window import Window
+from core.seeding import global_state, set_global_state
 from core.state import StateDict, Stateful
 
 SAID = 4  # numbers of an evaluation that fit in a line; the curves have them all
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class RunConfig:
     """How often a run logs, evaluates, draws and saves.
 
@@ -45,18 +49,16 @@ class RunConfig:
         snapshots: snapshots of all trained parameters over the run, see `core.run.snapshots`; 0 = none.
     """
 
-    interval: int
-    eval_interval: int
-    draw_interval: int
-    checkpoint_interval: int
+    interval: Annotated[int, Ge(1)]
+    eval_interval: Annotated[int, Ge(1)]
+    draw_interval: Annotated[int, Ge(1)]
+    checkpoint_interval: Annotated[int, Ge(1)]
     progress: bool
     snapshots: int = 24
 
     def __post_init__(self) -> None:
         count = self.snapshots
         require(count == 0 or count >= 3, "snapshots", count, "0 or an integer >= 3")
-        for name in ("interval", "eval_interval", "draw_interval", "checkpoint_interval"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Writer:
         self._file().add_summary(event, step)
 
     def media(self, tag: str, media: Media, step: int) -> tuple[bytes, str]:
-        """Write a picture or a film; returns its bytes and file name's ending."""
+        """Write a picture or a video; return its bytes and the ending of its file name."""
         summary = _proto("summary")
 
         data, ending = encode(media)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.draw.media import Image, Media
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from gradgan.data.images import Images
 from gradgan.data.mixtures import Mixture, MixtureStream
 from gradgan.evaluation.metrics import NAMES, ImageMetrics, mixture_metrics

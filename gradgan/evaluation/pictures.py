@@ -3,16 +3,14 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from core.draw.figure import new_figure, pixels
+from core.draw.palette import BLUE, ORANGE, SKY
 from gradgan.data.mixtures import Mixture
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SIDE = 480  # pixels that a grid is enlarged to, about: 8x8 digits are unreadable at their own size
 GAP = 4  # pixels between the images of a grid; dark digits fill their frame to the edge
@@ -20,8 +18,7 @@ BREAK = 20  # pixels between groups of columns
 GROUND = 243  # grey level of the gaps: light, and not the white of a white image
 TEXT = "#222222"
 DPI = 100
-# Told apart by the colour-blind, and by lightness (Okabe and Ito 2008, jfly.uni-koeln.de/color).
-TRAIN, HELD_OUT, FAKE, REAL = "#0072B2", "#56B4E9", "#D55E00", "#8a9097"
+TRAIN, HELD_OUT, FAKE, REAL = BLUE, SKY, ORANGE, "#8a9097"
 
 
 def image_grid(pixels: Tensor, columns: int | None = None, *, group: int | None = None) -> np.ndarray:
@@ -75,7 +72,7 @@ def titled(
     lines = textwrap.wrap(title, letters)
     top = 10 + 18 * len(lines) + (20 if headings else 0)
     high, wide = height + top, max(width + left, 160)
-    figure = new_figure((wide + 0.5) / DPI, (high + 0.5) / DPI, layout=None)  # matplotlib rounds down
+    figure = new_figure((wide + 0.5) / DPI, (high + 0.5) / DPI, dpi=DPI, pad=None)  # rounds down
     figure.text(GAP / wide, 1 - 6 / high, "\n".join(lines), va="top", fontsize=10.5, color=TEXT)
     for share, words in headings:
         x, y = (left + GAP + share * width) / wide, (height + 3) / high
@@ -83,7 +80,7 @@ def titled(
     for i, name in enumerate(rows):
         y = (height - (i + 0.5) * height / len(rows)) / high
         figure.text((left - 5) / wide, y, name, va="center", ha="right", fontsize=9, color=TEXT)
-    picture = drawn(figure)
+    picture = pixels(figure).pixels
     picture[top:, left : left + width] = canvas
     return picture
 
@@ -102,7 +99,7 @@ def scatter(fake: Tensor, mixture: Mixture) -> np.ndarray:
 
     fake = fake[fake.isfinite().all(dim=1)]
     centres = mixture.centres
-    figure = new_figure(9.0, 4.5)
+    figure = new_figure(9.0, 4.5, dpi=DPI)
     whole, near = figure.subplots(1, 2)
 
     limit = 1.3 * centres.abs().max().item() + 3 * mixture.std
@@ -119,7 +116,7 @@ def scatter(fake: Tensor, mixture: Mixture) -> np.ndarray:
     near.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal")
     near.set_title("Offset from the nearest centre, in std; circle: 3", fontsize=11)
     near.legend(loc="upper right", markerscale=3)
-    return drawn(figure)
+    return pixels(figure).pixels
 
 
 def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.ndarray:
@@ -152,7 +149,7 @@ def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.
     )  # fewer samples, fewer bins: noise would hide the shape
     edges = np.linspace(low - margin, high + margin, bins + 1)
 
-    figure = new_figure(7.0, 4.2)
+    figure = new_figure(7.0, 4.2, dpi=DPI)
     axes = figure.subplots()
     for name, logits, colour, line in parts:
         finite = logits[logits.isfinite()]
@@ -172,25 +169,4 @@ def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.
     axes.set_title("What the discriminator says", fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    return drawn(figure)
-
-
-def new_figure(
-    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
-) -> "Figure":
-    """An empty figure on white, so many inches wide and high."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: importing it takes a second
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def drawn(figure: "Figure") -> np.ndarray:
-    """The figure as a picture, uint8 [H, W, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = cast(FigureCanvasAgg, figure.canvas)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(figure).pixels

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from core.curvature.arnoldi import ComplexRitz
-from gradgan.evaluation.pictures import drawn, new_figure
+from core.draw.figure import new_figure, pixels
+from gradgan.evaluation.pictures import DPI
 from gradgan.game.vector_field import Path
 
 FAR = 10.0  # times the median modulus, from where an eigenvalue would press all others into one spot
@@ -23,7 +24,7 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
     Returns:
         A picture, uint8 [H, W, 3].
     """
-    figure = new_figure(6.0, 5.0)
+    figure = new_figure(6.0, 5.0, dpi=DPI)
     axes = figure.subplots()
     real, imaginary = ritz.values.real.numpy(), ritz.values.imag.numpy()
     largest = float(ritz.values.abs().max()) or 1.0
@@ -56,7 +57,7 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
     )
     axes.set_title("Eigenvalues of the game's Jacobian (hollow: not yet converged)", fontsize=11, loc="left")
     axes.legend(loc="upper left", frameon=False)
-    return drawn(figure)
+    return pixels(figure).pixels
 
 
 def path_picture(path: Path) -> np.ndarray:
@@ -65,7 +66,7 @@ def path_picture(path: Path) -> np.ndarray:
     Returns:
         A picture, uint8 [H, W, 3].
     """
-    figure = new_figure(6.0, 5.0)
+    figure = new_figure(6.0, 5.0, dpi=DPI)
     upper, lower = figure.subplots(2, 1, sharex=True)
     shares = path.shares.numpy()
     upper.plot(shares, path.cosines.numpy(), color=ATTRACTS, marker="o", markersize=3)
@@ -80,4 +81,4 @@ def path_picture(path: Path) -> np.ndarray:
         lower.set_yscale("log")
     for axes in (upper, lower):
         axes.axvline(1, color=LINE, linewidth=0.8, linestyle="--")
-    return drawn(figure)
+    return pixels(figure).pixels

@@ -10,7 +10,7 @@ from core.cli.launch import compose_tree
 from core.config import ConfigError, build, config_dir
 from core.run import checkpoint as checkpoints
 from core.run.directory import saved_options
-from core.run.seeding import Generators
+from core.seeding import Generators
 from gradgan.batch import Samples
 from gradgan.game.game import Moment
 from gradgan.game.generated import Generated

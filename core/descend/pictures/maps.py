@@ -10,8 +10,9 @@ from torch import Tensor
 
 from core.descend.functions import PlaneFunction
 from core.descend.trajectory import Trajectory
+from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import FAINT, INK, cased, colours, figure, ground, pixels
+from core.draw.palette import FAINT, INK, MARK, cased, colours, ground
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +24,9 @@ FEW = 200  # steps up to which single ones are marked
 # Marker, size and colour of the known critical points.
 MARKS = {
     "minimum": ("o", 6.5, "#ffffff"),
-    "saddle": ("X", 7, "#f0e442"),
-    "maximum": ("^", 7, "#f0e442"),
-    "degenerate": ("D", 6, "#f0e442"),
+    "saddle": ("X", 7, MARK),
+    "maximum": ("^", 7, MARK),
+    "degenerate": ("D", 6, MARK),
 }
 
 
@@ -36,7 +37,7 @@ def draw_paths(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Imag
     side.
     """
     box = view(plane, trajectories)
-    made = figure(7.4, 6.6)
+    made = new_figure(7.4, 6.6)
     axes = made.add_subplot()
     draw_ground(axes, plane, box)
     draw_field(axes, plane, box)

@@ -7,11 +7,13 @@ device; `drain` turns the window since the last call into one value per quantity
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked
 from core.gradients.measure.effective_lr import effective_lrs
 from core.gradients.measure.exponents import Exponents
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_batch_sizes, pair_size
@@ -25,6 +27,7 @@ ACCUMULATED = ("layer_sums", "layer_counts", "totals", "counts")
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class MonitorConfig:
     """What the monitor measures.
 
@@ -35,14 +38,9 @@ class MonitorConfig:
         max_layer_scalars: parameters up to which every one gets curves of its own; the heat map has all.
     """
 
-    sample_interval: int = 50
-    histogram_interval: int = 500
-    max_layer_scalars: int = 32
-
-    def __post_init__(self) -> None:
-        for name in ("sample_interval", "histogram_interval"):
-            require(getattr(self, name) >= 2, name, getattr(self, name), "an integer >= 2")
-        require(self.max_layer_scalars >= 0, "max_layer_scalars", self.max_layer_scalars, "an integer >= 0")
+    sample_interval: Annotated[int, Ge(2)] = 50
+    histogram_interval: Annotated[int, Ge(2)] = 500
+    max_layer_scalars: Annotated[int, Ge(0)] = 32
 
 
 class Monitor:

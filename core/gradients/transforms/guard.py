@@ -1,15 +1,18 @@
 """A limit on how long training may stand still on non-finite gradients."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 
-from core.checks import require
+from core.checks import checked
 from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class SkipNonFinite:
     """Stop when more than `max_consecutive` gradients in a row were not finite.
 
@@ -21,14 +24,11 @@ class SkipNonFinite:
     `Chain` it stands first, before a transform could hide an infinity (`Value` does).
 
     Attributes:
-        max_consecutive: skipped steps in a row that are let pass; >= 0. The loss scaling of float16 may skip
+        max_consecutive: skipped steps in a row that are allowed. The loss scaling of float16 may skip
             16 while it comes down from 2^16, so fewer than that can stop a healthy start.
     """
 
-    max_consecutive: int = 20
-
-    def __post_init__(self) -> None:
-        require(self.max_consecutive >= 0, "max_consecutive", self.max_consecutive, "an integer >= 0")
+    max_consecutive: Annotated[int, Ge(0)] = 20
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Count, and raise FloatingPointError above the limit."""
