@@ -30,7 +30,7 @@ from gradrl.evaluation.evaluator import EvaluationConfig, Judge, Model
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Behaviour
-from gradrl.probes.probe import check_agent
+from gradrl.probes.probe import OnPolicyAgent, Snapshots, check_agent
 
 
 class AgentConfig(Protocol):
@@ -46,12 +46,12 @@ class AgentConfig(Protocol):
         """Discount per step."""
         ...
 
-    def check(self, num_envs: int) -> None:
-        """Raise ValueError, naming the option, when this number of environments does not fit the options."""
-        ...
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """Gradient steps of the policy on each rollout, at most, and samples of each.
 
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step."""
+        Raises:
+            ValueError: this number of environments does not fit the options; it names the option.
+        """
         ...
 
 
@@ -146,7 +146,7 @@ class TrainConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         threads = self.num_threads
         require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
-        cast(AgentConfig, self.agent.options).check(self.num_envs)
+        cast(AgentConfig, self.agent.options).minibatches(self.num_envs)
 
 
 def check(cfg: TrainConfig) -> None:
@@ -204,6 +204,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     model = make_model(cfg, info).to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
     behaviour = agent.behaviour(generators.numpy("actions"))
+    snapshots = Snapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
     collector = make_collector(cfg, info, run.say)
     judge = Judge(cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run)
     memory: dict[str, Stateful | None] = {
@@ -224,7 +225,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         evaluate=judge.evaluate,
         draw=judge.draw,
         probes=Probes(
-            cfg.probe, cfg.seed, agent.objectives, vitals_of(cfg.diagnosis), lambda: followers(agent)
+            cfg.probe, cfg.seed, snapshots.objectives, vitals_of(cfg.diagnosis), lambda: followers(agent)
         ),
         summarise=lambda: judge.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
@@ -233,6 +234,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     try:
         while run.step < cfg.total_steps:
             rollout = collector.collect(behaviour)
+            snapshots.take()
             metrics = agent.update(rollout, progress=run.step / cfg.total_steps)
             run.finish_step(collector.env_steps, metrics | collector.drain())
         run.finish(judge.final)
@@ -255,7 +257,7 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     finally:
         collector.envs.close()
     ((objective, _),) = agent.objectives()
-    batch_size = cast(AgentConfig, cfg.agent.options).minibatch_size(cfg.num_envs)
+    _, batch_size = cast(AgentConfig, cfg.agent.options).minibatches(cfg.num_envs)
     lr = auto_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
     return replace(cfg, optimizer=cfg.optimizer.with_lr(lr))
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from core.cli.children import run_child
+from core.cli.saved import saved_options
 from core.config import Tree
 from core.descend.trajectory import point
 from core.draw.media import Media
+from core.numbers import plain_number
 from core.run import checkpoint
-from core.run.console import number
-from core.run.directory import read_summary, saved_options
+from core.run.directory import read_summary
 from core.run.interrupts import Stopped
 from core.run.run import Run
 from core.state import StateDict
@@ -130,7 +131,7 @@ def line(name: str, summary: Mapping[str, object]) -> str:
         return f"{name:<14} {summary['status']}"
     value, x = summary["value"], summary["x"]
     told = f"{name:<14} {summary['critical_point'] or '':<11}"
-    told += f" {number(value) if isinstance(value, int | float) else 'null':>11}"
+    told += f" {plain_number(value) if isinstance(value, int | float) else 'null':>11}"
     if isinstance(x, list):
         told += f"  at {point(x)}"
     if isinstance(summary.get("held_out_accuracy"), float):

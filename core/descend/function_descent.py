@@ -11,7 +11,7 @@ from core.curvature.critical import SLOPE, Classification, classify, derivatives
 from core.descend.functions import Function, PlaneFunction
 from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics
-from core.run.console import number
+from core.numbers import plain_number
 from core.state import StateDict
 
 SHOWN = 6  # coordinates that get a curve
@@ -175,14 +175,16 @@ class FunctionDescent:
 
 def where(place: FunctionPoint, found: Classification) -> str:
     """Point, value and steepness in one line."""
-    return f"x = {point(place.x)}   f = {number(place.value)}   |g| = {number(found.gradient_norm)}"
+    return (
+        f"x = {point(place.x)}   f = {plain_number(place.value)}   |g| = {plain_number(found.gradient_norm)}"
+    )
 
 
 def what(found: Classification) -> str:
     """What kind of point it is, and why."""
     lowest, sharpness = found.eigenvalues[0], found.eigenvalues[-1]
     kinds = {
-        "slope": f"still on a slope (|g| > {number(SLOPE * max(1.0, abs(lowest), abs(sharpness)))})",
+        "slope": f"still on a slope (|g| > {plain_number(SLOPE * max(1.0, abs(lowest), abs(sharpness)))})",
         "saddle": f"a saddle of index {found.saddle_index}",
         "degenerate": "a degenerate point (the Hessian is singular)",
     }
@@ -197,4 +199,4 @@ def nearest(function: Function, x: Sequence[float], found: Classification) -> st
         return ""
     closest = min(known, key=lambda c: math.dist(c.point, x))
     name = "degenerate point" if closest.kind == "degenerate" else closest.kind
-    return f"; {number(math.dist(closest.point, x))} from the known {name} at {point(closest.point)}"
+    return f"; {plain_number(math.dist(closest.point, x))} from the known {name} at {point(closest.point)}"

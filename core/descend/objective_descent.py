@@ -17,7 +17,7 @@ from core.descend.objectives import Data, Logistic, Supervised
 from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics, Objective
 from core.noise import noise_statistics
-from core.run.console import number
+from core.numbers import plain_number
 from core.seeding import Generators, seed_for
 from core.state import StateDict
 
@@ -257,7 +257,7 @@ class ObjectiveDescent:
         if not (math.isfinite(now.value) and math.isfinite(now.gradient_norm)):
             advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
             raise FloatingPointError(f"the loss or its gradient is not finite after {steps:,} steps{advice}")
-        passes = number(now.samples / len(self.data.x))
+        passes = plain_number(now.samples / len(self.data.x))
         effort = f"{steps:,} steps, {now.samples:,} samples ({passes} passes)" if steps else "the start"
         kind = self.classify()
         ends = point(kind.eigenvalues or ())[1:-1]
@@ -266,11 +266,11 @@ class ObjectiveDescent:
             str(kind.kind), f"a {kind.kind}"
         )
         return [
-            f"{effort}: loss {number(now.value)}, held out {number(now.held_out_value)}; "
+            f"{effort}: loss {plain_number(now.value)}, held out {plain_number(now.held_out_value)}; "
             f"accuracy {now.accuracy:.1%}, held out {now.held_out_accuracy:.1%}",
-            f"{name}: |g| = {number(now.gradient_norm)}, {all_or_ends} {ends}",
+            f"{name}: |g| = {plain_number(now.gradient_norm)}, {all_or_ends} {ends}",
             f"a gradient of {self.samples:,} of {len(self.data.x):,} samples: cosine with that of all "
-            f"{now.cosine:.3f}; noise scale {number(now.noise_scale)}",
+            f"{now.cosine:.3f}; noise scale {plain_number(now.noise_scale)}",
         ]
 
     def plane_function(self) -> PlaneFunction | None:

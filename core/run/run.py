@@ -15,15 +15,16 @@ from typing import Annotated
 from annotated_types import Ge
 
 from core.checks import checked, require
-from core.config import ConfigError, Tree, flat, to_yaml
+from core.config import ConfigError, Tree, flat
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
+from core.numbers import plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
-from core.run.console import Console, number
+from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, write_summary
-from core.run.files import write_text
+from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
@@ -353,7 +354,7 @@ class Run:
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
         said = [(tag, value) for tag, value in evaluation.metrics.items() if tag.startswith("eval/")][:SAID]
-        text = "  ".join(f"{tag} {number(value)}" for tag, value in said)
+        text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in said)
         self.say(f"{self.step:>11,} {self.unit}   {text}")
         if self.best_score is None or evaluation.score > self.best_score:
             self.best_score = evaluation.score
