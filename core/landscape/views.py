@@ -264,8 +264,8 @@ def _extent(found: Surface) -> str:
         return "nowhere finite"
     lost = found.values.numel() - len(finite)
     rows, columns = found.values.shape
-    span = f"{plain_number(float(finite.min()))} to {plain_number(float(finite.max()))}"
-    return f"{span} on {columns} x {rows} points" + (f", not finite at {lost}" if lost else "")
+    least, most = (plain_number(float(value)) for value in (finite.min(), finite.max()))
+    return f"{least} to {most} on {columns} x {rows} points" + (f", not finite at {lost}" if lost else "")
 
 
 def _numbers(found: Surface) -> dict[str, object]:
