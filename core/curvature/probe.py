@@ -1,4 +1,4 @@
-"""`CurvatureProbe`: the curvature of a training loss every so many iterations, as curves.
+"""`CurvatureProbe`: the curvature of a training loss at a fixed interval, as curves.
 
 A probe changes nothing: it differentiates the objective itself, so no `.grad`, parameter, buffer or global
 random number is touched, and a run is the same to the bit with it and without it.
@@ -34,7 +34,7 @@ class CurvatureProbe:
     optimizer that preconditions (Adam, RMSprop) costs as much again.
 
     Attributes:
-        interval: optimizer steps between two measurements; the training loop counts them.
+        interval: optimizer steps between two measurements.
         lanczos_steps: products for the eigenvalues; 10 gave the largest to 4 % at worst, see `lowest` too.
         trace_products: products for the trace by Hutch++; 0 = no trace.
         stability: measure what the optimizer steps on against its stability threshold.
@@ -59,7 +59,7 @@ class CurvatureProbe:
 
         Args:
             objective: the loss on a frozen batch; parameters of the step that it does not reach count zero.
-            step: whose parameters and optimizer are asked about.
+            step: the `GradientStep` of these parameters; its optimizer gives the stability threshold.
             generator: draws the random vectors; the only thing that moves.
 
         Returns:

@@ -1,7 +1,7 @@
 """The three kinds of gradient: of all samples, of a few, of one.
 
-The gradient of a batch is an unbiased estimate of that of all samples. Its noise falls as one over the root
-of the batch's size, and its price rises in proportion to it.
+The gradient of a batch is an unbiased estimate of that of all samples. Its noise falls with the square root
+of the batch size, and its cost rises in proportion to it.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Minibatch:
         """`size`.
 
         Raises:
-            ValueError: there are not so many.
+            ValueError: there are fewer samples.
         """
         require(self.size <= samples, "batch.size", self.size, f"at most {samples:,}, the samples there are")
         return self.size

@@ -1,4 +1,4 @@
-"""Functions of few variables whose critical points are known: where an optimizer can be watched.
+"""Test functions of few variables whose critical points are known.
 
 Each is called with points [..., n] and returns values [...], so that a whole surface is one call. The points
 listed with a function were found as roots of its gradient by Newton's method in float64, from a grid of
@@ -34,7 +34,7 @@ class CriticalPoint:
 
 @runtime_checkable
 class Function(Protocol):
-    """A function of n variables, and what is known of it."""
+    """A function of n variables with its known critical points."""
 
     @property
     def dim(self) -> int:
@@ -43,17 +43,17 @@ class Function(Protocol):
 
     @property
     def start(self) -> Point:
-        """Where a descent begins unless told otherwise."""
+        """The default start of a descent."""
         ...
 
     @property
     def domain(self) -> Domain:
-        """What a picture shows."""
+        """The part of the plane that pictures show."""
         ...
 
     @property
     def critical_points(self) -> tuple[CriticalPoint, ...]:
-        """Those that are known; each class says whether these are all."""
+        """The known critical points; each class says whether these are all."""
         ...
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -63,12 +63,12 @@ class Function(Protocol):
 
 @dataclass(frozen=True)
 class PlaneFunction:
-    """A function of two variables and what is known of it.
+    """A function of two variables as pictures show it.
 
     Attributes:
         function: points [..., 2] to values [...].
-        domain: what is shown.
-        critical_points: those that are known.
+        domain: the part of the plane that is shown.
+        critical_points: the known ones.
         name: of the function, as its class is called.
     """
 

@@ -1,7 +1,7 @@
 """Losses on data that need no download: each a small network, what it learns from, and what it is to learn.
 
-All in float64, so that a minimum can be told from a plateau. A quarter of the samples is held out, the same
-whatever the seed.
+Everything is in float64, so that a minimum can be distinguished from a plateau. A quarter of the samples is
+held out, the same whatever the seed.
 """
 
 import itertools
@@ -63,10 +63,10 @@ class Logistic:
         L(w) = mean_i log(1 + exp(-s_i w . x_i)),   s_i = +-1
 
     Images of two of scikit-learn's digits, seen by their first two principal components. It has one minimum,
-    unless a line tells the two digits apart without a mistake: then the loss falls for ever.
+    unless a line separates the two digits without error: then the loss falls without end.
 
     Attributes:
-        digits: the two that are told apart; different, each in 0..9.
+        digits: the two classes; different, each in 0..9.
     """
 
     digits: tuple[int, int] = (1, 2)
@@ -147,7 +147,7 @@ class Moons:
 
     Attributes:
         hidden_sizes: units of each hidden layer.
-        samples: points to learn from; as many again are held out.
+        samples: points to learn from; the same number is held out.
         noise: standard deviation added to both coordinates.
     """
 

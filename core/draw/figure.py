@@ -64,7 +64,7 @@ def tidy(axes: "Axes", title: str = "") -> None:
 
 
 def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]], gap: float = 0.06) -> None:
-    """Write names at the right edge, each beside the end of its line, pushed apart where they would overlap.
+    """Write names at the right edge, each at the end of its line, moved apart where they would overlap.
 
     Args:
         axes: with its final limits.

@@ -1,7 +1,7 @@
 """`Vitals`: signs of life of a network on a frozen batch, cheap enough to be on by default.
 
-Units that no sample wakes, units that stand at an end of their range, and how the terms of a loss share the
-gradient. One forward pass, and one backward pass for each of several terms.
+It measures units that no sample activates, units that stand at an end of their range, and how the terms of a
+loss share the gradient. It costs one forward pass, and one backward pass for each term of the loss.
 """
 
 import itertools
@@ -52,7 +52,7 @@ class Vitals:
 
         Args:
             objective: the loss on a frozen batch; with `terms`, their gradients are compared.
-            step: whose parameters these are.
+            step: the `GradientStep` of these parameters.
             generator: draws the samples.
 
         Returns:
@@ -177,7 +177,7 @@ def _dot(first: tuple[Tensor | None, ...], second: tuple[Tensor | None, ...]) ->
 
 
 def _subset(objective: Objective, most: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """At most so many of the samples."""
+    """At most `most` of the samples."""
     if objective.samples <= most:
         return objective.batch
     order = torch.randperm(objective.samples, generator=generator, device=generator.device)[:most]

@@ -20,7 +20,7 @@ from core.gradients.norms import global_norm
 @dataclass(frozen=True, kw_only=True)
 @checked
 class AverageConfig:
-    """How fast the average forgets.
+    """How fast the average follows.
 
     Attributes:
         half_life: amount (of images, steps) after which a state weighs half.
@@ -33,7 +33,7 @@ class AverageConfig:
 
 
 class ExponentialMovingAverage:
-    """A frozen copy of a module that follows it with an exponentially fading memory.
+    """A frozen copy of a module that follows it with exponentially decaying weights.
 
         average <- average + (1 - d) (module - average),   d = 2^(-amount / half_life)
 

@@ -86,7 +86,7 @@ class SAM(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> StateDict:
-        """That of the base optimizer: SAM remembers nothing from step to step."""
+        """The state of the base optimizer: SAM has none of its own."""
         return self.base.state_dict()
 
     def load_state_dict(self, state_dict: StateDict) -> None:

@@ -197,11 +197,11 @@ class NoiseAdaptive:
 class ScheduledRate:
     """A schedule at work: sets the learning rates of one `GradientStep` and keeps the state of the schedule.
 
-    It warns where the optimizer does not look at the rates: Rprop's is only that of its first step.
+    It warns where the optimizer ignores the rates: Rprop uses its rate only in its first step.
 
     Args:
         schedule: the schedule.
-        step: whose rates it sets.
+        step: the step whose rates it sets.
     """
 
     def __init__(self, schedule: Schedule, step: GradientStep) -> None:
@@ -227,7 +227,7 @@ class ScheduledRate:
         """Keep what the schedule needs until the next `set`, on the device.
 
         Args:
-            metrics: of the iteration that has ended; what is known of the gradient is added from the step.
+            metrics: of the iteration that has ended; the step adds what it has measured of the gradient.
         """
         needs = self.schedule.needs
         if not needs:

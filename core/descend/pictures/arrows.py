@@ -1,4 +1,4 @@
-"""The kinds of gradient, at the same points: many draws of each beside the gradient of all samples."""
+"""Gradients of batches of several sizes at the same points, compared with the gradient of all samples."""
 
 from collections.abc import Mapping, Sequence
 

@@ -21,7 +21,7 @@ def draw_basins(plane: PlaneFunction, ends: Mapping[str, Tensor], left_out: str 
     Args:
         plane: the function and its domain.
         ends: [G, G, 2] by name, of the starts over the domain.
-        left_out: whose map is missing and why.
+        left_out: which optimizers have no map, and why.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch

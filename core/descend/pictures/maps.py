@@ -33,8 +33,8 @@ MARKS = {
 def draw_paths(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Image:
     """Draw paths over the level lines and the field of negative gradients.
 
-    Shown is the function's domain, and more where a path leaves it, up to once the domain's width on every
-    side.
+    The picture shows the domain of the function, and more where a path leaves it, up to the width of the
+    domain on every side.
     """
     box = view(plane, trajectories)
     made = new_figure(7.4, 6.6)
@@ -142,7 +142,7 @@ def levels_of(value: np.ndarray) -> np.ndarray:
 
 
 def spoken(name: str) -> str:
-    """A class's name as words."""
+    """The name of a class, split into words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
 
 

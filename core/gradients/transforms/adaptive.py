@@ -1,4 +1,4 @@
-"""Clipping with thresholds that follow the training: the weights, or the history of the norms.
+"""Clipping with thresholds that follow the weights or the history of the norms.
 
 The history lives in `state` as tensors on the gradients' device and is updated with `torch.where`, so no
 number is read back. Its tensors are replaced and never written into: a saved state stays what it was. A
@@ -36,7 +36,7 @@ class AGC:
 
     Attributes:
         clipping: lambda, largest ratio of gradient norm to weight norm. The paper's 0.01 is for
-            batches of 4096; smaller batches bear larger values.
+            batches of 4096; smaller batches allow larger values.
         eps: weight norms below it count as it, so that zero weights can learn.
         exclude: parameters left as they are, by name, with the wildcards of fnmatch; the paper leaves out
             the last linear layer.
@@ -115,8 +115,8 @@ class ZClip:
     alone.
 
     One departure from the paper: while s <= 1e-6 m, where it would freeze for good, nothing is an outlier.
-    That is after norms that were all the same, and after norms that have stayed so far above m for so long
-    (some 800 steps at alpha = 0.97) that s has died away; the next norm enters as it is and s grows again.
+    This happens after norms that were all equal, and after norms that stayed far above m for so long (some
+    800 steps at alpha = 0.97) that s has decayed; the next norm then enters unclipped and s grows again.
 
     Attributes:
         alpha: smoothing of mean and variance; 0.97 averages over about 33 steps.

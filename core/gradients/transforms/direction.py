@@ -1,7 +1,7 @@
-"""Transforms that turn the gradient on purpose: centralisation, noise, and surgery between losses.
+"""Transforms that change the direction of the gradient: centralisation, noise, and surgery between losses.
 
-What is random is counter-based: every draw's generator is seeded from an option and from a count in
-`state`, so a resumed run draws the same numbers and torch's global generator is never touched.
+Random numbers are counter-based: the generator of every draw is seeded from an option and from a count in
+`state`, so a resumed run draws the same numbers, and torch's global generator is never used.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from core.state import StateDict
 
 @dataclass(frozen=True, kw_only=True)
 class Centralize:
-    """Take away every output row's mean, so that the update cannot shift a unit's weights all together.
+    """Subtract every output row's mean, so that an update cannot shift all weights of a unit together.
 
         g_i <- g_i - mean(g_i)    for every index i of the first dimension
 
@@ -47,12 +47,12 @@ class Centralize:
 @dataclass(frozen=True, kw_only=True)
 @checked
 class GradientNoise:
-    """Add Gaussian noise that fades as training goes on.
+    """Add Gaussian noise that decays during training.
 
         g_t <- g_t + N(0, sigma_t^2),   sigma_t^2 = eta / (1 + t)^gamma,   t = 0, 1, ...
 
-    Of a sparse gradient only the rows that it has receive noise. Players of one run draw different noise
-    from one seed, because their parameters differ in names or shapes.
+    Only the existing rows of a sparse gradient receive noise. The players of one run draw different noise
+    from the same seed, because their parameters differ in names or shapes.
 
     Attributes:
         eta: variance at the first step. The paper chooses among 0.01, 0.3 and 1.
@@ -83,7 +83,7 @@ class GradientNoise:
 @dataclass(frozen=True, kw_only=True)
 @checked
 class PCGrad:
-    """Sum the gradients of several losses after taking out where they conflict.
+    """Sum the gradients of several losses after removing the components in which they conflict.
 
         for every loss i, for every other loss j in random order:
             g_i <- g_i - (g_i . g_j / |g_j|^2) g_j    if g_i . g_j < 0, with the g_j that backward left

@@ -1,4 +1,4 @@
-"""A limit on how long training may stand still on non-finite gradients."""
+"""A limit on how many non-finite gradients in a row a training may skip."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,12 +16,12 @@ from core.state import StateDict
 class SkipNonFinite:
     """Stop when more than `max_consecutive` gradients in a row were not finite.
 
-    `GradientStep` itself skips every step whose gradient is not finite; this counts the gradients that arrive
-    so, not those that a later transform makes so. On the CPU the
-    error comes at once. On an accelerator the count stays on the device and is read at every
-    (max_consecutive + 1)-th step only, so that the host waits no more often: the error comes up to that many
-    steps late, in which nothing was updated, or not at all if the gradient has recovered by then. In a
-    `Chain` it stands first, before a transform could hide an infinity (`Value` does).
+    `GradientStep` itself skips every step whose gradient is not finite. This transform counts the gradients
+    that are not finite when backward has finished, not those that a later transform makes so. On the CPU the
+    error is raised at once. On an accelerator the count stays on the device and is read only at every
+    (max_consecutive + 1)-th step, so that the host waits no more often: the error comes up to that many steps
+    late, in which nothing is updated, or not at all if the gradient has recovered by then. In a `Chain` this
+    transform stands first, before another one can hide an infinity (`Value` does).
 
     Attributes:
         max_consecutive: skipped steps in a row that are allowed. The loss scaling of float16 may skip

@@ -70,7 +70,7 @@ class Scheme(Protocol):
 class Alternating:
     """The discriminator moves first, the generator answers to where it now is.
 
-    On the bilinear game it circles for ever (modulus 1 while h < 2), where simultaneous steps spiral out.
+    On the bilinear game it circles without end (modulus 1 while h < 2), where simultaneous steps spiral out.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, algorithm 1 with k = 1.
     """

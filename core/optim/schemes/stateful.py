@@ -1,8 +1,8 @@
 """Update schemes of two players with a state: the last gradient, a velocity, or an earlier pair of players.
 
-The state is a dictionary that the caller keeps and saves. Tensors in it are replaced, never
-written into. A gradient that the guard of `GradientStep` will skip is told by the same norm and leaves it as
-it was, decided on the device without a synchronisation.
+The state is a dictionary that the caller keeps and saves. Tensors in it are replaced, never written into. A
+gradient that the guard of `GradientStep` will skip does not change the state; that is decided by the same
+norm, on the device, without a synchronisation.
 """
 
 from collections.abc import Sequence
