@@ -64,7 +64,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of an evaluation: scalars by tag, and one score (higher is better) that decides `best.pt`."""
+    """The result of an evaluation: scalars by tag, and a score (higher is better) that decides `best.pt`."""
 
     metrics: dict[str, float]
     score: float
