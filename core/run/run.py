@@ -16,6 +16,7 @@ from annotated_types import Ge
 
 from core.checks import checked, require
 from core.config import ConfigError, Tree, flat
+from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
 from core.numbers import plain_number
@@ -139,6 +140,8 @@ class Run:
         probes: Probes | None = None,
         summarise: Callable[[], dict[str, object]] = dict,
         headline: tuple[str, ...] = (),
+        rules: Sequence[Rule] = RULES,
+        remedies: Remedies | None = None,
         limits: Mapping[str, float] | None = None,
     ) -> None:
         """Take what the run consists of, and continue from its last checkpoint if there is one.
@@ -153,7 +156,9 @@ class Run:
             probes: they measure when they are due.
             summarise: the summary's fields that are known at any time.
             headline: tags shown with the progress.
-            limits: what the diagnosis should know of single quantities; see `core.diagnosis.Context`.
+            rules: those of the diagnosis.
+            remedies: what the trainer's options can do about a finding; None = only what all trainers can.
+            limits: bounds of single quantities for the rules; see `core.diagnosis.Context`.
 
         Raises:
             ConfigError: the checkpoint is damaged or of another network.
@@ -164,7 +169,7 @@ class Run:
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
         self._charts = GradientCharts(self._steps)
-        self._diagnosis.begin(unit, total, self._steps, probes, limits or {})
+        self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits)
         if self.resuming:
             self._restore(self.directory / "checkpoints" / "last.pt")
         write_text(self.directory / "config.yaml", to_yaml(self._options))
@@ -207,7 +212,8 @@ class Run:
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
                 self._show(self._draw())
-        if self._ending or self._crossed(previous, self.cfg.checkpoint_interval):
+        ending = self._stop is not None or self._interrupts.caught is not None
+        if ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
         if self._stop is not None:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
@@ -231,9 +237,7 @@ class Run:
             KeyboardInterrupt: two signals came while measuring; the run goes on here when it is resumed.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
-        answer = (
-            "the training has ended and is saved; its final measurement runs, and a second signal stops it"
-        )
+        answer = "the training has ended and is saved; a second signal stops its final measurement"
         self._interrupts.answer = lambda: self.say(answer)
         try:
             with self._evaluation_parameters():
@@ -335,8 +339,8 @@ class Run:
     def _diagnose(self, hidden: Mapping[str, float]) -> None:
         """Ask the rules about the point just written, and say what they have found."""
         assert self._writer is not None
-        changed = self._diagnosis.judge(self.step, hidden)
-        for line in self._diagnosis.said(changed):
+        changed = self._diagnosis.update(self.step, hidden)
+        for line in self._diagnosis.messages(changed):
             self.say(f"{self.step:>11,} {self.unit}   {line}")
         if changed:
             self._writer.text("findings", self._diagnosis.table(), self.step)
@@ -353,9 +357,7 @@ class Run:
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
-        printed = [(tag, value) for tag, value in evaluation.metrics.items() if tag.startswith("eval/")][
-            :PRINTED
-        ]
+        printed = [item for item in evaluation.metrics.items() if item[0].startswith("eval/")][:PRINTED]
         text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in printed)
         self.say(f"{self.step:>11,} {self.unit}   {text}")
         if self.best_score is None or evaluation.score > self.best_score:
@@ -381,10 +383,6 @@ class Run:
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))
-
-    @property
-    def _ending(self) -> bool:
-        return self._interrupts.caught is not None or self._stop is not None
 
     def _crossed(self, previous: int, interval: int) -> bool:
         """Whether a multiple of `interval` lies in (previous, step]."""
