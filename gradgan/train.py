@@ -14,7 +14,7 @@ from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
-from core.run.auto_lr import guided_lr
+from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
 from core.run.probes import Probes, check_probes
@@ -153,7 +153,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     generators = Generators(cfg.seed)
-    cfg = with_guided_lr(cfg, run)
+    cfg = with_auto_lr(cfg, run)
     stream = cfg.data.stream(cfg.batch_size, generators.torch("data"), device)
     evaluator = make_evaluator(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
@@ -208,7 +208,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     run.finish(lambda: evaluator.measure(average), points)
 
 
-def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
+def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     """The rates that `optimizer.lr=auto` stands for, one for each player whose own is not given.
 
     A resumed run finds its rates in the checkpoint.
@@ -223,7 +223,7 @@ def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     (generator, _), (discriminator, _) = objectives
 
     def guided(objective: Objective, name: str) -> float:
-        return guided_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
+        return auto_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
 
     lr = cfg.discriminator.lr
     if lr is None:

@@ -16,7 +16,7 @@ from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Object
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
-from core.run.auto_lr import guided_lr
+from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
 from core.run.probes import Probes, check_probes
@@ -199,7 +199,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     info = inspect_env(cfg.env)
-    cfg = with_guided_lr(cfg, info, run)
+    cfg = with_auto_lr(cfg, info, run)
     generators = Generators(cfg.seed, device)
     model = make_model(cfg, info).to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
@@ -242,7 +242,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         collector.envs.close()
 
 
-def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
+def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     """The rate that `optimizer.lr=auto` stands for, from a rollout of the initial policy, then forgotten.
 
     A resumed run finds its rate in the checkpoint.
@@ -258,7 +258,7 @@ def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
         collector.envs.close()
     ((objective, _),) = agent.objectives()
     _, batch_size = cast(AgentConfig, cfg.agent.options).minibatches(cfg.num_envs)
-    lr = guided_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
+    lr = auto_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
     return replace(cfg, optimizer=cfg.optimizer.with_lr(lr))
 
 

@@ -142,8 +142,8 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
         f"{len(points)} snapshots to the {subject.place}; loss on {subject.batch}",
         f"plane of the path's principal components: {float(plane.shares.sum()):.1%} of the variance about "
         "the end; filling of the marks: loss at the snapshot itself",
-        f"distance out of the plane: {plain_number(float(out.max()))} at most, {plain_number(float(out.mean()))} on "
-        f"average; from start to end {plain_number(length)}",
+        f"distance out of the plane: {plain_number(float(out.max()))} at most, "
+        f"{plain_number(float(out.mean()))} on average; from start to end {plain_number(length)}",
     )
     numbers = {
         "steps": steps,
@@ -170,7 +170,8 @@ def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
         f"Spectrum of the Hessian of {_whose(player)}",
         f"{subject.place}; loss on {subject.batch}",
         f"{found.size:,} eigenvalues from {plain_number(lowest)} to {plain_number(largest)}, "
-        f"trace {plain_number(found.trace)} ± {plain_number(found.trace_error)}, negative mass {found.negative_mass:.1%}",
+        f"trace {plain_number(found.trace)} ± {plain_number(found.trace_error)}, "
+        f"negative mass {found.negative_mass:.1%}",
     )
     numbers = {
         "size": found.size,
@@ -263,10 +264,8 @@ def _extent(found: Surface) -> str:
         return "nowhere finite"
     lost = found.values.numel() - len(finite)
     rows, columns = found.values.shape
-    return (
-        f"{plain_number(float(finite.min()))} to {plain_number(float(finite.max()))} on {columns} x {rows} points"
-        + (f", not finite at {lost}" if lost else "")
-    )
+    least, most = (plain_number(float(value)) for value in (finite.min(), finite.max()))
+    return f"{least} to {most} on {columns} x {rows} points" + (f", not finite at {lost}" if lost else "")
 
 
 def _numbers(found: Surface) -> dict[str, object]:
