@@ -9,6 +9,7 @@ import tomllib
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -237,7 +238,8 @@ def call(script: str, *words: str) -> int:
 SMALL = {
     "rl": ("train_rl", "agent=ppo", "env=cartpole", "total_steps=256", "num_envs=2", "agent.num_steps=32",
            "agent.num_minibatches=2", "agent.num_epochs=1", "evaluation.episodes=2",
-           "evaluation.interval_episodes=2", "evaluation.num_envs=2", "evaluation.max_episode_steps=20"),
+           "evaluation.interval_episodes=2", "evaluation.num_envs=2", "evaluation.max_episode_steps=20",
+           "logging.eval_interval=128"),
     "gan": ("train_gan", "data=ring", "total_images=512", "batch_size=64", "network.width=8",
             "network.depth=1", "evaluation.samples=50"),
 }  # fmt: skip
@@ -292,6 +294,29 @@ def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, reque
     words += cheaper(script, words, monkeypatch)
     status = call(script, *words)
     assert status == 0, f"{shown.place}: {shlex.join(shown.words)}\n{capfd.readouterr().err}"
+
+
+def test_the_output_that_the_readme_shows_is_that_of_the_command_above_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    shown = [block for block in BLOCKS if block.page == "README.md"]
+    ((above, output),) = [pair for pair in pairwise(shown) if pair[1].label == "text"]
+    *_, last = commands(above)
+    script, words = script_of(list(last.words), last.place)
+    assert call(str(script), *words, "pictures=[]", "logging.progress=false") == 0
+    assert output.text in capfd.readouterr().out
+
+
+def test_a_run_directory_holds_what_the_readme_says(stand_ins):
+    text = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("## A run directory")[2]
+        .partition("\n\n[")[0]
+    )
+    assert call("report", f"run={stand_ins['rl']}") == 0
+    files = re.findall(r"`([\w/]+(?:/|\.\w+))`", text)
+    assert len(files) > 5
+    assert [file for file in files if not (stand_ins["rl"] / file).exists()] == []
 
 
 def script_of(words: list[str], place: str) -> tuple[str | None, list[str]]:
