@@ -1,4 +1,4 @@
-"""Ranges of options: stated in the type and checked in one place; and one way to say that one is out of range.
+"""Ranges of options: stated in the type, checked in one place, refused in one way.
 
     @dataclass(frozen=True, kw_only=True)
     @checked

@@ -83,8 +83,8 @@ def rollout_of(gaussian: bool = False, steps: int = T) -> Rollout:
         final_obs=torch.zeros(0, D, dtype=torch.float64),
         terminal_index=torch.zeros(0, dtype=torch.int64),
         terminal_obs=torch.zeros(0, D, dtype=torch.float64),
-        begins=torch.zeros(steps + 1, N, dtype=torch.bool),
-        memory=torch.zeros(N, 0),
+        episode_start=torch.zeros(steps + 1, N, dtype=torch.bool),
+        recurrent_state=torch.zeros(N, 0),
     )
 
 
