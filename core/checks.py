@@ -1,4 +1,4 @@
-"""Ranges of options: stated in the type, checked in one place, refused in one way.
+"""Ranges of options: stated in the type and checked in one place, and one way to say what is out of range.
 
     @dataclass(frozen=True, kw_only=True)
     @checked

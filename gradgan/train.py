@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.probe import Probe
@@ -15,41 +15,41 @@ from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
-from core.run.auto_lr import guided_lr
+from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
-from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
+from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
-from gradgan.data.images import ImageData, Images, ImageStream, Stream, first_samples
-from gradgan.data.mixtures import Mixture, MixtureStream
-from gradgan.data.stacked import StackedMNIST
+from gradgan.data import Data
+from gradgan.diagnosis import REMEDIES, RULES
 from gradgan.evaluation.cost import cost
-from gradgan.evaluation.evaluator import ImageJudge, Judge, MixtureJudge
+from gradgan.evaluation.evaluator import Evaluator, FixedLatents
 from gradgan.features import Features
-from gradgan.game.game import Game, Players
-from gradgan.game.measurements import View, ViewConfig
-from gradgan.game.players import make_players
+from gradgan.game.game import Game
+from gradgan.game.players import Discriminator, Generator, latents, make_players
 from gradgan.losses import Loss
 from gradgan.losses.relativistic_average import RelativisticAverage
+from gradgan.measurements.measurements import Measurements, MeasurementsConfig
 from gradgan.networks import Network
 from gradgan.networks.conditioning import Auxiliary, Projection
+from gradgan.objectives import player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
-from gradgan.sampling import latents
 from gradgan.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class TrainConfig:
     """All options of a training run; conf/gan.yaml explains each."""
 
     LENGTH: ClassVar[str] = "total_images"
 
-    data: Mixture | ImageData
+    data: Data
     network: Network
     conditioning: Projection | Auxiliary | None
     loss: Loss
@@ -67,24 +67,21 @@ class TrainConfig:
     average: AverageConfig
     evaluation: EvaluationConfig
     features: Features
-    view: ViewConfig
+    measurements: MeasurementsConfig
     logging: RunConfig
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
-    seed: int
-    total_images: int
-    batch_size: int
-    micro_batches: int
-    latent_size: int
+    seed: Annotated[int, Ge(0)]
+    total_images: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
+    micro_batches: Annotated[int, Ge(1)]
+    latent_size: Annotated[int, Ge(1)]
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     device: str
-    num_threads: int | None
+    num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        for name in ("total_images", "batch_size", "micro_batches", "latent_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         parts, size = self.micro_batches, self.batch_size
         require(size % parts == 0, "micro_batches", parts, f"a divisor of batch_size ({size})")
         whole = parts == 1 or not self.update.needs_joint_graph
@@ -96,14 +93,11 @@ class TrainConfig:
         ):
             told = f"1 with {name}, which compares the samples of a whole batch"
             require(parts == 1 or not compares, "micro_batches", parts, told)
-        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
-        threads = self.num_threads
-        require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
         shape = self.data.shape
         for part in (self.augment, *(self.regularizer or {}).values()):
             if part is not None:
                 part.check(shape)
-        bounded = self.loss.has_border or not isinstance(self.augment, ADA)
+        bounded = self.loss.has_threshold or not isinstance(self.augment, ADA)
         why = f"{type(self.loss).__name__}, whose logits' sign says nothing"
         require(bounded, "augment", "ada", f"diffaugment or none with {why}")
         try:
@@ -137,15 +131,15 @@ def check(cfg: TrainConfig) -> None:
     device = resolve_device(cfg.device)
     if cfg.conditioning is not None and cfg.data.num_classes is None:
         wants = f"conditioning={cfg.conditioning.name} wants labels, and data={cfg.data.name} has none"
-        raise ConfigError(": ".join([wants, *_notes(cfg)[:1]]))
+        raise ConfigError(": ".join([wants, *cfg.data.notes()[:1]]))
     check_schedule(cfg.schedule, measured=())
     check_optimizer(cfg.optimizer, lambda: _players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper beside it
     check_probes(cfg.probe, lambda: _players(cfg, Generators(cfg.seed)))
-    make_stream(cfg, torch.Generator(), device)
-    make_judge(cfg, cfg.seed, cfg.evaluation.samples)
+    cfg.data.stream(cfg.batch_size, torch.Generator(), device)
+    make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:
@@ -157,62 +151,64 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     generators = Generators(cfg.seed)
-    cfg = with_guided_lr(cfg, run)
-    stream = make_stream(cfg, generators.torch("data"), device)
-    judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples, run.say)
+    cfg = with_auto_lr(cfg, run)
+    stream = cfg.data.stream(cfg.batch_size, generators.torch("data"), device)
+    evaluator = make_evaluator(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
     average = trainer.average.module
-    view = make_view(cfg, trainer, device)
-    probes = make_probes(cfg, trainer, view, device)
+    measurements = make_measurements(cfg, trainer, device)
+    probes = make_probes(cfg, trainer, measurements, device)
 
     def points(measured: Mapping[str, object]) -> dict[str, float]:
         """Every number but the counts, by tag, and what the players do to each other."""
         numbers = {name: float(v) for name, v in measured.items() if isinstance(v, int | float)}
         curves = {f"eval/{name}": v for name, v in numbers.items() if not name.endswith("samples")}
-        return curves | view.measure()
+        return curves | measurements.measure()
 
     def evaluate() -> Evaluation:
-        measured = judge.measure(average)
-        return Evaluation(points(measured), judge.score(measured))
+        measured = evaluator.measure(average)
+        return Evaluation(points(measured), evaluator.score(measured))
 
     def summarise() -> dict[str, object]:
         speed = run.step / run.train_s if run.train_s > 0 else None
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
 
     if not run.resuming:
-        for line in (*_notes(cfg), *_costs(cfg, trainer.players, device)):
+        for line in (*cfg.data.notes(), *_costs(cfg, trainer, device)):
             run.say(line)
-    if isinstance(judge, ImageJudge) and judge.unmeasured:
-        run.say(f"FID and the like are not measured: data={cfg.data.name} {judge.unmeasured}")
+    if evaluator.unmeasured:
+        run.say(f"FID and the like are not measured: data={cfg.data.name} {evaluator.unmeasured}")
     run.start(
         total=cfg.total_images,
         unit="images",
         state={
-            "generator": trainer.players.generator,
-            "discriminator": trainer.players.discriminator,
+            "generator": trainer.generator,
+            "discriminator": trainer.discriminator,
             "average": trainer.average,
             "trainer": trainer,
             "stream": stream,
-            "view": view,
+            "measurements": measurements,
             "generators": generators,
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
-        evaluate=evaluate if judge.headline else None,
-        draw=lambda: judge.draw(average) | view.draw(),
+        evaluate=evaluate if evaluator.headline else None,
+        draw=lambda: evaluator.draw(average) | measurements.draw(),
         probes=probes,
         summarise=summarise,
-        headline=("loss/generator", "loss/discriminator", *judge.headline),
-        limits=limits(cfg),
+        headline=("loss/generator", "loss/discriminator", *evaluator.headline),
+        rules=RULES,
+        remedies=REMEDIES,
+        limits=cfg.data.limits(),
     )
     steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
-    run.finish(lambda: judge.measure(average), points)
+    run.finish(lambda: evaluator.measure(average), points)
 
 
-def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
+def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     """The rates that `optimizer.lr=auto` stands for, one for each player whose own is not given.
 
     A resumed run finds its rates in the checkpoint.
@@ -222,12 +218,12 @@ def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     device = resolve_device(cfg.device)
     trainer = build_trainer(cfg, Generators(cfg.seed), device)
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "learning rate"))
-    real = make_stream(cfg, own, device, batch_size=8 * cfg.batch_size).next()
-    objectives = trainer.objectives(real, latents(len(real.x), cfg.latent_size, own, device))
-    (generator, _), (discriminator, _) = objectives
+    real = cfg.data.draw(8 * cfg.batch_size, own, device)
+    z = latents(len(real.x), cfg.latent_size, own, device)
+    (generator, _), (discriminator, _) = player_objectives(trainer, real, z)
 
     def guided(objective: Objective, name: str) -> float:
-        return guided_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
+        return auto_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
 
     lr = cfg.discriminator.lr
     if lr is None:
@@ -239,9 +235,9 @@ def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
 def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device) -> Trainer:
     """Both players from the run's own generators, their gradient steps, and the average."""
     # Made on the CPU and then moved, so that every device begins with the same numbers.
-    players = Players(*(player.to(device) for player in _players(cfg, generators)))
+    generator, discriminator = (player.to(device) for player in _players(cfg, generators))
     if cfg.channels_last:
-        for player in players:
+        for player in (generator, discriminator):
             player.to(memory_format=torch.channels_last)
     steps = {
         name: GradientStep(
@@ -254,15 +250,16 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
             monitor=cfg.monitor,
         )
         for name, module, lr in (
-            ("generator", players.generator, None),
-            ("discriminator", players.discriminator, cfg.discriminator.lr),
+            ("generator", generator, None),
+            ("discriminator", discriminator, cfg.discriminator.lr),
         )
     }
     return Trainer(
-        players=players,
+        generator=generator,
+        discriminator=discriminator,
         generator_step=steps["generator"],
         discriminator_step=steps["discriminator"],
-        average=ExponentialMovingAverage(cfg.average, players.generator),
+        average=ExponentialMovingAverage(cfg.average, generator),
         game=cfg.game,
         scheme=cfg.update,
         schedule=cfg.schedule,
@@ -272,115 +269,77 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
     )
 
 
-def make_view(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> View:
-    """The view of both players, on the same training and held-out samples through the whole run."""
-    seed = seed_for(cfg.seed, "view")
-    if isinstance(cfg.data, Mixture):
-        stream = MixtureStream(cfg.data, cfg.view.samples, torch.Generator().manual_seed(seed), device)
-        return View(cfg.view, trainer, stream.next(), stream.next(), seed)
-    images = load(cfg.data)
-    count = cfg.view.samples
-    real = first_samples(images.train, images.train_labels, count, device)
-    held_out = first_samples(images.held_out, images.held_out_labels, count, device)
-    return View(cfg.view, trainer, real, held_out if len(held_out.x) else None, seed)
+def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
+    """The measurements of both players, on the same training and held-out samples through the whole run."""
+    seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
+    real, held_out = cfg.data.references(
+        cfg.measurements.samples, torch.Generator().manual_seed(seed), device
+    )
+    return Measurements(cfg.measurements, trainer, real, held_out, seed)
 
 
-def make_probes(cfg: TrainConfig, trainer: Trainer, view: View, device: torch.device) -> Probes:
+def make_probes(
+    cfg: TrainConfig, trainer: Trainer, measurements: Measurements, device: torch.device
+) -> Probes:
     """Probes of both players, on the same samples through the whole run and after a resumption."""
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "probe"))
-    real = make_stream(cfg, own, device).next()
+    real = cfg.data.draw(cfg.batch_size, own, device)
     z = latents(cfg.batch_size, cfg.latent_size, own, device)
+
+    def objectives() -> list[tuple[Objective, GradientStep]]:
+        return player_objectives(trainer, real, z)
 
     def others() -> dict[str, float]:
         average = trainer.average
         lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
-        return view.measure() | lag
+        return measurements.measure() | lag
 
-    return Probes(cfg.probe, cfg.seed, lambda: trainer.objectives(real, z), vitals_of(cfg.diagnosis), others)
-
-
-def limits(cfg: TrainConfig) -> dict[str, float]:
-    """What the diagnosis should know of the data: how many modes, or how many images, there are."""
-    if isinstance(cfg.data, Mixture):
-        return {"modes": float(len(cfg.data.centres))}
-    return {"train_samples": float(len(load(cfg.data).train))}
+    return Probes(cfg.probe, cfg.seed, objectives, unit_health_of(cfg.diagnosis), others)
 
 
-def make_judge(cfg: TrainConfig, seed: int, samples: int, say: Callable[[str], None] = print) -> Judge:
-    """The judge of these data; `seed` decides the latents, `say` tells why measuring takes long.
+def make_evaluator(
+    cfg: TrainConfig, seed: int, samples: int, say: Callable[[str], None] = print
+) -> Evaluator:
+    """The evaluator of these data; `seed` decides the latents, `say` tells why measuring takes long.
 
     Raises:
-        ConfigError: the data are not to be had.
+        ConfigError: the data or the feature network are not to be had.
     """
-    classes = cfg.data.num_classes if cfg.conditioning is not None else None
-    drawn = {"num_classes": classes, "truncation": cfg.evaluation.truncation}
-    if isinstance(cfg.data, Mixture):
-        return MixtureJudge(cfg.data, cfg.latent_size, samples, seed, **drawn)
-    images = load(cfg.data)
-    return ImageJudge(
-        cfg.data.name, images, cfg.latent_size, samples, seed, features=cfg.features, say=say, **drawn
+    fixed = FixedLatents(
+        size=cfg.latent_size,
+        seed=seed,
+        num_classes=cfg.data.num_classes if cfg.conditioning is not None else None,
+        truncation=cfg.evaluation.truncation,
     )
+    return cfg.data.evaluator(fixed, samples, cfg.features, say)
 
 
-@lru_cache(maxsize=1)
-def load(data: ImageData) -> Images:
-    """Load images once for the check before the run and the run itself."""
-    return data.load()
-
-
-def make_stream(
-    cfg: TrainConfig, random: torch.Generator, device: torch.device, *, batch_size: int | None = None
-) -> Stream:
-    """Endless real samples, in the order that `random` decides."""
-    size = batch_size or cfg.batch_size
-    if isinstance(cfg.data, Mixture):
-        return MixtureStream(cfg.data, size, random, device)
-    if isinstance(cfg.data, StackedMNIST):
-        return cfg.data.stream(size, random, device)
-    images = load(cfg.data)
-    if cfg.batch_size > len(images.train):
-        raise ConfigError(
-            f"batch_size must be at most {len(images.train)}, the images of data={cfg.data.name}, "
-            f"got {cfg.batch_size}"
-        )
-    size = min(size, len(images.train))
-    return ImageStream(images.train, images.train_labels, size, random, device)
-
-
-def _players(cfg: TrainConfig, generators: Generators) -> Players:
+def _players(cfg: TrainConfig, generators: Generators) -> tuple[Generator, Discriminator]:
     """Both players with the initial weights of the run's seed, on the CPU.
 
     Raises:
         ValueError: they should be conditional, and the data have no labels.
     """
     classes = None if cfg.conditioning is None else cfg.data.num_classes
-    return Players(
-        *make_players(
-            cfg.network,
-            cfg.conditioning,
-            cfg.latent_size,
-            cfg.data.shape,
-            classes,
-            generators.torch("generator"),
-            generators.torch("discriminator"),
-        )
+    return make_players(
+        cfg.network,
+        cfg.conditioning,
+        cfg.latent_size,
+        cfg.data.shape,
+        classes,
+        generators.torch("generator"),
+        generators.torch("discriminator"),
     )
 
 
-def _notes(cfg: TrainConfig) -> tuple[str, ...]:
-    """What the user should know of how the data were read."""
-    return () if isinstance(cfg.data, Mixture) else load(cfg.data).notes
-
-
-def _costs(cfg: TrainConfig, players: Players, device: torch.device) -> tuple[str, ...]:
+def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[str, ...]:
     """One line for each player: what it costs."""
     z = torch.zeros(1, cfg.latent_size, device=device)
     x = torch.zeros(1, *cfg.data.shape, device=device)
     labels = None if cfg.conditioning is None else torch.zeros(1, dtype=torch.int64, device=device)
-    inputs = (z, labels), (x, labels)
-    return tuple(
-        cost(player, *own).line(name)
-        for name, player, own in zip(Players._fields, players, inputs, strict=True)
+    return (
+        cost(trainer.generator, z, labels).line("generator"),
+        cost(trainer.discriminator, x, labels).line("discriminator"),
     )
 
 

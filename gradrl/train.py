@@ -17,19 +17,20 @@ from core.gradients import Clipper, MonitorConfig
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
-from core.run.auto_lr import guided_lr
+from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
-from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
+from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl.agent import Agent, AgentConfig, AgentModel
 from gradrl.collector import Collector
+from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs
 from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
-from gradrl.probes.probe import OnPolicyAgent, Snapshots, check_agent
+from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +114,12 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     info = inspect_env(cfg.env)
-    cfg = with_guided_lr(cfg, info, run)
+    cfg = with_auto_lr(cfg, info, run)
     generators = Generators(cfg.seed, device)
     model = make_model(cfg, info).to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
     actor = agent.make_actor(generators.numpy("actions"))
-    snapshots = Snapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
+    snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
     collector = make_collector(cfg, info, run.say)
     evaluator = Evaluator(
         cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run
@@ -141,10 +142,16 @@ def train(cfg: TrainConfig, run: Run) -> None:
         evaluate=evaluator.evaluate,
         draw=evaluator.draw,
         probes=Probes(
-            cfg.probe, cfg.seed, snapshots.objectives, vitals_of(cfg.diagnosis), lambda: target_lag(agent)
+            cfg.probe,
+            cfg.seed,
+            snapshots.objectives,
+            unit_health_of(cfg.diagnosis),
+            lambda: target_lag(agent),
         ),
         summarise=lambda: evaluator.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
+        rules=RULES,
+        remedies=REMEDIES,
         limits=info.action.limits,
     )
     try:
@@ -158,7 +165,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         collector.envs.close()
 
 
-def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
+def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     """The rate that `optimizer.lr=auto` stands for, from a rollout of the initial policy, then forgotten.
 
     A resumed run finds its rate in the checkpoint.
@@ -174,7 +181,7 @@ def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
         collector.envs.close()
     ((objective, _),) = agent.objectives()
     _, batch_size = cast(AgentConfig, cfg.agent.options).minibatches(cfg.num_envs)
-    lr = guided_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
+    lr = auto_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
     return replace(cfg, optimizer=cfg.optimizer.with_lr(lr))
 
 

@@ -10,9 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from core.cli.overrides import compose_choices
-from core.config import ConfigError
-from core.diagnosis.signals import flattened
-from core.run.directory import typed_words
+from core.cli.saved import saved_overrides
+from core.config import ConfigError, flat
 
 
 def untyped(directory: Path) -> dict[str, object]:
@@ -25,8 +24,8 @@ def untyped(directory: Path) -> dict[str, object]:
         sources = OmegaConf.select(noted, "hydra.runtime.config_sources") or ()
         folders = [Path(source.path) for source in sources if source.schema == "file"]
         name = str(OmegaConf.select(noted, "hydra.job.config_name"))
-        composed = compose_choices(name, typed_words(directory), folders)
-        return flattened(_container(composed))
+        composed = compose_choices(name, saved_overrides(directory), folders)
+        return flat(_container(composed), empty=True)
     except (OSError, YAMLError, OmegaConfBaseException, ConfigError):
         return {}
 

@@ -11,7 +11,7 @@ from core.gradients.norms import accumulation_dtype
 
 
 @dataclass(frozen=True)
-class Trace:
+class TraceEstimate:
     """An estimate of a trace; `error` is its standard error, estimated from the same probes."""
 
     value: float
@@ -25,7 +25,7 @@ def hutch_pp(
     *,
     products: int,
     device: torch.device | None = None,
-) -> Trace:
+) -> TraceEstimate:
     """Trace by Hutch++: the exact trace on the range of a sketch A S, and Hutchinson's mean on the rest.
 
     Unbiased, exact when the rank is at most a third of the products, and never much worse than Hutchinson
@@ -58,11 +58,11 @@ def hutch_pp(
         z = z - basis @ (basis.T @ z)
         samples.append(z @ operator(z).to(z))
     rest = _mean(torch.stack(samples))
-    return Trace(float(on_range) + rest.value, rest.error)
+    return TraceEstimate(float(on_range) + rest.value, rest.error)
 
 
-def _mean(samples: Tensor) -> Trace:
-    return Trace(float(samples.mean()), float(samples.std() / len(samples) ** 0.5))
+def _mean(samples: Tensor) -> TraceEstimate:
+    return TraceEstimate(float(samples.mean()), float(samples.std() / len(samples) ** 0.5))
 
 
 def _signs(size: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from core.report.numbers import number, tick
+from core.numbers import number, tick
 
 WIDTH, HEIGHT = 400, 210  # of the view box: 12 units of text stay readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 10, 26
@@ -27,8 +27,8 @@ class Series:
         label: for the legend.
         points: {x: y}, ascending; NaN and infinity leave a gap.
         colour: 1, 2, ...: one of the style sheet's.
-        dashed: for a reference or a second line of the same colour.
-        second: of the second of two runs; in long dashes.
+        dashed: the line is a reference, or the second of the same colour, and is dotted.
+        second: the line belongs to the second of two runs and is drawn in long dashes.
         deviation: {x: half-width} of a band around the line.
     """
 
@@ -42,10 +42,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A stretch of the x-axis that something is to be said of, drawn as a thin bar at the top.
+    """A stretch of the x-axis, marked with a thin bar at the top.
 
     Attributes:
-        label: shows under the mouse.
+        label: what shows under the mouse.
         kind: a class of the style sheet.
         first: where it begins.
         last: where it ends.
@@ -107,14 +107,12 @@ def draw(
     body += "".join(_band(line, x, y) for line in series)
     body += "".join(_line(line, x, y) for line in series)
     above = ROW * len(marks)
-    return (
-        f'<svg viewBox="0 {-above} {WIDTH} {HEIGHT + above}" role="img" aria-label="{escape(title)}" '
-        f'xmlns="http://www.w3.org/2000/svg">{body}</svg>'
-    )
+    box = f"0 {-above} {WIDTH} {HEIGHT + above}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(title)}">{body}</svg>'
 
 
 def smooth(values: np.ndarray, half_width: int) -> np.ndarray:
-    """Centred moving average over 2 half_width + 1 points, fewer at the ends and beside a NaN."""
+    """Centred moving average over 2 half_width + 1 points, fewer at the ends and next to a NaN."""
     kernel = np.ones(2 * half_width + 1)
     finite = np.isfinite(values)
     total = np.convolve(np.where(finite, values, 0.0), kernel, mode="full")

@@ -1,19 +1,24 @@
 """Mixtures of Gaussians in the plane: real data whose modes are known."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.transfer import send
-from gradgan.batch import Samples
+from gradgan.batch import Batch
+from gradgan.evaluation.evaluator import FixedLatents, MixtureEvaluator
+from gradgan.features import Features
 from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Mixture:
     """Equally likely Gaussians in the plane; a subclass says where they are.
 
@@ -21,16 +26,13 @@ class Mixture:
     fits a ring of radius 1 and a grid of side 8.
 
     Attributes:
-        std: standard deviation of each Gaussian along each axis, > 0.
+        std: standard deviation of each Gaussian along each axis.
     """
 
     shape: ClassVar[Shape] = (2,)
     name: ClassVar[str]
 
-    std: float
-
-    def __post_init__(self) -> None:
-        require(0 < self.std < float("inf"), "std", self.std, "a finite number > 0")
+    std: Annotated[float, Gt(0), Finite]
 
     @property
     def centres(self) -> Tensor:
@@ -47,25 +49,50 @@ class Mixture:
         """Root mean square coordinate of a sample."""
         return math.sqrt(self.centres.double().square().mean().item() + self.std**2)
 
+    def notes(self) -> tuple[str, ...]:
+        """Nothing is read."""
+        return ()
+
+    def limits(self) -> dict[str, float]:
+        """How many modes there are, for the diagnosis."""
+        return {"modes": float(len(self.centres))}
+
+    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> "MixtureStream":
+        """Endless fresh samples."""
+        return MixtureStream(self, batch_size, random, device)
+
+    def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
+        """`count` fresh samples."""
+        return self.stream(count, random, device).next()
+
+    def references(
+        self, count: int, random: torch.Generator, device: torch.device
+    ) -> tuple[Batch, Batch | None]:
+        """`count` samples for training ones, and as many others for held-out ones."""
+        stream = self.stream(count, random, device)
+        return stream.next(), stream.next()
+
+    def evaluator(
+        self, latents: FixedLatents, samples: int, features: Features, say: Callable[[str], None] = print
+    ) -> MixtureEvaluator:
+        """Measures and draws generators of such points; reads no `features` and says nothing."""
+        real = self.draw(samples, torch.Generator().manual_seed(0), torch.device("cpu")).x * self.scale
+        return MixtureEvaluator(latents, centres=self.centres, std=self.std, scale=self.scale, real=real)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ring(Mixture):
     """Gaussians evenly on a circle.
 
     Attributes:
-        num_modes: how many, >= 1.
-        radius: of the circle, > 0.
+        num_modes: how many.
+        radius: of the circle.
     """
 
     name: ClassVar[str] = "ring"
 
-    num_modes: int
-    radius: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.num_modes >= 1, "num_modes", self.num_modes, "an integer >= 1")
-        require(0 < self.radius < float("inf"), "radius", self.radius, "a finite number > 0")
+    num_modes: Annotated[int, Ge(1)]
+    radius: Annotated[float, Gt(0), Finite]
 
     @property
     def centres(self) -> Tensor:
@@ -79,19 +106,14 @@ class Grid(Mixture):
     """Gaussians on a square lattice around the origin.
 
     Attributes:
-        side: Gaussians along each side, >= 1.
-        spacing: between neighbours, > 0.
+        side: Gaussians along each side.
+        spacing: between neighbours.
     """
 
     name: ClassVar[str] = "grid"
 
-    side: int
-    spacing: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.side >= 1, "side", self.side, "an integer >= 1")
-        require(0 < self.spacing < float("inf"), "spacing", self.spacing, "a finite number > 0")
+    side: Annotated[int, Ge(1)]
+    spacing: Annotated[float, Gt(0), Finite]
 
     @property
     def centres(self) -> Tensor:
@@ -112,12 +134,12 @@ class MixtureStream:
         self.device = device
         self._centres, self._scale = mixture.centres, mixture.scale
 
-    def next(self) -> Samples:
+    def next(self) -> Batch:
         """Points in units of the mixture's scale, float32 [B, 2], and the Gaussian of each, int64 [B]."""
         mode = torch.randint(len(self._centres), (self.batch_size,), generator=self.random)
         noise = torch.randn(self.batch_size, 2, generator=self.random)
         x = (self._centres[mode] + self.mixture.std * noise) / self._scale
-        return Samples(send(x, self.device), send(mode, self.device))
+        return Batch(send(x, self.device), send(mode, self.device))
 
     def state_dict(self) -> dict[str, object]:
         """Nothing: the generator is saved by its owner."""

@@ -1,21 +1,24 @@
 """Stacked-MNIST: three digits as the colours of one image, which makes 1,000 known modes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked
 from core.transfer import send
-from gradgan.batch import Samples
-from gradgan.data.images import SPLIT_SEED, Images, normalised
+from gradgan.batch import Batch
+from gradgan.data.images import ImageData, loaded
 from gradgan.data.torchvision_data import Torchvision
+from gradgan.images import SPLIT_SEED, Images, normalised
 from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackedMNIST:
+@checked
+class StackedMNIST(ImageData):
     """Images whose red, green and blue are three random digits of MNIST; class 100 a + 10 b + c.
 
     Nothing is stored but MNIST: the images of the training are composed as they are drawn (`StackedStream`).
@@ -24,7 +27,7 @@ class StackedMNIST:
         root: folder that holds (or will hold) torchvision's files of MNIST.
         download: whether to fetch missing files into `root`.
         size: side in pixels: 28, or 32 with a black border of two.
-        held_out: images composed of MNIST's test part for the metrics, >= 1; always the same ones.
+        held_out: images composed of MNIST's test part for the metrics; always the same ones.
 
     Source: Metz et al. 2017, arXiv:1611.02163, section 3.3.2; the labels' order: Lin et al. 2018,
     arXiv:1712.04086, section 4.2.
@@ -35,12 +38,8 @@ class StackedMNIST:
 
     root: str
     download: bool
-    size: int
-    held_out: int
-
-    def __post_init__(self) -> None:
-        require(self.size in (28, 32), "size", self.size, "28 or 32")
-        require(self.held_out >= 1, "held_out", self.held_out, "an integer >= 1")
+    size: Literal[28, 32]
+    held_out: Annotated[int, Ge(1)]
 
     @property
     def shape(self) -> Shape:
@@ -58,7 +57,7 @@ class StackedMNIST:
         Raises:
             ConfigError: MNIST is not to be had.
         """
-        digits = self.digits.load()
+        digits = loaded(self.digits)
         assert digits.train_labels is not None
         assert digits.held_out_labels is not None
         random = torch.Generator().manual_seed(SPLIT_SEED)
@@ -72,9 +71,13 @@ class StackedMNIST:
         Raises:
             ConfigError: MNIST is not to be had.
         """
-        digits = self.digits.load()
+        digits = loaded(self.digits)
         assert digits.train_labels is not None
         return StackedStream(digits.train, digits.train_labels, batch_size, random, device)
+
+    def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
+        """`count` fresh compositions; there is no end of them."""
+        return self.stream(count, random, device).next()
 
 
 class StackedStream:
@@ -96,10 +99,10 @@ class StackedStream:
         self.batch_size = batch_size
         self.random = random
 
-    def next(self) -> Samples:
+    def next(self) -> Batch:
         """Images in [-1, 1], float32 [B, 3, H, W], and their classes, int64 [B]."""
         pixels, labels = stack(self.digits, self.labels, self.batch_size, self.random)
-        return Samples(normalised(pixels), labels)
+        return Batch(normalised(pixels), labels)
 
     def state_dict(self) -> dict[str, object]:
         """Nothing: the generator is saved by its owner."""

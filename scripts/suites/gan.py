@@ -22,7 +22,7 @@ from torch.nn.functional import softplus
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
 from core.run.seeding import Generators
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
 
 if TYPE_CHECKING:
@@ -52,9 +52,10 @@ def run(cfg: "BenchConfig") -> None:
     options = build(tree)
     assert isinstance(options, TrainConfig)
     trainer = build_trainer(options, Generators(1), torch.device("cpu"))
+    players = trainer.generator, trainer.discriminator
     examples = Examples(
         # In torch's own layout, as the example leaves it; ours is channels_last.
-        *(copy.deepcopy(player).to(memory_format=torch.contiguous_format) for player in trainer.players)
+        *(copy.deepcopy(player).to(memory_format=torch.contiguous_format) for player in players)
     )
     random = torch.Generator().manual_seed(0)
 
@@ -65,7 +66,7 @@ def run(cfg: "BenchConfig") -> None:
     for i in range((cfg.rounds or ROUNDS) + 1):
         real = batch()
         steps = {
-            "gradgan": lambda real=real: trainer.update([Samples(real, None)], progress=0.0),
+            "gradgan": lambda real=real: trainer.update([Batch(real, None)], progress=0.0),
             "pytorch/examples": lambda real=real: examples.update(real, random),
         }
         for name in list(steps)[:: 1 if i % 2 else -1]:
@@ -73,7 +74,7 @@ def run(cfg: "BenchConfig") -> None:
             steps[name]()
             if i:  # the first pair is not counted
                 seconds[name].append(time.process_time() - began)
-    parts = ", ".join(f"{sum(p.numel() for p in player.parameters()):,}" for player in trainer.players)
+    parts = ", ".join(f"{sum(p.numel() for p in player.parameters()):,}" for player in players)
     print(f"DCGAN, 32x32 in colour, batch {BATCH}, {parts} parameters; torch {torch.__version__}, one thread")
     print(f"{'':<20}{'images per CPU second':>30}")
     for name, taken in seconds.items():

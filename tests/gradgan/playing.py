@@ -9,8 +9,8 @@ from core.gradients import GradientStep
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.schedules import Constant, Schedule
 from core.optim.schemes.schemes import Scheme
-from gradgan.batch import Samples
-from gradgan.game.game import Game, Players
+from gradgan.batch import Batch
+from gradgan.game.game import Game
 from gradgan.game.players import make_players
 from gradgan.networks import Network
 from gradgan.trainer import Trainer
@@ -38,7 +38,8 @@ def make_trainer(
         for name, module in (("generator", generator), ("discriminator", discriminator))
     ]
     return Trainer(
-        players=Players(generator, discriminator),
+        generator=generator,
+        discriminator=discriminator,
         generator_step=steps[0],
         discriminator_step=steps[1],
         average=ExponentialMovingAverage(AverageConfig(half_life=10.0, ramp_up=None), generator),
@@ -63,9 +64,9 @@ def in_float64(players: tuple[nn.Module, nn.Module]) -> tuple[nn.Module, nn.Modu
     return generator, discriminator
 
 
-def unlabelled(x: Tensor) -> list[Samples]:
+def unlabelled(x: Tensor) -> list[Batch]:
     """What `Trainer.update` takes for one batch without labels."""
-    return [Samples(x, None)]
+    return [Batch(x, None)]
 
 
 class Point(nn.Module):

@@ -15,7 +15,7 @@ from core.checks import require
 from core.gradients.measure.effective_lr import effective_lrs
 from core.gradients.measure.exponents import Exponents
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_batch_sizes, pair_size
-from core.gradients.measure.samples import QUANTITIES, Samples
+from core.gradients.measure.sampled import QUANTITIES, SampledQuantities
 from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
 from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict, copied
@@ -78,7 +78,7 @@ class Monitor:
         self._layer_counts = torch.zeros(4, layers, **kind)  # finite, clipped, non-finite, detached
         self._totals = torch.zeros(2, **kind)  # joint norm before, after
         self._counts = torch.zeros(3, **kind)  # finite steps, skipped steps, clipped steps
-        self._samples = Samples(torch.tensor([p.numel() for p in self.parameters], **kind))
+        self._sampled = SampledQuantities(torch.tensor([p.numel() for p in self.parameters], **kind))
         self._previous: list[Tensor] | None = None  # the last sampled gradient
         self._previous_norms = torch.zeros(layers, **kind)
         self._previous_samples: int | None = None  # that it is the mean of
@@ -93,7 +93,7 @@ class Monitor:
     @property
     def noise_scale(self) -> NoiseScale:
         """Estimated from pairs of consecutive minibatches, or from micro-batches and ranks."""
-        return self._samples.noise_scale
+        return self._sampled.noise_scale
 
     def observe_gradient(self, gradients: GradientView, samples: int | None) -> None:
         """Begin a step: the norms backward left, and what is sampled of the gradient.
@@ -167,7 +167,7 @@ class Monitor:
         rates = effective_lrs(optimizer, self.parameters)
         if rates is None:
             rates = torch.full_like(weights, math.nan)
-        self._samples.add_update(weights, layer_norms(self._weights), self._previous_norms, dots, rates)
+        self._sampled.add_update(weights, layer_norms(self._weights), self._previous_norms, dots, rates)
 
     def drain(self) -> dict[str, float]:
         """Means over the window since the last call, by tag; empty when no step was taken. Syncs once."""
@@ -206,7 +206,7 @@ class Monitor:
             "previous_norms": self._previous_norms.clone(),
             "previous": copied(self._previous),
             "previous_samples": self._previous_samples,
-            "samples": self._samples.state_dict(),
+            "samples": self._sampled.state_dict(),
             "exponents": self.exponents.state_dict(),
         }
 
@@ -220,13 +220,13 @@ class Monitor:
         self._previous_norms = copied(state["previous_norms"], device)
         self._previous = copied(state["previous"], device)
         self._previous_samples = state.get("previous_samples")  # None from before it was saved: no estimate
-        self._samples.load_state_dict(state["samples"])
+        self._sampled.load_state_dict(state["samples"])
         self.exponents.load_state_dict(state["exponents"])
 
     def _read(self) -> dict[str, Tensor]:
         """All sums, on the host after one transfer, and start them anew."""
         sums = {name: getattr(self, f"_{name}") for name in ACCUMULATED}
-        sums |= {"sampled": self._samples.sums, "sampled_counts": self._samples.counts}
+        sums |= {"sampled": self._sampled.sums, "sampled_counts": self._sampled.counts}
         packed = torch.cat([part.flatten() for part in sums.values()]).cpu()
         pieces = packed.split([part.numel() for part in sums.values()])
         values = {name: x.view_as(part) for (name, part), x in zip(sums.items(), pieces, strict=True)}
@@ -262,11 +262,11 @@ class Monitor:
         dots = torch.where(self._before == -1.0, 0.0, self._spread(dots, index)) if index else dots
         before = self._previous_samples
         size = None if samples is None or before is None else pair_size(before, samples)
-        self._samples.add_pair(dots, self._before, self._previous_norms, size)
+        self._sampled.add_pair(dots, self._before, self._previous_norms, size)
 
     def _fold(self) -> None:
         """Add the ring's rows and the samples to the sums and start them anew."""
-        self._samples.fold()
+        self._sampled.fold()
         if not self._ring:
             return
         before, after = (torch.stack(rows) for rows in zip(*self._ring, strict=True))

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.config import ConfigError
-from core.report.commands import command
-from core.report.findings import read_findings
-from core.report.page import write_page
-from core.report.read import read_run
-from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
+from core.diagnosis.findings import read_findings
+from core.report.figures import concerns
+from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 VANISHING = {
     "name": "vanishing_gradient", "severity": "error", "player": "", "layer": "actor.0.weight",
@@ -40,10 +38,6 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
-def page_of(run: Path) -> str:
-    return write_page(run).read_text(encoding="utf-8")
-
-
 def test_a_finding_is_told_with_its_evidence_its_cause_and_its_severity_in_a_word(run):
     write_findings(run, CLIPPED, VANISHING)
     page = page_of(run)
@@ -55,7 +49,7 @@ def test_a_finding_is_told_with_its_evidence_its_cause_and_its_severity_in_a_wor
     ):  # fmt: skip
         assert expected in cards[0]
     assert "● note" in cards[1]
-    assert "still so at the last look" in cards[1]
+    assert "still present at the last check" in cards[1]
     assert "<pre" not in cards[1]
     assert "1 error, 1 note" in page
 
@@ -71,9 +65,10 @@ def test_the_bar_of_a_finding_lies_where_it_was_on_the_axis_of_the_run(run):
 
 def test_the_remedy_takes_the_place_of_the_word_with_the_same_option(run):
     write_findings(run, VANISHING)
-    line = "gradrl env=cartpole &#x27;probe=[noise,curvature]&#x27; <b>policy.activation=relu</b>"
+    line = "gradrl env=cartpole &#39;probe=[noise,curvature]&#39; <b>policy.activation=relu</b>"
     assert f"{line} <b>optimizer.lr=0.001</b>" in page_of(run)
-    assert command(read_run(run), ["a=$(rm)"]).endswith("<b>&#x27;a=$(rm)&#x27;</b>")
+    write_findings(run, VANISHING | {"remedy": ["a=$(rm)"]})
+    assert "<b>&#39;a=$(rm)&#39;</b></code>" in page_of(run)
 
 
 def test_a_finding_links_to_the_charts_of_its_evidence_and_is_marked_there(run):
@@ -99,7 +94,7 @@ def test_a_run_without_findings_says_so_in_one_line(run):
     (run / "findings.json").write_text("")
     assert read_findings(run) is None
     write_findings(run)
-    assert "The diagnosis found nothing to remark." in page_of(run)
+    assert "The diagnosis has no findings." in page_of(run)
 
 
 @pytest.mark.parametrize(
@@ -139,4 +134,4 @@ def test_curves_that_a_finding_concerns(run, player, layer, evidence, tag, shown
     write_findings(run, VANISHING | {"player": player, "layer": layer, "evidence": {evidence: 1.0}})
     findings = read_findings(run)
     assert findings
-    assert findings[0].concerns(tag) is shown
+    assert concerns(findings[0], tag) is shown

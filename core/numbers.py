@@ -1,0 +1,61 @@
+"""Numbers as text: few digits, thousands separated, powers of ten written as such."""
+
+import math
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: object) -> str:
+    """A number with three significant digits; whole numbers in full, None as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if value < 0:
+        return f"−{number(-value)}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return f"{value:g}"
+    if value < 1e7 and value == int(value):
+        return f"{int(value):,}"
+    if value < 1e-3 or value >= 1e7:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{float(mantissa):g}·10{str(int(exponent)).translate(SUPERSCRIPT)}"
+    places = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:,.{places}f}"
+
+
+def plain_number(value: float) -> str:
+    """A number for a terminal or Markdown: four significant digits, whole numbers from 1,000 on."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.4g}"
+
+
+def tick(value: float) -> str:
+    """An axis label: 0.05, 250k, 1.5M, 10⁻⁴."""
+    if value < 0:
+        return f"−{tick(-value)}"
+    if value == 0:
+        return "0"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.4g}{letter}"
+    if value >= 1e-3:
+        return f"{value:.4g}"
+    return number(value).removeprefix("1·")
+
+
+def percent(value: object) -> str:
+    """A share in [0, 1], in percent."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return number(value)
+    return f"{100 * value:.1f} %"
+
+
+def seconds(value: object) -> str:
+    """A duration in seconds, minutes or hours."""
+    if not isinstance(value, int | float):
+        return number(value)
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

@@ -1,0 +1,59 @@
+"""Charts of a run's own gradients: the heat map and the exponents of every `GradientStep`."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from core.draw.heatmap import HeatMap, draw_exponents
+from core.draw.media import Media
+from core.gradients import GradientStep
+from core.gradients.measure.exponents import histogram
+from core.run.tensorboard import Writer
+from core.state import StateDict
+
+
+class GradientCharts:
+    """Keeps what the charts of the gradients show, and draws them.
+
+    Args:
+        steps: whose gradients.
+    """
+
+    def __init__(self, steps: Iterable[GradientStep]) -> None:
+        self._steps = list(steps)
+        self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names) for s in self._steps}
+        self._exponents: dict[str, Tensor] = {}
+
+    def add(self, step: int, player: GradientStep, tags: Mapping[str, float], writer: Writer) -> None:
+        """Take in one logged point of one player; write a new histogram of exponents when there is one."""
+        prefix = player.monitor.prefix
+        self._heat_maps[prefix].add(step, prefix, tags)
+        counts = player.monitor.exponents.take()
+        if counts is not None:
+            writer.histogram(f"{prefix}gradient/exponent", *histogram(counts), step)
+            self._exponents[prefix] = counts
+
+    def draw(self, unit: str) -> dict[str, Media]:
+        """All charts, by tag."""
+        charts: dict[str, Media] = {
+            f"{prefix}gradient/heat_map": heat.draw(unit)
+            for prefix, heat in self._heat_maps.items()
+            if heat.rows
+        }
+        for player in self._steps:
+            prefix = player.monitor.prefix
+            if prefix in self._exponents:
+                chart = draw_exponents(self._exponents[prefix], player.monitor.names)
+                charts[f"{prefix}gradient/exponents"] = chart
+        return charts
+
+    def state_dict(self) -> StateDict:
+        """All points and counts so far."""
+        heat_maps = {prefix: heat.state_dict() for prefix, heat in self._heat_maps.items()}
+        return {"heat_maps": heat_maps, "exponents": dict(self._exponents)}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue."""
+        for prefix, heat in self._heat_maps.items():
+            heat.load_state_dict(state["heat_maps"][prefix])
+        self._exponents = dict(state["exponents"])

@@ -1,0 +1,355 @@
+"""Rules about two players: one too strong, samples all alike, a circle without progress, images by heart."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, remedies
+from gradgan.diagnosis.remedies import augmentation, penalty
+
+BORDERLESS = ("Wasserstein",)  # losses of logits whose sign says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorTooStrong:
+    """The discriminator is always right, and the generator's gradient has vanished in it or is driven wild.
+
+    Attributes:
+        accuracy: of the discriminator.
+        vanished: |dL_G/dD|, the first factor of the generator's gradient (1 where D is always right and the
+            loss does not saturate).
+        gap: of the mean logits, beyond which samples are told apart so surely that D has no slope to climb.
+        points: logged points whose median is taken.
+    """
+
+    accuracy: float = 0.97
+    vanished: float = 0.03
+    gap: float = 15.0
+    points: int = 2
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign."""
+        accuracy = history.level("logits/accuracy", self.points)
+        real, fake = (history.level(f"logits/{kind}", self.points) for kind in ("real", "fake"))
+        slope = history.last("game/logit_gradient")
+        player = context.player("discriminator")
+        if player is None or accuracy is None or real is None or fake is None or accuracy < self.accuracy:
+            return
+        vanishes = slope is not None and slope < self.vanished
+        if not vanishes and real - fake < self.gap:
+            return
+        evidence = {"accuracy": accuracy, "logit_gap": real - fake}
+        yield Sign(
+            name="discriminator_too_strong",
+            severity="warning",
+            player=player.name,
+            evidence=evidence | ({} if slope is None else {"logit_gradient": slope}),
+            what=(
+                f"it is right in {accuracy:.0%}, and {slope:.1e} is left of the generator's "
+                "gradient behind its logits."
+                if vanishes
+                else f"it is right in {accuracy:.0%}, by {real - fake:.3g} nats: it has left "
+                f"the generator behind."
+            ),
+            cause="It learns faster than the generator, or nothing keeps it smooth where the samples are.",
+            remedy=self._remedy(context, player),
+        )
+
+    def _remedy(self, context: Context, player: Player) -> Overrides:
+        if slower := remedies.if_too_fast(context, player):
+            return slower
+        fairer = ("discriminator.steps=1",) if (context.number("discriminator.steps") or 1) > 2 else ()
+        if context.chosen("loss") == "Minimax":
+            fairer = (*fairer, "loss=nonsaturating")
+        if not context.chosen("penalty"):
+            fairer = (*fairer, *penalty(context, 1.0))
+        if fairer:
+            return fairer
+        generator = context.player("generator")
+        if generator is not None and player.lr > generator.lr:
+            return (remedies.toward(context, "discriminator.lr", generator.lr),)
+        if generator is not None and generator.lr < 1e-4:
+            return (
+                *remedies.rate(context, generator, 1e-3),
+                remedies.toward(context, "discriminator.lr", min(player.lr, 1e-3)),
+            )
+        return penalty(context, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorTooWeak:
+    """The discriminator cannot tell samples from data although they are far apart.
+
+    Attributes:
+        gap: of the mean logits, below which it says nothing; below 0 it takes samples for data.
+        distance: energy distance of samples and data, in [0, 1], above which it could.
+        measurements: in a row.
+    """
+
+    gap: float = 0.05
+    distance: float = 0.2
+    measurements: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign."""
+        gap = history.level("game/logit_gap", self.measurements)
+        apart = history.level("game/energy_distance", self.measurements)
+        player = context.player("discriminator")
+        if player is None or gap is None or apart is None or gap > self.gap or apart < self.distance:
+            return
+        yield Sign(
+            name="discriminator_too_weak",
+            severity="warning",
+            player=player.name,
+            evidence={"logit_gap": gap, "energy_distance": apart},
+            what=(
+                f"its logits of data are {gap:.2g} above those of samples, which are far away "
+                f"(energy distance {apart:.2f})."
+            ),
+            cause="It learns too slowly, or its penalty allows no slope: the generator is told nothing.",
+            remedy=self._remedy(context, player),
+        )
+
+    def _remedy(self, context: Context, player: Player) -> Overrides:
+        strength = context.number("penalty.gamma") or context.number("penalty.weight") or 0.0
+        if strength > 20.0:
+            return penalty(context, 1.0 / strength)
+        generator = context.player("generator")
+        if generator is not None and player.lr < generator.lr:
+            return ("discriminator.lr=null",)
+        if player.lr >= remedies.SOUND[1]:
+            return penalty(context, 0.2) if strength else ()
+        return remedies.sound_rate(context, player, player.lr * 10.0, least=3e-4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeCollapse:
+    """Samples are more alike than the data, or whole modes of the data are missing.
+
+    Attributes:
+        diversity: mean distance between samples over that between data, of the generator as it trains.
+        modes: share of the data's modes that the evaluation finds, where it counts them, and finds no more of
+            than at the one before.
+        progress: share of the run before which nothing is said: every generator begins with samples alike;
+            `late` before the modes count.
+        late: see `progress`.
+        measurements: over whose median.
+    """
+
+    diversity: float = 0.25
+    modes: float = 0.6
+    progress: float = 0.15
+    late: float = 0.35
+    measurements: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign."""
+        player = context.player("generator")
+        if player is None or history.step < self.progress * context.total:
+            return
+        spread = history.level("game/diversity", self.measurements)
+        counts, every = history.recent("eval/modes", 2), context.limits.get("modes")
+        found = counts[-1] if counts else None
+        missing = found is not None and every is not None and max(counts) < self.modes * every
+        missing = missing and counts[-1] <= counts[0] and history.step >= self.late * context.total
+        alike = spread is not None and spread < self.diversity
+        if not (missing or alike):
+            return
+        evidence = {"diversity": spread, "modes": found, "of": every}
+        yield Sign(
+            name="mode_collapse",
+            severity="warning",
+            player=player.name,
+            evidence={label: value for label, value in evidence.items() if value is not None},
+            what=(
+                f"samples are {spread:.0%} as far from each other as the data are."
+                if alike
+                else f"it makes {found:.0f} of {every:.0f} modes, and no more of them than before."
+            ),
+            cause="The generator puts everything where the discriminator is weakest just now.",
+            remedy=self._remedy(context, player),
+        )
+
+    def _remedy(self, context: Context, player: Player) -> Overrides:
+        if slower := remedies.if_too_fast(context, player):
+            return slower
+        discriminator = context.player("discriminator")
+        if discriminator is not None and player.lr > 3 * discriminator.lr:  # it outruns what judges it
+            return remedies.rate(context, discriminator, player.lr)
+        if not context.chosen("penalty"):
+            return ("penalty=r1_r2",) if "Relativistic" in context.chosen("loss") else penalty(context, 1.0)
+        # ADA reads the sign of the logits, which a relativistic loss leaves without a meaning.
+        paired = context.chosen("augment") != "ADA"
+        if paired and context.chosen("loss") in ("Minimax", "LeastSquares", "Hinge", "Wasserstein"):
+            return ("loss=relativistic", "penalty=r1_r2")
+        return penalty(context, 5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """The players chase each other: logits swing widely about the border, and nothing comes of it.
+
+    Attributes:
+        swing: mean absolute change of a mean logit from one logged point to the next, in nats.
+        turns: share of the points at which the change turns round.
+        points: logged points looked at.
+    """
+
+    swing: float = 2.0
+    turns: float = 0.3
+    points: int = 12
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One note: a game may circle and still come nearer."""
+        player = context.player("generator")
+        logits = history.recent("logits/fake", self.points)
+        if player is None or not logits:
+            return
+        changes = [after - before for before, after in itertools.pairwise(logits)]
+        swing = sum(map(abs, changes)) / len(changes)
+        turns = sum(a * b < 0 for a, b in itertools.pairwise(changes)) / (len(changes) - 1)
+        if swing < self.swing or turns < self.turns or abs(logits[-1] - logits[0]) > 2 * swing:
+            return
+        yield Sign(
+            name="rotation",
+            severity="note",
+            player=player.name,
+            evidence={"swing": swing, "turns": turns},
+            what=f"the discriminator's mean logit of samples swings by {swing:.2g} nats from point to point.",
+            cause="The game turns instead of settling: each player answers the other's last move.",
+            remedy=penalty(context, 3.0) if context.chosen("penalty") else ("update=extragradient",),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorOverfitting:
+    """Held-out data look generated to the discriminator: it knows its images by heart.
+
+    Attributes:
+        share: of the gap between training data and samples that lies between training and held-out data
+            (Karras et al. 2020, arXiv:2006.06676, eq. 1).
+        gap: of the mean logits, below which the share is noise.
+        measurements: over whose median.
+    """
+
+    share: float = 0.5
+    gap: float = 0.15
+    measurements: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign."""
+        share = history.level("game/overfitting", self.measurements)
+        gap = history.level("game/logit_gap", self.measurements)
+        player = context.player("discriminator")
+        if player is None or share is None or gap is None or share < self.share or gap < self.gap:
+            return
+        yield Sign(
+            name="discriminator_overfitting",
+            severity="warning",
+            player=player.name,
+            evidence={"overfitting": share, "logit_gap": gap},
+            what=(
+                f"{share:.0%} of what it sees between data and samples it also sees between data "
+                "and held-out data."
+            ),
+            cause=(
+                "Too few images for a discriminator of this size: it learns them instead of what they share."
+            ),
+            remedy=augmentation(context) or penalty(context, 10.0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnboundedSlope:
+    """The discriminator of a Wasserstein loss is steeper than 1: its output is no distance, and only grows.
+
+    Attributes:
+        slope: |dD/dx| at samples; the loss is a distance where it is 1 at most (Arjovsky et al. 2017,
+            arXiv:1701.07875, eq. 2).
+        measurements: over whose median.
+    """
+
+    slope: float = 4.0
+    measurements: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign."""
+        slope = history.level("game/sample_gradient", self.measurements)
+        player = context.player("discriminator")
+        if player is None or slope is None or slope < self.slope or context.chosen("loss") not in BORDERLESS:
+            return
+        penalised = context.chosen("penalty") == "WGANGP"
+        yield Sign(
+            name="exploding_gradient",
+            severity="warning",
+            player=player.name,
+            evidence={"slope": slope},
+            what=f"its slope at samples is {slope:.2g}, where the loss asks for 1: the gradients only grow.",
+            cause="Nothing, or too little, holds it to the slope that makes its output a distance.",
+            remedy=penalty(context, 10.0) if penalised else ("penalty=wgan_gp",),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PenaltyBalance:
+    """The penalty is all that the discriminator learns from, or does nothing while it would be needed.
+
+    Attributes:
+        most: share of the penalty in the summed lengths of the terms' gradients.
+        least: the same, below which it sleeps.
+        nothing: the same, below which it might as well not be there: a note, whatever the accuracy.
+        accuracy: of the discriminator, from which a penalty is needed; below `told` it is held down.
+        gap: of the mean logits, within which it is held down too, whatever their signs.
+        told: see `accuracy`.
+        measurements: over whose median.
+    """
+
+    most: float = 0.9
+    least: float = 0.002
+    nothing: float = 4e-4
+    accuracy: float = 0.95
+    told: float = 0.6
+    gap: float = 0.15
+    measurements: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign."""
+        share = history.level("discriminator/loss_share/penalty", self.measurements)
+        accuracy = history.level("logits/accuracy", self.measurements)
+        player = context.player("discriminator")
+        if player is None or share is None or accuracy is None:
+            return
+        gap = history.level("game/logit_gap", self.measurements)
+        flat = gap is not None and abs(gap) < self.gap
+        evidence = {"penalty_share": share, "accuracy": accuracy} | (
+            {} if gap is None else {"logit_gap": gap}
+        )
+        needed = accuracy > self.accuracy
+        severity: Severity = "warning" if needed else "note"
+        if share > self.most and (accuracy < self.told or flat):
+            yield Sign(
+                name="penalty_dominating",
+                severity="warning",
+                player=player.name,
+                evidence=evidence,
+                what=(
+                    f"{share:.0%} of its gradient are the penalty's; it is right in {accuracy:.0%}"
+                    f"{f', by {gap:.1g} nats' if flat else ''}."
+                ),
+                cause="The penalty flattens the discriminator faster than it can learn.",
+                remedy=self._weaker(context),
+            )
+        elif share < (self.least if needed else self.nothing):
+            yield Sign(
+                name="penalty_asleep",
+                severity=severity,
+                player=player.name,
+                evidence=evidence,
+                what=f"{share:.1e} of its gradient are the penalty's; it is right in {accuracy:.0%}.",
+                cause="The penalty is too weak to keep the discriminator smooth where the samples are.",
+                remedy=penalty(context, 10.0),
+            )
+
+    def _weaker(self, context: Context) -> Overrides:
+        strength = context.number("penalty.gamma") or context.number("penalty.weight") or 1.0
+        return penalty(context, 1.0 / strength if strength > 20.0 else 0.1)
