@@ -120,6 +120,9 @@ def train(cfg: TrainConfig, run: Run) -> None:
     agent = make_agent(cfg, model, generators.torch("minibatches"))
     actor = agent.make_actor(generators.numpy("actions"))
     snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
+    probes = Probes(
+        cfg.probe, cfg.seed, snapshots.objectives, unit_health_of(cfg.diagnosis), lambda: target_lag(agent)
+    )
     collector = make_collector(cfg, info, run.say)
     evaluator = Evaluator(
         cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run
@@ -141,13 +144,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         gradient_steps=agent.gradient_steps,
         evaluate=evaluator.evaluate,
         draw=evaluator.draw,
-        probes=Probes(
-            cfg.probe,
-            cfg.seed,
-            snapshots.objectives,
-            unit_health_of(cfg.diagnosis),
-            lambda: target_lag(agent),
-        ),
+        probes=probes,
         summarise=lambda: evaluator.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
         rules=RULES,
