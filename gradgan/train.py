@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -128,15 +129,20 @@ def check(cfg: TrainConfig) -> None:
         ValueError: one of them is not to be had.
     """
     device = resolve_device(cfg.device)
+
+    @cache
+    def players() -> tuple[Generator, Discriminator]:
+        return _players(cfg, Generators(cfg.seed))
+
     if cfg.conditioning is not None and cfg.data.num_classes is None:
         wants = f"conditioning={cfg.conditioning.name} wants labels, and data={cfg.data.name} has none"
         raise ConfigError(": ".join([wants, *cfg.data.notes()[:1]]))
     check_schedule(cfg.schedule, measured=())
-    check_optimizer(cfg.optimizer, lambda: _players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
+    check_optimizer(cfg.optimizer, players, cfg.discriminator.lr)
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper beside it
-    check_probes(cfg.probe, lambda: _players(cfg, Generators(cfg.seed)))
+    check_probes(cfg.probe, players)
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 

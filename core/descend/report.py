@@ -26,7 +26,7 @@ OUTCOME = (
 CAPTIONS = {
     "descent_path": "The path over the level lines of the function, and its known critical points.",
     "descent_surface": "The function as a surface, with the path on it.",
-    "descent_film": "The descent, step by step.",
+    "descent_video": "The descent, step by step.",
     "descent_basins": "The basin in which each start ends.",
     "descent_curves": "What was measured along the way.",
     "descent_arrows": "Gradients of single batches at a few points, and where they lead.",
