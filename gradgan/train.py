@@ -18,13 +18,14 @@ from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
 from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
-from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
+from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.data import Data
+from gradgan.diagnosis import REMEDIES, RULES
 from gradgan.evaluation.cost import cost
 from gradgan.evaluation.evaluator import Evaluator, FixedLatents
 from gradgan.features import Features
@@ -201,6 +202,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         probes=probes,
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *evaluator.headline),
+        rules=RULES,
+        remedies=REMEDIES,
         limits=cfg.data.limits(),
     )
     steps = cfg.discriminator.steps
@@ -297,7 +300,7 @@ def make_probes(
         lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
         return measurements.measure() | lag
 
-    return Probes(cfg.probe, cfg.seed, objectives, vitals_of(cfg.diagnosis), others)
+    return Probes(cfg.probe, cfg.seed, objectives, unit_health_of(cfg.diagnosis), others)
 
 
 def make_evaluator(

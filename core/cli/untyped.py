@@ -11,8 +11,7 @@ from yaml import YAMLError
 
 from core.cli.overrides import compose_choices
 from core.cli.saved import saved_overrides
-from core.config import ConfigError
-from core.diagnosis.signals import flattened
+from core.config import ConfigError, flat
 
 
 def untyped(directory: Path) -> dict[str, object]:
@@ -26,7 +25,7 @@ def untyped(directory: Path) -> dict[str, object]:
         folders = [Path(source.path) for source in sources if source.schema == "file"]
         name = str(OmegaConf.select(noted, "hydra.job.config_name"))
         composed = compose_choices(name, saved_overrides(directory), folders)
-        return flattened(_container(composed))
+        return flat(_container(composed), empty=True)
     except (OSError, YAMLError, OmegaConfBaseException, ConfigError):
         return {}
 

@@ -32,8 +32,8 @@ class MeasurementsConfig:
     Attributes:
         samples: real, held-out and generated ones whose logits are compared.
         vector_field_samples: how many of them both players' gradients are computed on.
-        eigenvalues: products with the game's Jacobian at every drawing, each as costly as two to three gradients of
-            both players; 0 = its eigenvalues are not drawn.
+        eigenvalues: products with the game's Jacobian at every drawing, each as costly as two to three
+            gradients of both players; 0 = its eigenvalues are not drawn.
         path_points: places on the line from the last drawing's parameters to the present ones at which the
             vector field is computed; 0 (not drawn) or >= 2. The former parameters are kept and saved.
     """
