@@ -18,13 +18,14 @@ from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
-from core.run.diagnosis import DiagnosisConfig, OnFinding, vitals_of
+from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from core.state import StateDict, Stateful
 from gradrl.agent_facts import followers, limits
 from gradrl.collector import Collector
+from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs
 from gradrl.evaluation.evaluator import EvaluationConfig, Judge, Model
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
@@ -225,10 +226,12 @@ def train(cfg: TrainConfig, run: Run) -> None:
         evaluate=judge.evaluate,
         draw=judge.draw,
         probes=Probes(
-            cfg.probe, cfg.seed, snapshots.objectives, vitals_of(cfg.diagnosis), lambda: followers(agent)
+            cfg.probe, cfg.seed, snapshots.objectives, unit_health_of(cfg.diagnosis), lambda: followers(agent)
         ),
         summarise=lambda: judge.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
+        rules=RULES,
+        remedies=REMEDIES,
         limits=limits(info.action),
     )
     try:

@@ -16,7 +16,7 @@ from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.test_probes import RUNS, TRAINED, equal
 
-QUICK = ["logging.interval=1", "diagnosis.vitals.interval=4", "diagnosis.vitals.max_samples=32",
+QUICK = ["logging.interval=1", "diagnosis.unit_health.interval=4", "diagnosis.unit_health.max_samples=32",
          "logging.progress=false", "monitor.sample_interval=2"]  # fmt: skip
 
 FIELDS = {"name", "severity", "player", "layer", "first_step", "last_step", "active", "evidence"}
@@ -36,7 +36,7 @@ def written(directory: Path) -> tuple[dict, dict]:
 def test_training_is_the_same_to_the_bit_with_and_without_a_diagnosis(name, tmp_path):
     slope = ["network.slope=0.0"] if name == "gan" else []
     assert run(name, tmp_path / "on", *slope) == 0
-    plain = [word for word in QUICK if "vitals" not in word]
+    plain = [word for word in QUICK if "unit_health" not in word]
     tree = compose_tree(name, [*RUNS[name], *plain, *slope, "diagnosis=none"], [config_dir()])[0]
     assert execute(tree, tmp_path / "off") == 0
     on, off = (torch.load(tmp_path / d / "checkpoints" / "last.pt", weights_only=True) for d in ("on", "off"))

@@ -11,8 +11,7 @@ from yaml import YAMLError
 
 from core.cli.compose import compose_defaults
 from core.cli.saved import saved_overrides
-from core.config import ConfigError
-from core.diagnosis.signals import flattened
+from core.config import ConfigError, flat
 
 
 def defaults(directory: Path) -> dict[str, object]:
@@ -27,7 +26,7 @@ def defaults(directory: Path) -> dict[str, object]:
         name = str(OmegaConf.select(noted, "hydra.job.config_name"))
         if not folders or not (folders[0] / f"{name}.yaml").is_file():
             return {}
-        return flattened(_container(compose_defaults(name, saved_overrides(directory), folders)))
+        return flat(_container(compose_defaults(name, saved_overrides(directory), folders)), empty=True)
     except (OSError, YAMLError, OmegaConfBaseException, ConfigError):
         return {}
 

@@ -15,6 +15,7 @@ from core.config import Component
 from core.descend.basins import BasinEnds, basins
 from core.descend.batches import Batch
 from core.descend.comparison import compare
+from core.descend.diagnosis import REMEDIES, RULES_OF_FUNCTION, RULES_OF_OBJECTIVE
 from core.descend.drawing import PICTURES, draw
 from core.descend.function_descent import FunctionDescent
 from core.descend.functions import Function
@@ -213,6 +214,8 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         probes=make_probes(cfg, descent, step),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,
+        rules=RULES_OF_FUNCTION if cfg.objective is None else RULES_OF_OBJECTIVE,
+        remedies=REMEDIES,
     )
     while run.step < cfg.steps:
         rate.set(run.step / cfg.steps)

@@ -1,14 +1,12 @@
-"""Rules about the ground: too curved for the step, too flat to leave, or a saddle."""
+"""The rule about curvature: too much of it for the step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
+from core.diagnosis.context import Context, Player
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import Context, History, Player
-
-VALUE = "descent/value"  # a loss over all data, without noise
-LOSS = "loss/train"  # the same while the steps are noisy
+from core.diagnosis.signals import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,113 +49,3 @@ class AboveEdge:
             return []
         threshold = (2 + 2 * (context.number("optimizer.momentum") or 0.0)) / max(player.lr, 1e-30)
         return [value / threshold for value in sharpness]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flat:
-    """The loss has stopped falling where it is flat: a saddle if it curves down somewhere, else a plateau.
-
-    Attributes:
-        change: of the loss over the points, relative to itself, that counts as none.
-        points: logged points.
-        gradient: norm, relative to max(1, |curvature|), up to which the ground is flat.
-        down: lowest eigenvalue, relative to the largest, below which there is a way down.
-        level: eigenvalues up to which a plateau has no curvature; a minimum has some.
-    """
-
-    change: float = 1e-4
-    points: int = 8
-    gradient: float = 1e-2
-    down: float = 1e-2
-    level: float = 1e-2
-
-    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign, for runs whose loss and curvature are known without noise."""
-        values = history.recent(VALUE, self.points)
-        for player in context.players[:1] if values else ():
-            norm = history.now(f"{player.prefix}gradient/norm")
-            lowest = history.last(f"{player.prefix}curvature/lowest")
-            sharpness = history.last(f"{player.prefix}curvature/sharpness")
-            if norm is None or lowest is None or sharpness is None:
-                continue
-            still = max(values) - min(values) <= self.change * max(abs(values[-1]), 1e-3)
-            scale = max(1.0, abs(lowest), abs(sharpness))
-            if not still or norm > self.gradient * scale:
-                continue
-            evidence = {"value": values[-1], "gradient_norm": norm, "lowest": lowest, "sharpness": sharpness}
-            if lowest < -self.down * max(abs(sharpness), self.level):
-                yield Sign(
-                    name="saddle",
-                    severity="warning",
-                    player=player.name,
-                    evidence=evidence,
-                    what=(
-                        f"the gradient is nearly zero (|g| = {norm:.1e}), and the ground curves down "
-                        f"({lowest:.2g})."
-                    ),
-                    cause=(
-                        "It has come to a saddle along a direction from which the gradient alone does "
-                        "not lead away."
-                    ),
-                    remedy=self._push(context, player),
-                )
-            elif max(abs(lowest), abs(sharpness)) < self.level:
-                yield Sign(
-                    name="plateau",
-                    severity="warning",
-                    player=player.name,
-                    evidence=evidence,
-                    what=(
-                        f"the loss stands still at {values[-1]:.4g}, with hardly a gradient and hardly a "
-                        "curvature."
-                    ),
-                    cause=(
-                        "It stands on a plateau: steps as long as the gradient is small do not lead off it."
-                    ),
-                    remedy=stride(context, player),
-                )
-
-    def _push(self, context: Context, player: Player) -> tuple[str, ...]:
-        if context.chosen("optimizer") == "PerturbedSGD":
-            return ()
-        return ("optimizer=perturbed_sgd", remedies.word("optimizer.lr", min(player.lr, 0.05)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unmoved:
-    """A noisy descent has not left the height it began at.
-
-    Attributes:
-        fall: of the loss since the first point, relative to it, that is too little.
-        progress: share of the run from which there should have been more.
-        points: logged points whose median is taken.
-    """
-
-    fall: float = 0.05
-    progress: float = 0.08
-    points: int = 5
-
-    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign, for losses over data: what a function's value began at says nothing."""
-        course, now = history.course(LOSS), history.level(LOSS, self.points)
-        if now is None or history.now(LOSS) is None or history.step < self.progress * context.total:
-            return
-        if now < (1.0 - self.fall) * course[0]:
-            return
-        for player in context.players[:1]:
-            yield Sign(
-                name="plateau",
-                severity="warning",
-                player=player.name,
-                evidence={"loss": now, "first": course[0]},
-                what=f"the loss is {now:.4g}, and began at {course[0]:.4g}.",
-                cause="It began on a plateau: steps as long as the gradient is small do not lead off it.",
-                remedy=stride(context, player),
-            )
-
-
-def stride(context: Context, player: Player) -> tuple[str, ...]:
-    """Steps that do not shrink with the gradient."""
-    if player.optimizer in ("SGD", "ASGD", "Adadelta"):
-        return ("optimizer=adam", "optimizer.lr=0.01")
-    return remedies.learning_rate(context, player, 10.0)

@@ -4,12 +4,13 @@ Every threshold is a field; docs/diagnosis.md says which runs it was calibrated 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
+from core.diagnosis.context import Context, Layer, Overrides, Player
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import Context, History, Layer, Player, branches
+from core.diagnosis.signals import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +60,14 @@ class VanishingGradient:
                     cause=(
                         "Too many layers, or activations that pass little on, stand between it and the loss."
                     ),
-                    remedy=shallower(context, player),
+                    remedy=remedies.if_too_fast(context, player)
+                    or remedies.built_in_network(context)
+                    or context.remedies.shallower(context),
                 )
 
     def _nothing(self, context: Context, player: Player) -> Sign:
         """All gradients are exactly zero."""
-        half = context.options.get("precision") in ("float16", "bfloat16")
-        own = (*remedies.built_in_network(context), *remedies.built_in(context, "loss"))
+        own = (*remedies.built_in_network(context), *remedies.built_in_loss(context))
         return Sign(
             name="vanishing_gradient",
             severity="error",
@@ -74,31 +76,18 @@ class VanishingGradient:
             evidence={"norm": 0.0},
             what="every gradient is exactly zero, in all layers.",
             cause="The loss does not depend on the parameters where they are, or its gradient underflows.",
-            remedy=("precision=float32",) if half else own,
+            remedy=context.remedies.full_precision(context) or own,
         )
 
 
-def shallower(context: Context, player: Player) -> tuple[str, ...]:
-    """What lets the gradient through: the initialisation, then the activation, then fewer layers."""
-    options = context.options
-    if words := remedies.if_too_fast(context, player):
-        return words
-    if words := remedies.built_in_network(context):
-        return words
-    if options.get("policy.orthogonal") is False:
-        return ("policy.orthogonal=true",)
-    if options.get("objective.activation") == "sigmoid":
-        return ("objective.activation=relu",)
-    for option in ("network.depth", "objective.depth"):
-        depth = context.number(option)
-        if depth is not None and depth > 2:
-            return (remedies.toward(context, option, int(depth // 2)),)
-    sizes = options.get("policy.hidden_sizes")
-    if isinstance(sizes, list | tuple) and len(sizes) > 2:
-        return (f"policy.hidden_sizes=[{sizes[0]},{sizes[0]}]",)
-    if options.get("policy.activation") in ("tanh", "elu"):
-        return ("policy.activation=relu",)
-    return ()
+def branches(layers: Iterable[Layer]) -> Iterator[list[Layer]]:
+    """Weights of each branch of a network, from the input on: names that begin alike, or with a number."""
+    groups: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.dim >= 2:
+            first = layer.name.partition(".")[0]
+            groups.setdefault("" if first.isdigit() else first, []).append(layer)
+    yield from groups.values()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +115,7 @@ class ExplodingGradient:
             if now > self.growth * usual:
                 norms = history.layers(player.prefix, "gradient_norm")
                 clipping = remedies.has_clipping(context)
-                words = remedies.learning_rate(context, player, 0.1)
+                slower = remedies.learning_rate(context, player, 0.1)
                 yield Sign(
                     name="exploding_gradient",
                     severity="warning",
@@ -135,7 +124,7 @@ class ExplodingGradient:
                     evidence={"norm": now, "median_norm": usual, "growth": now / usual},
                     what=f"its norm is {now / usual:.0f} times the median of the run.",
                     cause="The steps carry the parameters to where the loss is ever steeper.",
-                    remedy=words if clipping else remedies.clip(context, max(usual, 1e-6)) or words,
+                    remedy=slower if clipping else remedies.clip(context, max(usual, 1e-6)) or slower,
                 )
 
 
@@ -169,15 +158,15 @@ class NonFinite:
                     f"{_place(how, where, nearest)}."
                 ),
                 cause=_cause(how, where),
-                remedy=self._words(context, player, how),
+                remedy=self._remedy(context, player, how),
                 patience=1,
             )
 
-    def _words(self, context: Context, player: Player, how: str) -> tuple[str, ...]:
+    def _remedy(self, context: Context, player: Player, how: str) -> Overrides:
         if how == "batch":
-            return remedies.bare_environment(context)
-        if how == "loss" and (words := remedies.built_in(context, "loss")):
-            return words
+            return context.remedies.bare_data(context)
+        if how == "loss" and (built_in := remedies.built_in_loss(context)):
+            return built_in
         lower = remedies.learning_rate(context, player, 0.1)
         return lower if remedies.has_clipping(context) else (*lower, *remedies.clip(context, 0.5))
 
@@ -261,16 +250,14 @@ class FrozenLayer:
 class ConflictingLosses:
     """Two terms of one loss pull a player's parameters in opposite directions.
 
-    A penalty or an entropy bonus is there to hold another term in balance: they may.
-
     Attributes:
-        balancing: terms that are not looked at.
+        balancing: terms that are there to hold another one in balance, and so may pull against it.
         cosine: of their gradients, below which they conflict.
         share: of the summed lengths that the weaker term must have to matter.
         measurements: in a row.
     """
 
-    balancing: tuple[str, ...] = ("penalty", "entropy", "kl")
+    balancing: tuple[str, ...] = ()
     cosine: float = -0.5
     share: float = 0.1
     measurements: int = 3

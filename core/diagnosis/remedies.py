@@ -1,94 +1,114 @@
-"""Override words that cure something, computed from the run's own options so that they can be pasted.
+"""Overrides that cure something, computed from the run's own options so that they can be pasted.
 
-Each returns a tuple of words, empty where this run has no such option: then nothing is proposed. Where the
-value at fault was typed and the recipe's own lies in the direction of the cure, the recipe's is proposed: it
-was tuned.
+Each function returns a tuple of overrides, which is empty where this run has no such option: then nothing is
+proposed. Where the value at fault was typed and the default lies in the direction of the cure, the default is
+proposed: it was tuned.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
-from core.diagnosis.signals import Context, Player
+from core.diagnosis.context import Context, Overrides, Player
 
 SOUND = (1e-5, 3e-3)  # learning rates that Adam and its kin are commonly run at
 CALM = 1e-3  # of these, one that seldom does harm
-FOLLOWS = {"discriminator.lr": "optimizer.lr", "agent.critic_lr": "optimizer.lr"}  # where they are null
 NO_CLIPPING = ("Centralize", "GradientNoise", "SkipNonFinite", "PCGrad", "")  # transforms that limit no norm
+UNSCALED = ("SGD", "ASGD", "Adadelta", "Rprop", "LBFGS", "Muon", "PerturbedSGD", "SAM")  # no division by |g|
 
 
-def word(option: str, value: float | int | str) -> str:
+def exist(context: Context, overrides: Overrides) -> bool:
+    """Whether the run has every option: as a value, as a group, or below a group that is chosen here."""
+    names: list[str] = []
+    for text in overrides:
+        name = text.partition("=")[0]
+        below = any(option.startswith(f"{name}.") for option in context.options)
+        chosen_here = any(name.startswith(f"{group}.") for group in names)
+        if not (name in context.options or below or chosen_here):
+            return False
+        names.append(name)
+    return True
+
+
+def applied(overrides: Sequence[str], remedy: Sequence[str]) -> Overrides:
+    """The overrides of a command with a remedy's behind them, in place of those of the same options.
+
+    Where the remedy chooses another file of a group, what was overridden below that group goes as well: the
+    options there may be others.
+    """
+    own = [text.partition("=")[0] for text in remedy]
+    kept = [text for text in overrides if not _below(text.partition("=")[0], own)]
+    return (*kept, *remedy)
+
+
+def _below(option: str, groups: Sequence[str]) -> bool:
+    return any(option == group or option.startswith(f"{group}.") for group in groups)
+
+
+def override(option: str, value: float | int | str) -> str:
     """One override; numbers with at most three digits."""
-    if isinstance(value, float):
-        value = f"{value:.3g}"
-    return f"{option}={value}"
+    return f"{option}={value:.3g}" if isinstance(value, float) else f"{option}={value}"
 
 
 def toward(context: Context, option: str, value: float | int) -> str:
-    """One override that moves a number towards `value`: to the recipe's own where that lies on the way."""
-    now, tuned = _number(context.options, option), _number(context.recipe(), option)
-    if now is None or tuned is None or (tuned - now) * (value - now) <= 0:
-        return word(option, value)
-    own = cast(float | None, context.recipe().get(option))
-    return word(option, "null" if own is None else own)
+    """One override that moves a number towards `value`: to the default where that lies on the way."""
+    untyped = context.untyped()
+    now, default = (_number(context, options, option) for options in (context.options, untyped))
+    if now is None or default is None or (default - now) * (value - now) <= 0:
+        return override(option, value)
+    own = cast(float | None, untyped.get(option))
+    return override(option, "null" if own is None else own)
 
 
-def fewer(context: Context, option: str) -> tuple[str, ...]:
-    """The recipe's own number where a larger one was typed."""
-    now, tuned = context.number(option), context.recipe().get(option)
-    return (word(option, tuned),) if now is not None and isinstance(tuned, int) and tuned < now else ()
+def fewer(context: Context, option: str) -> Overrides:
+    """The default where a larger number was typed."""
+    now, default = context.number(option), context.untyped().get(option)
+    if now is None or not isinstance(default, int) or default >= now:
+        return ()
+    return (override(option, default),)
 
 
-def _number(options: Mapping[str, object], option: str) -> float | None:
-    """A number, or that of the option which is followed where this one is null."""
-    value = options.get(option)
-    value = options.get(FOLLOWS.get(option, "")) if value is None else value
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def built_in(context: Context, group: str) -> Overrides:
+    """The default class of a group of options, where another one was typed: that is the first suspect."""
+    option = f"{group}._target_"
+    default = context.untyped().get(option) if group else None
+    return (override(option, str(default)),) if default and default != context.options.get(option) else ()
 
 
-def built_in(context: Context, part: str) -> tuple[str, ...]:
-    """The recipe's own class for a part of the configuration, where another was typed: the first suspect."""
-    option = f"{part}._target_"
-    tuned = context.recipe().get(option)
-    return (word(option, str(tuned)),) if tuned and tuned != context.options.get(option) else ()
+def built_in_network(context: Context) -> Overrides:
+    """The default network, where another one was typed."""
+    return built_in(context, context.remedies.network)
 
 
-def built_in_network(context: Context) -> tuple[str, ...]:
-    """The recipe's own network, where another one was typed."""
-    return built_in(context, "policy") or built_in(context, "network")
+def built_in_loss(context: Context) -> Overrides:
+    """The default loss, where another one was typed."""
+    return built_in(context, context.remedies.loss)
 
 
-def bare_environment(context: Context) -> tuple[str, ...]:
-    """No wrappers but the recipe's, where some were typed."""
-    option = "env.train_wrappers"
-    tuned = context.recipe().get(option)
-    return (f"{option}=[]",) if tuned == [] and context.options.get(option) else ()
-
-
-def learning_rate(context: Context, player: Player, factor: float) -> tuple[str, ...]:
-    """The player's learning rate, `factor` times what it is; a lower one at once low enough to be sound."""
+def learning_rate(context: Context, player: Player, factor: float) -> Overrides:
+    """The player's learning rate times `factor`; a lower one is at once low enough to be sound."""
     if factor < 1.0 and _adaptive(player):
         return rate(context, player, min(player.lr * factor, CALM))
     return rate(context, player, player.lr * factor)
 
 
-def rate(context: Context, player: Player, lr: float) -> tuple[str, ...]:
-    """Set the player's learning rate, by the option that only it has where there is one."""
+def rate(context: Context, player: Player, lr: float) -> Overrides:
+    """Set the player's learning rate, by its own option where it has one."""
     if not lr > 0:
         return ()
     option = _option_of_rate(context, player)
     if context.options.get(option) is None and not SOUND[0] <= player.lr <= 3 * SOUND[1]:
-        option = "optimizer.lr"  # which both have, and which is right for neither
+        option = "optimizer.lr"  # all players have it, and it is right for none of them
     return (toward(context, option, lr),) if option in context.options else ()
 
 
 def _option_of_rate(context: Context, player: Player) -> str:
-    own = {"discriminator": "discriminator.lr", "critic": "agent.critic_lr"}.get(player.name, "")
+    own = context.remedies.own_rates.get(player.name, "")
     return own if own in context.options else "optimizer.lr"
 
 
-def sound_rate(context: Context, player: Player, proposed: float, least: float = SOUND[0]) -> tuple[str, ...]:
-    """The proposed rate, but within what the optimizer is commonly run at, and `least` at least."""
+def sound_rate(context: Context, player: Player, proposed: float, least: float = SOUND[0]) -> Overrides:
+    """The proposed rate, but at least `least` and within what the optimizer is commonly run at."""
     if _adaptive(player):
         proposed = min(max(proposed, least), SOUND[1])
     return rate(context, player, proposed)
@@ -96,30 +116,22 @@ def sound_rate(context: Context, player: Player, proposed: float, least: float =
 
 def _adaptive(player: Player) -> bool:
     """Whether the optimizer divides by the gradient's size, so that its rates are comparable."""
-    return player.optimizer not in (
-        "SGD",
-        "ASGD",
-        "Adadelta",
-        "Rprop",
-        "LBFGS",
-        "Muon",
-        "PerturbedSGD",
-        "SAM",
-    )
+    return player.optimizer not in UNSCALED
 
 
-def if_too_fast(context: Context, player: Player) -> tuple[str, ...]:
-    """A lower rate where it is far above what the optimizer is commonly run at, and typed; else nothing."""
-    tuned = _number(context.recipe(), _option_of_rate(context, player)) == player.lr
-    fast = _adaptive(player) and player.lr > 3 * SOUND[1] and not tuned
+def if_too_fast(context: Context, player: Player) -> Overrides:
+    """A lower rate where one far above what the optimizer is commonly run at was typed; else nothing."""
+    option = _option_of_rate(context, player)
+    typed = _number(context, context.untyped(), option) != player.lr
+    fast = _adaptive(player) and player.lr > 3 * SOUND[1] and typed
     return learning_rate(context, player, 0.1) if fast else ()
 
 
-def clip(context: Context, max_norm: float) -> tuple[str, ...]:
+def clip(context: Context, max_norm: float) -> Overrides:
     """Clip the joint norm; nothing where a line search forbids it."""
     if context.options.get("optimizer.line_search_fn"):
         return ()
-    return ("clipper=global_norm", word("clipper.max_norm", max_norm))
+    return ("clipper=global_norm", override("clipper.max_norm", max_norm))
 
 
 def has_clipping(context: Context) -> bool:
@@ -127,53 +139,20 @@ def has_clipping(context: Context) -> bool:
     return context.chosen("clipper") not in NO_CLIPPING
 
 
-def batch(context: Context, player: Player, samples: float) -> tuple[str, ...]:
-    """A batch of about so many samples, the next power of two, as large as the data allow.
+def batch(context: Context, player: Player, samples: float) -> Overrides:
+    """A batch of about `samples`, rounded up to a power of two.
 
-    At most 16 times the present one: as far as a noise scale that will itself change with the batch is to be
-    trusted.
+    At most 16 times the present one: the noise scale will itself change with the batch, and is not to be
+    trusted any further.
     """
-    options = context.options
     most = 16.0 * (player.batch or samples)
     wanted = 2 ** math.ceil(math.log2(max(min(samples, most), 1.0)))
-    limit = context.limits.get("train_samples")
-    if limit is not None:
-        wanted = min(wanted, 2 ** math.floor(math.log2(limit)))
-    for option in ("batch_size", "agent.batch_size", "batch.size", "batch.batch_size"):
-        if option in options:
-            return (word(option, wanted),) if wanted > (context.number(option) or 0) else ()
-    parts, steps = context.number("agent.num_minibatches"), context.number("agent.num_steps")
-    if player.batch is None or wanted <= player.batch:
-        return ()
-    if parts and parts > 1:
-        fewer = max(1, int(parts * player.batch // wanted))
-        while int(parts) % fewer:  # a divisor of what divides the rollout divides it too
-            fewer -= 1
-        return (word("agent.num_minibatches", fewer),)
-    return (word("agent.num_steps", int(steps * math.ceil(wanted / player.batch))),) if steps else ()
+    return context.remedies.larger_batch(context, player, wanted)
 
 
-def scaled_rewards(context: Context) -> tuple[str, ...]:
-    """Rewards divided by a running deviation, where the agent allows it."""
-    if context.options.get("normalize_reward") is not False or "agent.replay_size" in context.options:
-        return ()
-    return ("normalize_reward=true",)
-
-
-def penalty(context: Context, factor: float) -> tuple[str, ...]:
-    """The discriminator's penalty, `factor` times as strong; R1 of its usual strength where there is none."""
-    if not context.chosen("penalty"):
-        return ("penalty=r1",) if "penalty" in context.options else ()
-    for option in ("penalty.gamma", "penalty.weight"):
-        now = context.number(option)
-        if now is not None:
-            return (toward(context, option, now * factor if now > 0 else 1.0),)
-    return ()
-
-
-def augmentation(context: Context) -> tuple[str, ...]:
-    """Augment what the discriminator sees, where the data are images and nothing is augmented yet."""
-    points = "mixtures" in str(context.options.get("data._target_"))
-    if context.kind != "gradgan" or points or context.chosen("augment"):
-        return ()
-    return ("augment=diffaugment",)
+def _number(context: Context, options: Mapping[str, object], option: str) -> float | None:
+    """A number; a player's own rate that is null follows optimizer.lr."""
+    value = options.get(option)
+    if value is None and option in context.remedies.own_rates.values():
+        value = options.get("optimizer.lr")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

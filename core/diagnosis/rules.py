@@ -1,14 +1,16 @@
-"""All rules, by the package that trains, and the one call that asks them."""
+"""The rules that hold for any network, and the one call that asks all rules of a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
-from core.diagnosis import agents, curvature, followers, games, gradients, steps, units
+from core.diagnosis import curvature, gradients, remedies, steps, units
+from core.diagnosis.context import Context
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import Context, History
+from core.diagnosis.signals import History
 
 Rule = Callable[[History, Context], Iterator[Sign]]
 
-GRADIENTS: tuple[Rule, ...] = (
+RULES: tuple[Rule, ...] = (
     gradients.NonFinite(),
     gradients.VanishingGradient(),
     gradients.ExplodingGradient(),
@@ -24,34 +26,18 @@ GRADIENTS: tuple[Rule, ...] = (
     steps.NoiseDominated(),
     curvature.AboveEdge(),
 )
-AGENTS: tuple[Rule, ...] = (
-    followers.Stale(),
-    agents.CollapsedEntropy(),
-    agents.RunawayKL(),
-    agents.RatioOutOfHand(),
-    agents.ExplodingValue(),
-    agents.UnnormalizedAdvantage(),
-    agents.RewardScale(),
-)
-GAMES: tuple[Rule, ...] = (
-    followers.Stale(),
-    games.DiscriminatorTooStrong(),
-    games.DiscriminatorTooWeak(),
-    games.ModeCollapse(),
-    games.Rotation(),
-    games.DiscriminatorOverfitting(),
-    games.UnboundedSlope(),
-    games.PenaltyBalance(),
-)
-DESCENTS: tuple[Rule, ...] = (curvature.Flat(), curvature.Unmoved())
-RULES: dict[str, tuple[Rule, ...]] = {
-    "gradrl": GRADIENTS + AGENTS,
-    "gradgan": GRADIENTS + GAMES,
-    "core": GRADIENTS + DESCENTS,
-}
 
 
-def diagnose(history: History, context: Context) -> list[Sign]:
-    """What the rules for this kind of run see at the last point of a history."""
-    rules = RULES.get(context.kind, GRADIENTS)
-    return [sign for rule in rules for sign in rule(history, context)]
+def network_rules(*adjusted: Rule) -> tuple[Rule, ...]:
+    """The rules for any network, in which an adjusted one takes the place of the one of its class."""
+    own = {type(rule): rule for rule in adjusted}
+    return tuple(own.get(type(rule), rule) for rule in RULES)
+
+
+def diagnose(rules: Iterable[Rule], history: History, context: Context) -> list[Sign]:
+    """What the rules see at the last point of a history.
+
+    A remedy with an option that this run does not have is left out, whichever rule proposes it.
+    """
+    signs = [sign for rule in rules for sign in rule(history, context)]
+    return [s if remedies.exist(context, s.remedy) else replace(s, remedy=()) for s in signs]

@@ -1,11 +1,13 @@
-"""What rules look at: a bounded history of everything logged, and what the run is made of."""
+"""What rules look at: a bounded history of everything that is logged."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from statistics import median
+from typing import TYPE_CHECKING
 
-from core.state import StateDict
+if TYPE_CHECKING:
+    from core.state import StateDict
+
 
 RECENT = 32  # values kept of every curve, the last ones
 COURSE = (
@@ -14,97 +16,6 @@ COURSE = (
 LAYER_RECENT = 8  # values kept of a layer's curve
 # Of a layer, only what a rule reads: the rest would be most of the memory.
 LAYER_QUANTITIES = ("gradient_norm", "update_ratio", "nonfinite", "detached", "dead_units", "saturated_units")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One parameter tensor of a player.
-
-    Attributes:
-        name: as in its tags.
-        size: number of its elements.
-        dim: number of its dimensions; 2 and more are weights, 1 are biases and gains.
-    """
-
-    name: str
-    size: int
-    dim: int
-
-
-@dataclass(frozen=True)
-class Player:
-    """What one `GradientStep` moves.
-
-    Attributes:
-        name: empty where there is only one.
-        layers: from the input to the output.
-        lr: the learning rate its optimizer was built with.
-        batch: samples behind one gradient; None = unknown.
-        optimizer: name of the optimizer's class.
-        initial_norm: of all its weights as one vector, before the first step; 0 = unknown.
-        frozen: names of its network's parameters that require no gradient.
-    """
-
-    name: str
-    layers: tuple[Layer, ...]
-    lr: float
-    batch: int | None = None
-    optimizer: str = "Adam"
-    initial_norm: float = 0.0
-    frozen: tuple[str, ...] = ()
-
-    @property
-    def prefix(self) -> str:
-        """What its tags begin with."""
-        return f"{self.name}/" if self.name else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What does not change while a run is looked at.
-
-    Attributes:
-        options: by dotted name, those that are null too.
-        players: in order.
-        unit: of the x-axis.
-        total: its value at the end.
-        limits: what is known of single quantities beside the options: "entropy_max" (nats, of a choice among
-            actions), "action_size" (numbers in a continuous action), "train_samples" (of a data set).
-        recipe: the options as they would be had no value been typed, only choices of groups made; looked up
-            when a remedy asks.
-    """
-
-    options: Mapping[str, object]
-    players: tuple[Player, ...] = ()
-    unit: str = "steps"
-    total: int = 1
-    limits: Mapping[str, float] = field(default_factory=dict)
-    recipe: Callable[[], Mapping[str, object]] = dict
-
-    @property
-    def kind(self) -> str:
-        """The package that trains: gradrl, gradgan, or core for a descent."""
-        return str(self.options.get("_target_", "")).partition(".")[0]
-
-    def number(self, option: str) -> float | None:
-        """An option that is a number, or None."""
-        value = self.options.get(option)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-    def chosen(self, group: str) -> str:
-        """Class chosen for a part of the configuration, its last name; empty where there is none."""
-        return str(self.options.get(f"{group}._target_") or "").rpartition(".")[2]
-
-
-def flattened(tree: Mapping[str, object], path: str = "") -> dict[str, object]:
-    """Options by dotted name; those that are null and empty groups stay, as None and {}."""
-    named: dict[str, object] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            named |= flattened(value, f"{path}{key}.")
-        else:
-            named[f"{path}{key}"] = value
-    return named
 
 
 class Series:
@@ -140,11 +51,11 @@ class Series:
                     self._stride *= 2
             self.seen += 1
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self) -> "StateDict":
         """All that is kept."""
         return {"points": self.points, "course": self.course, "seen": self.seen, "stride": self._stride}
 
-    def load_state_dict(self, state: StateDict) -> None:
+    def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
         self.points = [(int(step), float(value)) for step, value in state["points"]]
         self.course = None if state["course"] is None else list(state["course"])
@@ -235,7 +146,7 @@ class History:
         by_name = self._layers.get(prefix + quantity, {})
         return {n: [v for _, v in s.points[-count:]] for n, s in by_name.items() if len(s.points) >= count}
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self) -> "StateDict":
         """All that is kept."""
         return {
             "step": self.step,
@@ -247,7 +158,7 @@ class History:
             },
         }
 
-    def load_state_dict(self, state: StateDict) -> None:
+    def load_state_dict(self, state: "StateDict") -> None:
         """Continue a history saved by `state_dict`."""
         self.step = state["step"]
         self.located = {player: (how, where) for player, (how, where) in state["located"].items()}
@@ -258,16 +169,6 @@ class History:
         }
 
 
-def _loaded(saved: StateDict, series: Series) -> Series:
+def _loaded(saved: "StateDict", series: Series) -> Series:
     series.load_state_dict(saved)
     return series
-
-
-def branches(layers: Iterable[Layer]) -> Iterator[list[Layer]]:
-    """Weights of each branch of a network, from the input on: names that begin alike, or with a number."""
-    groups: dict[str, list[Layer]] = {}
-    for layer in layers:
-        if layer.dim >= 2:
-            first = layer.name.partition(".")[0]
-            groups.setdefault("" if first.isdigit() else first, []).append(layer)
-    yield from groups.values()

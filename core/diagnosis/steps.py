@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
-from core.diagnosis.curvature import VALUE
+from core.diagnosis.context import Context, Overrides, Player
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import Context, History, Player
+from core.diagnosis.signals import History
 
 USUAL_RATIO = 1e-3  # |update| / |weights| that is commonly aimed at
 
@@ -50,12 +50,12 @@ class ClippingAlwaysOn:
                     "The limit lies below every gradient: it sets the step's length, whatever the "
                     "gradient says."
                 ),
-                remedy=self._words(context, norm),
+                remedy=self._remedy(context, norm),
             )
 
-    def _words(self, context: Context, norm: float) -> tuple[str, ...]:
-        if norm > 1e4 and (words := remedies.scaled_rewards(context)):
-            return words
+    def _remedy(self, context: Context, norm: float) -> Overrides:
+        if norm > 1e4 and (scaled := context.remedies.smaller_targets(context)):
+            return scaled
         if context.number("clipper.max_norm") is not None:
             return (remedies.toward(context, "clipper.max_norm", norm),)
         return ("clipper=autoclip", "clipper.percentile=90")
@@ -84,7 +84,7 @@ class UpdateTooLarge:
         for player in context.players:
             ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
             weights = history.course(f"{player.prefix}gradient/weight_norm")
-            if _without_scale(player, context) or not (ratios or weights):
+            if _scalar(player) or not (ratios or weights):
                 continue
             grown = (
                 min(weights[0], weights[-1]) / player.initial_norm if weights and player.initial_norm else 0.0
@@ -136,7 +136,7 @@ class UpdateTooSmall:
             scale = 1.0 if scale is None else scale
             ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
             course = history.course(f"{player.prefix}gradient/norm")
-            if scale < self.scheduled or not ratios or not course or _without_scale(player, context):
+            if scale < self.scheduled or not ratios or not course or _scalar(player):
                 continue
             if course[-1] < self.slope * max(course[:3]):
                 continue
@@ -160,7 +160,7 @@ class UpdateTooSmall:
                     if layer
                     else "The learning rate is too low, or a clipper leaves nothing of the gradient."
                 ),
-                remedy=_ungrouped(context) if layer else self._words(history, context, player, now),
+                remedy=_ungrouped(context) if layer else self._remedy(history, context, player, now),
             )
 
     def _still(self, history: History, player: Player) -> str | None:
@@ -174,7 +174,7 @@ class UpdateTooSmall:
                 return layer.name
         return None
 
-    def _words(self, history: History, context: Context, player: Player, now: float) -> tuple[str, ...]:
+    def _remedy(self, history: History, context: Context, player: Player, now: float) -> Overrides:
         norm = history.level(f"{player.prefix}gradient/norm", self.measurements)
         after = history.level(f"{player.prefix}gradient/norm_clipped", self.measurements)
         if (
@@ -196,34 +196,33 @@ class Oscillation:
 
     Attributes:
         cosine: of consecutive gradients, below which the steps jump across a valley. Practice says -0.5.
-        in_games: the same where another player moves in between: healthy games reach -0.55.
         update_cosine: of gradient and step, below which momentum climbs.
+        noiseless: neither samples nor other players turn the gradients: then it is more than a note.
         measurements: over whose median.
     """
 
     cosine: float = -0.4
-    in_games: float = -0.75
     update_cosine: float = -0.1
+    noiseless: bool = False
     measurements: int = 4
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign for each player; a note where samples or another player turn the gradients as well."""
+        """One sign for each player."""
         for player in context.players:
             cosine = history.level(f"{player.prefix}gradient/cosine", self.measurements)
             along = history.level(f"{player.prefix}gradient/update_cosine", self.measurements)
             momentum = along is not None and along < self.update_cosine
-            limit = self.in_games if context.kind == "gradgan" else self.cosine
-            swings = cosine is not None and cosine < limit
+            swings = cosine is not None and cosine < self.cosine
             if not (swings or momentum) or _scalar(player):
                 continue
             decay = context.number("optimizer.momentum")
-            words = remedies.learning_rate(context, player, 0.2)
+            slower = remedies.learning_rate(context, player, 0.2)
             if momentum and decay is not None and decay > 0.9:
-                words = (*remedies.learning_rate(context, player, 0.3), "optimizer.momentum=0.9")
+                slower = (*remedies.learning_rate(context, player, 0.3), "optimizer.momentum=0.9")
             evidence = {"cosine": cosine, "update_cosine": along}
             yield Sign(
                 name="oscillation",
-                severity="warning" if history.last(VALUE) is not None else "note",
+                severity="warning" if self.noiseless else "note",
                 player=player.name,
                 evidence={label: value for label, value in evidence.items() if value is not None},
                 what=(
@@ -235,7 +234,7 @@ class Oscillation:
                     "The steps are too long for the curvature: they jump across the valley, or swing "
                     "through it."
                 ),
-                remedy=words,
+                remedy=slower,
             )
 
 
@@ -281,17 +280,12 @@ class NoiseDominated:
             )
 
 
-def _ungrouped(context: Context) -> tuple[str, ...]:
+def _ungrouped(context: Context) -> Overrides:
     """One rate for all parameters, where some have their own."""
     own = any(option.startswith("optimizer.groups.") for option in context.options)
     return ("optimizer.groups=null",) if own else ()
 
 
-def _without_scale(player: Player, context: Context) -> bool:
-    """Whether the length of the parameters is no measure for a step: one number, or a point of the plane."""
-    return _scalar(player) or (context.kind == "core" and not context.chosen("objective"))
-
-
 def _scalar(player: Player) -> bool:
-    """A player of one number (SAC's temperature): its ratios and cosines say nothing."""
+    """A player of one number: its ratios and cosines say nothing."""
     return sum(layer.size for layer in player.layers) == 1

@@ -1,14 +1,17 @@
 """Rules about units that pass nothing on: dead ones and saturated ones, on a frozen batch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
-from core.diagnosis.agents import improved
+from core.diagnosis.context import Context, Overrides, Player
 from core.diagnosis.findings import Severity, Sign
-from core.diagnosis.signals import Context, History, Player
+from core.diagnosis.signals import History
 
-CRITICS = ("critic", "head.critic")  # where the layers of a value function are
+
+def never(history: History) -> bool:
+    """No run has learnt, as far as this tells."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class DeadUnits:
                 cause="A step too long, or biases far below zero, took them out of reach of the data.",
                 remedy=remedies.if_too_fast(context, player)
                 or remedies.built_in_network(context)
-                or leakier(context)
+                or context.remedies.leakier(context)
                 or remedies.learning_rate(context, player, 0.1),
             )
 
@@ -56,23 +59,24 @@ class SaturatedUnits:
         share: of a layer's units, from which one should act.
         noted: from which it is worth a note.
         measurements: in a row.
+        tolerated: what the names of layers begin with that stand there in healthy runs as well.
+        learnt: whether a run has learnt in spite of it, or None where that is not known.
     """
 
     share: float = 0.9
     noted: float = 0.6
     measurements: int = 2
+    tolerated: tuple[str, ...] = ()
+    learnt: Callable[[History], bool | None] = never
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign for each player, its worst layer; a note once an agent's return has risen, and of critics.
-
-        A critic of large returns stands at the ends of its units in healthy runs.
-        """
+        """One sign for each player: its worst layer; a note where it is tolerated or the run has learnt."""
         for player in context.players:
-            found = _worst(history, player, "saturated_units", self.measurements, last=CRITICS)
+            found = _worst(history, player, "saturated_units", self.measurements, last=self.tolerated)
             if found is None or found[1] < self.noted:
                 continue
             layer, share, layers = found
-            acts = share >= self.share and not layer.startswith(CRITICS) and not improved(history)
+            acts = share >= self.share and not layer.startswith(self.tolerated) and not self.learnt(history)
             yield Sign(
                 name="saturated_units",
                 severity="warning" if acts else "note",
@@ -88,22 +92,15 @@ class SaturatedUnits:
             )
 
 
-def leakier(context: Context) -> tuple[str, ...]:
-    """An activation that passes something on either side, where one can be chosen."""
-    if context.options.get("policy.activation") == "relu":
-        return ("policy.activation=silu",)
-    if context.number("network.slope") == 0.0:
-        return ("network.slope=0.2",)
-    return ()
-
-
-def _smaller(context: Context, player: Player) -> tuple[str, ...]:
-    if words := remedies.if_too_fast(context, player) or remedies.built_in_network(context):
-        return words
-    off_policy = "agent.replay_size" in context.options
-    if context.options.get("normalize_observation") is False and not off_policy and player.lr <= 1e-3:
-        return ("normalize_observation=true",)
-    return remedies.learning_rate(context, player, 0.1)
+def _smaller(context: Context, player: Player) -> Overrides:
+    """What makes the weights or the inputs of these units smaller."""
+    scaled = context.remedies.smaller_inputs(context) if player.lr <= 1e-3 else ()
+    return (
+        remedies.if_too_fast(context, player)
+        or remedies.built_in_network(context)
+        or scaled
+        or remedies.learning_rate(context, player, 0.1)
+    )
 
 
 def _worst(

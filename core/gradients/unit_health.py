@@ -1,4 +1,4 @@
-"""`Vitals`: signs of life of a network on a frozen batch, cheap enough to be on by default.
+"""`UnitHealth`: signs of life of a network on a frozen batch, cheap enough to be on by default.
 
 Units that no sample wakes, units that stand at an end of their range, and how the terms of a loss share the
 gradient. One forward pass, and one backward pass for each of several terms.
@@ -28,7 +28,7 @@ AT_AN_END = 0.95  # share of the samples at which a saturated unit stands at an 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vitals:
+class UnitHealth:
     """Measures units and loss terms of one `GradientStep`; changes nothing.
 
     Attributes:

@@ -1,7 +1,7 @@
-"""The diagnosis of a run while it trains: every logged point goes through the rules, and what lasts is said.
+"""The diagnosis of a run while it trains: every logged point goes through the rules.
 
-In the console one line when a finding appears and one when it goes; in TensorBoard a table; in the run
-directory findings.json. Nothing of the training is changed by it, unless it was asked to stop.
+What they find is one line in the console when it appears and one when it goes, a table in TensorBoard, and
+findings.json in the run directory. The training stays as it is, unless a finding is to stop it.
 """
 
 import json
@@ -9,17 +9,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from core.checks import require
-from core.config import Tree
-from core.diagnosis import Context, Finding, History, Layer, Ledger, Player, diagnose
-from core.diagnosis.findings import markdown
-from core.diagnosis.signals import flattened
+from annotated_types import Ge
+
+from core.checks import checked
+from core.config import Tree, flat
+from core.diagnosis import (
+    RULES,
+    Context,
+    Finding,
+    History,
+    Layer,
+    Ledger,
+    Player,
+    Remedies,
+    Rule,
+    diagnose,
+)
+from core.diagnosis.findings import FILE, markdown
 from core.gradients import GradientStep
 from core.gradients.localise import localise
 from core.gradients.norms import global_norm
-from core.gradients.unit_health import Vitals
+from core.gradients.unit_health import UnitHealth
 from core.run.files import write_text
 from core.run.probes import Probes
 from core.state import StateDict
@@ -28,20 +40,18 @@ OnFinding = Literal["report", "stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class DiagnosisConfig:
     """How closely a run is looked at.
 
     Attributes:
         patience: logged points in a row at which something must be seen before it is a finding, and not be
-            seen before the finding closes; >= 1.
-        vitals: what is measured for the rules besides what is logged anyway.
+            seen before the finding closes.
+        unit_health: what is measured for the rules besides what is logged anyway.
     """
 
-    patience: int = 3
-    vitals: Vitals
-
-    def __post_init__(self) -> None:
-        require(self.patience >= 1, "patience", self.patience, "an integer >= 1")
+    patience: Annotated[int, Ge(1)] = 3
+    unit_health: UnitHealth
 
 
 class Stopping(Exception):  # noqa: N818  (an order, not an error)
@@ -55,7 +65,7 @@ class Diagnosis:
         cfg: how closely; None = not at all.
         on_finding: whether a finding that is more than a note ends the run.
         options: the resolved configuration.
-        recipe: as in `Context`; asked once, when a remedy first needs it.
+        untyped: as in `Context`; asked once, when a remedy first needs it.
     """
 
     def __init__(
@@ -63,12 +73,12 @@ class Diagnosis:
         cfg: DiagnosisConfig | None,
         on_finding: OnFinding,
         options: Tree,
-        recipe: Callable[[], Mapping[str, object]] = dict,
+        untyped: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self.enabled = cfg is not None
         self.on_finding = on_finding
-        self._options = flattened(options)
-        self._context = Context(options=self._options, recipe=cache(recipe))
+        self._context = Context(options=flat(options, empty=True), untyped=cache(untyped))
+        self._rules: Sequence[Rule] = ()
         self._history = History()
         self._ledger = Ledger(cfg.patience if cfg is not None else 1)
         self._steps: Sequence[GradientStep] = ()
@@ -80,7 +90,9 @@ class Diagnosis:
         total: int,
         steps: Sequence[GradientStep],
         probes: Probes | None,
-        limits: Mapping[str, float],
+        rules: Sequence[Rule] = RULES,
+        remedies: Remedies | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         """Take in what the run is made of.
 
@@ -89,9 +101,11 @@ class Diagnosis:
             total: its value at the end.
             steps: of all players.
             probes: hold the objectives on which a non-finite number is looked for; None = nothing is.
+            rules: asked at every logged point.
+            remedies: what the trainer's options can do about a finding; None = only what all trainers can.
             limits: as in `Context`.
         """
-        self._steps, self._probes = steps, probes
+        self._steps, self._probes, self._rules = steps, probes, rules
         players = tuple(
             Player(
                 name=step.name,
@@ -107,14 +121,21 @@ class Diagnosis:
             )
             for step in steps
         )
-        self._context = replace(self._context, players=players, unit=unit, total=total, limits=dict(limits))
+        self._context = replace(
+            self._context,
+            players=players,
+            unit=unit,
+            total=total,
+            limits=dict(limits or {}),
+            remedies=remedies or Remedies(),
+        )
 
     def observe(self, step: int, values: Mapping[str, float]) -> None:
         """Take in values; the rules are asked at the next logged point."""
         if self.enabled:
             self._history.add(step, values)
 
-    def judge(self, step: int, hidden: Mapping[str, float]) -> list[Finding]:
+    def update(self, step: int, hidden: Mapping[str, float]) -> list[Finding]:
         """Ask the rules about a logged point that has been observed; what has opened or closed.
 
         Args:
@@ -125,7 +146,7 @@ class Diagnosis:
             return []
         self._history.add(step, {**hidden, **self._rates()})
         self._locate()
-        return self._ledger.judge(step, diagnose(self._history, self._with_batches()))
+        return self._ledger.update(step, diagnose(self._rules, self._history, self._with_batches()))
 
     @property
     def findings(self) -> list[Finding]:
@@ -138,7 +159,7 @@ class Diagnosis:
             return None
         return next((f.line() for f in changed if f.active and f.severity != "note"), None)
 
-    def said(self, changed: Sequence[Finding]) -> list[str]:
+    def messages(self, changed: Sequence[Finding]) -> list[str]:
         """Lines for the console: what has appeared, with its remedy, and what has gone."""
         return [
             f.line() if f.active else f"gone: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed
@@ -160,7 +181,7 @@ class Diagnosis:
         """Write findings.json."""
         if self.enabled:
             text = json.dumps(self._ledger.as_json(step), indent=2, allow_nan=False)
-            write_text(directory / "findings.json", text + "\n")
+            write_text(directory / FILE, text + "\n")
 
     def state_dict(self) -> StateDict:
         """History and findings."""
@@ -202,6 +223,6 @@ class Diagnosis:
                     self._history.located[step.name] = (place.how, place.name)
 
 
-def vitals_of(cfg: DiagnosisConfig | None) -> Vitals | None:
+def unit_health_of(cfg: DiagnosisConfig | None) -> UnitHealth | None:
     """The probe that a diagnosis needs."""
-    return None if cfg is None else cfg.vitals
+    return None if cfg is None else cfg.unit_health

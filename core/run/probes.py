@@ -9,6 +9,9 @@ from core.gradients import GradientStep, Objective
 from core.gradients.probe import Probe
 from core.run.seeding import seed_for
 
+STREAMS = {
+    "unit_health": "vitals"
+}  # random streams called otherwise than their probe: so the numbers stay the same
 Objectives = Callable[[], Sequence[tuple[Objective, GradientStep]]]
 
 
@@ -35,8 +38,8 @@ class Probes:
         probes: by name, or None.
         seed: of the run.
         objectives: the losses to look at as they now are, each with the `GradientStep` of its parameters.
-        vitals: for the diagnosis, measured like a probe of that name; None = nothing is.
-        others: what else of the players is measured whenever the first one's vitals are, by tag.
+        unit_health: for the diagnosis, measured like a probe of that name; None = nothing is.
+        others: what else of the players is measured whenever the first one's units are, by tag.
     """
 
     def __init__(
@@ -44,10 +47,10 @@ class Probes:
         probes: Mapping[str, Probe] | None,
         seed: int,
         objectives: Objectives,
-        vitals: Probe | None = None,
+        unit_health: Probe | None = None,
         others: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        self.probes = dict(probes or {}) | ({} if vitals is None else {"vitals": vitals})
+        self.probes = dict(probes or {}) | ({} if unit_health is None else {"unit_health": unit_health})
         self.seed = seed
         self.objectives = objectives
         self.others = others
@@ -69,9 +72,10 @@ class Probes:
         for objective, step in self.objectives() if due else ():
             for name, probe in self.probes.items():
                 if (name, step.name) in due:
-                    seed = seed_for(self.seed, "probe", name, step.name, after[step.name])
+                    stream = STREAMS.get(name, name)
+                    seed = seed_for(self.seed, "probe", stream, step.name, after[step.name])
                     found = probe(objective, step, torch.Generator().manual_seed(seed))
                     values |= {f"{step.monitor.prefix}{tag}": value for tag, value in found.items()}
-        if ("vitals", next(iter(after))) in due:
+        if ("unit_health", next(iter(after))) in due:
             values |= self.others()
         return values

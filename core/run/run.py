@@ -13,6 +13,7 @@ from textwrap import indent
 
 from core.checks import require
 from core.config import ConfigError, Tree, flat
+from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
 from core.numbers import plain_number
@@ -138,6 +139,8 @@ class Run:
         probes: Probes | None = None,
         summarise: Callable[[], dict[str, object]] = dict,
         headline: tuple[str, ...] = (),
+        rules: Sequence[Rule] = RULES,
+        remedies: Remedies | None = None,
         limits: Mapping[str, float] | None = None,
     ) -> None:
         """Say what the run consists of, and continue from its last checkpoint when there is one.
@@ -152,7 +155,9 @@ class Run:
             probes: measure when they are due.
             summarise: the summary's fields that are known at any time.
             headline: tags shown beside the progress.
-            limits: what the diagnosis should know of single quantities; see `core.diagnosis.Context`.
+            rules: those of the diagnosis.
+            remedies: what the trainer's options can do about a finding; None = only what all trainers can.
+            limits: bounds of single quantities for the rules; see `core.diagnosis.Context`.
 
         Raises:
             ConfigError: the checkpoint is damaged or of another network.
@@ -163,7 +168,7 @@ class Run:
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
         self._charts = GradientCharts(self._steps)
-        self._diagnosis.begin(unit, total, self._steps, probes, limits or {})
+        self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits)
         if self.resuming:
             self._restore(self.directory / "checkpoints" / "last.pt")
         write_text(self.directory / "config.yaml", to_yaml(self._options))
@@ -333,8 +338,8 @@ class Run:
     def _diagnose(self, hidden: Mapping[str, float]) -> None:
         """Ask the rules about the point just written, and say what they have found."""
         assert self._writer is not None
-        changed = self._diagnosis.judge(self.step, hidden)
-        for line in self._diagnosis.said(changed):
+        changed = self._diagnosis.update(self.step, hidden)
+        for line in self._diagnosis.messages(changed):
             self.say(f"{self.step:>11,} {self.unit}   {line}")
         if changed:
             self._writer.text("findings", self._diagnosis.table(), self.step)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 from core.cli.launch import compose_tree, status_of
 from core.config import ConfigError, config_dir
 from core.diagnosis.findings import SEVERITIES
+from core.diagnosis.remedies import applied
 
 from .faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 
@@ -90,7 +91,7 @@ def judged(name: str, fault: Fault, folder: Path) -> Iterator[Verdict]:
         if named is not None:
             remedy = tuple(named["remedy"])
             repaired = outcome(
-                setting.kind, merged(overrides, remedy), seed, folder / name / f"seed{seed}-remedy"
+                setting.kind, applied(overrides, remedy), seed, folder / name / f"seed{seed}-remedy"
             )
             healthy = outcome(
                 setting.kind, setting.overrides, seed, folder / "healthy" / fault.setting / f"seed{seed}"
@@ -143,12 +144,6 @@ def regained(healthy: float | None, repaired: float | None, floor: float) -> flo
     if healthy is None or repaired is None or healthy <= floor:
         return None
     return (repaired - floor) / (healthy - floor)
-
-
-def merged(overrides: Sequence[str], remedy: Sequence[str]) -> tuple[str, ...]:
-    """The command with the remedy pasted behind it; an override typed again replaces the one before."""
-    again = {override.partition("=")[0] for override in remedy}
-    return (*(override for override in overrides if override.partition("=")[0] not in again), *remedy)
 
 
 def outcome(kind: str, overrides: Sequence[str], seed: int, directory: Path) -> Outcome:

@@ -51,8 +51,14 @@ def _wrapped(name: str, option: str) -> str:
 
 QUIET = ("logging.progress=false", "logging.draw_interval=100000000", "logging.checkpoint_interval=100000000")
 RL = (*QUIET, "evaluation.episodes=20", "evaluation.interval_episodes=10")
-CARTPOLE = ("env=cartpole", "total_steps=100000", "logging.interval=1", "diagnosis.vitals.interval=60", *RL)
-REACHER = ("env.id=Reacher-v5", "logging.interval=100", "diagnosis.vitals.interval=100", *RL)
+CARTPOLE = (
+    "env=cartpole",
+    "total_steps=100000",
+    "logging.interval=1",
+    "diagnosis.unit_health.interval=60",
+    *RL,
+)
+REACHER = ("env.id=Reacher-v5", "logging.interval=100", "diagnosis.unit_health.interval=100", *RL)
 SMALL = (
     "agent.batch_size=64",
     "agent.learning_starts=500",
@@ -60,7 +66,7 @@ SMALL = (
     "optimizer.lr=1e-3",
 )
 
-GAN = ("logging.interval=25", "diagnosis.vitals.interval=30", "view.samples=128", *QUIET)
+GAN = ("logging.interval=25", "diagnosis.unit_health.interval=30", "measurements.samples=128", *QUIET)
 DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *GAN)
 
 SETTINGS: dict[str, Setting] = {

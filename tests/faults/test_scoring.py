@@ -5,7 +5,7 @@ import pytest
 from core.cli.job import check
 from core.cli.launch import compose_tree
 from core.config import config_dir
-from scripts.suites.diagnosis import Outcome, Verdict, as_bad, first, merged, regained, score, summary
+from scripts.suites.diagnosis import Outcome, Verdict, as_bad, first, regained, score, summary
 from scripts.suites.faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 
 
@@ -46,10 +46,6 @@ def test_a_fault_is_named_by_the_earliest_right_finding_within_a_fifth_of_the_ru
     assert named == finding("a", 450)
     late = Outcome(score=None, total=1000, findings=(finding("a", 501),))
     assert first(late, fault) is None
-
-
-def test_a_pasted_word_replaces_the_one_before():
-    assert merged(["a=1", "b.c=2", "b=x"], ["b.c=3", "d=4"]) == ("a=1", "b=x", "b.c=3", "d=4")
 
 
 def test_a_score_is_regained_from_the_floor_upwards():

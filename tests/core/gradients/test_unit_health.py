@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from core.gradients import GradientStep, Objective
-from core.gradients.unit_health import Vitals
+from core.gradients.unit_health import UnitHealth
 
-VITALS = Vitals(max_samples=64)
+HEALTH = UnitHealth(max_samples=64)
 
 
 def network(activation: type[nn.Module], *args: float) -> nn.Sequential:
@@ -22,7 +22,7 @@ def mean_square(forward, x):
 
 def measured(net: nn.Module, x: torch.Tensor, terms=None) -> dict[str, float]:
     step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1))
-    return VITALS(Objective(net, mean_square, (x,), terms=terms), step, torch.Generator().manual_seed(0))
+    return HEALTH(Objective(net, mean_square, (x,), terms=terms), step, torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("args", [(nn.ReLU,), (nn.LeakyReLU, 0.0)])
@@ -93,4 +93,4 @@ def test_terms_without_a_common_parameter_have_no_cosine():
         return dict(zip("ab", forward(x).square().mean(0), strict=True))
 
     objective = Objective(nets, mean_square, (torch.randn(8, 2),), terms=terms)
-    assert VITALS(objective, step, torch.Generator()).keys() == {"loss_share/a", "loss_share/b"}
+    assert HEALTH(objective, step, torch.Generator()).keys() == {"loss_share/a", "loss_share/b"}

@@ -4,15 +4,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.diagnosis import remedies
-from core.diagnosis.findings import Severity, Sign
-from core.diagnosis.signals import Context, History, Player
+from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, remedies
+from gradgan.diagnosis.remedies import augmentation, penalty
 
 BORDERLESS = ("Wasserstein",)  # losses of logits whose sign says nothing
-
-
-def _player(context: Context, name: str) -> Player | None:
-    return next((player for player in context.players if player.name == name), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +20,19 @@ class DiscriminatorTooStrong:
             loss does not saturate).
         gap: of the mean logits, beyond which samples are told apart so surely that D has no slope to climb.
         points: logged points whose median is taken.
-        measurements: of the vitals over whose median both are taken where D makes many steps for one of the
-            generator, so that its own points are rare.
     """
 
     accuracy: float = 0.97
     vanished: float = 0.03
     gap: float = 15.0
     points: int = 2
-    measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         accuracy = history.level("logits/accuracy", self.points)
         real, fake = (history.level(f"logits/{kind}", self.points) for kind in ("real", "fake"))
         slope = history.last("game/logit_gradient")
-        player = _player(context, "discriminator")
+        player = context.player("discriminator")
         if player is None or accuracy is None or real is None or fake is None or accuracy < self.accuracy:
             return
         vanishes = slope is not None and slope < self.vanished
@@ -60,20 +52,20 @@ class DiscriminatorTooStrong:
                 f"the generator behind."
             ),
             cause="It learns faster than the generator, or nothing keeps it smooth where the samples are.",
-            remedy=self._words(context, player),
+            remedy=self._remedy(context, player),
         )
 
-    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
-        if words := remedies.if_too_fast(context, player):
-            return words
-        words = ("discriminator.steps=1",) if (context.number("discriminator.steps") or 1) > 2 else ()
+    def _remedy(self, context: Context, player: Player) -> Overrides:
+        if slower := remedies.if_too_fast(context, player):
+            return slower
+        fairer = ("discriminator.steps=1",) if (context.number("discriminator.steps") or 1) > 2 else ()
         if context.chosen("loss") == "Minimax":
-            words = (*words, "loss=nonsaturating")
+            fairer = (*fairer, "loss=nonsaturating")
         if not context.chosen("penalty"):
-            words = (*words, *remedies.penalty(context, 1.0))
-        if words:
-            return words
-        generator = _player(context, "generator")
+            fairer = (*fairer, *penalty(context, 1.0))
+        if fairer:
+            return fairer
+        generator = context.player("generator")
         if generator is not None and player.lr > generator.lr:
             return (remedies.toward(context, "discriminator.lr", generator.lr),)
         if generator is not None and generator.lr < 1e-4:
@@ -81,7 +73,7 @@ class DiscriminatorTooStrong:
                 *remedies.rate(context, generator, 1e-3),
                 remedies.toward(context, "discriminator.lr", min(player.lr, 1e-3)),
             )
-        return remedies.penalty(context, 10.0)
+        return penalty(context, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +94,7 @@ class DiscriminatorTooWeak:
         """One sign."""
         gap = history.level("game/logit_gap", self.measurements)
         apart = history.level("game/energy_distance", self.measurements)
-        player = _player(context, "discriminator")
+        player = context.player("discriminator")
         if player is None or gap is None or apart is None or gap > self.gap or apart < self.distance:
             return
         yield Sign(
@@ -115,18 +107,18 @@ class DiscriminatorTooWeak:
                 f"(energy distance {apart:.2f})."
             ),
             cause="It learns too slowly, or its penalty allows no slope: the generator is told nothing.",
-            remedy=self._words(context, player),
+            remedy=self._remedy(context, player),
         )
 
-    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
+    def _remedy(self, context: Context, player: Player) -> Overrides:
         strength = context.number("penalty.gamma") or context.number("penalty.weight") or 0.0
         if strength > 20.0:
-            return remedies.penalty(context, 1.0 / strength)
-        generator = _player(context, "generator")
+            return penalty(context, 1.0 / strength)
+        generator = context.player("generator")
         if generator is not None and player.lr < generator.lr:
             return ("discriminator.lr=null",)
         if player.lr >= remedies.SOUND[1]:
-            return remedies.penalty(context, 0.2) if strength else ()
+            return penalty(context, 0.2) if strength else ()
         return remedies.sound_rate(context, player, player.lr * 10.0, least=3e-4)
 
 
@@ -152,7 +144,7 @@ class ModeCollapse:
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
-        player = _player(context, "generator")
+        player = context.player("generator")
         if player is None or history.step < self.progress * context.total:
             return
         spread = history.level("game/diversity", self.measurements)
@@ -175,24 +167,22 @@ class ModeCollapse:
                 else f"it makes {found:.0f} of {every:.0f} modes, and no more of them than before."
             ),
             cause="The generator puts everything where the discriminator is weakest just now.",
-            remedy=self._words(context, player),
+            remedy=self._remedy(context, player),
         )
 
-    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
-        if words := remedies.if_too_fast(context, player):
-            return words
-        discriminator = _player(context, "discriminator")
+    def _remedy(self, context: Context, player: Player) -> Overrides:
+        if slower := remedies.if_too_fast(context, player):
+            return slower
+        discriminator = context.player("discriminator")
         if discriminator is not None and player.lr > 3 * discriminator.lr:  # it outruns what judges it
             return remedies.rate(context, discriminator, player.lr)
         if not context.chosen("penalty"):
-            return (
-                ("penalty=r1_r2",)
-                if "Relativistic" in context.chosen("loss")
-                else remedies.penalty(context, 1.0)
-            )
-        if context.chosen("loss") in ("Minimax", "LeastSquares", "Hinge", "Wasserstein"):
+            return ("penalty=r1_r2",) if "Relativistic" in context.chosen("loss") else penalty(context, 1.0)
+        # ADA reads the sign of the logits, which a relativistic loss leaves without a meaning.
+        paired = context.chosen("augment") != "ADA"
+        if paired and context.chosen("loss") in ("Minimax", "LeastSquares", "Hinge", "Wasserstein"):
             return ("loss=relativistic", "penalty=r1_r2")
-        return remedies.penalty(context, 5.0)
+        return penalty(context, 5.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +201,7 @@ class Rotation:
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One note: a game may circle and still come nearer."""
-        player = _player(context, "generator")
+        player = context.player("generator")
         logits = history.recent("logits/fake", self.points)
         if player is None or not logits:
             return
@@ -227,7 +217,7 @@ class Rotation:
             evidence={"swing": swing, "turns": turns},
             what=f"the discriminator's mean logit of samples swings by {swing:.2g} nats from point to point.",
             cause="The game turns instead of settling: each player answers the other's last move.",
-            remedy=remedies.penalty(context, 3.0) if context.chosen("penalty") else ("update=extragradient",),
+            remedy=penalty(context, 3.0) if context.chosen("penalty") else ("update=extragradient",),
         )
 
 
@@ -250,7 +240,7 @@ class DiscriminatorOverfitting:
         """One sign."""
         share = history.level("game/overfitting", self.measurements)
         gap = history.level("game/logit_gap", self.measurements)
-        player = _player(context, "discriminator")
+        player = context.player("discriminator")
         if player is None or share is None or gap is None or share < self.share or gap < self.gap:
             return
         yield Sign(
@@ -265,7 +255,7 @@ class DiscriminatorOverfitting:
             cause=(
                 "Too few images for a discriminator of this size: it learns them instead of what they share."
             ),
-            remedy=remedies.augmentation(context) or remedies.penalty(context, 10.0),
+            remedy=augmentation(context) or penalty(context, 10.0),
         )
 
 
@@ -285,7 +275,7 @@ class UnboundedSlope:
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         slope = history.level("game/sample_gradient", self.measurements)
-        player = _player(context, "discriminator")
+        player = context.player("discriminator")
         if player is None or slope is None or slope < self.slope or context.chosen("loss") not in BORDERLESS:
             return
         penalised = context.chosen("penalty") == "WGANGP"
@@ -296,7 +286,7 @@ class UnboundedSlope:
             evidence={"slope": slope},
             what=f"its slope at samples is {slope:.2g}, where the loss asks for 1: the gradients only grow.",
             cause="Nothing, or too little, holds it to the slope that makes its output a distance.",
-            remedy=remedies.penalty(context, 10.0) if penalised else ("penalty=wgan_gp",),
+            remedy=penalty(context, 10.0) if penalised else ("penalty=wgan_gp",),
         )
 
 
@@ -326,7 +316,7 @@ class PenaltyBalance:
         """One sign."""
         share = history.level("discriminator/loss_share/penalty", self.measurements)
         accuracy = history.level("logits/accuracy", self.measurements)
-        player = _player(context, "discriminator")
+        player = context.player("discriminator")
         if player is None or share is None or accuracy is None:
             return
         gap = history.level("game/logit_gap", self.measurements)
@@ -357,9 +347,9 @@ class PenaltyBalance:
                 evidence=evidence,
                 what=f"{share:.1e} of its gradient are the penalty's; it is right in {accuracy:.0%}.",
                 cause="The penalty is too weak to keep the discriminator smooth where the samples are.",
-                remedy=remedies.penalty(context, 10.0),
+                remedy=penalty(context, 10.0),
             )
 
-    def _weaker(self, context: Context) -> tuple[str, ...]:
+    def _weaker(self, context: Context) -> Overrides:
         strength = context.number("penalty.gamma") or context.number("penalty.weight") or 1.0
-        return remedies.penalty(context, 1.0 / strength if strength > 20.0 else 0.1)
+        return penalty(context, 1.0 / strength if strength > 20.0 else 0.1)

@@ -1,13 +1,17 @@
-"""Curves of healthy runs as numbers, and what a diagnosis makes of them when something is planted."""
+"""Curves of healthy runs as numbers, and what a diagnosis makes of them when a fault is planted."""
 
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from core.cli.launch import compose_tree
-from core.config import config_dir
-from core.diagnosis import Context, Finding, History, Layer, Ledger, Player, diagnose
-from core.diagnosis.signals import flattened
+from core.config import Tree, build, config_dir, flat
+from core.descend import diagnosis as descents
+from core.diagnosis import Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
+from core.diagnosis.remedies import applied
+from gradgan import diagnosis as games
+from gradrl import diagnosis as agents
 
 EVERY = 100  # steps between two points
 ROOTS = {
@@ -16,14 +20,37 @@ ROOTS = {
     "gan": ("gan", ("data=digits",)),
     "ring": ("gan", ("data=ring",)),
     "descend": ("descend", ()),
+    "classes": ("descend", ("objective=digits_mlp",)),
+}
+RULES: dict[str, tuple[Rule, ...]] = {
+    "ppo": agents.RULES,
+    "sac": agents.RULES,
+    "gan": games.RULES,
+    "ring": games.RULES,
+    "descend": descents.RULES_OF_FUNCTION,
+    "classes": descents.RULES_OF_OBJECTIVE,
+}
+REMEDIES: dict[str, Remedies] = {
+    "ppo": agents.REMEDIES,
+    "sac": agents.REMEDIES,
+    "gan": games.REMEDIES,
+    "ring": games.REMEDIES,
+    "descend": descents.REMEDIES,
+    "classes": descents.REMEDIES,
 }
 Values = Mapping[str, float | Callable[[int], float] | None]
 
 
 @lru_cache(maxsize=64)
 def options(kind: str, words: tuple[str, ...] = ()) -> dict[str, object]:
+    return flat(composed(kind, words), empty=True)
+
+
+@lru_cache(maxsize=256)
+def composed(kind: str, words: tuple[str, ...]) -> Tree:
+    """The run's configuration."""
     root, own = ROOTS[kind]
-    return flattened(compose_tree(root, [*own, *words], [config_dir()])[0])
+    return compose_tree(root, applied(own, words), [config_dir()])[0]
 
 
 def stack(*names: str) -> tuple[Layer, ...]:
@@ -46,6 +73,7 @@ PLAYERS = {
         Player("discriminator", stack("0", "2", "4"), 2e-3, 64),
     ),
     "descend": (Player("", (Layer("x", 2, 1),), 0.01, None, "SGD"),),
+    "classes": (Player("", stack("0", "2", "4"), 0.01, 32, "SGD"),),
 }
 PLAYERS["ring"] = PLAYERS["gan"]
 LIMITS = {
@@ -54,23 +82,26 @@ LIMITS = {
     "gan": {"train_samples": 1347.0},
     "ring": {"modes": 8.0},
     "descend": {},
+    "classes": {},
 }
 
 
 def context(kind: str, words: tuple[str, ...] = (), total: int = 10_000) -> Context:
+    choices = tuple(word for word in words if (config_dir() / word.partition("=")[0]).is_dir())
     return Context(
         options=options(kind, words),
         players=PLAYERS[kind],
         unit="steps",
         total=total,
         limits=LIMITS[kind],
-        recipe=lambda: options(kind),
+        remedies=REMEDIES[kind],
+        untyped=lambda: options(kind, choices),
     )
 
 
-def healthy(kind: str) -> dict[str, float]:
-    """One point of a healthy run."""
-    values: dict[str, float] = {}
+def healthy(kind: str, number: int = 1) -> dict[str, float | Callable[[int], float] | None]:
+    """One point of a healthy run, the `number`-th."""
+    values: dict[str, float | Callable[[int], float] | None] = {}
     for player in PLAYERS[kind]:
         p = player.prefix
         values |= {
@@ -130,7 +161,12 @@ def healthy(kind: str) -> dict[str, float]:
             "average/distance": 0.1,
             "average/initial_share": 0.0,
         },
-        "descend": {"descent/value": 1.0, "curvature/sharpness": 10.0, "curvature/lowest": 1.0},
+        "descend": {
+            "descent/value": 1.0 + 1.0 / number,
+            "curvature/sharpness": 10.0,
+            "curvature/lowest": 1.0,
+        },
+        "classes": {"loss/train": 2.0 / number, "full_gradient/noise_scale": 300.0},
     }
     return values | extra["gan" if kind == "ring" else kind] | ({"eval/modes": 8.0} if kind == "ring" else {})
 
@@ -148,13 +184,65 @@ def watch(
     """
     history, ledger, changes = History(), Ledger(patience=3), {}
     for number in range(1, points + 1):
-        values = healthy(kind)
-        if kind == "descend":
-            values["descent/value"] = 1.0 + 1.0 / number
+        values = healthy(kind, number)
         if start <= number < end:
             values |= {tag: v(number) if callable(v) else v for tag, v in planted.items()}
         step = number * EVERY
         history.add(step, {tag: v for tag, v in values.items() if v is not None})
-        if changed := ledger.judge(step, diagnose(history, where)):
+        if changed := ledger.update(step, diagnose(RULES[kind], history, where)):
             changes[step] = changed
     return ledger.findings, changes
+
+
+class Fault(NamedTuple):
+    """What is planted into healthy signals, and the finding it must lead to."""
+
+    kind: str
+    name: str
+    planted: Values
+    words: tuple[str, ...] = ()
+    player: str = ""
+    layer: str | None = None
+    severity: str = "warning"
+
+
+LATE = 14  # points that a rule may look back over
+
+
+def found_where_and_when_it_is(fault: Fault) -> Finding:
+    """The one finding of this name: it must be right, and close when the fault goes."""
+    found, _ = watch(context(fault.kind, fault.words), fault.kind, fault.planted, start=30, end=50)
+    (finding,) = [f for f in found if f.name == fault.name]
+    assert (finding.player, finding.severity) == (fault.player, fault.severity)
+    if fault.layer is not None:
+        assert finding.layer == fault.layer
+    assert 30 * EVERY <= finding.first_step <= (30 + LATE) * EVERY
+    assert 49 * EVERY - 1 <= finding.last_step <= (50 + LATE) * EVERY
+    assert not finding.active
+    assert finding.evidence
+    assert all(math.isfinite(value) for value in finding.evidence.values())
+    return finding
+
+
+def remedied(kind: str, words: tuple[str, ...], remedy: tuple[str, ...]) -> Tree:
+    """The configuration with the remedy's overrides, which must be accepted."""
+    tree = composed(kind, applied(words, remedy))
+    build(tree)
+    return tree
+
+
+def remedy_is_taken(fault: Fault) -> None:
+    """The finding's remedy is accepted by the configuration of its run, and changes it."""
+    finding = found_where_and_when_it_is(fault)
+    if not finding.remedy:
+        empty = ("non_finite", "detached_layer", "reward_scale", "discriminator_overfitting")
+        assert fault.name in empty or fault.severity == "error"
+        return
+    before = composed(fault.kind, fault.words)
+    tree = remedied(fault.kind, fault.words, finding.remedy)
+    assert tree != before or finding.severity == "note", finding.remedy
+
+
+def ids(faults: list[Fault]) -> list[str]:
+    """Names of the parametrized tests."""
+    return [f"{fault.name}-{fault.kind}-{number}" for number, fault in enumerate(faults)]

@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.diagnosis import remedies
-from core.diagnosis.findings import Severity, Sign
-from core.diagnosis.signals import Context, History, Player
+from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, remedies
+from gradrl.diagnosis.remedies import scaled_rewards
 
 DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
 
@@ -24,17 +23,12 @@ def improved(history: History) -> bool | None:
 
 def policy_player(context: Context) -> Player | None:
     """The player that moves the policy."""
-    by_name = {player.name: player for player in context.players}
-    for name in ("actor", "policy", "actor_critic", ""):
-        if name in by_name:
-            return by_name[name]
-    return None
+    return context.player("actor", "policy", "actor_critic", "")
 
 
 def value_player(context: Context) -> Player | None:
     """The player that moves the value function."""
-    by_name = {player.name: player for player in context.players}
-    return by_name.get("critic") or policy_player(context)
+    return context.player("critic") or policy_player(context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +71,10 @@ class CollapsedEntropy:
             evidence={"entropy": entropy, "left": left},
             what=f"the policy always does the same: {what}",
             cause="It became certain before it had learnt; what it does not try it cannot learn about.",
-            remedy=self._words(history, context, player),
+            remedy=self._remedy(history, context, player),
         )
 
-    def _words(self, history: History, context: Context, player: Player) -> tuple[str, ...]:
+    def _remedy(self, history: History, context: Context, player: Player) -> Overrides:
         initial = context.number("policy.log_std")
         if initial is not None and math.exp(initial) < self.deviation:  # it has never explored
             return (remedies.toward(context, "policy.log_std", 0.0),)
@@ -135,12 +129,12 @@ class RunawayKL:
             )
 
 
-def _calmer(context: Context, player: Player) -> tuple[str, ...]:
+def _calmer(context: Context, player: Player) -> Overrides:
     """As many epochs as were tuned, and a lower rate where it is above what is common, else an early end."""
     return (*remedies.fewer(context, "agent.num_epochs"), *_slower(context, player))
 
 
-def _slower(context: Context, player: Player) -> tuple[str, ...]:
+def _slower(context: Context, player: Player) -> Overrides:
     if player.lr > 1e-3 or "agent.target_kl" not in context.options:
         return remedies.sound_rate(
             context, player, min(player.lr * 0.1, 3e-4 if player.lr > 1e-3 else player.lr)
@@ -246,10 +240,10 @@ class ExplodingValue:
             evidence=evidence,
             what=f"the value function has lost touch: {what}",
             cause="Its errors feed its own targets: the critic's steps are too long, or gamma is too near 1.",
-            remedy=self._words(context, player),
+            remedy=self._remedy(context, player),
         )
 
-    def _words(self, context: Context, player: Player) -> tuple[str, ...]:
+    def _remedy(self, context: Context, player: Player) -> Overrides:
         gamma = context.number("agent.gamma")
         if gamma is not None and gamma > 0.999:
             return ("agent.gamma=0.99",)
@@ -288,7 +282,7 @@ class UnnormalizedAdvantage:
                 "everything beside it."
             ),
             cause="agent.normalize_advantage=false with returns of a large scale.",
-            remedy=("agent.normalize_advantage=true", *remedies.scaled_rewards(context)),
+            remedy=("agent.normalize_advantage=true", *scaled_rewards(context)),
         )
 
 
@@ -321,14 +315,14 @@ class RewardScale:
         if player is None or scale is None or (self.small < scale < self.large and not none):
             return
         if scale >= self.large:
-            words = remedies.scaled_rewards(context)
+            remedy = scaled_rewards(context)
             what, cause = (
                 f"returns differ by {scale:.3g} from what is expected of them.",
                 "Rewards are too large",
             )
             cause += ": the critic's gradient drowns everything, and its output layer cannot reach them."
         else:
-            words = ()
+            remedy = ()
             what = f"returns differ by {scale:.1e} from what is expected: no action is better than another."
             what = "no episode has had any return." if none else what
             cause = (
@@ -342,5 +336,5 @@ class RewardScale:
             evidence={"scale": scale},
             what=what,
             cause=cause,
-            remedy=words,
+            remedy=remedy,
         )

@@ -1,0 +1,45 @@
+"""The diagnosis of agents: the rules for any network and those about agents, and their remedies."""
+
+from core.diagnosis import Context, Overrides, Rule, network_rules
+from core.diagnosis.followers import Stale
+from core.diagnosis.gradients import ConflictingLosses
+from core.diagnosis.remedies import toward
+from core.diagnosis.units import SaturatedUnits
+from gradrl.diagnosis.remedies import REMEDIES
+from gradrl.diagnosis.rules import (
+    CollapsedEntropy,
+    ExplodingValue,
+    RatioOutOfHand,
+    RewardScale,
+    RunawayKL,
+    UnnormalizedAdvantage,
+    improved,
+)
+
+__all__ = ["REMEDIES", "RULES"]
+
+
+def faster_target(context: Context) -> Overrides:
+    """A larger share of the critic taken over at every step."""
+    return (toward(context, "agent.tau", max(0.005, 10 * (context.number("agent.tau") or 0.0))),)
+
+
+RULES: tuple[Rule, ...] = (
+    *network_rules(
+        ConflictingLosses(balancing=("entropy", "kl")),
+        # A critic of large returns stands at the ends of its units in healthy runs.
+        SaturatedUnits(tolerated=("critic", "head.critic"), learnt=improved),
+    ),
+    Stale(
+        follower="target",
+        player="critic",
+        cause="tau is too small: the critics chase targets of networks long gone.",
+        remedy=faster_target,
+    ),
+    CollapsedEntropy(),
+    RunawayKL(),
+    RatioOutOfHand(),
+    ExplodingValue(),
+    UnnormalizedAdvantage(),
+    RewardScale(),
+)

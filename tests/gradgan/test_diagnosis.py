@@ -1,0 +1,48 @@
+"""Rules about games on planted signals."""
+
+import math
+
+import pytest
+
+from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
+
+FAULTS = [
+    Fault("gan", "stale_average", {"average/initial_share": 0.99, "average/distance": 0.7},
+          player="generator"),
+    Fault("gan", "discriminator_too_strong", {"logits/accuracy": 1.0, "logits/real": 15.0,
+          "logits/fake": -15.0}, words=("penalty=none",), player="discriminator"),
+    Fault("gan", "discriminator_too_strong", {"logits/accuracy": 1.0, "game/logit_gradient": 0.0001},
+          words=("loss=minimax",), player="discriminator"),
+    Fault("gan", "discriminator_too_weak", {"game/logit_gap": 0.001, "game/energy_distance": 0.6},
+          words=("penalty.gamma=1000",), player="discriminator"),
+    Fault("gan", "mode_collapse", {"game/diversity": 0.05}, player="generator"),
+    Fault("ring", "mode_collapse", {"eval/modes": 2.0}, words=("penalty=none",), player="generator"),
+    Fault("gan", "rotation", {"logits/fake": lambda n: 6.0 * math.sin(1.9 * n)}, player="generator",
+          severity="note"),
+    Fault("gan", "penalty_dominating", {"discriminator/loss_share/penalty": 0.99, "logits/accuracy": 0.4},
+          player="discriminator"),
+    Fault("gan", "penalty_asleep", {"discriminator/loss_share/penalty": 1e-05, "logits/accuracy": 0.99},
+          player="discriminator"),
+    Fault("gan", "penalty_asleep", {"discriminator/loss_share/penalty": 1e-05}, player="discriminator",
+          severity="note"),
+    Fault("gan", "exploding_gradient", {"game/sample_gradient": 20.0}, words=("loss=wasserstein",),
+          player="discriminator"),
+    Fault("gan", "discriminator_overfitting", {"game/overfitting": 0.9}, player="discriminator"),
+    Fault("ring", "discriminator_overfitting", {"game/overfitting": 0.9}, player="discriminator"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=ids(FAULTS))
+def test_a_planted_fault_is_found_where_and_when_it_is_and_closes_when_it_goes(fault):
+    found_where_and_when_it_is(fault)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=ids(FAULTS))
+def test_the_remedy_is_overrides_that_the_configuration_takes(fault):
+    remedy_is_taken(fault)
+
+
+def test_a_penalty_that_a_steep_slope_needs_is_one_of_slopes():
+    where = context("gan", ("loss=wasserstein", "penalty=none"))
+    findings, _ = watch(where, "gan", {"game/sample_gradient": 20.0})
+    assert [f.remedy for f in findings] == [("penalty=wgan_gp",)]

@@ -1,0 +1,55 @@
+"""Rules about agents on planted signals."""
+
+import pytest
+
+from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
+
+FAULTS = [
+    Fault("ppo", "saturated_units", {"layer/1/saturated_units": 0.97, "episode/return": lambda n: 20.0 * n},
+          layer="1", severity="note"),
+    Fault("sac", "stale_target", {"target/initial_share": 0.99, "target/distance": 0.7}, player="critic"),
+    Fault("ppo", "collapsed_entropy", {"policy/entropy": 0.0001}),
+    Fault("sac", "collapsed_entropy", {"policy/entropy": -6.0}, player="actor"),
+    Fault("ppo", "runaway_kl", {"policy/approx_kl": 0.6}),
+    Fault("ppo", "ratio_out_of_hand", {"policy/clip_fraction": 0.8}),
+    Fault("ppo", "ratio_out_of_hand", {"policy/ratio_max": 10000.0}, words=("optimizer.lr=0.1",)),
+    Fault("sac", "exploding_value", {"value/q_mean": -100000.0}, words=("agent.critic_lr=0.05",),
+          player="critic"),
+    Fault("ppo", "exploding_value", {"policy/explained_variance": -30.0, "policy/advantage_std": 30.0}),
+    Fault("ppo", "unnormalized_advantage", {"policy/advantage_std": 60.0},
+          words=("agent.normalize_advantage=false",)),
+    Fault("ppo", "reward_scale", {"policy/advantage_std": 30000.0}),
+    Fault("ppo", "reward_scale", {"policy/advantage_std": 0.0}),
+    Fault("sac", "reward_scale", {"loss/critic": 100000000.0}, player="critic"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=ids(FAULTS))
+def test_a_planted_fault_is_found_where_and_when_it_is_and_closes_when_it_goes(fault):
+    found_where_and_when_it_is(fault)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=ids(FAULTS))
+def test_the_remedy_is_overrides_that_the_configuration_takes(fault):
+    remedy_is_taken(fault)
+
+
+def test_a_note_of_an_odd_but_customary_signal_is_no_warning():
+    """Clipping every step to 0.5 is what PPO does; a learnt policy may be sure of itself."""
+    planted = {"policy/entropy": 1e-4, "episode/return": lambda n: 50.0 + 10.0 * n}
+    found, _ = watch(context("ppo"), "ppo", planted | {"gradient/clipped": 1.0})
+    assert {f.name: f.severity for f in found} == {"collapsed_entropy": "note", "clipping_always_on": "note"}
+
+
+def test_a_critic_at_the_ends_of_its_units_is_a_note_and_an_actor_is_not():
+    findings, _ = watch(context("ppo"), "ppo", {"layer/critic.1/saturated_units": 1.0})
+    assert [(f.severity, f.layer) for f in findings] == [("note", "critic.1")]
+    planted = {"layer/critic.1/saturated_units": 1.0, "layer/actor.1/saturated_units": 1.0}
+    findings, _ = watch(context("ppo"), "ppo", planted)
+    assert [(f.severity, f.layer) for f in findings] == [("warning", "actor.1")]
+
+
+def test_epochs_that_were_typed_go_back_to_as_many_as_were_tuned():
+    where = context("ppo", ("agent.num_epochs=150",))
+    findings, _ = watch(where, "ppo", {"policy/approx_kl": 0.6})
+    assert [f.remedy for f in findings] == [("agent.num_epochs=20", "agent.target_kl=0.02")]
