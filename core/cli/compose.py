@@ -202,7 +202,13 @@ def _set(tree: DictConfig, override: Override, new: bool) -> None:
     key = override.key_or_group
     try:
         if not override.is_delete():
-            OmegaConf.update(tree, key, override.value(), merge=True, force_add=new or override.is_add())
+            OmegaConf.update(
+                tree,
+                key,
+                override.value(),
+                merge=True,
+                force_add=new or override.is_add() or override.is_force_add(),
+            )
             return
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(tree, parent) if parent else tree
