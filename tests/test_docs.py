@@ -333,7 +333,7 @@ def cheaper(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> l
         length = [] if any(word.startswith("steps=") for word in words) else ["steps=50"]
         return [*length, "pictures=[]", "logging.progress=false"]
     if script in TRAINERS:
-        monkeypatch.setattr("core.cli.launch._hydra", lambda *_: 0)
+        monkeypatch.setattr("core.cli.compose.Composed.run", lambda *_: 0)
     elif script == "bench" or any(word.startswith("features") for word in words):  # minutes; files of weights
         monkeypatch.setattr(f"core.scripts.{script}.{script}", lambda _: None)
     return []
