@@ -1,0 +1,140 @@
+"""Pictures of a game: histograms of logits, eigenvalues of its Jacobian, its vector field along a path."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.curvature.arnoldi import ComplexRitz
+from core.draw.figure import new_figure, pixels
+from gradgan.evaluation.sample_pictures import DPI, FAKE, TEXT
+from gradgan.measurements.vector_field import Path
+
+FAR = 10.0  # times the median modulus, from where an eigenvalue would press all others into one spot
+CONVERGED = 0.05  # of the largest modulus: residuals below it are drawn full
+TRAIN, HELD_OUT = BLUE, SKY
+ATTRACTS, REPELS, LINE = "#2a6f97", "#c8553d", "#5f6b76"  # told apart by the colour-blind too
+
+
+def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.ndarray:
+    """What the discriminator says of training, held-out and generated samples.
+
+    A discriminator that knows its training samples by heart gives held-out ones the logits of generated ones.
+
+    Args:
+        train: logits [N], on the CPU; those that are not finite are left out and counted in the legend.
+        held_out: [M], or None.
+        fake: [L].
+
+    Returns:
+        A picture, uint8 [H, W, 3]: densities over one axis, each with its mean.
+    """
+    parts = [
+        (name, logits.detach().double(), colour, line)
+        for name, logits, colour, line in (
+            ("training", train, TRAIN, "-"),
+            ("held out", held_out, HELD_OUT, "--"),
+            ("generated", fake, FAKE, ":"),
+        )
+        if logits is not None
+    ]
+    everything = torch.cat([logits[logits.isfinite()] for _, logits, _, _ in parts] or [torch.zeros(1)])
+    low, high = (everything.min().item(), everything.max().item()) if len(everything) else (0.0, 0.0)
+    margin = 0.02 * (high - low) or 0.5 * max(1.0, abs(high))
+    bins = min(
+        max(round(2 * len(train) ** 0.5), 10), 60
+    )  # fewer samples, fewer bins: noise would hide the shape
+    edges = np.linspace(low - margin, high + margin, bins + 1)
+
+    figure = new_figure(7.0, 4.2, dpi=DPI)
+    axes = figure.subplots()
+    for name, logits, colour, line in parts:
+        finite = logits[logits.isfinite()]
+        lost = f", {len(logits) - len(finite)} not finite" if len(finite) < len(logits) else ""
+        if not len(finite):
+            axes.plot([], [], color=colour, linestyle=line, label=f"{name}: none finite")
+            continue
+        mean = finite.mean().item()
+        density, _ = np.histogram(finite.numpy(), bins=edges, density=True)
+        axes.stairs(density, edges, fill=True, color=colour, alpha=0.18)
+        label = f"{name}: mean {mean:.3g}{lost}"
+        axes.stairs(density, edges, color=colour, linestyle=line, linewidth=1.8, label=label)
+        axes.axvline(mean, color=colour, linestyle=line, linewidth=1.0, alpha=0.8)
+    axes.axvline(0, color=TEXT, linewidth=0.8)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set(xlabel="logit: above 0 the sample is taken for real", ylabel="density")
+    axes.set_title("What the discriminator says", fontsize=11, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return pixels(figure).pixels
+
+
+def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
+    """Eigenvalues of the Jacobian of dw/dt = -v(w) in the complex plane.
+
+    Left of the axis the game attracts, right of it it repels, and what is far from the real axis turns. Full
+    points are within 5 % of the largest modulus of an eigenvalue, hollow ones are still on their way. Where
+    the largest is far from the others, both axes are logarithmic beyond the median modulus.
+
+    Returns:
+        A picture, uint8 [H, W, 3].
+    """
+    figure = new_figure(6.0, 5.0, dpi=DPI)
+    axes = figure.subplots()
+    real, imaginary = ritz.values.real.numpy(), ritz.values.imag.numpy()
+    largest = float(ritz.values.abs().max()) or 1.0
+    converged = ritz.residuals.numpy() <= CONVERGED * largest
+    for attracts, colour, word in ((True, ATTRACTS, "attracts"), (False, REPELS, "repels")):
+        chosen = (real < 0) == attracts
+        for full in (True, False):
+            some = chosen & (converged == full)
+            face = colour if full else "none"
+            label = word if full else None
+            axes.scatter(real[some], imaginary[some], s=42, facecolors=face, edgecolors=colour, label=label)
+    limit = 1.15 * largest
+    axes.axvspan(0, limit, color=REPELS, alpha=0.07, linewidth=0)
+    axes.axvline(0, color=LINE, linewidth=0.8)
+    axes.axhline(0, color=LINE, linewidth=0.8)
+    middle = float(ritz.values.abs().median())
+    note = ""
+    if 0 < FAR * middle < largest:
+        powers = 10.0 ** np.arange(math.ceil(math.log10(middle)), math.floor(math.log10(limit)) + 1)
+        ticks = [*-powers[::-1], 0.0, *powers]
+        for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+            scale("symlog", linthresh=middle)
+            axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        note = f"; logarithmic beyond ±{middle:.2g}"
+    axes.set(
+        xlim=(-limit, limit),
+        ylim=(-limit, limit),
+        xlabel=f"real part{note}",
+        ylabel="imaginary part: rotation",
+    )
+    axes.set_title("Eigenvalues of the game's Jacobian (hollow: not yet converged)", fontsize=11, loc="left")
+    axes.legend(loc="upper left", frameon=False)
+    return pixels(figure).pixels
+
+
+def path_picture(path: Path) -> np.ndarray:
+    """Direction and length of the field on the straight line from former parameters to the present ones.
+
+    Returns:
+        A picture, uint8 [H, W, 3].
+    """
+    figure = new_figure(6.0, 5.0, dpi=DPI)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    shares = path.shares.numpy()
+    upper.plot(shares, path.cosines.numpy(), color=ATTRACTS, marker="o", markersize=3)
+    upper.axhline(0, color=LINE, linewidth=0.8)
+    upper.set(ylim=(-1.05, 1.05), ylabel="cosine of field and line")
+    upper.set_title(
+        "The field on the way: a sign change at 1 attracts, a bump turns", fontsize=11, loc="left"
+    )
+    lower.plot(shares, path.norms.numpy(), color=ATTRACTS, marker="o", markersize=3)
+    lower.set(ylabel="norm of the field", xlabel="0: parameters at the last drawing, 1: now")
+    if path.norms.max() > FAR * path.norms.min():
+        lower.set_yscale("log")
+    for axes in (upper, lower):
+        axes.axvline(1, color=LINE, linewidth=0.8, linestyle="--")
+    return pixels(figure).pixels

@@ -1,0 +1,190 @@
+"""The game in full view: what is measured of both players together, and drawn, every so many images.
+
+One frozen batch of training samples, as many held-out ones and the same latents through the whole run.
+Nothing of the training is changed by looking.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from core.checks import checked, require
+from core.draw.media import Image, Media
+from core.gradients.unit_health import shares_of
+from core.seeding import seed_for
+from core.state import StateDict
+from gradgan.batch import Batch
+from gradgan.game.game import StepInfo
+from gradgan.game.players import latents
+from gradgan.measurements.game_pictures import eigenvalue_picture, logit_histogram, path_picture
+from gradgan.measurements.vector_field import VectorField, unchanged
+from gradgan.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+@checked
+class MeasurementsConfig:
+    """What is looked at.
+
+    Attributes:
+        samples: real, held-out and generated ones whose logits are compared.
+        vector_field_samples: of them, those that the field of both gradients is taken on.
+        eigenvalues: products with the game's Jacobian at every drawing, each about as dear as two to three
+            gradients of both players; 0 = its eigenvalues are not drawn.
+        path_points: places on the line from the last drawing's parameters to the present ones at which the
+            field is taken; 0 (not drawn) or >= 2. The former parameters are kept, also in checkpoints.
+    """
+
+    samples: Annotated[int, Ge(2)]
+    vector_field_samples: Annotated[int, Ge(1)]
+    eigenvalues: Annotated[int, Ge(0)]
+    path_points: int
+
+    def __post_init__(self) -> None:
+        points = self.path_points
+        require(points == 0 or points >= 2, "path_points", points, "0 or an integer >= 2")
+
+
+class Measurements:
+    """Looks at a trainer's two players.
+
+    Args:
+        cfg: what is looked at.
+        trainer: whose players they are.
+        real: training samples, at least `cfg.samples` where there are as many.
+        held_out: samples that the training never shows, or None.
+        seed: of the latents and the draws.
+    """
+
+    def __init__(
+        self, cfg: MeasurementsConfig, trainer: Trainer, real: Batch, held_out: Batch | None, seed: int
+    ) -> None:
+        self.cfg = cfg
+        self.trainer = trainer
+        self.real = real
+        self.held_out = held_out
+        self.seed = seed
+        self._former: Tensor | None = None  # the point of the last drawing
+
+    def measure(self) -> dict[str, float]:
+        """What the two players do to each other now.
+
+        Returns:
+            game/gradient_ratio: |dL_G/dG| / |dL_D/dD| on the frozen batch.
+            game/sample_gradient: mean |dL_G/dG(z)| of a sample's own loss: the generator's gradient as it
+                comes through the discriminator; game/logit_gradient: mean |dL_G/dD(G(z))|, its first factor,
+                which a saturating loss lets vanish.
+            game/logit_gap: mean logit of training samples less that of generated ones; and
+            game/overfitting: how much of it is between training and held-out samples, 0 = none of it, 1 =
+                held-out samples look generated (Karras et al. 2020, arXiv:2006.06676, eq. 1); where samples
+                are held out.
+            game/diversity: mean distance between generated samples over that between training samples;
+            game/energy_distance: of the two distributions, in [0, 1], 0 = the same (Szekely and Rizzo 2013,
+                the coefficient of inhomogeneity).
+            discriminator/loss_share/..., .../loss_cosine/...: of the terms of its loss, as in
+                `core.gradients.unit_health`, where it has several.
+        """
+        field = self._field()
+        generator, discriminator = (v.norm() for v in field.gradients())
+        train, held_out, fake = self._logits()
+        gap = train.mean() - fake.mean()
+        sample_gradient, logit_gradient = self._through_discriminator()
+        values = {
+            "gradient_ratio": generator / discriminator,
+            "sample_gradient": sample_gradient,
+            "logit_gradient": logit_gradient,
+            "logit_gap": gap,
+        }
+        if held_out is not None:
+            values["overfitting"] = (train.mean() - held_out.mean()) / gap
+        values |= self._spread()
+        found = {f"game/{name}": value for name, value in values.items()}
+        found |= {
+            f"discriminator/{tag}": value for tag, value in shares_of(field.discriminator_terms()).items()
+        }
+        return {tag: value.item() for tag, value in found.items() if value.isfinite()}
+
+    def draw(self) -> dict[str, Media]:
+        """Histogram of the logits, the Jacobian's eigenvalues, the field along the way since last time."""
+        pictures: dict[str, Media] = {"logits": Image(logit_histogram(*self._logits()))}
+        field = self._field()
+        if self.cfg.eigenvalues:
+            random = torch.Generator().manual_seed(seed_for(self.seed, "eigenvalues"))
+            found = field.eigenvalues(self.cfg.eigenvalues, random)
+            pictures["eigenvalues"] = Image(eigenvalue_picture(found))
+        if self.cfg.path_points:
+            former, self._former = self._former, field.point
+            if former is not None and not torch.equal(former, self._former):
+                pictures["path_angle"] = Image(path_picture(field.path(former, self.cfg.path_points)))
+        return pictures
+
+    def state_dict(self) -> StateDict:
+        """Both players' parameters at the last drawing, where paths are drawn."""
+        return {"former": self._former}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        former = state["former"]
+        self._former = None if former is None else former.to(self.trainer.generator_step.device)
+
+    @torch.no_grad()
+    def _spread(self) -> dict[str, Tensor]:
+        """Diversity and energy distance of generated samples beside training samples."""
+        with unchanged(self.trainer.generator, self.trainer.discriminator):
+            fake = self._fake()[0].flatten(1)
+        real = self.real.x.flatten(1)
+        within_real, within_fake = torch.pdist(real).mean(), torch.pdist(fake).mean()
+        between = torch.cdist(real, fake).mean()
+        return {
+            "diversity": within_fake / within_real,
+            "energy_distance": 1.0 - (within_real + within_fake) / (2.0 * between),
+        }
+
+    def _field(self) -> VectorField:
+        """At the training's progress, without augmentation, always with the same draws."""
+        trainer = self.trainer
+        nothing = torch.zeros_like(trainer.augmentation)
+        info = StepInfo(trainer.discriminator_updates, trainer.progress, nothing, seed_for(self.seed, "view"))
+        count, labels = self.cfg.vector_field_samples, self.real.labels
+        few = Batch(self.real.x[:count], None if labels is None else labels[:count])
+        return VectorField(
+            trainer.game,
+            trainer.generator,
+            trainer.discriminator,
+            few,
+            trainer.latent_size,
+            info,
+            trainer.regularizer_states,
+        )
+
+    def _fake(self) -> tuple[Tensor, Tensor | None]:
+        """As many generated samples as real ones, with their labels."""
+        trainer = self.trainer
+        random = torch.Generator().manual_seed(seed_for(self.seed, "view"))
+        z = latents(len(self.real.x), trainer.latent_size, random, self.real.x.device)
+        return trainer.generator(z, self.real.labels), self.real.labels
+
+    @torch.no_grad()
+    def _logits(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Of training, held-out (or None) and generated samples, each [N], on the CPU."""
+        discriminator = self.trainer.discriminator
+        with unchanged(self.trainer.generator, self.trainer.discriminator):
+            train = discriminator(*self.real).cpu()
+            held_out = None if self.held_out is None else discriminator(*self.held_out).cpu()
+            fake = discriminator(*self._fake()).cpu()
+        return train, held_out, fake
+
+    def _through_discriminator(self) -> tuple[Tensor, Tensor]:
+        """Mean |dL_G/dG(z)| and mean |dL_G/dD(G(z))| over samples, of the loss of a single sample."""
+        loss, discriminator = self.trainer.game.loss, self.trainer.discriminator
+        with unchanged(self.trainer.generator, self.trainer.discriminator), torch.enable_grad():
+            fake, labels = self._fake()
+            fake = fake.detach().requires_grad_()
+            fake_logits = discriminator(fake, labels)
+            real_logits = discriminator(*self.real).detach() if loss.generator_uses_real else None
+            total = loss.generator(fake_logits, real_logits) * len(fake)
+            by_logit, by_sample = torch.autograd.grad(total, [fake_logits, fake])
+        return by_sample.flatten(1).norm(dim=1).mean(), by_logit.abs().mean()
