@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.curvature.arnoldi import ComplexRitz
 from core.draw.figure import new_figure, pixels
+from core.draw.palette import BLUE, SKY
 from gradgan.evaluation.sample_pictures import DPI, FAKE, TEXT
 from gradgan.measurements.vector_field import Path
 
