@@ -8,13 +8,13 @@ from torch import Tensor
 
 from core.curvature.arnoldi import ComplexRitz
 from core.draw.figure import new_figure, pixels
-from core.draw.palette import BLUE, SKY
-from gradgan.evaluation.sample_pictures import DPI, FAKE, TEXT
+from core.draw.palette import BLUE, ORANGE, SKY
+from gradgan.evaluation.sample_pictures import DPI, TEXT
 from gradgan.measurements.vector_field import Path
 
 FAR = 10.0  # times the median modulus, from where an eigenvalue would press all others into one spot
 CONVERGED = 0.05  # of the largest modulus: residuals below it are drawn full
-TRAIN, HELD_OUT = BLUE, SKY
+TRAIN, HELD_OUT, FAKE = BLUE, SKY, ORANGE  # told apart by the colour-blind and by lightness
 ATTRACTS, REPELS, LINE = "#2a6f97", "#c8553d", "#5f6b76"  # told apart by the colour-blind too
 
 
