@@ -22,7 +22,7 @@ demo: $(STAMP) ## solve CartPole with PPO, draw digits with a GAN, write two rep
 test: $(STAMP) ## run all tests (8 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_*' for some commands (5 minutes)
+golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_*' for some (4 minutes)
 	@$(BIN)/python -m tests.golden $(or $(AGAINST),HEAD) --only '$(or $(ONLY),*)'
 
 lint: $(STAMP) ## style, types and import rules

@@ -1,4 +1,4 @@
-"""Ranges of options: stated in the type, checked in one place, and one way to say that a value is out of range.
+"""Ranges of options: stated in the type and checked in one place, and one way to say what is out of range.
 
     @dataclass(frozen=True, kw_only=True)
     @checked
@@ -49,8 +49,8 @@ def require(ok: bool, name: str, value: object, allowed: str) -> None:
 def checked(cls: type[Options]) -> type[Options]:
     """Let a dataclass check the ranges of its annotations whenever one is made; stands below `@dataclass`.
 
-    A field's type may be `Annotated` with `Ge`, `Gt`, `Le`, `Lt`, `Interval` and `Finite`; null is let through
-    where the type allows it, and of a tuple every element is checked.
+    A field may be `Annotated` with `Ge`, `Gt`, `Le`, `Lt`, `Interval` and `Finite`; null is let through
+    where the type allows it, and of a tuple every element is checked. A `Literal` allows its words.
     """
     own = getattr(cls, "__post_init__", None)
 
@@ -68,11 +68,14 @@ def checked(cls: type[Options]) -> type[Options]:
 
 @functools.cache
 def _ranges(cls: type) -> list[tuple[str, list[object], str]]:
-    """Name, constraints and allowed range in words of every field that has a range."""
+    """Name, constraints and allowed range in words of every field that has a range or a choice."""
     found = []
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         constraints = [one for given in _metadata(hint) for one in _single(given)]
-        if constraints:
+        if typing.get_origin(hint) is typing.Literal:
+            words = typing.get_args(hint)
+            found.append((name, [Predicate(words.__contains__)], f"one of {list(words)}"))
+        elif constraints:
             found.append((name, constraints, _words(hint, constraints)))
     return found
 

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 AUTO = "auto"  # as an optimizer's `lr`: proposed from the gradient before the training begins
 STAND_IN_LR = 1e-3
+TRUE, FALSE = ("yes", "y", "on", "true"), ("no", "n", "off", "false")
 Tree = dict[str, Any]  # plain containers, resolved: what YAML can say
 
 
@@ -67,25 +65,6 @@ def config_dir() -> Path:
         if (folder / "rl.yaml").is_file():
             return folder
     raise ConfigError(f"the configuration files are missing beside {core}; install gradsight again")
-
-
-def plain(tree: DictConfig) -> Tree:
-    """A composed tree as plain containers, interpolations resolved, without what only the launcher reads.
-
-    Raises:
-        ConfigError: an interpolation does not resolve, or a mandatory value is missing.
-    """
-    try:
-        container = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items() if key not in ("hydra", "resume")}
-
-
-def to_yaml(tree: Tree) -> str:
-    """A tree as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(tree))
 
 
 def flat(tree: Mapping[str, object], path: str = "", *, empty: bool = False) -> dict[str, object]:
@@ -233,33 +212,62 @@ def _holds_components(hint: object) -> bool:
 
 
 def _primitive(value: object, hint: object, path: str) -> object:
-    """Numbers, strings, booleans and tuples of them, by OmegaConf's structured merge."""
+    """Numbers, strings, booleans, and tuples of them."""
     tuples = [c for c in _union(hint) if typing.get_origin(c) is tuple]
-    schema_hint = list[typing.get_args(tuples[0])[0]] if tuples else hint
-    if isinstance(value, Mapping) or (isinstance(value, list) and not tuples):
-        raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}")
+    args = typing.get_args(tuples[0]) if tuples else (object, ...)
     try:
-        schema = OmegaConf.structured(dataclasses.make_dataclass("Schema", [("value", schema_hint)]))
-        merged = cast(dict, OmegaConf.to_container(OmegaConf.merge(schema, {"value": value})))["value"]
-    except OmegaConfBaseException as error:
+        if tuples:
+            if not isinstance(value, list) or (args[-1] is not Ellipsis and len(args) != len(value)):
+                raise ValueError
+            converted: object = tuple(_scalar(each, _union(args[0])) for each in value)
+        else:
+            converted = _scalar(value, _union(hint))
+    except ValueError as error:
         raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}") from error
-    for number in merged if isinstance(merged, list) else [merged]:
+    for number in converted if isinstance(converted, tuple) else [converted]:
         if isinstance(number, float) and not math.isfinite(number):
             raise ConfigError(f"{path} must be a finite number, got {number}")
-    if not tuples:
-        return merged
-    args = typing.get_args(tuples[0])
-    if args[-1] is not Ellipsis and len(args) != len(merged):
-        raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}")
-    return tuple(merged)
+    return converted
+
+
+def _scalar(value: object, choices: Iterable[object]) -> object:
+    """A value in the one type that is allowed besides null, or as it is where it has one of several.
+
+    Raises:
+        ValueError: it cannot be.
+    """
+    types_ = [choice for choice in choices if choice is not type(None)]
+    kind = type(value)
+    if kind in types_ or types_ in ([object], [Any]):
+        return value
+    if types_ == [int] and kind is str:
+        return int(cast(str, value))
+    if types_ == [float] and kind in (int, str):
+        return float(cast(float | str, value))
+    if types_ == [bool] and kind in (int, str):
+        return _boolean(cast(int | str, value))
+    if types_ == [str] and kind in (int, float, bool):
+        return str(value)
+    raise ValueError
+
+
+def _boolean(value: int | str) -> bool:
+    """What YAML may write for true and false."""
+    word = str(value).lower()
+    if word in TRUE or word in FALSE:
+        return word in TRUE
+    return int(value) != 0
 
 
 def _config_class(target: type) -> type | None:
-    """The dataclass of a class's `cfg` argument, or None for a class that is not ours."""
+    """The dataclass of a class's `cfg`, its first argument; None for a class that is not ours.
+
+    The annotation of the class itself counts first, so that a subclass need not repeat the constructor.
+    """
     names = list(inspect.signature(target).parameters)
     if not names or names[0] != "cfg":
         return None
-    hint = typing.get_type_hints(target.__init__).get("cfg")
+    hint = typing.get_type_hints(target).get("cfg") or typing.get_type_hints(target.__init__).get("cfg")
     return cast(type, hint) if dataclasses.is_dataclass(hint) else None
 
 

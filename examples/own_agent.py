@@ -9,20 +9,19 @@ checks every option against the type of `cfg` before it makes anything.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite
 from core.cli.launch import launch
-from core.config import Component
-from core.gradients import Clipper, Metrics, MonitorConfig
-from core.optim.schedules import Schedule
-from gradrl.agents.actor_critic import Forward
+from core.gradients import Metrics
+from gradrl.agents.on_policy import Forward, Losses
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.experience.rollout import Batch
 from gradrl.policies.distributions import DiagonalGaussian, Policy
-from gradrl.policies.networks import ActorCritic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +32,7 @@ class RPOConfig(PPOConfig):
         alpha: half-width of the noise on the mean of an action, whose box spans [-1, 1].
     """
 
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.alpha < float("inf"), "alpha", self.alpha, "a finite number >= 0")
+    alpha: Annotated[float, Ge(0), Finite] = 0.5
 
 
 class RPO(PPO):
@@ -51,18 +46,6 @@ class RPO(PPO):
     cfg: RPOConfig
     shift: Tensor | None = None  # z of the minibatch that is learnt from, [B, A]
 
-    def __init__(
-        self,
-        cfg: RPOConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
-    ) -> None:
-        super().__init__(cfg, model, optimizer, clipper, schedule, generator, monitor)
-
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step, with noise drawn for it: an optimizer may look at the loss more than once."""
         alpha = self.cfg.alpha
@@ -71,7 +54,7 @@ class RPO(PPO):
         self.shift = None
         return metrics
 
-    def loss(self, batch: Batch, forward: Forward | None = None) -> tuple[dict[str, Tensor], Metrics]:
+    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """PPO's, with mean + z, z ~ U(-alpha, alpha), in place of the mean; probes see it without z."""
 
         def shifted(obs: Tensor) -> tuple[Policy, Tensor]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-class Samples(NamedTuple):
-    """A batch of real or generated samples.
+class Batch(NamedTuple):
+    """Real or generated samples with their labels.
 
     Attributes:
         x: [B, ...]; images are float32 in [-1, 1].

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import torch
 
+from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import Generators
-from gradgan.data.mixtures import Mixture
 from gradgan.features import Features
-from gradgan.train import TrainConfig, build_trainer, make_judge
+from gradgan.train import TrainConfig, build_trainer, make_evaluator
 
 
 def evaluate_run(
@@ -34,7 +33,7 @@ def evaluate_run(
         truncation: no element of a latent beyond it, > 0; None = as in the run.
 
     Returns:
-        What summary.json says of a generator: see `MixtureJudge.measure` and `ImageJudge.measure`.
+        What summary.json says of a generator: see `measure` of `MixtureEvaluator` and `ImageEvaluator`.
 
     Raises:
         ConfigError: no run there, no such checkpoint, or one that is damaged or of another network; the
@@ -43,7 +42,7 @@ def evaluate_run(
     cfg = build(saved_options(directory))
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_gan")
-    if features is not None and isinstance(cfg.data, Mixture):
+    if features is not None and len(cfg.data.shape) == 1:
         raise ConfigError(f"{directory} holds a generator of points, which are measured under no features")
     if features is not None:
         cfg = replace(cfg, features=features)
@@ -52,5 +51,5 @@ def evaluate_run(
     path = directory / "checkpoints" / f"{checkpoint}.pt"
     trainer = build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))
     checkpoints.restore(trainer.average, checkpoints.load(path), "average", path)
-    judge = make_judge(cfg, cfg.seed if seed is None else seed, samples)
-    return judge.measure(trainer.average.module)
+    evaluator = make_evaluator(cfg, cfg.seed if seed is None else seed, samples)
+    return evaluator.measure(trainer.average.module)

@@ -5,17 +5,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.gradients import Objective
 from core.gradients.objective import Forward
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import Generators, seed_for
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.game.game import Players
-from gradgan.sampling import latents
-from gradgan.train import TrainConfig, build_trainer, make_stream
+from gradgan.game.players import latents
+from gradgan.train import TrainConfig, build_trainer
 from gradgan.trainer import Trainer
 
 
@@ -58,7 +58,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
     checkpoints.restore(trainer.players.generator, state, "generator", path)
     checkpoints.restore(trainer.players.discriminator, state, "discriminator", path)
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "landscape", seed))
-    real = make_stream(cfg, own, device, batch_size=batch_size).next()
+    real = cfg.data.draw(batch_size or cfg.batch_size, own, device)
     z = latents(len(real.x), cfg.latent_size, own, device)
     return Subject(
         directory=directory,
@@ -71,7 +71,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
     )
 
 
-def joint_objectives(trainer: Trainer, real: Samples, z: Tensor) -> dict[str, Objective]:
+def joint_objectives(trainer: Trainer, real: Batch, z: Tensor) -> dict[str, Objective]:
     """Each player's adversarial loss as a function of both players' parameters, by player.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -15,7 +14,7 @@ from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
-from core.run.auto_lr import guided_lr
+from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
@@ -23,16 +22,14 @@ from core.run.run import Evaluation, Run, RunConfig
 from core.run.seeding import Generators, seed_for
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
-from gradgan.data.images import ImageData, Images, ImageStream, Stream, first_samples
-from gradgan.data.mixtures import Mixture, MixtureStream
-from gradgan.data.stacked import StackedMNIST
+from gradgan.data import Data
 from gradgan.diagnosis import REMEDIES, RULES
 from gradgan.evaluation.cost import cost
-from gradgan.evaluation.evaluator import ImageJudge, Judge, MixtureJudge
+from gradgan.evaluation.evaluator import Evaluator, FixedLatents
 from gradgan.features import Features
 from gradgan.game.game import Game, Players
 from gradgan.game.measurements import View, ViewConfig
-from gradgan.game.players import make_players
+from gradgan.game.players import latents, make_players
 from gradgan.losses import Loss
 from gradgan.losses.relativistic_average import RelativisticAverage
 from gradgan.networks import Network
@@ -40,7 +37,6 @@ from gradgan.networks.conditioning import Auxiliary, Projection
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
-from gradgan.sampling import latents
 from gradgan.trainer import Trainer
 
 
@@ -50,7 +46,7 @@ class TrainConfig:
 
     LENGTH: ClassVar[str] = "total_images"
 
-    data: Mixture | ImageData
+    data: Data
     network: Network
     conditioning: Projection | Auxiliary | None
     loss: Loss
@@ -138,15 +134,15 @@ def check(cfg: TrainConfig) -> None:
     device = resolve_device(cfg.device)
     if cfg.conditioning is not None and cfg.data.num_classes is None:
         wants = f"conditioning={cfg.conditioning.name} wants labels, and data={cfg.data.name} has none"
-        raise ConfigError(": ".join([wants, *_notes(cfg)[:1]]))
+        raise ConfigError(": ".join([wants, *cfg.data.notes()[:1]]))
     check_schedule(cfg.schedule, measured=())
     check_optimizer(cfg.optimizer, lambda: _players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper beside it
     check_probes(cfg.probe, lambda: _players(cfg, Generators(cfg.seed)))
-    make_stream(cfg, torch.Generator(), device)
-    make_judge(cfg, cfg.seed, cfg.evaluation.samples)
+    cfg.data.stream(cfg.batch_size, torch.Generator(), device)
+    make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:
@@ -158,9 +154,9 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     generators = Generators(cfg.seed)
-    cfg = with_guided_lr(cfg, run)
-    stream = make_stream(cfg, generators.torch("data"), device)
-    judge = make_judge(cfg, cfg.seed, cfg.evaluation.samples, run.say)
+    cfg = with_auto_lr(cfg, run)
+    stream = cfg.data.stream(cfg.batch_size, generators.torch("data"), device)
+    evaluator = make_evaluator(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
     average = trainer.average.module
     view = make_view(cfg, trainer, device)
@@ -173,18 +169,18 @@ def train(cfg: TrainConfig, run: Run) -> None:
         return curves | view.measure()
 
     def evaluate() -> Evaluation:
-        measured = judge.measure(average)
-        return Evaluation(points(measured), judge.score(measured))
+        measured = evaluator.measure(average)
+        return Evaluation(points(measured), evaluator.score(measured))
 
     def summarise() -> dict[str, object]:
         speed = run.step / run.train_s if run.train_s > 0 else None
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
 
     if not run.resuming:
-        for line in (*_notes(cfg), *_costs(cfg, trainer.players, device)):
+        for line in (*cfg.data.notes(), *_costs(cfg, trainer.players, device)):
             run.say(line)
-    if isinstance(judge, ImageJudge) and judge.unmeasured:
-        run.say(f"FID and the like are not measured: data={cfg.data.name} {judge.unmeasured}")
+    if evaluator.unmeasured:
+        run.say(f"FID and the like are not measured: data={cfg.data.name} {evaluator.unmeasured}")
     run.start(
         total=cfg.total_images,
         unit="images",
@@ -198,24 +194,24 @@ def train(cfg: TrainConfig, run: Run) -> None:
             "generators": generators,
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
-        evaluate=evaluate if judge.headline else None,
-        draw=lambda: judge.draw(average) | view.draw(),
+        evaluate=evaluate if evaluator.headline else None,
+        draw=lambda: evaluator.draw(average) | view.draw(),
         probes=probes,
         summarise=summarise,
-        headline=("loss/generator", "loss/discriminator", *judge.headline),
+        headline=("loss/generator", "loss/discriminator", *evaluator.headline),
         rules=RULES,
         remedies=REMEDIES,
-        limits=limits(cfg),
+        limits=cfg.data.limits(),
     )
     steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
-    run.finish(lambda: judge.measure(average), points)
+    run.finish(lambda: evaluator.measure(average), points)
 
 
-def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
+def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     """The rates that `optimizer.lr=auto` stands for, one for each player whose own is not given.
 
     A resumed run finds its rates in the checkpoint.
@@ -225,12 +221,12 @@ def with_guided_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     device = resolve_device(cfg.device)
     trainer = build_trainer(cfg, Generators(cfg.seed), device)
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "learning rate"))
-    real = make_stream(cfg, own, device, batch_size=8 * cfg.batch_size).next()
+    real = cfg.data.draw(8 * cfg.batch_size, own, device)
     objectives = trainer.objectives(real, latents(len(real.x), cfg.latent_size, own, device))
     (generator, _), (discriminator, _) = objectives
 
     def guided(objective: Objective, name: str) -> float:
-        return guided_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
+        return auto_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
 
     lr = cfg.discriminator.lr
     if lr is None:
@@ -278,20 +274,14 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
 def make_view(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> View:
     """The view of both players, on the same training and held-out samples through the whole run."""
     seed = seed_for(cfg.seed, "view")
-    if isinstance(cfg.data, Mixture):
-        stream = MixtureStream(cfg.data, cfg.view.samples, torch.Generator().manual_seed(seed), device)
-        return View(cfg.view, trainer, stream.next(), stream.next(), seed)
-    images = load(cfg.data)
-    count = cfg.view.samples
-    real = first_samples(images.train, images.train_labels, count, device)
-    held_out = first_samples(images.held_out, images.held_out_labels, count, device)
-    return View(cfg.view, trainer, real, held_out if len(held_out.x) else None, seed)
+    real, held_out = cfg.data.references(cfg.view.samples, torch.Generator().manual_seed(seed), device)
+    return View(cfg.view, trainer, real, held_out, seed)
 
 
 def make_probes(cfg: TrainConfig, trainer: Trainer, view: View, device: torch.device) -> Probes:
     """Probes of both players, on the same samples through the whole run and after a resumption."""
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "probe"))
-    real = make_stream(cfg, own, device).next()
+    real = cfg.data.draw(cfg.batch_size, own, device)
     z = latents(cfg.batch_size, cfg.latent_size, own, device)
 
     def others() -> dict[str, float]:
@@ -304,52 +294,21 @@ def make_probes(cfg: TrainConfig, trainer: Trainer, view: View, device: torch.de
     )
 
 
-def limits(cfg: TrainConfig) -> dict[str, float]:
-    """What the diagnosis should know of the data: how many modes, or how many images, there are."""
-    if isinstance(cfg.data, Mixture):
-        return {"modes": float(len(cfg.data.centres))}
-    return {"train_samples": float(len(load(cfg.data).train))}
-
-
-def make_judge(cfg: TrainConfig, seed: int, samples: int, say: Callable[[str], None] = print) -> Judge:
-    """The judge of these data; `seed` decides the latents, `say` tells why measuring takes long.
+def make_evaluator(
+    cfg: TrainConfig, seed: int, samples: int, say: Callable[[str], None] = print
+) -> Evaluator:
+    """The evaluator of these data; `seed` decides the latents, `say` tells why measuring takes long.
 
     Raises:
-        ConfigError: the data are not to be had.
+        ConfigError: the data or the feature network are not to be had.
     """
-    classes = cfg.data.num_classes if cfg.conditioning is not None else None
-    drawn = {"num_classes": classes, "truncation": cfg.evaluation.truncation}
-    if isinstance(cfg.data, Mixture):
-        return MixtureJudge(cfg.data, cfg.latent_size, samples, seed, **drawn)
-    images = load(cfg.data)
-    return ImageJudge(
-        cfg.data.name, images, cfg.latent_size, samples, seed, features=cfg.features, say=say, **drawn
+    fixed = FixedLatents(
+        size=cfg.latent_size,
+        seed=seed,
+        num_classes=cfg.data.num_classes if cfg.conditioning is not None else None,
+        truncation=cfg.evaluation.truncation,
     )
-
-
-@lru_cache(maxsize=1)
-def load(data: ImageData) -> Images:
-    """Load images once for the check before the run and the run itself."""
-    return data.load()
-
-
-def make_stream(
-    cfg: TrainConfig, random: torch.Generator, device: torch.device, *, batch_size: int | None = None
-) -> Stream:
-    """Endless real samples, in the order that `random` decides."""
-    size = batch_size or cfg.batch_size
-    if isinstance(cfg.data, Mixture):
-        return MixtureStream(cfg.data, size, random, device)
-    if isinstance(cfg.data, StackedMNIST):
-        return cfg.data.stream(size, random, device)
-    images = load(cfg.data)
-    if cfg.batch_size > len(images.train):
-        raise ConfigError(
-            f"batch_size must be at most {len(images.train)}, the images of data={cfg.data.name}, "
-            f"got {cfg.batch_size}"
-        )
-    size = min(size, len(images.train))
-    return ImageStream(images.train, images.train_labels, size, random, device)
+    return cfg.data.evaluator(fixed, samples, cfg.features, say)
 
 
 def _players(cfg: TrainConfig, generators: Generators) -> Players:
@@ -370,11 +329,6 @@ def _players(cfg: TrainConfig, generators: Generators) -> Players:
             generators.torch("discriminator"),
         )
     )
-
-
-def _notes(cfg: TrainConfig) -> tuple[str, ...]:
-    """What the user should know of how the data were read."""
-    return () if isinstance(cfg.data, Mixture) else load(cfg.data).notes
 
 
 def _costs(cfg: TrainConfig, players: Players, device: torch.device) -> tuple[str, ...]:

@@ -21,10 +21,10 @@ from core.optim.averaging import ExponentialMovingAverage
 from core.optim.schedules import Schedule, ScheduledRate
 from core.optim.schemes.schemes import Scheme
 from core.state import StateDict, copied
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.game.game import Game, Moment, Players
 from gradgan.game.generated import Generated
-from gradgan.sampling import latents
+from gradgan.game.players import latents
 
 
 class Part(NamedTuple):
@@ -37,7 +37,7 @@ class Part(NamedTuple):
         generator: likewise.
     """
 
-    real: Samples
+    real: Batch
     generated: Generated
     discriminator: Moment
     generator: Moment
@@ -92,7 +92,7 @@ class Trainer:
         initial = game.augment.initial if game.augment is not None else 0.0
         self.augmentation = torch.tensor(initial, device=generator_step.device)
 
-    def update(self, batches: Sequence[Samples], progress: float) -> Metrics:
+    def update(self, batches: Sequence[Batch], progress: float) -> Metrics:
         """Move the discriminator once for each batch, and the generator with the last of them.
 
         Args:
@@ -125,7 +125,7 @@ class Trainer:
         self.updates += 1
         return metrics
 
-    def _parts(self, real: Samples, *, shared: bool) -> list[Part]:
+    def _parts(self, real: Batch, *, shared: bool) -> list[Part]:
         """The batch and as many generated samples, in micro-batches.
 
         Everything random is drawn here, or follows from a seed drawn here: a closure that is called twice has
@@ -138,7 +138,7 @@ class Trainer:
             z = latents(len(x), self.latent_size, self.random, x.device)
             generated = Generated(self.players.generator, z, own, shared=shared)
             seeds = torch.randint(2**62, (2,), generator=self.random).tolist()
-            parts.append(Part(Samples(x, own), generated, *map(self._moment, seeds)))
+            parts.append(Part(Batch(x, own), generated, *map(self._moment, seeds)))
         return parts
 
     def _moment(self, seed: int) -> Moment:
@@ -160,7 +160,7 @@ class Trainer:
 
         return [closure(part) for part in parts]
 
-    def _after_discriminator(self, metrics: Metrics, real: Samples) -> None:
+    def _after_discriminator(self, metrics: Metrics, real: Batch) -> None:
         """What follows an update of the discriminator: regularizers' memories, augmentation, count."""
         for name, regularizer in self.game.regularizers.items():
             regularizer.after(self.players.discriminator, metrics, self.memory[name])
@@ -169,7 +169,7 @@ class Trainer:
             self.augmentation = self.game.augment.adapt(self.augmentation, sign, len(real.x))
         self.discriminator_updates += 1
 
-    def objectives(self, real: Samples, z: Tensor) -> list[tuple[Objective, GradientStep]]:
+    def objectives(self, real: Batch, z: Tensor) -> list[tuple[Objective, GradientStep]]:
         """Both players' adversarial losses on frozen samples: what probes look at.
 
         Penalties, regularizers and augmentation are left out.

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import seed_for
 from gradrl.envs.make import inspect_env
 from gradrl.evaluation.evaluator import acting, evaluate

@@ -6,10 +6,10 @@ from typing import cast
 
 import torch
 
+from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import Generators
 from core.state import StateDict
 from gradrl.agents.off_policy import OffPolicyConfig

@@ -16,7 +16,7 @@ from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Object
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
-from core.run.auto_lr import guided_lr
+from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
@@ -31,7 +31,7 @@ from gradrl.evaluation.evaluator import EvaluationConfig, Judge, Model
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Behaviour
-from gradrl.probes.probe import check_agent
+from gradrl.probes.probe import OnPolicyAgent, Snapshots, check_agent
 
 
 class AgentConfig(Protocol):
@@ -47,12 +47,12 @@ class AgentConfig(Protocol):
         """Discount per step."""
         ...
 
-    def check(self, num_envs: int) -> None:
-        """Raise ValueError, naming the option, when this number of environments does not fit the options."""
-        ...
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """Gradient steps of the policy on each rollout, at most, and samples of each.
 
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step."""
+        Raises:
+            ValueError: this number of environments does not fit the options; it names the option.
+        """
         ...
 
 
@@ -147,7 +147,7 @@ class TrainConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         threads = self.num_threads
         require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
-        cast(AgentConfig, self.agent.options).check(self.num_envs)
+        cast(AgentConfig, self.agent.options).minibatches(self.num_envs)
 
 
 def check(cfg: TrainConfig) -> None:
@@ -200,11 +200,12 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     info = inspect_env(cfg.env)
-    cfg = with_guided_lr(cfg, info, run)
+    cfg = with_auto_lr(cfg, info, run)
     generators = Generators(cfg.seed, device)
     model = make_model(cfg, info).to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
     behaviour = agent.behaviour(generators.numpy("actions"))
+    snapshots = Snapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
     collector = make_collector(cfg, info, run.say)
     judge = Judge(cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run)
     memory: dict[str, Stateful | None] = {
@@ -225,7 +226,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         evaluate=judge.evaluate,
         draw=judge.draw,
         probes=Probes(
-            cfg.probe, cfg.seed, agent.objectives, unit_health_of(cfg.diagnosis), lambda: followers(agent)
+            cfg.probe, cfg.seed, snapshots.objectives, unit_health_of(cfg.diagnosis), lambda: followers(agent)
         ),
         summarise=lambda: judge.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
@@ -236,6 +237,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     try:
         while run.step < cfg.total_steps:
             rollout = collector.collect(behaviour)
+            snapshots.take()
             metrics = agent.update(rollout, progress=run.step / cfg.total_steps)
             run.finish_step(collector.env_steps, metrics | collector.drain())
         run.finish(judge.final)
@@ -243,7 +245,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         collector.envs.close()
 
 
-def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
+def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     """The rate that `optimizer.lr=auto` stands for, from a rollout of the initial policy, then forgotten.
 
     A resumed run finds its rate in the checkpoint.
@@ -258,8 +260,8 @@ def with_guided_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     finally:
         collector.envs.close()
     ((objective, _),) = agent.objectives()
-    batch_size = cast(AgentConfig, cfg.agent.options).minibatch_size(cfg.num_envs)
-    lr = guided_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
+    _, batch_size = cast(AgentConfig, cfg.agent.options).minibatches(cfg.num_envs)
+    lr = auto_lr(cfg.optimizer, cfg.clipper, objective, batch_size, cfg.seed, run.say)
     return replace(cfg, optimizer=cfg.optimizer.with_lr(lr))
 
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 def compare(cfg: "CompareConfig") -> None:
     """Print the tables, draw the curves and say where they are."""
     from core.compare.comparison import compare_runs  # here, so that a misspelt option is answered at once
+    from gradrl.report import SCORE
 
-    print(compare_runs(cfg))
+    print(compare_runs(cfg, SCORE))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Walk down a function or a loss on data: `descend.py function=himmelblau "optimizers=[rmsprop,adam]"`."""
+"""Descent down a function or a loss on data: `descend.py function=himmelblau "optimizers=[rmsprop,adam]"`."""
 
 from core.cli.launch import launch
 

@@ -47,7 +47,7 @@ def evaluate(cfg: EvaluateConfig) -> None:
     Raises:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
     """
-    from core.run.directory import saved_options
+    from core.cli.saved import saved_options
     from core.run.files import write_text
 
     directory = Path(str(cfg.run))

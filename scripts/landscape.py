@@ -79,7 +79,7 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
     Raises:
         ConfigError: there is no such run or checkpoint.
     """
-    from core.run.directory import saved_options
+    from core.cli.saved import saved_options
 
     kind = str(saved_options(directory)["_target_"]).partition(".")[0]
     if kind == "gradrl":

@@ -7,6 +7,7 @@ from core.cli.launch import tool
 
 if TYPE_CHECKING:
     from core.report.page import ReportConfig
+    from core.report.record import Kind
 
 
 def report(cfg: "ReportConfig") -> None:
@@ -14,7 +15,18 @@ def report(cfg: "ReportConfig") -> None:
     from core.report.page import write_page  # here, so that a misspelt option is answered without torch
 
     against = None if cfg.against is None else Path(cfg.against)
-    print(f"report: {write_page(Path(str(cfg.run)), against)}")
+    print(f"report: {write_page(Path(str(cfg.run)), against, kind_of)}")
+
+
+def kind_of(target: str) -> "Kind":
+    """What is known about the runs of a trainer, by the `_target_` of their options."""
+    from core.descend.report import DESCENT
+    from core.report.record import Kind
+    from gradgan.report import GAN
+    from gradrl.report import AGENT
+
+    kinds = {"core": DESCENT, "gradgan": GAN, "gradrl": AGENT}
+    return kinds.get(target.split(".")[0], Kind())
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ LONGEST = 400
 # Which packages may import what, anywhere in a file.
 HOMES = {
     "hydra": ("core/cli",),
-    "omegaconf": ("core/cli", "core/config.py", "core/run"),
+    "omegaconf": ("core/cli",),
     "gymnasium": ("gradrl", "scripts/suites"),
     "torchvision": ("gradgan", "scripts/suites"),
 }

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from core.config import ConfigError, Tree, build, config_dir, import_target, plain
+from core.cli.compose import plain
+from core.config import ConfigError, Tree, build, config_dir, import_target
 
 CONF = config_dir()
 ROOTS = {"rl": "gradrl.train", "gan": "gradgan.train", "descend": "core.descend.descent"}

@@ -54,7 +54,7 @@ def flatten(value: object, path: str = ""):
 
 def differences(first: Path, second: Path) -> list[str]:
     """Names of what is not equal to the bit in the runs' last checkpoints, snapshots and curves."""
-    saved = [[d / "checkpoints" / "last.pt", *(d / "path").glob("*")] for d in (first, second)]
+    saved = [[d / "checkpoints" / "last.pt", *(d / "snapshots").glob("*")] for d in (first, second)]
     states = [
         dict(flatten({path.name: torch.load(path, weights_only=True) for path in paths})) for paths in saved
     ]

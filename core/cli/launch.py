@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 from core.cli.allocator import keep_freed_memory
+from core.cli.compose import plain
 from core.cli.job import check, execute
 from core.cli.resume import resume_run
-from core.config import ConfigError, Tree, build, config_dir, plain
+from core.config import ConfigError, Tree, build, config_dir
 from core.run.directory import Lock, is_run, refuse_used, used
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     Raises:
         ConfigError: there is no run, it is damaged or in use, or a word would change what it computes.
     """
-    from core.run.directory import already_finished, saved_options
+    from core.cli.saved import saved_options
+    from core.run.directory import already_finished
 
     options = saved_options(directory)
     length = cast(type[RootConfig], import_target(options["_target_"], "_target_")).LENGTH

@@ -10,8 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from core.cli.overrides import compose_choices
+from core.cli.saved import saved_overrides
 from core.config import ConfigError, flat
-from core.run.directory import typed_words
 
 
 def untyped(directory: Path) -> dict[str, object]:
@@ -24,7 +24,7 @@ def untyped(directory: Path) -> dict[str, object]:
         sources = OmegaConf.select(noted, "hydra.runtime.config_sources") or ()
         folders = [Path(source.path) for source in sources if source.schema == "file"]
         name = str(OmegaConf.select(noted, "hydra.job.config_name"))
-        composed = compose_choices(name, typed_words(directory), folders)
+        composed = compose_choices(name, saved_overrides(directory), folders)
         return flat(_container(composed), empty=True)
     except (OSError, YAMLError, OmegaConfBaseException, ConfigError):
         return {}

@@ -1,62 +1,65 @@
-"""Runs over their seeds, compared: one Markdown table per environment, and the learning curves."""
+"""Runs over their seeds, compared: one Markdown table per task, and the learning curves."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from core.checks import require
-from core.compare.groups import Group, SeedRun, find_runs, grouped
+from annotated_types import Ge
+
+from core.checks import checked, require
+from core.compare.groups import Group, Score, SeedRun, find_runs, grouped
 from core.compare.statistics import Estimate, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
+from core.numbers import plain_number
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class CompareConfig:
     """What to compare.
 
     Attributes:
         runs: run directories, folders of them, kept summaries, or patterns of these.
-        target: a published mean return, in whose place the table has a verdict; None = none.
+        target: a published mean score; the table then has a verdict on it; None = none.
         figure: where the learning curves go; None = draw none.
         resamples: bootstrap samples behind every interval.
-        seed: of their drawing.
+        seed: of the bootstrap samples.
     """
 
     runs: tuple[str, ...] | None
     target: float | None
     figure: str | None
-    resamples: int
-    seed: int
+    resamples: Annotated[int, Ge(100)]
+    seed: Annotated[int, Ge(0)]
 
     def __post_init__(self) -> None:
         require(bool(self.runs), "runs", self.runs, "a list of run directories or folders of them")
         ok = self.figure is None or Path(self.figure).suffix.lower() == ".png"
         require(ok, "figure", self.figure, "the name of a .png file or null")
-        require(self.resamples >= 100, "resamples", self.resamples, "an integer >= 100")
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
 
 
-def compare_runs(cfg: CompareConfig) -> str:
+def compare_runs(cfg: CompareConfig, score: Score) -> str:
     """The tables and remarks; writes the figure.
 
     Raises:
-        ConfigError: a word of `runs` names no run, or one target is given for several environments.
+        ConfigError: an element of `runs` names no run, or one target is given for several tasks.
     """
-    groups = grouped(find_runs(cfg.runs or ()))
-    envs = list(dict.fromkeys(group.env for group in groups))
-    if cfg.target is not None and len(envs) > 1:
-        raise ConfigError(f"target={cfg.target:g} is of one environment, but runs are on {', '.join(envs)}")
-    parts = [env_table([g for g in groups if g.env == env], cfg) for env in envs]
-    remarks = [line for group in groups for line in _remarks(group)]
+    groups = grouped(find_runs(cfg.runs or (), score))
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    if cfg.target is not None and len(tasks) > 1:
+        raise ConfigError(f"target={cfg.target:g} is a score on one task, but runs are on {', '.join(tasks)}")
+    parts = [task_table([g for g in groups if g.task == task], cfg, score.unit) for task in tasks]
+    remarks = [line for group in groups for line in _remarks(group, score.unit)]
     parts.append("\n".join(["Intervals: 95 %, percentile bootstrap over seeds.", *remarks]))
-    parts.append(_figure(groups, cfg))
+    parts.append(_figure(groups, cfg, score))
     return "\n\n".join(parts)
 
 
-def env_table(groups: Sequence[Group], cfg: CompareConfig) -> str:
-    """The groups on one environment as a Markdown table, padded so that it can be read as it is."""
-    header = [groups[0].env, "seeds", "mean", "interquartile mean", "by seed", "env steps"]
-    rows = [header if cfg.target is None else [*header, f"published {number(cfg.target)}"]]
+def task_table(groups: Sequence[Group], cfg: CompareConfig, unit: str) -> str:
+    """The groups on one task as a Markdown table, padded so that it can be read as it is."""
+    header = [groups[0].task, "seeds", "mean", "interquartile mean", "by seed", unit]
+    rows = [header if cfg.target is None else [*header, f"published {plain_number(cfg.target)}"]]
     for group in groups:
         row = [group.label, _count(group), *(_cell(group, s, cfg) for s in (mean, interquartile_mean))]
         row += [", ".join(_seed(run) for run in group.runs), _steps(group)]
@@ -78,15 +81,8 @@ def verdict(group: Group, target: float, cfg: CompareConfig) -> str:
         return "undecided: one seed has no interval"
     low, high = found.interval
     if high < target:
-        return f"missed by {number(target - high)}"
+        return f"missed by {plain_number(target - high)}"
     return "exceeded" if low > target else "reached"
-
-
-def number(value: float) -> str:
-    """Four significant digits, whole numbers from 1,000 on."""
-    if abs(value) >= 999.5:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def _cell(group: Group, statistic: Statistic, cfg: CompareConfig) -> str:
@@ -94,9 +90,9 @@ def _cell(group: Group, statistic: Statistic, cfg: CompareConfig) -> str:
         return "–"
     found: Estimate = estimate(group.scores, statistic, cfg.resamples, cfg.seed)
     if found.interval is None:
-        return number(found.value)
+        return plain_number(found.value)
     low, high = found.interval
-    return f"{number(found.value)} [{number(low)}, {number(high)}]"
+    return f"{plain_number(found.value)} [{plain_number(low)}, {plain_number(high)}]"
 
 
 def _count(group: Group) -> str:
@@ -105,10 +101,10 @@ def _count(group: Group) -> str:
 
 
 def _seed(run: SeedRun) -> str:
-    """A seed's score, and its status unless that is what one expects."""
+    """A seed's score, and its status unless it has finished."""
     if run.score is None:
         return f"{run.status} (seed {'?' if run.seed is None else run.seed})"
-    return number(run.score) + ("" if run.status == "finished" else f" ({run.status})")
+    return plain_number(run.score) + ("" if run.status == "finished" else f" ({run.status})")
 
 
 def _steps(group: Group) -> str:
@@ -119,28 +115,28 @@ def _steps(group: Group) -> str:
     return f"{high:,}" if low > 0.98 * high else f"{low:,} to {high:,}"
 
 
-def _remarks(group: Group) -> Iterator[str]:
-    """What a reader of the numbers has to know besides."""
-    where = f"{group.env}, {group.label}"
+def _remarks(group: Group, unit: str) -> Iterator[str]:
+    """What a reader of the numbers also has to know."""
+    where = f"{group.task}, {group.label}"
     if group.details:
         yield f"{where}: {group.details}."
     for run in group.runs:
         if run.score is None:
-            at = "" if run.steps is None else f" at {run.steps:,} env steps"
+            at = "" if run.steps is None else f" at {run.steps:,} {unit}"
             yield f"{where}: {run.path} has status {run.status}{at}; without a final score it is in no mean."
     seeds = [run.seed for run in group.runs if run.seed is not None]
     for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-        yield f"{where}: seed {seed} is there {seeds.count(seed)} times, and counted as often."
+        yield f"{where}: seed {seed} is there {seeds.count(seed)} times, and it is counted as often."
 
 
-def _figure(groups: Sequence[Group], cfg: CompareConfig) -> str:
+def _figure(groups: Sequence[Group], cfg: CompareConfig, score: Score) -> str:
     if cfg.figure is None:
-        return "figure: none asked for"
+        return "figure: none, because figure=null"
     if not any(run.curve for group in groups for run in group.runs):
         return "figure: none, because only summaries are left of these runs"
     from core.compare.learning_curves import draw_learning_curves
 
     path = Path(cfg.figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(draw_learning_curves(groups, target=cfg.target, resamples=500, seed=cfg.seed))
+    path.write_bytes(draw_learning_curves(groups, score, target=cfg.target, resamples=500, seed=cfg.seed))
     return f"figure: {path}"

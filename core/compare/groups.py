@@ -1,4 +1,4 @@
-"""Runs of several seeds, found in folders and grouped by what differs between them."""
+"""Runs of several seeds, found in folders and grouped by the options in which they differ."""
 
 import glob
 import json
@@ -9,36 +9,71 @@ from pathlib import Path
 from typing import cast
 
 from core.config import ConfigError, Tree, flat
-from core.report.read import Curve, read_run
+from core.report.read import read_run
+from core.report.record import Curve
 from core.run.directory import is_run
 
-CURVE = "eval/return_mean"
-# What does not change what is learnt: the seed is what a group goes over, the rest only measures or places.
+# Options that do not tell groups apart: seeds make a group, and the others change nothing of what is learnt.
 FREE = ("seed", "device", "num_threads", "logging", "monitor", "probe")
 FEW = 3  # options that a label can hold
 
 
 @dataclass(frozen=True, kw_only=True)
+class Score:
+    """What is compared, and where runs of one trainer keep it.
+
+    Attributes:
+        package: of the trainer.
+        command: that starts such a run, for messages.
+        runs: what such runs are called, in the plural.
+        label: of the score along a run, for the figure.
+        unit: of the x-axis, short, for the table.
+        long_unit: of the x-axis, for the figure.
+        entry: of `summary.json`, with the final score.
+        steps: entry of `summary.json` with the length of the run.
+        curve: tag of the score along the run.
+        task: entry of `summary.json` with the task; scores on two tasks are never compared.
+        task_option: the option with the task, by dotted name.
+        method: the option with the component that gives a group its name.
+    """
+
+    package: str
+    command: str
+    runs: str
+    label: str
+    unit: str
+    long_unit: str
+    entry: str
+    steps: str
+    curve: str
+    task: str
+    task_option: str
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeedRun:
-    """One run of a reinforcement-learning agent.
+    """One run.
 
     Attributes:
         path: its directory, or the summary that was kept of it.
-        word: the folder or pattern that named it.
+        pattern: the folder or pattern that named it.
         seed: None where it is not known.
         status: finished, stopped, failed, running, or unfinished.
-        env: the environment's id.
-        options: by dotted name, `FREE` ones left out; empty where only the summary was kept.
-        score: mean return of the final evaluation; None when it did not come to that.
-        steps: environment steps taken.
-        curve: evaluations during training, {step: mean return}; empty where only the summary was kept.
+        task: what it was trained on.
+        method: the class that gives a group its name; the folder where only the summary was kept.
+        options: by dotted name, without `FREE`; empty where only the summary was kept.
+        score: the final score; None where the run did not reach its final evaluation.
+        steps: its length on the x-axis.
+        curve: {step: score} of the evaluations during the run; empty where only the summary was kept.
     """
 
     path: Path
-    word: str
+    pattern: str
     seed: int | None
     status: str
-    env: str
+    task: str
+    method: str
     options: dict[str, object]
     score: float | None
     steps: int | None
@@ -47,16 +82,16 @@ class SeedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs on one environment that differ in their seeds alone.
+    """Runs on one task that differ in nothing but their seeds.
 
     Attributes:
-        env: the environment's id.
-        label: agent, and the options that tell it from the others on this environment.
+        task: what they were trained on.
+        label: the method, and the options that distinguish it from the other groups on this task.
         details: those options in full, where the label cannot hold them; else empty.
         runs: by seed.
     """
 
-    env: str
+    task: str
     label: str
     details: str
     runs: tuple[SeedRun, ...]
@@ -67,48 +102,49 @@ class Group:
         return [run.score for run in self.runs if run.score is not None]
 
 
-def find_runs(words: Sequence[str]) -> list[SeedRun]:
-    """All runs that the words name, each once.
+def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
+    """All runs that the patterns name, each once.
 
     Args:
-        words: run directories, folders of them at any depth, kept summaries (.json), or patterns of these.
+        patterns: run directories, folders of them at any depth, kept summaries (.json), or patterns of these.
+        score: what is compared.
 
     Raises:
-        ConfigError: a word names nothing, no run, one of another kind, or one that is damaged.
+        ConfigError: a pattern names nothing, no run, a run of another trainer, or a damaged one.
     """
     runs: dict[Path, SeedRun] = {}
-    for word in words:
-        paths = [Path(p) for p in sorted(glob.glob(word))] or [Path(word)]
-        found = [run for path in paths for run in _runs_below(path, word)]
+    for pattern in patterns:
+        paths = [Path(p) for p in sorted(glob.glob(pattern))] or [Path(pattern)]
+        found = [run for path in paths for run in _runs_below(path, pattern, score)]
         if not found:
             missing = not any(path.exists() for path in paths)
-            raise ConfigError(f"runs: {word} {'does not exist' if missing else 'holds no run'}")
+            raise ConfigError(f"runs: {pattern} {'does not exist' if missing else 'holds no run'}")
         for run in found:
             runs.setdefault(run.path.resolve(), run)
     return list(runs.values())
 
 
 def grouped(runs: Iterable[SeedRun]) -> list[Group]:
-    """The groups, in order of their environments and of their runs."""
+    """The groups, in order of their tasks and of their runs."""
     by_key: dict[tuple, list[SeedRun]] = {}
     for run in runs:
-        by_key.setdefault((run.env, *_key(run)), []).append(run)
+        by_key.setdefault((run.task, *_key(run)), []).append(run)
     parts = [part for members in by_key.values() for part in _without_twins(members)]
-    envs = list(dict.fromkeys(members[0].env for members in parts))
-    return [group for env in envs for group in _labelled([p for p in parts if p[0].env == env])]
+    tasks = list(dict.fromkeys(members[0].task for members in parts))
+    return [group for task in tasks for group in _labelled([p for p in parts if p[0].task == task])]
 
 
-def _runs_below(path: Path, word: str) -> Iterator[SeedRun]:
+def _runs_below(path: Path, pattern: str, score: Score) -> Iterator[SeedRun]:
     if path.is_file() and path.suffix == ".json":
         summary = _kept_summary(path)
         if summary is not None:
-            yield _from_summary(path, word, summary)
+            yield _from_summary(path, pattern, summary, score)
     elif is_run(path):
-        yield _from_directory(path, word)
+        yield _from_directory(path, pattern, score)
     elif path.is_dir():
         for child in sorted(path.iterdir(), key=_natural):
             if not child.name.startswith("."):
-                yield from _runs_below(child, word)
+                yield from _runs_below(child, pattern, score)
 
 
 def _kept_summary(path: Path) -> dict[str, object] | None:
@@ -120,32 +156,40 @@ def _kept_summary(path: Path) -> dict[str, object] | None:
     return content if isinstance(content, dict) and "status" in content else None
 
 
-def _from_summary(path: Path, word: str, summary: dict[str, object]) -> SeedRun:
-    if "env" not in summary:
-        raise ConfigError(f"{path} is no summary of train_rl: compare takes reinforcement-learning runs")
-    return _run(path, word, str(summary["status"]), {}, summary, {})
+def _from_summary(path: Path, pattern: str, summary: dict[str, object], score: Score) -> SeedRun:
+    if score.task not in summary:
+        raise ConfigError(f"{path} is no summary of {score.command}: compare takes {score.runs}")
+    return _run(path, pattern, str(summary["status"]), {}, summary, {}, score)
 
 
-def _from_directory(path: Path, word: str) -> SeedRun:
+def _from_directory(path: Path, pattern: str, score: Score) -> SeedRun:
     record = read_run(path)
-    if record.package != "gradrl":
-        raise ConfigError(f"{path} holds no run of train_rl: compare takes reinforcement-learning runs")
-    return _run(path, word, record.status, record.options, record.summary, record.curves.get(CURVE, {}))
+    if record.package != score.package:
+        raise ConfigError(f"{path} holds no run of {score.command}: compare takes {score.runs}")
+    curve = record.curves.get(score.curve, {})
+    return _run(path, pattern, record.status, record.options, record.summary, curve, score)
 
 
 def _run(
-    path: Path, word: str, status: str, options: Tree, summary: dict[str, object], curve: Curve
+    path: Path,
+    pattern: str,
+    status: str,
+    options: Tree,
+    summary: dict[str, object],
+    curve: Curve,
+    score: Score,
 ) -> SeedRun:
     named = flat({key: value for key, value in options.items() if key not in FREE and key != "_target_"})
-    score, steps, seed = summary.get("eval_return_mean"), summary.get("env_steps"), summary.get("seed")
+    value, steps, seed = (summary.get(entry) for entry in (score.entry, score.steps, "seed"))
     return SeedRun(
         path=path,
-        word=word,
+        pattern=pattern,
         seed=cast(int | None, options.get("seed", seed)),
         status=status,
-        env=str(summary.get("env") or named.get("env.id")),
+        task=str(summary.get(score.task) or named.get(score.task_option)),
+        method=str(named.get(f"{score.method}._target_", _home(path))).rsplit(".", 1)[-1],
         options={key: tuple(v) if isinstance(v, list) else v for key, v in named.items()},
-        score=float(score) if isinstance(score, int | float) else None,
+        score=float(value) if isinstance(value, int | float) else None,
         steps=steps if isinstance(steps, int) else max(curve, default=None),
         curve=curve,
     )
@@ -154,40 +198,41 @@ def _run(
 def _key(run: SeedRun) -> tuple:
     """What runs of one group have in common: their options, or where their summaries are kept."""
     if not run.options:
-        return (str(_home(run)),)
+        return (str(_home(run.path)),)
     return tuple(sorted((key, str(value)) for key, value in run.options.items()))
 
 
 def _without_twins(members: list[SeedRun]) -> list[list[SeedRun]]:
-    """One group; where a seed is in it twice, from several words, one group a word: they are compared."""
+    """One group; where several patterns name the same seed, a group for each pattern: they are compared."""
     seeds = [run.seed for run in members if run.seed is not None]
     if len(seeds) == len(set(seeds)):
         return [members]
-    return [[run for run in members if run.word == word] for word in dict.fromkeys(r.word for r in members)]
+    patterns = dict.fromkeys(run.pattern for run in members)
+    return [[run for run in members if run.pattern == pattern] for pattern in patterns]
 
 
 def _labelled(parts: list[list[SeedRun]]) -> list[Group]:
-    """Groups on one environment, named by what tells them apart."""
-    agents = [_agent(members[0]) for members in parts]
+    """Groups on one task, named by the options in which they differ."""
     groups = []
-    for members, agent in zip(parts, agents, strict=True):
-        alike = [other[0].options for other, name in zip(parts, agents, strict=True) if name == agent]
+    for members in parts:
+        method = members[0].method
+        alike = [other[0].options for other in parts if other[0].method == method]
         differing = sorted({k for o in alike for k in o if len({str(a.get(k)) for a in alike}) > 1})
-        words = [f"{_short(k)}={_value(members[0].options.get(k))}" for k in differing]
-        home = _home(members[0]).name
+        named = [f"{k.removesuffix('._target_')}={_value(members[0].options.get(k))}" for k in differing]
+        home = _home(members[0].path).name
         if not members[0].options:
             label, details = home, ""
-        elif len(words) > FEW:
-            label, details = f"{agent} ({home})", ", ".join(words)
+        elif len(named) > FEW:
+            label, details = f"{method} ({home})", ", ".join(named)
         else:
-            label, details = " ".join([agent, *words]), ""
-        groups.append(Group(env=members[0].env, label=label, details=details, runs=_by_seed(members)))
+            label, details = " ".join([method, *named]), ""
+        groups.append(Group(task=members[0].task, label=label, details=details, runs=_by_seed(members)))
     return _told_apart(groups)
 
 
 def _told_apart(groups: list[Group]) -> list[Group]:
-    """Groups whose labels are the same get what they were named by, then numbers."""
-    for suffixes in ([group.runs[0].word for group in groups], range(1, len(groups) + 1)):
+    """Groups whose labels are the same also get the patterns that named them, then numbers."""
+    for suffixes in ([group.runs[0].pattern for group in groups], range(1, len(groups) + 1)):
         labels = [group.label for group in groups]
         groups = [
             group if labels.count(group.label) == 1 else replace(group, label=f"{group.label} ({suffix})")
@@ -200,18 +245,9 @@ def _by_seed(members: list[SeedRun]) -> tuple[SeedRun, ...]:
     return tuple(sorted(members, key=lambda run: (run.seed is None, run.seed or 0)))
 
 
-def _agent(run: SeedRun) -> str:
-    """The agent's class, or where the summary of an unknown one is kept."""
-    return str(run.options.get("agent._target_", _home(run))).rsplit(".", 1)[-1]
-
-
-def _home(run: SeedRun) -> Path:
+def _home(path: Path) -> Path:
     """The folder that holds the seeds."""
-    return run.path.resolve().parent
-
-
-def _short(key: str) -> str:
-    return key.removesuffix("._target_")
+    return path.resolve().parent
 
 
 def _value(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Learning curves over seeds: the mean with its interval, every seed behind it, one panel per environment."""
+"""Learning curves over seeds: the mean with its interval, every seed behind it, one panel per task."""
 
 import io
 import math
@@ -6,62 +6,62 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.compare.groups import Group
+from core.compare.groups import Group, Score
 from core.compare.statistics import interval, mean
 from core.config import Tree
-from core.report.numbers import tick
+from core.draw.palette import COLOURS
+from core.numbers import tick
 
-# Distinguishable without colour vision (Okabe and Ito), on paper, and in this order side by side.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 DASHES = ("-", "--", ":")  # with more groups than colours
 POINTS = 200  # of the common grid, at most
 ENDED = 0.98  # of the longest run: a seed that came less far has ended early
 
 
 def draw_learning_curves(
-    groups: Sequence[Group], *, target: float | None = None, resamples: int = 500, seed: int = 0
+    groups: Sequence[Group], score: Score, *, target: float | None = None, resamples: int = 500, seed: int = 0
 ) -> bytes:
-    """Mean evaluation return against environment steps, as a PNG.
+    """The mean score of the evaluations along the runs, as a PNG.
 
-    A seed that ended early is drawn up to a cross; from there on mean and band are of the others.
+    A seed that ended early is drawn up to a cross; from there on mean and band are those of the others.
 
     Args:
-        groups: with curves, some of them.
-        target: a published figure, drawn as a line.
+        groups: some of them with curves.
+        score: what is compared.
+        target: a published score, drawn as a line.
         resamples: bootstrap samples behind the band.
-        seed: of their drawing.
+        seed: of the bootstrap samples.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawn = [group for group in groups if any(run.curve for run in group.runs)]
-    envs = list(dict.fromkeys(group.env for group in drawn))
+    tasks = list(dict.fromkeys(group.task for group in drawn))
     looks = _looks(list(dict.fromkeys(group.label for group in drawn)))
-    columns = min(math.ceil(len(envs) ** 0.5), 3)
-    rows = -(-len(envs) // columns)
+    columns = min(math.ceil(len(tasks) ** 0.5), 3)
+    rows = -(-len(tasks) // columns)
     figure = Figure(
         figsize=(max(6.0, 4.4 * columns), 3.6 * rows + 0.4), dpi=150, layout="constrained", facecolor="white"
     )
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     handles = {}
-    for panel, env in zip(panels, envs, strict=False):
-        for group in (g for g in drawn if g.env == env):
+    for panel, task in zip(panels, tasks, strict=False):
+        for group in (g for g in drawn if g.task == task):
             handles[group.label] = _draw_group(panel, group, looks[group.label], resamples, seed)
         if target is not None:
             handles["published"] = panel.axhline(
                 target, color="#666666", linewidth=1.4, linestyle=(0, (4, 3))
             )
-        panel.set_title(env, fontsize=13)
+        panel.set_title(task, fontsize=13)
         panel.xaxis.set_major_formatter(lambda x, _: tick(x))
         panel.tick_params(labelsize=11)
         panel.grid(color="#dddddd", linewidth=0.8)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.set_xlabel("environment steps", fontsize=11)
-    for panel in panels[len(envs) :]:
+        panel.set_xlabel(score.long_unit, fontsize=11)
+    for panel in panels[len(tasks) :]:
         panel.set_visible(False)
     for panel in panels[::columns]:
-        panel.set_ylabel("mean return of evaluation", fontsize=11)
+        panel.set_ylabel(score.label, fontsize=11)
     if len(handles) > 1 or target is not None:
         figure.legend(
             handles.values(),
@@ -84,11 +84,11 @@ def band(
     Args:
         curves: one per seed, {step: value}, not empty; between points they are straight lines.
         resamples: bootstrap samples.
-        seed: of their drawing.
+        seed: of the bootstrap samples.
 
     Returns:
-        Steps, mean, lower and upper end, [G] each. Where a seed has ended early, of the others; the ends are
-        NaN where only one is left. Steps begin where all seeds have begun.
+        Steps, mean, lower and upper end, [G] each. Where a seed has ended early, they are those of the other
+        seeds; the ends are NaN where only one seed is left. Steps begin where all seeds have begun.
     """
     last = max(max(curve) for curve in curves)
     first = max(min(curve) for curve in curves)

@@ -1,8 +1,8 @@
-"""What a handful of seeds says: mean, interquartile mean, and how far either may be off.
+"""Statistics over a few seeds: mean, interquartile mean, and how far either may be off.
 
-Intervals are percentile bootstrap intervals over seeds, stratified by environment: the seeds of one are drawn
-among themselves, and no number mixes two environments. With five seeds such an interval is a little too
-narrow; with one there is none.
+Intervals are percentile bootstrap intervals over seeds, stratified by task: the seeds of a task are drawn
+among themselves, and no number mixes two tasks. With five seeds such an interval is a little too narrow; with
+one seed there is none.
 
 Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice",
 arXiv:2108.13264.
@@ -23,7 +23,7 @@ class Estimate:
     """A statistic over seeds.
 
     Attributes:
-        value: of the seeds as they are.
+        value: the statistic of the seeds themselves.
         interval: its 95 % bootstrap interval; None with fewer than two seeds.
     """
 
@@ -50,7 +50,7 @@ def estimate(scores: Sequence[float], statistic: Statistic, resamples: int, seed
         scores: one per seed.
         statistic: `mean` or `interquartile_mean`.
         resamples: bootstrap samples.
-        seed: of their drawing.
+        seed: of the bootstrap samples.
     """
     values = np.asarray(scores, dtype=np.float64)
     value = float(statistic(values))
@@ -69,7 +69,7 @@ def interval(
         values: [S, ...], of S >= 2 seeds; each column has an interval of its own, from the same draws.
         statistic: over an axis.
         resamples: bootstrap samples.
-        seed: of their drawing.
+        seed: of the bootstrap samples.
 
     Returns:
         Lower and upper ends, [...] each.

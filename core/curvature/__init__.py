@@ -3,7 +3,7 @@
 from core.curvature.critical import Classification, classify
 from core.curvature.point import Point, classify_point
 from core.curvature.probe import CurvatureProbe, twice_differentiable
-from core.curvature.products import EmpiricalFisher, Fisher, GaussNewton, Hessian, LinearOperator
+from core.curvature.products import Fisher, GaussNewton, Hessian, LinearOperator
 from core.curvature.spectrum import (
     eigenvalues,
     lanczos,
@@ -12,18 +12,16 @@ from core.curvature.spectrum import (
 from core.curvature.stability import (
     Stability,
     adam_threshold,
-    agreement,
     along,
     momentum_threshold,
     stability,
     update_rule,
 )
-from core.curvature.trace import hutch_pp, hutchinson
+from core.curvature.trace import hutch_pp
 
 __all__ = [
     "Classification",
     "CurvatureProbe",
-    "EmpiricalFisher",
     "Fisher",
     "GaussNewton",
     "Hessian",
@@ -31,13 +29,11 @@ __all__ = [
     "Point",
     "Stability",
     "adam_threshold",
-    "agreement",
     "along",
     "classify",
     "classify_point",
     "eigenvalues",
     "hutch_pp",
-    "hutchinson",
     "lanczos",
     "momentum_threshold",
     "spectral_density",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.curvature.products import LinearOperator
-from core.gradients.measure.norms import accumulation_dtype
+from core.gradients.norms import accumulation_dtype
 
 BREAKDOWN = 1e-10  # a residual this small against the norm of H: the subspace is invariant
 

@@ -197,7 +197,7 @@ class Fisher(GaussNewton):
 
     It is the Hessian of the Kullback-Leibler divergence from where the model now stands, and there the
     divergence's Gauss-Newton matrix is that Hessian: its gradient in the outputs is zero. This is the metric
-    of natural gradients. The gradients of the loss make the empirical one, `EmpiricalFisher`.
+    of natural gradients.
 
         Fisher(logits, lambda fixed, moving: kl_of_logits(fixed, moving).mean(), parameters)
 
@@ -223,31 +223,6 @@ class Fisher(GaussNewton):
         tensors = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         fixed = [o.detach() for o in tensors]
         super().__init__(tensors, lambda *moving: divergence(*fixed, *moving), parameters)
-
-
-class EmpiricalFisher:
-    """(1/B) sum_i g_i g_i^T, g_i the gradients of the single samples' losses.
-
-    It is no approximation of the Hessian away from a well-specified optimum (Kunstner et al. 2019,
-    arXiv:1905.12558); it is the second moment of the gradient noise.
-
-    Args:
-        per_sample: [B, d].
-
-    Raises:
-        ValueError: `per_sample` is not a matrix.
-    """
-
-    def __init__(self, per_sample: Tensor) -> None:
-        if per_sample.dim() != 2:
-            raise ValueError(f"per_sample must be [B, d], got shape {tuple(per_sample.shape)}")
-        self.per_sample = per_sample.detach()
-        self.size, self.device, self.dtype = per_sample.shape[1], per_sample.device, per_sample.dtype
-
-    def __call__(self, vector: Tensor) -> Tensor:
-        """F v, [d], in the dtype of the samples."""
-        along = self.per_sample @ vector.to(self.device, self.dtype)
-        return self.per_sample.mT @ along / len(self.per_sample)
 
 
 def _grad(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from core.curvature.products import LinearOperator
-from core.gradients.measure.norms import accumulation_dtype
+from core.gradients.norms import accumulation_dtype
 
 # Which eigenvalues count as notably negative, against the largest |one|. Most of a network's lie so near zero
 # that a few steps cannot sort them: of one whose share below -1e-4 was 0.36, ten steps from 20 starts found
@@ -226,10 +226,6 @@ class SpectralDensity:
     density: Tensor
     nodes: Tensor
     weights: Tensor
-
-    def share_below(self, value: float) -> float:
-        """Estimated share of the eigenvalues that lie below `value`, in [0, 1]."""
-        return float(self.weights[self.nodes < value].sum())
 
 
 def spectral_density(

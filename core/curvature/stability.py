@@ -15,8 +15,7 @@ from torch import Tensor
 
 from core.curvature.products import Hessian, LinearOperator
 from core.curvature.spectrum import eigenvalues
-from core.gradients.measure.norms import accumulation_dtype
-from core.gradients.objective import Objective
+from core.gradients.norms import accumulation_dtype
 
 Group = dict[str, Any]  # one of `optimizer.param_groups`: options of any type
 
@@ -56,29 +55,6 @@ def along(hessian: Hessian, direction: Tensor) -> Along:
     d = direction.to(hessian.device, wide)
     bend = d @ hessian(d).to(wide)
     return Along(hessian.gradient.to(wide) @ d, bend, bend / (d @ d))
-
-
-def agreement(objective: Objective, direction: Tensor, model: Along) -> Tensor:
-    """Actual change of the loss over one whole `direction`, divided by the predicted one; 0-d.
-
-    1 where the quadratic model holds, below 1 (or negative) where the step is too long for it: the ratio by
-    which trust-region methods set their radius. In float32 it says nothing once the change is below 1e-6 of
-    the loss. No parameter is touched.
-
-    Args:
-        objective: the loss on a frozen batch, at the point where `model` was made.
-        direction: the update, [d], in the order of `objective.parameters`.
-        model: `along(hessian, direction)`.
-
-    Source: Nocedal and Wright 2006, eq. 4.4.
-    """
-    pieces = direction.split([p.numel() for p in objective.parameters])
-    moved = {
-        name: p.detach() + piece.view(p.shape).to(p)
-        for name, p, piece in zip(objective.names, objective.parameters, pieces, strict=True)
-    }
-    actual = objective(moved).detach() - objective().detach()
-    return actual / model.change()
 
 
 def momentum_threshold(

@@ -1,4 +1,4 @@
-"""Trace of a symmetric operator that is known only by its products: Hutchinson's estimate and Hutch++."""
+"""Trace of a symmetric operator that is known only by its products: Hutch++."""
 
 from dataclasses import dataclass
 
@@ -7,47 +7,15 @@ from torch import Tensor
 
 from core.curvature.products import LinearOperator
 from core.curvature.spectrum import place_of
-from core.gradients.measure.norms import accumulation_dtype
+from core.gradients.norms import accumulation_dtype
 
 
 @dataclass(frozen=True)
-class Trace:
+class TraceEstimate:
     """An estimate of a trace; `error` is its standard error, estimated from the same probes."""
 
     value: float
     error: float
-
-
-def hutchinson(
-    operator: LinearOperator,
-    size: int,
-    generator: torch.Generator,
-    *,
-    products: int,
-    device: torch.device | None = None,
-) -> Trace:
-    """Trace by the mean of z^T A z over random signs z; variance 2 (|A|_F^2 - sum_i A_ii^2) / products.
-
-    Args:
-        operator: symmetric, [d] -> [d].
-        size: d.
-        generator: draws the signs.
-        products: how many; >= 2, so that they have a standard error.
-        device: as for `lanczos`.
-
-    Raises:
-        ValueError: fewer than 2 products.
-
-    Source: Hutchinson 1989, doi:10.1080/03610918908812806.
-    """
-    if products < 2:
-        raise ValueError(f"hutchinson needs at least 2 products, got {products}")
-    place = place_of(operator, generator, device)
-    samples = []
-    for _ in range(products):
-        z = _signs(size, generator, place)
-        samples.append(z @ operator(z).to(z))
-    return _mean(torch.stack(samples))
 
 
 def hutch_pp(
@@ -57,7 +25,7 @@ def hutch_pp(
     *,
     products: int,
     device: torch.device | None = None,
-) -> Trace:
+) -> TraceEstimate:
     """Trace by Hutch++: the exact trace on the range of a sketch A S, and Hutchinson's mean on the rest.
 
     Unbiased, exact when the rank is at most a third of the products, and never much worse than Hutchinson
@@ -90,11 +58,11 @@ def hutch_pp(
         z = z - basis @ (basis.T @ z)
         samples.append(z @ operator(z).to(z))
     rest = _mean(torch.stack(samples))
-    return Trace(float(on_range) + rest.value, rest.error)
+    return TraceEstimate(float(on_range) + rest.value, rest.error)
 
 
-def _mean(samples: Tensor) -> Trace:
-    return Trace(float(samples.mean()), float(samples.std() / len(samples) ** 0.5))
+def _mean(samples: Tensor) -> TraceEstimate:
+    return TraceEstimate(float(samples.mean()), float(samples.std() / len(samples) ** 0.5))
 
 
 def _signs(size: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from core.curvature.critical import FLAT
-from core.descend.functions import Function
-from core.descend.surroundings import Surroundings
+from core.descend.functions import Function, PlaneFunction
 from core.gradients import Clipper, Value, as_transforms
-from core.gradients.measure.view import GradientView
+from core.gradients.transforms.protocol import GradientView
 from core.optim.factory import OptimizerComponent, build_optimizer
 from core.optim.schedules import Schedule
 
@@ -43,7 +42,7 @@ ELEMENTWISE = (
 
 
 @dataclass(frozen=True)
-class Starts:
+class BasinEnds:
     """Ends of the descents from a grid of starts.
 
     Attributes:
@@ -69,7 +68,7 @@ def why_not(optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Sc
 
 def basins(
     function: Function, optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Schedule, steps: int
-) -> Starts:
+) -> BasinEnds:
     """Descend from every start of a grid over the function's domain.
 
     Args:
@@ -80,7 +79,7 @@ def basins(
         steps: of the optimizer.
     """
     if reason := why_not(optimizer, clipper, schedule):
-        return Starts(None, reason)
+        return BasinEnds(None, reason)
     x = nn.Parameter(grid(function).reshape(-1, 2))
     built = build_optimizer(optimizer, [("x", x)])
     rates = [group["lr"] for group in built.param_groups]
@@ -94,7 +93,7 @@ def basins(
         for clip in clips:
             clip(GradientView(["x"], [x], [x.grad]), {})
         built.step()
-    return Starts(x.detach().reshape(GRID, GRID, 2))
+    return BasinEnds(x.detach().reshape(GRID, GRID, 2))
 
 
 def grid(function: Function) -> Tensor:
@@ -106,29 +105,29 @@ def grid(function: Function) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="xy"), -1)
 
 
-def reached(around: Surroundings, ends: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def reached(plane: PlaneFunction, ends: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Which minimum each end is at.
 
     An end near a known minimum is at that one. Of the others a few Newton steps find the minimum that they
     are next to, if there is one.
 
     Args:
-        around: the function, what is known of it, and the domain.
+        plane: the function, what is known of it, and the domain.
         ends: [..., 2] by name.
 
     Returns:
         All minima that were reached, [m, 2], those most often reached first, and by name their numbers [...],
         NOWHERE or LEFT.
     """
-    spans = torch.tensor([high - low for low, high in around.domain], dtype=torch.float64)
+    spans = torch.tensor([high - low for low, high in plane.domain], dtype=torch.float64)
     near = NEAR * float(spans.norm())
     rows = torch.cat([e.reshape(-1, 2) for e in ends.values()])
-    known = [c.point for c in around.critical_points if c.kind == "minimum"]
+    known = [c.point for c in plane.critical_points if c.kind == "minimum"]
     minima = torch.tensor(known, dtype=torch.float64).reshape(-1, 2)
     number = _nearest(rows, minima, near)
-    low, high = (torch.tensor(side, dtype=torch.float64) for side in zip(*around.domain, strict=True))
+    low, high = (torch.tensor(side, dtype=torch.float64) for side in zip(*plane.domain, strict=True))
     outside = ~((rows >= low - near) & (rows <= high + near)).all(1)  # true for NaN
-    polished = torch.where(outside[:, None], torch.nan, _polish(around, rows, near))
+    polished = torch.where(outside[:, None], torch.nan, _polish(plane, rows, near))
     while (found := (number < 0) & polished.isfinite().all(1)).any():
         minima = torch.cat([minima, polished[found][:1]])
         number = torch.where(found, _nearest(polished, minima, near / 10), number)
@@ -156,15 +155,15 @@ def _nearest(points: Tensor, minima: Tensor, near: float) -> Tensor:
     return torch.where(distance <= near, number, NOWHERE)
 
 
-def _polish(around: Surroundings, points: Tensor, near: float) -> Tensor:
+def _polish(plane: PlaneFunction, points: Tensor, near: float) -> Tensor:
     """The minimum next to each point, NaN where Newton's method finds none within `near`."""
     x = points
     for _ in range(NEWTON):
-        gradient, hessian = _derivatives(around, x)
+        gradient, hessian = _derivatives(plane, x)
         step = torch.linalg.solve_ex(hessian, gradient)[0]
         length = torch.linalg.vector_norm(step, dim=1, keepdim=True)
         x = x - step * (near / length.clamp(min=near))
-    gradient, hessian = _derivatives(around, x)
+    gradient, hessian = _derivatives(plane, x)
     usable = hessian.isfinite().all(-1).all(-1) & gradient.isfinite().all(1)
     eigenvalues = torch.linalg.eigvalsh(torch.where(usable[:, None, None], hessian, 0.0))
     scale = eigenvalues.abs().amax(1).clamp(min=1)
@@ -174,11 +173,11 @@ def _polish(around: Surroundings, points: Tensor, near: float) -> Tensor:
     return torch.where(kept[:, None], x, torch.nan)
 
 
-def _derivatives(around: Surroundings, x: Tensor) -> tuple[Tensor, Tensor]:
+def _derivatives(plane: PlaneFunction, x: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients [G, 2] and Hessians [G, 2, 2]."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(around.function(x).sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(plane.function(x).sum(), x, create_graph=True)
         rows = [
             torch.autograd.grad(gradient[:, i].sum(), x, retain_graph=True, materialize_grads=True)[0]
             for i in range(2)

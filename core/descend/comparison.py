@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Literal
 
 from core.cli.children import run_child
+from core.cli.saved import saved_options
 from core.config import Tree
-from core.descend.track import point
+from core.descend.trajectory import point
 from core.draw.media import Media
+from core.numbers import plain_number
 from core.run import checkpoint
-from core.run.console import number
-from core.run.directory import read_summary, saved_options
+from core.run.directory import read_summary
 from core.run.interrupts import Stopped
 from core.run.run import Run
 from core.state import StateDict
 
-Group = Literal["optimizers", "batches"]
-ONE = {"optimizers": "optimizer", "batches": "batch"}  # the option in a single descent
+Compared = Literal["optimizers", "batches"]
+SINGULAR = {"optimizers": "optimizer", "batches": "batch"}  # the option in a single descent
 UNLISTED = ("versions", "git", "seed", "device", "train_s")  # of a child's summary, as they are the parent's
 OWN_PICTURES = ("path",)  # that each has too; the others are drawn of all together
 
@@ -49,7 +50,7 @@ class Order:
 def compare(
     run: Run,
     total: int,
-    group: Group,
+    group: Compared,
     names: Sequence[str],
     draw: Callable[[dict[str, StateDict]], Mapping[str, Media]],
 ) -> None:
@@ -97,10 +98,10 @@ def compare(
         raise FloatingPointError(f"{', '.join(failed)} failed, see above; the pictures show the others")
 
 
-def of_one(options: Tree, group: Group, name: str) -> Tree:
+def of_one(options: Tree, group: Compared, name: str) -> Tree:
     """The options of one of the descents."""
     pictures = [picture for picture in options["pictures"] if picture in OWN_PICTURES]
-    return options | {group: None, ONE[group]: options[group][name], "pictures": pictures}
+    return options | {group: None, SINGULAR[group]: options[group][name], "pictures": pictures}
 
 
 def summaries(directory: Path, names: Sequence[str]) -> dict[str, dict[str, object]]:
@@ -130,7 +131,7 @@ def line(name: str, summary: Mapping[str, object]) -> str:
         return f"{name:<14} {summary['status']}"
     value, x = summary["value"], summary["x"]
     told = f"{name:<14} {summary['critical_point'] or '':<11}"
-    told += f" {number(value) if isinstance(value, int | float) else 'null':>11}"
+    told += f" {plain_number(value) if isinstance(value, int | float) else 'null':>11}"
     if isinstance(x, list):
         told += f"  at {point(x)}"
     if isinstance(summary.get("held_out_accuracy"), float):

@@ -12,23 +12,23 @@ import torch
 
 from core.checks import require
 from core.config import Component
-from core.descend.basins import Starts, basins
+from core.descend.basins import BasinEnds, basins
 from core.descend.batches import Batch
 from core.descend.comparison import compare
 from core.descend.diagnosis import REMEDIES, RULES_OF_FUNCTION, RULES_OF_OBJECTIVE
-from core.descend.function_descent import Walker
+from core.descend.drawing import PICTURES, draw
+from core.descend.function_descent import FunctionDescent
 from core.descend.functions import Function
-from core.descend.objective_descent import Learner
+from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Supervised
-from core.descend.pictures.charts import PICTURES, draw
 from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, as_transforms
-from core.gradients.closures import require_true_line_search
+from core.gradients.arguments import require_true_line_search
 from core.gradients.probe import Probe
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, ScheduledRate, check_schedule
-from core.run.auto_lr import guided_lr
+from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding
 from core.run.probes import Probes, check_probes
@@ -41,7 +41,7 @@ class LoggingConfig(RunConfig):
     """How often a descent logs, draws and saves; there is nothing to evaluate beside the point itself."""
 
     eval_interval: int = field(init=False, default=1)
-    path_points: int = field(init=False, default=0)  # a descent remembers its own path
+    snapshots: int = field(init=False, default=0)  # a descent keeps its own path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +109,10 @@ class DescentConfig:
             require(getattr(self, name) is None, name, "another", what)
 
 
-Walk = Walker | Learner
+Descent = FunctionDescent | ObjectiveDescent
 
 
-def make_walk(cfg: DescentConfig, device: torch.device) -> Walk:
+def make_descent(cfg: DescentConfig, device: torch.device) -> Descent:
     """The point that a single descent moves.
 
     Raises:
@@ -120,9 +120,9 @@ def make_walk(cfg: DescentConfig, device: torch.device) -> Walk:
     """
     if cfg.objective is None:
         assert cfg.function is not None
-        return Walker(cfg.function, cfg.start, device)
+        return FunctionDescent(cfg.function, cfg.start, device)
     assert cfg.batch is not None
-    return Learner(cfg.objective, cfg.batch, cfg.start, cfg.seed, device)
+    return ObjectiveDescent(cfg.objective, cfg.batch, cfg.start, cfg.seed, device)
 
 
 def singles(cfg: DescentConfig) -> dict[str, DescentConfig]:
@@ -146,13 +146,17 @@ def check(cfg: DescentConfig) -> None:
     require(device.type != "mps", "device", cfg.device, "one that has float64: cpu or cuda")
     check_schedule(cfg.schedule, ())
     for single in singles(cfg).values():
-        walk, optimizer = make_walk(single, torch.device("cpu")), single.optimizer
+        descent, optimizer = make_descent(single, torch.device("cpu")), single.optimizer
         assert optimizer is not None
         auto = optimizer.auto_lr and cfg.objective is None
         require(not auto, f"{optimizer.path}.lr", "auto", "a number; auto needs samples, an objective's")
-        module = walk.network if isinstance(walk, Learner) else torch.nn.ParameterDict(dict(walk.named))
+        module = (
+            descent.network
+            if isinstance(descent, ObjectiveDescent)
+            else torch.nn.ParameterDict(dict(descent.named))
+        )
         check_optimizer(optimizer, lambda module=module: [module])
-        require_true_line_search(build_optimizer(optimizer, walk.named), as_transforms(cfg.clipper))
+        require_true_line_search(build_optimizer(optimizer, descent.named), as_transforms(cfg.clipper))
         check_probes(cfg.probe, lambda module=module: [module])
 
 
@@ -174,67 +178,73 @@ def train(cfg: DescentConfig, run: Run) -> None:
     parts = singles(cfg)
 
     def together(states: dict[str, StateDict]) -> dict[str, Media]:
-        walks = {name: make_walk(parts[name], resolve_device(cfg.device)) for name in states}
-        for name, walk in walks.items():
-            walk.load_state_dict(states[name])
-        return pictures(cfg, {name: parts[name] for name in states}, walks)
+        descents = {name: make_descent(parts[name], resolve_device(cfg.device)) for name in states}
+        for name, descent in descents.items():
+            descent.load_state_dict(states[name])
+        return pictures(cfg, {name: parts[name] for name in states}, descents)
 
     compare(run, cfg.steps, group, list(parts), together)
 
 
 def descend(cfg: DescentConfig, run: Run) -> None:
     """One descent."""
-    walk = make_walk(cfg, resolve_device(cfg.device))
+    descent = make_descent(cfg, resolve_device(cfg.device))
     component = cfg.optimizer
     assert component is not None
-    if component.auto_lr and isinstance(walk, Learner) and not run.resuming:
-        lr = guided_lr(component, cfg.clipper, walk.frozen(), walk.samples, cfg.seed, run.say)
+    if component.auto_lr and isinstance(descent, ObjectiveDescent) and not run.resuming:
+        lr = auto_lr(component, cfg.clipper, descent.frozen(), descent.samples, cfg.seed, run.say)
         component = component.with_lr(lr)
-    optimizer = build_optimizer(component, walk.named)
+    optimizer = build_optimizer(component, descent.named)
     step = GradientStep(
-        walk.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=walk.samples
+        descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=descent.samples
     )
     rate = ScheduledRate(cfg.schedule, step)
     title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
 
     def metrics():
         with evaluation_parameters(optimizer):
-            return walk.metrics()
+            return descent.metrics()
 
     run.start(
         total=cfg.steps,
         unit="steps",
-        state={"descent": walk, "schedule": rate},
+        state={"descent": descent, "schedule": rate},
         gradient_steps=[step],
-        draw=lambda: pictures(cfg, {title: cfg}, {title: walk}),
-        probes=make_probes(cfg, walk, step),
-        summarise=lambda: {"steps": run.step} | walk.fields(),
-        headline=walk.headline,
+        draw=lambda: pictures(cfg, {title: cfg}, {title: descent}),
+        probes=make_probes(cfg, descent, step),
+        summarise=lambda: {"steps": run.step} | descent.fields(),
+        headline=descent.headline,
         rules=RULES_OF_FUNCTION if cfg.objective is None else RULES_OF_OBJECTIVE,
         remedies=REMEDIES,
     )
     while run.step < cfg.steps:
         rate.set(run.step / cfg.steps)
-        found = step(walk.next())
-        walk.remember()
+        found = step(descent.next())
+        descent.record()
         rate.observe(found)
         logs = (run.iteration + 1) % cfg.logging.interval == 0 or run.step + 1 == cfg.steps
         run.finish_step(run.step + 1, found | metrics() if logs else found)
     with evaluation_parameters(optimizer):
-        for line in walk.lines(run.step):
+        for line in descent.lines(run.step):
             run.say(line)
     run.finish(dict)
 
 
-def make_probes(cfg: DescentConfig, walk: Walk, step: GradientStep) -> Probes:
+def make_probes(cfg: DescentConfig, descent: Descent, step: GradientStep) -> Probes:
     """Probes of an objective, on all its training samples."""
-    return Probes(cfg.probe, cfg.seed, lambda: [(walk.frozen(), step)] if isinstance(walk, Learner) else [])
+    return Probes(
+        cfg.probe,
+        cfg.seed,
+        lambda: [(descent.frozen(), step)] if isinstance(descent, ObjectiveDescent) else [],
+    )
 
 
-def pictures(cfg: DescentConfig, parts: dict[str, DescentConfig], walks: dict[str, Walk]) -> dict[str, Media]:
+def pictures(
+    cfg: DescentConfig, parts: dict[str, DescentConfig], descents: dict[str, Descent]
+) -> dict[str, Media]:
     """Everything that was asked for and can be drawn."""
 
-    def starts() -> dict[str, Starts]:
+    def starts() -> dict[str, BasinEnds]:
         assert cfg.function is not None
         found = {}
         for name, part in parts.items():
@@ -242,4 +252,4 @@ def pictures(cfg: DescentConfig, parts: dict[str, DescentConfig], walks: dict[st
             found[name] = basins(cfg.function, part.optimizer, cfg.clipper, cfg.schedule, cfg.steps)
         return found
 
-    return draw(cfg.pictures, walks, starts if cfg.function is not None else None)
+    return draw(cfg.pictures, descents, starts if cfg.function is not None else None)

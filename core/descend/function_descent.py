@@ -8,19 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from core.curvature.critical import SLOPE, Classification, classify, derivatives
-from core.descend.functions import Function
-from core.descend.record import Trace
-from core.descend.surroundings import Surroundings
-from core.descend.track import Track, point
+from core.descend.functions import Function, PlaneFunction
+from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics
-from core.run.console import number
+from core.numbers import plain_number
 from core.state import StateDict
 
 SHOWN = 6  # coordinates that get a curve
 
 
 @dataclass(frozen=True)
-class Place:
+class FunctionPoint:
     """A point of a function as it is measured and reported.
 
     Attributes:
@@ -58,7 +56,7 @@ class Place:
         }
 
 
-class Walker:
+class FunctionDescent:
     """A point on a function: where it is, where it has been, how often it has asked for a gradient.
 
     Args:
@@ -75,7 +73,7 @@ class Walker:
         first = function.start if start is None else start
         self.x = nn.Parameter(torch.tensor(first, dtype=torch.float64, device=device))
         self.evaluations = 0
-        self.track = Track(self.x.detach().clone())
+        self.path = History(self.x.detach().clone())
 
     @property
     def named(self) -> list[tuple[str, Tensor]]:
@@ -91,24 +89,24 @@ class Walker:
         self.evaluations += 1
         return self.function(self.x), {}
 
-    def remember(self) -> None:
+    def record(self) -> None:
         """Add the present point to the path."""
-        self.track.add(self.x.detach().clone())
+        self.path.add(self.x.detach().clone())
 
     def metrics(self) -> Metrics:
         """What is logged of the present point."""
-        return self.look().metrics()
+        return self.measure().metrics()
 
     def fields(self) -> dict[str, object]:
         """What the summary says of the present point."""
-        return self.look().fields()
+        return self.measure().fields()
 
-    def look(self) -> Place:
+    def measure(self) -> FunctionPoint:
         """The exact first and second derivatives at the present point."""
         value, gradient, hessian = derivatives(self.function, self.x)
         finite = value.isfinite() & gradient.isfinite().all() & hessian.isfinite().all()
         classification = classify(gradient, hessian) if finite else None
-        return Place(tuple(self.x.tolist()), value.item(), classification, self.evaluations)
+        return FunctionPoint(tuple(self.x.tolist()), value.item(), classification, self.evaluations)
 
     def lines(self, steps: int) -> list[str]:
         """Where it stands and what that point is.
@@ -116,7 +114,7 @@ class Walker:
         Raises:
             FloatingPointError: the function or a derivative is not finite here.
         """
-        place = self.look()
+        place = self.measure()
         if place.classification is None:
             advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
             at = f"x = {point(place.x)}, after {steps:,} steps"
@@ -134,22 +132,22 @@ class Walker:
         known = [c.value for c in self.function.critical_points if c.kind == "minimum"]
         return min(known) if known else None
 
-    def surroundings(self) -> Surroundings | None:
+    def plane_function(self) -> PlaneFunction | None:
         """What a map shows, of a function of two variables."""
         if self.function.dim != 2:
             return None
         known = self.function.critical_points
-        return Surroundings(self.function, self.function.domain, known, type(self.function).__name__)
+        return PlaneFunction(self.function, self.function.domain, known, type(self.function).__name__)
 
-    def trace(self, name: str) -> Trace:
+    def trajectory(self, name: str) -> Trajectory:
         """The way so far, for pictures."""
-        steps, path = self.track.rows()
+        steps, path = self.path.rows()
         with torch.enable_grad():
             points = path.clone().requires_grad_()
             values = self.function(points)
             (gradient,) = torch.autograd.grad(values.sum(), points)
-        found = self.look().classification
-        return Trace(
+        found = self.measure().classification
+        return Trajectory(
             name=name,
             steps=steps,
             path=path if path.shape[1] == 2 else None,
@@ -164,7 +162,7 @@ class Walker:
         return {
             "x": self.x.detach().clone(),
             "evaluations": self.evaluations,
-            "track": self.track.state_dict(),
+            "path": self.path.state_dict(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -172,19 +170,21 @@ class Walker:
         with torch.no_grad():
             self.x.copy_(state["x"])
         self.evaluations = state["evaluations"]
-        self.track.load_state_dict(state["track"])
+        self.path.load_state_dict(state["path"])
 
 
-def where(place: Place, found: Classification) -> str:
+def where(place: FunctionPoint, found: Classification) -> str:
     """Point, value and steepness in one line."""
-    return f"x = {point(place.x)}   f = {number(place.value)}   |g| = {number(found.gradient_norm)}"
+    return (
+        f"x = {point(place.x)}   f = {plain_number(place.value)}   |g| = {plain_number(found.gradient_norm)}"
+    )
 
 
 def what(found: Classification) -> str:
     """What kind of point it is, and why."""
     lowest, sharpness = found.eigenvalues[0], found.eigenvalues[-1]
     kinds = {
-        "slope": f"still on a slope (|g| > {number(SLOPE * max(1.0, abs(lowest), abs(sharpness)))})",
+        "slope": f"still on a slope (|g| > {plain_number(SLOPE * max(1.0, abs(lowest), abs(sharpness)))})",
         "saddle": f"a saddle of index {found.saddle_index}",
         "degenerate": "a degenerate point (the Hessian is singular)",
     }
@@ -199,4 +199,4 @@ def nearest(function: Function, x: Sequence[float], found: Classification) -> st
         return ""
     closest = min(known, key=lambda c: math.dist(c.point, x))
     name = "degenerate point" if closest.kind == "degenerate" else closest.kind
-    return f"; {number(math.dist(closest.point, x))} from the known {name} at {point(closest.point)}"
+    return f"; {plain_number(math.dist(closest.point, x))} from the known {name} at {point(closest.point)}"

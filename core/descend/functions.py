@@ -8,6 +8,7 @@ Yang 2013, "A literature survey of benchmark functions", arXiv:1308.4008.
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -57,6 +58,30 @@ class Function(Protocol):
     def __call__(self, x: Tensor) -> Tensor:
         """Values [...] at points [..., n]."""
         ...
+
+
+@dataclass(frozen=True)
+class PlaneFunction:
+    """A function of two variables and what is known of it.
+
+    Attributes:
+        function: points [..., 2] to values [...].
+        domain: what is shown.
+        critical_points: those that are known.
+        name: of the function, as its class is called.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    domain: Domain
+    critical_points: tuple[CriticalPoint, ...]
+    name: str
+
+    def slopes(self, points: Tensor) -> Tensor:
+        """Gradients [..., 2] at points [..., 2]."""
+        with torch.enable_grad():
+            points = points.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.function(points).sum(), points)
+        return gradient
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,12 @@ from torch import Tensor
 from core.curvature import Hessian, classify, classify_point
 from core.curvature.critical import FLAT, Kind
 from core.descend.batches import Batch, BatchStream
+from core.descend.functions import PlaneFunction
 from core.descend.objectives import Data, Logistic, Supervised
-from core.descend.record import Trace
-from core.descend.surroundings import Surroundings
-from core.descend.track import Track, point
+from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics, Objective
 from core.noise import noise_statistics
-from core.run.console import number
+from core.numbers import plain_number
 from core.run.seeding import Generators, seed_for
 from core.state import StateDict
 
@@ -32,7 +31,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Standing:
+class ObjectivePoint:
     """What is measured at one point of a training; losses in the objective's own unit.
 
     Attributes:
@@ -73,7 +72,7 @@ class Standing:
         return {tag: torch.tensor(v, dtype=torch.float64) for tag, v in values.items() if not math.isnan(v)}
 
 
-class Kinship(NamedTuple):
+class CriticalKind(NamedTuple):
     """What kind of point it is; null where that is not known.
 
     Attributes:
@@ -87,7 +86,7 @@ class Kinship(NamedTuple):
     saddle_index: int | None
 
 
-class Learner:
+class ObjectiveDescent:
     """A network in training on an objective.
 
     Args:
@@ -127,9 +126,9 @@ class Learner:
         self.train_s = 0.0
         self._began = 0.0
         self._steps = 0
-        self._path = Track(self.point()) if self.size == 2 else None
-        self._history = Track(self._row(self.look()))
-        self._seconds = Track(torch.zeros(1))
+        self._path = History(self.point()) if self.size == 2 else None
+        self._history = History(self._row(self.measure()))
+        self._seconds = History(torch.zeros(1))
 
     def point(self) -> Tensor:
         """All parameters in a row, [d]."""
@@ -151,7 +150,7 @@ class Learner:
 
         return evaluate
 
-    def remember(self) -> None:
+    def record(self) -> None:
         """Note that a step has been taken."""
         self.train_s += time.perf_counter() - self._began
         self._steps += 1
@@ -176,7 +175,7 @@ class Learner:
         orders = (torch.randperm(total, generator=random)[: self.samples] for _ in range(count))
         return torch.stack([self.gradient(order.to(device)) for order in orders])
 
-    def look(self) -> Standing:
+    def measure(self) -> ObjectivePoint:
         """Measure at the present parameters; changes nothing."""
         data, objective = self.data, self.objective
         with torch.no_grad():
@@ -188,7 +187,7 @@ class Learner:
         noise = noise_statistics(self.frozen()).noise
         full = self.gradient()
         norm = torch.linalg.vector_norm(full)
-        return Standing(
+        return ObjectivePoint(
             value=value.item(),
             gradient_norm=norm.item(),
             accuracy=right[0].item(),
@@ -201,35 +200,35 @@ class Learner:
         )
 
     def metrics(self) -> Metrics:
-        """`look` for the curves, and kept for the pictures."""
-        standing = self.look()
-        self._history.add(self._row(standing))
+        """`measure` for the curves, and kept for the pictures."""
+        now = self.measure()
+        self._history.add(self._row(now))
         self._seconds.add(torch.tensor([self.train_s]))
-        return standing.metrics(self.train_s)
+        return now.metrics(self.train_s)
 
     def fields(self) -> dict[str, object]:
         """What the summary says of the present parameters."""
-        standing = self.look()
-        kind = self.classify() if math.isfinite(standing.gradient_norm) else Kinship(None, None, None)
+        now = self.measure()
+        kind = self.classify() if math.isfinite(now.gradient_norm) else CriticalKind(None, None, None)
         return {
             "x": self.point().tolist() if self.size <= DENSE else None,
-            "value": standing.value,
-            "gradient_norm": standing.gradient_norm,
+            "value": now.value,
+            "gradient_norm": now.gradient_norm,
             "hessian_eigenvalues": kind.eigenvalues,
             "saddle_index": kind.saddle_index,
             "critical_point": kind.kind,
-            "evaluations": standing.evaluations,
-            "samples": standing.samples,
+            "evaluations": now.evaluations,
+            "samples": now.samples,
             "parameters": self.size,
             "batch_size": self.samples,
-            "accuracy": standing.accuracy,
-            "held_out_value": standing.held_out_value,
-            "held_out_accuracy": standing.held_out_accuracy,
-            "noise_scale": standing.noise_scale,
-            "gradient_cosine": standing.cosine,
+            "accuracy": now.accuracy,
+            "held_out_value": now.held_out_value,
+            "held_out_accuracy": now.held_out_accuracy,
+            "noise_scale": now.noise_scale,
+            "gradient_cosine": now.cosine,
         }
 
-    def classify(self) -> "Kinship":
+    def classify(self) -> "CriticalKind":
         """What kind of point of the loss over all training samples this is.
 
         Up to DENSE parameters all eigenvalues of the Hessian; above, Lanczos finds the two ends, which tell a
@@ -243,10 +242,10 @@ class Learner:
                 rows = [torch.autograd.grad(g, self.parameters, retain_graph=True) for g in flat]
             hessian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
             found = classify(flat.detach(), hessian)
-            return Kinship(found.kind, list(found.eigenvalues), found.saddle_index)
+            return CriticalKind(found.kind, list(found.eigenvalues), found.saddle_index)
         random = torch.Generator().manual_seed(seed_for(self.seed, "lanczos"))
         seen = classify_point(Hessian(self.frozen()(), self.parameters), random, steps=LANCZOS, eps=FLAT)
-        return Kinship(seen.kind, [seen.lowest, seen.sharpness], None)
+        return CriticalKind(seen.kind, [seen.lowest, seen.sharpness], None)
 
     def lines(self, steps: int) -> list[str]:
         """Where it stands and what that point is.
@@ -254,11 +253,11 @@ class Learner:
         Raises:
             FloatingPointError: the loss or its gradient is not finite here.
         """
-        now = self.look()
+        now = self.measure()
         if not (math.isfinite(now.value) and math.isfinite(now.gradient_norm)):
             advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
             raise FloatingPointError(f"the loss or its gradient is not finite after {steps:,} steps{advice}")
-        passes = number(now.samples / len(self.data.x))
+        passes = plain_number(now.samples / len(self.data.x))
         effort = f"{steps:,} steps, {now.samples:,} samples ({passes} passes)" if steps else "the start"
         kind = self.classify()
         ends = point(kind.eigenvalues or ())[1:-1]
@@ -267,28 +266,28 @@ class Learner:
             str(kind.kind), f"a {kind.kind}"
         )
         return [
-            f"{effort}: loss {number(now.value)}, held out {number(now.held_out_value)}; "
+            f"{effort}: loss {plain_number(now.value)}, held out {plain_number(now.held_out_value)}; "
             f"accuracy {now.accuracy:.1%}, held out {now.held_out_accuracy:.1%}",
-            f"{name}: |g| = {number(now.gradient_norm)}, {all_or_ends} {ends}",
+            f"{name}: |g| = {plain_number(now.gradient_norm)}, {all_or_ends} {ends}",
             f"a gradient of {self.samples:,} of {len(self.data.x):,} samples: cosine with that of all "
-            f"{now.cosine:.3f}; noise scale {number(now.noise_scale)}",
+            f"{now.cosine:.3f}; noise scale {plain_number(now.noise_scale)}",
         ]
 
-    def surroundings(self) -> Surroundings | None:
+    def plane_function(self) -> PlaneFunction | None:
         """What a map shows, where there are two parameters."""
         objective, data = self.objective, self.data
         if not isinstance(objective, Logistic):
             return None
-        return Surroundings(lambda w: objective.at(w, data), objective.domain, (), "Logistic regression")
+        return PlaneFunction(lambda w: objective.at(w, data), objective.domain, (), "Logistic regression")
 
-    def trace(self, name: str) -> Trace:
+    def trajectory(self, name: str) -> Trajectory:
         """The way so far, for pictures."""
         _, rows = self._history.rows()
         _, seconds = self._seconds.rows()
         columns = dict(zip(COLUMNS, rows.T.tolist(), strict=True))
         path_steps, path = self._path.rows() if self._path is not None else ([], None)
         kind = self.classify().kind if math.isfinite(columns["gradient_norm"][-1]) else "diverged"
-        return Trace(
+        return Trajectory(
             name=name,
             steps=[int(step) for step in columns.pop("step")],
             value=columns.pop("value"),
@@ -307,7 +306,7 @@ class Learner:
             "evaluations": self.evaluations,
             "seen": self.seen,
             "steps": self._steps,
-            "train_s": {"now": self.train_s, "track": self._seconds.state_dict()},
+            "train_s": {"now": self.train_s, "history": self._seconds.state_dict()},
             "history": self._history.state_dict(),
             "path": self._path and self._path.state_dict(),
         }
@@ -318,13 +317,13 @@ class Learner:
         self.stream.load_state_dict(state["stream"])
         self.evaluations, self.seen, self._steps = state["evaluations"], state["seen"], state["steps"]
         self.train_s = state["train_s"]["now"]
-        self._seconds.load_state_dict(state["train_s"]["track"])
+        self._seconds.load_state_dict(state["train_s"]["history"])
         self._history.load_state_dict(state["history"])
         if self._path is not None:
             self._path.load_state_dict(state["path"])
 
-    def _row(self, standing: Standing) -> Tensor:
-        known = {"step": self._steps, **vars(standing)}
+    def _row(self, now: ObjectivePoint) -> Tensor:
+        known = {"step": self._steps, **vars(now)}
         return torch.tensor([known[name] for name in COLUMNS], dtype=torch.float64)
 
     def _cosine(self, full: Tensor) -> float:

@@ -4,14 +4,11 @@ from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import (
     NoiseEstimate,
     NoiseScale,
-    cabs_batch_size,
-    noise_of_samples,
     noise_of_two_batch_sizes,
     noise_of_two_gradients,
     recommended_batch_size,
 )
-from core.gradients.measure.norms import global_norm, layer_norms
-from core.gradients.measure.view import GradientView
+from core.gradients.norms import global_norm, layer_norms
 from core.gradients.objective import Objective
 from core.gradients.step import Closure, GradientStep, Metrics
 from core.gradients.transforms.adaptive import AGC, AdaGC, AutoClip, ZClip
@@ -19,7 +16,7 @@ from core.gradients.transforms.chain import Chain, Clipper, as_transforms
 from core.gradients.transforms.clipping import GlobalNorm, PerLayerNorm, Value
 from core.gradients.transforms.direction import Centralize, GradientNoise, PCGrad
 from core.gradients.transforms.guard import SkipNonFinite
-from core.gradients.transforms.protocol import Combine, Transform
+from core.gradients.transforms.protocol import Combine, GradientView, Transform
 
 __all__ = [
     "AGC",
@@ -47,10 +44,8 @@ __all__ = [
     "Value",
     "ZClip",
     "as_transforms",
-    "cabs_batch_size",
     "global_norm",
     "layer_norms",
-    "noise_of_samples",
     "noise_of_two_batch_sizes",
     "noise_of_two_gradients",
     "recommended_batch_size",

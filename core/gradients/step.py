@@ -2,14 +2,14 @@
 
     zero -> closure -> backward -> average over ranks -> measure -> transform -> guard -> apply -> measure
 
-One object owns the named parameters of one player and their optimizer. AMP, accumulation, several ranks,
-several losses, closures that are called more than once (LBFGS, SAM) and the two halves that two-player
-schemes need all live here, so that a training loop only says what the loss is.
+One object owns the named parameters of one player and their optimizer. Mixed precision, gradient
+accumulation, several ranks, several losses, optimizers that call the closure again (LBFGS, SAM) and the two
+halves of a step that two-player schemes need all live here: a training loop only says what the loss is.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 from typing import Literal
 
@@ -17,57 +17,54 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
-from core.gradients.closures import (
-    Closure,
-    Metrics,
-    averaged,
-    evaluated,
-    freed_graph_explained,
+from core.gradients.arguments import (
     only_combine,
-    require_even_parts,
     require_same_parameters,
-    require_trainable,
     require_true_line_search,
     step_needs_closure,
     trainable,
 )
-from core.gradients.fused import FusedStep, lacks_velocity, leave_fused
+from core.gradients.fused import FusedStep, leave_fused, not_finite, takes_found_inf
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
-from core.gradients.measure.norms import global_norm
-from core.gradients.measure.view import GradientView
+from core.gradients.norms import global_norm
 from core.gradients.ranks import average_over_ranks, num_ranks
-from core.gradients.transforms.protocol import Combine, Transform
+from core.gradients.transforms.protocol import Combine, GradientView, Transform
 from core.state import StateDict, copied
+
+Metrics = dict[str, Tensor]  # 0-d, detached, on the device
+Loss = Tensor | Mapping[str, Tensor]
+Closure = Callable[[], tuple[Loss, Metrics]]
 
 
 class GradientStep:
-    """Takes optimizer steps from closures and watches every gradient.
+    """Takes optimizer steps from closures and measures every gradient.
 
         step = GradientStep(model, torch.optim.Adam(model.parameters()), [GlobalNorm(max_norm=0.5)])
         metrics = step(lambda: (loss(model, batch), {}))
 
-    Only its own parameters receive a gradient: other networks in the graph stay untouched and cost no weight
-    gradients. A step whose gradient has a non-finite number, as it arrives or after the transforms, is
-    skipped, counted and localised; it never reaches the optimizer. On an accelerator that decision needs no
+    Only the step's own parameters receive a gradient: other networks in the graph stay untouched and cost no
+    weight gradients. A step whose gradient is not finite, before or after the transforms, is skipped, counted
+    and localised; such a gradient never reaches the optimizer. On an accelerator this needs no
     synchronisation for optimizers that take `found_inf` (fused SGD, Adam, AdamW, Adagrad); for others the
     host waits once per step.
 
     Args:
         parameters: a module, or pairs of name and parameter; frozen parameters are left out, tied ones
-            counted once.
-        optimizer: any `torch.optim.Optimizer` over exactly these parameters, and frozen ones.
+            are counted once.
+        optimizer: any `torch.optim.Optimizer` that holds exactly these parameters; it may hold frozen ones
+            too.
         transforms: applied to the gradient in order (clipping and the like). One `Combine` among them
-            (PCGrad) makes one gradient of several named losses; without it they are summed.
-        name: with more than one step in a run, its name: the tags become "<name>/gradient/norm".
-        batch_size: samples of every step on this rank, where it is always the same: the noise scale's unit.
-        precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, the latter with loss
+            (PCGrad) makes one gradient of several named losses; without it the losses are summed.
+        name: needed where a run has more than one step; the tags become "<name>/gradient/norm".
+        batch_size: samples of every step on this rank, if it is constant; the unit of the noise scale.
+        precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, "float16" with loss
             scaling.
         monitor: what is measured.
 
     Raises:
-        ValueError: no trainable parameter, a complex one, an optimizer that holds other parameters than
-            these, or one whose line search the transforms would mislead.
+        ValueError: there is no trainable parameter, or a complex one; the optimizer holds other parameters
+            than these, or its line search would be misled by the transforms.
     """
 
     def __init__(
@@ -93,8 +90,8 @@ class GradientStep:
         self.optimizer = optimizer
         self.transforms = [t for t in transforms if not isinstance(t, Combine)]
         self.combine = only_combine(transforms)
-        self.memories: list[StateDict] = [{} for _ in self.transforms]
-        self.combine_memory: StateDict = {}
+        self.transform_states: list[StateDict] = [{} for _ in self.transforms]
+        self.combine_state: StateDict = {}
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type) if precision == "float16" else None
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
@@ -102,30 +99,29 @@ class GradientStep:
         self._step = FusedStep(optimizer)
         self._needs_closure = step_needs_closure(optimizer)
         self.batch_size = batch_size
-        self._samples: int | None = None  # behind the gradient that is in `.grad`
-        self._unscaled = False  # a gradient under a loss scale is ready to be applied
-        self._parts = 1  # micro-batches and ranks that it is the mean of
-        self._part_norms: list[Tensor] = []  # of the parts, in a step that samples them
+        self._samples: int | None = None  # that the gradient in `.grad` is the mean of, over all ranks
+        self._parts = 1  # micro-batches times ranks that it is the mean of
+        self._part_norms: list[Tensor] = []  # norms of the parts' gradients, in a sampled step
+        self._unscaled = False  # under a loss scale: the gradient is ready to be applied
 
     def __call__(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """Take one step.
 
         Args:
-            closures: each returns a loss, or several by name, and its metrics. Several closures are the
+            closures: each returns a loss, or several by name, and metrics. Several closures are the
                 micro-batches of one step (gradient accumulation): their losses are averaged. Optimizers that
-                look more than once (LBFGS, SAM) call them again, so a closure must not consume its batch.
-            samples: how many samples these closures together take the mean of, on this rank; None =
-                `batch_size`. Where neither is known, only the noise of gradients in parts is measured, in
-                units of a part.
+                evaluate again (LBFGS, SAM) call them again, so a closure must not consume its batch.
+            samples: that all closures together average over, on this rank; None = `batch_size`. Where neither
+                is known, noise is measured only between micro-batches and ranks, in units of one of them.
 
         Returns:
-            The closures' own metrics at the first evaluation, averaged; what is known of the gradient is in
-            `monitor`.
+            The closures' own metrics at the first evaluation, averaged over the closures. What is measured of
+            the gradient is in `monitor`.
 
         Raises:
             ValueError: a loss is not a scalar, or does not depend on these parameters; a closure returns no
-                metrics, or not those of the others; the closures cannot have the same number of samples; a
-                parameter has been frozen meanwhile.
+                metrics, or not the same as the others; the samples cannot be divided evenly among the
+                closures; a parameter has been frozen since the step was built.
         """
         metrics = self.compute(*closures, samples=samples)
         self.apply(*closures)
@@ -135,8 +131,8 @@ class GradientStep:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
         ranks = num_ranks()
         known = self.batch_size if samples is None else samples
-        require_even_parts(known, len(closures))
-        require_trainable(self.names, self.parameters)
+        _require_even_parts(known, len(closures))
+        self._require_trainable()
         self._samples = None if known is None else known * ranks
         self._parts = len(closures) * ranks
         self._part_norms = []
@@ -148,26 +144,26 @@ class GradientStep:
 
         Args:
             closures: needed only by an optimizer that evaluates again.
-            measure: False for a step that the caller will take back (extragradient's look ahead).
+            measure: False for a step that the caller will undo (extragradient's look ahead).
 
         Raises:
             ValueError: there is no gradient, or an optimizer that evaluates again got no closure.
         """
         if self._needs_closure and not closures:
-            name = type(self.optimizer).__name__
-            raise ValueError(f"{name} evaluates the loss again in its step: apply() needs the closures too")
+            who = type(self.optimizer).__name__
+            raise ValueError(f"{who} evaluates the loss again in its step: apply() needs the closures too")
         if self.scaler and not self._unscaled:
             raise ValueError("apply() without compute(): this gradient has been unscaled and applied already")
-        view, index = self._view()
+        view = self._view()
         if not measure:
             self._guarded_step(self._transform(view), closures)
             return
-        # A gradient in parts shows its noise within one step; one of a single part beside the next step's.
-        self.monitor.observe_gradient(view, index, None if self._in_parts else self._samples)
+        # A gradient in parts shows its noise within one step; a whole one, compared with the next step's.
+        self.monitor.observe_gradient(view, None if self._in_parts else self._samples)
         if self._part_norms:
             self.monitor.observe_parts(view.norm, self._part_norms, self._parts, self.samples)
         norm = self._transform(view)
-        self.monitor.observe_transformed(view, index)
+        self.monitor.observe_transformed(view)
         self.monitor.before_update()
         self._guarded_step(norm, closures)
         self.monitor.after_update(self.optimizer)
@@ -177,27 +173,27 @@ class GradientStep:
 
     @property
     def samples(self) -> int:
-        """Samples behind the last gradient, over all ranks; its parts where nobody said how many."""
+        """Samples behind the last gradient, over all ranks; where they are unknown, its parts."""
         return self._parts if self._samples is None else self._samples
 
     @property
     def noise_scale(self) -> NoiseScale:
-        """Running estimate of the gradient's noise, in samples when the steps are told how many they have."""
+        """Running estimate of the gradient's noise scale, in units of `samples`."""
         return self.monitor.noise_scale
 
     def set_lr_scale(self, scale: float) -> None:
-        """Set every group's learning rate to `scale` times the one it was built with."""
+        """Set every group's learning rate to `scale` times its initial one."""
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * scale
 
     def state_dict(self) -> StateDict:
-        """Optimizer, loss scale and half-filled monitor window."""
+        """Optimizer, loss scale, transforms, and the half-filled window of the monitor."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "base_lrs": list(self.base_lrs),
             "scaler": self.scaler.state_dict() if self.scaler else None,
-            "transforms": copied(self.memories),
-            "combine": copied(self.combine_memory),
+            "transforms": copied(self.transform_states),
+            "combine": copied(self.combine_state),
             "monitor": self.monitor.state_dict(),
         }
 
@@ -207,22 +203,29 @@ class GradientStep:
         self.base_lrs = list(state["base_lrs"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
-        self.memories = copied(state["transforms"], self.device)
-        self.combine_memory = copied(state["combine"], self.device)
+        self.transform_states = copied(state["transforms"], self.device)
+        self.combine_state = copied(state["combine"], self.device)
         self.monitor.load_state_dict(state["monitor"])
 
-    def _evaluate(
-        self, closures: Sequence[Closure], measure_parts: bool = False
-    ) -> tuple[Metrics, float | Tensor]:
-        """Gradient of the mean loss into `.grad`; the metrics, and the loss if the optimizer asks for it."""
+    def _require_trainable(self) -> None:
+        """Raise ValueError where a parameter has been frozen since the step was built."""
+        frozen = [name for name, p in zip(self.names, self.parameters, strict=True) if not p.requires_grad]
+        if frozen:
+            raise ValueError(
+                f"requires_grad of {', '.join(frozen[:6])} was set to False after the GradientStep was "
+                "built: freeze before that, or build another GradientStep"
+            )
+
+    def _evaluate(self, closures: Sequence[Closure], apart: bool = False) -> tuple[Metrics, float | Tensor]:
+        """Write the gradient of the mean loss to `.grad`; return metrics, and the loss if it is needed."""
         for p in self.parameters:
             p.grad = None
         collected: list[Metrics] = []
         total: float | Tensor = 0.0
         for closure in closures:
             with self._autocast():
-                losses, metrics = evaluated(closure)
-            if measure_parts:
+                losses, metrics = _evaluated(closure)
+            if apart:
                 self._backward_apart(losses, len(closures))
             else:
                 self._backward(losses, 1 / len(closures))
@@ -230,21 +233,20 @@ class GradientStep:
                 total = total + sum(term.detach() for term in losses.values()) / len(closures)
             collected.append(metrics)
         if self.scaler:
-            if self._unscaled:  # looked at twice in one step: the scaler allows one gradient between updates
+            if self._unscaled:  # evaluated again in one step: the scaler allows one gradient between updates
                 self.scaler.update()
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
         average_over_ranks(self.parameters)
-        return averaged(collected), total
+        return _averaged(collected), total
 
     def _backward_apart(self, losses: dict[str, Tensor], parts: int) -> None:
-        """As `_backward`, with this part's own norm written down before it is added to the others."""
+        """As `_backward`; keeps the norm of this part's gradient before it is added to the others."""
         others = [p.grad for p in self.parameters]
         for p in self.parameters:
             p.grad = None
         self._backward(losses, 1 / parts)
-        own = [p.grad for p in self.parameters if p.grad is not None]
-        self._part_norms.append(global_norm(own) * parts)
+        self._part_norms.append(parts * global_norm([p.grad for p in self.parameters if p.grad is not None]))
         for p, other in zip(self.parameters, others, strict=True):
             if other is not None:
                 p.grad = other if p.grad is None else other + p.grad
@@ -253,95 +255,73 @@ class GradientStep:
         """Add the weighted gradient of the losses to `.grad`."""
         if self.combine is None:
             total = reduce(torch.add, losses.values())
-            with freed_graph_explained():
+            with _freed_graph_explained():
                 torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
             return
-        last = len(losses) - 1
-        by_name = {
-            name: self._gradient_of(self._scaled(loss, weight), retain_graph=i < last)
-            for i, (name, loss) in enumerate(losses.items())
-        }
-        combined = self.combine.combine(by_name, self.combine_memory)
+        by_name: dict[str, list[Tensor]] = {}
+        for i, (name, loss) in enumerate(losses.items()):
+            with _freed_graph_explained():
+                gradients = torch.autograd.grad(
+                    self._scaled(loss, weight), self.parameters, retain_graph=i < len(losses) - 1,
+                    allow_unused=True, materialize_grads=True,
+                )  # fmt: skip
+            by_name[name] = list(gradients)
+        combined = self.combine.combine(by_name, self.combine_state)
         for p, gradient in zip(self.parameters, combined, strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
 
-    def _gradient_of(self, loss: Tensor, retain_graph: bool) -> list[Tensor]:
-        """The gradient of one of several losses, zeros where it does not reach."""
-        with freed_graph_explained():
-            gradients = torch.autograd.grad(
-                loss, self.parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
-            )
-        return list(gradients)
-
     def _scaled(self, loss: Tensor, weight: float) -> Tensor:
-        """The loss as backward shall see it: its share of the micro-batches, and AMP's scale."""
+        """The loss that backward is called on: weighted, and multiplied by the loss scale."""
         weighted = loss if weight == 1.0 else loss * weight
         return self.scaler.scale(weighted) if self.scaler else weighted
 
     @property
     def _in_parts(self) -> bool:
-        """Whether the gradient's parts can be compared; under a loss scale that would need a sync."""
+        """Whether the parts' norms can be compared; under a loss scale that would need a sync."""
         return self._parts > 1 and self.scaler is None
 
     def _transform(self, view: GradientView) -> Tensor:
         """Apply the transforms; the larger norm of before and after, not finite where one of them is not."""
         before = view.norm
-        for transform, memory in zip(self.transforms, self.memories, strict=True):
-            transform(view, memory)
+        for transform, state in zip(self.transforms, self.transform_states, strict=True):
+            transform(view, state)
         return torch.maximum(before, view.norm) if self.transforms else before
 
-    def _view(self) -> tuple[GradientView, list[int] | None]:
-        """The gradients that are there, and their positions unless none is missing."""
-        values = [p.grad for p in self.parameters if p.grad is not None]
-        if not values:
-            raise ValueError(
-                "no parameter of this GradientStep has a gradient; is the loss detached from it?"
-            )
-        if any(v.is_sparse for v in values):
+    def _view(self) -> GradientView:
+        """The gradients in `.grad`."""
+        view = GradientView.of(self.names, self.parameters)
+        if any(value.is_sparse for value in view.values):
             leave_fused(self.optimizer)
-            # Coalesced once, so that a transform writes into the values and not into a copy of them.
-            values = [v.coalesce() if v.is_sparse else v for v in values]
-            for p, v in zip((p for p in self.parameters if p.grad is not None), values, strict=True):
-                p.grad = v
-        if len(values) == len(self.parameters):
-            return GradientView(self.names, self.parameters, values), None
-        index = [i for i, p in enumerate(self.parameters) if p.grad is not None]
-        parameters = [self.parameters[i] for i in index]
-        return GradientView([self.names[i] for i in index], parameters, values), index
+        return view
 
     def _guarded_step(self, norm: Tensor, closures: Sequence[Closure]) -> None:
-        """Let the optimizer step, unless the gradient's norm is not finite."""
+        """Call the optimizer's step, unless the gradient's norm is not finite."""
         if self._needs_closure:
             if math.isfinite(norm.item()):
                 self._closure_step(closures)
-        elif norm.device.type != "cpu" and self._takes_found_inf():
-            # The two attributes through which torch's own GradScaler speaks to fused optimizers.
-            vars(self.optimizer).update(grad_scale=None, found_inf=_not_finite(norm))
+        elif norm.device.type != "cpu" and takes_found_inf(self.optimizer):
+            # The two attributes through which torch's own GradScaler instructs fused optimizers.
+            vars(self.optimizer).update(grad_scale=None, found_inf=not_finite(norm))
             self.optimizer.step()
             del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
         elif math.isfinite(norm.item()):
             self._step()
-        # Fused kernels write unnoticed: a graph from before would pass its backward with the new parameters.
+        # Fused kernels count no write, so backward through an older graph would use the new parameters.
         increment_version(self.parameters)
 
-    def _takes_found_inf(self) -> bool:
-        """Whether the optimizer can skip this step by itself, without the host's knowing."""
-        takes = getattr(self.optimizer, "_step_supports_amp_scaling", False)
-        return takes and not lacks_velocity(self.optimizer)
-
     def _closure_step(self, closures: Sequence[Closure]) -> None:
-        """One step of an optimizer that evaluates again; undone when it meets a non-finite gradient."""
+        """One step of an optimizer that evaluates again; it is undone when a gradient is not finite."""
 
         def closure() -> float:
-            # torch's convention: the transformed gradient at the parameters as they now are, and the loss.
+            # torch's convention: put the transformed gradient into `.grad` and return the loss.
             with torch.enable_grad():
                 _, loss = self._evaluate(closures)
-            view, index = self._view()
+            view = self._view()
             if not math.isfinite(loss):  # log(x) below 0 is NaN, but its gradient 1 / x is not
                 torch._foreach_mul_(view.dense(), math.nan)
                 view.changed()
             if not (math.isfinite(view.norm.item()) and math.isfinite(self._transform(view).item())):
-                self.monitor.observe_undone(view, index)
+                self.monitor.observe_undone(view)
                 raise _NonFiniteError
             return float(loss)
 
@@ -352,7 +332,7 @@ class GradientStep:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, before)
             if isinstance(self.optimizer, torch.optim.LBFGS):
-                self.optimizer.state.clear()  # stopped halfway, its history fits no point any more
+                self.optimizer.state.clear()  # interrupted halfway, its history belongs to no point
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.precision == "float32":
@@ -360,11 +340,60 @@ class GradientStep:
         return torch.autocast(self.device.type, getattr(torch, self.precision))
 
 
-def _not_finite(norm: Tensor) -> Tensor:
-    """1.0 for a 0-d infinity or NaN, else 0.0, float32: in two kernels, where isfinite alone takes four."""
-    flag = torch.empty((), device=norm.device)
-    return torch.ne(norm - norm, 0, out=flag)  # infinity - infinity is NaN, which is unequal to all
-
-
 class _NonFiniteError(Exception):
     """A gradient at a point that the optimizer tried is not finite."""
+
+
+def _require_even_parts(samples: int | None, closures: int) -> None:
+    """Raise ValueError unless the samples (None = unknown) can be divided evenly among the closures."""
+    if closures < 1:
+        raise ValueError("a step needs at least one closure, got none")
+    if samples is not None and (samples < 1 or samples % closures):
+        raise ValueError(
+            f"samples must be those of all {closures} closures together, micro-batches of one size: a "
+            f"positive multiple of {closures}, got {samples}"
+        )
+
+
+def _evaluated(closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
+    """The closure's losses by name, and its metrics; ValueError where no gradient can be taken of a loss."""
+    returned: object = closure()
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
+        what = type(returned).__name__
+        if isinstance(returned, tuple):
+            what = f"({', '.join(type(part).__name__ for part in returned)})"
+        raise ValueError(
+            f"a closure must return (loss, metrics), with {{}} where there are no metrics; got {what}"
+        )
+    loss, metrics = returned
+    losses = dict(loss) if isinstance(loss, Mapping) else {"loss": loss}
+    for name, term in losses.items():
+        if term.dim() or not term.requires_grad:
+            reason = f"has shape {tuple(term.shape)}" if term.dim() else "does not depend on any parameter"
+            raise ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")
+    return losses, dict(metrics)
+
+
+def _averaged(collected: Sequence[Metrics]) -> Metrics:
+    """The mean of every metric over the closures of one step; ValueError where their metrics differ."""
+    first = collected[0]
+    if len(collected) == 1:
+        return first
+    different = {key for metrics in collected for key in first.keys() ^ metrics.keys()}
+    if different:
+        listed = ", ".join(sorted(different)[:6])
+        raise ValueError(f"all closures of a step must return the same metrics; only some have {listed}")
+    return {key: torch.stack([metrics[key] for metrics in collected]).mean() for key in first}
+
+
+@contextmanager
+def _freed_graph_explained() -> Iterator[None]:
+    """Say what to do when an earlier backward has freed the graph of a loss."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "through the graph a second time" not in str(error):
+            raise
+        raise ValueError(
+            "the graph of this loss is already freed: build the loss inside the closure, at every call"
+        ) from error

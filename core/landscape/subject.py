@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.gradients import Objective
 from core.landscape.directions import origin_of
-from core.run.snapshots import read_path
+from core.run.snapshots import read_snapshots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Subject:
             ValueError: there are too few, or they are of other parameters.
         """
         objective = self.objectives[player]
-        found = [(at, of[player]) for at, of in read_path(self.directory, self.step) if player in of]
+        found = [(at, of[player]) for at, of in read_snapshots(self.directory, self.step) if player in of]
         points = []
         for at, parameters in found:
             shapes = {name: parameters[name].shape for name in objective.names if name in parameters}
@@ -65,6 +65,6 @@ class Subject:
         if len(points) < 2:
             raise ValueError(
                 f"{len(points)} snapshots of the parameters lie before this checkpoint and a plane needs 2; "
-                "logging.path_points=24 keeps them while training"
+                "logging.snapshots=24 keeps them while training"
             )
         return torch.stack([*points, end]), [*steps, self.step]

@@ -22,7 +22,7 @@ from core.landscape.draw_loss import (
 from core.landscape.plane import path_plane
 from core.landscape.subject import Subject
 from core.landscape.surface import Surface, losses_at, surface_of
-from core.run.console import number
+from core.numbers import plain_number
 from core.run.seeding import seed_for
 
 RANDOM_SLICES = 4
@@ -84,7 +84,7 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
     found = Slices(x, random, t, changes, (float(ends.top[0]), float(ends.bottom[0])))
     words = (
         f"Slices of the loss of {_whose(player)}",
-        f"{subject.place}: loss {number(here)}; {subject.batch}",
+        f"{subject.place}: loss {plain_number(here)}; {subject.batch}",
         f"left: {FILTERS}; right: the gradient and the Hessian's outermost eigenvectors",
     )
     numbers = {
@@ -98,8 +98,8 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
     }
     deepest, kind = min((float(v.nan_to_num(nan=torch.inf).min()), kind) for kind, v in changes.items())
     line = (
-        f"loss {number(here)} at the checkpoint; curvature {number(found.curvatures[1])} to "
-        f"{number(found.curvatures[0])}; {number(deepest)} along the {kind} direction"
+        f"loss {plain_number(here)} at the checkpoint; curvature {plain_number(found.curvatures[1])} to "
+        f"{plain_number(found.curvatures[0])}; {plain_number(deepest)} along the {kind} direction"
     )
     return View(draw_slices(found, words), numbers, line)
 
@@ -113,10 +113,10 @@ def surface(subject: Subject, player: str, cfg: ViewConfig) -> View:
     found = surface_of(objective, origin_of(objective), directions, x, x)
     words = (
         f"Loss of {_whose(player)} around its parameters",
-        f"{subject.place} (star): loss {number(here)}; {subject.batch}",
+        f"{subject.place} (star): loss {plain_number(here)}; {subject.batch}",
         f"two {FILTERS}, 1 = as long as the network's own filters; {cfg.grid} × {cfg.grid} points",
     )
-    line = f"loss {number(here)} at the checkpoint, {_extent(found)}"
+    line = f"loss {plain_number(here)} at the checkpoint, {_extent(found)}"
     return View(
         draw_surface(found, here, words), {"loss": here} | _numbers(found), line + _said(found.pointwise)
     )
@@ -142,8 +142,8 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
         f"{len(points)} snapshots to the {subject.place}; loss on {subject.batch}",
         f"plane of the path's principal components: {float(plane.shares.sum()):.1%} of the variance about "
         "the end; filling of the marks: loss at the snapshot itself",
-        f"distance out of the plane: {number(float(out.max()))} at most, {number(float(out.mean()))} on "
-        f"average; from start to end {number(length)}",
+        f"distance out of the plane: {plain_number(float(out.max()))} at most, "
+        f"{plain_number(float(out.mean()))} on average; from start to end {plain_number(length)}",
     )
     numbers = {
         "steps": steps,
@@ -156,7 +156,7 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
     first, second = plane.shares.tolist()
     line = (
         f"{len(points)} points, {first:.0%} and {second:.0%} of the variance, at most "
-        f"{number(float(out.max()))} out of the plane of {number(length)} from start to end"
+        f"{plain_number(float(out.max()))} out of the plane of {plain_number(length)} from start to end"
     )
     picture = draw_path_surface(found, plane, losses, steps, subject.unit, words)
     return View(picture, numbers, line + _said(found.pointwise))
@@ -169,8 +169,9 @@ def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
     words = (
         f"Spectrum of the Hessian of {_whose(player)}",
         f"{subject.place}; loss on {subject.batch}",
-        f"{found.size:,} eigenvalues from {number(lowest)} to {number(largest)}, "
-        f"trace {number(found.trace)} ± {number(found.trace_error)}, negative mass {found.negative_mass:.1%}",
+        f"{found.size:,} eigenvalues from {plain_number(lowest)} to {plain_number(largest)}, "
+        f"trace {plain_number(found.trace)} ± {plain_number(found.trace_error)}, "
+        f"negative mass {found.negative_mass:.1%}",
     )
     numbers = {
         "size": found.size,
@@ -184,7 +185,7 @@ def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
         "weights": found.density.weights.tolist(),
     }
     line = (
-        f"eigenvalues {number(lowest)} to {number(largest)}, trace {number(found.trace)}, "
+        f"eigenvalues {plain_number(lowest)} to {plain_number(largest)}, trace {plain_number(found.trace)}, "
         f"negative mass {found.negative_mass:.1%}"
     )
     return View(draw_spectrum(found, words), numbers, line)
@@ -263,9 +264,8 @@ def _extent(found: Surface) -> str:
         return "nowhere finite"
     lost = found.values.numel() - len(finite)
     rows, columns = found.values.shape
-    return f"{number(float(finite.min()))} to {number(float(finite.max()))} on {columns} x {rows} points" + (
-        f", not finite at {lost}" if lost else ""
-    )
+    least, most = (plain_number(float(value)) for value in (finite.min(), finite.max()))
+    return f"{least} to {most} on {columns} x {rows} points" + (f", not finite at {lost}" if lost else "")
 
 
 def _numbers(found: Surface) -> dict[str, object]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from core.checks import require
-from core.gradients.measure.norms import accumulation_dtype, layer_norms
+from core.gradients.norms import accumulation_dtype, layer_norms
 from core.gradients.objective import Objective, own_randomness
 from core.noise.per_sample import (
     as_rows,

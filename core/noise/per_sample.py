@@ -9,7 +9,7 @@ from torch.func import grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.checks import require
-from core.gradients.measure.norms import global_norm, require_real
+from core.gradients.norms import global_norm, require_real
 from core.gradients.objective import Objective, own_randomness
 
 FEW = 4  # samples on which a network with dropout is checked in evaluation mode: any two would do

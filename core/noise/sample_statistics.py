@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.checks import require
 from core.gradients.measure.noise_scale import NoiseEstimate
-from core.gradients.measure.norms import accumulation_dtype, global_norm
+from core.gradients.norms import accumulation_dtype, global_norm
 from core.gradients.objective import Objective
 from core.noise.ghost import Share, compare_with_largest, factors, outer_norms, row_norms, sample_pass
 from core.noise.per_sample import (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.checks import require
-from core.gradients.measure.norms import global_norm
+from core.gradients.norms import global_norm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients.measure.norms import global_norm
+from core.gradients.norms import global_norm
 from core.state import StateDict
 
 

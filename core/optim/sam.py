@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients.measure.norms import global_norm
+from core.gradients.norms import global_norm
 from core.optim.factory import OptimizerComponent, build_optimizer, refuse_own_lr
 from core.state import StateDict
 

@@ -1,7 +1,7 @@
 """Schedules: multipliers of the initial learning rate, from the progress of a run or from what was measured.
 
 Each is a frozen dataclass. It is called once per iteration with the progress in [0, 1], the last iteration's
-metrics, and a memory of its own; `ScheduledRate` keeps that memory, saves it, and sets the rate. Schedules of
+metrics, and a state of its own; `ScheduledRate` keeps and saves that state, and sets the rate. Schedules of
 progress alone ignore the other two: a resumed run continues the same curve. Only those that follow a metric
 read it, which makes the host wait for the device once per iteration.
 """
@@ -32,15 +32,13 @@ class Schedule(Protocol):
         """Names of the metrics it follows; a trainer that does not measure them refuses it."""
         ...
 
-    def __call__(
-        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
-    ) -> float:
+    def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The multiplier.
 
         Args:
             progress: share of the run that is done; beyond [0, 1] it is clamped.
             metrics: those named in `needs`, from the last iteration; empty before the first has ended.
-            memory: empty at first, changed in place, saved with the run.
+            state: empty at first, changed in place, saved with the run.
         """
         ...
 
@@ -51,9 +49,7 @@ class Constant:
 
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def __call__(
-        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
-    ) -> float:
+    def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """1 at any progress."""
         return 1.0
 
@@ -73,9 +69,7 @@ class Linear:
     def __post_init__(self) -> None:
         require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
 
-    def __call__(
-        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
-    ) -> float:
+    def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """1 + progress (final - 1)."""
         return 1.0 + _clamp(progress) * (self.final - 1.0)
 
@@ -97,9 +91,7 @@ class Cosine:
     def __post_init__(self) -> None:
         require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
 
-    def __call__(
-        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
-    ) -> float:
+    def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The multiplier final + (1 - final) (1 + cos(pi progress)) / 2."""
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * _clamp(progress)))
 
@@ -129,14 +121,12 @@ class Warmup:
         """What the schedule that follows needs."""
         return self.after.needs
 
-    def __call__(
-        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
-    ) -> float:
+    def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The line initial + (1 - initial) progress / share, then `after`."""
         progress = _clamp(progress)
         if progress < self.share:
             return self.initial + (1 - self.initial) * progress / self.share
-        return self.after((progress - self.share) / (1 - self.share), metrics, memory)
+        return self.after((progress - self.share) / (1 - self.share), metrics, state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,18 +158,16 @@ class KLAdaptive:
         require(0 < self.smallest <= 1, "smallest", self.smallest, "in (0, 1]")
         require(1 <= self.largest < math.inf, "largest", self.largest, "a number >= 1")
 
-    def __call__(
-        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
-    ) -> float:
+    def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The last multiplier, changed by what the last iteration measured; a NaN changes nothing."""
-        memory = {} if memory is None else memory
-        scale = memory.get("scale", 1.0)
+        state = {} if state is None else state
+        scale = state.get("scale", 1.0)
         kl = float(metrics["policy/approx_kl"]) if metrics else math.nan
         if kl > 2 * self.target:
             scale = max(scale / self.factor, self.smallest)
         elif kl < self.target / 2:
             scale = min(scale * self.factor, self.largest)
-        memory["scale"] = scale
+        state["scale"] = scale
         return scale
 
 
@@ -208,22 +196,20 @@ class NoiseAdaptive:
         for name in ("initial", "exponent"):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "in (0, 1]")
 
-    def __call__(
-        self, progress: float, metrics: Measured = NOTHING, memory: StateDict | None = None
-    ) -> float:
+    def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The multiplier at the last known noise scale."""
-        memory = {} if memory is None else memory
-        scale = memory.get("scale", self.initial)
+        state = {} if state is None else state
+        scale = state.get("scale", self.initial)
         if metrics:
             ratio = float(metrics["gradient/noise_scale"]) / float(metrics["gradient/samples"])
             if ratio >= 0:  # false for NaN
                 scale = (1 + ratio) ** -self.exponent
-        memory["scale"] = scale
+        state["scale"] = scale
         return scale
 
 
 class ScheduledRate:
-    """A schedule at work: sets the learning rates of one `GradientStep`, keeps what the schedule remembers.
+    """A schedule at work: sets the learning rates of one `GradientStep` and keeps the state of the schedule.
 
     It warns where the optimizer does not look at the rates: Rprop's is only that of its first step.
 
@@ -236,7 +222,7 @@ class ScheduledRate:
         self.schedule = schedule
         self.step = step
         self.measured: dict[str, Tensor] = {}
-        self.memory: StateDict = {}
+        self.state: StateDict = {}
         own_steps = any("step_sizes" in group for group in step.optimizer.param_groups)  # Rprop's alone
         if own_steps and not isinstance(schedule, Constant):
             warnings.warn(
@@ -247,7 +233,7 @@ class ScheduledRate:
 
     def set(self, progress: float) -> float:
         """Set the rates for the iteration that begins at `progress`; returns the multiplier."""
-        scale = self.schedule(progress, self.measured, self.memory)
+        scale = self.schedule(progress, self.measured, self.state)
         self.step.set_lr_scale(scale)
         return scale
 
@@ -268,12 +254,12 @@ class ScheduledRate:
         self.measured = {name: known[name].detach() for name in needs}
 
     def state_dict(self) -> StateDict:
-        """What the schedule remembers, and the metrics it has not seen yet."""
-        return {"memory": dict(self.memory), "measured": dict(self.measured)}
+        """The state of the schedule, and the metrics that it has not seen yet."""
+        return {"state": dict(self.state), "measured": dict(self.measured)}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.memory, self.measured = dict(state["memory"]), dict(state["measured"])
+        self.state, self.measured = dict(state["state"]), dict(state["measured"])
 
 
 def check_schedule(schedule: Schedule, measured: Collection[str]) -> None:

@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from core.report.numbers import number, tick
+from core.numbers import number, tick
 
 WIDTH, HEIGHT = 400, 210  # of the view box: 12 units of text stay readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 10, 26
@@ -107,10 +107,8 @@ def draw(
     body += "".join(_band(line, x, y) for line in series)
     body += "".join(_line(line, x, y) for line in series)
     above = ROW * len(marks)
-    return (
-        f'<svg viewBox="0 {-above} {WIDTH} {HEIGHT + above}" role="img" aria-label="{escape(title)}" '
-        f'xmlns="http://www.w3.org/2000/svg">{body}</svg>'
-    )
+    box = f"0 {-above} {WIDTH} {HEIGHT + above}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(title)}">{body}</svg>'
 
 
 def smooth(values: np.ndarray, half_width: int) -> np.ndarray:

@@ -1,14 +1,20 @@
 """One self-contained HTML page about a run, or several: no script, no network; on a phone and on paper."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from core.checks import require
 from core.config import ConfigError
-from core.report.family import child_runs, read_family, render_family
-from core.report.pair import check_pair, render_pair
+from core.report.cards import Page
+from core.report.comparison import child_runs, comparison_page, read_comparison
+from core.report.facts import status
+from core.report.pair import check_pair, pair_page
 from core.report.read import read_run
-from core.report.single import render
+from core.report.record import KindOf, unknown
+from core.report.single import single_page
 from core.run.files import write_text
 
 
@@ -18,7 +24,7 @@ class ReportConfig:
 
     Attributes:
         run: its directory, or one whose sub-directories are runs that belong together.
-        against: directory of a second run to set beside it.
+        against: directory of a second run to set side by side with it.
     """
 
     run: str | None
@@ -28,30 +34,43 @@ class ReportConfig:
         require(self.run is not None, "run", self.run, "a run directory")
 
 
-def write_page(directory: Path, against: Path | None = None) -> Path:
+def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = unknown) -> Path:
     """Write `report.html` into a run directory, of a finished run or one under way; returns its path.
 
-    Beside another run it is `report_against_NAME.html`, so that the run's own page stays.
+    With a second run it is `report_against_NAME.html`, so that the run's own page stays.
 
     Args:
         directory: of a run, or of several that belong together.
         against: directory of a second run.
+        kind_of: what is known about runs of a trainer.
 
     Raises:
-        ConfigError: there is no run, its files are damaged, or the two cannot stand beside each other.
+        ConfigError: there is no run, its files are damaged, or the two cannot stand on one page.
     """
-    children = child_runs(directory)
-    if against is not None:
+    children = child_runs(directory, kind_of)
+    if against is None:
+        path = directory / "report.html"
+        if children:
+            page = comparison_page(read_comparison(directory, children, kind_of))
+        else:
+            page = single_page(read_run(directory, kind_of))
+    else:
         for name, place in (("run", directory), ("against", against)):
-            if child_runs(place):
+            if child_runs(place, kind_of):
                 raise ConfigError(f"{name}={place} holds several runs; name one of its sub-directories")
-        first, second = read_run(directory), read_run(against, "against")
+        first, second = read_run(directory, kind_of), read_run(against, kind_of, "against")
         check_pair(first, second)
         path = directory / f"report_against_{against.resolve().name}.html"
-        write_text(path, render_pair(first, second))
-        return path
-    path = directory / "report.html"
-    write_text(
-        path, render_family(read_family(directory, children)) if children else render(read_run(directory))
-    )
+        page = pair_page(first, second)
+    write_text(path, render(page))
     return path
+
+
+def render(page: Page) -> str:
+    """The page as HTML; every text in it is escaped."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"shell": shlex.quote, "status": status}
+    return environment.get_template("page.html.jinja").render(page=page)

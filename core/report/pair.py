@@ -1,17 +1,18 @@
-"""A second run beside the first: what differs, what came of it, the same charts with both curves."""
-
-from functools import partial
-from html import escape
+"""The page about two runs: what differs, what came of it, the same charts with the curves of both."""
 
 from core.config import ConfigError
-from core.report import beside, cards, figures, words
-from core.report.finding_cards import finding_cards
-from core.report.html import document, folded, section
-from core.report.layers import LAYER_WORDS
-from core.report.read import Record
-from core.report.single import charted, gradient_words, meta, options
+from core.numbers import number, percent
+from core.report import cards, facts
+from core.report.cards import Page, Section, Table
+from core.report.record import Record
+from core.report.sections import options_section, run_sections
+from core.report.single import origin
 
-LUCK = "One run each: a difference may be the luck of the seed. Over several seeds, compare tells (runs=[…])."
+NAMES = ("A", "B")  # long names would not fit a legend
+LUCK = (
+    "There is one run on each side, so a difference may be the luck of the seed. The command compare "
+    "measures it over several seeds (runs=[…])."
+)
 
 
 def check_pair(first: Record, second: Record) -> None:
@@ -23,78 +24,59 @@ def check_pair(first: Record, second: Record) -> None:
     if first.directory.resolve() == second.directory.resolve():
         raise ConfigError(f"against={second.directory} is the run itself; name another one")
     if first.package != second.package:
-        kinds = f"{second.kind}, not {first.kind} like {first.directory}"
+        kinds = f"{second.kind.name}, not {first.kind.name} like {first.directory}"
         raise ConfigError(f"against={second.directory} is a run of another kind: {kinds}")
 
 
-def render_pair(first: Record, second: Record) -> str:
-    """The page as one string."""
-    pair = (first, second)
-    found = [finding for record in pair for finding in record.findings or ()]
-    outcome, gradients, game, noise, curvature, losses, others = (
-        beside.pair_figures(*(plan(record) for record in pair))
-        for plan in (
-            figures.outcome_figures,
-            partial(figures.gradient_figures, findings=found),
-            figures.game_figures,
-            figures.noise_figures,
-            figures.curvature_figures,
-            figures.loss_figures,
-            figures.other_figures,
-        )
+def pair_page(first: Record, second: Record) -> Page:
+    """Both runs, what differs first."""
+    kind = first.kind
+    pair: dict[str, Record] = dict(zip(NAMES, (first, second), strict=True))
+    titles = [kind.title(record) for record in pair.values()]
+    result = Section(
+        heading="What was reached",
+        lead=LUCK,
+        table=_outcomes(first, second),
+        bars=[card for name, record in pair.items() for card in cards.bars(record, name)],
     )
-    charts = partial(cards.charts, end=max(record.step for record in pair))
-    links = charted([*outcome, *gradients, *game, *noise, *curvature, *losses, *others])
-
-    def both(part) -> str:
-        return "".join(part(record, name) for record, name in zip(pair, beside.NAMES, strict=True))
-
-    differing = beside.options_table(pair, beside.NAMES)
-    body = "".join(
-        [
-            _header(first, second),
-            section("What differs", differing or '<p class="quiet">No option: all are the same.</p>'),
-            section("What was reached", beside.outcomes(first, second) + both(cards.classes), LUCK),
-            section("Findings", both(lambda record, name: finding_cards(record, links, name))),
-            section("The outcome", charts(outcome, both(cards.looks))),
-            section("Gradients", charts(gradients), both(_told)),
-            section("Layer by layer", both(cards.layers), LAYER_WORDS),
-            section("The game", charts(game, both(cards.game))),
-            section("Noise", charts(noise)),
-            section("Curvature", charts(curvature)),
-            section("Landscape", both(cards.landscape)),
-            section("Losses", charts(losses)),
-            section("What ran", both(options)),
-            folded("All other curves", charts(others)),
-        ]
-    )
-    return document(f"{words.title(first)} against {words.title(second)}", body)
-
-
-def _header(first: Record, second: Record) -> str:
-    a, b = words.title(first), words.title(second)
-    title = a if a == b else f"{a} against {b}"
-    lines = "".join(
-        f'<p class="meta"><span class="key c1{look}"><b>{name}</b></span> '
-        f"<code>{escape(str(record.directory))}</code> {meta(record)}</p>"
-        for name, record, look in zip(beside.NAMES, (first, second), ("", " second"), strict=True)
-    )
-    return (
-        '<header><p class="brand">gradsight <span>two runs side by side</span></p>\n'
-        f"<h1>{escape(title)}</h1>\n{lines}{_notice(first, second)}</header>\n"
+    return Page(
+        title=" against ".join(titles),
+        brand="two runs side by side",
+        heading=" against ".join(dict.fromkeys(titles)),
+        origins=[origin(first, "A"), origin(second, "B", second=True)],
+        notice=_notice(kind.subject(first), kind.subject(second)),
+        sections=[options_section([first, second], NAMES), result, *run_sections(pair)],
     )
 
 
-def _notice(first: Record, second: Record) -> str:
+def _outcomes(first: Record, second: Record) -> Table:
+    """What both reached, and the difference."""
+    here, there = (
+        {fact.label: fact for fact in (*facts.reached(record), *facts.efforts(record))}
+        for record in (first, second)
+    )
+    rows = []
+    for label in dict.fromkeys([*here, *there]):
+        a, b = here.get(label), there.get(label)
+        values = [fact.value if fact else "–" for fact in (a, b)]
+        rows.append([label, *values, _difference(a and a.amount, b and b.amount)])
+    return Table(["", *NAMES, "B − A"], rows)
+
+
+def _difference(a: float | None, b: float | None) -> str:
+    if a is None or b is None:
+        return ""
+    change = b - a
+    sign = "+" if change > 0 else ""
+    share = f" ({sign}{percent(change / abs(a)).replace('-', '−')})" if a else ""
+    return f"{sign}{number(change)}{share}" if change else "none"
+
+
+def _notice(first: str, second: str) -> str:
     """A warning where the two were given different tasks."""
-    a, b = words.subject(first), words.subject(second)
-    if a == b:
+    if first == second:
         return ""
     return (
-        f'<p class="notice">Different tasks: A is on {escape(a)}, B on {escape(b)}. Scores, losses and '
-        "gradients of one say nothing against those of the other.</p>"
+        f"Different tasks: A is on {first}, B on {second}. Scores, losses and gradients of one cannot be "
+        "compared with those of the other."
     )
-
-
-def _told(record: Record, name: str) -> str:
-    return f"{name}: {gradient_words(record)} "

@@ -12,7 +12,7 @@ from core.optim.lr_proposal import propose_lr
 from core.run.seeding import seed_for
 
 
-def guided_lr(
+def auto_lr(
     optimizer: Component,
     clipper: Clipper | None,
     objective: Objective,

@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from core.numbers import plain_number
+
 
 class Console:
     """Progress of one run.
@@ -42,7 +44,7 @@ class Console:
     def update(self, step: int, values: Mapping[str, float]) -> None:
         """Show where the run is; cheap enough for every logged point."""
         self._shown |= {tag: values[tag] for tag in self.headline if tag in values}
-        text = "  ".join(f"{tag} {number(value)}" for tag, value in self._shown.items())
+        text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in self._shown.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
         elif not self.quiet and time.monotonic() - self._last_line >= self.PLAIN_SECONDS:
@@ -60,8 +62,3 @@ class Console:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
-
-
-def number(value: float) -> str:
-    """Four significant digits, without trailing noise."""
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"

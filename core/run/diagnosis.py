@@ -30,7 +30,7 @@ from core.diagnosis import (
 from core.diagnosis.findings import FILE, markdown
 from core.gradients import GradientStep
 from core.gradients.localise import localise
-from core.gradients.measure.norms import global_norm
+from core.gradients.norms import global_norm
 from core.gradients.unit_health import UnitHealth
 from core.run.files import write_text
 from core.run.probes import Probes

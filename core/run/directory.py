@@ -9,11 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from core.config import ConfigError, Tree, plain
+from core.config import ConfigError
 from core.run.files import write_text
 
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
@@ -82,40 +78,6 @@ def refuse_used(directory: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "is no folder" if not there.is_dir() else "may not be written"
         raise ConfigError(f"{directory} cannot hold a run: {there} {reason}; choose another")
-
-
-def saved_options(directory: Path) -> Tree:
-    """The options a run was started with, as plain containers.
-
-    Raises:
-        ConfigError: there is no run in this directory, or its configuration is damaged.
-    """
-    if not is_run(directory):
-        raise ConfigError(f"there is no run in {directory}")
-    # A run killed in its first moments has only Hydra's own copy, which is the same tree.
-    path = directory / "config.yaml"
-    path = path if path.exists() else directory / ".hydra" / "config.yaml"
-    try:
-        tree = OmegaConf.load(path)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, DictConfig) or "_target_" not in tree:
-        raise ConfigError(f"{path} is damaged: it holds no options of a run")
-    return plain(tree)
-
-
-def typed_words(directory: Path) -> tuple[str, ...]:
-    """The words that started a run, those to Hydra itself left out; empty where Hydra noted none.
-
-    Raises:
-        ConfigError: the note is damaged.
-    """
-    path = directory / ".hydra" / "overrides.yaml"
-    try:
-        words = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error
-    return tuple(str(word) for word in words or [] if not str(word).startswith("hydra."))
 
 
 def read_summary(directory: Path) -> dict[str, object] | None:

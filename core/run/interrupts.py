@@ -1,9 +1,9 @@
-"""SIGINT and SIGTERM: the first is an order to stop when it suits, the second stops at once."""
+"""SIGINT and SIGTERM: the first one stops the run at the end of an iteration, a second one at once."""
 
 import signal
 from collections.abc import Callable
 
-HEARD = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):  # noqa: N818  (an order, not an error)
@@ -18,12 +18,12 @@ class Stopped(Exception):  # noqa: N818  (an order, not an error)
         self.status = status
 
 
-class Signals:
-    """Hears the signals between `listen` and `leave`.
+class Interrupts:
+    """Catches the signals between `listen` and `leave`.
 
     Attributes:
-        caught: number of the first signal; None = none came.
-        answer: called when it comes.
+        caught: number of the first signal; None while there was none.
+        answer: called when the first signal comes.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Signals:
         self.answer: Callable[[], object] = lambda: None
 
     def listen(self) -> None:
-        """From now on signals are ours."""
-        for number in HEARD:
+        """Take over the signals."""
+        for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
     def leave(self) -> None:
-        """Hand them back to Python and to the system."""
-        for number in HEARD:
+        """Give the signals back to Python and the system."""
+        for number in SIGNALS:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _on_signal(self, number: int, frame: object) -> None:

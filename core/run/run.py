@@ -12,22 +12,23 @@ from pathlib import Path
 from textwrap import indent
 
 from core.checks import require
-from core.config import ConfigError, Tree, flat, to_yaml
+from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
+from core.numbers import plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
-from core.run.console import Console, number
+from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, write_summary
-from core.run.files import write_text
+from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
-from core.run.gradient_pictures import Pictures
-from core.run.interrupts import Signals, Stopped
+from core.run.gradient_charts import GradientCharts
+from core.run.interrupts import Interrupts, Stopped
 from core.run.probes import Probes
 from core.run.seeding import global_state, set_global_state
-from core.run.snapshots import ParameterPath
+from core.run.snapshots import Snapshots
 from core.run.tensorboard import Writer
 from core.run.window import Window
 from core.state import StateDict, Stateful
@@ -43,7 +44,7 @@ class RunConfig:
         interval: iterations averaged into one point of every curve.
         eval_interval, draw_interval, checkpoint_interval: in units of the x-axis.
         progress: show progress while training.
-        path_points: snapshots of all trained parameters over the run, see `core.run.snapshots`; 0 = none.
+        snapshots: snapshots of all trained parameters over the run, see `core.run.snapshots`; 0 = none.
     """
 
     interval: int
@@ -51,11 +52,11 @@ class RunConfig:
     draw_interval: int
     checkpoint_interval: int
     progress: bool
-    path_points: int = 24
+    snapshots: int = 24
 
     def __post_init__(self) -> None:
-        points = self.path_points
-        require(points == 0 or points >= 3, "path_points", points, "0 or an integer >= 3")
+        count = self.snapshots
+        require(count == 0 or count >= 3, "snapshots", count, "0 or an integer >= 3")
         for name in ("interval", "eval_interval", "draw_interval", "checkpoint_interval"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
 
@@ -99,11 +100,11 @@ class Run:
         self._wall_before = 0.0
         self._began = time.perf_counter()
         self._mark = self._began
-        self._signals = Signals()
+        self._interrupts = Interrupts()
         self._writer: Writer | None = None
         self._console: Console | None = None
         self._window = Window()
-        self._pictures = Pictures(())
+        self._charts = GradientCharts(())
         self._diagnosis = diagnosis or Diagnosis(None, "report", options)
         self._stop: str | None = None
         self._state: dict[str, Stateful] = {}
@@ -166,7 +167,7 @@ class Run:
         self._steps = list(gradient_steps)
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
-        self._pictures = Pictures(self._steps)
+        self._charts = GradientCharts(self._steps)
         self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits)
         if self.resuming:
             self._restore(self.directory / "checkpoints" / "last.pt")
@@ -178,10 +179,10 @@ class Run:
             self._writer.text("config", indent(to_yaml(self._options), "    "), 0)
         else:
             self.say(f"resumed at {self.step:,} {unit}")
-        self._signals.listen()
+        self._interrupts.listen()
         self._taken = {s.name: s.monitor.steps for s in self._steps}
-        self._path = ParameterPath(self.directory, self.cfg.path_points, total, self._steps, self.say)
-        self._path.start(self.step)
+        self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
+        self._snapshots.start(self.step)
         self._mark = time.perf_counter()
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
@@ -202,7 +203,7 @@ class Run:
         self._window.add(metrics)
         if self.iteration % self.cfg.interval == 0 or step >= self.total:
             self._log()
-        self._path.add(step)
+        self._snapshots.add(step)
         self._probe()
         if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
             with self._evaluation_parameters():
@@ -214,9 +215,9 @@ class Run:
             self.save("last.pt")
         if self._stop is not None:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
-        if self._signals.caught is not None:
+        if self._interrupts.caught is not None:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with resume={self.directory}")
-            raise Stopped(128 + self._signals.caught)
+            raise Stopped(128 + self._interrupts.caught)
         self._mark = time.perf_counter()
 
     def finish(
@@ -235,7 +236,7 @@ class Run:
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
         told = "the training is over and saved, and is being measured; a second signal stops that"
-        self._signals.answer = lambda: self.say(told)
+        self._interrupts.answer = lambda: self.say(told)
         try:
             with self._evaluation_parameters():
                 extra = measure()
@@ -283,7 +284,7 @@ class Run:
             "wall_s": self.wall_s,
             "best_score": self.best_score,
             "window": self._window.state_dict(),
-            "pictures": self._pictures.state_dict(),
+            "gradient_charts": self._charts.state_dict(),
             "diagnosis": self._diagnosis.state_dict(),
             "generators": global_state(),
         }
@@ -291,7 +292,7 @@ class Run:
 
     def close(self) -> None:
         """Let go of the terminal and the event file."""
-        self._signals.leave()
+        self._interrupts.leave()
         if self._console is not None:
             self._console.close()
             self._console = None
@@ -310,9 +311,8 @@ class Run:
         self.train_s, self._wall_before = own["train_s"], own["wall_s"]
         self.best_score = own["best_score"]
         self._window.load_state_dict(own["window"])
-        self._pictures.load_state_dict(own.get("pictures", own))  # they stood beside it once
-        if "diagnosis" in own:
-            self._diagnosis.load_state_dict(own["diagnosis"])
+        self._charts.load_state_dict(own["gradient_charts"])
+        self._diagnosis.load_state_dict(own["diagnosis"])
         set_global_state(own["generators"])
         self.resumed_at = self.step
 
@@ -323,7 +323,7 @@ class Run:
         hidden: dict[str, float] = {}
         for step in self._steps:
             prefix, tags = step.monitor.prefix, step.monitor.drain()
-            self._pictures.add(self.step, step, tags, self._writer)
+            self._charts.add(self.step, step, tags, self._writer)
             if len(step.monitor.names) > step.monitor.cfg.max_layer_scalars:
                 hidden |= {tag: v for tag, v in tags.items() if tag.startswith(f"{prefix}layer/")}
             values |= {tag: v for tag, v in tags.items() if tag not in hidden}
@@ -357,7 +357,7 @@ class Run:
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
         said = [(tag, value) for tag, value in evaluation.metrics.items() if tag.startswith("eval/")][:SAID]
-        text = "  ".join(f"{tag} {number(value)}" for tag, value in said)
+        text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in said)
         self.say(f"{self.step:>11,} {self.unit}   {text}")
         if self.best_score is None or evaluation.score > self.best_score:
             self.best_score = evaluation.score
@@ -375,7 +375,7 @@ class Run:
         assert self._writer is not None
         folder = self.directory / "media"
         folder.mkdir(exist_ok=True)
-        for tag, media in {**pictures, **self._pictures.draw(self.unit)}.items():
+        for tag, media in {**pictures, **self._charts.draw(self.unit)}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
             (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
@@ -385,7 +385,7 @@ class Run:
 
     @property
     def _ending(self) -> bool:
-        return self._signals.caught is not None or self._stop is not None
+        return self._interrupts.caught is not None or self._stop is not None
 
     def _crossed(self, previous: int, interval: int) -> bool:
         """Whether a multiple of `interval` lies in (previous, step]."""

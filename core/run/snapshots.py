@@ -1,8 +1,8 @@
-"""The way of a run through parameter space: a few dozen snapshots of all trained parameters, one file each.
+"""The path of a run through parameter space: a few dozen snapshots of all trained parameters, one file each.
 
-A schedule without memory: with N points the x-axis is cut into N - 1 equal bins, and the first iteration that
-ends in a bin leaves a snapshot, named after its step. So a run that was killed and resumed writes the same
-files again, and one that is prolonged keeps of its old ones those that the wider bins would have left.
+The schedule has no state: for N snapshots the x-axis is cut into N - 1 equal bins, and the first iteration
+that ends in a bin writes a snapshot, named after its step. A run that was killed and resumed therefore writes
+the same files again, and a prolonged run keeps those of its old files that the wider bins would have left.
 """
 
 import os
@@ -15,29 +15,29 @@ from torch import Tensor
 from core.gradients import GradientStep
 from core.run import checkpoint
 
-FOLDER = "path"
+FOLDER = "snapshots"
 CAP = 128_000_000  # bytes of all snapshots of a run: 24 points of 1.3 million parameters
 FEWEST = 3  # points that span a plane
 
 Snapshot = dict[str, dict[str, Tensor]]  # by the gradient step's name, then by parameter
 
 
-class ParameterPath:
+class Snapshots:
     """Writes snapshots of the parameters of all gradient steps, in float32.
 
     Args:
-        directory: the run directory; the files go to `path/STEP.pt`.
-        points: N, snapshots of the whole run, both ends included; 0 = none. Fewer where they would take more
-            than 128 MB, none where that leaves less than three.
+        directory: the run directory; the files go to `snapshots/STEP.pt`.
+        count: N, snapshots of the whole run, both ends included; 0 = none. There are fewer where they would
+            take more than 128 MB, and none where that leaves fewer than three.
         total: x-axis value at which the run ends.
         steps: whose parameters.
-        say: takes a line for the user, where there will be fewer.
+        say: prints a line where there will be fewer snapshots than asked for.
     """
 
     def __init__(
         self,
         directory: Path,
-        points: int,
+        count: int,
         total: int,
         steps: Sequence[GradientStep],
         say: Callable[[str], None],
@@ -46,18 +46,18 @@ class ParameterPath:
         self.steps = list(steps)
         self.total = total
         size = 4 * sum(p.numel() for step in self.steps for p in step.parameters)
-        fitting = min(points, CAP // max(size, 1))
-        points_kept = fitting if fitting >= FEWEST else 0
-        if points_kept < points and points >= FEWEST:
+        fitting = min(count, CAP // max(size, 1))
+        kept = fitting if fitting >= FEWEST else 0
+        if kept < count and count >= FEWEST:
             say(
-                f"logging.path_points={points} snapshots of {size / 1e6:,.0f} MB are more than "
-                f"{CAP / 1e6:.0f} MB: this run keeps {points_kept or 'none'}"
+                f"logging.snapshots={count} snapshots of {size / 1e6:,.0f} MB are more than "
+                f"{CAP / 1e6:.0f} MB: this run keeps {kept or 'none'}"
             )
-        self.interval = max(1, -(-total // (points_kept - 1))) if points_kept else 0
+        self.interval = max(1, -(-total // (kept - 1))) if kept else 0
         self._last = -1
 
     def start(self, step: int) -> None:
-        """Begin or continue at `step`: what was written after it, or between the bins, is taken away."""
+        """Begin or continue at `step`; delete snapshots that were written after it, or between the bins."""
         if not self.interval:
             return
         self.folder.mkdir(exist_ok=True)
@@ -71,7 +71,7 @@ class ParameterPath:
         self._last = step
 
     def add(self, step: int) -> None:
-        """Leave a snapshot if `step` is the first of its bin, or the last of the run."""
+        """Write a snapshot if `step` is the first of its bin, or the last of the run."""
         if not self.interval:
             return
         if step // self.interval > self._last // self.interval or step >= self.total:
@@ -90,7 +90,7 @@ class ParameterPath:
 
 
 def files(directory: Path) -> list[tuple[Path, int]]:
-    """The snapshots of a run and their steps, in order; what has another name is not one."""
+    """The snapshots of a run and their steps, in order; files with other names are ignored."""
     names = sorted(os.listdir(directory / FOLDER)) if (directory / FOLDER).is_dir() else []
     return [
         (directory / FOLDER / name, int(name[:-3]))
@@ -99,7 +99,7 @@ def files(directory: Path) -> list[tuple[Path, int]]:
     ]
 
 
-def read_path(directory: Path, until: int) -> list[tuple[int, Snapshot]]:
+def read_snapshots(directory: Path, until: int) -> list[tuple[int, Snapshot]]:
     """The snapshots of a run up to a step, in order, each with its step.
 
     Raises:

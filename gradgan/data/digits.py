@@ -6,12 +6,13 @@ from typing import ClassVar
 import torch
 
 from core.checks import require
-from gradgan.data.images import SPLIT_SEED, Images
+from gradgan.data.images import ImageData
+from gradgan.images import SPLIT_SEED, Images
 from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
-class Digits:
+class Digits(ImageData):
     """The 1,797 handwritten digits of scikit-learn, 8x8 pixels of 17 grey levels; nothing to download.
 
     Attributes:

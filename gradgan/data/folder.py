@@ -14,7 +14,8 @@ from core.config import ConfigError
 from gradgan.data.decoding import decode
 from gradgan.data.folder_layout import Layout, Name, lay_out
 from gradgan.data.image_files import BROKEN, ImageFiles, listed, open_files
-from gradgan.data.images import Images
+from gradgan.data.images import ImageData
+from gradgan.images import Images
 from gradgan.networks import Shape
 
 CHUNK = 1000  # images decoded between two looks at the keyboard
@@ -22,7 +23,7 @@ MAX_THREADS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
+class Folder(ImageData):
     """Every image below a folder or in a zip archive; what lies in sub-folders of the first level has labels.
 
     Folders that alone hold everything (`celeba/img/...`) are looked through. Then `train/` beside one of

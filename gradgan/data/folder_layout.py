@@ -6,7 +6,7 @@ import torch
 
 from core.config import ConfigError
 from gradgan.data.image_files import NAMED
-from gradgan.data.images import SPLIT_SEED
+from gradgan.images import SPLIT_SEED
 
 Name = tuple[str, ...]  # a path below the root, as its parts
 TRAIN = "train"

@@ -1,96 +1,105 @@
-"""Images in memory, what a data set of images is, and the stream of batches from one."""
+"""Image data sets: what they have in common, and the stream of batches from images in memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from core.config import ConfigError
 from core.transfer import send
-from gradgan.batch import Samples
+from gradgan.batch import Batch
+from gradgan.data import Stream
+from gradgan.evaluation.evaluator import FixedLatents, ImageEvaluator
+from gradgan.features import Features
+from gradgan.images import Images, normalised
 from gradgan.networks import Shape
 
-SPLIT_SEED = 0  # of a held-out split, which is part of the data set and not of a run
 GPU_SHARE = 0.25  # of a GPU's free memory, for images; the players and the metrics need the rest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
-    """Images in memory; pixels are uint8, 0 to 255.
-
-    The order of `train` and of `held_out` has no meaning: the first so many are a random sample.
-
-    Attributes:
-        train: [N, C, H, W], what the discriminator sees (or, of data made endlessly, a fixed sample of it).
-        held_out: [M, C, H, W], what metrics compare with; M = 0 where nothing is held out.
-        labels: class of each image of `train` and then of `held_out`, int64 [N + M], from 0; or None.
-        notes: what the user should know of how they were read, one line each; for the run to say.
-    """
-
-    train: Tensor
-    held_out: Tensor
-    labels: Tensor | None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        count = len(self.train) + len(self.held_out)
-        if self.labels is not None and self.labels.shape != (count,):
-            raise ValueError(f"labels must be [{count}], one for each image, got {list(self.labels.shape)}")
-
-    @property
-    def num_classes(self) -> int | None:
-        """One more than the largest label; None without labels."""
-        return None if self.labels is None else int(self.labels.max()) + 1
-
-    @property
-    def train_labels(self) -> Tensor | None:
-        """Class of each image of `train`, int64 [N], or None."""
-        return None if self.labels is None else self.labels[: len(self.train)]
-
-    @property
-    def held_out_labels(self) -> Tensor | None:
-        """Class of each image of `held_out`, int64 [M], or None."""
-        return None if self.labels is None else self.labels[len(self.train) :]
-
-
-class ImageData(Protocol):
-    """What the training asks of an image data set: what its images are, and a way to load all of them."""
+class ImageData:
+    """Images that fit into memory; a subclass has `name`, `shape`, `num_classes` and `load`."""
 
     @property
     def name(self) -> str:
         """As the user writes it, `data=<name>`."""
-        ...
+        raise NotImplementedError
 
     @property
     def shape(self) -> Shape:
         """(channels, height, width)."""
-        ...
+        raise NotImplementedError
 
     @property
     def num_classes(self) -> int | None:
         """Number of classes, known without decoding an image; None = no labels."""
-        ...
+        raise NotImplementedError
 
     def load(self) -> Images:
-        """Read everything into memory; raises ConfigError with one line when that cannot be done."""
-        ...
+        """Read everything into memory.
+
+        Raises:
+            ConfigError: that cannot be done.
+        """
+        raise NotImplementedError
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how the images were read, one line each."""
+        return loaded(self).notes
+
+    def limits(self) -> dict[str, float]:
+        """How many images there are to train on, for the diagnosis."""
+        return {"train_samples": float(len(loaded(self).train))}
+
+    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> Stream:
+        """Endless batches of the training images, in the order that `random` decides.
+
+        Raises:
+            ConfigError: the images cannot be loaded, or there are fewer than `batch_size`.
+        """
+        images = loaded(self)
+        if batch_size > len(images.train):
+            raise ConfigError(
+                f"batch_size must be at most {len(images.train)}, the images of data={self.name}, "
+                f"got {batch_size}"
+            )
+        return ImageStream(images.train, images.train_labels, batch_size, random, device)
+
+    def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
+        """`count` random training images, or all where there are fewer."""
+        return self.stream(min(count, len(loaded(self).train)), random, device).next()
+
+    def references(
+        self, count: int, random: torch.Generator, device: torch.device
+    ) -> tuple[Batch, Batch | None]:
+        """The first `count` training images and as many held-out ones, or None where none are held out."""
+        images = loaded(self)
+
+        def first(pixels: Tensor, labels: Tensor | None) -> Batch:
+            chosen = None if labels is None else labels[:count].to(device)
+            return Batch(normalised(pixels[:count].to(device)), chosen)
+
+        held_out = first(images.held_out, images.held_out_labels)
+        return first(images.train, images.train_labels), held_out if len(held_out.x) else None
+
+    def evaluator(
+        self, latents: FixedLatents, samples: int, features: Features, say: Callable[[str], None] = print
+    ) -> ImageEvaluator:
+        """Measures and draws generators of such images; see `ImageEvaluator`.
+
+        Raises:
+            ConfigError: the images cannot be loaded, or the feature network cannot be made.
+        """
+        return ImageEvaluator(self.name, loaded(self), latents, samples, features, say)
 
 
-class Stream(Protocol):
-    """Endless real samples that can stop and go on at any batch."""
-
-    def next(self) -> Samples:
-        """A batch."""
-        ...
-
-    def state_dict(self) -> dict[str, object]:
-        """All of its state but the generator's, which is saved by its owner."""
-        ...
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Continue from `state_dict`."""
-        ...
+@lru_cache(maxsize=2)
+def loaded(data: ImageData) -> Images:
+    """The images, loaded once for the check before the run and the run itself."""
+    return data.load()
 
 
 class ImageStream:
@@ -132,7 +141,7 @@ class ImageStream:
         self.order = torch.empty(0, dtype=torch.int64)
         self.position = 0
 
-    def next(self) -> Samples:
+    def next(self) -> Batch:
         """Images in [-1, 1], float32 [B, C, H, W], and their labels."""
         chosen = self.order[self.position : self.position + self.batch_size]
         self.position += len(chosen)
@@ -143,7 +152,7 @@ class ImageStream:
             chosen = torch.cat([chosen, self.order[:missing]])
         chosen = send(chosen, self.images.device)
         labels = None if self.labels is None else send(self.labels[chosen], self.device)
-        return Samples(normalised(send(self.images[chosen], self.device)), labels)
+        return Batch(normalised(send(self.images[chosen], self.device)), labels)
 
     def state_dict(self) -> dict[str, object]:
         """The present pass and the position in it; the generator is saved by its owner."""
@@ -162,45 +171,9 @@ class ImageStream:
         self.order, self.position = order.cpu(), position
 
 
-def first_samples(pixels: Tensor, labels: Tensor | None, count: int, device: torch.device) -> Samples:
-    """The first `count` images as the networks see them, with their labels; fewer where there are fewer."""
-    chosen = None if labels is None else labels[:count].to(device)
-    return Samples(normalised(pixels[:count].to(device)), chosen)
-
-
-def normalised(pixels: Tensor) -> Tensor:
-    """Pixels 0 to 255 as the networks see them, float32 in [-1, 1]."""
-    return pixels.float() / 127.5 - 1.0
-
-
 def fits(images: Tensor, device: torch.device) -> bool:
     """Whether images may live on the device: on a GPU if they take at most `GPU_SHARE` of what is free."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return images.nbytes <= GPU_SHARE * free
-
-
-def resized(pixels: Tensor, size: int | None) -> Tensor:
-    """Square images with sides of `size` pixels.
-
-    28 to 32 pixels is a border of two black ones, which changes no pixel of a digit; any other change is
-    bilinear, antialiased where it shrinks (torchvision's own, on uint8).
-
-    Args:
-        pixels: uint8 [N, C, H, H].
-        size: wanted side, >= 1; None = as they are.
-
-    Returns:
-        uint8 [N, C, size, size].
-    """
-    side = pixels.shape[-1]
-    if size is None or size == side:
-        return pixels
-    if (side, size) == (28, 32):
-        return torch.nn.functional.pad(pixels, (2, 2, 2, 2))
-    from torchvision.transforms.v2 import functional  # late: importing it takes seconds
-
-    # In pieces: what lies between the two passes over all of a large set would double the memory.
-    pieces = [functional.resize(piece, [size, size], antialias=True) for piece in pixels.split(1000)]
-    return torch.cat(pieces)

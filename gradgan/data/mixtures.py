@@ -1,6 +1,7 @@
 """Mixtures of Gaussians in the plane: real data whose modes are known."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from core.checks import require
 from core.transfer import send
-from gradgan.batch import Samples
+from gradgan.batch import Batch
+from gradgan.evaluation.evaluator import FixedLatents, MixtureEvaluator
+from gradgan.features import Features
 from gradgan.networks import Shape
 
 
@@ -46,6 +49,36 @@ class Mixture:
     def scale(self) -> float:
         """Root mean square coordinate of a sample."""
         return math.sqrt(self.centres.double().square().mean().item() + self.std**2)
+
+    def notes(self) -> tuple[str, ...]:
+        """Nothing is read."""
+        return ()
+
+    def limits(self) -> dict[str, float]:
+        """How many modes there are, for the diagnosis."""
+        return {"modes": float(len(self.centres))}
+
+    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> "MixtureStream":
+        """Endless fresh samples."""
+        return MixtureStream(self, batch_size, random, device)
+
+    def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
+        """`count` fresh samples."""
+        return self.stream(count, random, device).next()
+
+    def references(
+        self, count: int, random: torch.Generator, device: torch.device
+    ) -> tuple[Batch, Batch | None]:
+        """`count` samples for training ones, and as many others for held-out ones."""
+        stream = self.stream(count, random, device)
+        return stream.next(), stream.next()
+
+    def evaluator(
+        self, latents: FixedLatents, samples: int, features: Features, say: Callable[[str], None] = print
+    ) -> MixtureEvaluator:
+        """Measures and draws generators of such points; reads no `features` and says nothing."""
+        real = self.draw(samples, torch.Generator().manual_seed(0), torch.device("cpu")).x * self.scale
+        return MixtureEvaluator(latents, centres=self.centres, std=self.std, scale=self.scale, real=real)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +145,12 @@ class MixtureStream:
         self.device = device
         self._centres, self._scale = mixture.centres, mixture.scale
 
-    def next(self) -> Samples:
+    def next(self) -> Batch:
         """Points in units of the mixture's scale, float32 [B, 2], and the Gaussian of each, int64 [B]."""
         mode = torch.randint(len(self._centres), (self.batch_size,), generator=self.random)
         noise = torch.randn(self.batch_size, 2, generator=self.random)
         x = (self._centres[mode] + self.mixture.std * noise) / self._scale
-        return Samples(send(x, self.device), send(mode, self.device))
+        return Batch(send(x, self.device), send(mode, self.device))
 
     def state_dict(self) -> dict[str, object]:
         """Nothing: the generator is saved by its owner."""

@@ -8,14 +8,15 @@ from torch import Tensor
 
 from core.checks import require
 from core.transfer import send
-from gradgan.batch import Samples
-from gradgan.data.images import SPLIT_SEED, Images, normalised
+from gradgan.batch import Batch
+from gradgan.data.images import ImageData, loaded
 from gradgan.data.torchvision_data import Torchvision
+from gradgan.images import SPLIT_SEED, Images, normalised
 from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackedMNIST:
+class StackedMNIST(ImageData):
     """Images whose red, green and blue are three random digits of MNIST; class 100 a + 10 b + c.
 
     Nothing is stored but MNIST: the images of the training are composed as they are drawn (`StackedStream`).
@@ -58,7 +59,7 @@ class StackedMNIST:
         Raises:
             ConfigError: MNIST is not to be had.
         """
-        digits = self.digits.load()
+        digits = loaded(self.digits)
         assert digits.train_labels is not None
         assert digits.held_out_labels is not None
         random = torch.Generator().manual_seed(SPLIT_SEED)
@@ -72,9 +73,13 @@ class StackedMNIST:
         Raises:
             ConfigError: MNIST is not to be had.
         """
-        digits = self.digits.load()
+        digits = loaded(self.digits)
         assert digits.train_labels is not None
         return StackedStream(digits.train, digits.train_labels, batch_size, random, device)
+
+    def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
+        """`count` fresh compositions; there is no end of them."""
+        return self.stream(count, random, device).next()
 
 
 class StackedStream:
@@ -96,10 +101,10 @@ class StackedStream:
         self.batch_size = batch_size
         self.random = random
 
-    def next(self) -> Samples:
+    def next(self) -> Batch:
         """Images in [-1, 1], float32 [B, 3, H, W], and their classes, int64 [B]."""
         pixels, labels = stack(self.digits, self.labels, self.batch_size, self.random)
-        return Samples(normalised(pixels), labels)
+        return Batch(normalised(pixels), labels)
 
     def state_dict(self) -> dict[str, object]:
         """Nothing: the generator is saved by its owner."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from core.checks import require
 from core.config import ConfigError
-from gradgan.data.images import SPLIT_SEED, Images, resized
+from gradgan.data.images import ImageData
+from gradgan.images import SPLIT_SEED, Images, resized
 from gradgan.networks import Shape
 
 DatasetName = Literal[
@@ -57,7 +58,7 @@ class _Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Torchvision:
+class Torchvision(ImageData):
     """A data set of torchvision; its test part is held out for the metrics.
 
     `STL10Unlabeled` trains on the 100,000 images without labels and holds out the labelled test part, whose

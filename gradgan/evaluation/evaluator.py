@@ -1,11 +1,12 @@
-"""What is measured and drawn of a generator: one judge for points in the plane, one for images.
+"""What is measured and drawn of a generator: one evaluator for points in the plane, one for images.
 
-A judge uses its own generators with fixed seeds, made anew each time: the same latents and labels through the
-whole training, and no trace in the training's own randomness.
+An evaluator has random generators of its own with fixed seeds: the latents and labels are the same through
+the whole training, and the training's own randomness is not touched.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 from core.draw.media import Image, Media
 from core.run.seeding import seed_for
-from gradgan.data.images import Images
-from gradgan.data.mixtures import Mixture, MixtureStream
 from gradgan.evaluation.metrics import NAMES, ImageMetrics, mixture_metrics
 from gradgan.evaluation.pictures import BREAK, image_grid, scatter, titled
+from gradgan.evaluation.sampling import even_labels, nearest, sample, spherical
 from gradgan.features import Features
-from gradgan.sampling import even_labels, latents, nearest, sample, spherical, to_pixels
+from gradgan.game.players import latents
+from gradgan.images import Images, to_pixels
 
 NUM_DRAWN_POINTS = 2500
 ROWS, COLUMNS = 10, 10  # of images in a picture
@@ -28,8 +29,8 @@ MAX_COUNTED = 100  # classes whose counts are listed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latents:
-    """What a generator is measured and drawn on.
+class FixedLatents:
+    """The latents and labels that a generator is measured and drawn on.
 
     Attributes:
         size: numbers in a latent.
@@ -60,45 +61,62 @@ class Latents:
         return sample(generator, self.draw(count, purpose, device_of(generator)), self.labels(count, purpose))
 
 
-class MixtureJudge:
-    """Judges points against the mixture they should come from.
+class Evaluator(Protocol):
+    """Measures and draws a generator; it is moved nowhere, and nothing of it changes."""
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Tags of the metrics to show while training; empty where nothing is measured."""
+        ...
+
+    @property
+    def unmeasured(self) -> str:
+        """Why nothing is measured, a predicate of the data; empty where something is."""
+        ...
+
+    def measure(self, generator: nn.Module) -> dict[str, object]:
+        """Every number by its name in summary.json; None is what was not measured."""
+        ...
+
+    def score(self, measured: dict[str, object]) -> float:
+        """One number of what `measure` returned: bigger is better."""
+        ...
+
+    def draw(self, generator: nn.Module) -> dict[str, Media]:
+        """Pictures of its samples by tag."""
+        ...
+
+
+class MixtureEvaluator:
+    """Compares points with the mixture of Gaussians that they should come from.
 
     Args:
-        mixture: the truth.
-        latent_size: of the generators to come.
-        samples: how many are measured.
-        seed: of the latents.
-        num_classes: of conditional generators: the label is the mode; None = they are not.
-        truncation: of the latents; see `sampling.latents`.
+        latents: what the points are generated from; a label is the index of a Gaussian.
+        centres: means of the Gaussians, [K, 2].
+        std: of each Gaussian along each axis.
+        scale: what a generator's output is multiplied by to be in the units of the centres.
+        real: samples of the mixture in the units of the centres, as many as shall be measured, [N, 2].
     """
 
     headline = ("eval/modes", "eval/high_quality", "eval/reverse_kl")
+    unmeasured = ""
 
     def __init__(
-        self,
-        mixture: Mixture,
-        latent_size: int,
-        samples: int,
-        seed: int,
-        *,
-        num_classes: int | None = None,
-        truncation: float | None = None,
+        self, latents: FixedLatents, *, centres: Tensor, std: float, scale: float, real: Tensor
     ) -> None:
-        self.mixture = mixture
-        self.samples = samples
-        self.latents = Latents(size=latent_size, seed=seed, num_classes=num_classes, truncation=truncation)
+        self.latents = latents
+        self.centres, self.std, self.scale = centres, std, scale
+        self.real = real
 
     def measure(self, generator: nn.Module) -> dict[str, object]:
         """Count modes, and measure high_quality and reverse_kl, as `metrics.mixture_metrics` defines them.
 
-        Beside them `<name>_floor`, the same of as many samples of the mixture itself, and how many they were.
+        With each comes `<name>_floor`, the same of as many samples of the mixture itself; `samples` is their
+        number.
         """
-        measured = self._metrics(self._points(generator, self.samples, "evaluation"))
-        real = MixtureStream(
-            self.mixture, self.samples, torch.Generator().manual_seed(0), torch.device("cpu")
-        )
-        floor = self._metrics(real.next().x * self.mixture.scale)
-        return {**measured, **{f"{name}_floor": v for name, v in floor.items()}, "samples": self.samples}
+        measured = self._metrics(self._points(generator, len(self.real), "evaluation"))
+        floor = self._metrics(self.real)
+        return {**measured, **{f"{name}_floor": v for name, v in floor.items()}, "samples": len(self.real)}
 
     def score(self, measured: dict[str, object]) -> float:
         """Share of high quality, less the reverse KL: bigger is better."""
@@ -107,17 +125,17 @@ class MixtureJudge:
     def draw(self, generator: nn.Module) -> dict[str, Media]:
         """The points over the centres."""
         points = self._points(generator, NUM_DRAWN_POINTS, "drawing")
-        return {"samples": Image(scatter(points, self.mixture))}
+        return {"samples": Image(scatter(points, self.centres, self.std))}
 
     def _points(self, generator: nn.Module, count: int, purpose: str) -> Tensor:
-        return self.latents.samples(generator, count, purpose) * self.mixture.scale
+        return self.latents.samples(generator, count, purpose) * self.scale
 
     def _metrics(self, points: Tensor) -> dict[str, float]:
-        return mixture_metrics(points, self.mixture.centres, self.mixture.std)
+        return mixture_metrics(points, self.centres, self.std)
 
 
-class ImageJudge:
-    """Judges images against held-out real ones, under features that are named beside the numbers.
+class ImageEvaluator:
+    """Compares images with held-out real ones, under features that are named with the numbers.
 
     Nothing is measured where there is nothing to measure under or against: without labels under features that
     need them, and with fewer than two images held out or to train on.
@@ -125,16 +143,13 @@ class ImageJudge:
     Args:
         name: of the data set.
         images: the data set.
-        latent_size: of the generators to come.
+        latents: what images are generated from.
         samples: how many are measured.
-        seed: of the latents and labels.
         features: makes the feature network, when first needed.
-        num_classes: of conditional generators: labels are drawn evenly over the classes; None = they are not.
-        truncation: of the latents, measured and drawn; see `sampling.latents`.
         say: told why measuring takes long.
 
     Attributes:
-        unmeasured: why nothing is measured, a predicate of the data; empty where it is.
+        unmeasured: why nothing is measured, a predicate of the data; empty where something is.
 
     Raises:
         ConfigError: the feature network cannot be made.
@@ -144,18 +159,14 @@ class ImageJudge:
         self,
         name: str,
         images: Images,
-        latent_size: int,
+        latents: FixedLatents,
         samples: int,
-        seed: int,
-        *,
         features: Features,
-        num_classes: int | None = None,
-        truncation: float | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.images = images
+        self.latents = latents
         self.samples = samples
-        self.latents = Latents(size=latent_size, seed=seed, num_classes=num_classes, truncation=truncation)
         self.unmeasured = _lacking(images, features)
         self.features = None if self.unmeasured else features.name_on(name)
         self.headline = () if self.unmeasured else ("eval/fid", "eval/kid")
@@ -280,9 +291,6 @@ def _lacking(images: Images, features: Features) -> str:
         if len(there) < 2:
             return f"has {len(there) or 'none'} {part}, and at least 2 are needed"
     return ""
-
-
-Judge = MixtureJudge | ImageJudge
 
 
 def device_of(module: nn.Module) -> torch.device:

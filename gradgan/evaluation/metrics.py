@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from gradgan.data.images import Images
 from gradgan.evaluation import manifold
 from gradgan.evaluation.distances import FeatureDistances
 from gradgan.evaluation.manifold import Manifold
 from gradgan.features import FeatureNetwork, extract
+from gradgan.images import Images
 
 NEAR = 3.0  # standard deviations within which a sample is of high quality (arXiv:1705.07761, section 4.1)
 NAMES = ("fid", "kid", *manifold.NAMES, "inception_score", "modes", "reverse_kl")

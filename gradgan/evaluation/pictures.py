@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradgan.data.mixtures import Mixture
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -88,12 +86,13 @@ def titled(
     return picture
 
 
-def scatter(fake: Tensor, mixture: Mixture) -> np.ndarray:
+def scatter(fake: Tensor, centres: Tensor, std: float) -> np.ndarray:
     """Two views of generated points: where they lie, and how far from the nearest centre.
 
     Args:
-        fake: [N, 2], in the units of the mixture; points that are not finite are left out.
-        mixture: gives the centres (crosses) and the circles of 3 standard deviations.
+        fake: [N, 2], in the units of the centres; points that are not finite are left out.
+        centres: of the Gaussians, drawn as crosses, [K, 2].
+        std: of each Gaussian along each axis; 3 of them are the radius of the circle.
 
     Returns:
         A picture, uint8 [H, W, 3].
@@ -101,17 +100,16 @@ def scatter(fake: Tensor, mixture: Mixture) -> np.ndarray:
     from matplotlib.patches import Circle
 
     fake = fake[fake.isfinite().all(dim=1)]
-    centres = mixture.centres
     figure = new_figure(9.0, 4.5)
     whole, near = figure.subplots(1, 2)
 
-    limit = 1.3 * centres.abs().max().item() + 3 * mixture.std
+    limit = 1.3 * centres.abs().max().item() + 3 * std
     whole.scatter(*fake.T.numpy(), s=4, color=FAKE, alpha=0.35, linewidths=0)
     whole.scatter(*centres.T.numpy(), s=40, marker="+", color="black", linewidths=0.8)
     whole.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     whole.set_title(f"{len(fake)} generated points; crosses: true centres", fontsize=11)
 
-    offset = (fake - centres[torch.cdist(fake, centres).argmin(dim=1)]) / mixture.std
+    offset = (fake - centres[torch.cdist(fake, centres).argmin(dim=1)]) / std
     real = torch.randn(len(fake), 2, generator=torch.Generator().manual_seed(0))
     near.scatter(*real.T.numpy(), s=4, color=REAL, alpha=0.5, linewidths=0, label="real")
     near.scatter(*offset.T.numpy(), s=4, color=FAKE, alpha=0.4, linewidths=0, label="generated")

@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from gradgan.data.images import Images
+from gradgan.images import Images
 
 BATCH = 64  # images taken at once; on a CPU the activations of many more leave the cache
 

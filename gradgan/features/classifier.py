@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 from core.checks import require
 from core.config import ConfigError
 from core.run import checkpoint
-from gradgan.data.images import Images
 from gradgan.features import FeatureNetwork
+from gradgan.images import Images
 from gradgan.networks import Shape
 from gradgan.networks.layers import convolution, halving, linear
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from core.config import ConfigError
-from gradgan.data.images import Images
 from gradgan.features import FeatureNetwork
+from gradgan.images import Images
 
 
 class Inception(FeatureNetwork):

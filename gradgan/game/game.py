@@ -20,7 +20,7 @@ from core.gradients import Metrics
 from core.state import StateDict
 from core.transfer import send
 from gradgan.augment import Augment
-from gradgan.batch import Round, Samples
+from gradgan.batch import Batch, Round
 from gradgan.game.generated import Generated
 from gradgan.game.players import Discriminator
 from gradgan.losses import Loss
@@ -86,7 +86,7 @@ class Game:
     def discriminator_loss(
         self,
         players: Players,
-        real: Samples,
+        real: Batch,
         generated: Generated,
         moment: Moment,
         memory: Mapping[str, StateDict],
@@ -140,7 +140,7 @@ class Game:
         return losses, metrics
 
     def generator_loss(
-        self, players: Players, real: Samples, generated: Generated, moment: Moment
+        self, players: Players, real: Batch, generated: Generated, moment: Moment
     ) -> tuple[dict[str, Tensor], Metrics]:
         """Everything the generator minimises, by name.
 

@@ -14,12 +14,12 @@ from core.draw.media import Image, Media
 from core.gradients.unit_health import shares_of
 from core.run.seeding import seed_for
 from core.state import StateDict
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.evaluation.pictures import logit_histogram
 from gradgan.game.game import Moment
 from gradgan.game.pictures import eigenvalue_picture, path_picture
+from gradgan.game.players import latents
 from gradgan.game.vector_field import Field, unchanged
-from gradgan.sampling import latents
 from gradgan.trainer import Trainer
 
 
@@ -61,7 +61,7 @@ class View:
     """
 
     def __init__(
-        self, cfg: ViewConfig, trainer: Trainer, real: Samples, held_out: Samples | None, seed: int
+        self, cfg: ViewConfig, trainer: Trainer, real: Batch, held_out: Batch | None, seed: int
     ) -> None:
         self.cfg = cfg
         self.trainer = trainer
@@ -154,7 +154,7 @@ class View:
     def _field(self) -> Field:
         trainer = self.trainer
         count, labels = self.cfg.field_samples, self.real.labels
-        few = Samples(self.real.x[:count], None if labels is None else labels[:count])
+        few = Batch(self.real.x[:count], None if labels is None else labels[:count])
         return Field(trainer.game, trainer.players, few, trainer.latent_size, self._moment(), trainer.memory)
 
     def _fake(self) -> tuple[Tensor, Tensor | None]:

@@ -1,8 +1,11 @@
 """The two players: a network pair with what the conditioning adds to each."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from core.transfer import send
 from gradgan.networks import Network, Shape
 from gradgan.networks.conditioning import Auxiliary, Conditioning, Projection
 from gradgan.networks.layers import embedding, linear, normalise_spectra
@@ -100,6 +103,34 @@ class Discriminator(nn.Module):
         if labels is None:
             raise ValueError("a discriminator under conditioning=projection wants labels, got none")
         return logits + (self.embedding(labels) * features).sum(dim=1)
+
+
+def latents(
+    count: int,
+    size: int,
+    random: torch.Generator,
+    device: torch.device,
+    *,
+    truncation: float | None = None,
+) -> Tensor:
+    """Standard normal latents, float32 [count, size]; drawn where the generator is, then moved.
+
+    Args:
+        count: how many.
+        size: numbers in each.
+        random: decides them.
+        device: where they are wanted.
+        truncation: > 0: no element is beyond it, as if those that are were drawn anew; fidelity rises and
+            variety falls as it shrinks. None = all of the normal distribution.
+
+    Source: truncation: Brock et al. 2019, arXiv:1809.11096, section 3.1.
+    """
+    if truncation is None:
+        return send(torch.randn(count, size, generator=random, device=random.device), device)
+    # The inverse of the distribution function takes one draw for each element, however small the interval.
+    uniform = 2 * torch.rand(count, size, generator=random, device=random.device, dtype=torch.float64) - 1
+    inside = math.sqrt(2) * torch.special.erfinv(uniform * math.erf(truncation / math.sqrt(2)))
+    return send(inside.clamp(-truncation, truncation).float(), device)
 
 
 def make_players(

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from core.curvature.arnoldi import ComplexRitz, arnoldi
 from core.state import StateDict
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.game.game import Game, Moment, Players
 from gradgan.game.generated import Generated
-from gradgan.sampling import latents
+from gradgan.game.players import latents
 
 
 class Field:
@@ -41,7 +41,7 @@ class Field:
         self,
         game: Game,
         players: Players,
-        real: Samples,
+        real: Batch,
         latent_size: int,
         moment: Moment,
         memory: Mapping[str, StateDict],

@@ -19,7 +19,7 @@ from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, Target, gradient_step
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Behaviour
@@ -72,7 +72,7 @@ class DDPG:
         self.actor_step = gradient_step("actor", model.actor, *common)
         self.gradient_steps = self.critic_step, self.actor_step  # the critic's are the updates that count
         self.target_actor, self.target_critic = Target(model.actor, cfg.tau), Target(model.critic, cfg.tau)
-        self.learner = Learner(cfg, schedule, self.gradient_steps, generator.device)
+        self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
         self.replay = self.learner.replay
 
     def behaviour(self, generator: np.random.Generator) -> Behaviour:

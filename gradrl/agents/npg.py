@@ -8,13 +8,14 @@ The critic then fits its returns by some epochs of minibatch steps of its own op
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.config import Component
 from core.curvature.products import Hessian, Layout
 from core.gradients import (
@@ -26,29 +27,31 @@ from core.gradients import (
     Objective,
     as_transforms,
 )
-from core.optim.factory import build_optimizer
 from core.optim.natural import natural_gradient
-from core.optim.schedules import Schedule, ScheduledRate
+from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.actor_critic import (
+from gradrl.agents.on_policy import (
     Forward,
-    advantage_batch,
+    Learner,
+    Losses,
     batch_objective,
+    estimate_advantages,
+    flat_batch,
     frozen_policy,
+    mean_metrics,
+    minibatch_size,
     split_parameters,
-    summary,
     valid_rows,
 )
-from gradrl.experience.rollout import Batch, Rollout
+from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.policies.actor import Behaviour
 from gradrl.policies.networks import ActorCritic
-from gradrl.probes.policy_gradient import Acted
-from gradrl.probes.probe import PolicyObjective
 from gradrl.returns import value_fit
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class NPGConfig:
     """Options of the natural policy gradient; conf/agent/npg.yaml gives the defaults.
 
@@ -66,58 +69,35 @@ class NPGConfig:
         num_minibatches: critic's gradient steps per pass; divides num_steps * num_envs.
     """
 
-    num_steps: int = 512
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
+    num_steps: Annotated[int, Ge(1)] = 512
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    gae_lambda: Annotated[float, Interval(ge=0, le=1)] = 0.95
     normalize_advantage: bool = True
-    max_kl: float = 0.01
+    max_kl: Annotated[float, Gt(0), Finite] = 0.01
     kl_schedule: Literal["constant", "linear"] = "constant"
-    cg_iterations: int = 15
-    cg_damping: float = 0.1
-    num_critic_updates: int = 10
-    num_minibatches: int = 8
+    cg_iterations: Annotated[int, Ge(1)] = 15
+    cg_damping: Annotated[float, Ge(0), Finite] = 0.1
+    num_critic_updates: Annotated[int, Ge(1)] = 10
+    num_minibatches: Annotated[int, Ge(1)] = 8
 
-    def __post_init__(self) -> None:
-        for name in ("num_steps", "cg_iterations", "num_critic_updates", "num_minibatches"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        for name in ("gamma", "gae_lambda"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
-        require(0 < self.max_kl < float("inf"), "max_kl", self.max_kl, "a finite number > 0")
-        allowed = ("constant", "linear")
-        require(self.kl_schedule in allowed, "kl_schedule", self.kl_schedule, f"one of {list(allowed)}")
-        ok = 0 <= self.cg_damping < float("inf")
-        require(ok, "cg_damping", self.cg_damping, "a finite number >= 0")
-
-    def check(self, num_envs: int) -> None:
-        """Raise ValueError when a rollout of `num_envs` environments cannot be cut into equal minibatches."""
-        size = self.num_steps * num_envs
-        ok = size % self.num_minibatches == 0
-        allowed = f"a divisor of num_steps * num_envs = {self.num_steps} * {num_envs} = {size}"
-        require(ok, "agent.num_minibatches", self.num_minibatches, allowed)
-
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step of the policy."""
-        return self.num_steps * num_envs
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """One step of the policy on each rollout, and its samples; ValueError if the critic's do not fit."""
+        minibatch_size(self.num_steps, num_envs, self.num_minibatches)
+        return 1, self.num_steps * num_envs
 
 
 class NPG:
-    """Learns from rollouts.
+    """Learns from rollouts; the arguments are those of every `Agent`.
 
-    Args:
-        cfg: options.
-        model: policy and value function, on their device.
-        optimizer: builds the optimizer of the critic's parameters; the policy takes natural steps.
-        clipper: transform of both gradients, a chain of them, or None; the natural step's length is set after
-            it, so of the policy's gradient only the direction can be changed.
-        schedule: multiplier of the critic's learning rate over the progress of training.
-        generator: shuffles the critic's minibatches; on the model's device.
-        monitor: what is measured of the gradients.
+    The optimizer and the schedule are the critic's, whose minibatches the generator shuffles; the policy
+    takes natural steps. The clipper transforms both gradients; the length of the natural step is set after
+    it, so it can change only the direction of the policy's.
     """
 
     measures: ClassVar[tuple[str, ...]] = ("policy/kl",)
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
-    acted: Acted | None = None  # the last rollout, and the policy that acted in it: for probes
+    estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
         self,
@@ -129,26 +109,16 @@ class NPG:
         generator: torch.Generator,
         monitor: MonitorConfig | None = None,
     ) -> None:
-        self.cfg = cfg
-        self.model = model
-        self.generator = generator
-        self.device = generator.device
+        self.cfg, self.model, self.generator, self.device = cfg, model, generator, generator.device
         policy, critic = split_parameters(model)
-        clippers = as_transforms(clipper)
         plain = torch.optim.SGD([p for _, p in policy], lr=1.0)  # the transform gives the whole step
-        self.policy_step = GradientStep(
-            policy, plain, [*clippers, self.to_natural], name="policy", monitor=monitor
-        )
-        built = build_optimizer(optimizer, critic)
-        self.critic_step = GradientStep(critic, built, clippers, name="critic", monitor=monitor)
-        self.learning_rate = ScheduledRate(schedule, self.critic_step)
+        transforms = [*as_transforms(clipper), self.to_natural]
+        self.policy_step = GradientStep(policy, plain, transforms, name="policy", monitor=monitor)
+        self.learner = Learner(critic, optimizer, clipper, schedule, monitor, name="critic")
+        self.critic_step = self.learner.gradient_step
+        self.gradient_steps = [self.policy_step, self.critic_step]
         self.max_kl = cfg.max_kl
         self.batch: Batch  # what the policy's step is taken on
-
-    @property
-    def gradient_steps(self) -> list[GradientStep]:
-        """The policy's natural step, then the critic's."""
-        return [self.policy_step, self.critic_step]
 
     def behaviour(self, generator: np.random.Generator) -> Behaviour:
         """The policy itself, sampled."""
@@ -157,16 +127,12 @@ class NPG:
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """One natural step of the policy, then some epochs of the critic.
 
-        Args:
-            rollout: what the policy has brought about since the last update.
-            progress: share of the training done, in [0, 1); drives the schedules.
-
         Returns:
             Losses and ratios before and after the step: loss/policy is the surrogate before, policy/gain how
             much it has fallen, policy/kl the mean KL(old || new) in nats, in closed form.
         """
         cfg = self.cfg
-        lr_scale = self.learning_rate.set(progress)
+        self.learner.begin(progress)
         self.max_kl = cfg.max_kl * (1 - progress if cfg.kl_schedule == "linear" else 1)
         whole, batch = self.observe(rollout)
         valid = rollout.valid.flatten().to(self.device)
@@ -175,29 +141,17 @@ class NPG:
         for _ in range(cfg.num_critic_updates):
             minibatches = whole.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_critic(minibatch) for minibatch in minibatches]
-        metrics |= summary(history) | {
-            **value_fit(batch.value, batch.target),
-            "critic/lr": torch.tensor(self.critic_step.base_lrs[0] * lr_scale),
-        }
-        self.learning_rate.observe(metrics)
-        return metrics
+        return self.learner.end(metrics | mean_metrics(history) | value_fit(batch.value, batch.target))
 
     def observe(self, rollout: Rollout) -> tuple[Batch, Batch]:
-        """The rollout as the critic and as the policy takes it; remembered for probes.
+        """The rollout as the critic and as the policy takes it.
 
         Returns:
             All T N rows; the valid ones, their advantages normalised.
         """
-        cfg = self.cfg
-        rollout = rollout.to(self.device)
-        whole, self.acted = advantage_batch(
-            self.model,
-            rollout,
-            gamma=cfg.gamma,
-            gae_lambda=cfg.gae_lambda,
-            minibatch_size=rollout.num_valid,
-            normalize=cfg.normalize_advantage,
-        )
+        cfg, rollout = self.cfg, rollout.to(self.device)
+        self.estimates = estimate_advantages(self.model, rollout, cfg.gamma, cfg.gae_lambda)
+        whole = flat_batch(self.model, self.estimates)
         batch = valid_rows(whole, rollout)
         if cfg.normalize_advantage:
             batch = replace(batch, advantage=normalize_advantage(batch.advantage))
@@ -207,17 +161,18 @@ class NPG:
     def update_policy(self, batch: Batch) -> Metrics:
         """The natural step, and what it has brought about."""
         old = frozen_policy(self.model, batch.obs)
-        metrics = self.policy_step(lambda: self.surrogate(batch), samples=len(batch))
+        metrics = self.policy_step(lambda: self.loss(batch), samples=len(batch))
         new = frozen_policy(self.model, batch.obs)
         loss, ratios = surrogate_loss(new.log_prob(batch.action), batch.log_prob, batch.advantage)
         gain = metrics["loss/policy"] - loss
         return metrics | ratios | {"policy/gain": gain, "policy/kl": old.kl(new).mean()}
 
-    def surrogate(self, batch: Batch, forward: Forward | None = None) -> tuple[Tensor, Metrics]:
-        """The surrogate loss; the forward must give a policy first."""
+    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
+        """The surrogate loss of the policy; the forward must give a policy first."""
         policy = self.model.policy(batch.obs) if forward is None else forward(batch.obs)[0]
         loss, _ = surrogate_loss(policy.log_prob(batch.action), batch.log_prob, batch.advantage)
-        return loss, {"loss/policy": loss.detach(), "policy/entropy": policy.entropy().mean().detach()}
+        entropy = policy.entropy().mean()
+        return {"policy": loss}, {"loss/policy": loss.detach(), "policy/entropy": entropy.detach()}
 
     def to_natural(self, gradients: GradientView, memory: StateDict) -> None:
         """Put the natural step in the place of the gradient: a link in the chain of transforms."""
@@ -244,28 +199,23 @@ class NPG:
         """One gradient step of the critic."""
         return self.critic_step(lambda: self.critic_loss(batch), samples=len(batch))
 
-    def critic_loss(self, batch: Batch, forward: Forward | None = None) -> tuple[Tensor, Metrics]:
+    def critic_loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """Half the mean squared error of the values."""
         value = self.model.value(batch.obs) if forward is None else forward(batch.obs)[1]
         loss = value_loss(value, batch.target)
-        return loss, {"loss/value": loss.detach()}
+        return {"value": loss}, {"loss/value": loss.detach()}
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """Surrogate and value loss on the last rollout: what probes look at."""
-        if self.acted is None:
+        if self.estimates is None:
             return []
-        surrogate = batch_objective(
-            self.model, self.batch, lambda *b: {"policy": self.surrogate(*b)[0]}, self.policy_step
-        )
-        critic = batch_objective(
-            self.model, self.batch, lambda *b: {"value": self.critic_loss(*b)[0]}, self.critic_step
-        )
-        return [(PolicyObjective(surrogate, self.acted), self.policy_step), (critic, self.critic_step)]
+        losses = (self.loss, self.policy_step), (self.critic_loss, self.critic_step)
+        return [(batch_objective(self.model, self.batch, loss, step), step) for loss, step in losses]
 
     def state_dict(self) -> StateDict:
-        """What the schedule of the critic's learning rate remembers."""
-        return {"learning_rate": self.learning_rate.state_dict()}
+        """The state of the schedule of the critic's learning rate."""
+        return self.learner.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.learner.load_state_dict(state)

@@ -3,14 +3,15 @@
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, checked, require
 from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
 from core.optim.factory import build_optimizer
@@ -28,6 +29,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class OffPolicyConfig:
     """Options of every agent that learns from a replay.
 
@@ -42,38 +44,23 @@ class OffPolicyConfig:
         critic_lr: learning rate of the critics; None = the actor's, optimizer.lr.
     """
 
-    num_steps: int = 1
-    gradient_steps: int | None = 1
+    num_steps: Annotated[int, Ge(1)] = 1
+    gradient_steps: Annotated[int | None, Ge(1)] = 1
     learning_starts: int = 10_000
-    replay_size: int = 1_000_000
-    batch_size: int = 256
-    gamma: float = 0.99
-    tau: float = 0.005
-    critic_lr: float | None = None
+    replay_size: Annotated[int, Ge(1)] = 1_000_000
+    batch_size: Annotated[int, Ge(1)] = 256
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
+    critic_lr: Annotated[float | None, Ge(0), Finite] = None
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "replay_size", "batch_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        steps = self.gradient_steps
-        require(steps is None or steps >= 1, "gradient_steps", steps, "an integer >= 1 or null")
-        starts = self.learning_starts
-        require(
-            0 <= starts <= self.replay_size,
-            "learning_starts",
-            starts,
-            f"in [0, replay_size = {self.replay_size}]",
-        )
-        require(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
-        require(0 < self.tau <= 1, "tau", self.tau, "in (0, 1]")
-        lr = self.critic_lr
-        require(lr is None or 0 <= lr < float("inf"), "critic_lr", lr, "a finite number >= 0 or null")
+        ok = 0 <= self.learning_starts <= self.replay_size
+        allowed = f"in [0, replay_size = {self.replay_size}]"
+        require(ok, "learning_starts", self.learning_starts, allowed)
 
-    def check(self, num_envs: int) -> None:
-        """Any number of environments will do."""
-
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step."""
-        return self.batch_size
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """Gradient steps after each rollout, and samples of each."""
+        return self.gradient_steps or self.num_steps * num_envs, self.batch_size
 
 
 def gradient_step(
@@ -205,7 +192,7 @@ class Explorer:
         return self.generator.uniform(-1, 1, (num_envs, self.action.size)).astype(np.float32)
 
 
-class Learner:
+class ReplayLearner:
     """Rounds of gradient steps on a replay: what surrounds an agent's own update.
 
     Args:

@@ -5,29 +5,36 @@ the divergence from the policy that acted keeps the two together, and its weight
 rollout so that the divergence stays near a target.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 from torch.func import functional_call
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
-from core.optim.factory import build_optimizer
-from core.optim.schedules import Schedule, ScheduledRate
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.actor_critic import Forward, advantage_batch, batch_objective, summary
-from gradrl.experience.rollout import Batch, Rollout
+from gradrl.agents.on_policy import (
+    Forward,
+    Learner,
+    Losses,
+    batch_objective,
+    copied_parameters,
+    estimate_advantages,
+    flat_batch,
+    mean_metrics,
+    minibatch_size,
+)
+from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
 from gradrl.policies.actor import Behaviour
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic
-from gradrl.probes.policy_gradient import Acted
-from gradrl.probes.probe import PolicyObjective
 from gradrl.returns import value_fit
 
 TOLERANCE, FACTOR = 1.5, 2.0  # the paper's; it found the algorithm not very sensitive to them
@@ -35,6 +42,7 @@ KL_COEF = (1e-6, 1e6)  # a policy that stands still would otherwise halve the we
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class PPOKLConfig:
     """Options of PPO with a KL penalty; conf/agent/ppo_kl.yaml gives the defaults.
 
@@ -51,60 +59,35 @@ class PPOKLConfig:
         normalize_advantage: mean 0 and deviation 1 within each minibatch.
     """
 
-    num_steps: int = 128
-    num_epochs: int = 10
-    num_minibatches: int = 8
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    target_kl: float = 0.01
-    kl_coef: float = 1.0
-    value_coef: float = 0.5
-    entropy_coef: float = 0.0
+    num_steps: Annotated[int, Ge(1)] = 128
+    num_epochs: Annotated[int, Ge(1)] = 10
+    num_minibatches: Annotated[int, Ge(1)] = 8
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    gae_lambda: Annotated[float, Interval(ge=0, le=1)] = 0.95
+    target_kl: Annotated[float, Gt(0), Finite] = 0.01
+    kl_coef: Annotated[float, Gt(0), Finite] = 1.0
+    value_coef: Annotated[float, Ge(0), Finite] = 0.5
+    entropy_coef: Annotated[float, Ge(0), Finite] = 0.0
     normalize_advantage: bool = True
 
-    def __post_init__(self) -> None:
-        for name in ("num_steps", "num_epochs", "num_minibatches"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        for name in ("gamma", "gae_lambda"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
-        for name in ("target_kl", "kl_coef"):
-            ok = 0 < getattr(self, name) < float("inf")
-            require(ok, name, getattr(self, name), "a finite number > 0")
-        for name in ("value_coef", "entropy_coef"):
-            ok = 0 <= getattr(self, name) < float("inf")
-            require(ok, name, getattr(self, name), "a finite number >= 0")
-
-    def check(self, num_envs: int) -> None:
-        """Raise ValueError when a rollout of `num_envs` environments cannot be cut into equal minibatches."""
-        size = self.num_steps * num_envs
-        allowed = f"a divisor of num_steps * num_envs = {self.num_steps} * {num_envs} = {size}"
-        require(size % self.num_minibatches == 0, "agent.num_minibatches", self.num_minibatches, allowed)
-
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step."""
-        return self.num_steps * num_envs // self.num_minibatches
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """Gradient steps on each rollout, and samples of each; ValueError unless equal."""
+        size = minibatch_size(self.num_steps, num_envs, self.num_minibatches)
+        return self.num_epochs * self.num_minibatches, size
 
 
 class PPOKL:
-    """Learns from rollouts.
-
-    Args:
-        cfg: options.
-        model: policy and value function, on their device.
-        optimizer: builds the optimizer of the model's parameters.
-        clipper: transform of the gradient, a chain of them, or None.
-        schedule: learning rate's multiplier over the progress of training.
-        generator: shuffles minibatches; on the model's device.
-        monitor: what is measured of the gradient.
+    """Learns from rollouts; the arguments are those of every `Agent`; the generator shuffles minibatches.
 
     Attributes:
         kl_coef: beta as it now is, 0-d.
+        old_parameters: of the policy that acted in the last rollout, by name.
     """
 
     measures: ClassVar[tuple[str, ...]] = ("policy/kl",)
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
-    acted: Acted | None = None  # the last rollout, and the policy that acted in it
+    estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
         self,
@@ -116,20 +99,13 @@ class PPOKL:
         generator: torch.Generator,
         monitor: MonitorConfig | None = None,
     ) -> None:
-        self.cfg = cfg
-        self.model = model
-        self.generator = generator
-        self.device = generator.device
-        built = build_optimizer(optimizer, model.named_parameters())
-        self.gradient_step = GradientStep(model, built, as_transforms(clipper), monitor=monitor)
-        self.learning_rate = ScheduledRate(schedule, self.gradient_step)
+        self.cfg, self.model, self.generator, self.device = cfg, model, generator, generator.device
+        self.learner = Learner(model.named_parameters(), optimizer, clipper, schedule, monitor)
+        self.gradient_step = self.learner.gradient_step
+        self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.kl_coef = torch.tensor(cfg.kl_coef, device=self.device)
+        self.old_parameters: dict[str, Tensor] = {}
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
-
-    @property
-    def gradient_steps(self) -> list[GradientStep]:
-        """Actor and critic move in one step."""
-        return [self.gradient_step]
 
     def behaviour(self, generator: np.random.Generator) -> Behaviour:
         """The policy itself, sampled."""
@@ -138,65 +114,46 @@ class PPOKL:
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout, then adapt the penalty's weight.
 
-        Args:
-            rollout: what the policy has brought about since the last update.
-            progress: share of the training done, in [0, 1]; drives the schedule.
-
         Returns:
             Means over the minibatches, and what describes the rollout; policy/kl is the mean KL(old || new)
-            that the update has ended with, in nats, policy/kl_coef the weight that it was made with.
+            after the update, in nats, policy/kl_coef the weight during the update.
         """
         cfg = self.cfg
-        lr_scale = self.learning_rate.set(progress)
+        self.learner.begin(progress)
         batch, valid = self.observe(rollout)
-        old = self.old_policy()
         history = [
-            self.update_minibatch(minibatch, old(minibatch.obs))
+            self.update_minibatch(minibatch)
             for _ in range(cfg.num_epochs)
             for minibatch in batch.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
         ]
         with torch.no_grad():
-            kl = old(batch.obs).kl(self.model.policy(batch.obs))[valid].mean()
-        metrics = summary(history) | {
+            kl = self.old_policy(batch.obs).kl(self.model.policy(batch.obs))[valid].mean()
+        metrics = self.learner.end({
+            **mean_metrics(history),
+            **value_fit(batch.value[valid], batch.target[valid]),
             "policy/kl": kl,
             "policy/kl_coef": self.kl_coef,
-            **value_fit(batch.value[valid], batch.target[valid]),
-            "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
-        }
+        })  # fmt: skip
         self.kl_coef = adapted_kl_coef(self.kl_coef, kl, cfg.target_kl)
-        self.learning_rate.observe(metrics)
         return metrics
 
     def observe(self, rollout: Rollout) -> tuple[Batch, Tensor]:
-        """The rollout as a batch, and which of its rows are valid, bool [B]; the policy is remembered."""
+        """The rollout as a batch of T N rows, and which of them are transitions, bool [T N]."""
         cfg = self.cfg
-        rollout = rollout.to(self.device)
-        batch, self.acted = advantage_batch(
-            self.model,
-            rollout,
-            gamma=cfg.gamma,
-            gae_lambda=cfg.gae_lambda,
-            minibatch_size=rollout.valid.numel() // cfg.num_minibatches,
-            normalize=cfg.normalize_advantage,
-        )
-        self.last = batch, rollout.valid.flatten()
+        self.old_parameters = copied_parameters(self.model)
+        self.estimates = estimate_advantages(self.model, rollout.to(self.device), cfg.gamma, cfg.gae_lambda)
+        self.last = flat_batch(self.model, self.estimates), self.estimates.rollout.valid.flatten()
         return self.last
 
-    def old_policy(self) -> Callable[[Tensor], Policy]:
-        """The policy that acted in the last rollout, of observations [B, D]; without a gradient."""
-        assert self.acted is not None
-        parameters: Mapping[str, Tensor] = self.acted.parameters
+    @torch.no_grad()
+    def old_policy(self, obs: Tensor) -> Policy:
+        """pi_old(.|s), the policy that acted in the last rollout, for rows [B, D]; without a gradient."""
+        return functional_call(self.model, self.old_parameters, (obs,))[0]
 
-        @torch.no_grad()
-        def policy(obs: Tensor) -> Policy:
-            return functional_call(self.model, dict(parameters), (obs,))[0]
-
-        return policy
-
-    def update_minibatch(self, batch: Batch, old: Policy) -> Metrics:
+    def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
         batch = self.normalized(batch)
-        return self.gradient_step(lambda: self.loss(batch, old), samples=len(batch))
+        return self.gradient_step(lambda: self.loss(batch), samples=len(batch))
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs."""
@@ -204,16 +161,13 @@ class PPOKL:
             return batch
         return replace(batch, advantage=normalize_advantage(batch.advantage))
 
-    def loss(
-        self, batch: Batch, old: Policy, forward: Forward | None = None
-    ) -> tuple[dict[str, Tensor], Metrics]:
-        """The terms, weighted, whose sum is minimised; the metrics have them without weights.
+    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
+        """The weighted terms whose sum is minimised; the metrics have them without weights.
 
             L = -mean(r A) + beta mean(KL(pi_old || pi)) + value and entropy terms,   r = pi / pi_old
 
         Args:
-            batch: its advantages as the loss shall weigh them.
-            old: pi_old, of the batch's observations.
+            batch: with the advantages as `normalized` gives them.
             forward: from observations to policy and values; None = the model as it now is.
 
         Source: eq. 8 of the paper.
@@ -221,7 +175,7 @@ class PPOKL:
         cfg = self.cfg
         policy, value = (forward or self.model)(batch.obs)
         policy_loss, metrics = surrogate_loss(policy.log_prob(batch.action), batch.log_prob, batch.advantage)
-        kl = old.kl(policy).mean()
+        kl = self.old_policy(batch.obs).kl(policy).mean()
         critic_loss = value_loss(value, batch.target)
         entropy = policy.entropy().mean()
         losses = {"policy": policy_loss, "kl": self.kl_coef * kl, "value": cfg.value_coef * critic_loss}
@@ -237,24 +191,19 @@ class PPOKL:
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout, its advantages normalised as a whole: what probes look at."""
-        if self.last is None or self.acted is None:
+        if self.last is None:
             return []
         batch, valid = self.last
-        batch, old = self.normalized(batch.rows(valid)), self.old_policy()
-
-        def losses(frozen: Batch, forward: Forward) -> dict[str, Tensor]:
-            return self.loss(frozen, old(frozen.obs), forward)[0]
-
-        step = self.gradient_step
-        return [(PolicyObjective(batch_objective(self.model, batch, losses, step), self.acted), step)]
+        batch, step = self.normalized(batch.rows(valid)), self.gradient_step
+        return [(batch_objective(self.model, batch, self.loss, step), step)]
 
     def state_dict(self) -> StateDict:
-        """The penalty's weight, and what the learning rate's schedule remembers."""
-        return {"learning_rate": self.learning_rate.state_dict(), "kl_coef": self.kl_coef.clone()}
+        """The state of the learning rate's schedule, and the penalty's weight."""
+        return self.learner.state_dict() | {"kl_coef": self.kl_coef.clone()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.learner.load_state_dict(state)
         self.kl_coef = state["kl_coef"].to(self.device)
 
 

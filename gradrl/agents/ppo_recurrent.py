@@ -8,25 +8,21 @@ through time, T steps), and what was remembered earlier counts as given.
 Source: Schulman et al. 2017, arXiv:1707.06347; stored states: Kapturowski et al. 2019, "R2D2", section 3.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import require
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
-from gradrl.agents.actor_critic import total
+from core.gradients import GradientStep, Metrics, Objective
+from gradrl.agents.on_policy import Forward, Losses, total
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.experience.rollout import Batch, Rollout
 from gradrl.losses import normalize_advantage
-from gradrl.policies.distributions import Policy
-from gradrl.policies.networks import ActorCritic
 from gradrl.policies.recurrent import RecurrentActorCritic
-from gradrl.returns import generalized_advantage_estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +33,13 @@ class PPORecurrentConfig(PPOConfig):
         num_minibatches: gradient steps per pass; divides the number of environments.
     """
 
-    num_minibatches: int = 4
+    num_minibatches: Annotated[int, Ge(1)] = 4
 
-    def check(self, num_envs: int) -> None:
-        """Raise ValueError when `num_envs` sequences cannot be dealt out in equal shares."""
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """Gradient steps on each rollout, at most, and sequences of each; ValueError unless equal."""
         ok = num_envs % self.num_minibatches == 0
         require(ok, "agent.num_minibatches", self.num_minibatches, f"a divisor of num_envs = {num_envs}")
-
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step, which are sequences."""
-        return num_envs // self.num_minibatches
+        return self.num_epochs * self.num_minibatches, num_envs // self.num_minibatches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,62 +82,33 @@ class Sequences(Batch):
 
 
 class PPORecurrent(PPO):
-    """Learns from rollouts; arguments, `update` and what it reports as PPO. A sample is a sequence.
-
-    It keeps no `acted`: with a memory the probability of one step's action depends on the steps before it.
-    """
+    """Learns from rollouts; arguments, `update` and what it reports are PPO's. A sample is a sequence."""
 
     by_sequences: ClassVar[bool] = True
     model_type: ClassVar[type] = RecurrentActorCritic
+    cfg: PPORecurrentConfig
     model: RecurrentActorCritic
-
-    def __init__(
-        self,
-        cfg: PPORecurrentConfig,
-        model: RecurrentActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
-    ) -> None:
-        super().__init__(cfg, cast(ActorCritic, model), optimizer, clipper, schedule, generator, monitor)
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> tuple[Sequences, Tensor]:
-        """The rollout as sequences, and which of their rows are valid, bool [T N]: what probes look at."""
+        """The rollout as sequences, and which of their rows are transitions, bool [T N]."""
         rollout = rollout.to(self.device)
-        value, _, advantage = self.estimate(rollout)
+        estimates = self.estimate(rollout)
         policy, _ = self.model(rollout.obs[:-1], rollout.begins[:-1], rollout.memory)
         action, valid = rollout.action.flatten(0, 1), rollout.valid.flatten()
         batch = Sequences(
             obs=rollout.obs[:-1].flatten(0, 1),
             action=action,
             log_prob=policy.log_prob(action),
-            advantage=advantage.flatten(),
-            value=value.flatten(),
-            target=(advantage + value).flatten(),
+            advantage=estimates.advantage.flatten(),
+            value=estimates.value.flatten(),
+            target=estimates.target.flatten(),
             begins=rollout.begins[:-1].flatten(),
             memory=rollout.memory,
             valid=None if rollout.num_valid == len(valid) else valid,
         )
         self.last = batch, valid
         return batch, valid
-
-    @torch.no_grad()
-    def estimate(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
-        """V(s_t), V of what each step led to, and the advantages, [T, N] each, by the critic as it now is."""
-        value, next_value = self.model.values(rollout)
-        advantage = generalized_advantage_estimate(
-            rollout.reward,
-            value,
-            next_value,
-            rollout.terminated,
-            rollout.truncated,
-            self.cfg.gamma,
-            self.cfg.gae_lambda,
-        )
-        return value, next_value, advantage
 
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
@@ -160,9 +124,7 @@ class PPORecurrent(PPO):
         normal = normalize_advantage(batch.advantage[valid])
         return replace(batch, advantage=batch.advantage.masked_scatter(valid, normal))
 
-    def loss(
-        self, batch: Batch, forward: Callable[..., tuple[Policy, Tensor]] | None = None
-    ) -> tuple[dict[str, Tensor], Metrics]:
+    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """PPO's three terms over the valid steps, the memories unrolled with a gradient."""
         assert isinstance(batch, Sequences)
         steps = batch.by_time()
@@ -184,7 +146,7 @@ class PPORecurrent(PPO):
         if "valid" in steps:
             time = torch.where(steps.pop("valid"), time, (time - 1).abs()).clamp(max=shape[0] - 1)
 
-        def losses(forward: Callable[..., tuple[Policy, Tensor]], *by_env: Tensor) -> dict[str, Tensor]:
+        def losses(forward: Forward, *by_env: Tensor) -> dict[str, Tensor]:
             memory, time, *others = by_env
             names = dict(zip(steps, others, strict=True))
             by_time = {name: x.transpose(0, 1).flatten(0, 1) for name, x in names.items()}

@@ -6,30 +6,30 @@ from a place that has become dull, and only as bad as having to see the beginnin
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked, require
 from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
-from core.optim.factory import build_optimizer
-from core.optim.schedules import Schedule, ScheduledRate
+from core.gradients import Clipper, Metrics, MonitorConfig
+from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.actor_critic import summary
 from gradrl.agents.novelty import Curiosity, NoveltyActorCritic
+from gradrl.agents.on_policy import Learner, Losses, flat_batch, gradient_step, mean_metrics
 from gradrl.agents.parameter_groups import own_groups
 from gradrl.agents.ppo import PPO, PPOConfig
-from gradrl.experience.rollout import Batch, Rollout, epoch_order
+from gradrl.experience.rollout import Batch, Estimates, Rollout, epoch_order
 from gradrl.policies.networks import ActorCritic
-from gradrl.probes.policy_gradient import remember
 from gradrl.returns import explained_variance, generalized_advantage_estimate
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class PPORNDConfig(PPOConfig):
     """Options of PPO and of novelty; conf/agent/ppo_rnd.yaml gives the defaults.
 
@@ -43,26 +43,19 @@ class PPORNDConfig(PPOConfig):
         novelty_share: share of each rollout that the predictor learns from; less keeps things new for longer.
     """
 
-    value_coef: float = 1.0
-    extrinsic_coef: float = 2.0
-    intrinsic_coef: float = 1.0
-    intrinsic_gamma: float = 0.99
-    novelty_epochs: int = 1
-    novelty_share: float = 1.0
+    value_coef: Annotated[float, Ge(0), Finite] = 1.0
+    extrinsic_coef: Annotated[float, Ge(0), Finite] = 2.0
+    intrinsic_coef: Annotated[float, Ge(0), Finite] = 1.0
+    intrinsic_gamma: Annotated[float, Interval(ge=0, lt=1)] = 0.99
+    novelty_epochs: Annotated[int, Ge(1)] = 1
+    novelty_share: Annotated[float, Interval(gt=0, le=1)] = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("extrinsic_coef", "intrinsic_coef"):
-            ok = 0 <= getattr(self, name) < float("inf")
-            require(ok, name, getattr(self, name), "a finite number >= 0")
-        require(0 <= self.intrinsic_gamma < 1, "intrinsic_gamma", self.intrinsic_gamma, "in [0, 1)")
-        require(self.novelty_epochs >= 1, "novelty_epochs", self.novelty_epochs, "an integer >= 1")
-        require(0 < self.novelty_share <= 1, "novelty_share", self.novelty_share, "in (0, 1]")
         require(not self.recompute_advantage, "recompute_advantage", "true", "false with novelty")
 
 
 class PPORND(PPO):
-    """Learns from rollouts; arguments, and what is inherited, as PPO.
+    """Learns from rollouts; the arguments are PPO's.
 
     A batch's values and targets are [B, 2]: the environment's and novelty's.
     """
@@ -85,23 +78,13 @@ class PPORND(PPO):
         named = list(model.named_parameters())
         others = [(name, p) for name, p in named if not name.startswith("predictor.")]
         predictor = [(name, p) for name, p in named if name.startswith("predictor.")]
-        self.gradient_step, self.novelty_step = (
-            GradientStep(
-                p,
-                build_optimizer(own_groups(optimizer, p), p),
-                as_transforms(clipper),
-                monitor=monitor,
-                name=name,
-            )
-            for name, p in (("actor_critic", others), ("novelty", predictor))
-        )
-        self.learning_rate = ScheduledRate(schedule, self.gradient_step)  # the predictor's stays as it is
+        own = own_groups(optimizer, others)
+        self.learner = Learner(others, own, clipper, schedule, monitor, "actor_critic")
+        self.gradient_step = self.learner.gradient_step
+        own = own_groups(optimizer, predictor)  # the predictor's learning rate stays as it is
+        self.novelty_step = gradient_step(predictor, own, clipper, monitor, "novelty")
+        self.gradient_steps = [self.gradient_step, self.novelty_step]
         self.curiosity = Curiosity(model, cfg.intrinsic_gamma)
-
-    @property
-    def gradient_steps(self) -> list[GradientStep]:
-        """Actor and both critics move in one step, the predictor in another."""
-        return [self.gradient_step, self.novelty_step]
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout; then the predictor learns what has been seen in it.
@@ -123,39 +106,18 @@ class PPORND(PPO):
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> tuple[Batch, Tensor]:
-        """The rollout as a batch, and which of its rows are valid, bool [B]; remembered for probes."""
-        cfg = self.cfg
+        """The rollout as a batch of T N rows, and which of them are transitions, bool [T N]."""
         rollout = rollout.to(self.device)
         self.seen = self.curiosity.rows(rollout)
         self.intrinsic_reward = self.curiosity.reward(self.seen, rollout.valid)
-        value, next_value, advantage = self.estimate(rollout)
-        obs, action = rollout.obs[:-1].flatten(0, 1), rollout.action.flatten(0, 1)
-        weight = torch.tensor([cfg.extrinsic_coef, cfg.intrinsic_coef], device=self.device)
-        batch = Batch(
-            obs=obs,
-            action=action,
-            log_prob=self.model.policy(obs).log_prob(action),
-            advantage=(advantage * weight).sum(-1).flatten(),
-            value=value.flatten(0, 1),
-            target=(advantage + value).flatten(0, 1),
-        )
-        self.acted = remember(
-            self.model,
-            rollout,
-            batch.advantage,
-            value[..., 0],
-            next_value[..., 0],
-            gamma=cfg.gamma,
-            gae_lambda=cfg.gae_lambda,
-            minibatch_size=len(batch) // cfg.num_minibatches,
-            normalize=cfg.normalize_advantage,
-        )
-        self.last = batch, rollout.valid.flatten()
+        both = self.estimate(rollout)
+        self.estimates = replace(both, value=both.value[..., 0], next_value=both.next_value[..., 0])
+        self.last = flat_batch(cast(ActorCritic, self.model), both), rollout.valid.flatten()
         return self.last
 
     @torch.no_grad()
-    def estimate(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
-        """Both values V(s_t), those of what each step led to, and both advantages, [T, N, 2] each.
+    def estimate(self, rollout: Rollout) -> Estimates:
+        """Values and targets of both critics, [T, N, 2], and the weighted sum of both advantages, [T, N].
 
         What follows the end of an episode is, to novelty, the first observation of the next.
         """
@@ -175,7 +137,9 @@ class PPORND(PPO):
             )
             for i, (reward, terminated, truncated, gamma) in enumerate(kinds)
         ]
-        return value, next_value, torch.stack(advantages, -1)
+        advantage = torch.stack(advantages, -1)
+        weight = torch.tensor([cfg.extrinsic_coef, cfg.intrinsic_coef], device=self.device)
+        return Estimates(rollout, value, next_value, (advantage * weight).sum(-1), advantage + value)
 
     def update_novelty(self, valid: Tensor, num_valid: int) -> Tensor:
         """Let the predictor learn from the last rollout; its mean loss, 0-d.
@@ -192,12 +156,12 @@ class PPORND(PPO):
             for _ in range(cfg.novelty_epochs)
             for rows in epoch_order(valid, num_valid, self.generator).chunk(cfg.num_minibatches)
         ]
-        return summary(history)["loss/novelty"]
+        return mean_metrics(history)["loss/novelty"]
 
-    def novelty_loss(self, rows: Tensor) -> tuple[Tensor, Metrics]:
+    def novelty_loss(self, rows: Tensor) -> Losses:
         """Mean novelty of normalised observations [B, D]."""
         loss = self.model.novelty(rows).mean()
-        return loss, {"loss/novelty": loss.detach()}
+        return {"novelty": loss}, {"loss/novelty": loss.detach()}
 
     def state_dict(self) -> StateDict:
         """As PPO, and the statistics of novelty."""

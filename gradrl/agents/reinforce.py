@@ -13,36 +13,35 @@ As is usual, the factor gamma^t of the discounted start-state objective is left 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from annotated_types import Ge, Interval
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
-from core.optim.factory import build_optimizer
-from core.optim.schedules import Schedule, ScheduledRate
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.actor_critic import (
+from gradrl.agents.on_policy import (
     Forward,
+    Learner,
+    Losses,
     actor_critic_loss,
     batch_objective,
     flat_batch,
     split_parameters,
     valid_rows,
-    values,
 )
-from gradrl.experience.rollout import Batch, Rollout
+from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.policies.actor import Behaviour
 from gradrl.policies.networks import ActorCritic
-from gradrl.probes.policy_gradient import Acted, remember
-from gradrl.probes.probe import PolicyObjective
 from gradrl.returns import discounted_return, value_fit
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class REINFORCEConfig:
     """Options of REINFORCE; conf/agent/reinforce.yaml gives the defaults.
 
@@ -55,47 +54,30 @@ class REINFORCEConfig:
         entropy_coef: weight of the entropy bonus.
     """
 
-    num_steps: int = 500
-    gamma: float = 0.99
+    num_steps: Annotated[int, Ge(1)] = 500
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
     baseline: Literal["none", "mean", "learned"] = "learned"
-    value_coef: float = 0.5
-    entropy_coef: float = 0.0
+    value_coef: Annotated[float, Ge(0), Finite] = 0.5
+    entropy_coef: Annotated[float, Ge(0), Finite] = 0.0
 
-    def __post_init__(self) -> None:
-        require(self.num_steps >= 1, "num_steps", self.num_steps, "an integer >= 1")
-        require(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
-        allowed = ("none", "mean", "learned")
-        require(self.baseline in allowed, "baseline", self.baseline, f"one of {list(allowed)}")
-        for name in ("value_coef", "entropy_coef"):
-            ok = 0 <= getattr(self, name) < float("inf")
-            require(ok, name, getattr(self, name), "a finite number >= 0")
+    gae_lambda = None  # no options, but what probes ask of every on-policy agent
+    normalize_advantage = False
 
-    def check(self, num_envs: int) -> None:
-        """Any number of environments fits."""
-
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step."""
-        return self.num_steps * num_envs
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """One gradient step on each rollout, and its samples."""
+        return 1, self.num_steps * num_envs
 
 
 class REINFORCE:
-    """Learns from rollouts.
+    """Learns from rollouts; the arguments are those of every `Agent`; the generator is not drawn from.
 
-    Args:
-        cfg: options.
-        model: policy and value function, on their device; without a learned baseline the value function stays
-            as it is.
-        optimizer: builds the optimizer of the parameters.
-        clipper: transform of the gradient, a chain of them, or None.
-        schedule: learning rate's multiplier over the progress of training.
-        generator: not drawn from; on the model's device.
-        monitor: what is measured of the gradient.
+    Without a learned baseline the value function stays as it is.
     """
 
     measures: ClassVar[tuple[str, ...]] = ()
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
-    acted: Acted | None = None  # the last rollout, and the policy that acted in it: for probes
+    estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
         self,
@@ -107,71 +89,44 @@ class REINFORCE:
         generator: torch.Generator,
         monitor: MonitorConfig | None = None,
     ) -> None:
-        self.cfg = cfg
-        self.model = model
-        self.device = generator.device
+        self.cfg, self.model, self.device = cfg, model, generator.device
         self.learned = cfg.baseline == "learned"
-        named = list(model.named_parameters()) if self.learned else split_parameters(model)[0]
-        built = build_optimizer(optimizer, named)
-        self.gradient_step = GradientStep(named, built, as_transforms(clipper), monitor=monitor)
-        self.learning_rate = ScheduledRate(schedule, self.gradient_step)
+        named = model.named_parameters() if self.learned else split_parameters(model)[0]
+        self.learner = Learner(named, optimizer, clipper, schedule, monitor)
+        self.gradient_step = self.learner.gradient_step
+        self.gradient_steps = [self.gradient_step]  # policy and learned baseline move in one step
         self.last: Batch | None = None  # the last rollout
-
-    @property
-    def gradient_steps(self) -> list[GradientStep]:
-        """Policy and learned baseline move in one step."""
-        return [self.gradient_step]
 
     def behaviour(self, generator: np.random.Generator) -> Behaviour:
         """The policy itself, sampled."""
         return self.model.behaviour(generator)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
-        """One gradient step on one rollout.
-
-        Args:
-            rollout: what the policy has brought about since the last update.
-            progress: share of the training done, in [0, 1]; drives the schedule.
-
-        Returns:
-            The losses without their weights, and what describes the rollout.
-        """
-        lr_scale = self.learning_rate.set(progress)
+        """One gradient step; returns the losses without their weights, and what describes the rollout."""
+        self.learner.begin(progress)
         batch = self.observe(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch))
         if self.learned:
             metrics |= value_fit(batch.value, batch.target)
-        metrics["policy/lr"] = torch.tensor(self.gradient_step.base_lrs[0] * lr_scale)
-        self.learning_rate.observe(metrics)
-        return metrics
+        return self.learner.end(metrics)
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> Batch:
-        """The rollout's transitions with their returns, less the baseline; remembered for probes."""
+        """The rollout's transitions with their returns, less the baseline."""
         rollout = rollout.to(self.device)
         value = next_value = torch.zeros_like(rollout.reward)
         if self.learned:
-            value, next_value = values(self.model, rollout)
+            value, next_value = self.model.values(rollout)
         ends = rollout.terminated, rollout.truncated
         returns = discounted_return(rollout.reward, next_value, *ends, self.cfg.gamma)
         advantage = returns - value
         if self.cfg.baseline == "mean":
             advantage = returns - (returns * rollout.valid).sum() / rollout.num_valid
-        self.acted = remember(
-            self.model,
-            rollout,
-            advantage,
-            value if self.learned else None,
-            next_value if self.learned else None,
-            gamma=self.cfg.gamma,
-            gae_lambda=None,
-            minibatch_size=rollout.num_valid,
-            normalize=False,
-        )
-        self.last = valid_rows(flat_batch(self.model, rollout, value, advantage, returns), rollout)
+        self.estimates = Estimates(rollout, value, next_value, advantage, returns, self.learned)
+        self.last = valid_rows(flat_batch(self.model, self.estimates), rollout)
         return self.last
 
-    def loss(self, batch: Batch, forward: Forward | None = None) -> tuple[dict[str, Tensor], Metrics]:
+    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """The weighted terms whose sum is minimised; the metrics have them without weights."""
         policy, value = (forward or self.model)(batch.obs)
         losses, metrics = actor_critic_loss(policy, value, batch, self.cfg.value_coef, self.cfg.entropy_coef)
@@ -181,16 +136,15 @@ class REINFORCE:
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout: what probes look at."""
-        if self.last is None or self.acted is None:
+        if self.last is None:
             return []
         step = self.gradient_step
-        objective = batch_objective(self.model, self.last, lambda *frozen: self.loss(*frozen)[0], step)
-        return [(PolicyObjective(objective, self.acted), step)]
+        return [(batch_objective(self.model, self.last, self.loss, step), step)]
 
     def state_dict(self) -> StateDict:
-        """What the learning rate's schedule remembers."""
-        return {"learning_rate": self.learning_rate.state_dict()}
+        """The state of the learning rate's schedule."""
+        return self.learner.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.learner.load_state_dict(state)

@@ -20,7 +20,7 @@ from core.config import AUTO, Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, Target, gradient_step
 from gradrl.agents.parameter_groups import own_groups
 from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.replay import Transitions
@@ -99,7 +99,7 @@ class SAC:
             self.temperature_step = gradient_step("temperature", named, plain, None, monitor, cfg.batch_size)
             self.gradient_steps.append(self.temperature_step)
         self.target_critic = Target(model.critic, cfg.tau)
-        self.learner = Learner(cfg, schedule, self.gradient_steps, generator.device)
+        self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
         self.replay = self.learner.replay
 
     def behaviour(self, generator: np.random.Generator) -> Behaviour:

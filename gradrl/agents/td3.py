@@ -6,18 +6,19 @@ neighbouring actions, and an actor (with all targets) that moves more rarely tha
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite
 from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, Learner, OffPolicyConfig, Target, gradient_step
+from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, Target, gradient_step
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Behaviour
@@ -38,16 +39,9 @@ class TD3Config(OffPolicyConfig):
     """
 
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-    policy_delay: int = 2
-    target_noise: float = 0.2
-    target_noise_clip: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.policy_delay >= 1, "policy_delay", self.policy_delay, "an integer >= 1")
-        for name in ("target_noise", "target_noise_clip"):
-            value = getattr(self, name)
-            require(0 <= value < float("inf"), name, value, "a finite number >= 0")
+    policy_delay: Annotated[int, Ge(1)] = 2
+    target_noise: Annotated[float, Ge(0), Finite] = 0.2
+    target_noise_clip: Annotated[float, Ge(0), Finite] = 0.5
 
 
 class TD3:
@@ -83,7 +77,7 @@ class TD3:
         self.actor_step = gradient_step("actor", model.actor, *common)
         self.gradient_steps = self.critic_step, self.actor_step  # the critic's are the updates that count
         self.target_actor, self.target_critic = Target(model.actor, cfg.tau), Target(model.critic, cfg.tau)
-        self.learner = Learner(cfg, schedule, self.gradient_steps, generator.device)
+        self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
         self.replay = self.learner.replay
         self.updates = 0  # gradient steps of the critics so far
 

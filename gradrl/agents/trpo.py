@@ -6,21 +6,19 @@ none does, the policy stays as it is.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from core.checks import require
-from core.config import Component
 from core.curvature.products import Layout
-from core.gradients import Clipper, GradientView, Metrics, MonitorConfig
-from core.optim.schedules import Schedule
-from gradrl.agents.actor_critic import frozen_policy
+from core.gradients import GradientView, Metrics
 from gradrl.agents.npg import NPG, NPGConfig
+from gradrl.agents.on_policy import frozen_policy
 from gradrl.experience.rollout import Batch
 from gradrl.losses import surrogate_loss
 from gradrl.policies.distributions import Policy
-from gradrl.policies.networks import ActorCritic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,35 +27,18 @@ class TRPOConfig(NPGConfig):
 
     Attributes:
         line_search_steps: lengths tried at most, the whole step first.
-        line_search_shrink: each is this share of the one before; in (0, 1).
+        line_search_shrink: each length is this share of the one before.
     """
 
-    line_search_steps: int = 10
-    line_search_shrink: float = 0.8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.line_search_steps >= 1, "line_search_steps", self.line_search_steps, "an integer >= 1")
-        ok = 0 < self.line_search_shrink < 1
-        require(ok, "line_search_shrink", self.line_search_shrink, "in (0, 1)")
+    line_search_steps: Annotated[int, Ge(1)] = 10
+    line_search_shrink: Annotated[float, Interval(gt=0, lt=1)] = 0.8
 
 
 class TRPO(NPG):
-    """Learns from rollouts; arguments as for `NPG`."""
+    """Learns from rollouts; the arguments are those of `NPG`."""
 
-    def __init__(
-        self,
-        cfg: TRPOConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
-    ) -> None:
-        super().__init__(cfg, model, optimizer, clipper, schedule, generator, monitor)
-        self.search = cfg
-        self.fraction = 0.0  # of the natural step that the last line search took
+    cfg: TRPOConfig
+    fraction = 0.0  # of the natural step that the last line search took
 
     def update_policy(self, batch: Batch) -> Metrics:
         """As NPG's; policy/step_fraction is the share of the natural step that was taken, 0 = none."""
@@ -76,8 +57,8 @@ class TRPO(NPG):
         start = [p.clone() for p in parameters]
         old = frozen_policy(self.model, self.batch.obs)
         before, _ = self.loss_and_kl(old)
-        for exponent in range(self.search.line_search_steps):
-            self.fraction = self.search.line_search_shrink**exponent
+        for exponent in range(self.cfg.line_search_steps):
+            self.fraction = self.cfg.line_search_shrink**exponent
             shortened = self.fraction * step
             torch._foreach_copy_(parameters, torch._foreach_sub(start, layout.split(shortened)))
             loss, kl = self.loss_and_kl(old)

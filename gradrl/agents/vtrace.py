@@ -7,33 +7,34 @@ Where the rollout or the clock cuts an episode off, the critic's value stands fo
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from annotated_types import Ge, Gt, Interval
 
-from core.checks import require
+from core.checks import Finite, checked, require
 from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
-from core.optim.factory import build_optimizer
-from core.optim.schedules import Schedule, ScheduledRate
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.actor_critic import (
+from gradrl.agents.on_policy import (
     Forward,
+    Learner,
+    Losses,
     actor_critic_loss,
     batch_objective,
     flat_batch,
     valid_rows,
-    values,
 )
-from gradrl.experience.rollout import Batch, Rollout
+from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.policies.actor import Behaviour
 from gradrl.policies.networks import ActorCritic
 from gradrl.returns import value_fit, vtrace
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class VTraceConfig:
     """Options of the V-trace actor-critic; conf/agent/vtrace.yaml gives the defaults.
 
@@ -49,44 +50,27 @@ class VTraceConfig:
         entropy_coef: weight of the entropy bonus.
     """
 
-    num_steps: int = 20
-    gamma: float = 0.99
-    policy_lag: int = 4
-    rho_bar: float = 1.0
+    num_steps: Annotated[int, Ge(1)] = 20
+    gamma: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    policy_lag: Annotated[int, Ge(1)] = 4
+    rho_bar: Annotated[float, Gt(0), Finite] = 1.0
     c_bar: float = 1.0
-    value_coef: float = 0.5
-    entropy_coef: float = 0.01
+    value_coef: Annotated[float, Ge(0), Finite] = 0.5
+    entropy_coef: Annotated[float, Ge(0), Finite] = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "policy_lag"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        require(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
-        require(0 < self.rho_bar < float("inf"), "rho_bar", self.rho_bar, "a finite number > 0")
         ok = 0 <= self.c_bar <= self.rho_bar
         require(ok, "c_bar", self.c_bar, f"in [0, rho_bar = {self.rho_bar}]")
-        for name in ("value_coef", "entropy_coef"):
-            ok = 0 <= getattr(self, name) < float("inf")
-            require(ok, name, getattr(self, name), "a finite number >= 0")
 
-    def check(self, num_envs: int) -> None:
-        """Any number of environments fits."""
-
-    def minibatch_size(self, num_envs: int) -> int:
-        """Samples of one gradient step."""
-        return self.num_steps * num_envs
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """One gradient step on each rollout, and its samples."""
+        return 1, self.num_steps * num_envs
 
 
 class VTrace:
-    """Learns from rollouts of an older copy of its policy.
+    """Learns from rollouts of an older copy of its policy; the arguments are those of every `Agent`.
 
-    Args:
-        cfg: options.
-        model: policy and value function, on their device.
-        optimizer: builds the optimizer of the model's parameters.
-        clipper: transform of the gradient, a chain of them, or None.
-        schedule: learning rate's multiplier over the progress of training.
-        generator: not drawn from; on the model's device.
-        monitor: what is measured of the gradient.
+    The generator is not drawn from.
 
     Attributes:
         acting: the copy of the model that acts.
@@ -106,50 +90,34 @@ class VTrace:
         generator: torch.Generator,
         monitor: MonitorConfig | None = None,
     ) -> None:
-        self.cfg = cfg
-        self.model = model
+        self.cfg, self.model, self.device = cfg, model, generator.device
         self.acting = copy.deepcopy(model).requires_grad_(False)
         self.age = 0  # updates since the copy was taken
-        self.device = generator.device
-        built = build_optimizer(optimizer, model.named_parameters())
-        self.gradient_step = GradientStep(model, built, as_transforms(clipper), monitor=monitor)
-        self.learning_rate = ScheduledRate(schedule, self.gradient_step)
+        self.learner = Learner(model.named_parameters(), optimizer, clipper, schedule, monitor)
+        self.gradient_step = self.learner.gradient_step
+        self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.last: Batch | None = None  # the last rollout
-
-    @property
-    def gradient_steps(self) -> list[GradientStep]:
-        """Actor and critic move in one step."""
-        return [self.gradient_step]
 
     def behaviour(self, generator: np.random.Generator) -> Behaviour:
         """The older copy of the policy, sampled."""
         return self.acting.behaviour(generator)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
-        """One gradient step on one rollout of the acting policy; then that is refreshed, if it is time.
-
-        Args:
-            rollout: what the acting policy has brought about since the last update.
-            progress: share of the training done, in [0, 1]; drives the schedule.
+        """One gradient step on a rollout of the acting policy, which is refreshed when its time has come.
 
         Returns:
             The losses without their weights, and what describes the rollout. policy/approx_kl (nats, the k3
             estimator of KL(acting || learner)), policy/ratio_min and policy/ratio_max say how stale the
             rollout was before the step.
         """
-        lr_scale = self.learning_rate.set(progress)
+        self.learner.begin(progress)
         batch, staleness = self.prepare(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch)) | staleness
-        metrics |= {
-            **value_fit(batch.value, batch.target),
-            "policy/lr": torch.tensor(self.gradient_step.base_lrs[0] * lr_scale),
-        }
         self.age += 1
         if self.age >= self.cfg.policy_lag:
             self.acting.load_state_dict(self.model.state_dict())
             self.age = 0
-        self.learning_rate.observe(metrics)
-        return metrics
+        return self.learner.end(metrics | value_fit(batch.value, batch.target))
 
     def observe(self, rollout: Rollout) -> Batch:
         """The rollout's transitions with V-trace's targets: the batch that probes look at."""
@@ -158,9 +126,8 @@ class VTrace:
     @torch.no_grad()
     def prepare(self, rollout: Rollout) -> tuple[Batch, Metrics]:
         """As `observe`, and how far the learner's policy has moved from the one that acted."""
-        cfg = self.cfg
-        rollout = rollout.to(self.device)
-        value, next_value = values(self.model, rollout)
+        cfg, rollout = self.cfg, rollout.to(self.device)
+        value, next_value = self.model.values(rollout)
         obs, action = rollout.obs[:-1].flatten(0, 1), rollout.action.flatten(0, 1)
         acting = self.acting.policy(obs).log_prob(action)
         log_ratio = self.model.policy(obs).log_prob(action) - acting
@@ -175,7 +142,7 @@ class VTrace:
             cfg.rho_bar,
             cfg.c_bar,
         )
-        batch = flat_batch(self.acting, rollout, value, advantage, target)
+        batch = flat_batch(self.acting, Estimates(rollout, value, next_value, advantage, target))
         self.last = valid_rows(batch, rollout)
         log_ratio = log_ratio[rollout.valid.flatten()]
         ratio = log_ratio.exp()
@@ -185,7 +152,7 @@ class VTrace:
             "policy/ratio_max": ratio.max(),
         }
 
-    def loss(self, batch: Batch, forward: Forward | None = None) -> tuple[dict[str, Tensor], Metrics]:
+    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """The weighted terms whose sum is minimised; the metrics have them without weights."""
         policy, value = (forward or self.model)(batch.obs)
         return actor_critic_loss(policy, value, batch, self.cfg.value_coef, self.cfg.entropy_coef)
@@ -195,18 +162,14 @@ class VTrace:
         if self.last is None:
             return []
         step = self.gradient_step
-        return [(batch_objective(self.model, self.last, lambda *b: self.loss(*b)[0], step), step)]
+        return [(batch_objective(self.model, self.last, self.loss, step), step)]
 
     def state_dict(self) -> StateDict:
-        """What the learning rate's schedule remembers, the acting policy and its age."""
-        return {
-            "learning_rate": self.learning_rate.state_dict(),
-            "acting": self.acting.state_dict(),
-            "age": self.age,
-        }
+        """The state of the learning rate's schedule, the acting policy and its age."""
+        return self.learner.state_dict() | {"acting": self.acting.state_dict(), "age": self.age}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.learner.load_state_dict(state)
         self.acting.load_state_dict(state["acting"])
         self.age = state["age"]

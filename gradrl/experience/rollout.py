@@ -74,6 +74,27 @@ class Rollout:
         return replace(self, **moved)
 
 
+@dataclass(frozen=True)
+class Estimates:
+    """What an agent makes of a rollout before it learns from it; nothing carries a gradient.
+
+    Attributes:
+        rollout: on the model's device.
+        value: V(s_t), [T, N].
+        next_value: V of the observation that each step led to, [T, N].
+        advantage: what the log-probabilities are weighted with, before any normalisation, [T, N].
+        target: what V(s_t) should have been, [T, N].
+        critic: the values are those of a critic; without one they are 0.
+    """
+
+    rollout: Rollout
+    value: Tensor
+    next_value: Tensor
+    advantage: Tensor
+    target: Tensor
+    critic: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Transitions without order; rows of all tensors belong together.

@@ -24,6 +24,7 @@ from gradrl.envs.spaces import (
     MultiDiscreteAction,
     Observation,
 )
+from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Behaviour, Memoryless
 from gradrl.policies.distributions import (
     LOG_STD,
@@ -136,6 +137,15 @@ class ActorCritic(nn.Module):
     def value(self, obs: Tensor) -> Tensor:
         """V(s), in units of (normalised) return, for rows [..., D]: [...]."""
         return self.critic(self.trunk(obs))[..., 0]
+
+    @torch.no_grad()
+    def values(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """V(s_t), and V of the observation that each step led to, [T, N] each."""
+        value = self.value(rollout.obs)
+        next_value = value[1:]
+        if len(rollout.final_obs):
+            next_value = rollout.next_value(value, self.value(rollout.final_obs))
+        return value[:-1], next_value
 
     def forward(self, obs: Tensor) -> tuple[Policy, Tensor]:
         """Policy and value of rows [B, D]."""

@@ -23,7 +23,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from core.gradients import NoiseEstimate, Objective
-from core.gradients.measure.norms import accumulation_dtype
+from core.gradients.norms import accumulation_dtype
 from core.noise import per_sample_norms
 from gradrl.experience.rollout import Rollout
 from gradrl.losses import normalize_advantage
@@ -46,11 +46,11 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acted:
-    """A rollout, and the policy that brought it about.
+class RolloutSnapshot:
+    """A rollout, and the policy that acted in it.
 
     Attributes:
-        module: the model; its parameters move on.
+        module: the model; its parameters have moved on since.
         parameters: by name, as they were.
         rollout: on the model's device.
         advantage: what the agent weighs log-probabilities with, before any normalisation, [T, N] or [T N].
@@ -116,7 +116,7 @@ class Acted:
         )
 
 
-def remember(
+def snapshot(
     model: nn.Module,
     rollout: Rollout,
     advantage: Tensor,
@@ -127,12 +127,12 @@ def remember(
     gae_lambda: float | None,
     minibatch_size: int,
     normalize: bool,
-) -> Acted:
-    """What an agent keeps of a rollout before it learns from it; costs a copy of the parameters.
+) -> RolloutSnapshot:
+    """A snapshot with a copy of the parameters as they now are.
 
-    Arguments as the attributes of `Acted`. The rollout's own tensors are kept, not copied.
+    Arguments as the attributes of `RolloutSnapshot`. The rollout's own tensors are kept, not copied.
     """
-    return Acted(
+    return RolloutSnapshot(
         module=model,
         parameters={name: p.detach().clone() for name, p in model.named_parameters()},
         rollout=rollout,
@@ -152,7 +152,7 @@ class PolicyGradients:
     Every gradient is that of the expected return, uphill, as one vector [P] over all trainable parameters.
 
     Args:
-        acted: rollout and policy.
+        snapshot: rollout and policy.
         chunk_size: as in `per_sample_norms`.
 
     Attributes:
@@ -160,17 +160,18 @@ class PolicyGradients:
         advantage: the agent's own weights, normalised if it does so (over the rollout), [B].
     """
 
-    def __init__(self, acted: Acted, chunk_size: int | None = None) -> None:
-        self.acted = acted
+    def __init__(self, snapshot: RolloutSnapshot, chunk_size: int | None = None) -> None:
+        self.snapshot = snapshot
         self.chunk_size = chunk_size
-        self.module = acted.model()
+        self.module = snapshot.model()
         self.model = cast(Model, self.module)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.obs, self.action = acted.valid(acted.rollout.obs[:-1]), acted.valid(acted.rollout.action)
+        rollout = snapshot.rollout
+        self.obs, self.action = snapshot.valid(rollout.obs[:-1]), snapshot.valid(rollout.action)
         self.samples = len(self.obs)
         self.dtype = accumulation_dtype(self.obs.device)
-        advantage = acted.valid(acted.advantage)
-        self.advantage = normalize_advantage(advantage) if acted.normalize else advantage
+        advantage = snapshot.valid(snapshot.advantage)
+        self.advantage = normalize_advantage(advantage) if snapshot.normalize else advantage
 
     @cached_property
     def norms(self) -> Tensor:
@@ -206,11 +207,12 @@ class PolicyGradients:
         """Cosine of the steps that policy and value loss ask of the layers they share; None without any."""
         shared = getattr(self.module, "shared_parameters", list)()  # by name
         parameters = [p for _, p in shared if p.requires_grad]
-        if self.acted.value is None or not parameters:
+        snapshot = self.snapshot
+        if snapshot.value is None or not parameters:
             return None
         with torch.enable_grad():
             value = self.model.value(self.obs)
-        target = self.acted.valid(self.acted.advantage + self.acted.value.view_as(self.acted.advantage))
+        target = snapshot.valid(snapshot.advantage + snapshot.value.view_as(snapshot.advantage))
         uphill = self._flat(self._log_prob, self.advantage, parameters)
         return cosine(uphill, self._flat(value, target - value.detach(), parameters))
 

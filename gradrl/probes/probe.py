@@ -1,16 +1,19 @@
 """A probe of the policy gradient: signal, noise, variance with each baseline, agreement of minibatches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Protocol
 
 import torch
+from annotated_types import Ge
 from torch import Generator, Tensor, nn
 
-from core.checks import require
+from core.checks import checked, require
 from core.gradients import GradientStep, Objective
 from core.gradients.probe import Probe
 from core.noise.per_sample import require_no_shared_statistics
-from gradrl.probes.policy_gradient import Acted, PolicyGradients
+from gradrl.experience.rollout import Estimates
+from gradrl.probes.policy_gradient import PolicyGradients, RolloutSnapshot
 
 
 class PolicyObjective(Objective):
@@ -18,18 +21,19 @@ class PolicyObjective(Objective):
 
     Args:
         objective: the loss.
-        acted: what `remember` has kept.
+        snapshot: of rollout and policy.
     """
 
-    def __init__(self, objective: Objective, acted: Acted) -> None:
+    def __init__(self, objective: Objective, snapshot: RolloutSnapshot) -> None:
         super().__init__(
             objective.module, objective.loss, objective.batch, objective.terms, objective.batch_names
         )
         self.names, self.parameters = objective.names, objective.parameters
-        self.acted = acted
+        self.snapshot = snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class PolicyGradientProbe:
     """Signal, noise and directions of the policy gradient alone, without value loss and entropy bonus.
 
@@ -41,17 +45,10 @@ class PolicyGradientProbe:
             None = all of them.
     """
 
-    interval: int = 500
-    minibatches: int = 8
-    minibatch_size: int | None = None
-    chunk_size: int | None = 32
-
-    def __post_init__(self) -> None:
-        for name in ("interval", "minibatches"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        for name in ("minibatch_size", "chunk_size"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, value, "an integer >= 1 or null")
+    interval: Annotated[int, Ge(1)] = 500
+    minibatches: Annotated[int, Ge(1)] = 8
+    minibatch_size: Annotated[int | None, Ge(1)] = None
+    chunk_size: Annotated[int | None, Ge(1)] = 32
 
     def check(self, network: nn.Module) -> None:
         """Refuse what has no policy, or mixes its samples by batch normalisation."""
@@ -71,20 +68,20 @@ class PolicyGradientProbe:
             Values by tag, below `policy_gradient/`; what is undetermined is left out.
             norm: of the gradient with the agent's own weights.
             signal_to_noise: |G|^2 / tr(Sigma) of one sample with them; noise_scale, its inverse, in samples.
-            variance_NAME: tr(Sigma) with each weights of `Acted.weights`, (return per parameter)^2.
+            variance_NAME: tr(Sigma) with each weights of `RolloutSnapshot.weights`, (return per parameter)^2.
             value_cosine: of policy and value gradient on the layers they share.
             minibatch_cosine: of a minibatch's gradient and that of the rest of the rollout.
             minibatch_cosine_100x: of a minibatch's gradient and that of 100 times as many other samples.
         """
         if not isinstance(objective, PolicyObjective):
             return {}
-        policy = PolicyGradients(objective.acted, self.chunk_size)
+        policy = PolicyGradients(objective.snapshot, self.chunk_size)
         if policy.samples < 2:
             return {}
-        weights = objective.acted.weights()
+        weights = objective.snapshot.weights()
         variances = {f"variance_{name}": policy.noise(weight).variance for name, weight in weights.items()}
         noise = policy.noise(policy.advantage)
-        size = self.minibatch_size or objective.acted.minibatch_size
+        size = self.minibatch_size or objective.snapshot.minibatch_size
         tags: dict[str, Tensor | None] = variances | {
             "norm": policy.gradient(policy.advantage).norm(),
             "signal_to_noise": noise.signal_to_noise,
@@ -103,11 +100,111 @@ class PolicyGradientProbe:
         }
 
 
+class Options(Protocol):
+    """Options of an agent that a snapshot needs."""
+
+    @property
+    def gamma(self) -> float:
+        """Discount per step."""
+        ...
+
+    @property
+    def gae_lambda(self) -> float | None:
+        """Of the agent's advantages; None = they have none."""
+        ...
+
+    @property
+    def normalize_advantage(self) -> bool:
+        """Whether the agent learns from advantages of mean 0 and deviation 1."""
+        ...
+
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """Gradient steps on each rollout, at most, and samples of each."""
+        ...
+
+
+class OnPolicyAgent(Protocol):
+    """An agent that learns from rollouts of its own policy."""
+
+    estimates: Estimates | None
+
+    @property
+    def cfg(self) -> Options:
+        """Its options."""
+        ...
+
+    @property
+    def model(self) -> nn.Module:
+        """Its networks."""
+        ...
+
+    @property
+    def gradient_steps(self) -> Sequence[GradientStep]:
+        """The first one moves the policy."""
+        ...
+
+    def objectives(self) -> Sequence[tuple[Objective, GradientStep]]:
+        """The losses on the last rollout; the first one is the policy's."""
+        ...
+
+
+class Snapshots:
+    """Copies of the parameters that acted, made only before an update in which a probe may fall due.
+
+    A probe looks at an agent after the update, when the policy that acted has moved on.
+
+    Args:
+        agent: its parameters are copied.
+        probes: of the run, by name, or None.
+        num_envs: N, environments of each rollout.
+    """
+
+    def __init__(self, agent: OnPolicyAgent, probes: Mapping[str, Probe] | None, num_envs: int) -> None:
+        self.agent, self.num_envs = agent, num_envs
+        probes = probes or {}
+        self.intervals = [p.interval for p in probes.values() if isinstance(p, PolicyGradientProbe)]
+        self.parameters: dict[str, Tensor] | None = None
+
+    def take(self) -> None:
+        """Copy the parameters if a probe of the policy gradient may fall due in the next update."""
+        self.parameters = None
+        if not self.intervals:
+            return
+        taken = self.agent.gradient_steps[0].monitor.steps
+        steps, _ = self.agent.cfg.minibatches(self.num_envs)
+        if any((taken + steps) // interval > taken // interval for interval in self.intervals):
+            self.parameters = {name: p.detach().clone() for name, p in self.agent.model.named_parameters()}
+
+    def objectives(self) -> Sequence[tuple[Objective, GradientStep]]:
+        """The agent's; the first one with the policy that acted, where its parameters were copied."""
+        objectives = self.agent.objectives()
+        if self.parameters is None or not objectives:
+            return objectives
+        (objective, step), *others = objectives
+        return [(PolicyObjective(objective, self._snapshot(self.parameters)), step), *others]
+
+    def _snapshot(self, parameters: dict[str, Tensor]) -> RolloutSnapshot:
+        cfg, estimates = self.agent.cfg, self.agent.estimates
+        assert estimates is not None
+        return RolloutSnapshot(
+            module=self.agent.model,
+            parameters=parameters,
+            rollout=estimates.rollout,
+            advantage=estimates.advantage,
+            value=estimates.value if estimates.critic else None,
+            next_value=estimates.next_value if estimates.critic else None,
+            gamma=cfg.gamma,
+            gae_lambda=cfg.gae_lambda,
+            minibatch_size=cfg.minibatches(self.num_envs)[1],
+            normalize=cfg.normalize_advantage,
+        )
+
+
 def check_agent(probes: Mapping[str, Probe] | None, agent: type) -> None:
-    """Raise ValueError for a probe of the policy gradient on an agent that keeps no `acted`."""
+    """Raise ValueError for a probe of the policy gradient on an agent that has none of single steps."""
     asked = [name for name, probe in (probes or {}).items() if isinstance(probe, PolicyGradientProbe)]
     apart = not getattr(agent, "by_sequences", False)
     allowed = f"left out for {agent.__name__}, whose single steps have no gradient apart from their sequence"
     require(not asked or apart, "probe", ", ".join(asked), allowed)
     allowed = f"left out for {agent.__name__}, which does not learn from rollouts of its own policy"
-    require(not asked or hasattr(agent, "acted"), "probe", ", ".join(asked), allowed)
+    require(not asked or hasattr(agent, "estimates"), "probe", ", ".join(asked), allowed)

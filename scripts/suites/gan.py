@@ -22,7 +22,7 @@ from torch.nn.functional import softplus
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
 from core.run.seeding import Generators
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(cfg: "BenchConfig") -> None:
     for i in range((cfg.rounds or ROUNDS) + 1):
         real = batch()
         steps = {
-            "gradgan": lambda real=real: trainer.update([Samples(real, None)], progress=0.0),
+            "gradgan": lambda real=real: trainer.update([Batch(real, None)], progress=0.0),
             "pytorch/examples": lambda real=real: examples.update(real, random),
         }
         for name in list(steps)[:: 1 if i % 2 else -1]:

@@ -1,10 +1,14 @@
 """Checked options: names, types, ranges, and one line for each that is wrong."""
 
+import dataclasses
+import typing
 from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from core.checks import require
 from core.config import Component, ConfigError, build, import_target, nearest, structure
@@ -126,3 +130,38 @@ def test_the_nearest_name_is_one_beside_it():
     names = ["agent.clip_coef", "agent.num_steps", "logging.progress"]
     assert nearest("agent.clip", names) == "; did you mean agent.clip_coef?"
     assert nearest("agent.zzz", names) == ""
+
+
+def by_omegaconf(value: object, hint: object) -> object:
+    """The same conversion by OmegaConf's structured merge, or None where it refuses."""
+    tuples = [c for c in (hint, *typing.get_args(hint)) if typing.get_origin(c) is tuple]
+    args = typing.get_args(tuples[0]) if tuples else ()
+    if isinstance(value, list) != bool(tuples) or (args and args[-1] is not ... and len(args) != len(value)):
+        return None
+    schema = dataclasses.make_dataclass("Schema", [("value", list[args[0]] if args else hint)])
+    try:
+        merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), {"value": value}))
+    except OmegaConfBaseException:
+        return None
+    found = merged["value"]
+    return tuple(found) if tuples else found
+
+
+HINTS = [int, float, bool, str, int | None, float | None, str | None, bool | None, float | str, int | str,
+         tuple[int, ...], tuple[float, ...], tuple[str, ...], tuple[float, float],
+         tuple[int, ...] | None]  # fmt: skip
+VALUES = [0, 1, -3, True, False, 0.5, 1.0, 1e300, "1", "1e-3", "0.5", "x", "true", "Off", " 3", "1_0", "",
+          [1, 2], [0.5], ["a"], [True], [None], ["1"], [], [0.1, 2], ["a", 1]]  # fmt: skip
+
+
+@pytest.mark.parametrize("hint", HINTS, ids=str)
+def test_values_are_converted_as_omegaconf_converts_them(hint):
+    cls = dataclasses.make_dataclass("Held", [("value", hint)], frozen=True)
+    for value in VALUES:
+        expected = by_omegaconf(value, hint)
+        if expected is None:
+            with pytest.raises(ConfigError, match="value must be"):
+                structure({"value": value}, cls, "")
+        else:
+            found = structure({"value": value}, cls, "").value
+            assert (type(found), found) == (type(expected), expected)

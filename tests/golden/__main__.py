@@ -85,7 +85,9 @@ def run_revision(commit: str, lines: Lines) -> dict:
         found = run_tree(commit, missing)
         known |= {digest(missing[name]): result for name, result in found.items() if "error" not in result}
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(known))
+        written = cache.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(known))
+        written.replace(cache)  # whole or not at all, should another comparison write it too
     else:
         found = {}
     return {name: found.get(name) or known[digest(its)] for name, its in lines.items()}
@@ -111,7 +113,11 @@ def run_tree(commit: str | None, lines: Lines) -> dict:
             packed = git("archive", commit)
         command("tar", "-x", "-C", str(place / "tree"), given=packed)
         # A cache of their own: what one revision has trained and kept, the other must not read.
-        own = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(place / "cache"), "MPLBACKEND": "agg"}
+        own = {
+            "OMP_NUM_THREADS": "1",
+            "XDG_CACHE_HOME": str(place / "cache"),
+            "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+        }
         env = {
             k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
         } | own

@@ -79,12 +79,13 @@ def compare(
 ) -> tuple[list[Difference], int]:
     """All differences, the wanted ones marked, and the number of digests that are equal.
 
-    A command that ends in an error is a difference even if both revisions end so: it has proved nothing.
+    A command that ends in an error is one difference, even if both revisions end so: it has proved nothing.
     """
     differences, equal = [], 0
     for command in new:
         before, after = flatten(old[command], renames), flatten(new[command], {})
-        for name in sorted(before.keys() | after.keys()):
+        names = {"error"} if "error" in before or "error" in after else before.keys() | after.keys()
+        for name in sorted(names):
             pair = before.get(name, ABSENT), after.get(name, ABSENT)
             if pair[0] == pair[1] and name != "error":
                 equal += 1

@@ -30,7 +30,9 @@ HEAVY = (
     "tensorboard.backend.event_processing.event_file_loader",
 )  # fmt: skip
 HOST = ("versions", "git")  # fields that tell of the machine and the checkout
-CLOCKS = ("wall_s", "train_s", "per_s")  # ends of fields that tell of a clock
+CLOCKS = ("wall_s", "train_s", "per_s")  # ends of what tells of a clock
+# An Atari console before its first reset with a seed: until then its generator has chosen one itself.
+UNSEEDED = "hidden/array"
 
 
 def main(tree: Path, commands: dict[str, list[str]], scratch: Path) -> dict[str, dict]:
@@ -151,7 +153,8 @@ def tensors(checkpoint: Path) -> dict[str, str]:
     if not checkpoint.exists():
         return {}
     state = dict(leaves(torch.load(checkpoint, map_location="cpu", weights_only=True)))
-    return {name: hashed(value) for name, value in state.items() if isinstance(value, torch.Tensor)}
+    kept = {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and repeats(name)}
+    return {name: hashed(value) for name, value in kept.items() if not name.endswith(UNSEEDED)}
 
 
 def hashed(tensor) -> str:
@@ -194,10 +197,14 @@ def fields(directory: Path) -> dict[str, str]:
                 "/".join(place(f)): {k: f[k] for k in ("severity", "evidence")} for f in content["findings"]
             }
         for name, value in leaves(content, path.stem):
-            parts = name.split("/")
-            if not any(part in HOST or part.endswith(CLOCKS) for part in parts):
+            if repeats(name):
                 found[name] = value.hex() if isinstance(value, float) else json.dumps(value)
     return found
+
+
+def repeats(name: str) -> bool:
+    """Whether what has this name does not depend on the host or a clock."""
+    return not any(part in HOST or part.endswith(CLOCKS) for part in name.split("/"))
 
 
 def place(finding: dict) -> list[str]:

@@ -9,7 +9,7 @@ from core.gradients import GradientStep
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.schedules import Constant, Schedule
 from core.optim.schemes.schemes import Scheme
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.game.game import Game, Players
 from gradgan.game.players import make_players
 from gradgan.networks import Network
@@ -63,9 +63,9 @@ def in_float64(players: tuple[nn.Module, nn.Module]) -> tuple[nn.Module, nn.Modu
     return generator, discriminator
 
 
-def unlabelled(x: Tensor) -> list[Samples]:
+def unlabelled(x: Tensor) -> list[Batch]:
     """What `Trainer.update` takes for one batch without labels."""
-    return [Samples(x, None)]
+    return [Batch(x, None)]
 
 
 class Point(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from core.run.seeding import Generators
-from gradgan.train import TrainConfig, build_trainer, make_stream
+from gradgan.train import TrainConfig, build_trainer
 from tests.core.gradients.test_cuda import no_waiting
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a CUDA device")
@@ -43,7 +43,7 @@ def test_an_update_never_waits(name: str, configured: Configured) -> None:
     cfg = configured(*TINY, *GAMES[name])
     device = torch.device("cuda")
     trainer = build_trainer(cfg, Generators(cfg.seed), device)
-    stream = make_stream(cfg, torch.Generator().manual_seed(0), device)
+    stream = cfg.data.stream(cfg.batch_size, torch.Generator().manual_seed(0), device)
 
     def update() -> dict[str, torch.Tensor]:
         return trainer.update([stream.next() for _ in range(cfg.discriminator.steps)], progress=0.5)
@@ -61,7 +61,7 @@ def test_the_first_updates_are_the_cpus(configured: Configured) -> None:
     found = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         trainer = build_trainer(cfg, Generators(cfg.seed), device)
-        stream = make_stream(cfg, torch.Generator().manual_seed(0), device)
+        stream = cfg.data.stream(cfg.batch_size, torch.Generator().manual_seed(0), device)
         for _ in range(5):
             trainer.update([stream.next()], progress=0.0)
         found.append([p.detach().cpu() for player in trainer.players for p in player.parameters()])

@@ -7,11 +7,11 @@ import torch
 
 from core.cli.job import execute
 from core.cli.launch import compose_tree
+from core.cli.saved import saved_options
 from core.config import ConfigError, build, config_dir
 from core.run import checkpoint as checkpoints
-from core.run.directory import saved_options
 from core.run.seeding import Generators
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.game.game import Moment
 from gradgan.game.generated import Generated
 from gradgan.landscape import load_probe
@@ -40,7 +40,7 @@ def test_the_losses_are_those_of_the_game(run):
     state = checkpoints.load(run / "checkpoints" / "last.pt")
     for name, player in zip(("generator", "discriminator"), trainer.players, strict=True):
         player.load_state_dict(state[name])
-    real = Samples(x, labels)
+    real = Batch(x, labels)
     generated = Generated(trainer.players.generator, z, labels, shared=False)
     moment = Moment(0, 0.0, torch.zeros(()), 0)
     game, players = trainer.game, trainer.players

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from core.descend.objective_descent import Learner
+from core.descend.functions import PlaneFunction
+from core.descend.objective_descent import ObjectiveDescent
 from core.descend.pictures.maps import draw_ground, view
-from core.descend.record import Trace
-from core.descend.surroundings import Surroundings
+from core.descend.trajectory import Trajectory
 from core.draw.media import Image
 from core.draw.palette import FAINT, INK, cased, colours, figure, pixels
 
@@ -16,57 +16,68 @@ DRAWN = 30  # batches at each point
 LENGTH = 0.16  # of the full gradient at the first point, as a share of the picture's width
 
 
-def draw_arrows(around: Surroundings, learners: Mapping[str, Learner], traces: Sequence[Trace]) -> Image:
+def draw_arrows(
+    plane: PlaneFunction, trained: Mapping[str, ObjectiveDescent], trajectories: Sequence[Trajectory]
+) -> Image:
     """One column for each: above where single gradients point, below where the steps lead.
 
     The points are the same for all, on the way of the one with the largest batch: where it began, where it
     had lost half of its loss above the end, and where it ended.
     """
-    largest = max(learners, key=lambda name: learners[name].samples)
-    (guide,) = [t for t in traces if t.name == largest]
+    largest = max(trained, key=lambda name: trained[name].samples)
+    (guide,) = [t for t in trajectories if t.name == largest]
     points = _points(guide)
-    box = view(around, traces)
+    box = view(plane, trajectories)
     width = min(box[0][1] - box[0][0], box[1][1] - box[1][0])
-    made = figure(max(3.7 * len(learners), 5.0), 7.4)
-    panels = made.subplots(2, len(learners), squeeze=False, sharex=True, sharey=True)
-    hues = colours(learners)
-    for column, ((name, learner), trace) in enumerate(zip(learners.items(), traces, strict=True)):
+    made = figure(max(3.7 * len(trained), 5.0), 7.4)
+    panels = made.subplots(2, len(trained), squeeze=False, sharex=True, sharey=True)
+    hues = colours(trained)
+    for column, ((name, descent), trajectory) in enumerate(zip(trained.items(), trajectories, strict=True)):
         upper, lower = panels[:, column]
         for axes in (upper, lower):
-            draw_ground(axes, around, box)
+            draw_ground(axes, plane, box)
         scale = None
         for i, place in enumerate(points):
-            full, drawn = _gradients(learner, place, i)
+            full, drawn = _gradients(descent, place, i)
             scale = scale or LENGTH * width / float(np.linalg.norm(full))
             _fan(upper, place, -scale * drawn, hues[name], 0.0045, 0.5, 3)
             _fan(upper, place, -scale * full[None], INK, 0.011, 1.0, 5)
             upper.plot(*place, "o", color="white", markeredgecolor=INK, markersize=5.5, zorder=6)
-        assert trace.path is not None
-        lower.plot(*trace.path.numpy().T, color=hues[name], linewidth=1.3, path_effects=cased(2.4), zorder=5)
-        lower.plot(*trace.path[0].numpy(), "s", color=INK, markeredgecolor="white", markersize=7, zorder=6)
+        assert trajectory.path is not None
         lower.plot(
-            *trace.path[-1].numpy(), "*", color=hues[name], markeredgecolor="white", markersize=15, zorder=6
+            *trajectory.path.numpy().T, color=hues[name], linewidth=1.3, path_effects=cased(2.4), zorder=5
         )
-        count = learner.samples
+        lower.plot(
+            *trajectory.path[0].numpy(), "s", color=INK, markeredgecolor="white", markersize=7, zorder=6
+        )
+        lower.plot(
+            *trajectory.path[-1].numpy(),
+            "*",
+            color=hues[name],
+            markeredgecolor="white",
+            markersize=15,
+            zorder=6,
+        )
+        count = descent.samples
         what = (
             f"{count} sample{'s' if count > 1 else ''} a gradient"
-            if count < len(learner.data.x)
+            if count < len(descent.data.x)
             else "all samples"
         )
         upper.set_title(
             f"{name or 'gradient'}: {what}", loc="left", fontsize=10.5, color=hues[name], fontweight="bold"
         )
         lower.set_title(
-            f"{trace.steps[-1]:,} steps, {learner.seen:,} samples", loc="left", fontsize=9.5, color=FAINT
+            f"{trajectory.steps[-1]:,} steps, {descent.seen:,} samples", loc="left", fontsize=9.5, color=FAINT
         )
     made.suptitle(
-        f"{around.name}: {DRAWN} gradients at each of three points (downhill; black: of all samples), "
+        f"{plane.name}: {DRAWN} gradients at each of three points (downhill; black: of all samples), "
         "and the paths", x=0.01, ha="left", fontsize=11, color=INK,
     )  # fmt: skip
     return pixels(made)
 
 
-def _points(guide: Trace) -> list[np.ndarray]:
+def _points(guide: Trajectory) -> list[np.ndarray]:
     """Start, middle and end of a path, by its loss."""
     assert guide.path is not None
     value = np.array(guide.value)
@@ -76,15 +87,15 @@ def _points(guide: Trace) -> list[np.ndarray]:
     return [guide.path[i].numpy() for i in indices]
 
 
-def _gradients(learner: Learner, place: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The full gradient [2] and those of some batches [k, 2] at a place; the learner ends where it was."""
-    (weight,) = learner.parameters
+def _gradients(descent: ObjectiveDescent, place: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The full gradient [2] and those of some batches [k, 2] at a place; the descent ends where it was."""
+    (weight,) = descent.parameters
     kept = weight.detach().clone()
     try:
         with torch.no_grad():
             weight.copy_(torch.from_numpy(place).view_as(weight))
-        count = DRAWN if learner.samples < len(learner.data.x) else 1
-        return learner.gradient().cpu().numpy(), learner.draws(count, "arrows", number).cpu().numpy()
+        count = DRAWN if descent.samples < len(descent.data.x) else 1
+        return descent.gradient().cpu().numpy(), descent.draws(count, "arrows", number).cpu().numpy()
     finally:
         with torch.no_grad():
             weight.copy_(kept)

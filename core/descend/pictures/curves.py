@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.descend.record import Trace
+from core.descend.trajectory import Trajectory
 from core.draw.media import Image
 from core.draw.palette import FAINT, colours, figure, label_ends, pixels, tidy
 
@@ -16,58 +16,69 @@ if TYPE_CHECKING:
 FLOOR = 1e-16  # what is smaller is rounding
 
 
-def draw_curves(traces: Sequence[Trace], lowest: float | None) -> Image:
+def draw_curves(trajectories: Sequence[Trajectory], lowest: float | None) -> Image:
     """Value and gradient norm against steps.
 
     Args:
-        traces: of a function.
+        trajectories: of a function.
         lowest: its known least value, which is taken off; None = not known.
     """
     made = figure(9.6, 3.8)
     left, right = made.subplots(1, 2)
-    above = [np.array(t.value) - (lowest or 0.0) for t in traces]
+    above = [np.array(t.value) - (lowest or 0.0) for t in trajectories]
     title = (
         "value" if lowest is None else f"value above the lowest minimum, {lowest:.6g}" if lowest else "value"
     )
-    _lines(left, traces, [t.steps for t in traces], above, title, "step")
+    _lines(left, trajectories, [t.steps for t in trajectories], above, title, "step")
     _lines(
-        right, traces, [t.steps for t in traces], [t.gradient_norm for t in traces], "gradient norm", "step"
+        right,
+        trajectories,
+        [t.steps for t in trajectories],
+        [t.gradient_norm for t in trajectories],
+        "gradient norm",
+        "step",
     )
     return pixels(made)
 
 
-def draw_training(traces: Sequence[Trace]) -> Image:
+def draw_training(trajectories: Sequence[Trajectory]) -> Image:
     """Loss against steps, samples and seconds; then accuracy, and what a batch's gradient is worth."""
     made = figure(12.0, 6.6)
     axes = made.subplots(2, 3)
-    loss = [t.value for t in traces]
-    steps = [t.steps for t in traces]
-    samples = [t.more["samples"] for t in traces]
-    _lines(axes[0, 0], traces, steps, loss, "training loss against steps", "step", log_x=True)
-    _lines(axes[0, 1], traces, samples, loss, "against samples seen", "samples", log_x=True)
+    loss = [t.value for t in trajectories]
+    steps = [t.steps for t in trajectories]
+    samples = [t.more["samples"] for t in trajectories]
+    _lines(axes[0, 0], trajectories, steps, loss, "training loss against steps", "step", log_x=True)
+    _lines(axes[0, 1], trajectories, samples, loss, "against samples seen", "samples", log_x=True)
     _lines(
-        axes[0, 2], traces, [t.more["seconds"] for t in traces], loss, "against time", "seconds", log_x=True
+        axes[0, 2],
+        trajectories,
+        [t.more["seconds"] for t in trajectories],
+        loss,
+        "against time",
+        "seconds",
+        log_x=True,
     )
-    _lines(axes[1, 0], traces, steps, [t.more["held_out_accuracy"] for t in traces],
+    _lines(axes[1, 0], trajectories, steps, [t.more["held_out_accuracy"] for t in trajectories],
            "accuracy on samples held out", "step", log=False)  # fmt: skip
     _lines(
         axes[1, 1],
-        traces,
+        trajectories,
         steps,
-        [t.more["cosine"] for t in traces],
+        [t.more["cosine"] for t in trajectories],
         "cosine of a batch's gradient with the full one",
         "step",
         log=False,
         limits=(-0.35, 1.05),
     )
-    _lines(axes[1, 2], traces, steps, [t.more["noise_scale"] for t in traces],
+    _lines(axes[1, 2], trajectories, steps, [t.more["noise_scale"] for t in trajectories],
            "noise scale: samples for signal = noise", "step")  # fmt: skip
     return pixels(made)
 
 
 def _lines(
     axes: "Axes",
-    traces: Sequence[Trace],
+    trajectories: Sequence[Trajectory],
     x: Sequence[Sequence[float]],
     y: Sequence[Sequence[float] | np.ndarray],
     title: str,
@@ -79,14 +90,14 @@ def _lines(
 ) -> None:
     """One panel: a line for each descent, its name at the end of it where there are several."""
     tidy(axes, title)
-    hues = colours(t.name for t in traces)
+    hues = colours(t.name for t in trajectories)
     values = [np.where(np.isfinite(v), v, np.nan) for v in map(np.asarray, y)]
     log = log and not any((v < 0).any() for v in values) and any((v > 0).any() for v in values)
-    for trace, across, up in zip(traces, x, values, strict=True):
+    for trajectory, across, up in zip(trajectories, x, values, strict=True):
         if log_x:  # without the start, which is at 0
             across, up = np.asarray(across)[1:], up[1:]
         seen = np.clip(up, FLOOR, None) if log else up
-        axes.plot(across, seen, color=hues[trace.name], linewidth=1.9, solid_capstyle="round")
+        axes.plot(across, seen, color=hues[trajectory.name], linewidth=1.9, solid_capstyle="round")
     axes.set_yscale("log" if log else "linear")
     if log_x:
         axes.set_xscale("log")
@@ -97,8 +108,8 @@ def _lines(
     if limits is not None:
         axes.set_ylim(*limits)
     axes.margins(x=0.01)
-    if len(traces) > 1:
-        _name(axes, traces, x, values, hues)
+    if len(trajectories) > 1:
+        _name(axes, trajectories, x, values, hues)
 
 
 def _plain_ticks(axis: "Axis") -> None:
@@ -121,12 +132,12 @@ def _plain_ticks(axis: "Axis") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _name(axes, traces, x, values, hues) -> None:
+def _name(axes, trajectories, x, values, hues) -> None:
     """Names at the right edge, or where a line ends before it."""
     ends = []
-    for trace, up in zip(traces, values, strict=True):
+    for trajectory, up in zip(trajectories, values, strict=True):
         finite = up[np.isfinite(up)]
         if len(finite):
             ends.append((max(float(finite[-1]), FLOOR) if axes.get_yscale() == "log" else float(finite[-1]),
-                         trace.name, hues[trace.name]))  # fmt: skip
+                         trajectory.name, hues[trajectory.name]))  # fmt: skip
     label_ends(axes, ends)

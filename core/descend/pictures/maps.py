@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.descend.record import Trace
-from core.descend.surroundings import Surroundings
+from core.descend.functions import PlaneFunction
+from core.descend.trajectory import Trajectory
 from core.draw.media import Image
 from core.draw.palette import FAINT, INK, cased, colours, figure, ground, pixels
 
@@ -29,41 +29,43 @@ MARKS = {
 }
 
 
-def draw_paths(around: Surroundings, traces: Sequence[Trace]) -> Image:
+def draw_paths(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Image:
     """Draw paths over the level lines and the field of negative gradients.
 
     Shown is the function's domain, and more where a path leaves it, up to once the domain's width on every
     side.
     """
-    box = view(around, traces)
+    box = view(plane, trajectories)
     made = figure(7.4, 6.6)
     axes = made.add_subplot()
-    draw_ground(axes, around, box)
-    draw_field(axes, around, box)
-    draw_marks(axes, around)
-    for i, (trace, colour) in enumerate(zip(traces, colours(t.name for t in traces).values(), strict=True)):
-        draw_path(axes, trace, colour, below=len(traces) - 1 - i)
+    draw_ground(axes, plane, box)
+    draw_field(axes, plane, box)
+    draw_marks(axes, plane)
+    for i, (trajectory, colour) in enumerate(
+        zip(trajectories, colours(t.name for t in trajectories).values(), strict=True)
+    ):
+        draw_path(axes, trajectory, colour, below=len(trajectories) - 1 - i)
     axes.set_xlabel("x0", color=FAINT)
     axes.set_ylabel("x1", rotation=0, color=FAINT)
-    axes.set_title(spoken(around.name), loc="left", fontsize=12, color=INK)
+    axes.set_title(spoken(plane.name), loc="left", fontsize=12, color=INK)
     handles = axes.get_legend_handles_labels()[0]
     handles.sort(key=lambda handle: handle.get_zorder(), reverse=True)
     made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return pixels(made)
 
 
-def view(around: Surroundings, traces: Sequence[Trace]) -> list[tuple[float, float]]:
+def view(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> list[tuple[float, float]]:
     """An interval for each axis that holds the domain and, as far as they are near, the paths."""
-    paths = torch.cat([t.path for t in traces if t.path is not None])
+    paths = torch.cat([t.path for t in trajectories if t.path is not None])
     paths = paths[paths.isfinite().all(1)]
-    return [_span(paths[:, i], around.domain[i]) for i in range(2)]
+    return [_span(paths[:, i], plane.domain[i]) for i in range(2)]
 
 
-def draw_ground(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, float]]) -> None:
+def draw_ground(axes: "Axes", plane: PlaneFunction, box: Sequence[tuple[float, float]]) -> None:
     """Heights in grey, dark in the valleys, and level lines."""
     from matplotlib.colors import BoundaryNorm
 
-    x, y, value = heights(around, box, GRID)
+    x, y, value = heights(plane, box, GRID)
     levels = levels_of(value)
     axes.contourf(x, y, value, levels, cmap=ground(), norm=BoundaryNorm(levels, 256))
     axes.contour(x, y, value, levels, colors="white", linewidths=0.5, linestyles="solid", alpha=0.8)
@@ -74,11 +76,11 @@ def draw_ground(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, f
         spine.set_color(FAINT)
 
 
-def draw_field(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, float]]) -> None:
+def draw_field(axes: "Axes", plane: PlaneFunction, box: Sequence[tuple[float, float]]) -> None:
     """Arrows along the negative gradient, all of one length: where steepest descent would go."""
     centres = [low + (high - low) * (np.arange(ARROWS) + 0.5) / ARROWS for low, high in box]
     points = torch.from_numpy(np.stack(np.meshgrid(*centres), -1))
-    slope = -around.slopes(points).numpy()
+    slope = -plane.slopes(points).numpy()
     length = np.linalg.norm(slope, axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Of one length on the page, whatever the axes' units.
@@ -91,37 +93,37 @@ def draw_field(axes: "Axes", around: Surroundings, box: Sequence[tuple[float, fl
     )  # fmt: skip
 
 
-def draw_path(axes: "Axes", trace: Trace, colour: str, below: int) -> None:
+def draw_path(axes: "Axes", trajectory: Trajectory, colour: str, below: int) -> None:
     """One path from its square to its star; wider below others, so that none hides another."""
-    if trace.path is None:
+    if trajectory.path is None:
         return
     width = 2 + 0.8 * min(below, 4)
-    steps = trace.path[trace.path.isfinite().all(1)].numpy()
+    steps = trajectory.path[trajectory.path.isfinite().all(1)].numpy()
     few = "." if len(steps) <= FEW else None
     edge: dict[str, Any] = {"markeredgecolor": "white", "zorder": 6}
     axes.plot(*steps.T, color=colour, linewidth=width, marker=few, markersize=width + 3, zorder=5,
               path_effects=cased(width + 1), solid_capstyle="round",
-              label=f"{trace.name}: {trace.ended}")  # fmt: skip
+              label=f"{trajectory.name}: {trajectory.ended}")  # fmt: skip
     axes.plot(*steps[0], "s", color=INK, markersize=8, **edge)
     axes.plot(*steps[-1], "*", color=colour, markersize=15 + 2 * below, **edge)
 
 
-def draw_marks(axes: "Axes", around: Surroundings) -> None:
+def draw_marks(axes: "Axes", plane: PlaneFunction) -> None:
     """The known critical points."""
     for kind, (marker, size, colour) in MARKS.items():
-        known = [c.point for c in around.critical_points if c.kind == kind]
+        known = [c.point for c in plane.critical_points if c.kind == kind]
         if known:
             style = {"markerfacecolor": colour, "markeredgecolor": INK, "markeredgewidth": 1.0}
             axes.plot(*np.array(known).T, marker, markersize=size, label=kind, zorder=4, **style)
 
 
 def heights(
-    around: Surroundings, box: Sequence[tuple[float, float]], count: int
+    plane: PlaneFunction, box: Sequence[tuple[float, float]], count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two axes [count] and the values [count, count] over them."""
     x, y = (torch.linspace(*span, count, dtype=torch.float64) for span in box)
     with torch.no_grad():
-        value = around.function(torch.stack(torch.meshgrid(x, y, indexing="xy"), -1))
+        value = plane.function(torch.stack(torch.meshgrid(x, y, indexing="xy"), -1))
     return x.numpy(), y.numpy(), value.numpy()
 
 

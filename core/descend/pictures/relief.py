@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.descend.functions import PlaneFunction
 from core.descend.pictures.maps import draw_field, draw_ground, draw_marks, heights, spoken, view
-from core.descend.record import Trace
-from core.descend.surroundings import Surroundings
+from core.descend.trajectory import Trajectory
 from core.draw.media import Image, Video
 from core.draw.palette import FAINT, INK, cased, colours, figure, ground, pixels
-from core.run.console import number
+from core.numbers import plain_number
 
 GRID = 90  # points of the surface along each axis
 FRAMES, FPS = 60, 12.0
 HOLD = 12  # frames that the end stays
 
 
-def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
+def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Image:
     """The function as a surface, with the paths on it; heights on a scale that spreads the valleys."""
-    box = [(low, high) for low, high in around.domain]
-    x, y, value = heights(around, box, GRID)
+    box = [(low, high) for low, high in plane.domain]
+    x, y, value = heights(plane, box, GRID)
     lowest = float(value.min())
     scale = max(float(np.median(value)) - lowest, 1e-12) / 8
 
@@ -43,15 +43,20 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
     )
     axes.contour(*mesh, squeezed(value), levels=14, colors="white", linewidths=0.7, alpha=0.9, zorder=2)
     lift = 0.015 * float(np.ptp(squeezed(value)))
-    for i, (trace, colour) in enumerate(zip(traces, colours(t.name for t in traces).values(), strict=True)):
-        assert trace.path is not None
-        width = 2.2 + 0.8 * min(len(traces) - 1 - i, 4)
-        inside = [(trace.path[:, i] >= low) & (trace.path[:, i] <= high) for i, (low, high) in enumerate(box)]
-        path = trace.path[inside[0] & inside[1]]
+    for i, (trajectory, colour) in enumerate(
+        zip(trajectories, colours(t.name for t in trajectories).values(), strict=True)
+    ):
+        assert trajectory.path is not None
+        width = 2.2 + 0.8 * min(len(trajectories) - 1 - i, 4)
+        inside = [
+            (trajectory.path[:, i] >= low) & (trajectory.path[:, i] <= high)
+            for i, (low, high) in enumerate(box)
+        ]
+        path = trajectory.path[inside[0] & inside[1]]
         if not len(path):
             continue
         with torch.no_grad():
-            z = squeezed(around.function(path).numpy()) + lift
+            z = squeezed(plane.function(path).numpy()) + lift
         steps = path.numpy()
         axes.plot(
             *steps.T,
@@ -60,12 +65,12 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
             linewidth=width,
             zorder=5,
             path_effects=cased(width + 1),
-            label=trace.name,
+            label=trajectory.name,
         )
         axes.plot(*steps[:1].T, z[:1], "s", color=INK, markeredgecolor="white", markersize=8, zorder=6)
         axes.plot(*steps[-1:].T, z[-1:], "*", color=colour, markeredgecolor="white", markersize=15, zorder=7)
     ticks = np.linspace(0, float(squeezed(value).max()), 5)
-    axes.set_zticks(ticks, [number(float(f"{lowest + scale * np.sinh(t):.2g}")) for t in ticks])
+    axes.set_zticks(ticks, [plain_number(float(f"{lowest + scale * np.sinh(t):.2g}")) for t in ticks])
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
         axis.line.set_color(FAINT)
@@ -73,28 +78,28 @@ def draw_surface(around: Surroundings, traces: Sequence[Trace]) -> Image:
     axes.tick_params(colors=FAINT, labelsize=8, pad=1)
     axes.set_xlabel("x0", color=FAINT)
     axes.set_ylabel("x1", color=FAINT)
-    axes.set_title(spoken(around.name), loc="left", fontsize=12, color=INK)
+    axes.set_title(spoken(plane.name), loc="left", fontsize=12, color=INK)
     axes.view_init(elev=48, azim=-62)
     axes.set_box_aspect((1, 1, 0.62), zoom=1.18)
     made.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     return pixels(made)
 
 
-def draw_film(around: Surroundings, traces: Sequence[Trace]) -> Video:
+def draw_video(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Video:
     """All descents at the same step, slow at first, when most happens."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    box = view(around, traces)
+    box = view(plane, trajectories)
     made = figure(5.2, 4.9)
     made.set_dpi(100)
     axes = made.add_subplot()
-    draw_ground(axes, around, box)
-    draw_field(axes, around, box)
-    draw_marks(axes, around)
+    draw_ground(axes, plane, box)
+    draw_field(axes, plane, box)
+    draw_marks(axes, plane)
     axes.set_title(
         "step 0", loc="left", fontsize=11, color="white"
     )  # keeps the room; each frame writes its own
-    hues = colours(t.name for t in traces)
+    hues = colours(t.name for t in trajectories)
     for name, colour in hues.items():
         axes.plot([], [], color=colour, linewidth=2.5, label=name)
     made.legend(
@@ -109,16 +114,16 @@ def draw_film(around: Surroundings, traces: Sequence[Trace]) -> Video:
     for colour in hues.values():
         lines += axes.plot([], [], color=colour, linewidth=2, path_effects=cased(3.4))
         heads += axes.plot([], [], "o", color=colour, markeredgecolor="white", markersize=9)
-    total = max(t.path_steps[-1] for t in traces)
+    total = max(t.path_steps[-1] for t in trajectories)
     frames = []
     shares = (np.arange(FRAMES + 1) / FRAMES) ** 2
     for step in sorted({round(total * share) for share in shares}):
         canvas.restore_region(background)
-        title.set_text(f"{spoken(around.name)}, step {step:,}")
-        for trace, line, head in zip(traces, lines, heads, strict=True):
-            assert trace.path is not None
-            until = int(np.searchsorted(trace.path_steps, step, side="right"))
-            way = trace.path[:until].numpy()
+        title.set_text(f"{spoken(plane.name)}, step {step:,}")
+        for trajectory, line, head in zip(trajectories, lines, heads, strict=True):
+            assert trajectory.path is not None
+            until = int(np.searchsorted(trajectory.path_steps, step, side="right"))
+            way = trajectory.path[:until].numpy()
             line.set_data(*way.T)
             head.set_data(*way[-1:].T)
         for artist in (title, *lines, *heads):

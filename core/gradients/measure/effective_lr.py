@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from core.gradients.measure.norms import accumulation_dtype
+from core.gradients.norms import accumulation_dtype
 
 
 def effective_lrs(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Tensor | None:

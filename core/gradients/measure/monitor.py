@@ -15,9 +15,9 @@ from core.checks import require
 from core.gradients.measure.effective_lr import effective_lrs
 from core.gradients.measure.exponents import Exponents
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_batch_sizes, pair_size
-from core.gradients.measure.norms import accumulation_dtype, layer_dots, layer_norms
-from core.gradients.measure.samples import QUANTITIES, Samples
-from core.gradients.measure.view import GradientView
+from core.gradients.measure.sampled import QUANTITIES, SampledQuantities
+from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
+from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict, copied
 
 RING = 256  # steps whose norms wait to be added up; bounds the memory, changes no number
@@ -78,7 +78,7 @@ class Monitor:
         self._layer_counts = torch.zeros(4, layers, **kind)  # finite, clipped, non-finite, detached
         self._totals = torch.zeros(2, **kind)  # joint norm before, after
         self._counts = torch.zeros(3, **kind)  # finite steps, skipped steps, clipped steps
-        self._samples = Samples(torch.tensor([p.numel() for p in self.parameters], **kind))
+        self._sampled = SampledQuantities(torch.tensor([p.numel() for p in self.parameters], **kind))
         self._previous: list[Tensor] | None = None  # the last sampled gradient
         self._previous_norms = torch.zeros(layers, **kind)
         self._previous_samples: int | None = None  # that it is the mean of
@@ -93,31 +93,30 @@ class Monitor:
     @property
     def noise_scale(self) -> NoiseScale:
         """Estimated from pairs of consecutive minibatches, or from micro-batches and ranks."""
-        return self._samples.noise_scale
+        return self._sampled.noise_scale
 
-    def observe_gradient(self, gradients: GradientView, index: list[int] | None, samples: int | None) -> None:
+    def observe_gradient(self, gradients: GradientView, samples: int | None) -> None:
         """Begin a step: the norms backward left, and what is sampled of the gradient.
 
         Args:
             gradients: the view, before any transform.
-            index: position of each gradient among the parameters; None when none is missing.
             samples: how many samples the gradient is the mean of; None = do not estimate the noise from pairs
                 of consecutive gradients.
         """
         if len(self._ring) == RING:
             self._fold()
-        self._before = self._spread(gradients.norms, index)
+        self._before = self._spread(gradients.norms, gradients.index)
         if self.sampling:
-            self._remember(gradients, index)
+            self._remember(gradients)
             self._previous_samples = samples
         elif self.steps and self.steps % self.cfg.sample_interval == 0:
-            self._observe_pair(gradients, index, samples)
+            self._observe_pair(gradients, samples)
         if (self.steps + 1) % self.cfg.histogram_interval == 0:
-            self.exponents.add(_dense(gradients.values), index, gradients.norm.isfinite())
+            self.exponents.add(_dense(gradients.values), gradients.index, gradients.norm.isfinite())
 
-    def observe_transformed(self, gradients: GradientView, index: list[int] | None) -> None:
+    def observe_transformed(self, gradients: GradientView) -> None:
         """Record the norms that the optimizer will see; it is not shown one that is not finite."""
-        self._ring.append((self._before, self._spread(gradients.norms, index)))
+        self._ring.append((self._before, self._spread(gradients.norms, gradients.index)))
         if self.sampling:
             taken = gradients.norm.isfinite()
             self._previous_norms = torch.where(taken, self._previous_norms, math.nan)
@@ -138,10 +137,10 @@ class Monitor:
         noise = noise_of_two_batch_sizes(square.sqrt(), max(samples // parts, 1), norm, samples)
         self.noise_scale.update(noise)
 
-    def observe_undone(self, gradients: GradientView, index: list[int] | None) -> None:
+    def observe_undone(self, gradients: GradientView) -> None:
         """This step will be undone: the optimizer met this non-finite gradient at a point it tried."""
         _, after = self._ring.pop()
-        self._ring.append((self._spread(gradients.norms, index), after))
+        self._ring.append((self._spread(gradients.norms, gradients.index), after))
         if self.sampling and self._previous is not None:
             self._previous_norms = torch.full_like(
                 self._previous_norms, math.nan
@@ -168,7 +167,7 @@ class Monitor:
         rates = effective_lrs(optimizer, self.parameters)
         if rates is None:
             rates = torch.full_like(weights, math.nan)
-        self._samples.add_update(weights, layer_norms(self._weights), self._previous_norms, dots, rates)
+        self._sampled.add_update(weights, layer_norms(self._weights), self._previous_norms, dots, rates)
 
     def drain(self) -> dict[str, float]:
         """Means over the window since the last call, by tag; empty when no step was taken. Syncs once."""
@@ -207,7 +206,7 @@ class Monitor:
             "previous_norms": self._previous_norms.clone(),
             "previous": copied(self._previous),
             "previous_samples": self._previous_samples,
-            "samples": self._samples.state_dict(),
+            "samples": self._sampled.state_dict(),
             "exponents": self.exponents.state_dict(),
         }
 
@@ -221,13 +220,13 @@ class Monitor:
         self._previous_norms = copied(state["previous_norms"], device)
         self._previous = copied(state["previous"], device)
         self._previous_samples = state.get("previous_samples")  # None from before it was saved: no estimate
-        self._samples.load_state_dict(state["samples"])
+        self._sampled.load_state_dict(state["samples"])
         self.exponents.load_state_dict(state["exponents"])
 
     def _read(self) -> dict[str, Tensor]:
         """All sums, on the host after one transfer, and start them anew."""
         sums = {name: getattr(self, f"_{name}") for name in ACCUMULATED}
-        sums |= {"sampled": self._samples.sums, "sampled_counts": self._samples.counts}
+        sums |= {"sampled": self._sampled.sums, "sampled_counts": self._sampled.counts}
         packed = torch.cat([part.flatten() for part in sums.values()]).cpu()
         pieces = packed.split([part.numel() for part in sums.values()])
         values = {name: x.view_as(part) for (name, part), x in zip(sums.items(), pieces, strict=True)}
@@ -246,27 +245,28 @@ class Monitor:
             self._missing = (index, torch.tensor(index, device=norms.device))
         return torch.full_like(self._before, -1.0).index_copy(0, self._missing[1], norms)
 
-    def _remember(self, gradients: GradientView, index: list[int] | None) -> None:
+    def _remember(self, gradients: GradientView) -> None:
         """Keep this gradient for the next step's cosine and this one's update."""
         if self._previous is None:
             self._previous = [torch.zeros_like(p) for p in self.parameters]
-        if index is not None:
+        if gradients.index is not None:
             torch._foreach_zero_(self._previous)
-        torch._foreach_copy_(_pick(self._previous, index), _dense(gradients.values))
+        torch._foreach_copy_(_pick(self._previous, gradients.index), _dense(gradients.values))
         self._previous_norms = torch.where(self._before == -1.0, 0.0, self._before)
 
-    def _observe_pair(self, gradients: GradientView, index: list[int] | None, samples: int | None) -> None:
+    def _observe_pair(self, gradients: GradientView, samples: int | None) -> None:
         """Compare with the gradient of the step before: their cosine, and the noise that tells them apart."""
         assert self._previous is not None
+        index = gradients.index
         dots = layer_dots(_dense(gradients.values), _pick(self._previous, index))
         dots = torch.where(self._before == -1.0, 0.0, self._spread(dots, index)) if index else dots
         before = self._previous_samples
         size = None if samples is None or before is None else pair_size(before, samples)
-        self._samples.add_pair(dots, self._before, self._previous_norms, size)
+        self._sampled.add_pair(dots, self._before, self._previous_norms, size)
 
     def _fold(self) -> None:
         """Add the ring's rows and the samples to the sums and start them anew."""
-        self._samples.fold()
+        self._sampled.fold()
         if not self._ring:
             return
         before, after = (torch.stack(rows) for rows in zip(*self._ring, strict=True))

@@ -5,14 +5,13 @@ Sigma / B; Sigma is that of one sample's gradient. Two numbers say most of it: |
 tr(Sigma), the variance. Both can be estimated without bias although G is never seen.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients.measure.norms import accumulation_dtype, global_norm
+from core.gradients.norms import accumulation_dtype
 from core.state import StateDict
 
 
@@ -106,25 +105,6 @@ def pair_size(first: int, second: int) -> float:
     return 2 * first * second / (first + second)
 
 
-def noise_of_samples(gradients: Mapping[str, Tensor]) -> NoiseEstimate:
-    """The noise from the gradients of single samples: the least noisy of the three estimates.
-
-        tr(Sigma) = sum_i |g_i - g|^2 / (B - 1),        |G|^2 = |g|^2 - tr(Sigma) / B
-
-    Args:
-        gradients: by parameter name, [B, *shape], as `per_sample_gradients` returns them.
-
-    Raises:
-        ValueError: fewer than two samples, which have no variance.
-    """
-    size = len(next(iter(gradients.values())))
-    require(size >= 2, "samples", size, "at least 2, because one gradient has no variance")
-    means = [g.mean(0) for g in gradients.values()]
-    centred = [g - mean for g, mean in zip(gradients.values(), means, strict=True)]
-    variance = global_norm(centred).square() / (size - 1)
-    return NoiseEstimate(global_norm(means).square() - variance / size, variance)
-
-
 def recommended_batch_size(noise: NoiseEstimate, theta: float = 1.0) -> Tensor:
     """Smallest batch whose gradient is expected to be off by at most `theta` times its length.
 
@@ -148,29 +128,6 @@ def recommended_batch_size(noise: NoiseEstimate, theta: float = 1.0) -> Tensor:
     """
     require(theta > 0, "theta", theta, "> 0")
     return noise.scale / theta**2
-
-
-def cabs_batch_size(noise: NoiseEstimate, lr: float, loss: Tensor) -> Tensor:
-    """Batch size coupled to the learning rate of plain SGD: B = lr tr(Sigma) / L.
-
-    It rests on a loss whose minimum is 0, and says nothing about Adam and its like.
-
-    Args:
-        noise: estimates; only the variance is used.
-        lr: learning rate; > 0.
-        loss: mean loss over the samples, 0-d.
-
-    Returns:
-        Samples, 0-d, not rounded; NaN = undetermined, when the loss is not positive.
-
-    Raises:
-        ValueError: the learning rate is not positive.
-
-    Source: Balles et al. 2017, arXiv:1612.05086, eq. 22.
-    """
-    require(lr > 0, "lr", lr, "> 0")
-    known = (loss > 0) & (noise.variance >= 0)
-    return torch.where(known, lr * noise.variance / loss, torch.nan)
 
 
 class NoiseScale:

@@ -1,6 +1,6 @@
 """Clipping with thresholds that follow the training: the weights, or the history of the norms.
 
-The history lives in `memory` as tensors on the gradients' device and is updated with `torch.where`, so no
+The history lives in `state` as tensors on the gradients' device and is updated with `torch.where`, so no
 number is read back. Its tensors are replaced and never written into: a saved state stays what it was. A
 non-finite norm (a step that will be skipped) never enters a history, and neither does a norm of zero (no
 reward yet, a loss that is satisfied): a threshold of zero would let no later gradient through.
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients.measure.norms import accumulation_dtype
-from core.gradients.measure.view import GradientView
+from core.gradients.norms import accumulation_dtype
 from core.gradients.transforms.clipping import clip_to, row_values
+from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 SPREADLESS = 1e-6  # a deviation this small against its mean is rounding: the norms have no spread
@@ -52,7 +52,7 @@ class AGC:
         words = isinstance(self.exclude, tuple | list) and all(isinstance(p, str) for p in self.exclude)
         require(words, "exclude", self.exclude, "a list of parameter names or patterns")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Scale every unit by its own factor."""
         for name, parameter, value in zip(
             gradients.names, gradients.parameters, gradients.values, strict=True
@@ -92,16 +92,16 @@ class AutoClip:
         require(0 < self.percentile <= 100, "percentile", self.percentile, "in (0, 100]")
         require(self.window >= 1, "window", self.window, "an integer >= 1")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Enter the norm into the history and clip to the percentile."""
         norm = gradients.norm
-        if not memory:
-            memory["norms"] = norm.new_full((self.window,), torch.nan)
-            memory["count"] = torch.zeros((), dtype=torch.int64, device=norm.device)
-        norms, count, usable = memory["norms"], memory["count"], _usable(norm)
+        if not state:
+            state["norms"] = norm.new_full((self.window,), torch.nan)
+            state["count"] = torch.zeros((), dtype=torch.int64, device=norm.device)
+        norms, count, usable = state["norms"], state["count"], _usable(norm)
         place = (count % self.window).reshape(1)
         norms = norms.index_copy(0, place, torch.where(usable, norm, norms[place]).reshape(1))
-        memory["norms"], memory["count"] = norms, count + usable
+        state["norms"], state["count"] = norms, count + usable
         clip_to(gradients, torch.nanquantile(norms, self.percentile / 100))
 
 
@@ -141,11 +141,11 @@ class ZClip:
         require(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "an integer >= 1")
         require(limit is None or 0 < limit < float("inf"), "max_norm", limit, "a finite number > 0 or null")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Clip, then enter what the norm has become into mean and variance."""
         norm = gradients.norm
         zero = torch.zeros_like(norm)
-        count, mean, var = (memory.get(name, zero) for name in ("count", "mean", "var"))
+        count, mean, var = (state.get(name, zero) for name in ("count", "mean", "var"))
         warm, std = count < self.warmup_steps, var.sqrt()
         z = (norm - mean) / (std + 1e-6)
         outlier = ~warm & (std > SPREADLESS * mean) & (z > self.z_threshold)
@@ -157,9 +157,9 @@ class ZClip:
         spread = (target - torch.where(warm, mean, new_mean)) * (target - new_mean)
         new_var = var + weight * (spread - var)
         usable = _usable(norm)
-        memory["count"] = count + usable
-        memory["mean"] = torch.where(usable, new_mean, mean)
-        memory["var"] = torch.where(usable, new_var, var)
+        state["count"] = count + usable
+        state["mean"] = torch.where(usable, new_mean, mean)
+        state["var"] = torch.where(usable, new_var, var)
         clip_to(gradients, target if self.max_norm is None else target.clamp(max=self.max_norm))
 
 
@@ -196,12 +196,12 @@ class AdaGC:
         require(0 <= self.beta < 1, "beta", self.beta, "in [0, 1)")
         require(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "an integer >= 1")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Clip, then enter the clipped norms into the averages."""
-        index = _places(gradients, memory)
-        gamma = memory["gamma"] if index is None else memory["gamma"][index]
+        index = _places(gradients, state)
+        gamma = state["gamma"] if index is None else state["gamma"][index]
         norm, norms = gradients.norm, gradients.norms
-        steps = torch.as_tensor(memory["steps"], device=norm.device)
+        steps = torch.as_tensor(state["steps"], device=norm.device)
         warm, usable = steps < self.warmup_steps, norm.isfinite() & (norms > 0)
         limit = self.lambda_rel * gamma
         jointly = torch.where(norm > self.lambda_abs, self.lambda_abs / norm, 1.0)
@@ -210,28 +210,28 @@ class AdaGC:
         average = self.beta * gamma + (1 - self.beta) * clipped
         average = torch.where(gamma.isfinite(), average, clipped)
         new = torch.where(usable, torch.where(warm, torch.minimum(gamma, clipped), average), gamma)
-        memory["gamma"] = new if index is None else memory["gamma"].index_copy(0, index, new)
-        memory["steps"] = steps + norm.isfinite()
+        state["gamma"] = new if index is None else state["gamma"].index_copy(0, index, new)
+        state["steps"] = steps + norm.isfinite()
 
 
-def _places(gradients: GradientView, memory: StateDict) -> Tensor | None:
-    """Where each gradient's average stands in `memory["gamma"]`; None if just in this order.
+def _places(gradients: GradientView, state: StateDict) -> Tensor | None:
+    """Where each gradient's average stands in `state["gamma"]`; None if just in this order.
 
     A parameter can be without gradient at some steps; it is entered by its name when it first has one, with
     an infinite average, which limits nothing.
     """
-    if not memory:
-        memory["steps"], memory["names"] = 0, []
-        memory["gamma"] = gradients.norms.new_zeros(0)
+    if not state:
+        state["steps"], state["names"] = 0, []
+        state["gamma"] = gradients.norms.new_zeros(0)
     names = list(gradients.names)
-    if names == memory["names"]:
+    if names == state["names"]:
         return None
-    known = set(memory["names"])
+    known = set(state["names"])
     unknown = [name for name in names if name not in known]
     if unknown:
-        memory["names"] = memory["names"] + unknown
-        memory["gamma"] = torch.cat([memory["gamma"], gradients.norms.new_full((len(unknown),), torch.inf)])
-    places = {name: i for i, name in enumerate(memory["names"])}
+        state["names"] = state["names"] + unknown
+        state["gamma"] = torch.cat([state["gamma"], gradients.norms.new_full((len(unknown),), torch.inf)])
+    places = {name: i for i, name in enumerate(state["names"])}
     return torch.tensor([places[name] for name in names], device=gradients.norms.device)
 
 

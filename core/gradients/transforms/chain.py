@@ -9,7 +9,7 @@ from core.gradients.transforms.protocol import Combine, Transform
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Transforms that are applied one after the other, each with a memory of its own.
+    """Transforms that are applied one after the other, each with a state of its own.
 
     It only holds them: `as_transforms` takes them out for a `GradientStep`.
 

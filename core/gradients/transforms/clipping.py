@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients.measure.view import GradientView
+from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 
@@ -30,7 +30,7 @@ class GlobalNorm:
     def __post_init__(self) -> None:
         require(0 < self.max_norm < float("inf"), "max_norm", self.max_norm, "a finite number > 0")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Scale all gradients by one factor."""
         gradients.shrink_(self.max_norm / (gradients.norm + 1e-6))
 
@@ -55,7 +55,7 @@ class PerLayerNorm:
     def __post_init__(self) -> None:
         require(0 < self.max_norm < float("inf"), "max_norm", self.max_norm, "a finite number > 0")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Scale every gradient by its own factor."""
         gradients.shrink_each_(self.max_norm / (gradients.norms + 1e-6))
 
@@ -75,7 +75,7 @@ class Value:
     def __post_init__(self) -> None:
         require(0 < self.max_value < float("inf"), "max_value", self.max_value, "a finite number > 0")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Clamp all components."""
         values = gradients.dense()
         torch._foreach_clamp_min_(values, -self.max_value)

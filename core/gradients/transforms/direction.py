@@ -1,7 +1,7 @@
 """Transforms that turn the gradient on purpose: centralisation, noise, and surgery between losses.
 
 What is random is counter-based: every draw's generator is seeded from an option and from a count in
-`memory`, so a resumed run draws the same numbers and torch's global generator is never touched.
+`state`, so a resumed run draws the same numbers and torch's global generator is never touched.
 """
 
 import hashlib
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from core.checks import require
-from core.gradients.measure.norms import accumulation_dtype
-from core.gradients.measure.view import GradientView
+from core.gradients.norms import accumulation_dtype
 from core.gradients.transforms.clipping import row_values
+from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 
@@ -29,7 +29,7 @@ class Centralize:
     Source: Yong et al. 2020, arXiv:2004.01461, eq. 1.
     """
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Centralise every gradient with two dimensions or more."""
         for name, parameter, value in zip(
             gradients.names, gradients.parameters, gradients.values, strict=True
@@ -68,15 +68,15 @@ class GradientNoise:
             require(0 <= value < float("inf"), name, value, "a finite number >= 0")
         require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Draw this step's noise and add it."""
         values = gradients.dense()
-        if not memory:
+        if not state:
             whose = [(name, *p.shape) for name, p in zip(gradients.names, gradients.parameters, strict=True)]
-            memory["stream"], memory["steps"] = hashlib.sha256(str(whose).encode()).hexdigest(), 0
-        step = memory["steps"]
-        memory["steps"] = step + 1
-        generator = _generator(values[0].device, self.seed, memory["stream"], step)
+            state["stream"], state["steps"] = hashlib.sha256(str(whose).encode()).hexdigest(), 0
+        step = state["steps"]
+        state["steps"] = step + 1
+        generator = _generator(values[0].device, self.seed, state["stream"], step)
         noise = [torch.randn(v.shape, dtype=v.dtype, device=v.device, generator=generator) for v in values]
         torch._foreach_add_(values, noise, alpha=(self.eta / (1 + step) ** self.gamma) ** 0.5)
         gradients.changed()
@@ -104,10 +104,10 @@ class PCGrad:
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
 
-    def combine(self, gradients: Mapping[str, list[Tensor]], memory: StateDict) -> list[Tensor]:
+    def combine(self, gradients: Mapping[str, list[Tensor]], state: StateDict) -> list[Tensor]:
         """The sum of the projected gradients."""
         vectors = [[g.to_dense() if g.is_sparse else g for g in tensors] for tensors in gradients.values()]
-        step = memory["steps"] = memory.get("steps", -1) + 1
+        step = state["steps"] = state.get("steps", -1) + 1
         if len(vectors) == 1:
             return vectors[0]
         weights = self._weights(_gram(vectors), _generator(torch.device("cpu"), self.seed, "pcgrad", step))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from core.checks import require
-from core.gradients.measure.view import GradientView
+from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 
@@ -30,15 +30,15 @@ class SkipNonFinite:
     def __post_init__(self) -> None:
         require(self.max_consecutive >= 0, "max_consecutive", self.max_consecutive, "an integer >= 0")
 
-    def __call__(self, gradients: GradientView, memory: StateDict) -> None:
+    def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Count, and raise FloatingPointError above the limit."""
         norm = gradients.norm
-        previous = memory.get("consecutive", torch.zeros((), dtype=torch.int64, device=norm.device))
-        memory["consecutive"] = torch.where(norm.isfinite(), 0, previous + 1)
-        memory["steps"] = memory.get("steps", 0) + 1
-        if norm.device.type != "cpu" and memory["steps"] % (self.max_consecutive + 1):
+        previous = state.get("consecutive", torch.zeros((), dtype=torch.int64, device=norm.device))
+        state["consecutive"] = torch.where(norm.isfinite(), 0, previous + 1)
+        state["steps"] = state.get("steps", 0) + 1
+        if norm.device.type != "cpu" and state["steps"] % (self.max_consecutive + 1):
             return
-        count = memory["consecutive"].item()
+        count = state["consecutive"].item()
         if count > self.max_consecutive:
             finite = gradients.norms.isfinite().tolist()
             names = [name for name, ok in zip(gradients.names, finite, strict=True) if not ok]

@@ -56,7 +56,7 @@ class Consensus:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
@@ -105,7 +105,7 @@ class SymplecticAdjustment:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))

@@ -1,8 +1,8 @@
 """Update schemes of two players: in which order their gradients are taken and applied.
 
 Each scheme is called with two `GradientStep`s and their closures and moves both players once. The analytic
-games of the tests and the GANs of `gradgan` run through the same code. Schemes that remember something from
-call to call are in `core.optim.schemes.with_memory`, those that differentiate gradients again in
+games of the tests and the GANs of `gradgan` run through the same code. Schemes with a state are in
+`core.optim.schemes.stateful`, those that differentiate gradients again in
 `core.optim.schemes.joint`.
 
 The yardstick in the docstrings is the bilinear game, generator min_x xy, discriminator max_y xy, where plain
@@ -48,7 +48,7 @@ class Scheme(Protocol):
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """One move of each player.
 
@@ -57,7 +57,7 @@ class Scheme(Protocol):
             discriminator_closures: its losses and metrics; several are the micro-batches of one update.
             generator: the other player.
             generator_closures: the same of the other player.
-            memory: what the scheme remembers from call to call; the caller keeps and saves it, empty at the
+            state: what the scheme keeps from call to call; the caller keeps and saves it; empty at the
                 first call. No gradient that the guard skips enters it.
 
         Returns:
@@ -84,7 +84,7 @@ class Alternating:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """Discriminator, then generator at the discriminator's new parameters."""
         metrics = discriminator(*discriminator_closures)
@@ -109,7 +109,7 @@ class Simultaneous:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """Both gradients first, then both updates."""
         metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
@@ -145,7 +145,7 @@ class Extragradient:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """Look one step ahead, take the gradients there, go back, and step with them."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))

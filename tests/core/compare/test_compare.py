@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from core.compare.comparison import CompareConfig, compare_runs
 from core.compare.groups import find_runs, grouped
 from core.compare.learning_curves import band
 from core.compare.statistics import estimate, interquartile_mean, interval, mean
 from core.config import ConfigError
 from core.run.tensorboard import Writer
+from gradrl.report import SCORE
 from tests.conftest import Command, assert_refused
 
 PPO, A2C = "gradrl.agents.ppo.PPO", "gradrl.agents.a2c.A2C"
@@ -92,8 +95,8 @@ def test_equal_scores_have_an_interval_of_no_width_and_one_score_has_none():
 def test_runs_that_differ_in_seed_logging_device_and_probes_alone_are_one_group(tmp_path):
     write_run(tmp_path, 1, 10.0, probe={"noise": {"interval": 5}})
     write_run(tmp_path, 2, 20.0, device="cuda", logging={"interval": 3})
-    (group,) = grouped(find_runs([str(tmp_path)]))
-    assert (group.label, group.env, group.scores) == ("PPO", "CartPole-v1", [10.0, 20.0])
+    (group,) = grouped(find_runs([str(tmp_path)], SCORE))
+    assert (group.label, group.task, group.scores) == ("PPO", "CartPole-v1", [10.0, 20.0])
     assert [run.seed for run in group.runs] == [1, 2]
 
 
@@ -101,8 +104,8 @@ def test_groups_are_named_by_agent_and_by_the_options_that_tell_them_apart(tmp_p
     for folder, options in {"a": {"num_envs": 4}, "b": {"num_envs": 8}, "c": {"agent": A2C}}.items():
         write_run(tmp_path / folder, 1, 1.0, **options)
     write_run(tmp_path / "d", 1, 1.0, env="Acrobot-v1", num_envs=2)
-    groups = grouped(find_runs([str(tmp_path)]))
-    assert [(g.env, g.label) for g in groups] == [
+    groups = grouped(find_runs([str(tmp_path)], SCORE))
+    assert [(g.task, g.label) for g in groups] == [
         ("CartPole-v1", "PPO num_envs=4"),
         ("CartPole-v1", "PPO num_envs=8"),
         ("CartPole-v1", "A2C"),
@@ -113,7 +116,7 @@ def test_groups_are_named_by_agent_and_by_the_options_that_tell_them_apart(tmp_p
 def test_options_that_are_too_many_for_a_label_are_told_below_it(tmp_path):
     for value in (1, 2):
         write_run(tmp_path / f"set{value}", 1, 1.0, **dict.fromkeys("wxyz", value))
-    groups = grouped(find_runs([str(tmp_path)]))
+    groups = grouped(find_runs([str(tmp_path)], SCORE))
     assert [(g.label, g.details) for g in groups] == [
         ("PPO (set1)", "w=1, x=1, y=1, z=1"),
         ("PPO (set2)", "w=2, x=2, y=2, z=2"),
@@ -125,11 +128,11 @@ def test_the_same_seeds_under_two_words_are_compared_and_under_one_word_are_told
         for seed in (1, 2):
             write_run(tmp_path / folder, seed, score)
     words = [str(tmp_path / "before"), str(tmp_path / "after")]
-    assert [g.scores for g in grouped(find_runs(words))] == [[1.0, 1.0], [2.0, 2.0]]
-    assert len(find_runs([*words, words[0] + "/*"])) == 4  # named twice, read once
+    assert [g.scores for g in grouped(find_runs(words, SCORE))] == [[1.0, 1.0], [2.0, 2.0]]
+    assert len(find_runs([*words, words[0] + "/*"], SCORE)) == 4  # named twice, read once
     outcome = command("compare", f"runs=[{tmp_path}]", "figure=null")
     assert "| PPO         | 4 " in outcome.out
-    assert "seed 1 is there 2 times, and counted as often" in outcome.out
+    assert "seed 1 is there 2 times, and it is counted as often" in outcome.out
 
 
 def test_kept_summaries_are_compared_by_their_folders_without_curves(command: Command, tmp_path):
@@ -187,6 +190,31 @@ def test_the_mean_curve_goes_on_without_a_seed_that_ended_early():
     assert alone[1][-1] == 4.0
 
 
+def test_any_trainer_can_say_where_its_score_is(tmp_path):
+    score = replace(
+        SCORE, package="somebody", command="fit", runs="fits", unit="samples", entry="accuracy",
+        steps="samples", curve="test/accuracy", task="data", task_option="data.name", method="model",
+    )  # fmt: skip
+    for seed, accuracy in ((1, 0.5), (2, 0.75)):
+        run = tmp_path / str(seed)
+        run.mkdir()
+        tree = {"_target_": "somebody.fit.Config", "model": {"_target_": "somebody.models.Net"}, "seed": seed}
+        (run / "config.yaml").write_text(yaml.safe_dump(tree | {"data": {"name": "irises"}}))
+        summary = {"status": "finished", "accuracy": accuracy, "samples": 600}
+        (run / "summary.json").write_text(json.dumps(summary))
+    cfg = CompareConfig(runs=(str(tmp_path),), target=None, figure=None, resamples=100, seed=0)
+    lines = compare_runs(cfg, score).splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == [
+        "irises", "seeds", "mean", "interquartile mean", "by seed", "samples",
+    ]  # fmt: skip
+    row = [cell.strip() for cell in lines[2].split("|")[1:-1]]
+    assert (row[:2], row[-2:]) == (["Net", "2"], ["0.5, 0.75", "600"])
+    with pytest.raises(
+        ConfigError, match="holds no run of train_rl: compare takes reinforcement-learning runs"
+    ):
+        compare_runs(cfg, SCORE)
+
+
 def test_seeds_whose_last_steps_differ_a_little_stay_together():
     grid, middle, *_ = band([{10: 1.0, 100: 2.0}, {10: 3.0, 101: 4.0}], 200, 0)
     assert (grid[-1], middle[-1]) == (101.0, 3.0)
@@ -206,7 +234,7 @@ def test_seeds_whose_last_steps_differ_a_little_stay_together():
         (["runs=[../kept]", "tarjet=3"], "unknown option tarjet; did you mean target?"),
         (
             ["runs=[../kept,../other]", "target=3"],
-            "target=3 is of one environment, but runs are on CartPole-v1, A",
+            "target=3 is a score on one task, but runs are on CartPole-v1, A",
         ),
         (["runs=[../gan]"], "holds no run of train_rl"),
         (["runs=[../gan.json]"], "is no summary of train_rl"),
@@ -229,4 +257,4 @@ def test_a_damaged_run_is_refused_by_name(tmp_path):
     run = write_run(tmp_path, 1, 1.0)
     (run / "summary.json").write_text("{")
     with pytest.raises(ConfigError, match=r"summary\.json is damaged"):
-        find_runs([str(tmp_path)])
+        find_runs([str(tmp_path)], SCORE)

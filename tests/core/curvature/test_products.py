@@ -9,7 +9,7 @@ from torch.autograd.functional import jacobian as jacobian_of
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss, scaled_dot_product_attention
 
-from core.curvature import EmpiricalFisher, Fisher, GaussNewton, Hessian
+from core.curvature import Fisher, GaussNewton, Hessian
 
 
 def mlp() -> nn.Module:
@@ -160,14 +160,6 @@ def test_a_loss_linear_in_the_outputs_has_no_gauss_newton_curvature():
     x, _ = batch(module)
     operator = GaussNewton(module(x), lambda o: o.mean(), list(module.parameters()))
     assert operator(torch.ones(operator.size)).abs().max() == 0
-
-
-def test_the_empirical_fisher_is_the_mean_outer_product():
-    gradients = torch.randn(6, 4, dtype=torch.float64)
-    expected = sum(torch.outer(g, g) for g in gradients) / 6
-    torch.testing.assert_close(columns(EmpiricalFisher(gradients)), expected)
-    with pytest.raises(ValueError, match=r"per_sample must be \[B, d\]"):
-        EmpiricalFisher(gradients[0])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.curvature import eigenvalues, hutch_pp, hutchinson, lanczos, spectral_density
+from core.curvature import eigenvalues, hutch_pp, lanczos, spectral_density
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -147,7 +147,7 @@ def test_the_density_integrates_to_one_and_lies_where_the_eigenvalues_are():
     upper = density.grid > 3
     mass = float(torch.trapezoid(density.density[upper], density.grid[upper]))
     assert mass == pytest.approx(3 / 200, rel=0.5)
-    assert density.share_below(0.5) == pytest.approx(98.5 / 200, abs=0.05)
+    assert float(density.weights[density.nodes < 0.5].sum()) == pytest.approx(98.5 / 200, abs=0.05)
 
 
 def test_the_densitys_moments_are_those_of_the_spectrum():
@@ -169,30 +169,19 @@ def test_a_multiple_of_the_identity_has_a_density_too():
 
 
 @pytest.mark.parametrize("signs", ["positive", "indefinite"])
-@pytest.mark.parametrize("estimate", [hutchinson, hutch_pp])
-def test_traces_are_unbiased_and_the_standard_error_is_right(estimate, signs):
+def test_traces_are_unbiased_and_the_standard_error_is_right(signs):
     spectrum = torch.linspace(0.1, 3, 60).double() ** 3
     if signs == "indefinite":
         spectrum = spectrum * torch.where(torch.arange(60) % 3 == 0, -1.0, 1.0)
     a = matrix(spectrum)
-    runs = [estimate(lambda v: a @ v, 60, rng(s), products=24) for s in range(200)]
+    runs = [hutch_pp(lambda v: a @ v, 60, rng(s), products=24) for s in range(200)]
     values = torch.tensor([run.value for run in runs], dtype=torch.float64)
     assert abs(float(values.mean() - spectrum.sum())) < 3 * float(values.std()) / 200**0.5
     claimed = torch.tensor([run.error**2 for run in runs]).mean().sqrt()
     assert float(claimed) == pytest.approx(float(values.std()), rel=0.2)
 
 
-def test_hutchinsons_variance_is_the_off_diagonal_mass_and_zero_for_a_diagonal():
-    a = matrix(torch.linspace(-1, 2, 40).double())
-    off = a - a.diag().diag()
-    values = [hutchinson(lambda v: a @ v, 40, rng(s), products=2).value for s in range(1500)]
-    assert float(torch.tensor(values).var()) == pytest.approx(float(2 * off.square().sum() / 2), rel=0.15)
-    diagonal = torch.arange(5.0).double()
-    exact = hutchinson(lambda v: diagonal * v, 5, rng(), products=2)
-    assert (exact.value, exact.error) == (10.0, 0.0)
-
-
-def test_hutch_pp_is_exact_for_a_low_rank_and_beats_hutchinson_on_a_decaying_spectrum():
+def test_hutch_pp_is_exact_for_a_low_rank_and_beats_random_signs_alone_on_a_decaying_spectrum():
     low = torch.zeros(80, dtype=torch.float64)
     low[:4] = torch.tensor([9.0, -4.0, 2.0, 1.0])
     a = matrix(low)
@@ -202,16 +191,14 @@ def test_hutch_pp_is_exact_for_a_low_rank_and_beats_hutchinson_on_a_decaying_spe
     decaying = torch.arange(1, 81).double() ** -2.0
     b = matrix(decaying)
     trace = float(decaying.sum())
-    squares = [
-        sum((f(lambda v: b @ v, 80, rng(s), products=30).value - trace) ** 2 for s in range(40))
-        for f in (hutchinson, hutch_pp)
-    ]
-    assert squares[1] < squares[0] / 10
+    square = sum((hutch_pp(lambda v: b @ v, 80, rng(s), products=30).value - trace) ** 2 for s in range(40))
+    # Hutchinson's mean of z^T B z over 30 vectors of signs has variance 2 (|B|_F^2 - sum_i B_ii^2) / 30.
+    variance = float(2 * (b - b.diag().diag()).square().sum() / 30)
+    assert square / 40 < variance / 10
     small = hutch_pp(lambda v: 3 * v, 2, rng(), products=9)
     assert small.value == pytest.approx(6.0)
 
 
-@pytest.mark.parametrize(("estimate", "least"), [(hutchinson, 2), (hutch_pp, 6)])
-def test_too_few_products_are_refused(estimate, least):
-    with pytest.raises(ValueError, match=f"at least {least} products"):
-        estimate(lambda v: v, 5, rng(), products=least - 1)
+def test_too_few_products_are_refused():
+    with pytest.raises(ValueError, match="at least 6 products"):
+        hutch_pp(lambda v: v, 5, rng(), products=5)

@@ -12,8 +12,7 @@ from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import Component, build, config_dir
 from core.descend.basins import GRID, LEFT, NOWHERE, basins, grid, reached, why_not
-from core.descend.functions import Booth, DoubleWell, Himmelblau, MonkeySaddle, Rastrigin
-from core.descend.surroundings import Surroundings
+from core.descend.functions import Booth, DoubleWell, Himmelblau, MonkeySaddle, PlaneFunction, Rastrigin
 from core.gradients import GlobalNorm, Value
 from core.optim.factory import build_optimizer
 from core.optim.schedules import Constant, Linear
@@ -32,8 +31,8 @@ def summary(directory: Path) -> dict:
     return json.loads((directory / "summary.json").read_text())
 
 
-def around(function) -> Surroundings:
-    return Surroundings(function, function.domain, function.critical_points, type(function).__name__)
+def around(function) -> PlaneFunction:
+    return PlaneFunction(function, function.domain, function.critical_points, type(function).__name__)
 
 
 def optimizer(name: str, *words: str) -> Component:
@@ -127,7 +126,7 @@ def test_one_that_diverges_fails_alone_and_is_listed_as_failed(tmp_path, capsys)
         (["objective=logistic", "start=[1]"], "start must be null or a list of 2 numbers"),
         (["objective=logistic", "objective.digits=[1,1]"], "objective.digits must be two different digits"),
         (["optimizer.lr=auto"], "optimizer.lr must be a number; auto needs samples"),
-        (["pictures=[maps]"], "pictures must be a list of path, surface, curves, film, basins, arrows"),
+        (["pictures=[maps]"], "pictures must be a list of path, surface, curves, video, basins, arrows"),
     ],
 )  # fmt: skip
 def test_what_contradicts_itself_ends_in_one_line_with_nothing_made(command: Command, words, message):

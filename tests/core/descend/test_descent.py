@@ -14,20 +14,19 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
-from core.descend.function_descent import Walker, nearest, what
+from core.descend.function_descent import FunctionDescent, nearest, what
 from core.descend.functions import (
     Ackley,
     Booth,
     DoubleWell,
     Himmelblau,
     MonkeySaddle,
+    PlaneFunction,
     Quadratic,
     Rosenbrock,
 )
 from core.descend.pictures.maps import draw_paths
-from core.descend.record import Trace
-from core.descend.surroundings import Surroundings
-from core.descend.track import KEPT, Track, point
+from core.descend.trajectory import KEPT, History, Trajectory, point
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.conftest import Command, assert_refused
@@ -218,7 +217,7 @@ def test_a_descent_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monke
     def begin(place: Path) -> int:
         return execute(compose_tree("descend", words, [config_dir()])[0], place)
 
-    monkeypatch.setattr("core.descend.track.KEPT", 20)  # so that the path is thinned on the way
+    monkeypatch.setattr("core.descend.trajectory.KEPT", 20)  # so that the path is thinned on the way
     assert begin(whole) == 0
     finish_step = Run.finish_step
     for death in deaths:
@@ -257,7 +256,7 @@ def test_a_signal_saves_the_descent_and_its_summary_says_where_it_is(command: Co
 
 
 def test_a_long_path_keeps_every_second_point_then_every_fourth():
-    track = Track(torch.zeros(1))
+    track = History(torch.zeros(1))
     for step in range(1, 3 * KEPT + 3):
         track.add(torch.tensor([float(step)]))
     numbers, rows = track.rows()
@@ -266,13 +265,13 @@ def test_a_long_path_keeps_every_second_point_then_every_fourth():
 
 
 def test_verdicts_in_words_tell_kind_reason_and_the_nearest_known_point():
-    saddle = Walker(DoubleWell(), (0.0, 1e-6), CPU).look().classification
+    saddle = FunctionDescent(DoubleWell(), (0.0, 1e-6), CPU).measure().classification
     assert what(saddle) == "a saddle of index 1: Hessian eigenvalues -4, 2"
     assert nearest(DoubleWell(), (0.0, 1e-6), saddle) == "; 1e-06 from the known saddle at (0, 0)"
-    slope = Walker(Himmelblau(), (0.0, 0.0), CPU).look().classification
+    slope = FunctionDescent(Himmelblau(), (0.0, 0.0), CPU).measure().classification
     assert what(slope).startswith("still on a slope (|g| > 0.004")  # 1e-4 of 45.6...
     assert nearest(Himmelblau(), (0.0, 0.0), slope).startswith("; 0.962 from the known maximum at")
-    hole = Walker(Ackley(), (1.9744, 1.9744), CPU).look().classification
+    hole = FunctionDescent(Ackley(), (1.9744, 1.9744), CPU).measure().classification
     assert nearest(MonkeySaddle(), (0.0, 0.0), hole) == ""
     assert point(range(8)) == "(0, 1, 2, ... 2 more ..., 5, 6, 7)"
 
@@ -287,12 +286,14 @@ def test_a_picture_shows_a_path_that_leaves_the_domain_and_leaves_out_what_is_no
     beyond = function.domain[0][1] + 0.5 * width
     far = [function.start, (0.0, 0.0), (beyond, 0.0), (1e300, 1.0), (float("nan"), 0.0)]
     inside = torch.tensor([function.start, (0.1, 0.1)], dtype=torch.float64)
-    around = Surroundings(function, function.domain, function.critical_points, "Mine")
+    plane = PlaneFunction(function, function.domain, function.critical_points, "Mine")
 
     def draw(path: torch.Tensor) -> np.ndarray:
         numbers = {"steps": [0], "value": [0.0], "gradient_norm": [0.0]}
-        trace = Trace(name="a path", ended="slope", path=path, path_steps=list(range(len(path))), **numbers)
-        return draw_paths(around, [trace]).pixels
+        trajectory = Trajectory(
+            name="a path", ended="slope", path=path, path_steps=list(range(len(path))), **numbers
+        )
+        return draw_paths(plane, [trajectory]).pixels
 
     first, second = draw(inside), draw(torch.tensor(far, dtype=torch.float64))
     assert first.dtype == np.uint8

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.curvature.critical import classify, derivatives
-from core.descend.function_descent import Walker
+from core.descend.function_descent import FunctionDescent
 from core.descend.functions import (
     Ackley,
     Beale,
@@ -110,7 +110,7 @@ def test_eight_decimals_of_a_critical_point_are_enough_to_tell_its_kind(
     """What `steps=0` writes."""
     dim, flat = len(x), any(v == 0 for v in eigenvalues)
     kind = "degenerate" if flat else "minimum" if index == 0 else "maximum" if index == dim else "saddle"
-    fields = Walker(function, x, torch.device("cpu")).fields()
+    fields = FunctionDescent(function, x, torch.device("cpu")).fields()
     assert (fields["critical_point"], fields["saddle_index"]) == (kind, index)
     assert fields["hessian_eigenvalues"] == pytest.approx(eigenvalues, abs=1e-4)
 
@@ -122,12 +122,12 @@ def test_a_descent_from_nearby_comes_to_the_minimum_and_says_so(function):
     for known in (c for c in function.critical_points if c.kind == "minimum"):
         offset = [0.04 * (-1) ** i for i in range(function.dim)]
         start = [a + b for a, b in zip(known.point, offset, strict=True)]
-        walker = Walker(function, start, torch.device("cpu"))
-        optimizer = torch.optim.LBFGS([walker.x], line_search_fn="strong_wolfe", tolerance_change=1e-16)
-        step = GradientStep(walker.named, optimizer)
+        descent = FunctionDescent(function, start, torch.device("cpu"))
+        optimizer = torch.optim.LBFGS([descent.x], line_search_fn="strong_wolfe", tolerance_change=1e-16)
+        step = GradientStep(descent.named, optimizer)
         for _ in range(3):
-            step(walker.next())
-        fields = walker.fields()
+            step(descent.next())
+        fields = descent.fields()
         assert fields["critical_point"] == "minimum", known
         assert fields["x"] == pytest.approx(known.point, abs=1e-5)
 

@@ -15,7 +15,7 @@ from core.cli.resume import resume_run
 from core.config import config_dir
 from core.curvature.critical import classify, derivatives
 from core.descend.batches import BatchStream, Full, Minibatch, Stochastic
-from core.descend.objective_descent import COLUMNS, Learner
+from core.descend.objective_descent import COLUMNS, ObjectiveDescent
 from core.descend.objectives import DeepLinear, DeepSigmoid, DigitsMLP, Logistic, Moons, Supervised
 from core.noise import NoiseProbe, per_sample_gradients
 from core.run.run import Run
@@ -41,22 +41,22 @@ def summary(directory: Path) -> dict:
     return json.loads((directory / "summary.json").read_text())
 
 
-def learner(objective: Supervised, batch=None, start=None) -> Learner:
-    return Learner(objective, batch or Full(), start, 3, CPU)
+def descent(objective: Supervised, batch=None, start=None) -> ObjectiveDescent:
+    return ObjectiveDescent(objective, batch or Full(), start, 3, CPU)
 
 
 @pytest.mark.parametrize("objective", EVERY, ids=lambda o: type(o).__name__)
 def test_an_objective_is_the_mean_of_its_samples_and_its_seed_decides_the_weights(objective):
-    first = learner(objective)
+    first = descent(objective)
     rows = per_sample_gradients(first.frozen())
     mean = torch.cat([rows[name].mean(0).flatten() for name, _ in first.named])
     torch.testing.assert_close(first.gradient(), mean, rtol=1e-9, atol=1e-12)
-    standing = first.look()
+    now = first.measure()
     spread = torch.cat([rows[name].flatten(1) for name, _ in first.named], 1).var(0).sum()
-    assert standing.noise_scale == pytest.approx(float(spread / mean.square().sum()), rel=1e-6)
-    assert standing.gradient_norm == pytest.approx(float(mean.norm()))
+    assert now.noise_scale == pytest.approx(float(spread / mean.square().sum()), rel=1e-6)
+    assert now.gradient_norm == pytest.approx(float(mean.norm()))
     assert first.point().dtype == torch.float64
-    assert torch.equal(first.point(), learner(objective).point())
+    assert torch.equal(first.point(), descent(objective).point())
     assert len(first.data.x) + len(first.data.held_out_x) == {Logistic: 359, Moons: 1000}.get(
         type(objective), 1797
     )
@@ -65,17 +65,17 @@ def test_an_objective_is_the_mean_of_its_samples_and_its_seed_decides_the_weight
 def test_the_logistic_loss_has_its_closed_form_and_one_minimum():
     objective = Logistic()
     data = objective.load()
-    there = learner(objective, start=(0.3, -0.2))
+    there = descent(objective, start=(0.3, -0.2))
     w = torch.tensor([0.3, -0.2], dtype=torch.float64)
     p = torch.sigmoid(data.x @ w)
     torch.testing.assert_close(there.gradient(), ((p - data.y)[:, None] * data.x).mean(0))
     loss = -(data.y * p.log() + (1 - data.y) * (1 - p).log()).mean()
-    assert there.look().value == pytest.approx(loss.item(), rel=1e-12)
+    assert there.measure().value == pytest.approx(loss.item(), rel=1e-12)
     assert objective.at(w, data).item() == pytest.approx(loss.item(), rel=1e-12)
     for _ in range(12):  # Newton's method
         _, g, hessian = derivatives(lambda w: objective.at(w, data), w)
         w = w - torch.linalg.solve(hessian, g)
-    at_minimum = learner(objective, start=w.tolist()).fields()
+    at_minimum = descent(objective, start=w.tolist()).fields()
     exact = classify(*derivatives(lambda w: objective.at(w, data), w)[1:])
     assert at_minimum["critical_point"] == exact.kind == "minimum"
     assert at_minimum["hessian_eigenvalues"] == pytest.approx(exact.eigenvalues, rel=1e-9)
@@ -85,7 +85,7 @@ def test_the_logistic_loss_has_its_closed_form_and_one_minimum():
 
 def test_the_deep_linear_gradient_is_the_product_of_the_other_matrices():
     """dL/dW_1 = (W_n ... W_2)^T (W_n ... W_1 x - y) x^T."""
-    deep = learner(DeepLinear(depth=4, width=5, gain=0.7))
+    deep = descent(DeepLinear(depth=4, width=5, gain=0.7))
     first, *others = [p.detach() for p in deep.parameters]
     product = others[2] @ others[1] @ others[0]
     x, target = deep.data.x, torch.eye(10, dtype=torch.float64)[deep.data.y]
@@ -98,7 +98,7 @@ def test_the_deep_linear_gradient_is_the_product_of_the_other_matrices():
 def test_a_deep_linear_gradient_vanishes_or_explodes_with_its_depth(gain, law):
     norms = {}
     for depth in (4, 12):
-        deep = learner(DeepLinear(depth=depth, width=64, gain=gain))
+        deep = descent(DeepLinear(depth=depth, width=64, gain=gain))
         # Of the outputs with respect to the first layer's: what depth alone does.
         jacobian = torch.linalg.multi_dot([p.detach() for p in reversed(deep.parameters[1:])])
         norms[depth] = jacobian.norm().item()
@@ -108,15 +108,15 @@ def test_a_deep_linear_gradient_vanishes_or_explodes_with_its_depth(gain, law):
 def test_all_weights_zero_is_a_saddle_of_two_matrices_and_degenerate_beyond():
     for depth, kind in ((2, "saddle"), (3, "degenerate")):
         objective = DeepLinear(depth=depth, width=4)
-        size = learner(objective).size
-        there = learner(objective, start=[0.0] * size)
+        size = descent(objective).size
+        there = descent(objective, start=[0.0] * size)
         assert there.fields()["critical_point"] == kind
         assert there.fields()["gradient_norm"] == 0.0
         assert there.fields()["saddle_index"] is None  # only both ends of the spectrum are known
 
 
 def test_every_layer_of_sigmoids_shrinks_the_gradient():
-    deep = learner(DeepSigmoid())
+    deep = descent(DeepSigmoid())
     deep.objective.loss(deep.network, deep.data.x, deep.data.y).backward()
     norms = [p.grad.norm().item() for name, p in deep.named if name.endswith("weight")]
     assert all(low < 0.6 * high for low, high in itertools.pairwise(norms))
@@ -136,12 +136,12 @@ def test_a_round_shows_every_sample_once_in_an_order_of_its_own():
 def test_the_gradient_of_a_batch_is_right_on_average_and_its_noise_falls_with_the_size():
     """Without replacement: variance tr(Sigma) / B (N - B) / (N - 1) (N - 1) / N."""
     start = (0.5, 0.5)
-    full = learner(Logistic(), start=start).gradient()
+    full = descent(Logistic(), start=start).gradient()
     for batch in (Stochastic(), Minibatch(size=16)):
-        here = learner(Logistic(), batch, start)
+        here = descent(Logistic(), batch, start)
         drawn = here.draws(3000, "test")
         size, total = batch.count(269), 269
-        variance = here.look().noise_scale * full.square().sum() / size * (1 - size / total)
+        variance = here.measure().noise_scale * full.square().sum() / size * (1 - size / total)
         error = (drawn - full).square().sum(1).mean()
         assert error.item() == pytest.approx(variance.item(), rel=0.1)
         assert (drawn.mean(0) - full).norm() < 4 * (variance / 3000).sqrt()
@@ -215,14 +215,14 @@ def test_the_digits_are_learnt_and_a_rate_is_proposed(tmp_path, capsys):
 
 
 def test_what_a_training_looks_at_leaves_it_as_it_was():
-    here = learner(Moons(), Minibatch(size=8))
+    here = descent(Moons(), Minibatch(size=8))
     state = here.state_dict()
-    for measure in (here.look, here.fields, lambda: here.lines(0), lambda: here.trace("a")):
+    for measure in (here.measure, here.fields, lambda: here.lines(0), lambda: here.trajectory("a")):
         measure()
     NoiseProbe()(here.frozen(), None, torch.Generator())
     assert same(state, here.state_dict())
-    assert here.trace("a").more.keys() == set(COLUMNS[4:]) | {"samples", "seconds"}
-    assert math.isclose(here.trace("a").value[0], here.look().value)
+    assert here.trajectory("a").more.keys() == set(COLUMNS[4:]) | {"samples", "seconds"}
+    assert math.isclose(here.trajectory("a").value[0], here.measure().value)
 
 
 def same(a: object, b: object) -> bool:

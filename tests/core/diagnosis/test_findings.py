@@ -32,7 +32,7 @@ def test_a_number_that_is_not_finite_is_null_in_the_file_and_nan_again(tmp_path)
     }
     assert entry["evidence"] == {"norm": None}
     write(tmp_path, entry)
-    (read,) = read_findings(tmp_path) or ()
+    [read] = read_findings(tmp_path) or []
     assert math.isnan(read.evidence["norm"])
 
 

@@ -78,7 +78,7 @@ def test_a_closure_optimizer_skips_a_non_finite_gradient_too():
 class ProjectConflicts:
     """Stand-in for gradient surgery of two losses: each loses what points against the other."""
 
-    def combine(self, gradients, memory):
+    def combine(self, gradients, state):
         (first, second) = gradients.values()
         combined = []
         for a, b in zip(first, second, strict=True):

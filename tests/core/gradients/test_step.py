@@ -290,7 +290,7 @@ class Overflow:
     def __init__(self, *steps: int) -> None:
         self.steps, self.count = steps, 0
 
-    def __call__(self, gradients, memory):
+    def __call__(self, gradients, state):
         self.count += 1
         if self.count in self.steps:
             for value in gradients.values[:1]:

@@ -70,25 +70,25 @@ def test_warm_up_rises_to_one_and_then_runs_the_other_schedule_from_its_beginnin
 
 
 def test_the_kl_moves_the_rate_by_its_factor_only_outside_of_the_band_and_within_the_bounds():
-    memory: dict = {}
+    state: dict = {}
     seen = [
-        KL(0.0, metrics, memory)
+        KL(0.0, metrics, state)
         for metrics in ({}, kl(0.021), kl(0.021), kl(0.019), kl(0.006), kl(math.nan), kl(0.004), kl(0.0))
     ]
     two = 1 / 1.5**2
     assert seen == pytest.approx([1, 1 / 1.5, two, two, two, two, two * 1.5, 1.0])
     for _ in range(20):
-        highest = KL(0.0, kl(0.0), memory)
+        highest = KL(0.0, kl(0.0), state)
     assert highest == 10.0
     for _ in range(40):
-        lowest = KL(0.0, kl(1.0), memory)
+        lowest = KL(0.0, kl(1.0), state)
     assert lowest == 0.1
 
 
 def test_the_noise_scale_sets_the_rate_of_equation_2_6_and_an_unknown_one_keeps_the_last():
-    memory: dict = {}
+    state: dict = {}
     seen = [
-        NOISE(0.0, metrics, memory)
+        NOISE(0.0, metrics, state)
         for metrics in ({}, noise(math.nan, 64), noise(192, 64), noise(math.nan, 64), noise(0, 64))
     ]
     assert seen == pytest.approx([0.1, 0.1, 1 / (1 + 192 / 64), 0.25, 1.0])

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from core.draw.media import Image, encode
+from core.report.page import write_page
 from core.run.directory import write_summary
 from core.run.tensorboard import Writer
+from scripts.report import kind_of
 
 RL_OPTIONS = """
 _target_: gradrl.train.TrainConfig
@@ -31,6 +33,7 @@ RL_SUMMARY = {
     "git": {"commit": "abcdef0123456789", "dirty": True},
     "device": "cpu",
     "wall_s": 300.0,
+    "unit": "env steps",
     "env_steps": 4000,
     "env_steps_per_s": 1234.4,
     "eval_return_mean": 487.25,
@@ -69,3 +72,8 @@ def make_run(
     data, _ = encode(Image(np.zeros((6, 10, 3), dtype=np.uint8)))
     (directory / "media" / "gradient_heat_map.png").write_bytes(data)
     return directory
+
+
+def page_of(directory: Path, against: Path | None = None) -> str:
+    """The page as the command writes it."""
+    return write_page(directory, against, kind_of).read_text(encoding="utf-8")

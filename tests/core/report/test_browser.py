@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 
 from core.draw.media import Image, encode
 from core.report.page import write_page
+from core.report.record import Kind
+from gradgan.report import GAN
+from gradrl.report import AGENT
 from tests.core.report.browser import Browser, installed
 from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
 from tests.core.report.test_findings import CLIPPED, VANISHING, write_findings
@@ -22,6 +26,14 @@ PROBES = {
     "noise/norm_test": 0.5, "curvature/sharpness": 30.0, "curvature/lowest": -1.0, "loss/policy": 0.1,
     "a/curve/with/a_name_that_is_much_longer_than_a_phone_is_wide_and_has_no_space_in_it": 1.0,
 }  # fmt: skip
+
+
+def everything(target: str) -> Kind:
+    """An agent that also has what only a GAN has."""
+    return replace(
+        AGENT, bars=GAN.bars, topics=GAN.topics, captions=GAN.captions, photographs=lambda _: ("samples",)
+    )
+
 
 # For every text that can be seen: the contrast of its colour with what lies below its middle.
 CONTRASTS = """(() => {
@@ -85,7 +97,11 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     first, second = furnished(folder / "first"), furnished(folder / "second")
     config = second / "config.yaml"
     config.write_text(config.read_text().replace("0.001", "0.1"))
-    return {"one": write_page(first), "two": write_page(first, second), "many": write_page(folder)}
+    return {
+        "one": write_page(first, kind_of=everything),
+        "two": write_page(first, second, everything),
+        "many": write_page(folder, kind_of=everything),
+    }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

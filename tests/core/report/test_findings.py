@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.config import ConfigError
-from core.report.commands import command
-from core.report.findings import read_findings
-from core.report.page import write_page
-from core.report.read import read_run
-from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
+from core.diagnosis.findings import read_findings
+from core.report.figures import concerns
+from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 VANISHING = {
     "name": "vanishing_gradient", "severity": "error", "player": "", "layer": "actor.0.weight",
@@ -38,10 +36,6 @@ def run(tmp_path: Path) -> Path:
     words = ["env=cartpole", "optimizer.lr=0.1", "probe=[noise,curvature]", "hydra.run.dir=x"]
     (run / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
     return run
-
-
-def page_of(run: Path) -> str:
-    return write_page(run).read_text(encoding="utf-8")
 
 
 def test_a_finding_is_told_with_its_evidence_its_cause_and_its_severity_in_a_word(run):
@@ -71,9 +65,10 @@ def test_the_bar_of_a_finding_lies_where_it_was_on_the_axis_of_the_run(run):
 
 def test_the_remedy_takes_the_place_of_the_word_with_the_same_option(run):
     write_findings(run, VANISHING)
-    line = "gradrl env=cartpole &#x27;probe=[noise,curvature]&#x27; <b>policy.activation=relu</b>"
+    line = "gradrl env=cartpole &#39;probe=[noise,curvature]&#39; <b>policy.activation=relu</b>"
     assert f"{line} <b>optimizer.lr=0.001</b>" in page_of(run)
-    assert command(read_run(run), ["a=$(rm)"]).endswith("<b>&#x27;a=$(rm)&#x27;</b>")
+    write_findings(run, VANISHING | {"remedy": ["a=$(rm)"]})
+    assert "<b>&#39;a=$(rm)&#39;</b></code>" in page_of(run)
 
 
 def test_a_finding_links_to_the_charts_of_its_evidence_and_is_marked_there(run):
@@ -139,4 +134,4 @@ def test_curves_that_a_finding_concerns(run, player, layer, evidence, tag, shown
     write_findings(run, VANISHING | {"player": player, "layer": layer, "evidence": {evidence: 1.0}})
     findings = read_findings(run)
     assert findings
-    assert findings[0].concerns(tag) is shown
+    assert concerns(findings[0], tag) is shown

@@ -9,7 +9,8 @@ import pytest
 
 from core.config import ConfigError
 from core.report.page import write_page
-from tests.core.report.runs import GAN_OPTIONS, RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
+from scripts.report import kind_of
+from tests.core.report.runs import GAN_OPTIONS, RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 DESCENT_OPTIONS = """
 _target_: core.descend.descent.DescentConfig
@@ -24,10 +25,6 @@ DESCENT_SUMMARY = {"status": "finished", "critical_point": "minimum", "value": 0
 @pytest.fixture
 def first(tmp_path: Path) -> Path:
     return make_run(tmp_path / "first", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
-
-
-def page_of(run: Path, against: Path | None = None) -> str:
-    return write_page(run, against).read_text(encoding="utf-8")
 
 
 def rows_of(page: str, heading: str) -> list[list[str]]:
@@ -79,7 +76,7 @@ def test_a_curve_that_one_of_them_has_is_drawn_too(first, tmp_path):
 
 def test_the_page_of_two_does_not_take_the_place_of_the_page_of_one(first, tmp_path):
     second = make_run(tmp_path / "second", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
-    assert write_page(first, second).name == "report_against_second.html"
+    assert write_page(first, second, kind_of).name == "report_against_second.html"
     assert not (first / "report.html").exists()
     assert not list(second.glob("*.html"))
 
@@ -92,11 +89,11 @@ def test_other_environments_are_allowed_with_a_notice_and_other_kinds_are_not(fi
     )
     gan = make_run(tmp_path / "gan", GAN_OPTIONS, {"loss/generator": 1.0}, None)
     with pytest.raises(ConfigError, match="gan is a run of another kind: GAN, not Reinforcement learning"):
-        write_page(first, gan)
+        write_page(first, gan, kind_of)
     with pytest.raises(ConfigError, match="is the run itself"):
-        write_page(first, first)
+        write_page(first, first, kind_of)
     with pytest.raises(ConfigError, match=r"against=.*nowhere: there is no such directory"):
-        write_page(first, tmp_path / "nowhere")
+        write_page(first, tmp_path / "nowhere", kind_of)
 
 
 LISTS = {
@@ -130,7 +127,7 @@ def test_a_directory_of_descents_gets_a_page_of_all_of_them(tmp_path, listed):
     assert page.count("<img") == 2
     assert "Coordinates: x0" in page
     with pytest.raises(ConfigError, match="holds several runs"):
-        write_page(tmp_path / "a", tmp_path)
+        write_page(tmp_path / "a", tmp_path, kind_of)
 
 
 def test_descents_under_way_are_known_by_the_options_of_their_directory(tmp_path):

@@ -4,7 +4,6 @@ import importlib
 import json
 import math
 import re
-import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,21 +12,15 @@ import numpy as np
 import pytest
 
 from core.config import ConfigError
+from core.numbers import number, percent, seconds, tick
+from core.report.cards import bar_width
 from core.report.curves import BUCKETS, Series, draw, log_ticks, nice_ticks, smooth
-from core.report.figures import other_figures
-from core.report.layers import bar_width
-from core.report.numbers import number, percent, seconds, tick
 from core.report.page import ReportConfig, write_page
 from core.report.pictures import picture_size
 from core.report.read import read_run
+from core.report.record import Kind
 from core.run.directory import Lock
-from tests.core.report.runs import GAN_OPTIONS, RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
-
-ROOT = Path(__file__).parents[3]
-
-
-def page_of(directory: Path) -> str:
-    return write_page(directory).read_text(encoding="utf-8")
+from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 
 @pytest.fixture
@@ -35,69 +28,51 @@ def agent_run(tmp_path: Path) -> Path:
     return make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
 
 
-def test_the_numbers_of_an_agent_come_from_its_summary(agent_run):
-    page = page_of(agent_run)
-    for expected in (
-        "487 ± 21.5", "mean return over 100 episodes", "3,072", "499", "1,234 a second", "5 min in all",
-        "2.99.1", "abcdef012345, with uncommitted changes", "seed 7", "4·10⁻⁴",
-        "median norm of 2; clipped: 25.0 % of the steps; skipped as not finite: never",
-    ):  # fmt: skip
-        assert expected in page
+UNKNOWN_OPTIONS = """
+_target_: somebody.train.Config
+optimizer: {_target_: torch.optim.SGD, lr: 0.5}
+seed: 3
+"""
 
 
-def test_the_numbers_of_a_generator_stand_beside_their_floor(tmp_path):
+def test_a_run_of_an_unknown_trainer_has_its_gradients_layers_numbers_and_curves(tmp_path):
+    curves = RL_CURVES | {"noise/norm_test": 0.5, "curvature/sharpness": 30.0, "accuracy/test": 0.75}
     summary = {
-        "status": "finished", "data": "digits", "images": 4000, "fid": 1.025, "fid_floor": 0.1584,
-        "kid": 0.05, "kid_floor": -0.0048, "features": "digits_classifier", "class_counts": [60, 0, 40],
+        "status": "finished", "unit": "big batches", "big_batches": 4100, "seed": 3, "updates": 400,
+        "wall_s": 60.0, "accuracy": 0.75, "done": True,
     }  # fmt: skip
-    page = page_of(make_run(tmp_path / "run", GAN_OPTIONS, {"loss/generator": 1.0}, summary))
-    for expected in (
-        "GAN on digits", "1.02", "other real images: 0.158; features of digits_classifier", "2 of 3",
-        "100 images, 0 in the rarest class and 60 in the commonest", "−0.00480",
-    ):  # fmt: skip
-        assert expected in page
+    run = make_run(tmp_path / "a run", UNKNOWN_OPTIONS, curves, summary)
+    page = write_page(run).read_text(encoding="utf-8")
+    assert "<h1>a run</h1>" in page
+    assert "<b>0.750</b><span>accuracy</span>" in page
+    assert "<b>4,100</b><span>big batches</span><small>400 gradient steps, 60 s in all</small>" in page
+    assert "<span>seed</span>" not in page
+    assert "<span>done</span>" not in page
+    assert page.count("<span>big batches</span>") == 1
+    sections = dict(re.findall(r'<section id="([\w-]+)">(.*?)</section>', page, re.DOTALL))
+    titles = {name: re.findall(r"<h3>(.*?)</h3>", section) for name, section in sections.items()}
+    assert titles["gradients"] == ["Gradient norm", "Clipped"]
+    assert titles["noise"] == ["Is the batch large enough?"]
+    assert titles["curvature"] == ["Sharpness"]
+    assert titles["all-other-curves"] == ["accuracy/test", "episode/return"]
+    assert "actor.0.weight" in sections["layer-by-layer"]
+    assert "<code>somebody</code>" in sections["what-ran"]
+    assert list(sections)[-1] == "what-ran"
 
 
-def test_a_mixture_is_told_in_modes_of_all_modes(tmp_path):
-    summary = {"status": "finished", "images": 4000, "modes": 24, "high_quality": 0.815, "reverse_kl": 0.0125}
-    page = page_of(make_run(tmp_path / "run", GAN_OPTIONS, {"loss/generator": 1.0}, summary))
-    for expected in ("24 of 25", "81.5 %", "0.0125 nats"):
-        assert expected in page
-
-
-def test_two_players_are_drawn_in_one_picture(tmp_path):
-    curves = {"generator/gradient/norm": 3.0, "discriminator/gradient/norm": 5.0, "loss/generator": 1.0,
-              "loss/discriminator": 2.0, "generator/layer/0.weight/gradient_norm": 1.0}  # fmt: skip
-    page = page_of(make_run(tmp_path / "run", GAN_OPTIONS, curves, None))
-    chart = next(part for part in page.split("<figure") if "<h3>Gradient norm</h3>" in part)
-    assert chart.count('class="line c1"') == chart.count('class="line c2"') == 1
-    assert "The generator&#x27;s gradient had a median norm of 3" in page
-    assert "The discriminator&#x27;s gradient had a median norm of 5" in page
-
-
-def test_what_two_players_do_to_each_other_has_a_section_with_its_pictures(tmp_path):
-    documented = set(re.findall(r"`(game/\w+)`", (ROOT / "docs" / "gans.md").read_text(encoding="utf-8")))
-    assert len(documented) >= 7
-    curves = dict.fromkeys(documented | {"logits/real", "logits/fake", "average/distance"}, 0.5)
-    run = make_run(tmp_path / "run", GAN_OPTIONS, curves | {"game/made_up": 0.5}, None)
-    for name in ("logits", "samples"):
-        shutil.copy(run / "media" / "gradient_heat_map.png", run / "media" / f"{name}.png")
-    parts = dict(re.findall(r'<section id="([\w-]+)">(.*?)</section>', page_of(run), re.DOTALL))
-    assert parts["the-game"].count("<svg") == len(documented) + 1  # two share one; logits and average add two
-    assert parts["the-game"].count("<img") == 1
-    assert parts["the-outcome"].count("<img") == 1
-    others = [figure.title for figure in other_figures(read_run(run))]
-    assert others == ["game/made_up"]
-
-
-def test_the_gradient_of_the_policy_is_drawn_with_all_baselines_and_is_no_player(tmp_path):
-    names = ("no_baseline", "mean_baseline", "value_baseline", "gae")
-    curves = RL_CURVES | {f"policy_gradient/variance_{name}": 10.0 for name in names}
-    run = make_run(tmp_path / "run", RL_OPTIONS, curves | {"policy_gradient/norm": 0.3}, RL_SUMMARY)
-    assert read_run(run).players == ("",)
-    charts = {part.split("</h3>")[0].split("<h3>")[-1]: part for part in page_of(run).split("<figure")}
-    assert charts["Variance of the policy gradient"].count('class="line c') == 4
-    assert "policy_gradient/norm" in charts
+def test_players_that_a_kind_does_not_name_have_colours_of_their_own(tmp_path):
+    curves = {f"{player}/gradient/norm": 1.0 for player in ("z", "critic", "actor")}
+    run = make_run(tmp_path / "run", UNKNOWN_OPTIONS, curves, None)
+    assert read_run(run).players == ("actor", "critic", "z")
+    assert read_run(run, lambda _: Kind(players=("critic", "no", "actor"))).players == (
+        "critic",
+        "actor",
+        "z",
+    )
+    chart = (
+        write_page(run).read_text(encoding="utf-8").split('id="chart-gradient-norm"')[1].split("</figure>")[0]
+    )
+    assert [chart.count(f'class="line c{i}"') for i in (1, 2, 3, 4)] == [1, 1, 1, 0]
 
 
 def test_the_page_fetches_nothing_and_runs_nothing(agent_run):
@@ -151,7 +126,13 @@ def test_an_interrupted_run_says_so_and_shows_what_it_has(tmp_path):
 
 @pytest.mark.parametrize("status", ["stopped", "failed"])
 def test_a_run_that_ended_early_says_how(tmp_path, status):
-    summary = {"status": status, "env_steps": 1250, "wall_s": 3.0, "solved_at_env_steps": None}
+    summary = {
+        "status": status,
+        "unit": "env steps",
+        "env_steps": 1250,
+        "wall_s": 3.0,
+        "solved_at_env_steps": None,
+    }
     page = page_of(make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, summary, points=12))
     assert f'<span class="status {status}">{status}' in page
     assert "1,250 of 4,000 environment steps" in page

@@ -6,7 +6,7 @@ from torch import nn
 
 from core.gradients import GradientStep
 from core.run import snapshots as path_module
-from core.run.snapshots import ParameterPath, files, read_path
+from core.run.snapshots import Snapshots, files, read_snapshots
 
 
 class Line:
@@ -24,7 +24,7 @@ class Line:
         for net in self.nets:
             nn.init.constant_(net.weight, float(step))
 
-    def walk(self, path: ParameterPath, start: int, end: int, stride: int = 10) -> None:
+    def walk(self, path: Snapshots, start: int, end: int, stride: int = 10) -> None:
         self.set(start)
         path.start(start)
         for step in range(start + stride, end + stride, stride):
@@ -32,12 +32,12 @@ class Line:
             path.add(step)
 
 
-def recorder(directory, line, points=5, total=100, say=print) -> ParameterPath:
-    return ParameterPath(directory, points, total, line.steps, say)
+def recorder(directory, line, points=5, total=100, say=print) -> Snapshots:
+    return Snapshots(directory, points, total, line.steps, say)
 
 
 def contents(directory) -> dict[int, dict]:
-    return dict(read_path(directory, 10**9))
+    return dict(read_snapshots(directory, 10**9))
 
 
 def test_snapshots_are_evenly_spaced_from_the_start_to_the_end(tmp_path):
@@ -48,7 +48,7 @@ def test_snapshots_are_evenly_spaced_from_the_start_to_the_end(tmp_path):
     for step, players in found.items():
         assert {name: list(of) for name, of in players.items()} == {"first": ["weight"], "second": ["weight"]}
         assert players["first"]["weight"].tolist() == [[step], [step]]
-    assert list(dict(read_path(tmp_path, 50))) == [0, 30, 50]
+    assert list(dict(read_snapshots(tmp_path, 50))) == [0, 30, 50]
     assert torch.load(files(tmp_path)[1][0], weights_only=True)["step"] == 30
 
 
@@ -81,12 +81,12 @@ def test_large_networks_get_fewer_snapshots_or_none_and_it_is_said(tmp_path, mon
     monkeypatch.setattr(path_module, "CAP", 3 * 12 + 5)  # three points of three float32 numbers
     line.walk(recorder(tmp_path, line, say=said.append), 0, 100)
     assert list(contents(tmp_path)) == [0, 50, 100]
-    assert "logging.path_points=5" in said[0]
+    assert "logging.snapshots=5" in said[0]
     assert "keeps 3" in said[0]
     (tmp_path / "none").mkdir()
     monkeypatch.setattr(path_module, "CAP", 2 * 12)
     line.walk(recorder(tmp_path / "none", line, say=said.append), 0, 100)
-    assert not (tmp_path / "none" / "path").exists()
+    assert not (tmp_path / "none" / "snapshots").exists()
     assert "keeps none" in said[1]
 
 

@@ -6,7 +6,7 @@ from PIL import Image as Pillow
 
 from core.draw.heatmap import COLUMNS, HeatMap
 from core.draw.media import Image, Video, encode
-from core.run.console import number
+from core.numbers import plain_number as number
 from core.run.tensorboard import Writer, read_scalars
 from core.run.window import Window
 

@@ -8,8 +8,9 @@ import torch
 from core.config import ConfigError
 from gradgan.data import images as images_module
 from gradgan.data.digits import Digits
-from gradgan.data.images import Images, ImageStream, normalised, resized
+from gradgan.data.images import ImageStream
 from gradgan.data.mixtures import Grid, Mixture, MixtureStream, Ring
+from gradgan.images import Images, normalised, resized
 
 CPU = torch.device("cpu")
 RING = Ring(num_modes=8, radius=1.0, std=0.01)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from core.config import ConfigError
-from gradgan.data.images import resized
 from gradgan.data.torchvision_data import DatasetName, Torchvision
+from gradgan.images import resized
 from tests.gradgan.data.files_of_torchvision import (
     MNIST_PREFIXES,
     pixels,

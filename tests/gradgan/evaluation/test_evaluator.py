@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from core.config import ConfigError
 from core.draw.media import Image, encode
 from gradgan.data.digits import Digits
-from gradgan.data.images import Images
 from gradgan.data.mixtures import Grid, Ring
-from gradgan.evaluation.evaluator import ImageJudge, MixtureJudge
+from gradgan.evaluation.evaluator import FixedLatents, ImageEvaluator, MixtureEvaluator
 from gradgan.evaluation.metrics import NAMES
-from gradgan.features import FeatureNetwork
+from gradgan.features import FeatureNetwork, Features
 from gradgan.features.classifier import Classifier, ClassifierFeatures
+from gradgan.images import Images
 
 RING = Ring(num_modes=8, radius=1.0, std=0.01)
 
@@ -91,19 +91,28 @@ class Untrained:
         return network
 
 
-def image_judge(samples: int, images: Images | None = None, **options: object) -> ImageJudge:
+def image_evaluator(
+    samples: int, images: Images | None = None, features: Features | None = None, **options: object
+) -> ImageEvaluator:
     images = images or Digits(held_out=450).load()
-    return ImageJudge("digits", images, 4, samples, 1, **{"features": Untrained(), **options})
+    latents = FixedLatents(size=4, seed=1, **options)
+    return ImageEvaluator("digits", images, latents, samples, features or Untrained())
+
+
+def mixture_evaluator(
+    mixture: Ring | Grid, samples: int, seed: int = 1, **options: object
+) -> MixtureEvaluator:
+    return mixture.evaluator(FixedLatents(size=4, seed=seed, **options), samples, Untrained())
 
 
 @pytest.mark.parametrize("mixture", [RING, Grid(side=5, spacing=2.0, std=0.05)])
 def test_a_perfect_sampler_of_a_mixture_gets_full_marks(mixture: Ring | Grid) -> None:
-    judge = MixtureJudge(mixture, latent_size=4, samples=2500, seed=1)
-    found = judge.measure(Oracle(mixture))
+    evaluator = mixture_evaluator(mixture, 2500)
+    found = evaluator.measure(Oracle(mixture))
     assert found["modes"] == len(mixture.centres)
     assert float(str(found["high_quality"])) == pytest.approx(0.989, abs=0.006)
     assert float(str(found["reverse_kl"])) < 0.01
-    assert judge.score(found) == pytest.approx(0.98, abs=0.02)
+    assert evaluator.score(found) == pytest.approx(0.98, abs=0.02)
     assert found["samples"] == 2500
     assert found["modes_floor"] == len(mixture.centres)
     assert float(str(found["high_quality_floor"])) == pytest.approx(0.989, abs=0.006)
@@ -111,30 +120,30 @@ def test_a_perfect_sampler_of_a_mixture_gets_full_marks(mixture: Ring | Grid) ->
 
 
 def test_a_generator_is_measured_on_the_same_latents_every_time() -> None:
-    judge = MixtureJudge(RING, latent_size=4, samples=100, seed=1)
+    evaluator = mixture_evaluator(RING, 100)
     before = torch.get_rng_state()
-    assert judge.measure(Oracle(RING)) == judge.measure(Oracle(RING))
+    assert evaluator.measure(Oracle(RING)) == evaluator.measure(Oracle(RING))
     assert torch.equal(torch.get_rng_state(), before)
-    other = MixtureJudge(RING, latent_size=4, samples=100, seed=2)
-    assert judge.measure(Oracle(RING)) != other.measure(Oracle(RING))
+    other = mixture_evaluator(RING, 100, seed=2)
+    assert evaluator.measure(Oracle(RING)) != other.measure(Oracle(RING))
 
 
 def test_real_images_get_what_the_floors_say() -> None:
     images = Digits(held_out=450).load()
     features = Untrained()
-    judge = image_judge(450, images, features=features)
-    found = judge.measure(Replay(images.train))
+    evaluator = image_evaluator(450, images, features=features)
+    found = evaluator.measure(Replay(images.train))
     for name in NAMES:
         assert found[name] == pytest.approx(found[f"{name}_floor"], rel=1e-6), name
     assert found["features"] == "digits_classifier"
-    assert judge.score(found) == pytest.approx(-float(str(found["fid"])))
-    judge.measure(Replay(images.train))
+    assert evaluator.score(found) == pytest.approx(-float(str(found["fid"])))
+    evaluator.measure(Replay(images.train))
     assert features.made == 1
 
 
 def test_all_samples_are_counted_by_class_even_where_fewer_are_compared() -> None:
     images = Digits(held_out=450).load()
-    found = image_judge(1000, images).measure(Replay(images.train))
+    found = image_evaluator(1000, images).measure(Replay(images.train))
     assert found["fid_samples"] == 450
     counts = found["class_counts"]
     assert isinstance(counts, list)
@@ -144,11 +153,11 @@ def test_all_samples_are_counted_by_class_even_where_fewer_are_compared() -> Non
 
 def test_without_labels_nothing_is_measured_and_it_says_so_by_null() -> None:
     images = Images(train=torch.zeros(4, 1, 8, 8, dtype=torch.uint8), held_out=torch.empty(0), labels=None)
-    judge = image_judge(10, images, features=ClassifierFeatures())
-    found = judge.measure(Replay(images.train))
+    evaluator = image_evaluator(10, images, features=ClassifierFeatures())
+    found = evaluator.measure(Replay(images.train))
     assert {"fid", "fid_floor", "features", "class_counts"} <= set(found)
     assert set(found.values()) == {None}
-    assert judge.headline == ()
+    assert evaluator.headline == ()
 
 
 @pytest.mark.parametrize(
@@ -164,31 +173,31 @@ def test_what_cannot_be_measured_says_why(train: int, labelled: bool, why: str) 
     pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
     labels = torch.zeros(4, dtype=torch.int64) if labelled else None
     images = Images(train=pixels[:train], held_out=pixels[train:], labels=labels)
-    judge = image_judge(10, images, features=Untrained())
-    assert (judge.unmeasured, judge.features, judge.headline) == (why, None, ())
-    assert set(judge.measure(Conditional(10)).values()) == {None}
+    evaluator = image_evaluator(10, images, features=Untrained())
+    assert (evaluator.unmeasured, evaluator.features, evaluator.headline) == (why, None, ())
+    assert set(evaluator.measure(Conditional(10)).values()) == {None}
 
 
 def test_features_that_cannot_be_made_are_refused_even_where_nothing_is_measured() -> None:
     pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
     images = Images(train=pixels, held_out=pixels[4:], labels=torch.zeros(4, dtype=torch.int64))
     with pytest.raises(ConfigError, match="no weights"):
-        image_judge(10, images, features=Untrained("no weights"))
+        image_evaluator(10, images, features=Untrained("no weights"))
 
 
 def test_features_that_cannot_be_made_are_refused_before_anything_is_measured() -> None:
     with pytest.raises(ConfigError, match="no weights"):
-        image_judge(10, features=Untrained("no weights"))
+        image_evaluator(10, features=Untrained("no weights"))
 
 
 def test_labels_are_drawn_evenly_and_alike_every_time() -> None:
     generator = Conditional(10)
-    judge = image_judge(1000, num_classes=10)
+    evaluator = image_evaluator(1000, num_classes=10)
     before = torch.get_rng_state()
-    judge.measure(generator)
+    evaluator.measure(generator)
     first = [torch.cat(part) for part in zip(*generator.given, strict=True)]
     generator.given.clear()
-    judge.measure(generator)
+    evaluator.measure(generator)
     second = [torch.cat(part) for part in zip(*generator.given, strict=True)]
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -204,16 +213,16 @@ def test_a_conditional_generator_of_points_gets_labels_too() -> None:
             assert labels is not None
             return (RING.centres[labels] + RING.std * z[:, 2:]) / RING.scale
 
-    found = MixtureJudge(RING, 4, 800, 1, num_classes=8).measure(Labelled(RING))
+    found = mixture_evaluator(RING, 800, num_classes=8).measure(Labelled(RING))
     assert found["modes"] == 8
     assert found["reverse_kl"] == 0.0  # a hundred of each
 
 
 def test_truncated_latents_reach_the_generator_when_it_is_measured_and_drawn() -> None:
     generator = Conditional(10)
-    judge = image_judge(100, truncation=0.5)
-    judge.measure(generator)
-    judge.draw(generator)
+    evaluator = image_evaluator(100, truncation=0.5)
+    evaluator.measure(generator)
+    evaluator.draw(generator)
     assert max(z.abs().max().item() for z, _ in generator.given) < 0.75  # an arc may leave the cube a little
     assert max(z.abs().max().item() for z, _ in generator.given[:1]) <= 0.5
 
@@ -226,14 +235,14 @@ def frames(picture: object) -> np.ndarray:
 
 def test_pictures_show_a_hundred_images_paths_and_neighbours_and_the_points() -> None:
     images = Digits(held_out=450).load()
-    pictures = image_judge(10, images).draw(Replay(images.train))
+    pictures = image_evaluator(10, images).draw(Replay(images.train))
     assert set(pictures) == {"samples", "interpolations", "neighbours"}
     for picture in pictures.values():
         pixels = frames(picture)
         assert pixels.ndim == 3
         assert 300 < pixels.shape[0] < 1200
         assert 300 < pixels.shape[1] < 1200
-    (picture,) = MixtureJudge(RING, latent_size=4, samples=10, seed=1).draw(Oracle(RING)).values()
+    (picture,) = mixture_evaluator(RING, 10).draw(Oracle(RING)).values()
     assert frames(picture).shape == (450, 900, 3)
 
 
@@ -242,7 +251,7 @@ def test_a_conditional_generator_is_drawn_with_a_row_for_each_class(
     num_classes: int, rows: list[int]
 ) -> None:
     generator = Conditional(num_classes)
-    image_judge(10, num_classes=num_classes).draw(generator)
+    image_evaluator(10, num_classes=num_classes).draw(generator)
     z, labels = generator.given[0]
     assert labels.reshape(-1, 10).T.tolist() == [rows] * 10
     assert torch.equal(z.reshape(len(rows), 10, 4), z[:10].expand(len(rows), 10, 4))
@@ -252,7 +261,7 @@ def test_a_conditional_generator_is_drawn_with_a_row_for_each_class(
 
 def test_a_copied_training_image_stands_beside_itself() -> None:
     images = Digits(held_out=450).load()
-    picture = frames(image_judge(10, images).draw(Replay(images.train))["neighbours"])
+    picture = frames(image_evaluator(10, images).draw(Replay(images.train))["neighbours"])
     factor = 7  # about 480 pixels for nine images of 8
     # From the bottom: a gap, then the last row; from the left: a gap, the sample, two gaps and a break.
     row = slice(picture.shape[0] - 4 - 8 * factor, picture.shape[0] - 4)

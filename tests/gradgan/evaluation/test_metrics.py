@@ -9,13 +9,13 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from gradgan.data.images import Images
 from gradgan.data.mixtures import Grid, Ring
 from gradgan.evaluation import manifold
 from gradgan.evaluation.distances import FeatureDistances
 from gradgan.evaluation.manifold import Manifold, radii
 from gradgan.evaluation.metrics import NAMES, ImageMetrics, inception_score, mixture_metrics, reverse_kl
 from gradgan.features import FeatureNetwork
+from gradgan.images import Images
 
 SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from core.config import ConfigError
 from gradgan.data.digits import Digits
-from gradgan.data.images import Images
 from gradgan.data.stacked import stack
 from gradgan.features import BATCH, FeatureNetwork, classifier, extract
 from gradgan.features.classifier import (
@@ -21,6 +20,7 @@ from gradgan.features.classifier import (
 )
 from gradgan.features.inception import Inception, InceptionFeatures
 from gradgan.features.mobilenet import MobileNet, MobileNetFeatures
+from gradgan.images import Images
 
 IMAGES = Digits(held_out=450).load()
 

@@ -12,7 +12,7 @@ import torch
 
 from core.optim.schemes.joint import Consensus, SymplecticAdjustment
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
-from core.optim.schemes.with_memory import Lookahead, NegativeMomentum, Optimistic
+from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from gradgan.game.game import Game
 from gradgan.losses import Loss
 from gradgan.losses.hinge import Hinge

@@ -9,7 +9,7 @@ from core.optim.schemes.schemes import Alternating
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.augment.diffaugment import DiffAugment
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.data.mixtures import MixtureStream, Ring
 from gradgan.game.game import Game
 from gradgan.game.players import make_players
@@ -77,7 +77,7 @@ def three_steps(network: Network, game: Game, labelled: Conditioning | None = No
     before = [[p.detach().clone() for p in player.parameters()] for player in players]
     for step in range(3):
         x = torch.rand(4, *SHAPE, generator=random(step)) * 2 - 1
-        metrics = trainer.update([Samples(x, torch.arange(4) % 3)], progress=step / 3)
+        metrics = trainer.update([Batch(x, torch.arange(4) % 3)], progress=step / 3)
         assert {"loss/generator", "loss/discriminator", "logits/accuracy"} <= set(metrics)
         assert all(value.isfinite() and value.dim() == 0 for value in metrics.values()), metrics
     for player, former in zip(players, before, strict=True):
@@ -183,7 +183,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
 def test_several_discriminator_steps_use_a_batch_each_and_move_the_generator_once() -> None:
     network = MLP(width=8, depth=1, slope=0.2, spectral_norm=False)
     trainer = make_trainer(made(network), Game(loss=NonSaturating()), Alternating())
-    batches = [Samples(torch.randn(4, 2, generator=random(i)), None) for i in range(3)]
+    batches = [Batch(torch.randn(4, 2, generator=random(i)), None) for i in range(3)]
     trainer.update(batches, progress=0.0)
     assert trainer.discriminator_step.monitor.steps == 3
     assert trainer.generator_step.monitor.steps == 1

@@ -8,7 +8,7 @@ from core.config import Component
 from core.gradients import GradientStep
 from core.optim.factory import build_optimizer
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
-from core.optim.schemes.with_memory import Lookahead, NegativeMomentum, Optimistic
+from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from gradgan.game.game import Game
 from gradgan.game.generated import Generated
 from gradgan.losses.relativistic import Relativistic

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradgan.batch import Samples
+from gradgan.batch import Batch
 from gradgan.game.game import Game, Moment, Players
 from gradgan.game.vector_field import Field
 from gradgan.losses import Loss
@@ -23,7 +23,7 @@ MOMENT = Moment(update=0, progress=0.0, augmentation=torch.zeros(()), seed=3)
 
 
 def field_of(players: Players, game: Game, real: Tensor, latent_size: int = LATENT) -> Field:
-    return Field(game, players, Samples(real, None), latent_size, MOMENT, {})
+    return Field(game, players, Batch(real, None), latent_size, MOMENT, {})
 
 
 def dirac(loss: Loss, penalty: Penalty | None, theta: float = 0.0, psi: float = 0.0) -> Field:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from gradrl.agents.actor_critic import frozen_policy
 from gradrl.agents.npg import NPG, NPGConfig
+from gradrl.agents.on_policy import frozen_policy
 from gradrl.agents.trpo import TRPO, TRPOConfig
 from gradrl.losses import surrogate_loss
 from tests.gradrl.small import BOX, DISCRETE, in_float64, parameters, small_agent, small_model, small_rollout

@@ -158,6 +158,6 @@ def test_options_out_of_range_are_refused_by_name_and_value(config):
 
 
 def test_the_critic_of_a_natural_gradient_needs_equal_minibatches():
-    NPGConfig(num_steps=6, num_minibatches=4).check(num_envs=2)
+    NPGConfig(num_steps=6, num_minibatches=4).minibatches(num_envs=2)
     with pytest.raises(ValueError, match=r"agent.num_minibatches must be a divisor of .* 6 \* 3 = 18, got 4"):
-        NPGConfig(num_steps=6, num_minibatches=4).check(num_envs=3)
+        NPGConfig(num_steps=6, num_minibatches=4).minibatches(num_envs=3)

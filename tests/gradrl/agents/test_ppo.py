@@ -229,9 +229,9 @@ def test_options_out_of_range_are_refused_by_name_and_value(name, value):
 
 
 def test_minibatches_must_divide_the_rollout():
-    PPOConfig(num_steps=6, num_minibatches=4).check(num_envs=2)
+    PPOConfig(num_steps=6, num_minibatches=4).minibatches(num_envs=2)
     with pytest.raises(ValueError, match=r"agent.num_minibatches must be a divisor of .* 6 \* 3 = 18, got 4"):
-        PPOConfig(num_steps=6, num_minibatches=4).check(num_envs=3)
+        PPOConfig(num_steps=6, num_minibatches=4).minibatches(num_envs=3)
 
 
 @pytest.mark.parametrize("value_clip_coef", [None, 0.1])

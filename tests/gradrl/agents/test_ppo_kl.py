@@ -46,7 +46,7 @@ def test_the_loss_is_equation_8_in_float64(action):
     with torch.no_grad():
         for p in learner.model.parameters():
             p.add_(0.2 * torch.randn(p.shape, generator=generator))
-    losses, _ = learner.loss(batch, learner.old_policy()(batch.obs))
+    losses, _ = learner.loss(batch)
     after = copy.deepcopy(learner.model).double()
     old, new = (distribution(m, batch.obs.double(), action) for m in (before, after))
     ratio = (new.log_prob(batch.action) - old.log_prob(batch.action)).exp()
@@ -106,7 +106,7 @@ def test_probes_see_the_loss_that_is_descended():
     assert learner.objectives() == []
     batch, _ = learner.observe(small_rollout())
     ((objective, _),) = learner.objectives()
-    losses, _ = learner.loss(learner.normalized(batch), learner.old_policy()(batch.obs))
+    losses, _ = learner.loss(learner.normalized(batch))
     torch.testing.assert_close(objective(), torch.stack([*losses.values()]).sum())
 
 

@@ -232,7 +232,7 @@ def test_a_sample_is_a_sequence_for_the_noise_scale_and_for_the_proposal_of_a_ra
     learner = agent(num_minibatches=2)
     learner.update(rollout(learner.model), 0.0)
     assert learner.gradient_step.samples == 2  # of 4 environments
-    assert learner.cfg.minibatch_size(4) == 2
+    assert learner.cfg.minibatches(4)[1] == 2
 
 
 def test_probes_do_not_see_what_stands_in_invalid_places():
@@ -267,9 +267,9 @@ def test_an_interrupted_behaviour_goes_on_where_it_was():
 
 
 def test_sequences_must_be_dealt_out_in_equal_shares():
-    PPORecurrentConfig(num_minibatches=4).check(8)
+    PPORecurrentConfig(num_minibatches=4).minibatches(8)
     with pytest.raises(ValueError, match=r"agent.num_minibatches must be a divisor of num_envs = 6, got 4"):
-        PPORecurrentConfig(num_minibatches=4).check(6)
+        PPORecurrentConfig(num_minibatches=4).minibatches(6)
     with pytest.raises(ValueError, match="memory_size must be an integer >= 1, got 0"):
         RecurrentConfig(memory_size=0)
 

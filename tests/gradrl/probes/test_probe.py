@@ -12,8 +12,8 @@ from gradrl.agents.a2c import A2C, A2CConfig
 from gradrl.agents.ppo_recurrent import PPORecurrent
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.distributions import Categorical, DiagonalGaussian
-from gradrl.probes.policy_gradient import Acted, PolicyGradients, remember
-from gradrl.probes.probe import PolicyGradientProbe, PolicyObjective, check_agent
+from gradrl.probes.policy_gradient import PolicyGradients, RolloutSnapshot, snapshot
+from gradrl.probes.probe import PolicyGradientProbe, PolicyObjective, Snapshots, check_agent
 from tests.gradrl.small import small_agent, small_model, small_rollout
 
 T, N, D = 5, 3, 4
@@ -106,11 +106,11 @@ def slow_advantage(rollout: Rollout, value, next_value, gae_lambda: float) -> to
 
 def acted_of(
     net: Net, rollout: Rollout, *, critic: bool = True, normalize: bool = False, size: int = 2
-) -> Acted:
+) -> RolloutSnapshot:
     with torch.no_grad():
         values = net.value(rollout.obs) if critic else torch.zeros(len(rollout.obs), N, dtype=torch.float64)
     advantage = slow_advantage(rollout, values[:-1], values[1:], LAMBDA if critic else 1.0)
-    return remember(
+    return snapshot(
         net,
         rollout,
         advantage.flatten(),
@@ -137,7 +137,7 @@ def sample_gradients(net: Net, rollout: Rollout, weight: torch.Tensor) -> torch.
     return torch.stack(rows)
 
 
-def probed(acted: Acted, net: Net, **options) -> dict[str, float]:
+def probed(acted: RolloutSnapshot, net: Net, **options) -> dict[str, float]:
     objective = PolicyObjective(Objective(net, lambda forward, obs: forward(obs)[1].mean(), []), acted)
     found = PolicyGradientProbe(**options)(objective, None, torch.Generator().manual_seed(3))
     return {tag.removeprefix("policy_gradient/"): value for tag, value in found.items()}
@@ -198,7 +198,7 @@ def test_the_bandits_variance_with_a_baseline_is_the_closed_form():
     rollout = replace(
         rollout, action=action, reward=action.double(), terminated=~none, truncated=none, valid=~none
     )
-    acted = remember(
+    acted = snapshot(
         net, rollout, action.double(), gamma=1.0, gae_lambda=None, minibatch_size=1, normalize=False
     )
     policy, count = PolicyGradients(acted), 20 * N
@@ -240,9 +240,12 @@ def test_the_cosine_with_the_value_gradient_is_taken_on_the_shared_layers_alone(
 
 def test_an_agents_own_model_is_probed_on_the_layers_that_actor_and_critic_share():
     agent = small_agent(A2C, A2CConfig, model=small_model(shared=True))
+    probe = PolicyGradientProbe(interval=1)
+    snapshots = Snapshots(agent, {"policy_gradient": probe}, num_envs=4)
+    snapshots.take()
     batch = agent.observe(small_rollout())
-    ((objective, step),) = agent.objectives()
-    found = PolicyGradientProbe()(objective, step, torch.Generator())
+    ((objective, step),) = snapshots.objectives()
+    found = probe(objective, step, torch.Generator())
     policy, value = agent.model(batch.obs)
     losses = -(policy.log_prob(batch.action) * batch.advantage).mean(), (value - batch.target).square().mean()
     shared = list(agent.model.trunk.parameters())
@@ -310,7 +313,7 @@ def test_what_has_no_policy_gradient_is_refused_or_passed_over():
         check_agent({"pg": probe}, PPORecurrent)
     check_agent(None, PPORecurrent)
     check_agent(None, object)
-    check_agent({"pg": probe}, type("Learner", (), {"acted": None}))
+    check_agent({"pg": probe}, type("Learner", (), {"estimates": None}))
 
 
 @pytest.mark.parametrize("name", ["interval", "minibatches", "minibatch_size", "chunk_size"])

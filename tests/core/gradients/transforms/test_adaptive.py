@@ -16,14 +16,14 @@ def view(gradients: list[torch.Tensor], weights: list[torch.Tensor] | None = Non
     return GradientView(names, gradients if weights is None else weights, gradients)
 
 
-def clipped_norms(transform, norms: list[float], memory: dict | None = None) -> list[float]:
+def clipped_norms(transform, norms: list[float], state: dict | None = None) -> list[float]:
     """The joint norm that is left of each of a series of gradients with given norms."""
-    memory = {} if memory is None else memory
+    state = {} if state is None else state
     left = []
     for norm in norms:
         gradients = view([torch.tensor([0.6, 0.0], dtype=torch.float64) * norm,
                           torch.tensor([[0.8]], dtype=torch.float64) * norm])  # fmt: skip
-        transform(gradients, memory)
+        transform(gradients, state)
         left.append(math.sqrt(sum(g.square().sum().item() for g in gradients.values)))
         assert gradients.norm.item() == pytest.approx(left[-1], rel=1e-9, nan_ok=True)
     return left
@@ -139,34 +139,34 @@ def test_adagc_follows_the_paper_for_every_tensor():
     series = list(zip(spiky(60, 1), spiky(60, 2), strict=True))
     options = {"lambda_rel": 1.1, "lambda_abs": 1.5, "beta": 0.9, "warmup_steps": 10}
     expected = adagc_reference(series, **options)
-    transform, memory = AdaGC(**options), {}
+    transform, state = AdaGC(**options), {}
     for norms, left in zip(series, expected, strict=True):
         gradients = view([torch.tensor([[n * 0.6, n * 0.8]], dtype=torch.float64) for n in norms])
-        transform(gradients, memory)
+        transform(gradients, state)
         assert [g.norm().item() for g in gradients.values] == pytest.approx(left, rel=1e-9)
         assert gradients.norms.tolist() == pytest.approx(left, rel=1e-9)
 
 
 def test_adagc_keeps_each_parameters_average_when_gradients_come_and_go():
-    def step(memory, **norms):
+    def step(state, **norms):
         gradients = [torch.tensor([n], dtype=torch.float64) for n in norms.values()]
         AdaGC(beta=0.5, lambda_rel=2.0, lambda_abs=100.0, warmup_steps=1)(
-            GradientView(list(norms), gradients, gradients), memory
+            GradientView(list(norms), gradients, gradients), state
         )
         return [g.item() for g in gradients]
 
-    memory = {}
-    step(memory, a=1.0, c=10.0)
-    assert step(memory, a=4.0, b=7.0, c=10.0) == [2.0, 7.0, 10.0]  # b is new: not clipped
-    assert step(memory, b=100.0) == pytest.approx([14.0])
-    assert step(memory, c=100.0, a=100.0) == pytest.approx([20.0, 3.0])  # a: 2 * (0.5 * 1 + 0.5 * 2)
+    state = {}
+    step(state, a=1.0, c=10.0)
+    assert step(state, a=4.0, b=7.0, c=10.0) == [2.0, 7.0, 10.0]  # b is new: not clipped
+    assert step(state, b=100.0) == pytest.approx([14.0])
+    assert step(state, c=100.0, a=100.0) == pytest.approx([20.0, 3.0])  # a: 2 * (0.5 * 1 + 0.5 * 2)
 
 
 def test_adagc_does_not_freeze_a_parameter_whose_gradient_was_zero_once():
-    transform, memory = AdaGC(warmup_steps=2, lambda_abs=10.0), {}
+    transform, state = AdaGC(warmup_steps=2, lambda_abs=10.0), {}
     for norm in (1.0, 0.0, 0.0, 1.0):
         gradient = torch.tensor([norm])
-        transform(view([gradient]), memory)
+        transform(view([gradient]), state)
     assert gradient.item() == 1.0
 
 
@@ -210,12 +210,12 @@ def test_zclip_goes_on_from_norms_that_were_all_the_same(jitter):
 
 
 def test_zclip_comes_up_to_a_level_that_lasts():
-    memory, transform = {}, ZClip(warmup_steps=25, max_norm=None)
-    clipped_norms(transform, [1.0 + 0.1 * (i % 2) for i in range(100)], memory)
-    left = clipped_norms(transform, [50.0] * 3000, memory)
+    state, transform = {}, ZClip(warmup_steps=25, max_norm=None)
+    clipped_norms(transform, [1.0 + 0.1 * (i % 2) for i in range(100)], state)
+    left = clipped_norms(transform, [50.0] * 3000, state)
     assert left[0] < 1.2
     assert left[-1] == 50.0
-    assert memory["mean"].item() == pytest.approx(50.0, rel=0.1)
+    assert state["mean"].item() == pytest.approx(50.0, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -154,14 +154,14 @@ def test_the_limit_holds_in_front_of_a_transform_that_hides_infinities():
 
 def test_an_accelerators_count_is_read_at_every_step_after_the_limit_only():
     """On the meta device whatever reads a number raises."""
-    gradients, memory = [torch.zeros(3, device="meta")], {}
+    gradients, state = [torch.zeros(3, device="meta")], {}
     for step in range(1, 9):
         seen = GradientView(["a"], gradients, gradients)
         if step % 4:
-            SkipNonFinite(max_consecutive=3)(seen, memory)
+            SkipNonFinite(max_consecutive=3)(seen, state)
         else:
             with pytest.raises(RuntimeError, match="meta"):
-                SkipNonFinite(max_consecutive=3)(seen, memory)
+                SkipNonFinite(max_consecutive=3)(seen, state)
 
 
 def test_the_limit_must_not_be_negative():

@@ -54,10 +54,10 @@ def test_a_gradient_that_is_sparse_within_its_rows_is_refused_by_name():
 
 
 def test_the_noise_has_the_variance_of_the_paper_at_every_step():
-    memory, drawn = {}, []
+    state, drawn = {}, []
     for step in range(4):
         gradients = view(torch.full((100, 200), 3.0), torch.zeros(20_000, dtype=torch.float64))
-        GradientNoise(eta=0.3, gamma=0.55, seed=1)(gradients, memory)
+        GradientNoise(eta=0.3, gamma=0.55, seed=1)(gradients, state)
         variance = 0.3 / (1 + step) ** 0.55
         noise = torch.cat([gradients.values[0].flatten().double() - 3, gradients.values[1]])
         # 40,000 draws: the variance's own standard deviation is 0.7 %, the mean's 0.5 % of sigma.
@@ -73,10 +73,10 @@ def test_the_noise_depends_on_seed_step_and_parameters_alone():
     def noise(seed=1, steps=1, names=("a",)):
         torch.manual_seed(random.randrange(2**31))
         torch.randn(3)
-        memory = {}
+        state = {}
         for _ in range(steps):
             gradients = GradientView(names, [torch.zeros(8)], [torch.zeros(8)])
-            GradientNoise(seed=seed)(gradients, memory)
+            GradientNoise(seed=seed)(gradients, state)
         return gradients.values[0].tolist()
 
     assert noise() == noise()
@@ -120,9 +120,9 @@ def test_surgery_follows_the_paper_for_some_order_of_the_losses(number):
     orders = itertools.product(itertools.permutations(range(number)), repeat=number)
     expected = torch.stack([pcgrad_reference(vectors, list(map(list, order))) for order in orders])
     assert (expected - sum(vectors)).norm(dim=1).min() > 0.1 * sum(vectors).norm()
-    memory, found = {}, set()
+    state, found = {}, set()
     for _ in range(60):
-        combined = PCGrad(seed=3).combine(losses, memory)
+        combined = PCGrad(seed=3).combine(losses, state)
         assert [c.shape for c in combined] == [(2, 3), (7,)]
         distance = (expected - flat(combined)).norm(dim=1)
         assert distance.min() < 1e-5 * flat(combined).norm()

@@ -71,22 +71,22 @@ def whole(gradients: list[torch.Tensor]) -> torch.Tensor:
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=name_of)
 def test_dtypes_mix_and_the_norms_are_those_after_it(transform):
-    memory = {}
+    state = {}
     for scale in (1.0, 30.0, 1e-3, 5.0, 1.0, 100.0):
         gradients, exact = mixed(scale), [g.to_dense().double() for g in mixed(scale)]
         seen = view(gradients)
         _ = seen.norm
-        transform(seen, memory)
+        transform(seen, state)
         assert whole(gradients).isfinite().all()
         assert [g.dtype for g in gradients] == [g.dtype for g in mixed()]
         torch.testing.assert_close(seen.norms, view(gradients).norms, rtol=5e-3, atol=1e-6)
     if isinstance(transform, GradientNoise):
         return  # the noise of another dtype is another one
     wide = view([g.double() for g in exact])
-    reference_memory = {}
+    reference_state = {}
     for scale in (1.0, 30.0, 1e-3, 5.0, 1.0, 100.0):
         wide = view([g.to_dense().double() for g in mixed(scale)])
-        transform(wide, reference_memory)
+        transform(wide, reference_state)
     # bfloat16 carries 8 bits.
     error = (whole(gradients) - whole(list(wide.values))).norm() / whole(list(wide.values)).norm()
     assert error < 5e-3
@@ -94,29 +94,29 @@ def test_dtypes_mix_and_the_norms_are_those_after_it(transform):
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=name_of)
 def test_zero_gradients_and_zero_weights_make_no_nan(transform):
-    memory = {}
+    state = {}
     for _ in range(6):
         gradients = [torch.zeros(3, 2), torch.zeros(4), torch.zeros(0, 2)]
-        transform(GradientView(["a", "b", "c"], [torch.zeros_like(g) for g in gradients], gradients), memory)
+        transform(GradientView(["a", "b", "c"], [torch.zeros_like(g) for g in gradients], gradients), state)
         assert whole(gradients).isfinite().all()
         if not isinstance(transform, GradientNoise):
             assert whole(gradients).abs().max() == 0
     gradients = [torch.ones(3, 2), torch.ones(4), torch.zeros(0, 2)]
-    transform(GradientView(["a", "b", "c"], [torch.zeros_like(g) for g in gradients], gradients), memory)
+    transform(GradientView(["a", "b", "c"], [torch.zeros_like(g) for g in gradients], gradients), state)
     assert whole(gradients).isfinite().all()
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=name_of)
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-def test_a_non_finite_gradient_raises_nothing_and_poisons_no_memory(transform, poison):
+def test_a_non_finite_gradient_raises_nothing_and_poisons_no_state(transform, poison):
     def run(poisoned_steps):
-        memory, last = {}, []
+        state, last = {}, []
         for step in range(12):
             last = [torch.full((2, 2), 0.1 + step), torch.full((3,), 0.2)]
             if step in poisoned_steps:
                 last[1][1] = poison
-            transform(view(last), memory)
-        for value in memory.values():
+            transform(view(last), state)
+        for value in state.values():
             if isinstance(value, torch.Tensor) and value.shape != (6,):  # AutoClip's window starts as NaN
                 assert value.isfinite().all()
         return last
@@ -131,12 +131,12 @@ def test_a_non_finite_gradient_raises_nothing_and_poisons_no_memory(transform, p
 )
 def test_no_number_is_read_back_from_an_accelerator(transform):
     """On the meta device there are no numbers: whatever asks for one raises."""
-    memory = {}
+    state = {}
     for step in range(6):
         gradients = [torch.zeros(3, 2, device="meta"), torch.zeros(4, device="meta")]
-        transform(GradientView(["a", "b"], [torch.zeros_like(g) for g in gradients], gradients), memory)
-        if step and "steps" not in memory:
-            assert all(value.is_meta for value in memory.values())
+        transform(GradientView(["a", "b"], [torch.zeros_like(g) for g in gradients], gradients), state)
+        if step and "steps" not in state:
+            assert all(value.is_meta for value in state.values())
 
 
 def test_surgery_reads_no_number_back_either():
@@ -175,8 +175,8 @@ def test_a_step_saved_in_the_middle_continues_bit_for_bit(clipper):
     file.seek(0)
     saved = torch.load(file, weights_only=True)
     # A state that was taken is not written into by the steps after it.
-    for memory, same in zip(kept, saved["step"]["transforms"], strict=True):
-        for key, value in memory.items():
+    for state, same in zip(kept, saved["step"]["transforms"], strict=True):
+        for key, value in state.items():
             if isinstance(value, torch.Tensor):
                 torch.testing.assert_close(value, same[key], rtol=0, atol=0, equal_nan=True)
             else:
@@ -202,5 +202,5 @@ def test_under_float16_the_history_holds_unscaled_norms_and_no_overflow():
         step(lambda: (net(torch.ones(2, 4)).float().sum(), {}))
     assert step.monitor.drain()["gradient/skipped"] == pytest.approx(2 / 3)
     torch.testing.assert_close(before - net.weight.detach(), torch.full((1, 4), 2.0), rtol=1e-3, atol=0)
-    norms = step.memories[0]["norms"]
+    norms = step.transform_states[0]["norms"]
     assert norms[norms.isfinite()].tolist() == pytest.approx([math.sqrt(5 * 2**2)], rel=1e-3)

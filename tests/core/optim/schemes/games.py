@@ -30,14 +30,14 @@ class Player(nn.Module):
 
 @dataclass
 class Game:
-    """Two players, their steps, and the memory that a trainer would keep."""
+    """Two players, their steps, and the state that a trainer would keep."""
 
     losses: Losses
     x: Player = field(default_factory=lambda: Player(1.0))
     y: Player = field(default_factory=lambda: Player(1.0))
     lr: float = H
     optimizer: type[torch.optim.Optimizer] = torch.optim.SGD
-    memory: StateDict = field(default_factory=dict)
+    state: StateDict = field(default_factory=dict)
     fails: Callable[[int, str], bool] = lambda _, __: False  # (number of the evaluation, player): NaN there
     evaluations: int = 0
 
@@ -59,7 +59,7 @@ class Game:
                 [lambda: self.closure("y")],
                 self.generator,
                 [lambda: self.closure("x")],
-                self.memory,
+                self.state,
             )
 
     @property
@@ -114,19 +114,20 @@ def update_matrix(
 ) -> np.ndarray:
     """The scheme's update at the origin as a matrix, column by column, of the state it carries along.
 
-    The state is (x, y) and the tensors of the memory. The map of a bilinear game is linear, so steps from the
-    basis vectors are exact; for others take `size` small, central differences leave an error of its square.
+    The state is (x, y) and the tensors that the scheme keeps. The map of a bilinear game is linear, so steps
+    from the basis vectors are exact; for others take `size` small, central differences leave an error of its
+    square.
     """
     game = Game(losses, lr=lr)
     game.at = torch.zeros(2)
-    game.play(scheme)  # so that the memory exists
-    carried = [key for key, value in game.memory.items() if isinstance(value, list)]
+    game.play(scheme)  # so that the state exists
+    carried = [key for key, value in game.state.items() if isinstance(value, list)]
 
     def after(state: Tensor) -> Tensor:
         game.at = state[:2]
-        game.memory.update({key: [state[i : i + 1].clone()] for i, key in enumerate(carried, start=2)})
+        game.state.update({key: [state[i : i + 1].clone()] for i, key in enumerate(carried, start=2)})
         game.play(scheme, updates)
-        return torch.cat([game.at, *(game.memory[key][0] for key in carried)])
+        return torch.cat([game.at, *(game.state[key][0] for key in carried)])
 
     basis = size * torch.eye(2 + len(carried), dtype=torch.float64)
     return torch.stack([(after(e) - after(-e)) / (2 * size) for e in basis], dim=1).numpy()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.optim.schemes.joint import Consensus, SymplecticAdjustment
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
-from core.optim.schemes.with_memory import Lookahead, NegativeMomentum, Optimistic
+from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from tests.core.optim.schemes.games import (
     Game,
     H,
@@ -237,7 +237,7 @@ def test_lookahead_is_the_mean_of_staying_and_k_inner_steps(inner: Scheme, k: in
     lookahead = Lookahead(k=k, alpha=alpha, inner=inner)
     columns = []
     for e in torch.eye(2, dtype=torch.float64):
-        game.at, game.memory = e, {}
+        game.at, game.state = e, {}
         game.play(lookahead, k)
         columns.append(game.at)
     matrix = torch.stack(columns, dim=1).numpy()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.optim.schemes.joint import Consensus, SymplecticAdjustment
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
-from core.optim.schemes.with_memory import Lookahead, NegativeMomentum, Optimistic
+from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from core.state import StateDict
 from tests.core.optim.schemes.games import Game, H, bilinear, nonsaturating
 
@@ -43,7 +43,7 @@ def test_a_lost_gradient_costs_one_update_and_nothing_else(
     lossy.play(scheme)
     assert torch.equal(lossy.at, before) or isinstance(scheme, Lookahead)
     if isinstance(scheme, Lookahead):  # it counts calls: bring both to the same number
-        clean.memory["updates"] += 1
+        clean.state["updates"] += 1
     lossy.fails = lambda _, __: False
     for game in (lossy, clean):
         game.play(scheme, 3)
@@ -62,9 +62,9 @@ def test_a_lost_first_gradient_leaves_no_trace_in_the_memory(scheme: Scheme, pla
     game.play(scheme)
     game.fails = lambda _, __: False
     mine = "generator" if player == "x" else "discriminator"
-    assert torch.equal(game.memory[mine][0], torch.zeros(1, dtype=torch.float64))
+    assert torch.equal(game.state[mine][0], torch.zeros(1, dtype=torch.float64))
     other = {"x": "discriminator", "y": "generator"}[player]
-    assert game.memory[other][0].item() != 0.0
+    assert game.state[other][0].item() != 0.0
     start = game.at
     game.play(scheme)
     plain = Game(bilinear)

@@ -1,6 +1,6 @@
-"""Update schemes of two players that remember: the last gradient, a velocity, where both players stood.
+"""Update schemes of two players with a state: the last gradient, a velocity, or an earlier pair of players.
 
-What they remember lives in the `memory` that the caller keeps and saves. Tensors in it are replaced, never
+The state is a dictionary that the caller keeps and saves. Tensors in it are replaced, never
 written into. A gradient that the guard of `GradientStep` will skip is told by the same norm and leaves it as
 it was, decided on the device without a synchronisation.
 """
@@ -23,7 +23,7 @@ class Optimistic:
 
         w <- w - h (g_t + (g_t - g_(t-1)))
 
-    The first step is a plain one. One gradient per update, and a copy of it in memory. On the bilinear game
+    The first step is a plain one. One gradient per update, and memory for a copy of it. On the bilinear game
     the factors are the roots of l^2 - (1 + 2ih) l + ih, both inside the unit circle for h < 1 / sqrt(3).
 
     Source: Daskalakis et al. 2018, arXiv:1711.00141 (optimistic mirror descent without constraints).
@@ -38,19 +38,19 @@ class Optimistic:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """Both gradients, each with its last change added, then both updates."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
         metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
         for player, step in (("discriminator", discriminator), ("generator", generator)):
             gradient = _gradient(step)
-            last = memory.get(player) or [torch.zeros_like(g) for g in gradient]
-            known = memory.get(f"{player}_known", torch.zeros((), dtype=torch.bool, device=step.device))
+            last = state.get(player) or [torch.zeros_like(g) for g in gradient]
+            known = state.get(f"{player}_known", torch.zeros((), dtype=torch.bool, device=step.device))
             changed = [now + (now - then) * known for now, then in zip(gradient, last, strict=True)]
             finite = _replace(step, changed)
-            memory[player] = _choose(finite, gradient, last)
-            memory[f"{player}_known"] = known | finite
+            state[player] = _choose(finite, gradient, last)
+            state[f"{player}_known"] = known | finite
             step.apply()
         return metrics
 
@@ -87,7 +87,7 @@ class NegativeMomentum:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """Discriminator, then generator, each along its velocity."""
         check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
@@ -98,10 +98,10 @@ class NegativeMomentum:
         ):
             metrics |= step.compute(*closures)
             gradient = _gradient(step)
-            last = memory.get(player) or [torch.zeros_like(g) for g in gradient]
+            last = state.get(player) or [torch.zeros_like(g) for g in gradient]
             velocity = [self.beta * u + g for u, g in zip(last, gradient, strict=True)]
             finite = _replace(step, velocity)
-            memory[player] = _choose(finite, velocity, last)
+            state[player] = _choose(finite, velocity, last)
             step.apply()
         return metrics
 
@@ -117,7 +117,7 @@ class Lookahead:
     of two points of a turning orbit lies inside it.
 
     Only parameters are pulled back: optimizer states and batch norm's statistics are those of the inner
-    scheme. Costs one copy of the parameters in memory.
+    scheme. Costs memory for one copy of the parameters.
 
     Attributes:
         k: updates between two returns to the slow parameters, >= 1.
@@ -151,20 +151,20 @@ class Lookahead:
         discriminator_closures: Closures,
         generator: GradientStep,
         generator_closures: Closures,
-        memory: StateDict,
+        state: StateDict,
     ) -> Metrics:
         """One update of the inner scheme, and at every k-th the return."""
         parameters = [*discriminator.parameters, *generator.parameters]
-        if not memory:
-            memory.update(slow=[p.detach().clone() for p in parameters], updates=0, inner={})
+        if not state:
+            state.update(slow=[p.detach().clone() for p in parameters], updates=0, inner={})
         metrics = self.inner(
-            discriminator, discriminator_closures, generator, generator_closures, memory["inner"]
+            discriminator, discriminator_closures, generator, generator_closures, state["inner"]
         )
-        memory["updates"] += 1
-        if memory["updates"] % self.k == 0:
+        state["updates"] += 1
+        if state["updates"] % self.k == 0:
             with torch.no_grad():
-                memory["slow"] = torch._foreach_lerp(memory["slow"], parameters, self.alpha)
-                torch._foreach_copy_(parameters, memory["slow"])
+                state["slow"] = torch._foreach_lerp(state["slow"], parameters, self.alpha)
+                torch._foreach_copy_(parameters, state["slow"])
         return metrics
 
 

@@ -1,4 +1,4 @@
-"""`gradgan.sampling`: latents, labels, paths between latents, pixels and their neighbours."""
+"""`gradgan.evaluation.sampling`: latents, labels, paths between latents, pixels and their neighbours."""
 
 import math
 
@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from gradgan import sampling
-from gradgan.sampling import even_labels, latents, nearest, sample, spherical, to_pixels
+from gradgan.evaluation.sampling import even_labels, nearest, sample, spherical
+from gradgan.game.players import latents
+from gradgan.images import to_pixels
 
 CPU = torch.device("cpu")
 

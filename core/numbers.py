@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: few digits, thousands apart, powers of ten as such."""
+"""Numbers as text: few digits, thousands separated, powers of ten written as such."""
 
 import math
 
@@ -26,6 +26,11 @@ def number(value: object) -> str:
     return f"{value:,.{places}f}"
 
 
+def plain_number(value: float) -> str:
+    """A number for a terminal or Markdown: four significant digits, whole numbers from 1,000 on."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.4g}"
+
+
 def tick(value: float) -> str:
     """An axis label: 0.05, 250k, 1.5M, 10⁻⁴."""
     if value < 0:
@@ -41,7 +46,7 @@ def tick(value: float) -> str:
 
 
 def percent(value: object) -> str:
-    """A share in [0, 1] in percent."""
+    """A share in [0, 1], in percent."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return number(value)
     return f"{100 * value:.1f} %"

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from core.gradients import global_norm, layer_norms
-from core.gradients.measure.norms import layer_dots
+from core.gradients.norms import layer_dots
 
 
 @pytest.mark.parametrize("size", [1, 7, 16_384, 1_000_003])

@@ -15,7 +15,7 @@ from core.state import StateDict, copied
 QUANTITIES = ("weight_norm", "update_ratio", "update_cosine", "effective_lr", "cosine")
 
 
-class Samples:
+class SampledQuantities:
     """Sums of the sampled quantities of one window, per layer and joint.
 
     Args:

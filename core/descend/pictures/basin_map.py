@@ -6,8 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from core.descend.basins import LEFT, NOWHERE, reached
+from core.descend.functions import PlaneFunction
 from core.descend.pictures.maps import heights, levels_of, spoken
-from core.descend.surroundings import Surroundings
 from core.draw.media import Image
 from core.draw.palette import FAINT, INK, cased, figure, pixels
 
@@ -15,26 +15,26 @@ TINTS = ("#8cc5e8", "#f2c063", "#7fcfb5", "#e3b3d0", "#f3ea8f", "#7fa8d1", "#eb9
 NONE, GONE = "#e3e5e8", "#6b7280"  # not at a minimum yet; outside or diverged
 
 
-def draw_basins(around: Surroundings, ends: Mapping[str, Tensor], left_out: str = "") -> Image:
+def draw_basins(plane: PlaneFunction, ends: Mapping[str, Tensor], left_out: str = "") -> Image:
     """One map for each optimizer: every start in the colour of the minimum that it leads to.
 
     Args:
-        around: the function and its domain.
+        plane: the function and its domain.
         ends: [G, G, 2] by name, of the starts over the domain.
         left_out: whose map is missing and why.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    minima, numbers = reached(around, dict(ends))
+    minima, numbers = reached(plane, dict(ends))
     many = len(minima) > len(TINTS)
     columns = min(len(ends), 4) if len(ends) != 4 else 4
     rows = -(-len(ends) // columns)
     made = figure(max(3.1 * columns, 5.6), 3.3 * rows + 0.9)
     panels = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
-    (left, right), (low, high) = around.domain
-    x, y, value = heights(around, around.domain, 200)
-    tints = [GONE, NONE, *_tints(around, minima, many)]
+    (left, right), (low, high) = plane.domain
+    x, y, value = heights(plane, plane.domain, 200)
+    tints = [GONE, NONE, *_tints(plane, minima, many)]
     for axes, (name, number) in zip(panels, numbers.items(), strict=False):
         axes.imshow(number.numpy() + 2, cmap=ListedColormap(tints), vmin=-0.5, vmax=len(tints) - 0.5,
                     origin="lower", extent=(left, right, low, high), aspect="auto",
@@ -53,7 +53,7 @@ def draw_basins(around: Surroundings, ends: Mapping[str, Tensor], left_out: str 
     for axes in list(panels)[len(ends) :]:
         axes.set_visible(False)
     patches = [] if many else [
-        Patch(color=tint, label=f"{chr(65 + i)} ({px:.3g}, {py:.3g}), f = {_value(around, (px, py)):.4g}")
+        Patch(color=tint, label=f"{chr(65 + i)} ({px:.3g}, {py:.3g}), f = {_value(plane, (px, py)):.4g}")
         for i, ((px, py), tint) in enumerate(zip(minima.tolist(), tints[2:], strict=True))
     ]  # fmt: skip
     there = np.concatenate([n.numpy().ravel() for n in numbers.values()])
@@ -67,23 +67,23 @@ def draw_basins(around: Surroundings, ends: Mapping[str, Tensor], left_out: str 
     made.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     if left_out:
         made.supxlabel(left_out, fontsize=8.5, color=FAINT)
-    made.suptitle(f"{spoken(around.name)}: where each start ends", x=0.01, ha="left", fontsize=12, color=INK)
+    made.suptitle(f"{spoken(plane.name)}: where each start ends", x=0.01, ha="left", fontsize=12, color=INK)
     return pixels(made)
 
 
-def _value(around: Surroundings, place: tuple[float, float]) -> float:
+def _value(plane: PlaneFunction, place: tuple[float, float]) -> float:
     import torch
 
-    return round(float(around.function(torch.tensor(place, dtype=torch.float64))), 6) + 0.0
+    return round(float(plane.function(torch.tensor(place, dtype=torch.float64))), 6) + 0.0
 
 
-def _tints(around: Surroundings, minima: Tensor, many: bool) -> list[str]:
+def _tints(plane: PlaneFunction, minima: Tensor, many: bool) -> list[str]:
     """A colour for each minimum; of many, by their values."""
     if not many:
         return list(TINTS[: len(minima)])
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    values = around.function(minima).numpy()
+    values = plane.function(minima).numpy()
     rank = (values - values.min()) / max(float(np.ptp(values)), 1e-12)
     return [to_hex(colormaps["viridis"](float(0.15 + 0.8 * r))) for r in rank]

@@ -1,42 +1,10 @@
-"""Samples of a generator: latents, labels, paths between latents, and pixels."""
-
-import math
+"""Samples of a generator, the labels they are made of, paths between latents, and the nearest images."""
 
 import torch
 from torch import Tensor, nn
 
-from core.transfer import send
-
 BATCH = 500  # samples drawn at once
 CHUNK = 5000  # images of a pool compared at once: 60 MB of 32x32 pixels in colour
-
-
-def latents(
-    count: int,
-    size: int,
-    random: torch.Generator,
-    device: torch.device,
-    *,
-    truncation: float | None = None,
-) -> Tensor:
-    """Standard normal latents, float32 [count, size]; drawn where the generator is, then moved.
-
-    Args:
-        count: how many.
-        size: numbers in each.
-        random: decides them.
-        device: where they are wanted.
-        truncation: > 0: no element is beyond it, as if those that are were drawn anew; fidelity rises and
-            variety falls as it shrinks. None = all of the normal distribution.
-
-    Source: truncation: Brock et al. 2019, arXiv:1809.11096, section 3.1.
-    """
-    if truncation is None:
-        return send(torch.randn(count, size, generator=random, device=random.device), device)
-    # The inverse of the distribution function takes one draw for each element, however small the interval.
-    uniform = 2 * torch.rand(count, size, generator=random, device=random.device, dtype=torch.float64) - 1
-    inside = math.sqrt(2) * torch.special.erfinv(uniform * math.erf(truncation / math.sqrt(2)))
-    return send(inside.clamp(-truncation, truncation).float(), device)
 
 
 def even_labels(count: int, num_classes: int, random: torch.Generator) -> Tensor:
@@ -86,11 +54,6 @@ def spherical(start: Tensor, end: Tensor, steps: int) -> Tensor:
     before = torch.where(parallel, 1 - t, ((1 - t) * angle).sin() / safe)
     after = torch.where(parallel, t, (t * angle).sin() / safe)
     return before * start[:, None] + after * end[:, None]
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8, 0 to 255, rounded; what lies outside is cut off."""
-    return ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def nearest(images: Tensor, pool: Tensor, neighbours: int) -> Tensor:

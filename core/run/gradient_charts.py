@@ -1,4 +1,4 @@
-"""Pictures of a run's own gradients: the heat map and the exponents of every `GradientStep`."""
+"""Charts of a run's own gradients: the heat map and the exponents of every `GradientStep`."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,8 +12,8 @@ from core.run.tensorboard import Writer
 from core.state import StateDict
 
 
-class Pictures:
-    """What is drawn of the gradients, and remembered for it.
+class GradientCharts:
+    """Keeps what the charts of the gradients show, and draws them.
 
     Args:
         steps: whose gradients.
@@ -34,8 +34,8 @@ class Pictures:
             self._exponents[prefix] = counts
 
     def draw(self, unit: str) -> dict[str, Media]:
-        """All of them, by tag."""
-        pictures: dict[str, Media] = {
+        """All charts, by tag."""
+        charts: dict[str, Media] = {
             f"{prefix}gradient/heat_map": heat.draw(unit)
             for prefix, heat in self._heat_maps.items()
             if heat.rows
@@ -43,9 +43,9 @@ class Pictures:
         for player in self._steps:
             prefix = player.monitor.prefix
             if prefix in self._exponents:
-                picture = draw_exponents(self._exponents[prefix], player.monitor.names)
-                pictures[f"{prefix}gradient/exponents"] = picture
-        return pictures
+                chart = draw_exponents(self._exponents[prefix], player.monitor.names)
+                charts[f"{prefix}gradient/exponents"] = chart
+        return charts
 
     def state_dict(self) -> StateDict:
         """All points and counts so far."""

@@ -1,0 +1,46 @@
+"""What a run directory says of how its run was started."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from core.cli.compose import plain
+from core.config import ConfigError, Tree
+from core.run.directory import is_run
+
+
+def saved_options(directory: Path) -> Tree:
+    """The options a run was started with, as plain containers.
+
+    Raises:
+        ConfigError: there is no run in this directory, or its configuration is damaged.
+    """
+    if not is_run(directory):
+        raise ConfigError(f"there is no run in {directory}")
+    # A run killed in its first moments has only Hydra's own copy, which is the same tree.
+    path = directory / "config.yaml"
+    path = path if path.exists() else directory / ".hydra" / "config.yaml"
+    tree = _load(path)
+    if not isinstance(tree, DictConfig) or "_target_" not in tree:
+        raise ConfigError(f"{path} is damaged: it holds no options of a run")
+    return plain(tree)
+
+
+def saved_overrides(directory: Path) -> tuple[str, ...]:
+    """The overrides that started a run, those of Hydra's own options left out; empty where none were noted.
+
+    Raises:
+        ConfigError: the note is damaged.
+    """
+    path = directory / ".hydra" / "overrides.yaml"
+    overrides = OmegaConf.to_container(_load(path)) if path.exists() else []
+    return tuple(str(each) for each in overrides or [] if not str(each).startswith("hydra."))
+
+
+def _load(path: Path) -> object:
+    try:
+        return OmegaConf.load(path)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error

@@ -1,0 +1,68 @@
+"""What a `GradientStep` is built from, and one error for each way in which the parts do not fit together."""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from core.gradients.norms import require_real
+from core.gradients.transforms.guard import SkipNonFinite
+from core.gradients.transforms.protocol import Combine, Transform
+
+
+def trainable(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Trainable parameters by name, each once.
+
+    Raises:
+        ValueError: there is none, or one is complex.
+    """
+    pairs = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
+    named: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, parameter in pairs:
+        if parameter.requires_grad and id(parameter) not in seen:
+            seen.add(id(parameter))
+            named[name] = parameter
+    if not named:
+        raise ValueError("GradientStep needs at least one parameter that requires a gradient, got none")
+    require_real("GradientStep", list(named), list(named.values()))
+    return named
+
+
+def require_same_parameters(named: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError unless the optimizer holds these parameters, and besides them only frozen ones."""
+    held = {id(p): p for group in optimizer.param_groups for p in group["params"]}
+    own = {id(p) for p in named.values()}
+    others = [p for key, p in held.items() if key not in own]
+    if not own <= held.keys() or any(p.requires_grad for p in others):
+        raise ValueError("the optimizer must hold exactly the trainable parameters given to GradientStep")
+    for p in others:
+        p.grad = None  # left over from before it was frozen: the optimizer would step with it for ever
+
+
+def require_true_line_search(
+    optimizer: torch.optim.Optimizer, transforms: Sequence[Transform | Combine]
+) -> None:
+    """Raise ValueError where a line search would be given slopes that are not those of its loss."""
+    changing = [type(t).__name__ for t in transforms if not isinstance(t, SkipNonFinite)]
+    if changing and any(group.get("line_search_fn") for group in optimizer.param_groups):
+        raise ValueError(
+            f"clipper: {' and '.join(changing)} would change the gradients that the line search of "
+            f"{type(optimizer).__name__} compares with the loss; leave it out (clipper=none), or the search "
+            "(optimizer.line_search_fn=null)"
+        )
+
+
+def only_combine(transforms: Sequence[Transform | Combine]) -> Combine | None:
+    """The one transform that combines losses, if there is one."""
+    combiners = [t for t in transforms if isinstance(t, Combine)]
+    if len(combiners) > 1:
+        raise ValueError(f"one transform can combine the losses, got {len(combiners)}: {combiners}")
+    return combiners[0] if combiners else None
+
+
+def step_needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `optimizer.step` cannot be called without a closure (LBFGS, SAM and the like)."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
