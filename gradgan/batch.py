@@ -1,4 +1,4 @@
-"""What passes between the streams, the players, the penalties and the regularizers."""
+"""What passes between the data, the players, the penalties and the regularizers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Real or generated samples with their labels.
+    """Samples with their labels.
 
     Attributes:
         x: [B, ...]; images are float32 in [-1, 1].
@@ -21,8 +21,8 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round:
-    """What the discriminator looks at in one update: where penalties and regularizers find everything.
+class ScoredBatch:
+    """Real and fake samples with the discriminator's logits: what penalties and regularizers are computed on.
 
     Attributes:
         discriminate: samples [B, ...] to logits [B], with the batch's labels, augmentation and noise.
@@ -31,8 +31,8 @@ class Round:
         fake: generated samples [B, ...], likewise; sample i has the label of real sample i.
         fake_logits: D(fake), [B], with its graph.
         progress: share of the training done, in [0, 1].
-        random: on the CPU, with the same seed at every evaluation of one update: who looks twice sees the
-            same draws.
+        random: on the CPU. It has the same seed at every evaluation of one update, so a second evaluation
+            draws the same numbers.
     """
 
     discriminate: Callable[[Tensor], Tensor]

@@ -10,156 +10,87 @@ from core.report.record import Bars, Fact, Kind, Record, Topic
 
 # Colours: 1 the generator, 2 the discriminator, 3 and 4 real and generated samples.
 OUTCOME = (
-    Chart(
-        "FID",
-        "Distance between generated and real images in a feature space. The floor is what real images score "
-        "against other real images.",
-        (Line("generated", "eval/fid"), Line("floor", "eval/fid_floor", 3, dashed=True)),
-        log=True,
-    ),
-    Chart(
-        "KID",
-        "A second distance in the same feature space, about 0 for real images.",
-        (Line("generated", "eval/kid"), Line("floor", "eval/kid_floor", 3, dashed=True)),
-    ),
-    Chart(
-        "Fidelity and variety",
-        "Precision is the share of samples that lie among the real ones; recall is the share of real ones "
-        "that lie among the samples. Dotted: real images.",
-        (
-            Line("precision", "eval/precision"),
-            Line("recall", "eval/recall", 2),
-            Line("precision of real images", "eval/precision_floor", dashed=True),
-            Line("recall of real images", "eval/recall_floor", 2, dashed=True),
-        ),
-    ),
-    Chart(
-        "Density and coverage",
-        "The same two questions, asked so that outliers count less. Dotted: real images.",
-        (
-            Line("density", "eval/density"),
-            Line("coverage", "eval/coverage", 2),
-            Line("density of real images", "eval/density_floor", dashed=True),
-            Line("coverage of real images", "eval/coverage_floor", 2, dashed=True),
-        ),
-    ),
-    Chart(
-        "Inception Score",
-        "How sure a classifier is of single samples, and how evenly all of them spread over its classes.",
-        (
-            Line("generated", "eval/inception_score"),
-            Line("real", "eval/inception_score_floor", 3, dashed=True),
-        ),
-    ),
-    Chart(
-        "Modes found",
-        "Clusters of the data that got a good sample, or classes that got any.",
-        (Line("modes", "eval/modes"), Line("real", "eval/modes_floor", 3, dashed=True)),
-    ),
-    Chart(
-        "High quality",
-        "Share of samples close to a cluster of the data.",
-        (Line("share", "eval/high_quality"),),
-    ),
-    Chart(
-        "Reverse KL",
-        "How unevenly the samples are spread over clusters or classes, in nats; 0 means as in the data.",
-        (Line("generated", "eval/reverse_kl"), Line("real", "eval/reverse_kl_floor", 3, dashed=True)),
-        log=True,
-    ),
-)
+    Chart("FID",
+          "Distance between generated and real images in a feature space. The floor is what real images "
+          "score against other real images.",
+          (Line("generated", "eval/fid"), Line("floor", "eval/fid_floor", 3, dashed=True)), log=True),
+    Chart("KID", "A second distance in the same feature space, about 0 for real images.",
+          (Line("generated", "eval/kid"), Line("floor", "eval/kid_floor", 3, dashed=True))),
+    Chart("Fidelity and variety",
+          "Precision is the share of samples that lie among the real ones; recall is the share of real ones "
+          "that lie among the samples. Dotted: real images.",
+          (Line("precision", "eval/precision"), Line("recall", "eval/recall", 2),
+           Line("precision of real images", "eval/precision_floor", dashed=True),
+           Line("recall of real images", "eval/recall_floor", 2, dashed=True))),
+    Chart("Density and coverage",
+          "The same two questions, asked so that outliers count less. Dotted: real images.",
+          (Line("density", "eval/density"), Line("coverage", "eval/coverage", 2),
+           Line("density of real images", "eval/density_floor", dashed=True),
+           Line("coverage of real images", "eval/coverage_floor", 2, dashed=True))),
+    Chart("Inception Score",
+          "How sure a classifier is of single samples, and how evenly all of them spread over its classes.",
+          (Line("generated", "eval/inception_score"),
+           Line("real", "eval/inception_score_floor", 3, dashed=True))),
+    Chart("Modes found", "Clusters of the data that got a good sample, or classes that got any.",
+          (Line("modes", "eval/modes"), Line("real", "eval/modes_floor", 3, dashed=True))),
+    Chart("High quality", "Share of samples close to a cluster of the data.",
+          (Line("share", "eval/high_quality"),)),
+    Chart("Reverse KL",
+          "How unevenly the samples are spread over clusters or classes, in nats; 0 means as in the data.",
+          (Line("generated", "eval/reverse_kl"),
+           Line("real", "eval/reverse_kl_floor", 3, dashed=True)), log=True),
+)  # fmt: skip
 
 GAME = (
-    Chart(
-        "Verdicts of the discriminator",
-        "Its mean output for real and for generated samples; the further apart they are, the better it tells "
-        "them apart.",
-        (Line("real", "logits/real", 3), Line("generated", "logits/fake", 4)),
-    ),
-    Chart(
-        "Accuracy of the discriminator",
-        "Share of samples that it classifies rightly; 0.5 is guessing.",
-        (Line("share", "logits/accuracy", 2),),
-    ),
-    Chart(
-        "Gap of the logits",
-        "Mean logit of training samples less that of generated ones, always on the same samples.",
-        (Line("gap", "game/logit_gap", 2),),
-        level=0.0,
-    ),
-    Chart(
-        "Overfitting of the discriminator",
-        "Share of that gap between training and held-out samples: at 0 it treats both alike, at 1 held-out "
-        "samples look generated to it.",
-        (Line("share", "game/overfitting", 2),),
-        level=0.0,
-    ),
-    Chart(
-        "The generator's gradient through the discriminator",
-        "Its length as it leaves the discriminator, for one sample, and its first factor, the slope of the "
-        "loss at the logit. The second vanishes where the loss saturates, the first also where the "
-        "discriminator is flat. Logarithmic.",
-        (Line("at the sample", "game/sample_gradient"), Line("at the logit", "game/logit_gradient", 4)),
-        log=True,
-    ),
-    Chart(
-        "Generator's gradient over discriminator's",
-        "Ratio of the two norms on the same samples. Logarithmic.",
-        (Line("ratio", "game/gradient_ratio"),),
-        log=True,
-        level=1.0,
-    ),
-    Chart(
-        "Variety of the samples",
-        "Mean distance between generated samples over that between real ones: at 1 they are as different as "
-        "the data, near 0 they are all alike.",
-        (Line("ratio", "game/diversity"),),
-        level=1.0,
-    ),
-    Chart(
-        "Energy distance",
-        "Distance between samples and data, in [0, 1]; at 0 both have the same distribution.",
-        (Line("distance", "game/energy_distance"),),
-    ),
-    Chart(
-        "The discriminator's gradient, by terms of its loss",
-        "Length of each term's gradient over the sum of their lengths.",
-        (
-            Line("adversarial", "discriminator/loss_share/adversarial", 2),
-            Line("penalty", "discriminator/loss_share/penalty"),
-            Line("classification", "discriminator/loss_share/classification", 3),
-        ),
-    ),
-    Chart(
-        "Adversarial loss against penalty",
-        "Cosine of their gradients; where it is negative, they pull apart.",
-        (Line("cosine", "discriminator/loss_cosine/adversarial_vs_penalty", 2),),
-        level=0.0,
-    ),
-    Chart(
-        "The average behind the generator",
-        "Distance of the averaged weights from the present ones, over their length, and the share of the "
-        "initial weights in the average.",
-        (Line("distance", "average/distance"), Line("initial weights", "average/initial_share", 3)),
-    ),
-)
+    Chart("Verdicts of the discriminator",
+          "Its mean output for real and for generated samples; the further apart they are, the better it "
+          "tells them apart.", (Line("real", "logits/real", 3), Line("generated", "logits/fake", 4))),
+    Chart("Accuracy of the discriminator", "Share of samples that it classifies rightly; 0.5 is guessing.",
+          (Line("share", "logits/accuracy", 2),)),
+    Chart("Gap of the logits",
+          "Mean logit of training samples less that of generated ones, always on the same samples.",
+          (Line("gap", "game/logit_gap", 2),), level=0.0),
+    Chart("Overfitting of the discriminator",
+          "Share of that gap between training and held-out samples: at 0 it treats both alike, at 1 "
+          "held-out samples look generated to it.", (Line("share", "game/overfitting", 2),), level=0.0),
+    Chart("The generator's gradient through the discriminator",
+          "Its length as it leaves the discriminator, for one sample, and its first factor, the slope of "
+          "the loss at the logit. The second vanishes where the loss saturates, the first also where the "
+          "discriminator is flat. Logarithmic.",
+          (Line("at the sample", "game/sample_gradient"),
+           Line("at the logit", "game/logit_gradient", 4)), log=True),
+    Chart("Generator's gradient over discriminator's",
+          "Ratio of the two norms on the same samples. Logarithmic.",
+          (Line("ratio", "game/gradient_ratio"),), log=True, level=1.0),
+    Chart("Variety of the samples",
+          "Mean distance between generated samples over that between real ones: at 1 they are as different "
+          "as the data, near 0 they are all alike.", (Line("ratio", "game/diversity"),), level=1.0),
+    Chart("Energy distance",
+          "Distance between samples and data, in [0, 1]; at 0 both have the same distribution.",
+          (Line("distance", "game/energy_distance"),)),
+    Chart("The discriminator's gradient, by terms of its loss",
+          "Length of each term's gradient over the sum of their lengths.",
+          (Line("adversarial", "discriminator/loss_share/adversarial", 2),
+           Line("penalty", "discriminator/loss_share/penalty"),
+           Line("classification", "discriminator/loss_share/classification", 3))),
+    Chart("Adversarial loss against penalty",
+          "Cosine of their gradients; where it is negative, they pull apart.",
+          (Line("cosine", "discriminator/loss_cosine/adversarial_vs_penalty", 2),), level=0.0),
+    Chart("The average behind the generator",
+          "Distance of the averaged weights from the present ones, over their length, and the share of the "
+          "initial weights in the average.",
+          (Line("distance", "average/distance"), Line("initial weights", "average/initial_share", 3))),
+)  # fmt: skip
 
 LOSSES = (
-    Chart(
-        "Losses of the two players",
-        "What each network minimises. Neither has to fall, because the other one moves too.",
-        (Line("generator", "loss/generator"), Line("discriminator", "loss/discriminator", 2)),
-    ),
-    Chart(
-        "Gradient penalty",
-        "Mean squared gradient of the discriminator with respect to its input: how steep it is there.",
-        (
-            Line("at real samples", "penalty/real_gradient", 3),
-            Line("at generated samples", "penalty/fake_gradient", 4),
-        ),
-        log=True,
-    ),
-)
+    Chart("Losses of the two players",
+          "What each network minimises. Neither has to fall, because the other one moves too.",
+          (Line("generator", "loss/generator"), Line("discriminator", "loss/discriminator", 2))),
+    Chart("Gradient penalty",
+          "Mean squared gradient of the discriminator with respect to its input: how steep it is there.",
+          (Line("at real samples", "penalty/real_gradient", 3),
+           Line("at generated samples", "penalty/fake_gradient", 4)), log=True),
+)  # fmt: skip
 
 CAPTIONS = {
     "samples": "What the generator makes of the same random inputs, with its latest averaged weights.",

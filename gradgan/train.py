@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.probe import Probe
@@ -27,13 +28,14 @@ from gradgan.diagnosis import REMEDIES, RULES
 from gradgan.evaluation.cost import cost
 from gradgan.evaluation.evaluator import Evaluator, FixedLatents
 from gradgan.features import Features
-from gradgan.game.game import Game, Players
-from gradgan.game.measurements import View, ViewConfig
-from gradgan.game.players import latents, make_players
+from gradgan.game.game import Game
+from gradgan.game.players import Discriminator, Generator, latents, make_players
 from gradgan.losses import Loss
 from gradgan.losses.relativistic_average import RelativisticAverage
+from gradgan.measurements.measurements import Measurements, MeasurementsConfig
 from gradgan.networks import Network
 from gradgan.networks.conditioning import Auxiliary, Projection
+from gradgan.objectives import player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
@@ -41,6 +43,7 @@ from gradgan.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class TrainConfig:
     """All options of a training run; conf/gan.yaml explains each."""
 
@@ -64,24 +67,21 @@ class TrainConfig:
     average: AverageConfig
     evaluation: EvaluationConfig
     features: Features
-    view: ViewConfig
+    measurements: MeasurementsConfig
     logging: RunConfig
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
-    seed: int
-    total_images: int
-    batch_size: int
-    micro_batches: int
-    latent_size: int
+    seed: Annotated[int, Ge(0)]
+    total_images: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
+    micro_batches: Annotated[int, Ge(1)]
+    latent_size: Annotated[int, Ge(1)]
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     device: str
-    num_threads: int | None
+    num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        for name in ("total_images", "batch_size", "micro_batches", "latent_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         parts, size = self.micro_batches, self.batch_size
         require(size % parts == 0, "micro_batches", parts, f"a divisor of batch_size ({size})")
         whole = parts == 1 or not self.update.needs_joint_graph
@@ -93,14 +93,11 @@ class TrainConfig:
         ):
             told = f"1 with {name}, which compares the samples of a whole batch"
             require(parts == 1 or not compares, "micro_batches", parts, told)
-        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
-        threads = self.num_threads
-        require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
         shape = self.data.shape
         for part in (self.augment, *(self.regularizer or {}).values()):
             if part is not None:
                 part.check(shape)
-        bounded = self.loss.has_border or not isinstance(self.augment, ADA)
+        bounded = self.loss.has_threshold or not isinstance(self.augment, ADA)
         why = f"{type(self.loss).__name__}, whose logits' sign says nothing"
         require(bounded, "augment", "ada", f"diffaugment or none with {why}")
         try:
@@ -159,14 +156,14 @@ def train(cfg: TrainConfig, run: Run) -> None:
     evaluator = make_evaluator(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
     average = trainer.average.module
-    view = make_view(cfg, trainer, device)
-    probes = make_probes(cfg, trainer, view, device)
+    measurements = make_measurements(cfg, trainer, device)
+    probes = make_probes(cfg, trainer, measurements, device)
 
     def points(measured: Mapping[str, object]) -> dict[str, float]:
         """Every number but the counts, by tag, and what the players do to each other."""
         numbers = {name: float(v) for name, v in measured.items() if isinstance(v, int | float)}
         curves = {f"eval/{name}": v for name, v in numbers.items() if not name.endswith("samples")}
-        return curves | view.measure()
+        return curves | measurements.measure()
 
     def evaluate() -> Evaluation:
         measured = evaluator.measure(average)
@@ -177,7 +174,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
 
     if not run.resuming:
-        for line in (*cfg.data.notes(), *_costs(cfg, trainer.players, device)):
+        for line in (*cfg.data.notes(), *_costs(cfg, trainer, device)):
             run.say(line)
     if evaluator.unmeasured:
         run.say(f"FID and the like are not measured: data={cfg.data.name} {evaluator.unmeasured}")
@@ -185,17 +182,17 @@ def train(cfg: TrainConfig, run: Run) -> None:
         total=cfg.total_images,
         unit="images",
         state={
-            "generator": trainer.players.generator,
-            "discriminator": trainer.players.discriminator,
+            "generator": trainer.generator,
+            "discriminator": trainer.discriminator,
             "average": trainer.average,
             "trainer": trainer,
             "stream": stream,
-            "view": view,
+            "measurements": measurements,
             "generators": generators,
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
         evaluate=evaluate if evaluator.headline else None,
-        draw=lambda: evaluator.draw(average) | view.draw(),
+        draw=lambda: evaluator.draw(average) | measurements.draw(),
         probes=probes,
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *evaluator.headline),
@@ -222,8 +219,8 @@ def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
     trainer = build_trainer(cfg, Generators(cfg.seed), device)
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "learning rate"))
     real = cfg.data.draw(8 * cfg.batch_size, own, device)
-    objectives = trainer.objectives(real, latents(len(real.x), cfg.latent_size, own, device))
-    (generator, _), (discriminator, _) = objectives
+    z = latents(len(real.x), cfg.latent_size, own, device)
+    (generator, _), (discriminator, _) = player_objectives(trainer, real, z)
 
     def guided(objective: Objective, name: str) -> float:
         return auto_lr(cfg.optimizer, cfg.clipper, objective, cfg.batch_size, cfg.seed, run.say, name)
@@ -238,9 +235,9 @@ def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
 def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device) -> Trainer:
     """Both players from the run's own generators, their gradient steps, and the average."""
     # Made on the CPU and then moved, so that every device begins with the same numbers.
-    players = Players(*(player.to(device) for player in _players(cfg, generators)))
+    generator, discriminator = (player.to(device) for player in _players(cfg, generators))
     if cfg.channels_last:
-        for player in players:
+        for player in (generator, discriminator):
             player.to(memory_format=torch.channels_last)
     steps = {
         name: GradientStep(
@@ -253,15 +250,16 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
             monitor=cfg.monitor,
         )
         for name, module, lr in (
-            ("generator", players.generator, None),
-            ("discriminator", players.discriminator, cfg.discriminator.lr),
+            ("generator", generator, None),
+            ("discriminator", discriminator, cfg.discriminator.lr),
         )
     }
     return Trainer(
-        players=players,
+        generator=generator,
+        discriminator=discriminator,
         generator_step=steps["generator"],
         discriminator_step=steps["discriminator"],
-        average=ExponentialMovingAverage(cfg.average, players.generator),
+        average=ExponentialMovingAverage(cfg.average, generator),
         game=cfg.game,
         scheme=cfg.update,
         schedule=cfg.schedule,
@@ -271,27 +269,32 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
     )
 
 
-def make_view(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> View:
-    """The view of both players, on the same training and held-out samples through the whole run."""
-    seed = seed_for(cfg.seed, "view")
-    real, held_out = cfg.data.references(cfg.view.samples, torch.Generator().manual_seed(seed), device)
-    return View(cfg.view, trainer, real, held_out, seed)
+def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
+    """The measurements of both players, on the same training and held-out samples through the whole run."""
+    seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
+    real, held_out = cfg.data.references(
+        cfg.measurements.samples, torch.Generator().manual_seed(seed), device
+    )
+    return Measurements(cfg.measurements, trainer, real, held_out, seed)
 
 
-def make_probes(cfg: TrainConfig, trainer: Trainer, view: View, device: torch.device) -> Probes:
+def make_probes(
+    cfg: TrainConfig, trainer: Trainer, measurements: Measurements, device: torch.device
+) -> Probes:
     """Probes of both players, on the same samples through the whole run and after a resumption."""
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "probe"))
     real = cfg.data.draw(cfg.batch_size, own, device)
     z = latents(cfg.batch_size, cfg.latent_size, own, device)
 
+    def objectives() -> list[tuple[Objective, GradientStep]]:
+        return player_objectives(trainer, real, z)
+
     def others() -> dict[str, float]:
         average = trainer.average
         lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
-        return view.measure() | lag
+        return measurements.measure() | lag
 
-    return Probes(
-        cfg.probe, cfg.seed, lambda: trainer.objectives(real, z), unit_health_of(cfg.diagnosis), others
-    )
+    return Probes(cfg.probe, cfg.seed, objectives, unit_health_of(cfg.diagnosis), others)
 
 
 def make_evaluator(
@@ -311,35 +314,32 @@ def make_evaluator(
     return cfg.data.evaluator(fixed, samples, cfg.features, say)
 
 
-def _players(cfg: TrainConfig, generators: Generators) -> Players:
+def _players(cfg: TrainConfig, generators: Generators) -> tuple[Generator, Discriminator]:
     """Both players with the initial weights of the run's seed, on the CPU.
 
     Raises:
         ValueError: they should be conditional, and the data have no labels.
     """
     classes = None if cfg.conditioning is None else cfg.data.num_classes
-    return Players(
-        *make_players(
-            cfg.network,
-            cfg.conditioning,
-            cfg.latent_size,
-            cfg.data.shape,
-            classes,
-            generators.torch("generator"),
-            generators.torch("discriminator"),
-        )
+    return make_players(
+        cfg.network,
+        cfg.conditioning,
+        cfg.latent_size,
+        cfg.data.shape,
+        classes,
+        generators.torch("generator"),
+        generators.torch("discriminator"),
     )
 
 
-def _costs(cfg: TrainConfig, players: Players, device: torch.device) -> tuple[str, ...]:
+def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[str, ...]:
     """One line for each player: what it costs."""
     z = torch.zeros(1, cfg.latent_size, device=device)
     x = torch.zeros(1, *cfg.data.shape, device=device)
     labels = None if cfg.conditioning is None else torch.zeros(1, dtype=torch.int64, device=device)
-    inputs = (z, labels), (x, labels)
-    return tuple(
-        cost(player, *own).line(name)
-        for name, player, own in zip(Players._fields, players, inputs, strict=True)
+    return (
+        cost(trainer.generator, z, labels).line("generator"),
+        cost(trainer.discriminator, x, labels).line("discriminator"),
     )
 
 

@@ -1,69 +1,53 @@
 """The training step of a GAN, on one page.
 
-    discriminator:  its losses on real samples and G(z)     G is fixed; several times, if asked for
-    generator:      its losses on D(G(z)), the last of these z    D is fixed
+    discriminator:  its losses on real samples and on G(z)          G is fixed; several times, if asked for
+    generator:      its losses on D(G(z)), of the last of these z   D is fixed
     average of G <- average of G and G
 
-What the losses are is `gradgan.game.game`. An update scheme (alternating, simultaneous, ...) decides in which
-order the two gradients are taken and applied; each player's `GradientStep` touches only its own parameters,
-so the other one is fixed by itself and costs no weight gradients.
+Both losses are in `gradgan.game.game`. An update scheme (alternating, simultaneous, ...) decides in which
+order the two gradients are computed and applied; each player's `GradientStep` changes only its own
+parameters, so the other player stays fixed and costs no weight gradients.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from core.gradients import Closure, GradientStep, Metrics, Objective
-from core.gradients.objective import Forward, frozen
+from core.gradients import Closure, GradientStep, Metrics
 from core.optim.averaging import ExponentialMovingAverage
 from core.optim.schedules import Schedule, ScheduledRate
 from core.optim.schemes.schemes import Scheme
 from core.state import StateDict, copied
 from gradgan.batch import Batch
-from gradgan.game.game import Game, Moment, Players
-from gradgan.game.generated import Generated
+from gradgan.game.game import FakeBatch, Game, StepInfo
 from gradgan.game.players import latents
-
-
-class Part(NamedTuple):
-    """A micro-batch of one update.
-
-    Attributes:
-        real: real samples.
-        generated: as many generated ones.
-        discriminator: when its loss is asked for, and its draws.
-        generator: likewise.
-    """
-
-    real: Batch
-    generated: Generated
-    discriminator: Moment
-    generator: Moment
 
 
 class Trainer:
     """Two players, their gradient steps, and the game they play.
 
     Args:
-        players: generator (latents [B, latent_size] to samples) and discriminator (samples to logits [B]).
+        generator: latents [B, latent_size], and labels, to samples.
+        discriminator: samples, and labels, to logits [B].
         generator_step: the step of the generator's parameters.
         discriminator_step: the step of the discriminator's parameters.
         average: follows the generator; counts images.
-        game: what both players want.
+        game: both losses.
         scheme: order of the two players' moves.
         schedule: multiplier of both learning rates over the training.
         latent_size: numbers in a latent.
         random: every draw of the training follows from it.
-        micro_batches: parts that each batch is taken in, one after the other, to save memory; the gradient is
+        micro_batches: parts of each batch that are taken one after the other, to save memory; the gradient is
             that of the whole batch (but batch norm sees the parts).
     """
 
     def __init__(
         self,
         *,
-        players: Players,
+        generator: nn.Module,
+        discriminator: nn.Module,
         generator_step: GradientStep,
         discriminator_step: GradientStep,
         average: ExponentialMovingAverage,
@@ -74,7 +58,8 @@ class Trainer:
         random: torch.Generator,
         micro_batches: int = 1,
     ) -> None:
-        self.players = players
+        self.generator = generator
+        self.discriminator = discriminator
         self.generator_step = generator_step
         self.discriminator_step = discriminator_step
         self.average = average
@@ -87,8 +72,8 @@ class Trainer:
         self.updates = 0
         self.discriminator_updates = 0
         self.progress = 0.0
-        self.scheme_memory: StateDict = {}
-        self.memory: dict[str, StateDict] = {name: {} for name in game.regularizers}
+        self.scheme_state: StateDict = {}
+        self.regularizer_states: dict[str, StateDict] = {name: {} for name in game.regularizers}
         initial = game.augment.initial if game.augment is not None else 0.0
         self.augmentation = torch.tensor(initial, device=generator_step.device)
 
@@ -100,23 +85,23 @@ class Trainer:
             progress: share of the training done, in [0, 1].
 
         Returns:
-            loss/discriminator, loss/generator, and the metrics of loss, penalty and regularizers at the last
-            batch.
+            loss/discriminator, loss/generator, and the metrics of logits, penalty and regularizers, all at
+            the last batch.
         """
         self.progress = progress
         for rate in self.learning_rates:
             rate.set(progress)
         *first, last = batches
         for real in first:
-            parts = self._parts(real, shared=False)
-            self._after_discriminator(self.discriminator_step(*self._discriminator(parts)), real)
-        parts = self._parts(last, shared=self.micro_batches == 1)
+            discriminator_closures, _ = self._closures(real, shared=False)
+            self._after_discriminator(self.discriminator_step(*discriminator_closures), real)
+        discriminator_closures, generator_closures = self._closures(last, shared=self.micro_batches == 1)
         metrics = self.scheme(
             self.discriminator_step,
-            self._discriminator(parts),
+            discriminator_closures,
             self.generator_step,
-            self._generator(parts),
-            self.scheme_memory,
+            generator_closures,
+            self.scheme_state,
         )
         self._after_discriminator(metrics, last)
         for rate in self.learning_rates:
@@ -125,83 +110,39 @@ class Trainer:
         self.updates += 1
         return metrics
 
-    def _parts(self, real: Batch, *, shared: bool) -> list[Part]:
-        """The batch and as many generated samples, in micro-batches.
+    def _closures(self, real: Batch, *, shared: bool) -> tuple[list[Closure], list[Closure]]:
+        """The discriminator's and the generator's losses on a batch, one closure for each micro-batch.
 
-        Everything random is drawn here, or follows from a seed drawn here: a closure that is called twice has
-        to see the same samples.
+        Everything random is drawn here, or follows from a seed drawn here, because a closure that is called
+        twice has to see the same samples.
         """
+        of_discriminator: list[Closure] = []
+        of_generator: list[Closure] = []
         xs = real.x.chunk(self.micro_batches)
         labels = [None] * len(xs) if real.labels is None else real.labels.chunk(self.micro_batches)
-        parts = []
-        for x, own in zip(xs, labels, strict=True):
-            z = latents(len(x), self.latent_size, self.random, x.device)
-            generated = Generated(self.players.generator, z, own, shared=shared)
-            seeds = torch.randint(2**62, (2,), generator=self.random).tolist()
-            parts.append(Part(Batch(x, own), generated, *map(self._moment, seeds)))
-        return parts
-
-    def _moment(self, seed: int) -> Moment:
-        return Moment(self.discriminator_updates, self.progress, self.augmentation, seed)
-
-    def _discriminator(self, parts: Sequence[Part]) -> list[Closure]:
-        """Its losses, one closure for each part."""
-
-        def closure(part: Part) -> Closure:
-            return lambda: self.game.discriminator_loss(
-                self.players, part.real, part.generated, part.discriminator, self.memory
+        for part in map(Batch, xs, labels):
+            z = latents(len(part.x), self.latent_size, self.random, part.x.device)
+            fake = FakeBatch(self.generator, z, part.labels, shared=shared)
+            seed, other_seed = torch.randint(2**62, (2,), generator=self.random).tolist()
+            info = StepInfo(self.discriminator_updates, self.progress, self.augmentation, seed)
+            arguments = self.discriminator, part, fake
+            of_discriminator.append(
+                partial(self.game.discriminator_loss, *arguments, info, self.regularizer_states)
             )
-
-        return [closure(part) for part in parts]
-
-    def _generator(self, parts: Sequence[Part]) -> list[Closure]:
-        def closure(part: Part) -> Closure:
-            return lambda: self.game.generator_loss(self.players, part.real, part.generated, part.generator)
-
-        return [closure(part) for part in parts]
+            of_generator.append(partial(self.game.generator_loss, *arguments, info._replace(seed=other_seed)))
+        return of_discriminator, of_generator
 
     def _after_discriminator(self, metrics: Metrics, real: Batch) -> None:
-        """What follows an update of the discriminator: regularizers' memories, augmentation, count."""
+        """What follows an update of the discriminator: states of regularizers, augmentation, count."""
         for name, regularizer in self.game.regularizers.items():
-            regularizer.after(self.players.discriminator, metrics, self.memory[name])
+            regularizer.after(self.discriminator, metrics, self.regularizer_states[name])
         if self.game.augment is not None:
             sign = metrics["augment/real_sign"]
             self.augmentation = self.game.augment.adapt(self.augmentation, sign, len(real.x))
         self.discriminator_updates += 1
 
-    def objectives(self, real: Batch, z: Tensor) -> list[tuple[Objective, GradientStep]]:
-        """Both players' adversarial losses on frozen samples: what probes look at.
-
-        Penalties, regularizers and augmentation are left out.
-
-        Args:
-            real: as the discriminator sees them.
-            z: latents [B, latent_size] of as many generated samples.
-        """
-        loss = self.game.loss
-        generate, discriminate = (frozen(player) for player in self.players)
-        labels = () if real.labels is None else (real.labels,)
-
-        def discriminator_loss(forward: Forward, real: Tensor, fake: Tensor, *labels: Tensor) -> Tensor:
-            return loss.discriminator(forward(real, *labels), forward(fake, *labels))[0]
-
-        def generator_loss(forward: Forward, z: Tensor, real: Tensor, *labels: Tensor) -> Tensor:
-            real_logits = discriminate(real, *labels) if loss.generator_uses_real else None
-            return loss.generator(discriminate(forward(z, *labels), *labels), real_logits)[0]
-
-        with torch.no_grad():
-            fake = generate(z, *labels)
-        objectives = [
-            Objective(player, loss_, (*batch, *labels), batch_names=(*names, "labels")[: 2 + len(labels)])
-            for player, loss_, batch, names in (
-                (self.players.generator, generator_loss, (z, real.x), ("latents", "real samples")),
-                (self.players.discriminator, discriminator_loss, (real.x, fake), ("real samples", "samples")),
-            )
-        ]
-        return list(zip(objectives, (self.generator_step, self.discriminator_step), strict=True))
-
     def state_dict(self) -> StateDict:
-        """Counts of updates, augmentation, and what scheme, regularizers and schedules remember.
+        """Counts of updates, augmentation, and the states of scheme, regularizers and schedules.
 
         The modules are saved by name.
         """
@@ -210,8 +151,8 @@ class Trainer:
             "discriminator_updates": self.discriminator_updates,
             "progress": self.progress,
             "augmentation": self.augmentation.clone(),
-            "scheme": copied(self.scheme_memory),
-            "regularizers": copied(self.memory),
+            "scheme": copied(self.scheme_state),
+            "regularizers": copied(self.regularizer_states),
             "learning_rates": [rate.state_dict() for rate in self.learning_rates],
         }
 
@@ -222,7 +163,7 @@ class Trainer:
         self.progress = float(state["progress"])
         device = self.generator_step.device
         self.augmentation = state["augmentation"].to(device)
-        self.scheme_memory = copied(state["scheme"], device)
-        self.memory = copied(state["regularizers"], device)
+        self.scheme_state = copied(state["scheme"], device)
+        self.regularizer_states = copied(state["regularizers"], device)
         for rate, saved in zip(self.learning_rates, state["learning_rates"], strict=True):
             rate.load_state_dict(saved)

@@ -9,78 +9,48 @@ from core.report.facts import class_name, option, summary_fact
 from core.report.record import Fact, Kind, Record
 
 OUTCOME = (
-    Chart(
-        "Return",
-        "Sum of the rewards of an episode. An evaluation plays separate episodes; its band is ± one standard "
-        "deviation between them.",
-        (Line("training", "episode/return", 3), Line("evaluation", "eval/return_mean")),
-    ),
+    Chart("Return",
+          "Sum of the rewards of an episode. An evaluation plays separate episodes; its band is ± one "
+          "standard deviation between them.",
+          (Line("training", "episode/return", 3), Line("evaluation", "eval/return_mean"))),
     Chart("Episode length", "Steps until an episode ends.", (Line("training", "episode/length", 3),)),
-)
+)  # fmt: skip
 
 GRADIENTS = (
-    Chart(
-        "Variance of the policy gradient",
-        "Variance of one sample's gradient when the return is weighted as it is, less its mean, less the "
-        "predicted value, or as a generalized advantage. Logarithmic.",
-        (
-            Line("no baseline", "policy_gradient/variance_no_baseline", 2),
-            Line("mean", "policy_gradient/variance_mean_baseline", 3),
-            Line("value", "policy_gradient/variance_value_baseline", 4),
-            Line("advantage", "policy_gradient/variance_gae"),
-        ),
-        log=True,
-    ),
-    Chart(
-        "Agreement of minibatches",
-        "Cosine of a minibatch's policy gradient with that of the rest of the rollout, and with that of 100 "
-        "times as many other samples.",
-        (
-            Line("rest of the rollout", "policy_gradient/minibatch_cosine"),
-            Line("100 times as many", "policy_gradient/minibatch_cosine_100x", 3),
-        ),
-    ),
-    Chart(
-        "Policy against value",
-        "Cosine of the policy's and the value's gradient on the layers that they share; where it is "
-        "negative, they pull apart.",
-        (Line("cosine", "policy_gradient/value_cosine"),),
-    ),
-    Chart(
-        "Noise scale of the policy gradient",
-        "Number of samples at which its signal and its noise are equally long; there is none where noise "
-        "drowns the signal. Logarithmic.",
-        (Line("samples", "policy_gradient/noise_scale"),),
-        log=True,
-    ),
-)
+    Chart("Variance of the policy gradient",
+          "Variance of one sample's gradient when the return is weighted as it is, less its mean, less the "
+          "predicted value, or as a generalized advantage. Logarithmic.",
+          (Line("no baseline", "policy_gradient/variance_no_baseline", 2),
+           Line("mean", "policy_gradient/variance_mean_baseline", 3),
+           Line("value", "policy_gradient/variance_value_baseline", 4),
+           Line("advantage", "policy_gradient/variance_gae")), log=True),
+    Chart("Agreement of minibatches",
+          "Cosine of a minibatch's policy gradient with that of the rest of the rollout, and with that of "
+          "100 times as many other samples.",
+          (Line("rest of the rollout", "policy_gradient/minibatch_cosine"),
+           Line("100 times as many", "policy_gradient/minibatch_cosine_100x", 3))),
+    Chart("Policy against value",
+          "Cosine of the policy's and the value's gradient on the layers that they share; where it is "
+          "negative, they pull apart.", (Line("cosine", "policy_gradient/value_cosine"),)),
+    Chart("Noise scale of the policy gradient",
+          "Number of samples at which its signal and its noise are equally long; there is none where noise "
+          "drowns the signal. Logarithmic.", (Line("samples", "policy_gradient/noise_scale"),), log=True),
+)  # fmt: skip
 
 LOSSES = (
     Chart("Policy loss", "Negative surrogate objective of the policy.", (Line("loss", "loss/policy"),)),
     Chart("Value loss", "Squared error of the predicted return.", (Line("loss", "loss/value"),), log=True),
-    Chart(
-        "Entropy",
-        "Randomness of the policy, in nats; it falls as the agent makes up its mind.",
-        (Line("nats", "policy/entropy"),),
-    ),
-    Chart(
-        "Change of the policy",
-        "KL divergence of the policy after an update from the one that acted, in nats.",
-        (Line("nats", "policy/approx_kl"),),
-        log=True,
-    ),
-    Chart(
-        "Clipped ratios",
-        "Share of samples at which the surrogate objective was clipped.",
-        (Line("share", "policy/clip_fraction"),),
-    ),
-    Chart(
-        "Explained variance",
-        "Share of the variance of the returns that the value function explains; 1 is perfect, 0 is a "
-        "constant guess.",
-        (Line("share", "policy/explained_variance"),),
-    ),
-)
+    Chart("Entropy", "Randomness of the policy, in nats; it falls as the agent makes up its mind.",
+          (Line("nats", "policy/entropy"),)),
+    Chart("Change of the policy",
+          "KL divergence of the policy after an update from the one that acted, in nats.",
+          (Line("nats", "policy/approx_kl"),), log=True),
+    Chart("Clipped ratios", "Share of samples at which the surrogate objective was clipped.",
+          (Line("share", "policy/clip_fraction"),)),
+    Chart("Explained variance",
+          "Share of the variance of the returns that the value function explains; 1 is perfect, 0 is a "
+          "constant guess.", (Line("share", "policy/explained_variance"),)),
+)  # fmt: skip
 
 
 def subject(record: Record) -> str:

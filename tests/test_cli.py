@@ -81,7 +81,7 @@ OWN = {
         (["--sede", "3"], "--sede"),
         (["penalty.gama=2"], "unknown option penalty.gama; did you mean penalty.gamma?"),
         (["penalty.gamma=nan"], "penalty.gamma must be a finite number, got nan"),
-        (["discriminator.lr=-1.0"], "discriminator.lr must be null or a number >= 0, got -1.0"),
+        (["discriminator.lr=-1.0"], "discriminator.lr must be a number >= 0 or null, got -1.0"),
         (["discriminator.lr=fast"], "discriminator.lr must be a number or null, got 'fast'"),
         (["average.half_life=0"], "average.half_life must be"),
         (["total_images=0"], "total_images must be an integer >= 1, got 0"),

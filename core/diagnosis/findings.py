@@ -5,10 +5,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from core.config import ConfigError
-from core.state import StateDict
+
+if TYPE_CHECKING:
+    from core.state import StateDict
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")  # ascending
@@ -236,7 +238,7 @@ class Ledger:
         """The content of findings.json."""
         return {"version": VERSION, "step": step, "findings": [f.as_json() for f in self.findings]}
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self) -> "StateDict":
         """Every life."""
         return {
             "|".join(key): {
@@ -248,7 +250,7 @@ class Ledger:
             for key, life in self._lives.items()
         }
 
-    def load_state_dict(self, state: StateDict) -> None:
+    def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
         self._lives = {}
         for key, saved in state.items():

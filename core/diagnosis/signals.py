@@ -3,8 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping
 from statistics import median
+from typing import TYPE_CHECKING
 
-from core.state import StateDict
+if TYPE_CHECKING:
+    from core.state import StateDict
+
 
 RECENT = 32  # values kept of every curve, the last ones
 COURSE = (
@@ -48,11 +51,11 @@ class Series:
                     self._stride *= 2
             self.seen += 1
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self) -> "StateDict":
         """All that is kept."""
         return {"points": self.points, "course": self.course, "seen": self.seen, "stride": self._stride}
 
-    def load_state_dict(self, state: StateDict) -> None:
+    def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
         self.points = [(int(step), float(value)) for step, value in state["points"]]
         self.course = None if state["course"] is None else list(state["course"])
@@ -143,7 +146,7 @@ class History:
         by_name = self._layers.get(prefix + quantity, {})
         return {n: [v for _, v in s.points[-count:]] for n, s in by_name.items() if len(s.points) >= count}
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self) -> "StateDict":
         """All that is kept."""
         return {
             "step": self.step,
@@ -155,7 +158,7 @@ class History:
             },
         }
 
-    def load_state_dict(self, state: StateDict) -> None:
+    def load_state_dict(self, state: "StateDict") -> None:
         """Continue a history saved by `state_dict`."""
         self.step = state["step"]
         self.located = {player: (how, where) for player, (how, where) in state["located"].items()}
@@ -166,6 +169,6 @@ class History:
         }
 
 
-def _loaded(saved: StateDict, series: Series) -> Series:
+def _loaded(saved: "StateDict", series: Series) -> Series:
     series.load_state_dict(saved)
     return series

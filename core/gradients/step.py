@@ -28,7 +28,6 @@ from core.gradients.fused import FusedStep, leave_fused, not_finite, takes_found
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
 from core.gradients.norms import global_norm
-from core.gradients.ranks import average_over_ranks, num_ranks
 from core.gradients.transforms.protocol import Combine, GradientView, Transform
 from core.state import StateDict, copied
 
@@ -129,7 +128,7 @@ class GradientStep:
 
     def compute(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
-        ranks = num_ranks()
+        ranks = _num_ranks()
         known = self.batch_size if samples is None else samples
         _require_even_parts(known, len(closures))
         self._require_trainable()
@@ -237,7 +236,7 @@ class GradientStep:
                 self.scaler.update()
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
-        average_over_ranks(self.parameters)
+        _average_over_ranks(self.parameters)
         return _averaged(collected), total
 
     def _backward_apart(self, losses: dict[str, Tensor], parts: int) -> None:
@@ -397,3 +396,28 @@ def _freed_graph_explained() -> Iterator[None]:
         raise ValueError(
             "the graph of this loss is already freed: build the loss inside the closure, at every call"
         ) from error
+
+
+def _num_ranks() -> int:
+    """Ranks of `torch.distributed`; 1 without it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
+
+
+def _average_over_ranks(parameters: Sequence[Tensor]) -> None:
+    """Replace every gradient by its mean over the ranks of `torch.distributed`, in one flat message.
+
+    A gradient missing on one rank counts as zero there; missing everywhere, it comes back as zero. A sparse
+    one is made dense.
+    """
+    ranks = _num_ranks()
+    if ranks == 1:
+        return
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in parameters]
+    # At least float32: a sum of half-precision gradients overflows before it is divided.
+    flat = torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= ranks
+    for p, g in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+        p.grad = g.view_as(p).to(p.dtype)

@@ -1,37 +1,18 @@
 """The page about several runs that belong together, each in a sub-directory of one directory."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from core.cli.saved import saved_options
 from core.config import ConfigError
 from core.report import cards, facts, figures
-from core.report.cards import Origin, Page, Section, Table
+from core.report.layout import Origin, Page, PictureCard, Section, Table
 from core.report.pictures import in_order
-from core.report.read import read_media, read_run
+from core.report.read import read_media
 from core.report.record import KindOf, Record, unknown
 from core.report.sections import options_section
 from core.run.directory import in_use, is_run, read_summary
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Runs that belong together.
-
-    Attributes:
-        directory: the directory that holds them.
-        status: of all of them.
-        media: pictures of all of them, by name.
-        names: of the runs.
-        runs: in order.
-    """
-
-    directory: Path
-    status: str
-    media: dict[str, Path]
-    names: tuple[str, ...]
-    runs: tuple[Record, ...]
 
 
 def child_runs(directory: Path, kind_of: KindOf = unknown) -> list[Path]:
@@ -55,94 +36,72 @@ def child_runs(directory: Path, kind_of: KindOf = unknown) -> list[Path]:
     return sorted(found, key=lambda path: listed.index(path.name) if path.name in listed else len(listed))
 
 
-def read_comparison(directory: Path, children: list[Path], kind_of: KindOf = unknown) -> Comparison:
-    """Everything that the page needs.
+def comparison_page(directory: Path, runs: Mapping[str, Record]) -> Page:
+    """All runs of a directory, what they reached first.
 
     Raises:
-        ConfigError: a file is damaged, or the runs are of different kinds.
+        ConfigError: the summary is damaged, or the runs are of different kinds.
     """
-    summary = read_summary(directory) or {}
-    runs = tuple(read_run(path, kind_of) for path in children)
-    if len({record.package for record in runs}) > 1:
+    records, names = list(runs.values()), list(runs)
+    if len({record.package for record in records}) > 1:
         raise ConfigError(f"run={directory} holds runs of different kinds; name one of its sub-directories")
-    return Comparison(
-        directory=directory,
-        status="running" if in_use(directory) else str(summary.get("status", "unfinished")),
-        media=read_media(directory),
-        names=tuple(path.name for path in children),
-        runs=runs,
-    )
-
-
-def comparison_page(comparison: Comparison) -> Page:
-    """All runs, what they reached first."""
-    runs, names = comparison.runs, comparison.names
-    kind = runs[0].kind
-    title = f"{len(runs)} runs on {', '.join(dict.fromkeys(map(kind.subject, runs)))}"
-    charts = partial(cards.charts, end=max(record.step for record in runs))
+    kind, summary = records[0].kind, read_summary(directory) or {}
+    subjects = ", ".join(filter(None, dict.fromkeys(map(kind.subject, records))))
+    status = "running" if in_use(directory) else str(summary.get("status", "unfinished"))
+    charts = partial(cards.charts, end=max(record.step for record in records))
     outcome, gradients, curvature = (
-        charts(figures.comparison_figures([make(record) for record in runs], names))
+        charts(figures.comparison_figures([make(record) for record in records], names))
         for make in (
             partial(figures.chart_figures, charts=kind.outcome),
             figures.gradient_figures,
             figures.curvature_figures,
         )
     )
+    found = [cards.finding_cards(record, {}, name) for name, record in runs.items() if record.findings]
     return Page(
-        title=title,
         brand="runs side by side",
-        heading=title,
-        origins=[Origin(status=comparison.status, known=kind.name, directory=str(comparison.directory))],
+        title=f"{len(runs)} runs on {subjects}" if subjects else f"{len(runs)} runs",
+        origins=[Origin(status=status, known=kind.name, directory=str(directory))],
         sections=[
-            Section(heading="What was reached", table=_outcomes(comparison)),
-            options_section(runs, names),
-            Section(
-                heading="Findings",
-                findings=[
-                    cards.finding_cards(record, {}, name)
-                    for name, record in zip(names, runs, strict=True)
-                    if record.findings
-                ],
-            ),
-            Section(heading="The outcome", charts=outcome, pictures=_pictures(comparison)),
+            Section(heading="What was reached", table=_outcomes(runs)),
+            options_section(runs),
+            Section(heading="Findings", findings=found),
+            Section(heading="The outcome", pictures=_pictures(directory, runs), charts=outcome),
             Section(heading="Gradients", charts=gradients),
             Section(heading="Curvature", charts=curvature),
-            Section(heading="Each run", links=_links(comparison)),
+            Section(heading="Each run", links=[_link(name, record) for name, record in runs.items()]),
         ],
     )
 
 
-def _outcomes(comparison: Comparison) -> Table:
+def _outcomes(runs: Mapping[str, Record]) -> Table:
     """What each run reached, a row each."""
-    found = [{fact.label: fact.value for fact in facts.reached(record)} for record in comparison.runs]
+    found = [{fact.label: fact.value for fact in facts.reached(record)} for record in runs.values()]
     labels = list(dict.fromkeys(label for values in found for label in values))
     rows = [
         [name, facts.status(record.status), *(values.get(label, "–") for label in labels)]
-        for name, record, values in zip(comparison.names, comparison.runs, found, strict=True)
+        for (name, record), values in zip(runs.items(), found, strict=True)
     ]
     return Table(["run", "status", *labels], rows)
 
 
-def _pictures(comparison: Comparison) -> list[cards.PictureCard]:
-    """Pictures of all runs, then the path of each, which is only here beside those of the others."""
-    first, media = comparison.runs[0], comparison.media
-    shared = in_order(media, first.kind.captions)
-    return [cards.picture(first, name, path=media[name]) for name in shared] + [
+def _pictures(directory: Path, runs: Mapping[str, Record]) -> list[PictureCard]:
+    """Pictures of all runs together, then the path of each."""
+    first, media = next(iter(runs.values())), read_media(directory)
+    shared = [cards.picture(first, name, path=media[name]) for name in in_order(media, first.kind.captions)]
+    return shared + [
         cards.picture(record, media, name)
-        for name, record in zip(comparison.names, comparison.runs, strict=True)
+        for name, record in runs.items()
         for media in record.media
         if "path" in media
     ]
 
 
-def _links(comparison: Comparison) -> list[tuple[str, str]]:
-    """Where the pages of the single runs are, or how to make them."""
-    return [
-        (f"{name}/report.html", name)
-        if (record.directory / "report.html").exists()
-        else ("", f"gradsight-report run={record.directory}")
-        for name, record in zip(comparison.names, comparison.runs, strict=True)
-    ]
+def _link(name: str, record: Record) -> tuple[str, str]:
+    """Where the page of a single run is, or how to make it."""
+    if (record.directory / "report.html").exists():
+        return f"{name}/report.html", name
+    return "", f"gradsight-report run={record.directory}"
 
 
 def _listed(summary: dict[str, object]) -> list[str]:

@@ -27,8 +27,8 @@ class Series:
         label: for the legend.
         points: {x: y}, ascending; NaN and infinity leave a gap.
         colour: 1, 2, ...: one of the style sheet's.
-        dashed: for a reference or a second line of the same colour.
-        second: of the second of two runs; in long dashes.
+        dashed: the line is a reference, or the second of the same colour, and is dotted.
+        second: the line belongs to the second of two runs and is drawn in long dashes.
         deviation: {x: half-width} of a band around the line.
     """
 
@@ -42,10 +42,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A stretch of the x-axis that something is to be said of, drawn as a thin bar at the top.
+    """A stretch of the x-axis, marked with a thin bar at the top.
 
     Attributes:
-        label: shows under the mouse.
+        label: what shows under the mouse.
         kind: a class of the style sheet.
         first: where it begins.
         last: where it ends.
@@ -112,7 +112,7 @@ def draw(
 
 
 def smooth(values: np.ndarray, half_width: int) -> np.ndarray:
-    """Centred moving average over 2 half_width + 1 points, fewer at the ends and beside a NaN."""
+    """Centred moving average over 2 half_width + 1 points, fewer at the ends and next to a NaN."""
     kernel = np.ones(2 * half_width + 1)
     finite = np.isfinite(values)
     total = np.convolve(np.where(finite, values, 0.0), kernel, mode="full")

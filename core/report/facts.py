@@ -19,7 +19,7 @@ FREE = ("_target_", "logging", "num_threads", "pictures")  # options that change
 
 
 def status(name: str) -> str:
-    """A status in words."""
+    """A status as text."""
     return STATUS.get(name, name)
 
 
@@ -60,8 +60,8 @@ def incomplete(record: Record) -> str:
     then = " Write the report again when it is done." if record.status == "running" else ""
     why = "It was interrupted and left no summary. " if record.status == "unfinished" else ""
     return (
-        f"{why}This run has come to {number(record.step)}{_of_total(record)} {record.unit}: the numbers "
-        f"and charts are those of that moment, not of its end.{then}"
+        f"{why}This run has reached {number(record.step)}{_of_total(record)} {record.unit}. The numbers and "
+        f"charts show that moment, not its end.{then}"
     )
 
 
@@ -155,7 +155,7 @@ def _of_total(record: Record) -> str:
 
 
 def _mean_share(curve: Curve | None) -> str:
-    """The mean of a share over the run, in words."""
+    """The mean of a share over the run, as text."""
     values = [v for v in (curve or {}).values() if math.isfinite(v)]
     mean = sum(values) / len(values) if values else math.nan
     return "not measured" if math.isnan(mean) else "never" if mean == 0 else f"{percent(mean)} of the steps"

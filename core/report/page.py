@@ -8,9 +8,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.checks import require
 from core.config import ConfigError
-from core.report.cards import Page
-from core.report.comparison import child_runs, comparison_page, read_comparison
+from core.report.cards import title_of
+from core.report.comparison import child_runs, comparison_page
 from core.report.facts import status
+from core.report.layout import Page
 from core.report.pair import check_pair, pair_page
 from core.report.read import read_run
 from core.report.record import KindOf, unknown
@@ -45,13 +46,13 @@ def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = u
         kind_of: what is known about runs of a trainer.
 
     Raises:
-        ConfigError: there is no run, its files are damaged, or the two cannot stand on one page.
+        ConfigError: there is no run, its files are damaged, or the two cannot be shown on one page.
     """
     children = child_runs(directory, kind_of)
     if against is None:
         path = directory / "report.html"
         if children:
-            page = comparison_page(read_comparison(directory, children, kind_of))
+            page = comparison_page(directory, {path.name: read_run(path, kind_of) for path in children})
         else:
             page = single_page(read_run(directory, kind_of))
     else:
@@ -72,5 +73,5 @@ def render(page: Page) -> str:
     environment = Environment(
         loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shell": shlex.quote, "status": status}
+    environment.filters |= {"shell": shlex.quote, "status": status, "title_of": title_of}
     return environment.get_template("page.html.jinja").render(page=page)

@@ -2,11 +2,11 @@
 
 from core.config import ConfigError
 from core.numbers import number, percent
-from core.report import cards, facts
-from core.report.cards import Page, Section, Table
+from core.report import facts
+from core.report.layout import Page, Section, Table
 from core.report.record import Record
 from core.report.sections import options_section, run_sections
-from core.report.single import origin
+from core.report.single import bars, origin
 
 NAMES = ("A", "B")  # long names would not fit a legend
 LUCK = (
@@ -16,7 +16,7 @@ LUCK = (
 
 
 def check_pair(first: Record, second: Record) -> None:
-    """Whether two runs can stand on one page.
+    """Check that two runs can be shown on one page.
 
     Raises:
         ConfigError: they are the same run, or of different kinds.
@@ -37,15 +37,14 @@ def pair_page(first: Record, second: Record) -> Page:
         heading="What was reached",
         lead=LUCK,
         table=_outcomes(first, second),
-        bars=[card for name, record in pair.items() for card in cards.bars(record, name)],
+        bars=[card for name, record in pair.items() for card in bars(record, name)],
     )
     return Page(
-        title=" against ".join(titles),
         brand="two runs side by side",
-        heading=" against ".join(dict.fromkeys(titles)),
+        title=" against ".join(dict.fromkeys(titles)),
         origins=[origin(first, "A"), origin(second, "B", second=True)],
         notice=_notice(kind.subject(first), kind.subject(second)),
-        sections=[options_section([first, second], NAMES), result, *run_sections(pair)],
+        sections=[options_section(pair), result, *run_sections(pair)],
     )
 
 

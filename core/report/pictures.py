@@ -1,4 +1,4 @@
-"""What the pictures of a run show, and how they are to stand on a page."""
+"""What the pictures of a run show, their order, and their size."""
 
 from collections.abc import Iterable, Mapping
 

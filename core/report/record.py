@@ -43,16 +43,11 @@ class Bars:
 
 @dataclass(frozen=True)
 class Topic:
-    """A section of the page: its charts, and the names of the pictures that stand there."""
+    """A section of the page: its charts, and the names of its pictures."""
 
     heading: str
     charts: tuple[Chart, ...]
     pictures: tuple[str, ...] = ()
-
-
-def directory_name(record: "Record") -> str:
-    """The name of the run's directory, a title for a run that nothing more is known of."""
-    return record.directory.resolve().name
 
 
 def summary_facts(record: "Record") -> Iterable[Fact]:
@@ -61,16 +56,6 @@ def summary_facts(record: "Record") -> Iterable[Fact]:
     for name, value in record.summary.items():
         if isinstance(value, int | float) and not isinstance(value, bool) and name not in told:
             yield Fact(number(value), name.replace("_", " "), "", float(value))
-
-
-def no_bars(record: "Record") -> Bars | None:
-    """No bars."""
-    return None
-
-
-def no_photographs(record: "Record") -> tuple[str, ...]:
-    """No photographs."""
-    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +72,7 @@ class Kind:
         players: names of the gradient steps in the order of their colours; any others follow.
         children: options that make a run for each of their names, in a sub-directory of that name.
         title: one line that says what ran on what.
-        subject: what the run was trained on.
+        subject: what the run was trained on; empty where that is not known.
         facts: the numbers of the result, the best known first; the effort follows by itself.
         bars: a result that is several counts.
         outcome: charts of how good the result is over the run.
@@ -106,16 +91,16 @@ class Kind:
     efforts: Mapping[str, str] = field(default_factory=dict)
     players: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
-    title: Callable[["Record"], str] = directory_name
-    subject: Callable[["Record"], str] = directory_name
+    title: Callable[["Record"], str] = lambda record: record.directory.resolve().name
+    subject: Callable[["Record"], str] = lambda record: ""
     facts: Callable[["Record"], Iterable[Fact]] = summary_facts
-    bars: Callable[["Record"], Bars | None] = no_bars
+    bars: Callable[["Record"], Bars | None] = lambda record: None
     outcome: tuple[Chart, ...] = ()
     gradients: tuple[Chart, ...] = ()
     topics: tuple[Topic, ...] = ()
     losses: tuple[Chart, ...] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
-    photographs: Callable[["Record"], tuple[str, ...]] = no_photographs
+    photographs: Callable[["Record"], tuple[str, ...]] = lambda record: ()
 
 
 KindOf = Callable[[str], Kind]  # from the `_target_` of a run's options

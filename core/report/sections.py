@@ -6,8 +6,8 @@ from itertools import chain, zip_longest
 from typing import TypeVar
 
 from core.report import cards, facts, figures
-from core.report.cards import PictureCard, Section, Table
 from core.report.charts import Chart
+from core.report.layout import PictureCard, Section, Table
 from core.report.pictures import LANDSCAPE, LAYERS, in_order, shows_layers
 from core.report.record import Record
 
@@ -83,15 +83,15 @@ def run_sections(runs: Mapping[str, Record]) -> list[Section]:
     ]
 
 
-def options_section(records: Sequence[Record], names: Sequence[str]) -> Section:
+def options_section(runs: Mapping[str, Record]) -> Section:
     """The options in which runs differ, a row each; a sentence where they do not."""
-    trees = [facts.learning_options(record) for record in records]
+    trees = [facts.learning_options(record) for record in runs.values()]
     keys = dict.fromkeys(key for tree in trees for key in tree)
     rows = [[key, *(tree.get(key, "–") for tree in trees)] for key in keys]
     rows = [row for row in rows if len(set(row[1:])) > 1]
     if rows:
-        return Section(heading="What differs", table=Table(["option", *names], rows))
-    return Section(heading="What differs", quiet="No option: all are the same.")
+        return Section(heading="What differs", table=Table(["option", *runs], rows))
+    return Section(heading="What differs", quiet="The runs do not differ in any option.")
 
 
 def _gradients(record: Record, run: str) -> str:
@@ -123,5 +123,5 @@ def _landscape_pictures(record: Record, run: str) -> list[PictureCard]:
 
 
 def _in_turn(runs: Sequence[Sequence[T]]) -> list[T]:
-    """Cards of all runs in turn, so that the same layers stand side by side."""
+    """Cards of all runs in turn, so that the same layers are side by side."""
     return [card for card in chain.from_iterable(zip_longest(*runs)) if card is not None]

@@ -1,25 +1,29 @@
 """The page about one run."""
 
 from core.report import cards, facts
-from core.report.cards import Origin, Page, Section
-from core.report.record import Record
+from core.report.layout import Origin, Page, Section
+from core.report.record import Bars, Record
 from core.report.sections import run_sections
 
 
 def single_page(record: Record) -> Page:
     """Everything about a run, the result first."""
-    kind = record.kind
-    result = Section(heading="What was reached", facts=facts.reached(record), bars=cards.bars(record))
+    result = Section(heading="What was reached", facts=facts.reached(record), bars=bars(record))
     return Page(
-        title=kind.title(record),
         brand="run report",
-        heading=kind.title(record),
+        title=record.kind.title(record),
         origins=[origin(record)],
         counted=cards.counted(record.findings or ()),
         notice=facts.incomplete(record),
         resume=str(record.directory) if record.status not in ("finished", "running") else "",
         sections=[result, *run_sections({"": record})],
     )
+
+
+def bars(record: Record, name: str = "") -> list[tuple[str, Bars]]:
+    """The counts of a run, if its kind has any."""
+    found = record.kind.bars(record)
+    return [(name, found)] if found else []
 
 
 def origin(record: Record, name: str = "", *, second: bool = False) -> Origin:

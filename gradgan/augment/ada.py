@@ -7,11 +7,13 @@ often than it should be, p grows; else it falls.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.transfer import send
 from gradgan.augment.sampling import bilinear
 from gradgan.networks import Shape
@@ -22,6 +24,7 @@ BRIGHTNESS, LOG_CONTRAST, LOG_SATURATION = 0.2, 0.5, 1.0  # deviations; the last
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class ADA:
     """Mirror, quarter turns, shifts, scaling, rotation; brightness, contrast, luma flip, hue, saturation.
 
@@ -29,22 +32,17 @@ class ADA:
     their reflections around them (the authors filter with wavelets in between, which is sharper and slower).
 
     Attributes:
-        initial: p at the start, in [0, 1].
-        target: mean sign of D(real) to keep, in [-1, 1].
-        speed: images in which p goes from 0 to 1 at most, > 0.
+        initial: p at the start.
+        target: mean sign of D(real) to keep.
+        speed: images in which p goes from 0 to 1 at most.
 
     Source: Karras et al. 2020, arXiv:2006.06676, section 3 and appendix B; without its image-space filtering,
     noise and cutout.
     """
 
-    initial: float
-    target: float
-    speed: float
-
-    def __post_init__(self) -> None:
-        require(0 <= self.initial <= 1, "initial", self.initial, "in [0, 1]")
-        require(-1 <= self.target <= 1, "target", self.target, "in [-1, 1]")
-        require(0 < self.speed < float("inf"), "speed", self.speed, "a finite number > 0")
+    initial: Annotated[float, Interval(ge=0, le=1)]
+    target: Annotated[float, Interval(ge=-1, le=1)]
+    speed: Annotated[float, Gt(0), Finite]
 
     def check(self, shape: Shape) -> None:
         """Refuse what is not a square image in grey or three colours.

@@ -1,17 +1,19 @@
 """The digits of scikit-learn: real images that need no download."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Interval
 
-from core.checks import require
+from core.checks import checked
 from gradgan.data.images import ImageData
 from gradgan.images import SPLIT_SEED, Images
 from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Digits(ImageData):
     """The 1,797 handwritten digits of scikit-learn, 8x8 pixels of 17 grey levels; nothing to download.
 
@@ -25,10 +27,7 @@ class Digits(ImageData):
     shape: ClassVar[Shape] = (1, 8, 8)
     num_classes: ClassVar[int] = 10
 
-    held_out: int
-
-    def __post_init__(self) -> None:
-        require(1 <= self.held_out < 1797, "held_out", self.held_out, "an integer from 1 to 1796")
+    held_out: Annotated[int, Interval(ge=1, le=1796)]
 
     def load(self) -> Images:
         """All digits, split; grey level 16 becomes 255."""

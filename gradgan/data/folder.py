@@ -4,12 +4,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import ConfigError
 from gradgan.data.decoding import decode
 from gradgan.data.folder_layout import Layout, Name, lay_out
@@ -23,6 +24,7 @@ MAX_THREADS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Folder(ImageData):
     """Every image below a folder or in a zip archive; what lies in sub-folders of the first level has labels.
 
@@ -33,7 +35,7 @@ class Folder(ImageData):
 
     Attributes:
         root: the folder or archive.
-        size: side in pixels, >= 1.
+        size: side in pixels.
         channels: 3 for colour, 1 for grey.
         labels: whether sub-folders are classes.
         held_out: images kept from training for the metrics, always the same ones: below 1 their share, from
@@ -45,7 +47,7 @@ class Folder(ImageData):
     name: ClassVar[str] = "folder"
 
     root: str | None
-    size: int
+    size: Annotated[int, Ge(1)]
     channels: Literal[1, 3]
     labels: bool
     held_out: float
@@ -53,11 +55,8 @@ class Folder(ImageData):
 
     def __post_init__(self) -> None:
         require(bool(self.root), "root", self.root, "a folder or a zip archive of images")
-        require(self.size >= 1, "size", self.size, "an integer >= 1")
-        require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
         share = 0 <= self.held_out < 1 or (self.held_out >= 1 and float(self.held_out).is_integer())
         require(share, "held_out", self.held_out, "a share in [0, 1) or a whole number of images")
-        require(self.mixed in ("error", "convert"), "mixed", self.mixed, "error or convert")
 
     @property
     def shape(self) -> Shape:

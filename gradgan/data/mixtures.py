@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.transfer import send
 from gradgan.batch import Batch
 from gradgan.evaluation.evaluator import FixedLatents, MixtureEvaluator
@@ -17,6 +18,7 @@ from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Mixture:
     """Equally likely Gaussians in the plane; a subclass says where they are.
 
@@ -24,16 +26,13 @@ class Mixture:
     fits a ring of radius 1 and a grid of side 8.
 
     Attributes:
-        std: standard deviation of each Gaussian along each axis, > 0.
+        std: standard deviation of each Gaussian along each axis.
     """
 
     shape: ClassVar[Shape] = (2,)
     name: ClassVar[str]
 
-    std: float
-
-    def __post_init__(self) -> None:
-        require(0 < self.std < float("inf"), "std", self.std, "a finite number > 0")
+    std: Annotated[float, Gt(0), Finite]
 
     @property
     def centres(self) -> Tensor:
@@ -86,19 +85,14 @@ class Ring(Mixture):
     """Gaussians evenly on a circle.
 
     Attributes:
-        num_modes: how many, >= 1.
-        radius: of the circle, > 0.
+        num_modes: how many.
+        radius: of the circle.
     """
 
     name: ClassVar[str] = "ring"
 
-    num_modes: int
-    radius: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.num_modes >= 1, "num_modes", self.num_modes, "an integer >= 1")
-        require(0 < self.radius < float("inf"), "radius", self.radius, "a finite number > 0")
+    num_modes: Annotated[int, Ge(1)]
+    radius: Annotated[float, Gt(0), Finite]
 
     @property
     def centres(self) -> Tensor:
@@ -112,19 +106,14 @@ class Grid(Mixture):
     """Gaussians on a square lattice around the origin.
 
     Attributes:
-        side: Gaussians along each side, >= 1.
-        spacing: between neighbours, > 0.
+        side: Gaussians along each side.
+        spacing: between neighbours.
     """
 
     name: ClassVar[str] = "grid"
 
-    side: int
-    spacing: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.side >= 1, "side", self.side, "an integer >= 1")
-        require(0 < self.spacing < float("inf"), "spacing", self.spacing, "a finite number > 0")
+    side: Annotated[int, Ge(1)]
+    spacing: Annotated[float, Gt(0), Finite]
 
     @property
     def centres(self) -> Tensor:

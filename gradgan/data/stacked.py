@@ -1,12 +1,13 @@
 """Stacked-MNIST: three digits as the colours of one image, which makes 1,000 known modes."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked
 from core.transfer import send
 from gradgan.batch import Batch
 from gradgan.data.images import ImageData, loaded
@@ -16,6 +17,7 @@ from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class StackedMNIST(ImageData):
     """Images whose red, green and blue are three random digits of MNIST; class 100 a + 10 b + c.
 
@@ -25,7 +27,7 @@ class StackedMNIST(ImageData):
         root: folder that holds (or will hold) torchvision's files of MNIST.
         download: whether to fetch missing files into `root`.
         size: side in pixels: 28, or 32 with a black border of two.
-        held_out: images composed of MNIST's test part for the metrics, >= 1; always the same ones.
+        held_out: images composed of MNIST's test part for the metrics; always the same ones.
 
     Source: Metz et al. 2017, arXiv:1611.02163, section 3.3.2; the labels' order: Lin et al. 2018,
     arXiv:1712.04086, section 4.2.
@@ -36,12 +38,8 @@ class StackedMNIST(ImageData):
 
     root: str
     download: bool
-    size: int
-    held_out: int
-
-    def __post_init__(self) -> None:
-        require(self.size in (28, 32), "size", self.size, "28 or 32")
-        require(self.held_out >= 1, "held_out", self.held_out, "an integer >= 1")
+    size: Literal[28, 32]
+    held_out: Annotated[int, Ge(1)]
 
     @property
     def shape(self) -> Shape:

@@ -3,12 +3,13 @@
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked
 from core.config import ConfigError
 from gradgan.data.images import ImageData
 from gradgan.images import SPLIT_SEED, Images, resized
@@ -58,6 +59,7 @@ class _Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Torchvision(ImageData):
     """A data set of torchvision; its test part is held out for the metrics.
 
@@ -75,12 +77,7 @@ class Torchvision(ImageData):
     dataset: DatasetName
     root: str
     download: bool
-    size: int | None
-
-    def __post_init__(self) -> None:
-        names = get_args(DatasetName)
-        require(self.dataset in names, "dataset", self.dataset, f"one of {', '.join(names)}")
-        require(self.size is None or self.size >= 1, "size", self.size, "null or an integer >= 1")
+    size: Annotated[int | None, Ge(1)]
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from core.draw.media import Image, Media
 from core.run.seeding import seed_for
 from gradgan.evaluation.metrics import NAMES, ImageMetrics, mixture_metrics
-from gradgan.evaluation.pictures import BREAK, image_grid, scatter, titled
+from gradgan.evaluation.sample_pictures import BREAK, image_grid, scatter, titled
 from gradgan.evaluation.sampling import even_labels, nearest, sample, spherical
 from gradgan.features import Features
 from gradgan.game.players import latents

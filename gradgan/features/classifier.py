@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from core.checks import require
+from core.checks import checked
 from core.config import ConfigError
 from core.run import checkpoint
 from gradgan.features import FeatureNetwork
@@ -129,21 +130,19 @@ class ClassifierFeatures:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class ChannelClassifierFeatures:
     """The classifier of single channels, for images composed of one digit in each (Stacked-MNIST).
 
     Of MNIST's test digits, left out of its training for this, 98.2 % are recognised.
 
     Attributes:
-        digits: K, classes of a single channel, >= 2; the labels are 0 to K^C - 1, red being the first digit.
+        digits: K, classes of a single channel; the labels are 0 to K^C - 1, red being the first digit.
     """
 
     needs_labels: ClassVar[bool] = True
 
-    digits: int
-
-    def __post_init__(self) -> None:
-        require(self.digits >= 2, "digits", self.digits, "an integer >= 2")
+    digits: Annotated[int, Ge(2)]
 
     def name_on(self, data_name: str) -> str:
         """`<data>_channel_classifier`."""

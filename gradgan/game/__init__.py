@@ -1,1 +1,1 @@
-"""Two players and what both want; their vector field and what is measured of it."""
+"""Two players, and the loss of each."""

@@ -1,27 +1,27 @@
-"""What both players want: losses, penalty and regularizers, and what the discriminator is shown.
+"""Both losses of a GAN: what each player minimises on a batch, and what the discriminator is shown.
 
     discriminator:  loss(D(real), D(G(z))) + penalty + regularizers      G is fixed
     generator:      loss(D(G(z)))                                        D is fixed
 
-Pure: tensors in, losses and metrics out. Everything random in a loss follows from the seed of its `Moment`,
-so a scheme or an optimizer that looks twice (extragradient, LBFGS) sees the same samples twice.
+Pure: tensors in, losses and metrics out. Everything random in a loss follows from the seed of its `StepInfo`,
+so a scheme or an optimizer that evaluates it twice (extragradient, LBFGS) sees the same samples twice.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import Metrics
 from core.state import StateDict
 from core.transfer import send
 from gradgan.augment import Augment
-from gradgan.batch import Batch, Round
-from gradgan.game.generated import Generated
+from gradgan.batch import Batch, ScoredBatch
 from gradgan.game.players import Discriminator
 from gradgan.losses import Loss
 from gradgan.networks.conditioning import Auxiliary
@@ -29,15 +29,8 @@ from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
 
 
-class Players(NamedTuple):
-    """Generator and discriminator; see `gradgan.game.players`."""
-
-    generator: nn.Module
-    discriminator: nn.Module
-
-
-class Moment(NamedTuple):
-    """When a loss is asked for.
+class StepInfo(NamedTuple):
+    """When a loss is computed, and from which seed.
 
     Attributes:
         update: number of the discriminator's update, from 0: decides whether a lazy penalty is due.
@@ -52,18 +45,59 @@ class Moment(NamedTuple):
     seed: int
 
 
+class FakeBatch:
+    """G(z), made once for both players.
+
+    The discriminator's loss makes the samples and leaves their graph to the generator's loss, which saves one
+    forward pass in every update. A loss that asks after the graph has been taken, or after the generator has
+    moved, gets new samples of the same latents.
+
+    Args:
+        generator: latents [B, latent_size], and labels where it is conditional, to samples [B, ...].
+        z: the latents.
+        labels: int64 [B], or None.
+        shared: whether a loss of the generator follows; if not, no graph is built for it.
+    """
+
+    def __init__(self, generator: nn.Module, z: Tensor, labels: Tensor | None, *, shared: bool) -> None:
+        self.generator, self.z, self.labels, self.shared = generator, z, labels, shared
+        self._parameters = list(generator.parameters())
+        self._made: tuple[Tensor, int] | None = None
+
+    def detached(self) -> Tensor:
+        """Samples without a graph."""
+        if not self.shared:
+            with torch.no_grad():
+                return self.with_graph()
+        if self._made is None or self._made[1] != self._version():
+            self._made = self.generator(self.z, self.labels), self._version()
+        return self._made[0].detach()
+
+    def with_graph(self) -> Tensor:
+        """Samples with their graph, which serves one backward pass."""
+        made, self._made = self._made, None
+        if made is not None and made[1] == self._version():
+            return made[0]
+        return self.generator(self.z, self.labels)
+
+    def _version(self) -> int:
+        """Grows with every change of a parameter in place, also with one that is taken back."""
+        return sum(p._version for p in self._parameters)
+
+
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Game:
-    """The rules, as they are configured.
+    """What both players minimise, as it is configured.
 
     Attributes:
         loss: adversarial loss of both players.
         penalty: on the discriminator's input gradients, or None.
         regularizers: further terms of the discriminator's loss, by name.
         auxiliary: both players also want samples to be classified as their labels, or None.
-        augment: shown samples are transformed, real and generated ones alike, or None.
-        instance_noise: standard deviation of the noise added to every shown sample at the start; it falls
-            linearly to 0 (Sonderby et al. 2017, arXiv:1610.04490, section 3.1).
+        augment: transforms the samples that the discriminator sees, real and fake ones alike, or None.
+        instance_noise: standard deviation at the start of the noise added to every sample that the
+            discriminator sees; it falls linearly to 0 (Sonderby et al. 2017, arXiv:1610.04490, section 3.1).
         top_k: share of its batch, the samples that D finds most real, that the generator learns from at the
             end; it falls linearly from 1 (Sinha et al. 2020, arXiv:2002.06224, section 3).
         joint_graph: whether each loss carries its graph to the parameters of both players.
@@ -74,117 +108,114 @@ class Game:
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
     auxiliary: Auxiliary | None = None
     augment: Augment | None = None
-    instance_noise: float = 0.0
-    top_k: float = 1.0
+    instance_noise: Annotated[float, Ge(0), Finite] = 0.0
+    top_k: Annotated[float, Gt(0), Le(1)] = 1.0
     joint_graph: bool = False
-
-    def __post_init__(self) -> None:
-        noise, top_k = self.instance_noise, self.top_k
-        require(0 <= noise < float("inf"), "instance_noise", noise, "a finite number >= 0")
-        require(0 < top_k <= 1, "top_k", top_k, "in (0, 1]")
 
     def discriminator_loss(
         self,
-        players: Players,
+        discriminator: nn.Module,
         real: Batch,
-        generated: Generated,
-        moment: Moment,
-        memory: Mapping[str, StateDict],
+        fake: FakeBatch,
+        info: StepInfo,
+        states: Mapping[str, StateDict],
     ) -> tuple[dict[str, Tensor], Metrics]:
         """Everything the discriminator minimises, by name.
 
         Args:
-            players: both of them.
-            real: the batch.
-            generated: as many samples, with its labels.
-            moment: when.
-            memory: of each regularizer, by name; only read.
+            discriminator: samples [B, ...], and labels, to logits [B].
+            real: real samples.
+            fake: as many generated ones, with the same labels.
+            info: when, and from which seed.
+            states: of the regularizers, by name; only read.
 
         Returns:
-            The terms of its loss, and loss/discriminator (the adversarial one) and the metrics of all terms.
+            The terms of its loss; and loss/discriminator (the adversarial one), `logit_metrics`, and the
+            metrics of all terms.
         """
-        random = torch.Generator().manual_seed(moment.seed)
-        fake = generated.live() if self.joint_graph else generated.fixed()
-        penalty = self.penalty if self.penalty is not None and self.penalty.due(moment.update) else None
+        random = torch.Generator().manual_seed(info.seed)
+        y = fake.with_graph() if self.joint_graph else fake.detached()
+        penalty = self.penalty if self.penalty is not None and self.penalty.due(info.update) else None
         x = real.x.detach().requires_grad_(penalty is not None and penalty.on_real)
-        fake = fake.requires_grad_(fake.requires_grad or (penalty is not None and penalty.on_fake))
-        show = self._shown(moment, random)
-        real_logits, real_terms = self._judge(players, show(x), real.labels)
-        fake_logits, fake_terms = self._judge(players, show(fake), real.labels)
-        adversarial, metrics = self.loss.discriminator(real_logits, fake_logits)
+        y = y.requires_grad_(y.requires_grad or (penalty is not None and penalty.on_fake))
+        show = self._shown(info, random)
+        real_logits, real_terms = self._logits(discriminator, show(x), real.labels)
+        fake_logits, fake_terms = self._logits(discriminator, show(y), real.labels)
+        adversarial = self.loss.discriminator(real_logits, fake_logits)
         losses = {"adversarial": adversarial}
+        metrics = logit_metrics(real_logits, fake_logits, has_threshold=self.loss.has_threshold)
         metrics |= {"loss/discriminator": adversarial.detach()}
         if self.auxiliary is not None:
             losses["classification"] = self.auxiliary.weight * (real_terms + fake_terms)
             metrics["loss/classification"] = real_terms.detach()
         if self.augment is not None:
             metrics["augment/real_sign"] = real_logits.detach().sign().mean()
-            metrics["augment/probability"] = moment.augmentation
-        seen = Round(
-            discriminate=lambda samples: players.discriminator(show(samples), real.labels),
+            metrics["augment/probability"] = info.augmentation
+        batch = ScoredBatch(
+            discriminate=lambda samples: discriminator(show(samples), real.labels),
             real=x,
             real_logits=real_logits,
-            fake=fake,
+            fake=y,
             fake_logits=fake_logits,
-            progress=moment.progress,
+            progress=info.progress,
             random=random,
         )
         if penalty is not None:
-            losses["penalty"], found = penalty(seen)
+            losses["penalty"], found = penalty(batch)
             metrics |= found
         for name, regularizer in self.regularizers.items():
-            term, found = regularizer.loss(seen, moment.update, memory[name])
+            term, found = regularizer.loss(batch, info.update, states[name])
             metrics |= found
             if term is not None:
                 losses[name] = term
         return losses, metrics
 
     def generator_loss(
-        self, players: Players, real: Batch, generated: Generated, moment: Moment
+        self, discriminator: nn.Module, real: Batch, fake: FakeBatch, info: StepInfo
     ) -> tuple[dict[str, Tensor], Metrics]:
         """Everything the generator minimises, by name.
 
         The discriminator passes the gradient on and gets none.
 
         Args:
-            players: both of them.
-            real: the batch; read by losses that compare with real samples, and for its labels.
-            generated: as many samples.
-            moment: when.
+            discriminator: samples [B, ...], and labels, to logits [B].
+            real: real samples, read by losses that compare with them, and for their labels.
+            fake: as many generated ones.
+            info: when, and from which seed.
 
         Returns:
-            The terms of its loss, and loss/generator (the adversarial one) with the loss's own metrics.
+            The terms of its loss, and loss/generator (the adversarial one).
         """
-        random = torch.Generator().manual_seed(moment.seed)
-        fake = generated.live()
-        show = self._shown(moment, random)
-        fake_logits, fake_terms = self._judge(players, show(fake), real.labels)
+        random = torch.Generator().manual_seed(info.seed)
+        y = fake.with_graph()
+        show = self._shown(info, random)
+        fake_logits, fake_terms = self._logits(discriminator, show(y), real.labels)
         real_logits = None
         if self.loss.generator_uses_real:
             with torch.set_grad_enabled(self.joint_graph):
-                real_logits = players.discriminator(show(real.x), real.labels)
-        count = self.kept(len(fake_logits), moment.progress)
+                real_logits = discriminator(show(real.x), real.labels)
+        count = self.kept(len(fake_logits), info.progress)
         if count < len(fake_logits):
             best = fake_logits.detach().topk(count).indices
             fake_logits = fake_logits[best]
             real_logits = None if real_logits is None else real_logits[best]
-        adversarial, metrics = self.loss.generator(fake_logits, real_logits)
+        adversarial = self.loss.generator(fake_logits, real_logits)
         losses = {"adversarial": adversarial}
         if self.auxiliary is not None:
             losses["classification"] = self.auxiliary.weight * fake_terms
-        return losses, metrics | {"loss/generator": adversarial.detach()}
+        return losses, {"loss/generator": adversarial.detach()}
 
     def kept(self, count: int, progress: float) -> int:
         """How many of `count` generated samples the generator learns from; at least one."""
         return max(1, round(count * (1.0 - progress * (1.0 - self.top_k))))
 
-    def _shown(self, moment: Moment, random: torch.Generator) -> Callable[[Tensor], Tensor]:
+    def _shown(self, info: StepInfo, random: torch.Generator) -> Callable[[Tensor], Tensor]:
         """Samples to what the discriminator sees of them: augmented, then with noise."""
-        noise = self.instance_noise * (1.0 - moment.progress)
+        noise = self.instance_noise * (1.0 - info.progress)
 
         def show(samples: Tensor) -> Tensor:
             if self.augment is not None:
-                samples = self.augment(samples, moment.augmentation, random)
+                samples = self.augment(samples, info.augmentation, random)
             if noise > 0:
                 drawn = torch.randn(samples.shape, generator=random, dtype=samples.dtype)
                 samples = samples + noise * send(drawn, samples.device)
@@ -192,11 +223,36 @@ class Game:
 
         return show
 
-    def _judge(self, players: Players, samples: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits [B], and the cross-entropy of the classes (0 where none are judged), 0-d."""
+    def _logits(
+        self, discriminator: nn.Module, samples: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [B], and the cross-entropy of the classes (0 where none are predicted), 0-d."""
         if self.auxiliary is None:
-            return players.discriminator(samples, labels), samples.new_zeros(())
-        assert isinstance(players.discriminator, Discriminator)
+            return discriminator(samples, labels), samples.new_zeros(())
+        assert isinstance(discriminator, Discriminator)
         assert labels is not None
-        logits, classes = players.discriminator.judge(samples, labels)
-        return logits, cross_entropy(classes, labels)
+        logits, class_logits = discriminator.classify(samples, labels)
+        return logits, cross_entropy(class_logits, labels)
+
+
+def logit_metrics(real_logits: Tensor, fake_logits: Tensor, *, has_threshold: bool) -> Metrics:
+    """Mean logits, and how often the discriminator is right.
+
+    Args:
+        real_logits: D(real), [B].
+        fake_logits: D(fake), [B].
+        has_threshold: whether 0 separates what D takes for real from what it takes for fake; if not, only
+            differences of logits have a meaning.
+
+    Returns:
+        logits/real and logits/fake, means; logits/accuracy in [0, 1]: with a threshold the fraction of both
+        batches on their own side of 0 (0 itself is neither); without one the fraction of pairs, sample i of
+        one kind with sample i of the other, in the right order (a tie is not). The two samples of a pair have
+        one label: across labels a conditional discriminator need not rank.
+    """
+    real, fake = real_logits.detach(), fake_logits.detach()
+    if has_threshold:
+        accuracy = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())
+    else:
+        accuracy = (real > fake).float().mean()
+    return {"logits/real": real.mean(), "logits/fake": fake.mean(), "logits/accuracy": accuracy}

@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
         body: samples [B, ...] to features [B, F].
         head: features to one logit [B, 1].
         embedding: labels to vectors [B, F] whose inner product with the features is added; None = not told.
-        class_head: features to class logits [B, K], for `judge`; None = no such question.
+        class_head: features to class logits [B, K], for `classify`; None = there is none.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Discriminator(nn.Module):
         """
         return self._logits(self.body(x), labels)
 
-    def judge(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def classify(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [B] as from `forward`, and class logits [B, K], from one pass through the body.
 
         Args:

@@ -6,9 +6,6 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import relu
 
-from core.gradients import Metrics
-from gradgan.losses.said import sides
-
 
 @dataclass(frozen=True, kw_only=True)
 class Hinge:
@@ -19,16 +16,16 @@ class Hinge:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_border: whether a logit's sign says on which side it is; if not, only differences count.
+        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
 
     Source: Lim and Ye 2017, arXiv:1705.02894, eq. 2 and 3; with spectral normalisation in Miyato et al. 2018,
     arXiv:1802.05957, eq. 16 and 17.
     """
 
     generator_uses_real: ClassVar[bool] = False
-    has_border: ClassVar[bool] = True
+    has_threshold: ClassVar[bool] = True
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The discriminator's loss.
 
         Args:
@@ -36,11 +33,11 @@ class Hinge:
             fake_logits: D(fake), [B]; carries the gradient where it is above -1.
 
         Returns:
-            The scalar loss (2 where D says 0 everywhere), and the metrics of `said.sides`.
+            The scalar loss (2 where D says 0 everywhere).
         """
-        return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean(), sides(real_logits, fake_logits)
+        return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         """The generator's loss; `real_logits` is not read.
 
         Args:
@@ -48,6 +45,6 @@ class Hinge:
             real_logits: ignored, so that every loss is called alike.
 
         Returns:
-            The scalar loss (0 where D says 0 everywhere), and no metrics.
+            The scalar loss (0 where D says 0 everywhere).
         """
-        return -fake_logits.mean(), {}
+        return -fake_logits.mean()

@@ -5,9 +5,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from core.gradients import Metrics
-from gradgan.losses.said import sides
-
 
 @dataclass(frozen=True, kw_only=True)
 class LeastSquares:
@@ -23,15 +20,15 @@ class LeastSquares:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_border: whether a logit's sign says on which side it is; if not, only differences count.
+        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
 
     Source: Mao et al. 2017, arXiv:1611.04076, eq. 2, 7 and 8.
     """
 
     generator_uses_real: ClassVar[bool] = False
-    has_border: ClassVar[bool] = True
+    has_threshold: ClassVar[bool] = True
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The discriminator's loss.
 
         Args:
@@ -39,12 +36,11 @@ class LeastSquares:
             fake_logits: D(fake), [B]; carries the gradient.
 
         Returns:
-            The scalar loss (1 where D says 0 everywhere), and the metrics of `said.sides`.
+            The scalar loss (1 where D says 0 everywhere).
         """
-        loss = 0.5 * ((real_logits - 1).square().mean() + (fake_logits + 1).square().mean())
-        return loss, sides(real_logits, fake_logits)
+        return 0.5 * ((real_logits - 1).square().mean() + (fake_logits + 1).square().mean())
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         """The generator's loss; `real_logits` is not read.
 
         Args:
@@ -52,6 +48,6 @@ class LeastSquares:
             real_logits: ignored, so that every loss is called alike.
 
         Returns:
-            The scalar loss (0 where D says 0 everywhere), and no metrics.
+            The scalar loss (0 where D says 0 everywhere).
         """
-        return 0.5 * fake_logits.square().mean(), {}
+        return 0.5 * fake_logits.square().mean()

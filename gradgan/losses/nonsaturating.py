@@ -6,9 +6,6 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from core.gradients import Metrics
-from gradgan.losses.said import sides
-
 
 @dataclass(frozen=True, kw_only=True)
 class NonSaturating:
@@ -23,15 +20,15 @@ class NonSaturating:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_border: whether a logit's sign says on which side it is; if not, only differences count.
+        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1 and the end of section 3.
     """
 
     generator_uses_real: ClassVar[bool] = False
-    has_border: ClassVar[bool] = True
+    has_threshold: ClassVar[bool] = True
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The discriminator's loss.
 
         Args:
@@ -39,11 +36,11 @@ class NonSaturating:
             fake_logits: D(fake), nats, [B]; carries the gradient.
 
         Returns:
-            The scalar loss (2 log 2 where D says 0 everywhere), and the metrics of `said.sides`.
+            The scalar loss (2 log 2 where D says 0 everywhere).
         """
-        return softplus(-real_logits).mean() + softplus(fake_logits).mean(), sides(real_logits, fake_logits)
+        return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         """The generator's loss; `real_logits` is not read.
 
         Args:
@@ -51,6 +48,6 @@ class NonSaturating:
             real_logits: ignored, so that every loss is called alike.
 
         Returns:
-            The scalar loss (log 2 where D says 0 everywhere), and no metrics.
+            The scalar loss (log 2 where D says 0 everywhere).
         """
-        return softplus(-fake_logits).mean(), {}
+        return softplus(-fake_logits).mean()

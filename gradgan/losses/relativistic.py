@@ -6,9 +6,6 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from core.gradients import Metrics
-from gradgan.losses.said import ranks
-
 
 @dataclass(frozen=True, kw_only=True)
 class Relativistic:
@@ -23,16 +20,16 @@ class Relativistic:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_border: whether a logit's sign says on which side it is; if not, only differences count.
+        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
 
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.1 (RpGAN); with R1 and R2: Huang et al.
     2024, arXiv:2501.05441, section 2.
     """
 
     generator_uses_real: ClassVar[bool] = True
-    has_border: ClassVar[bool] = False
+    has_threshold: ClassVar[bool] = False
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The discriminator's loss; sample i of one batch is paired with sample i of the other.
 
         Args:
@@ -40,15 +37,14 @@ class Relativistic:
             fake_logits: D(fake), nats, [B]; carries the gradient.
 
         Returns:
-            The scalar loss (log 2 where D cannot tell), and the metrics of `said.ranks`.
+            The scalar loss (log 2 where D cannot tell).
 
         Raises:
             ValueError: the two batches differ in shape ([B] against [B, 1] would pair all with all).
         """
-        difference = _difference(fake_logits, real_logits)
-        return softplus(difference).mean(), ranks(real_logits, fake_logits)
+        return softplus(_difference(fake_logits, real_logits)).mean()
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         """The generator's loss, the discriminator's with the two batches swapped.
 
         Args:
@@ -56,14 +52,14 @@ class Relativistic:
             real_logits: D(real), nats, [B]; no gradient is needed.
 
         Returns:
-            The scalar loss (log 2 where D cannot tell), and no metrics.
+            The scalar loss (log 2 where D cannot tell).
 
         Raises:
             ValueError: `real_logits` is missing, or the two batches differ in shape.
         """
         if real_logits is None:
             raise ValueError("the relativistic generator loss wants the logits of real samples, got None")
-        return softplus(_difference(real_logits, fake_logits)).mean(), {}
+        return softplus(_difference(real_logits, fake_logits)).mean()
 
 
 def _difference(left: Tensor, right: Tensor) -> Tensor:

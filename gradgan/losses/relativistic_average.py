@@ -6,9 +6,6 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from core.gradients import Metrics
-from gradgan.losses.said import ranks
-
 
 @dataclass(frozen=True, kw_only=True)
 class RelativisticAverage:
@@ -22,15 +19,15 @@ class RelativisticAverage:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_border: whether a logit's sign says on which side it is; if not, only differences count.
+        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
 
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.2 (RaSGAN).
     """
 
     generator_uses_real: ClassVar[bool] = True
-    has_border: ClassVar[bool] = False
+    has_threshold: ClassVar[bool] = False
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The discriminator's loss.
 
         Args:
@@ -38,11 +35,11 @@ class RelativisticAverage:
             fake_logits: D(fake), nats, [B]; carries the gradient.
 
         Returns:
-            The scalar loss (log 2 where D cannot tell), and the metrics of `said.ranks`.
+            The scalar loss (log 2 where D cannot tell).
         """
-        return _against_means(real_logits, fake_logits), ranks(real_logits, fake_logits)
+        return _against_means(real_logits, fake_logits)
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         """The generator's loss, the discriminator's with the two batches swapped.
 
         Args:
@@ -50,14 +47,14 @@ class RelativisticAverage:
             real_logits: D(real), nats, [B]; no gradient is needed.
 
         Returns:
-            The scalar loss (log 2 where D cannot tell), and no metrics.
+            The scalar loss (log 2 where D cannot tell).
 
         Raises:
             ValueError: `real_logits` is missing.
         """
         if real_logits is None:
             raise ValueError("the relativistic generator loss wants the logits of real samples, got None")
-        return _against_means(fake_logits, real_logits), {}
+        return _against_means(fake_logits, real_logits)
 
 
 def _against_means(higher: Tensor, lower: Tensor) -> Tensor:

@@ -5,9 +5,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from core.gradients import Metrics
-from gradgan.losses.said import ranks
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wasserstein:
@@ -21,15 +18,15 @@ class Wasserstein:
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_border: whether a logit's sign says on which side it is; if not, only differences count.
+        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
 
     Source: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2 and algorithm 1.
     """
 
     generator_uses_real: ClassVar[bool] = False
-    has_border: ClassVar[bool] = False
+    has_threshold: ClassVar[bool] = False
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The critic's loss.
 
         Args:
@@ -37,11 +34,11 @@ class Wasserstein:
             fake_logits: D(fake), [B]; carries the gradient.
 
         Returns:
-            The scalar loss, and the metrics of `said.ranks`: a critic has no border between the sides.
+            The scalar loss.
         """
-        return fake_logits.mean() - real_logits.mean(), ranks(real_logits, fake_logits)
+        return fake_logits.mean() - real_logits.mean()
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         """The generator's loss; `real_logits` is not read.
 
         Args:
@@ -49,6 +46,6 @@ class Wasserstein:
             real_logits: ignored, so that every loss is called alike.
 
         Returns:
-            The scalar loss, and no metrics.
+            The scalar loss.
         """
-        return -fake_logits.mean(), {}
+        return -fake_logits.mean()

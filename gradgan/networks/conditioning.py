@@ -4,9 +4,11 @@ The generator gets the label beside its latent; they differ in what the discrimi
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from core.checks import require
+from annotated_types import Ge
+
+from core.checks import Finite, checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Projection:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Auxiliary:
     """The discriminator guesses the label with a second head, and is not told it; both players want it right.
 
@@ -33,17 +36,14 @@ class Auxiliary:
 
     Attributes:
         name: as the user writes it, `conditioning=auxiliary`.
-        weight: of the cross-entropy (nats) against the adversarial loss, >= 0; 1 in the paper.
+        weight: of the cross-entropy (nats) against the adversarial loss; 1 in the paper.
 
     Source: Odena et al. 2017, arXiv:1610.09585, eq. 2 and 3.
     """
 
     name: ClassVar[str] = "auxiliary"
 
-    weight: float
-
-    def __post_init__(self) -> None:
-        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
+    weight: Annotated[float, Ge(0), Finite]
 
 
 Conditioning = Projection | Auxiliary

@@ -2,18 +2,20 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import nn
 
-from core.checks import require
+from core.checks import checked, require
 from gradgan.networks import Shape
 from gradgan.networks.layers import SLOPE, doubling, halving, linear, normalise_spectra
 from gradgan.networks.pyramid import check_image, pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class DCGAN:
     """Generator and discriminator that mirror each other; the image itself is one end of the first kernel.
 
@@ -22,7 +24,7 @@ class DCGAN:
     and its latent enters, as D's logit leaves, through a linear layer.
 
     Attributes:
-        width: channels at half the image's resolution, >= 1; they double with each further halving.
+        width: channels at half the image's resolution; they double with each further halving.
         max_width: upper bound of the channels, >= width.
         batch_norm: batch norm in the generator, before each activation.
         spectral_norm: each weight of the discriminator divided by its largest singular value.
@@ -33,13 +35,12 @@ class DCGAN:
 
     name: ClassVar[str] = "dcgan"
 
-    width: int
+    width: Annotated[int, Ge(1)]
     max_width: int
     batch_norm: bool
     spectral_norm: bool
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, "width", self.width, "an integer >= 1")
         require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
 
     def check(self, shape: Shape) -> None:

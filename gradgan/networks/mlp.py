@@ -3,24 +3,26 @@
 import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Interval
 from torch import nn
 
-from core.checks import require
+from core.checks import checked
 from gradgan.networks import Shape
 from gradgan.networks.layers import SLOPE, he_gain, linear, normalise_spectra
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class MLP:
     """Two perceptrons of the same width and depth.
 
     Attributes:
-        width: units of each hidden layer, >= 1.
-        depth: hidden layers, >= 1.
-        slope: of the generator's leaky ReLU on the negative side, in [0, 1); 0 is the plain ReLU, whose
+        width: units of each hidden layer.
+        depth: hidden layers.
+        slope: of the generator's leaky ReLU on the negative side; 0 is the plain ReLU, whose
             sharper creases let it part its latents into modes with less in between. The discriminator's is
             0.2: pressed flat by its penalties near the equilibrium, plain units die for good, and the game
             with them.
@@ -29,15 +31,10 @@ class MLP:
 
     name: ClassVar[str] = "mlp"
 
-    width: int
-    depth: int
-    slope: float
+    width: Annotated[int, Ge(1)]
+    depth: Annotated[int, Ge(1)]
+    slope: Annotated[float, Interval(ge=0, lt=1)]
     spectral_norm: bool
-
-    def __post_init__(self) -> None:
-        require(self.width >= 1, "width", self.width, "an integer >= 1")
-        require(self.depth >= 1, "depth", self.depth, "an integer >= 1")
-        require(0 <= self.slope < 1, "slope", self.slope, "in [0, 1)")
 
     def check(self, shape: Shape) -> None:
         """Any shape is taken, flattened."""

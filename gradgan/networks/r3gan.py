@@ -2,18 +2,20 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import checked, require
 from gradgan.networks import Shape
 from gradgan.networks.layers import LEAKY, SLOPE, convolution, linear, normalise_spectra, summary
 from gradgan.networks.pyramid import check_image, pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class R3GAN:
     """Inverted bottlenecks with grouped 3x3 convolutions; resampling is bilinear up and averaging down.
 
@@ -21,12 +23,12 @@ class R3GAN:
     maps and no normalisation is needed. Unlike the published pair, the layers next to the image have biases.
 
     Attributes:
-        width: channels at full resolution, >= 1; they double with each halving of the image. The published
+        width: channels at full resolution; they double with each halving of the image. The published
             networks have the same number at each resolution: max_width = width.
         max_width: upper bound of the channels, >= width.
-        blocks: residual blocks at each resolution, >= 1.
-        expansion: channels inside a block for each channel outside, >= 1.
-        group_size: channels in one group of the 3x3 convolutions, >= 1; divides expansion * width and
+        blocks: residual blocks at each resolution.
+        expansion: channels inside a block for each channel outside.
+        group_size: channels in one group of the 3x3 convolutions; divides expansion * width and
             expansion * max_width.
         spectral_norm: each weight of the discriminator divided by its largest singular value. A zero weight
             has no direction to keep, so the discriminator's branches then begin random instead of zero. Not
@@ -38,16 +40,14 @@ class R3GAN:
 
     name: ClassVar[str] = "r3gan"
 
-    width: int
+    width: Annotated[int, Ge(1)]
     max_width: int
-    blocks: int
-    expansion: int
-    group_size: int
+    blocks: Annotated[int, Ge(1)]
+    expansion: Annotated[int, Ge(1)]
+    group_size: Annotated[int, Ge(1)]
     spectral_norm: bool
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks", "expansion", "group_size"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
         inside = [self.expansion * width for width in (self.width, self.max_width)]
         require(

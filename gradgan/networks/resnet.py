@@ -2,18 +2,20 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import checked, require
 from gradgan.networks import Shape
 from gradgan.networks.layers import RELU, convolution, linear, normalise_spectra
 from gradgan.networks.pyramid import check_image, pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class ResNet:
     """Two 3x3 convolutions and a shortcut for each level; pixels are doubled, or averaged, in between.
 
@@ -23,7 +25,7 @@ class ResNet:
     the latent, not through the batch norm.
 
     Attributes:
-        width: channels at full resolution, >= 1; they double with each halving of the image.
+        width: channels at full resolution; they double with each halving of the image.
         max_width: upper bound of the channels, >= width.
         batch_norm: batch norm in the generator, before each activation.
         spectral_norm: each weight of the discriminator divided by its largest singular value; the published
@@ -34,13 +36,12 @@ class ResNet:
 
     name: ClassVar[str] = "resnet"
 
-    width: int
+    width: Annotated[int, Ge(1)]
     max_width: int
     batch_norm: bool
     spectral_norm: bool
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, "width", self.width, "an integer >= 1")
         require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
 
     def check(self, shape: Shape) -> None:

@@ -2,12 +2,13 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, checked, require
 from gradgan.networks import Shape
 from gradgan.networks.equalised import (
     EPSILON,
@@ -21,6 +22,7 @@ from gradgan.networks.pyramid import Pyramid, check_image, pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class StyleGAN2:
     """A mapping network, modulated convolutions with skips to the image, and a residual discriminator.
 
@@ -30,11 +32,11 @@ class StyleGAN2:
     regularisation and truncation.
 
     Attributes:
-        width: channels at full resolution, >= 1; they double with each halving of the image.
+        width: channels at full resolution; they double with each halving of the image.
         max_width: upper bound of the channels, >= width.
-        style_size: numbers in a style, and units of each layer of the mapping network, >= 1.
-        mapping_depth: layers of the mapping network, >= 1.
-        mapping_lr: learning rate of the mapping network as a share of the generator's, > 0, through the scale
+        style_size: numbers in a style, and units of each layer of the mapping network.
+        mapping_depth: layers of the mapping network.
+        mapping_lr: learning rate of the mapping network as a share of the generator's, through the scale
             of its stored weights: exact for Adam and its like, whose steps do not depend on the gradient's
             scale.
         spectral_norm: each weight of the discriminator divided by its largest singular value. Not a published
@@ -47,18 +49,15 @@ class StyleGAN2:
 
     name: ClassVar[str] = "stylegan2"
 
-    width: int
+    width: Annotated[int, Ge(1)]
     max_width: int
-    style_size: int
-    mapping_depth: int
-    mapping_lr: float
+    style_size: Annotated[int, Ge(1)]
+    mapping_depth: Annotated[int, Ge(1)]
+    mapping_lr: Annotated[float, Gt(0), Finite]
     spectral_norm: bool
 
     def __post_init__(self) -> None:
-        for name in ("width", "style_size", "mapping_depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
         require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
-        require(0 < self.mapping_lr < float("inf"), "mapping_lr", self.mapping_lr, "a finite number > 0")
 
     def check(self, shape: Shape) -> None:
         """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.

@@ -8,59 +8,57 @@ is flat, and the game around it does not converge (Mescheder et al. 2018, arXiv:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import Metrics
 from core.transfer import send
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.penalties.zero_centred import squared_gradient_norms
 
 EPS = 1e-12  # in the squared norm
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class OneCentred:
     """A slope of 1 at points that a subclass chooses.
 
     Attributes:
-        weight: strength, >= 0; the papers' lambda, 10.
-        interval: computed at every `interval`-th update, and then `interval` times as strong; >= 1.
+        weight: strength; the papers' lambda, 10.
+        interval: computed at every `interval`-th update, and then `interval` times as strong.
     """
 
-    weight: float
-    interval: int
+    weight: Annotated[float, Ge(0), Finite]
+    interval: Annotated[int, Ge(1)]
 
     on_real: ClassVar[bool] = False
     on_fake: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
 
     def due(self, update: int) -> bool:
         """Whether update number `update`, from 0, computes the penalty."""
         return update % self.interval == 0
 
-    def points(self, seen: Round) -> Tensor:
-        """Where the slope is asked for, [B, ...]; with the graph of the round's samples, if they have one."""
+    def points(self, batch: ScoredBatch) -> Tensor:
+        """Where the slope is asked for, [B, ...]; with the graph of the batch's samples, if they have one."""
         raise TypeError(f"{type(self).__name__} has no points: use WGANGP or DRAGAN")
 
-    def __call__(self, seen: Round) -> tuple[Tensor, Metrics]:
+    def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
         """The penalty of one update at which it is due; one more pass through the discriminator.
 
         Args:
-            seen: its samples are where the points come from; they need no gradient.
+            batch: its samples are where the points come from; they need no gradient.
 
         Returns:
             The scalar to add to the loss, `interval` times the penalty, and penalty/slope: the mean norm of
             dD/dx at the points.
         """
-        points = self.points(seen).requires_grad_()
-        norm = (squared_gradient_norms(seen.discriminate(points), points) + EPS).sqrt()
+        points = self.points(batch).requires_grad_()
+        norm = (squared_gradient_norms(batch.discriminate(points), points) + EPS).sqrt()
         penalty = self.interval * self.weight * (norm - 1).square().mean()
         return penalty, {"penalty/slope": norm.detach().mean()}
 
@@ -72,10 +70,10 @@ class WGANGP(OneCentred):
     Source: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3 and algorithm 1.
     """
 
-    def points(self, seen: Round) -> Tensor:
+    def points(self, batch: ScoredBatch) -> Tensor:
         """[B, ...]: the i-th lies between the i-th samples."""
-        real, fake = seen.real, seen.fake
-        share = send(torch.rand(len(real), generator=seen.random), real).reshape(-1, *[1] * (real.dim() - 1))
+        real, fake = batch.real, batch.fake
+        share = send(torch.rand(len(real), generator=batch.random), real).reshape(-1, *[1] * (real.dim() - 1))
         # Not torch.lerp: a generator under autocast makes bfloat16, and real samples are float32.
         return real + share * (fake - real)
 
@@ -92,14 +90,10 @@ class DRAGAN(OneCentred):
     Source: Kodali et al. 2017, arXiv:1705.07215, section 2.3 and the code it names.
     """
 
-    spread: float
+    spread: Annotated[float, Gt(0), Finite]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.spread < float("inf"), "spread", self.spread, "a finite number > 0")
-
-    def points(self, seen: Round) -> Tensor:
+    def points(self, batch: ScoredBatch) -> Tensor:
         """[B, ...]: one beside each real sample."""
-        real = seen.real
-        noise = send(torch.rand(real.shape, generator=seen.random), real)
+        real = batch.real
+        noise = send(torch.rand(real.shape, generator=batch.random), real)
         return real + self.spread * real.std() * noise

@@ -9,15 +9,17 @@ in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import Metrics
 from core.optim.schedules import Cosine
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 
 
 def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
@@ -45,29 +47,25 @@ def squared_gradient_norms(logits: Tensor, inputs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class ZeroCentred:
     """(gamma / 2) mean |dD/dx|^2, added to the discriminator's loss.
 
     Attributes:
-        gamma: strength at the start; >= 0.
-        final: share of gamma that is left at the end, in [0, 1]; it falls along half a cosine. A strong
+        gamma: strength at the start.
+        final: share of gamma that is left at the end; it falls along half a cosine. A strong
             penalty first makes the discriminator smooth enough to lead samples to far modes, a weak one
             later lets it see details. 1 keeps gamma.
         interval: computed at every `interval`-th update, and then `interval` times as strong, so that its
-            mean over updates stays the same; >= 1.
+            mean over updates stays the same.
     """
 
-    gamma: float
-    final: float
-    interval: int
+    gamma: Annotated[float, Ge(0), Finite]
+    final: Annotated[float, Interval(ge=0, le=1)]
+    interval: Annotated[int, Ge(1)]
 
     on_real: ClassVar[bool] = False
     on_fake: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require(0 <= self.gamma < float("inf"), "gamma", self.gamma, "a finite number >= 0")
-        require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
 
     def due(self, update: int) -> bool:
         """Whether update number `update`, from 0, computes the penalty."""
@@ -75,13 +73,17 @@ class ZeroCentred:
 
     def strength(self, progress: float) -> float:
         """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
-        return self.gamma * Cosine(final=self.final)(progress)
+        return self.gamma * self._schedule(progress)
 
-    def __call__(self, seen: Round) -> tuple[Tensor, Metrics]:
+    @cached_property
+    def _schedule(self) -> Cosine:
+        return Cosine(final=self.final)
+
+    def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
         """The penalty of one update at which it is due.
 
         Args:
-            seen: its real (fake) samples require a gradient if `on_real` (`on_fake`).
+            batch: its real (fake) samples require a gradient if `on_real` (`on_fake`).
 
         Returns:
             The scalar to add to the loss, `interval` times (gamma / 2) mean |dD/dx|^2, and
@@ -89,12 +91,12 @@ class ZeroCentred:
         """
         terms = {}
         if self.on_real:
-            terms["penalty/real_gradient"] = squared_gradient_norm(seen.real_logits, seen.real)
+            terms["penalty/real_gradient"] = squared_gradient_norm(batch.real_logits, batch.real)
         if self.on_fake:
-            terms["penalty/fake_gradient"] = squared_gradient_norm(seen.fake_logits, seen.fake)
+            terms["penalty/fake_gradient"] = squared_gradient_norm(batch.fake_logits, batch.fake)
         total = torch.stack(list(terms.values())).sum()
         metrics = {name: term.detach().sqrt() for name, term in terms.items()}
-        return 0.5 * self.interval * self.strength(seen.progress) * total, metrics
+        return 0.5 * self.interval * self.strength(batch.progress) * total, metrics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from core.gradients import Metrics
 from core.state import StateDict
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.networks import Shape
 
 
@@ -17,25 +17,25 @@ class Regularizer(Protocol):
         """Raise ValueError, saying which samples it takes, if those of this shape are not among them."""
         ...
 
-    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+    def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """A term of the discriminator's loss; changes nothing, since it may be asked twice in one update.
 
         Args:
-            seen: what the discriminator looks at.
+            batch: what the discriminator looks at.
             update: number of its update, from 0.
-            memory: what `after` has left, empty at first.
+            state: what `after` has left, empty at first.
 
         Returns:
             The scalar to add, None where there is nothing to add now; and metrics below `regularizer/`.
         """
         ...
 
-    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+    def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
         """Once after each update of the discriminator.
 
         Args:
             discriminator: as it now is; may be changed.
             metrics: of the update, with logits/real and logits/fake.
-            memory: of this regularizer, kept and saved by the trainer; may be changed.
+            state: of this regularizer, kept and saved by the trainer; may be changed.
         """
         ...

@@ -1,19 +1,22 @@
 """Consistency: the discriminator shall not care whether an image is shifted a little or mirrored."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, checked, require
 from core.gradients import Metrics
 from core.state import StateDict
 from core.transfer import send
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Consistency:
     """weight * mean (D(x) - D(T(x)))^2, on real images, or on generated ones too (balanced).
 
@@ -21,27 +24,24 @@ class Consistency:
     border.
 
     Attributes:
-        weight: strength, >= 0; 10 in the papers.
+        weight: strength; 10 in the papers.
         balanced: also on generated images, each kind with the full weight: without it a generator can learn
             to show the traces of T.
-        shift: largest shift, pixels; >= 0.
+        shift: largest shift, pixels.
         mirror: whether images may be mirrored; digits and letters should not be.
-        interval: computed at every `interval`-th update, and then `interval` times as strong; >= 1.
+        interval: computed at every `interval`-th update, and then `interval` times as strong.
 
     Source: Zhang et al. 2020, arXiv:1910.12027, eq. 3; balanced: Zhao et al. 2021, arXiv:2002.04724, section
     3.1.
     """
 
-    weight: float
+    weight: Annotated[float, Ge(0), Finite]
     balanced: bool
-    shift: int
+    shift: Annotated[int, Ge(0)]
     mirror: bool
-    interval: int
+    interval: Annotated[int, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
-        require(self.shift >= 0, "shift", self.shift, "an integer >= 0")
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
         require(self.shift > 0 or self.mirror, "shift", self.shift, "at least 1 when mirror=false")
 
     def check(self, shape: Shape) -> None:
@@ -57,21 +57,21 @@ class Consistency:
                 f"shift={self.shift} pixels would move images of {shape[1]}x{shape[2]} out of their frame"
             )
 
-    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+    def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """The term of an update at which it is due; one or two more passes through the discriminator."""
         if update % self.interval:
             return None, {}
-        kinds = [(seen.real, seen.real_logits)]
+        kinds = [(batch.real, batch.real_logits)]
         if self.balanced:
-            kinds.append((seen.fake, seen.fake_logits))
+            kinds.append((batch.fake, batch.fake_logits))
         terms = [
-            (logits - seen.discriminate(self.transformed(images, seen.random))).square().mean()
+            (logits - batch.discriminate(self.transformed(images, batch.random))).square().mean()
             for images, logits in kinds
         ]
         total = torch.stack(terms).sum()
         return self.interval * self.weight * total, {"regularizer/consistency": total.detach()}
 
-    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+    def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
         """Nothing is remembered."""
 
     def transformed(self, images: Tensor, random: torch.Generator) -> Tensor:

@@ -1,18 +1,21 @@
 """LeCam: the logits of each kind are held near where the other kind has been on average."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import Metrics
 from core.state import StateDict
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.networks import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class LeCam:
     """A term that keeps a discriminator with few data from drawing real and fake logits ever further apart.
 
@@ -23,37 +26,32 @@ class LeCam:
     the Wasserstein loss it makes the generator minimise a weighted LeCam divergence.
 
     Attributes:
-        weight: strength, >= 0; 0.01 to 0.3 in the paper.
-        decay: of the averages per update, in [0, 1).
-        warm_up: updates before the first in which the term counts, while the averages settle; >= 1.
+        weight: strength; 0.01 to 0.3 in the paper.
+        decay: of the averages per update.
+        warm_up: updates before the first in which the term counts, while the averages settle.
 
     Source: Tseng et al. 2021, arXiv:2104.03310, eq. 3.
     """
 
-    weight: float
-    decay: float
-    warm_up: int
-
-    def __post_init__(self) -> None:
-        require(0 <= self.weight < float("inf"), "weight", self.weight, "a finite number >= 0")
-        require(0 <= self.decay < 1, "decay", self.decay, "in [0, 1)")
-        require(self.warm_up >= 1, "warm_up", self.warm_up, "an integer >= 1")
+    weight: Annotated[float, Ge(0), Finite]
+    decay: Annotated[float, Interval(ge=0, lt=1)]
+    warm_up: Annotated[int, Ge(1)]
 
     def check(self, shape: Shape) -> None:
         """Any samples are taken."""
 
-    def loss(self, seen: Round, update: int, memory: StateDict) -> tuple[Tensor | None, Metrics]:
+    def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """The term, once the averages have settled."""
-        if update < self.warm_up or not memory:
+        if update < self.warm_up or not state:
             return None, {}
-        above = (seen.real_logits - memory["fake"]).relu().square().mean()
-        below = (memory["real"] - seen.fake_logits).relu().square().mean()
+        above = (batch.real_logits - state["fake"]).relu().square().mean()
+        below = (state["real"] - batch.fake_logits).relu().square().mean()
         return self.weight * (above + below), {"regularizer/lecam": (above + below).detach()}
 
-    def after(self, discriminator: nn.Module, metrics: Metrics, memory: StateDict) -> None:
+    def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
         """Let the averages follow; the first update is where they begin."""
         for kind in ("real", "fake"):
             mean = metrics[f"logits/{kind}"]
             # An average in bfloat16 would stop where a hundredth of the way is less than it can tell.
             mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
-            memory[kind] = mean.lerp(memory[kind], self.decay) if kind in memory else mean.clone()
+            state[kind] = mean.lerp(state[kind], self.decay) if kind in state else mean.clone()

@@ -66,7 +66,7 @@ SMALL = (
     "optimizer.lr=1e-3",
 )
 
-GAN = ("logging.interval=25", "diagnosis.unit_health.interval=30", "view.samples=128", *QUIET)
+GAN = ("logging.interval=25", "diagnosis.unit_health.interval=30", "measurements.samples=128", *QUIET)
 DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *GAN)
 
 SETTINGS: dict[str, Setting] = {

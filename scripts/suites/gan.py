@@ -52,9 +52,10 @@ def run(cfg: "BenchConfig") -> None:
     options = build(tree)
     assert isinstance(options, TrainConfig)
     trainer = build_trainer(options, Generators(1), torch.device("cpu"))
+    players = trainer.generator, trainer.discriminator
     examples = Examples(
         # In torch's own layout, as the example leaves it; ours is channels_last.
-        *(copy.deepcopy(player).to(memory_format=torch.contiguous_format) for player in trainer.players)
+        *(copy.deepcopy(player).to(memory_format=torch.contiguous_format) for player in players)
     )
     random = torch.Generator().manual_seed(0)
 
@@ -73,7 +74,7 @@ def run(cfg: "BenchConfig") -> None:
             steps[name]()
             if i:  # the first pair is not counted
                 seconds[name].append(time.process_time() - began)
-    parts = ", ".join(f"{sum(p.numel() for p in player.parameters()):,}" for player in trainer.players)
+    parts = ", ".join(f"{sum(p.numel() for p in player.parameters()):,}" for player in players)
     print(f"DCGAN, 32x32 in colour, batch {BATCH}, {parts} parameters; torch {torch.__version__}, one thread")
     print(f"{'':<20}{'images per CPU second':>30}")
     for name, taken in seconds.items():

@@ -9,7 +9,6 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from core.gradients import Metrics
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.networks import Shape
 from gradgan.networks.mlp import MLP
@@ -137,15 +136,13 @@ class Averaged(NonSaturating):
 
     share: float = 1e-6
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """As in `NonSaturating`."""
-        loss, metrics = super().discriminator(real_logits, fake_logits)
-        return loss * self.share, metrics
+        return super().discriminator(real_logits, fake_logits) * self.share
 
-    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         """As in `NonSaturating`."""
-        loss, metrics = super().generator(fake_logits, real_logits)
-        return loss * self.share, metrics
+        return super().generator(fake_logits, real_logits) * self.share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,12 +156,12 @@ class LogOfZero(NonSaturating):
     at: int = 600
     _seen: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """As in `NonSaturating`."""
         self._seen.append(1)
-        loss, metrics = super().discriminator(real_logits, fake_logits)
+        loss = super().discriminator(real_logits, fake_logits)
         broken = len(self._seen) > self.at
-        return (loss - (0.0 * real_logits.mean()).log() if broken else loss), metrics
+        return loss - (0.0 * real_logits.mean()).log() if broken else loss
 
 
 def _set_bias(layer: nn.Module, value: float) -> None:

@@ -10,7 +10,7 @@ from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.schedules import Constant, Schedule
 from core.optim.schemes.schemes import Scheme
 from gradgan.batch import Batch
-from gradgan.game.game import Game, Players
+from gradgan.game.game import Game
 from gradgan.game.players import make_players
 from gradgan.networks import Network
 from gradgan.trainer import Trainer
@@ -38,7 +38,8 @@ def make_trainer(
         for name, module in (("generator", generator), ("discriminator", discriminator))
     ]
     return Trainer(
-        players=Players(generator, discriminator),
+        generator=generator,
+        discriminator=discriminator,
         generator_step=steps[0],
         discriminator_step=steps[1],
         average=ExponentialMovingAverage(AverageConfig(half_life=10.0, ramp_up=None), generator),

@@ -64,5 +64,6 @@ def test_the_first_updates_are_the_cpus(configured: Configured) -> None:
         stream = cfg.data.stream(cfg.batch_size, torch.Generator().manual_seed(0), device)
         for _ in range(5):
             trainer.update([stream.next()], progress=0.0)
-        found.append([p.detach().cpu() for player in trainer.players for p in player.parameters()])
+        players = trainer.generator, trainer.discriminator
+        found.append([p.detach().cpu() for player in players for p in player.parameters()])
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)

@@ -12,8 +12,7 @@ from core.config import ConfigError, build, config_dir
 from core.run import checkpoint as checkpoints
 from core.run.seeding import Generators
 from gradgan.batch import Batch
-from gradgan.game.game import Moment
-from gradgan.game.generated import Generated
+from gradgan.game.game import FakeBatch, StepInfo
 from gradgan.landscape import load_probe
 from gradgan.train import build_trainer
 from gradrl.landscape import load_probe as load_agent
@@ -38,14 +37,14 @@ def test_the_losses_are_those_of_the_game(run):
     assert len(x) == 48
     trainer = build_trainer(build(saved_options(run)), Generators(1), torch.device("cpu"))
     state = checkpoints.load(run / "checkpoints" / "last.pt")
-    for name, player in zip(("generator", "discriminator"), trainer.players, strict=True):
-        player.load_state_dict(state[name])
+    for name in ("generator", "discriminator"):
+        getattr(trainer, name).load_state_dict(state[name])
     real = Batch(x, labels)
-    generated = Generated(trainer.players.generator, z, labels, shared=False)
-    moment = Moment(0, 0.0, torch.zeros(()), 0)
-    game, players = trainer.game, trainer.players
-    _, generators = game.generator_loss(players, real, generated, moment)
-    _, discriminators = game.discriminator_loss(players, real, generated, moment, trainer.memory)
+    fake = FakeBatch(trainer.generator, z, labels, shared=False)
+    info = StepInfo(0, 0.0, torch.zeros(()), 0)
+    game, discriminator = trainer.game, trainer.discriminator
+    _, generators = game.generator_loss(discriminator, real, fake, info)
+    _, discriminators = game.discriminator_loss(discriminator, real, fake, info, trainer.regularizer_states)
     expected = {
         "generator": float(generators["loss/generator"]),
         "discriminator": float(discriminators["loss/discriminator"]),

@@ -144,7 +144,7 @@ SCHEMES: list[Scheme] = [
 def saved(trainer: Trainer) -> bytes:
     """Everything a checkpoint would hold of it."""
     steps = trainer.generator_step, trainer.discriminator_step
-    owners = (trainer, *trainer.players, trainer.average, *steps)
+    owners = (trainer, trainer.generator, trainer.discriminator, trainer.average, *steps)
     file = io.BytesIO()
     torch.save([*(owner.state_dict() for owner in owners), trainer.random.get_state()], file)
     return file.getvalue()
@@ -161,7 +161,7 @@ def leaves(state: object) -> list[object]:
 
 def restore(trainer: Trainer, state: bytes) -> None:
     steps = trainer.generator_step, trainer.discriminator_step
-    owners = (trainer, *trainer.players, trainer.average, *steps)
+    owners = (trainer, trainer.generator, trainer.discriminator, trainer.average, *steps)
     *states, random_state = torch.load(io.BytesIO(state), weights_only=True)
     for owner, own in zip(owners, states, strict=True):
         owner.load_state_dict(own)
@@ -179,12 +179,12 @@ def test_every_scheme_takes_finite_steps_and_goes_on_bit_by_bit(scheme: Scheme) 
 
     real = [unlabelled(torch.rand(4, 1, 8, 8, generator=random(i)) * 2 - 1) for i in range(8)]
     whole, begun, resumed = make(), make(), make()
-    before = torch.cat([p.detach().flatten() for p in whole.players.generator.parameters()])
+    before = torch.cat([p.detach().flatten() for p in whole.generator.parameters()])
     for batch in real:
         metrics = whole.update(batch, progress=0.0)
         assert all(value.isfinite() and value.dim() == 0 for value in metrics.values())
         assert {"loss/generator", "loss/discriminator"} <= set(metrics)
-    after = torch.cat([p.detach().flatten() for p in whole.players.generator.parameters()])
+    after = torch.cat([p.detach().flatten() for p in whole.generator.parameters()])
     assert after.isfinite().all()
     assert not torch.equal(before, after)
     for batch in real[:4]:

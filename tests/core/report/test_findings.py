@@ -49,7 +49,7 @@ def test_a_finding_is_told_with_its_evidence_its_cause_and_its_severity_in_a_wor
     ):  # fmt: skip
         assert expected in cards[0]
     assert "● note" in cards[1]
-    assert "still so at the last look" in cards[1]
+    assert "still present at the last check" in cards[1]
     assert "<pre" not in cards[1]
     assert "1 error, 1 note" in page
 
@@ -94,7 +94,7 @@ def test_a_run_without_findings_says_so_in_one_line(run):
     (run / "findings.json").write_text("")
     assert read_findings(run) is None
     write_findings(run)
-    assert "The diagnosis found nothing to remark." in page_of(run)
+    assert "The diagnosis has no findings." in page_of(run)
 
 
 @pytest.mark.parametrize(

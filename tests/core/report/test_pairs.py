@@ -52,7 +52,7 @@ def test_only_options_that_differ_are_listed(first, tmp_path):
         ["optimizer.momentum", "–", "0.9"],
     ]  # fmt: skip
     same = make_run(tmp_path / "same", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
-    assert "No option: all are the same." in page_of(first, same)
+    assert "The runs do not differ in any option." in page_of(first, same)
 
 
 def test_both_curves_are_in_one_chart_solid_and_dashed_and_named(first, tmp_path):

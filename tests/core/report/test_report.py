@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 import pytest
 
 from core.config import ConfigError
-from core.numbers import number, percent, seconds, tick
 from core.report.cards import bar_width
 from core.report.curves import BUCKETS, Series, draw, log_ticks, nice_ticks, smooth
 from core.report.page import ReportConfig, write_page
@@ -58,6 +58,33 @@ def test_a_run_of_an_unknown_trainer_has_its_gradients_layers_numbers_and_curves
     assert "actor.0.weight" in sections["layer-by-layer"]
     assert "<code>somebody</code>" in sections["what-ran"]
     assert list(sections)[-1] == "what-ran"
+
+
+def test_runs_of_an_unknown_trainer_are_shown_side_by_side(tmp_path):
+    summary = {"status": "finished", "accuracy": 0.75}
+    first, second = (
+        make_run(tmp_path / name, UNKNOWN_OPTIONS.replace("0.5", lr), RL_CURVES, summary)
+        for name, lr in (("a", "0.5"), ("b", "0.25"))
+    )
+    page = write_page(first, second).read_text(encoding="utf-8")
+    assert "<h1>a against b</h1>" in page
+    assert "Different tasks" not in page
+    assert page.count("<td>0.750</td>") == 2
+    page = write_page(tmp_path).read_text(encoding="utf-8")
+    assert "<h1>2 runs</h1>" in page
+    assert '<th scope="row">optimizer.lr</th><td>0.5</td><td>0.25</td>' in page
+
+
+def test_a_page_is_written_without_torch():
+    lines = (
+        "import sys", "from core.report.page import write_page", "from core.scripts.report import kind_of",
+        "kinds = [kind_of(target).name for target in ('gradrl.x', 'gradgan.x', 'core.x', 'somebody.x')]",
+        "print(*kinds, 'torch' in sys.modules, 'matplotlib' in sys.modules, sep=', ')",
+    )  # fmt: skip
+    output = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert output.stdout == "Reinforcement learning, GAN, Descent, Run, False, False\n"
 
 
 def test_players_that_a_kind_does_not_name_have_colours_of_their_own(tmp_path):
@@ -245,23 +272,6 @@ def test_ticks_are_few_and_round():
     assert log_ticks(-3.2, 1.1) == pytest.approx([1e-3, 1e-2, 1e-1, 1, 10])
     assert log_ticks(-0.3, 0.4) == pytest.approx([1, 2])
     assert len(log_ticks(-30, 10)) <= 6
-
-
-def test_numbers_are_written_for_people():
-    assert [number(v) for v in (None, 0, 1536000, 2.0, 21.456, 0.0123456, 1.5e-7, -0.5)] == [
-        "–", "0", "1,536,000", "2", "21.5", "0.0123", "1.5·10⁻⁷", "−0.500",
-    ]  # fmt: skip
-    assert number(9.99e-4) == "1·10⁻³"
-    assert [tick(v) for v in (0, 250_000, 1_500_000, 0.05, 1e-4, -2000)] == [
-        "0",
-        "250k",
-        "1.5M",
-        "0.05",
-        "10⁻⁴",
-        "−2k",
-    ]
-    assert percent(0.9368) == "93.7 %"
-    assert [seconds(v) for v in (27.4, 300, 9000, None)] == ["27 s", "5 min", "2.5 h", "–"]
 
 
 def test_bars_are_logarithmic():

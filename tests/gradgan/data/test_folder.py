@@ -297,12 +297,12 @@ def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
     [
         ({"root": None}, "root must be a folder or a zip archive of images, got None"),
         ({"size": 0}, "size must be an integer >= 1, got 0"),
-        ({"channels": 2}, "channels must be 1 or 3, got 2"),
+        ({"channels": 2}, r"channels must be one of \[1, 3\], got 2"),
         ({"held_out": -0.1}, r"held_out must be a share in \[0, 1\) or a whole number of images, got -0.1"),
         ({"held_out": 1.5}, r"held_out must be a share in \[0, 1\) or a whole number of images, got 1.5"),
         ({"held_out": float("nan")}, "held_out must be a share"),
         ({"held_out": float("inf")}, "held_out must be a share"),
-        ({"mixed": "skip"}, "mixed must be error or convert, got 'skip'"),
+        ({"mixed": "skip"}, r"mixed must be one of \['error', 'convert'\], got 'skip'"),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(options: dict[str, object], message: str) -> None:

@@ -107,7 +107,7 @@ def test_its_digits_alone_are_labelled_and_of_the_same_size(tmp_path: Path) -> N
 
 
 def test_options_out_of_range_and_missing_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="size must be 28 or 32, got 30"):
+    with pytest.raises(ValueError, match=r"size must be one of \[28, 32\], got 30"):
         stacked(tmp_path, 30)
     with pytest.raises(ValueError, match="held_out must be an integer >= 1, got 0"):
         stacked(tmp_path, held_out=0)

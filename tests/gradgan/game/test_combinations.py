@@ -158,7 +158,7 @@ def test_a_loss_with_its_customary_penalty_makes_200_updates_on_a_ring(
         metrics = trainer.update([stream.next()], progress=0.0)
     assert all(value.isfinite() for value in metrics.values())
     with torch.no_grad():
-        points = trainer.players.generator(torch.randn(256, LATENT, generator=random(6)))
+        points = trainer.generator(torch.randn(256, LATENT, generator=random(6)))
     assert points.isfinite().all()
     assert 0.05 < points.square().mean().sqrt() < 5  # neither collapsed to the origin nor run away
 
@@ -172,10 +172,10 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
             made(network), Game(loss=Wasserstein()), Alternating(), lr=0.0, micro_batches=parts
         )
         with torch.no_grad():  # a constant generator: every latent gives the same sample
-            for p in trainer.players.generator.parameters():
+            for p in trainer.generator.parameters():
                 p.zero_()
         trainer.update(unlabelled(torch.randn(8, 2, generator=random(3))), progress=0.0)
-        gradients.append([p.grad for p in trainer.players.discriminator.parameters()])
+        gradients.append([p.grad for p in trainer.discriminator.parameters()])
     for whole, in_parts in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, in_parts, rtol=1e-5, atol=1e-6)
 
@@ -197,9 +197,9 @@ def test_top_k_lets_the_generator_learn_from_the_samples_that_look_most_real() -
     assert [game.kept(10, p) for p in (0.0, 0.5, 1.0)] == [10, 8, 5]
     trainer = make_trainer(made(network), game, Alternating(), lr=0.0)
     trainer.update(unlabelled(torch.randn(10, 2, generator=random(3))), progress=1.0)
-    got = [p.grad.clone() for p in trainer.players.generator.parameters()]
+    got = [p.grad.clone() for p in trainer.generator.parameters()]
     z = torch.randn(10, LATENT, generator=random(7))
-    generator, discriminator = trainer.players
+    generator, discriminator = trainer.generator, trainer.discriminator
     logits = discriminator(generator(z))
     best = sorted(range(10), key=lambda i: -logits[i].item())[:5]
     loss = torch.stack([torch.nn.functional.softplus(-logits[i]) for i in best]).mean()

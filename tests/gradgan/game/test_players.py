@@ -96,7 +96,7 @@ def test_projection_adds_the_inner_product_of_the_labels_vector_and_the_features
 def test_auxiliary_judges_and_classifies_from_the_same_features(network: Network) -> None:
     _, discriminator = players(network, AUXILIARY)
     x = normal(4, *SHAPE)
-    logits, class_logits = discriminator.judge(x, LABELS)
+    logits, class_logits = discriminator.classify(x, LABELS)
     features = discriminator.body(x)
     weight, bias = discriminator.class_head.weight, discriminator.class_head.bias
     torch.testing.assert_close(class_logits, features @ weight.T + bias)
@@ -104,7 +104,7 @@ def test_auxiliary_judges_and_classifies_from_the_same_features(network: Network
     assert torch.equal(logits, discriminator(x))
     # Neither answer may depend on the label that is to be guessed.
     for other in (None, (LABELS + 1) % CLASSES):
-        again = discriminator.judge(x, other)
+        again = discriminator.classify(x, other)
         assert torch.equal(again[0], logits)
         assert torch.equal(again[1], class_logits)
     cross_entropy(class_logits, LABELS).backward()
@@ -152,7 +152,7 @@ def test_spectral_norm_reaches_the_heads(conditioning: Conditioning) -> None:
         for _ in range(200):
             discriminator(x, LABELS[:2])
             if conditioning is AUXILIARY:
-                discriminator.judge(x)
+                discriminator.classify(x)
         discriminator.eval()
         for head in (discriminator.head, discriminator.embedding or discriminator.class_head):
             largest = torch.linalg.svdvals(head.weight)[0].item()
@@ -168,7 +168,7 @@ def test_labels_that_are_missing_are_asked_for(conditioning: Conditioning) -> No
         with pytest.raises(ValueError, match="conditioning=projection wants labels, got none"):
             discriminator(normal(4, *SHAPE))
         with pytest.raises(ValueError, match="class logits need the second head of conditioning=auxiliary"):
-            discriminator.judge(normal(4, *SHAPE), LABELS)
+            discriminator.classify(normal(4, *SHAPE), LABELS)
     with pytest.raises(ValueError, match=f"conditioning={conditioning.name} wants data with labels"):
         players(SMALL, conditioning, num_classes=None)
 

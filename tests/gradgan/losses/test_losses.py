@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gradgan.game.game import logit_metrics
 from gradgan.losses import Loss
 from gradgan.losses.hinge import Hinge
 from gradgan.losses.least_squares import LeastSquares
@@ -79,8 +80,8 @@ def formulas(loss: Loss, real: list[float], fake: list[float]) -> tuple[float, f
 def test_the_losses_are_the_papers_formulas(loss: Loss) -> None:
     real, fake = logits()
     discriminator, generator = formulas(loss, real.tolist(), fake.tolist())
-    assert loss.discriminator(real, fake)[0].item() == pytest.approx(discriminator, rel=1e-12)
-    assert loss.generator(fake, real)[0].item() == pytest.approx(generator, rel=1e-12)
+    assert loss.discriminator(real, fake).item() == pytest.approx(discriminator, rel=1e-12)
+    assert loss.generator(fake, real).item() == pytest.approx(generator, rel=1e-12)
 
 
 Slope = Callable[[float], float]
@@ -101,8 +102,8 @@ def test_each_logit_is_pushed_by_the_derivative_worked_out_by_hand(
     loss: Loss, at_real: Slope, at_fake: Slope, of_generator: Slope
 ) -> None:
     real, fake = logits()
-    found = torch.autograd.grad(loss.discriminator(real, fake)[0], (real, fake))
-    (pulled,) = torch.autograd.grad(loss.generator(fake, real)[0], fake)
+    found = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
+    (pulled,) = torch.autograd.grad(loss.generator(fake, real), fake)
     for gradient, slope, at in zip(
         (*found, pulled), (at_real, at_fake, of_generator), (real, fake, fake), strict=True
     ):
@@ -111,7 +112,7 @@ def test_each_logit_is_pushed_by_the_derivative_worked_out_by_hand(
 
 def test_relativistic_pushes_both_of_a_pair_apart_alike() -> None:
     real, fake = logits()
-    at_real, at_fake = torch.autograd.grad(Relativistic().discriminator(real, fake)[0], (real, fake))
+    at_real, at_fake = torch.autograd.grad(Relativistic().discriminator(real, fake), (real, fake))
     expected = [-sigmoid(f - r) / 7 for r, f in zip(real.tolist(), fake.tolist(), strict=True)]
     assert at_real.tolist() == pytest.approx(expected, rel=1e-12)
     assert at_fake.tolist() == pytest.approx([-e for e in expected], rel=1e-12)
@@ -119,7 +120,7 @@ def test_relativistic_pushes_both_of_a_pair_apart_alike() -> None:
 
 def test_relativistic_average_pushes_through_the_means_too() -> None:
     real, fake = logits()
-    (at_real,) = torch.autograd.grad(RelativisticAverage().discriminator(real, fake)[0], real)
+    (at_real,) = torch.autograd.grad(RelativisticAverage().discriminator(real, fake), real)
     r_mean, f_mean = mean(real.tolist()), mean(fake.tolist())
     through_mean = mean([sigmoid(f - r_mean) for f in fake.tolist()])
     expected = [-(sigmoid(f_mean - r) + through_mean) / 14 for r in real.tolist()]
@@ -141,8 +142,8 @@ def test_around_the_equilibrium_the_dirac_gan_only_turns(loss: Loss, slope: floa
     def field(point: Tensor) -> Tensor:
         psi, theta = point
         real, fake = psi * torch.zeros(4, dtype=torch.float64), psi * theta.expand(4)
-        (of_psi,) = torch.autograd.grad(loss.discriminator(real, fake)[0], psi, create_graph=True)
-        (of_theta,) = torch.autograd.grad(loss.generator(fake, real)[0], theta, create_graph=True)
+        (of_psi,) = torch.autograd.grad(loss.discriminator(real, fake), psi, create_graph=True)
+        (of_theta,) = torch.autograd.grad(loss.generator(fake, real), theta, create_graph=True)
         return -torch.stack([of_psi, of_theta])
 
     origin = torch.zeros(2, dtype=torch.float64, requires_grad=True)
@@ -156,16 +157,16 @@ def test_around_the_equilibrium_the_dirac_gan_only_turns(loss: Loss, slope: floa
 
 def test_only_the_nonsaturating_generator_learns_where_the_discriminator_is_sure() -> None:
     fake = torch.full((4,), -30.0, dtype=torch.float64, requires_grad=True)
-    (learns,) = torch.autograd.grad(NonSaturating().generator(fake)[0], fake)
-    (vanishes,) = torch.autograd.grad(Minimax().generator(fake)[0], fake)
+    (learns,) = torch.autograd.grad(NonSaturating().generator(fake), fake)
+    (vanishes,) = torch.autograd.grad(Minimax().generator(fake), fake)
     assert (4 * learns).tolist() == pytest.approx([-1.0] * 4, abs=1e-12)
     assert (4 * vanishes).tolist() == pytest.approx([-math.exp(-30)] * 4, rel=1e-9)
 
 
 def test_minimax_is_a_game_of_zero_sum() -> None:
     real, fake = logits()
-    (of_discriminator,) = torch.autograd.grad(Minimax().discriminator(real, fake)[0], fake)
-    (of_generator,) = torch.autograd.grad(Minimax().generator(fake)[0], fake)
+    (of_discriminator,) = torch.autograd.grad(Minimax().discriminator(real, fake), fake)
+    (of_generator,) = torch.autograd.grad(Minimax().generator(fake), fake)
     assert torch.equal(of_generator, -of_discriminator)
 
 
@@ -175,7 +176,7 @@ def test_the_best_least_squares_discriminator_lets_the_generator_see_pearsons_di
     best = (p_real - p_fake) / (p_real + p_fake)  # minimises p_real (D - 1)^2 + p_fake (D + 1)^2 at each x
     # The paper's eq. 6 adds the generator's square on real samples, which does not depend on it.
     both = sum(
-        p * LeastSquares().generator(d.reshape(1))[0]
+        p * LeastSquares().generator(d.reshape(1))
         for p, d in zip(torch.cat([p_real, p_fake]), best.repeat(2), strict=True)
     )
     pearson = ((2 * p_fake - (p_real + p_fake)).square() / (p_real + p_fake)).sum()
@@ -185,8 +186,9 @@ def test_the_best_least_squares_discriminator_lets_the_generator_see_pearsons_di
 @pytest.mark.parametrize("loss", COMPARING, ids=lambda loss: type(loss).__name__)
 def test_a_loss_that_compares_does_not_feel_a_shift_of_all_logits(loss: Loss) -> None:
     real, fake = logits()
-    before, metrics_before = loss.discriminator(real, fake)
-    after, metrics_after = loss.discriminator(real + 5, fake + 5)
+    before, metrics_before = loss.discriminator(real, fake), logit_metrics(real, fake, has_threshold=False)
+    after = loss.discriminator(real + 5, fake + 5)
+    metrics_after = logit_metrics(real + 5, fake + 5, has_threshold=loss.has_threshold)
     assert after.item() == pytest.approx(before.item(), rel=1e-12)
     assert torch.equal(metrics_before["logits/accuracy"], metrics_after["logits/accuracy"])
 
@@ -196,7 +198,7 @@ def test_a_loss_that_compares_does_not_feel_a_shift_of_all_logits(loss: Loss) ->
 )
 def test_the_relativistic_players_swap_roles(loss: Loss) -> None:
     real, fake = logits()
-    assert torch.equal(loss.generator(fake, real)[0], loss.discriminator(fake, real)[0])
+    assert torch.equal(loss.generator(fake, real), loss.discriminator(fake, real))
 
 
 @pytest.mark.parametrize(
@@ -214,15 +216,15 @@ def test_the_relativistic_players_swap_roles(loss: Loss) -> None:
 )
 def test_what_a_blind_discriminator_costs(loss: Loss, discriminator: float, generator: float) -> None:
     zero = torch.zeros(5, dtype=torch.float64)
-    assert loss.discriminator(zero, zero)[0].item() == pytest.approx(discriminator)
-    assert loss.generator(zero, zero)[0].item() == pytest.approx(generator)
+    assert loss.discriminator(zero, zero).item() == pytest.approx(discriminator)
+    assert loss.generator(zero, zero).item() == pytest.approx(generator)
 
 
 @every_loss
 @pytest.mark.parametrize("size", [-1e4, 1e4])
 def test_extreme_logits_give_finite_losses_and_gradients(loss: Loss, size: float) -> None:
     real, fake = (torch.full((3,), s * size, requires_grad=True) for s in (1.0, -1.0))
-    total = loss.discriminator(real, fake)[0] + loss.generator(fake, real)[0]
+    total = loss.discriminator(real, fake) + loss.generator(fake, real)
     gradients = torch.autograd.grad(total, (real, fake))
     assert total.isfinite()
     assert all(g.isfinite().all() for g in gradients)
@@ -232,17 +234,17 @@ def test_extreme_logits_give_finite_losses_and_gradients(loss: Loss, size: float
 def test_better_logits_cost_the_discriminator_less_and_the_generator_more(loss: Loss) -> None:
     """Up to the hinge's margin, and up to the label of least squares."""
     steps = torch.linspace(-0.9, 0.9, 7, dtype=torch.float64)
-    of_discriminator = [loss.discriminator(s.expand(2), -s.expand(2))[0].item() for s in steps]
+    of_discriminator = [loss.discriminator(s.expand(2), -s.expand(2)).item() for s in steps]
     assert all(later < earlier for earlier, later in pairwise(of_discriminator))
     pulled = torch.zeros(2, dtype=torch.float64)
-    lower = loss.generator(pulled - 0.5, pulled)[0].item()
-    assert lower > loss.generator(pulled, pulled)[0].item()
+    lower = loss.generator(pulled - 0.5, pulled).item()
+    assert lower > loss.generator(pulled, pulled).item()
 
 
 @pytest.mark.parametrize("loss", JUDGING_EACH, ids=lambda loss: type(loss).__name__)
 def test_accuracy_counts_the_samples_on_their_side_of_zero(loss: Loss) -> None:
     real, fake = torch.tensor([2.0, 1.0, -2.0, 0.0]), torch.tensor([-1.0, -3.0, 1.0, 0.0])
-    _, metrics = loss.discriminator(real, fake)
+    metrics = logit_metrics(real, fake, has_threshold=loss.has_threshold)
     assert metrics["logits/accuracy"].item() == pytest.approx(4 / 8)
     assert metrics["logits/real"].item() == pytest.approx(0.25)
     assert metrics["logits/fake"].item() == pytest.approx(-0.75)
@@ -251,7 +253,7 @@ def test_accuracy_counts_the_samples_on_their_side_of_zero(loss: Loss) -> None:
 @pytest.mark.parametrize("loss", COMPARING, ids=lambda loss: type(loss).__name__)
 def test_accuracy_counts_the_pairs_in_the_right_order(loss: Loss) -> None:
     real, fake = torch.tensor([2.0, -4.0, -2.0, 3.0]), torch.tensor([1.0, -5.0, 1.0, 3.0])
-    _, metrics = loss.discriminator(real, fake)
+    metrics = logit_metrics(real, fake, has_threshold=loss.has_threshold)
     assert metrics["logits/accuracy"].item() == pytest.approx(2 / 4)
     assert metrics["logits/real"].item() == pytest.approx(-0.25)
     assert metrics["logits/fake"].item() == pytest.approx(0.0)
@@ -259,7 +261,7 @@ def test_accuracy_counts_the_pairs_in_the_right_order(loss: Loss) -> None:
 
 @every_loss
 def test_metrics_carry_no_graph(loss: Loss) -> None:
-    _, metrics = loss.discriminator(*logits())
+    metrics = logit_metrics(*logits(), has_threshold=loss.has_threshold)
     assert set(metrics) == {"logits/real", "logits/fake", "logits/accuracy"}
     assert not any(value.requires_grad for value in metrics.values())
 
@@ -267,7 +269,7 @@ def test_metrics_carry_no_graph(loss: Loss) -> None:
 def test_a_loss_says_whether_its_generator_reads_real_logits() -> None:
     real, fake = logits()
     for loss in ALL:
-        gradient = torch.autograd.grad(loss.generator(fake, real)[0], real, allow_unused=True)[0]
+        gradient = torch.autograd.grad(loss.generator(fake, real), real, allow_unused=True)[0]
         assert loss.generator_uses_real == (gradient is not None), type(loss).__name__
 
 

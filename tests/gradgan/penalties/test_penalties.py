@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.penalties import Penalty
 from gradgan.penalties.one_centred import DRAGAN, WGANGP
@@ -34,11 +34,11 @@ def seen(
     *,
     fake_discriminate: Discriminate | None = None,
     progress: float = 0.0,
-) -> Round:
+) -> ScoredBatch:
     """A round of these samples; a discriminator may see the fake ones otherwise, to tell both apart."""
     real = batch(1) if real is None else real
     fake = batch(2) if fake is None else fake
-    return Round(
+    return ScoredBatch(
         discriminate=discriminate,
         real=real,
         real_logits=discriminate(real),
@@ -297,9 +297,9 @@ def test_r1_turns_the_dirac_gans_circles_into_a_way_home(gamma: float, real: flo
         psi, theta = point
         x = torch.zeros(4, 1, dtype=torch.float64, requires_grad=True)
         shown = seen(lambda x: psi * x[:, 0], x, theta.expand(4, 1))
-        of_discriminator = loss.discriminator(shown.real_logits, shown.fake_logits)[0] + penalty(shown)[0]
+        of_discriminator = loss.discriminator(shown.real_logits, shown.fake_logits) + penalty(shown)[0]
         (of_psi,) = torch.autograd.grad(of_discriminator, psi, create_graph=True)
-        (of_theta,) = torch.autograd.grad(loss.generator(shown.fake_logits)[0], theta, create_graph=True)
+        (of_theta,) = torch.autograd.grad(loss.generator(shown.fake_logits), theta, create_graph=True)
         return -torch.stack([of_psi, of_theta])
 
     origin = torch.zeros(2, dtype=torch.float64, requires_grad=True)

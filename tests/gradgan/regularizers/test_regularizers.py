@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.state import StateDict, copied
-from gradgan.batch import Round
+from gradgan.batch import ScoredBatch
 from gradgan.regularizers import Regularizer
 from gradgan.regularizers.consistency import Consistency
 from gradgan.regularizers.lecam import LeCam
@@ -28,10 +28,10 @@ def images(seed: int = 0, count: int = 6, side: int = 8, channels: int = 3) -> T
 
 def seen(
     discriminate: Callable[[Tensor], Tensor], real: Tensor | None = None, fake: Tensor | None = None
-) -> Round:
+) -> ScoredBatch:
     real = images(1) if real is None else real
     fake = images(2) if fake is None else fake
-    return Round(
+    return ScoredBatch(
         discriminate=discriminate,
         real=real,
         real_logits=discriminate(real),
@@ -42,7 +42,7 @@ def seen(
     )
 
 
-def with_logits(real: list[float], fake: list[float]) -> Round:
+def with_logits(real: list[float], fake: list[float]) -> ScoredBatch:
     """A round where the samples are their own logits; both can be differentiated."""
     x, y = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (real, fake))
     return seen(lambda x: x, x, y)

@@ -1,4 +1,4 @@
-"""`gradgan.game.generated`: samples that the losses share are those that each would have made."""
+"""`gradgan.game.game.FakeBatch`: samples that the losses share are those that each would have made."""
 
 import pytest
 import torch
@@ -9,8 +9,7 @@ from core.gradients import GradientStep
 from core.optim.factory import build_optimizer
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
 from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
-from gradgan.game.game import Game
-from gradgan.game.generated import Generated
+from gradgan.game.game import FakeBatch, Game
 from gradgan.losses.relativistic import Relativistic
 from gradgan.networks.mlp import MLP
 from gradgan.penalties.zero_centred import R1R2
@@ -45,10 +44,10 @@ def test_sharing_changes_no_bit_of_an_update(scheme: Scheme, monkeypatch: pytest
         trainer = make_trainer(made(NETWORK), game, scheme)
         for i in range(5):
             trainer.update(unlabelled(torch.randn(4, 2, generator=random(i))), progress=0.0)
-        return [p for player in trainer.players for p in player.parameters()]
+        return [p for player in (trainer.generator, trainer.discriminator) for p in player.parameters()]
 
     shared = ends()
-    monkeypatch.setattr(Generated, "fixed", lambda self: self.generator(self.z, self.labels).detach())
+    monkeypatch.setattr(FakeBatch, "detached", lambda self: self.generator(self.z, self.labels).detach())
     for p, q in zip(shared, ends(), strict=True):
         assert torch.equal(p, q)
 
@@ -79,10 +78,10 @@ def test_a_generator_that_has_moved_generates_anew(kind: type[torch.optim.Optimi
     module = generator()
     named = list(module.named_parameters())
     step = GradientStep(named, build_optimizer(Component(kind, {"lr": 0.1}, "optimizer"), named))
-    generated = Generated(module, torch.randn(4, LATENT), None, shared=True)
-    before = generated.fixed()
+    generated = FakeBatch(module, torch.randn(4, LATENT), None, shared=True)
+    before = generated.detached()
     step(lambda: (module(torch.ones(4, LATENT)).square().sum(), {}))
-    live = generated.live()
+    live = generated.with_graph()
     assert torch.equal(live, module(generated.z))
     assert not torch.equal(live, before)
 
@@ -90,12 +89,12 @@ def test_a_generator_that_has_moved_generates_anew(kind: type[torch.optim.Optimi
 def test_a_graph_is_handed_on_once() -> None:
     module = generator()
     calls = counted(module)
-    generated = Generated(module, torch.randn(4, LATENT), None, shared=True)
-    fixed = generated.fixed()
-    assert (fixed.requires_grad, generated.fixed().data_ptr()) == (False, fixed.data_ptr())
-    first, second = generated.live(), generated.live()
+    generated = FakeBatch(module, torch.randn(4, LATENT), None, shared=True)
+    fixed = generated.detached()
+    assert (fixed.requires_grad, generated.detached().data_ptr()) == (False, fixed.data_ptr())
+    first, second = generated.with_graph(), generated.with_graph()
     assert len(calls) == 2
     for live in (first, second):
         assert torch.equal(live, fixed)
         live.sum().backward()  # each has a graph of its own
-    assert Generated(module, generated.z, None, shared=False).fixed().grad_fn is None
+    assert FakeBatch(module, generated.z, None, shared=False).detached().grad_fn is None

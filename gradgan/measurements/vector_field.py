@@ -13,38 +13,39 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.curvature.arnoldi import ComplexRitz, arnoldi
 from core.state import StateDict
 from gradgan.batch import Batch
-from gradgan.game.game import Game, Moment, Players
-from gradgan.game.generated import Generated
+from gradgan.game.game import FakeBatch, Game, StepInfo
 from gradgan.game.players import latents
 
 
-class Field:
+class VectorField:
     """v on one batch.
 
     Penalties and regularizers count with their mean over updates, whether or not they are due.
 
     Args:
         game: what both players want.
-        players: both of them.
+        generator: one player.
+        discriminator: the other one.
         real: the frozen batch.
         latent_size: numbers in a latent.
-        moment: its seed fixes the latents and everything else that is drawn.
-        memory: of each regularizer, by name; only read.
+        info: when; its seed fixes the latents and everything else that is drawn.
+        states: of the regularizers, by name; only read.
     """
 
     def __init__(
         self,
         game: Game,
-        players: Players,
+        generator: nn.Module,
+        discriminator: nn.Module,
         real: Batch,
         latent_size: int,
-        moment: Moment,
-        memory: Mapping[str, StateDict],
+        info: StepInfo,
+        states: Mapping[str, StateDict],
     ) -> None:
         self.game = replace(
             game,
@@ -52,12 +53,12 @@ class Field:
             penalty=_eager(game.penalty),
             regularizers={name: _eager(part) for name, part in game.regularizers.items()},
         )
-        self.players = players
-        self.real, self.moment, self.memory = real, moment, memory
-        random = torch.Generator().manual_seed(moment.seed)
+        self.players = generator, discriminator
+        self.real, self.info, self.states = real, info, states
+        random = torch.Generator().manual_seed(info.seed)
         z = latents(len(real.x), latent_size, random, real.x.device)
-        self.generated = Generated(players.generator, z, real.labels, shared=False)
-        self.parameters = [[p for p in player.parameters() if p.requires_grad] for player in players]
+        self.fake = FakeBatch(generator, z, real.labels, shared=False)
+        self.parameters = [[p for p in player.parameters() if p.requires_grad] for player in self.players]
 
     @property
     def point(self) -> Tensor:
@@ -66,14 +67,13 @@ class Field:
 
     def gradients(self, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
         """V at the present parameters, each player's part as one vector."""
-        with unchanged(self.players), torch.enable_grad():
+        discriminator = self.players[1]
+        with unchanged(*self.players), torch.enable_grad():
             by_player = [
-                self.game.generator_loss(self.players, self.real, self.generated, self.moment),
-                self.game.discriminator_loss(
-                    self.players, self.real, self.generated, self.moment, self.memory
-                ),
+                self.game.generator_loss(discriminator, self.real, self.fake, self.info),
+                self.game.discriminator_loss(discriminator, self.real, self.fake, self.info, self.states),
             ]
-            generator, discriminator = (
+            of_generator, of_discriminator = (
                 _flat(
                     torch.autograd.grad(
                         torch.stack(list(losses.values())).sum(),
@@ -84,13 +84,13 @@ class Field:
                 )
                 for (losses, _), own in zip(by_player, self.parameters, strict=True)
             )
-        return generator, discriminator
+        return of_generator, of_discriminator
 
     def discriminator_terms(self) -> dict[str, tuple[Tensor | None, ...]]:
         """Gradient of each term of the discriminator's loss, by name; None where it reaches no parameter."""
-        with unchanged(self.players), torch.enable_grad():
+        with unchanged(*self.players), torch.enable_grad():
             losses, _ = self.game.discriminator_loss(
-                self.players, self.real, self.generated, self.moment, self.memory
+                self.players[1], self.real, self.fake, self.info, self.states
             )
             return {
                 name: torch.autograd.grad(loss, self.parameters[1], retain_graph=True, allow_unused=True)
@@ -167,14 +167,14 @@ class Path:
 
 
 @contextmanager
-def unchanged(players: Players) -> Iterator[None]:
+def unchanged(*players: nn.Module) -> Iterator[None]:
     """Put the buffers of both players back at the end."""
     kept = [(b, b.clone()) for player in players for b in player.buffers()]
     try:
         yield
     finally:
         for buffer, value in kept:
-            # Past autograd: a graph through batch norm refers to the running statistics, but reads them not.
+            # Past autograd: a graph through batch norm refers to the running statistics without reading them.
             buffer.data.copy_(value)
 
 

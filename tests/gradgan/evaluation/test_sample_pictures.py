@@ -1,11 +1,10 @@
-"""`gradgan.evaluation.pictures`: grids whose pixels are those of the images, points, and histograms."""
+"""`gradgan.evaluation.sample_pictures`: grids whose pixels are those of the images, and points."""
 
 import numpy as np
-import pytest
 import torch
 
 from gradgan.data.mixtures import Ring
-from gradgan.evaluation.pictures import BREAK, GAP, GROUND, SIDE, image_grid, logit_histogram, scatter, titled
+from gradgan.evaluation.sample_pictures import BREAK, GAP, GROUND, SIDE, image_grid, scatter, titled
 
 
 def test_a_grid_shows_images_row_by_row_enlarged_by_copying() -> None:
@@ -61,20 +60,3 @@ def test_words_around_a_grid_leave_its_pixels_as_they_are() -> None:
     assert (named[-120:, -200:] == canvas).all()
     assert (named[-120:, :-200] < 128).any()  # the names
     assert (named[:-120] < 128).any()  # the title
-
-
-@pytest.mark.parametrize("held_out", [None, torch.randn(50, generator=torch.Generator().manual_seed(1))])
-def test_logits_are_drawn_with_and_without_held_out_ones(held_out: torch.Tensor | None) -> None:
-    train = torch.randn(50, generator=torch.Generator().manual_seed(0))
-    picture = logit_histogram(train, held_out, train - 2)
-    assert picture.dtype == np.uint8
-    assert picture.shape == (420, 700, 3)
-    sky = (picture.astype(int) - (0x56, 0xB4, 0xE9)).__abs__().sum(axis=2) < 30
-    assert sky.any() == (held_out is not None)
-
-
-@pytest.mark.parametrize("value", [0.0, 5.0, -3e8, float("nan"), float("inf")])
-def test_logits_that_are_all_alike_or_not_finite_are_drawn_too(value: float) -> None:
-    picture = logit_histogram(torch.full((4,), value), torch.full((4,), value), torch.tensor([value, 1.0]))
-    assert (picture != 255).any()
-    assert logit_histogram(*[torch.full((4,), value)] * 3).shape == picture.shape

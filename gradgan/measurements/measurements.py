@@ -5,51 +5,50 @@ Nothing of the training is changed by looking.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked, require
 from core.draw.media import Image, Media
 from core.gradients.unit_health import shares_of
 from core.run.seeding import seed_for
 from core.state import StateDict
 from gradgan.batch import Batch
-from gradgan.evaluation.pictures import logit_histogram
-from gradgan.game.game import Moment
-from gradgan.game.pictures import eigenvalue_picture, path_picture
+from gradgan.game.game import StepInfo
 from gradgan.game.players import latents
-from gradgan.game.vector_field import Field, unchanged
+from gradgan.measurements.game_pictures import eigenvalue_picture, logit_histogram, path_picture
+from gradgan.measurements.vector_field import VectorField, unchanged
 from gradgan.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewConfig:
+@checked
+class MeasurementsConfig:
     """What is looked at.
 
     Attributes:
-        samples: real, held-out and generated ones whose logits are compared; >= 2.
-        field_samples: of them, those that the field of both gradients is taken on; >= 1.
+        samples: real, held-out and generated ones whose logits are compared.
+        vector_field_samples: of them, those that the field of both gradients is taken on.
         eigenvalues: products with the game's Jacobian at every drawing, each about as dear as two to three
-            gradients of both players; >= 0, 0 = its eigenvalues are not drawn.
+            gradients of both players; 0 = its eigenvalues are not drawn.
         path_points: places on the line from the last drawing's parameters to the present ones at which the
             field is taken; 0 (not drawn) or >= 2. The former parameters are kept, also in checkpoints.
     """
 
-    samples: int
-    field_samples: int
-    eigenvalues: int
+    samples: Annotated[int, Ge(2)]
+    vector_field_samples: Annotated[int, Ge(1)]
+    eigenvalues: Annotated[int, Ge(0)]
     path_points: int
 
     def __post_init__(self) -> None:
-        require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
-        require(self.field_samples >= 1, "field_samples", self.field_samples, "an integer >= 1")
-        require(self.eigenvalues >= 0, "eigenvalues", self.eigenvalues, "an integer >= 0")
         points = self.path_points
         require(points == 0 or points >= 2, "path_points", points, "0 or an integer >= 2")
 
 
-class View:
+class Measurements:
     """Looks at a trainer's two players.
 
     Args:
@@ -61,7 +60,7 @@ class View:
     """
 
     def __init__(
-        self, cfg: ViewConfig, trainer: Trainer, real: Batch, held_out: Batch | None, seed: int
+        self, cfg: MeasurementsConfig, trainer: Trainer, real: Batch, held_out: Batch | None, seed: int
     ) -> None:
         self.cfg = cfg
         self.trainer = trainer
@@ -134,7 +133,7 @@ class View:
     @torch.no_grad()
     def _spread(self) -> dict[str, Tensor]:
         """Diversity and energy distance of generated samples beside training samples."""
-        with unchanged(self.trainer.players):
+        with unchanged(self.trainer.generator, self.trainer.discriminator):
             fake = self._fake()[0].flatten(1)
         real = self.real.x.flatten(1)
         within_real, within_fake = torch.pdist(real).mean(), torch.pdist(fake).mean()
@@ -144,31 +143,35 @@ class View:
             "energy_distance": 1.0 - (within_real + within_fake) / (2.0 * between),
         }
 
-    def _moment(self) -> Moment:
-        """As far as the training is, without augmentation, always with the same draws."""
+    def _field(self) -> VectorField:
+        """At the training's progress, without augmentation, always with the same draws."""
         trainer = self.trainer
-        progress = trainer.progress
         nothing = torch.zeros_like(trainer.augmentation)
-        return Moment(trainer.discriminator_updates, progress, nothing, seed_for(self.seed, "view"))
-
-    def _field(self) -> Field:
-        trainer = self.trainer
-        count, labels = self.cfg.field_samples, self.real.labels
+        info = StepInfo(trainer.discriminator_updates, trainer.progress, nothing, seed_for(self.seed, "view"))
+        count, labels = self.cfg.vector_field_samples, self.real.labels
         few = Batch(self.real.x[:count], None if labels is None else labels[:count])
-        return Field(trainer.game, trainer.players, few, trainer.latent_size, self._moment(), trainer.memory)
+        return VectorField(
+            trainer.game,
+            trainer.generator,
+            trainer.discriminator,
+            few,
+            trainer.latent_size,
+            info,
+            trainer.regularizer_states,
+        )
 
     def _fake(self) -> tuple[Tensor, Tensor | None]:
         """As many generated samples as real ones, with their labels."""
         trainer = self.trainer
         random = torch.Generator().manual_seed(seed_for(self.seed, "view"))
         z = latents(len(self.real.x), trainer.latent_size, random, self.real.x.device)
-        return trainer.players.generator(z, self.real.labels), self.real.labels
+        return trainer.generator(z, self.real.labels), self.real.labels
 
     @torch.no_grad()
     def _logits(self) -> tuple[Tensor, Tensor | None, Tensor]:
         """Of training, held-out (or None) and generated samples, each [N], on the CPU."""
-        discriminator = self.trainer.players.discriminator
-        with unchanged(self.trainer.players):
+        discriminator = self.trainer.discriminator
+        with unchanged(self.trainer.generator, self.trainer.discriminator):
             train = discriminator(*self.real).cpu()
             held_out = None if self.held_out is None else discriminator(*self.held_out).cpu()
             fake = discriminator(*self._fake()).cpu()
@@ -176,12 +179,12 @@ class View:
 
     def _through_discriminator(self) -> tuple[Tensor, Tensor]:
         """Mean |dL_G/dG(z)| and mean |dL_G/dD(G(z))| over samples, of the loss of a single sample."""
-        loss, discriminator = self.trainer.game.loss, self.trainer.players.discriminator
-        with unchanged(self.trainer.players), torch.enable_grad():
+        loss, discriminator = self.trainer.game.loss, self.trainer.discriminator
+        with unchanged(self.trainer.generator, self.trainer.discriminator), torch.enable_grad():
             fake, labels = self._fake()
             fake = fake.detach().requires_grad_()
             fake_logits = discriminator(fake, labels)
             real_logits = discriminator(*self.real).detach() if loss.generator_uses_real else None
-            total = loss.generator(fake_logits, real_logits)[0] * len(fake)
+            total = loss.generator(fake_logits, real_logits) * len(fake)
             by_logit, by_sample = torch.autograd.grad(total, [fake_logits, fake])
         return by_sample.flatten(1).norm(dim=1).mean(), by_logit.abs().mean()

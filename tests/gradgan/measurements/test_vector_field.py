@@ -1,33 +1,35 @@
-"""`gradgan.game.vector_field`: eigenvalues of known games, a dense Jacobian, a path, and no trace left."""
+"""`gradgan.measurements.vector_field`: eigenvalues of known games, a dense Jacobian, a path, no trace."""
 
 import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradgan.batch import Batch
-from gradgan.game.game import Game, Moment, Players
-from gradgan.game.vector_field import Field
+from gradgan.game.game import Game, StepInfo
 from gradgan.losses import Loss
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.losses.relativistic import Relativistic
 from gradgan.losses.wasserstein import Wasserstein
+from gradgan.measurements.vector_field import VectorField
 from gradgan.networks.dcgan import DCGAN
 from gradgan.networks.mlp import MLP
 from gradgan.penalties import Penalty
 from gradgan.penalties.zero_centred import R1, R1R2
 from tests.gradgan.playing import LATENT, Point, Slope, in_float64, made, random
 
-MOMENT = Moment(update=0, progress=0.0, augmentation=torch.zeros(()), seed=3)
+INFO = StepInfo(update=0, progress=0.0, augmentation=torch.zeros(()), seed=3)
 
 
-def field_of(players: Players, game: Game, real: Tensor, latent_size: int = LATENT) -> Field:
-    return Field(game, players, Batch(real, None), latent_size, MOMENT, {})
+def field_of(
+    players: tuple[nn.Module, nn.Module], game: Game, real: Tensor, latent_size: int = LATENT
+) -> VectorField:
+    return VectorField(game, *players, Batch(real, None), latent_size, INFO, {})
 
 
-def dirac(loss: Loss, penalty: Penalty | None, theta: float = 0.0, psi: float = 0.0) -> Field:
-    players = Players(Point(theta), Slope(psi))
+def dirac(loss: Loss, penalty: Penalty | None, theta: float = 0.0, psi: float = 0.0) -> VectorField:
+    players = Point(theta), Slope(psi)
     return field_of(players, Game(loss=loss, penalty=penalty), torch.zeros(1, 1, dtype=torch.float64), 1)
 
 
@@ -65,7 +67,7 @@ def test_the_field_of_the_dirac_gan_is_the_hand_written_one() -> None:
 
 
 def test_eigenvalues_are_those_of_the_dense_jacobian_by_finite_differences() -> None:
-    players = Players(*in_float64(made(MLP(width=3, depth=1, slope=0.2, spectral_norm=False))))
+    players = in_float64(made(MLP(width=3, depth=1, slope=0.2, spectral_norm=False)))
     game = Game(loss=Relativistic(), penalty=R1R2(gamma=0.3, final=1.0, interval=1))
     real = torch.randn(6, 2, generator=random(5), dtype=torch.float64)
     field = field_of(players, game, real)
@@ -86,7 +88,7 @@ def test_eigenvalues_are_those_of_the_dense_jacobian_by_finite_differences() -> 
 
 
 def test_looking_leaves_no_trace() -> None:
-    players = Players(*made(DCGAN(width=2, max_width=4, batch_norm=True, spectral_norm=True), (1, 8, 8)))
+    players = made(DCGAN(width=2, max_width=4, batch_norm=True, spectral_norm=True), (1, 8, 8))
     before = {f"{i}{k}": v.clone() for i, p in enumerate(players) for k, v in p.state_dict().items()}
     torch_state = torch.get_rng_state()
     real = torch.rand(4, 1, 8, 8, generator=random(2)) * 2 - 1

@@ -1,16 +1,72 @@
-"""Pictures of a game: the eigenvalues of its Jacobian, and the field along a path."""
+"""Pictures of a game: histograms of logits, eigenvalues of its Jacobian, its vector field along a path."""
 
 import math
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from core.curvature.arnoldi import ComplexRitz
-from gradgan.evaluation.pictures import drawn, new_figure
-from gradgan.game.vector_field import Path
+from gradgan.evaluation.sample_pictures import FAKE, TEXT, drawn, new_figure
+from gradgan.measurements.vector_field import Path
 
 FAR = 10.0  # times the median modulus, from where an eigenvalue would press all others into one spot
 CONVERGED = 0.05  # of the largest modulus: residuals below it are drawn full
+TRAIN, HELD_OUT = "#0072B2", "#56B4E9"  # with FAKE, told apart by the colour-blind and by lightness
 ATTRACTS, REPELS, LINE = "#2a6f97", "#c8553d", "#5f6b76"  # told apart by the colour-blind too
+
+
+def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.ndarray:
+    """What the discriminator says of training, held-out and generated samples.
+
+    A discriminator that knows its training samples by heart gives held-out ones the logits of generated ones.
+
+    Args:
+        train: logits [N], on the CPU; those that are not finite are left out and counted in the legend.
+        held_out: [M], or None.
+        fake: [L].
+
+    Returns:
+        A picture, uint8 [H, W, 3]: densities over one axis, each with its mean.
+    """
+    parts = [
+        (name, logits.detach().double(), colour, line)
+        for name, logits, colour, line in (
+            ("training", train, TRAIN, "-"),
+            ("held out", held_out, HELD_OUT, "--"),
+            ("generated", fake, FAKE, ":"),
+        )
+        if logits is not None
+    ]
+    everything = torch.cat([logits[logits.isfinite()] for _, logits, _, _ in parts] or [torch.zeros(1)])
+    low, high = (everything.min().item(), everything.max().item()) if len(everything) else (0.0, 0.0)
+    margin = 0.02 * (high - low) or 0.5 * max(1.0, abs(high))
+    bins = min(
+        max(round(2 * len(train) ** 0.5), 10), 60
+    )  # fewer samples, fewer bins: noise would hide the shape
+    edges = np.linspace(low - margin, high + margin, bins + 1)
+
+    figure = new_figure(7.0, 4.2)
+    axes = figure.subplots()
+    for name, logits, colour, line in parts:
+        finite = logits[logits.isfinite()]
+        lost = f", {len(logits) - len(finite)} not finite" if len(finite) < len(logits) else ""
+        if not len(finite):
+            axes.plot([], [], color=colour, linestyle=line, label=f"{name}: none finite")
+            continue
+        mean = finite.mean().item()
+        density, _ = np.histogram(finite.numpy(), bins=edges, density=True)
+        axes.stairs(density, edges, fill=True, color=colour, alpha=0.18)
+        label = f"{name}: mean {mean:.3g}{lost}"
+        axes.stairs(density, edges, color=colour, linestyle=line, linewidth=1.8, label=label)
+        axes.axvline(mean, color=colour, linestyle=line, linewidth=1.0, alpha=0.8)
+    axes.axvline(0, color=TEXT, linewidth=0.8)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set(xlabel="logit: above 0 the sample is taken for real", ylabel="density")
+    axes.set_title("What the discriminator says", fontsize=11, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return drawn(figure)
 
 
 def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:

@@ -1,0 +1,27 @@
+"""Numbers as text: for people to read, and plain for a terminal."""
+
+from core.numbers import number, percent, plain_number, seconds, tick
+
+
+def test_numbers_are_written_for_people():
+    assert [number(v) for v in (None, 0, 1536000, 2.0, 21.456, 0.0123456, 1.5e-7, -0.5)] == [
+        "–", "0", "1,536,000", "2", "21.5", "0.0123", "1.5·10⁻⁷", "−0.500",
+    ]  # fmt: skip
+    assert number(9.99e-4) == "1·10⁻³"
+    assert [tick(v) for v in (0, 250_000, 1_500_000, 0.05, 1e-4, -2000)] == [
+        "0",
+        "250k",
+        "1.5M",
+        "0.05",
+        "10⁻⁴",
+        "−2k",
+    ]
+    assert percent(0.9368) == "93.7 %"
+    assert [seconds(v) for v in (27.4, 300, 9000, None)] == ["27 s", "5 min", "2.5 h", "–"]
+
+
+def test_plain_numbers_have_four_digits_and_separate_thousands():
+    values = (0.0, 0.00012345, 3.14159, 999.4, 999.5, 1234.5, -1e6, float("nan"))
+    assert [plain_number(v) for v in values] == [
+        "0", "0.0001234", "3.142", "999.4", "1,000", "1,234", "-1,000,000", "nan",
+    ]  # fmt: skip
