@@ -217,7 +217,7 @@ def _folders(args) -> list[Path]:
 
 
 def _select_by_id(words: Sequence[str], group: str | None) -> list[str]:
-    """`env.id=X` drops the special settings of the named environment by selecting `env=by_id`."""
+    """`GROUP.id=X` drops the special settings of the chosen file by selecting `GROUP=by_id`."""
     keys = [_key(word) for word in words]
     if group is None or f"{group}.id" not in keys:
         return list(words)

@@ -1,6 +1,6 @@
 """The words of the command line, held against the YAML files before anything heavy is imported.
 
-Hydra lets `+agent.typo=1` through, checks no types of plain YAML, and answers a misspelt name with advice to
+Hydra lets `+group.typo=1` through, checks no types of plain YAML, and answers a misspelt name with advice to
 append it. So every word is looked up here first: its name must exist, and its value must look like the one
 it replaces. Ranges and classes are checked later, by `core.config`.
 """
@@ -35,7 +35,7 @@ def compose_checked(
 
     Returns:
         The composed tree with the `hydra` node, and the words as Hydra wants them: an option below a
-        free-form mapping (`env.kwargs.gravity=5`) gets the `++` that Hydra asks for there.
+        free-form mapping gets the `++` that Hydra asks for there.
 
     Raises:
         ConfigError: one line about the first word that is wrong.
@@ -166,7 +166,7 @@ def _check_word(override: Override, base: DictConfig, overrides: Sequence[Overri
 def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override]) -> bool:
     """Whether names that the YAML does not list may stand below this node.
 
-    An empty mapping is free-form (`env.kwargs`). Where the user names another class, the class decides.
+    An empty mapping is free-form. Where the user names another class, the class decides.
     """
     if not isinstance(node, DictConfig) or depth == 0:
         return False

@@ -102,8 +102,8 @@ class Context:
         total: its value at the end of the run.
         limits: bounds of single quantities that the options do not tell, for the trainer's own rules.
         remedies: how these options bring a cure about.
-        untyped: the options as they would be had only groups been chosen and no value been typed; asked for
-            when a remedy needs them.
+        defaults: the options as they would be had only groups been chosen and no value been typed; looked up
+            when a remedy asks for them.
     """
 
     options: Mapping[str, object]
@@ -112,7 +112,7 @@ class Context:
     total: int = 1
     limits: Mapping[str, float] = field(default_factory=dict)
     remedies: Remedies = field(default_factory=Remedies)
-    untyped: Callable[[], Mapping[str, object]] = dict
+    defaults: Callable[[], Mapping[str, object]] = dict
 
     def number(self, option: str) -> float | None:
         """An option that is a number, or None."""

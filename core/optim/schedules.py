@@ -137,6 +137,7 @@ class KLAdaptive:
     2 target, and multiplied by it where it is below target / 2.
 
     Attributes:
+        metric: name of the measured divergence.
         target: KL divergence of one iteration, nats; > 0.
         factor: of one change; > 1.
         smallest, largest: bounds of the multiplier, 0 < smallest <= 1 <= largest.
@@ -145,12 +146,11 @@ class KLAdaptive:
     applied to the learning rate, as is common with PPO on robots (Rudin et al. 2022, arXiv:2109.11978).
     """
 
+    metric: str
     target: float
     factor: float
     smallest: float
     largest: float
-
-    needs: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)
 
     def __post_init__(self) -> None:
         require(0 < self.target < math.inf, "target", self.target, "a number > 0")
@@ -158,11 +158,16 @@ class KLAdaptive:
         require(0 < self.smallest <= 1, "smallest", self.smallest, "in (0, 1]")
         require(1 <= self.largest < math.inf, "largest", self.largest, "a number >= 1")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The divergence."""
+        return (self.metric,)
+
     def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The last multiplier, changed by what the last iteration measured; a NaN changes nothing."""
         state = {} if state is None else state
         scale = state.get("scale", 1.0)
-        kl = float(metrics["policy/approx_kl"]) if metrics else math.nan
+        kl = float(metrics[self.metric]) if metrics else math.nan
         if kl > 2 * self.target:
             scale = max(scale / self.factor, self.smallest)
         elif kl < self.target / 2:

@@ -20,7 +20,7 @@ from core.optim.schedules import (
     check_schedule,
 )
 
-KL = KLAdaptive(target=0.01, factor=1.5, smallest=0.1, largest=10.0)
+KL = KLAdaptive(metric="policy/approx_kl", target=0.01, factor=1.5, smallest=0.1, largest=10.0)
 NOISE = NoiseAdaptive(initial=0.1, exponent=1.0)
 
 
