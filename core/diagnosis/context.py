@@ -68,9 +68,9 @@ class Remedies:
 
     Attributes:
         own_rates: by player, the option that holds its own learning rate; null there means optimizer.lr.
-        network: the group that chooses the class of the networks.
-        loss: the group that chooses the class of the loss.
-        larger_batch: about so many samples behind one gradient; empty unless that is more than now.
+        network: the group that chooses the class of the networks; empty where there is none.
+        loss: the group that chooses the class of the loss; empty where there is none.
+        larger_batch: about this number of samples behind one gradient; empty unless it is more than now.
         shallower: fewer layers, or layers that pass more of the gradient on.
         leakier: activations that pass a gradient on either side of zero.
         smaller_inputs: inputs on a common scale.
