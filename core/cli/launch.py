@@ -200,7 +200,7 @@ def _folders(args: Namespace) -> list[Path]:
 
 
 def _select_by_id(overrides: Sequence[str], group: str | None) -> list[str]:
-    """`env.id=X` drops the special settings of the named environment by selecting `env=by_id`."""
+    """`GROUP.id=X` drops the special settings of the chosen file by selecting `GROUP=by_id`."""
     keys = [_key(each) for each in overrides]
     if group is None or f"{group}.id" not in keys:
         return list(overrides)
