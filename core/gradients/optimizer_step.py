@@ -73,7 +73,7 @@ class OptimizerStep:
             self()
 
     def undoable(self, closure: Callable[[], float], parameters: list[Tensor]) -> None:
-        """Take the step of an optimizer that evaluates again; undo it where the closure raises `NonFiniteError`."""
+        """Take the step of an optimizer that evaluates again; undo it after a `NonFiniteError`."""
         before = [p.detach().clone() for p in parameters]
         try:
             self.optimizer.step(closure)
