@@ -163,9 +163,9 @@ def train(cfg: TrainConfig, run: Run) -> None:
 
 
 def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
-    """The rate that `optimizer.lr=auto` stands for, from a rollout of the initial policy, then forgotten.
+    """The options with the rate of `optimizer.lr=auto`, from one rollout of the initial policy.
 
-    A resumed run finds its rate in the checkpoint.
+    The rollout is not learnt from. A resumed run finds its rate in the checkpoint.
     """
     if not cfg.optimizer.auto_lr or run.resuming:
         return cfg
@@ -219,7 +219,7 @@ def make_collector(
         cfg: options.
         info: the environment's spaces.
         say: takes one line for the user.
-        purpose: other words give other initial states; none = those of the training.
+        purpose: each gives other initial states; none = those of the training.
         num_steps: per rollout and environment; None = the agent's.
     """
     options = cast(AgentConfig, cfg.agent.options)
