@@ -14,9 +14,9 @@ from core.checks import Finite, checked, require
 from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
 from core.optim.factory import build_optimizer
+from core.optim.groups import own_groups
 from core.optim.schedules import Schedule, ScheduledRate
 from core.state import StateDict
-from gradrl.agents.parameter_groups import own_groups
 from gradrl.envs.spaces import BoxAction, DiscreteAction
 from gradrl.experience.replay import Replay, Transitions
 from gradrl.experience.rollout import Rollout

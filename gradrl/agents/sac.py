@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from core.checks import Finite, require
 from core.config import AUTO, Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.groups import own_groups
 from core.optim.schedules import Schedule
 from core.state import StateDict
 from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, gradient_step
-from gradrl.agents.parameter_groups import own_groups
 from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout

@@ -60,8 +60,8 @@ class MLPConfig:
             element of the action, the same in every state.
         squash: actions are tanh of the Gaussian's; otherwise the environment clips what it cannot do.
         sde: state-dependent exploration, arXiv:2005.05719: the noise is a function of the state, drawn again
-            from time to time; `log_std` is then that of the function's weights, to be chosen lower by half the
-            logarithm of their number, or more.
+            from time to time; `log_std` is then that of the function's weights. It should be lower by half
+            the logarithm of their number, or more.
         sde_interval: steps between two draws; None = once per rollout.
         convolutions: for images.
     """
