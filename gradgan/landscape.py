@@ -8,7 +8,7 @@ from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
-from core.run.seeding import Generators, seed_for
+from core.seeding import Generators, seed_for
 from gradgan.game.players import latents
 from gradgan.objectives import joint_objectives, player_objectives
 from gradgan.train import TrainConfig, build_trainer

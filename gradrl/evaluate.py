@@ -6,7 +6,7 @@ from pathlib import Path
 from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from gradrl.envs.make import inspect_env
 from gradrl.evaluation.evaluator import evaluate, evaluation_actor
 from gradrl.train import TrainConfig, make_model, make_observation_normalizer

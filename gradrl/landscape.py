@@ -10,7 +10,7 @@ from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
-from core.run.seeding import Generators
+from core.seeding import Generators
 from core.state import StateDict
 from gradrl.agent import Agent, AgentConfig
 from gradrl.agents.off_policy import OffPolicyConfig

@@ -21,7 +21,7 @@ from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
-from core.run.seeding import Generators, seed_for
+from core.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl.agent import Agent, AgentConfig, AgentModel
 from gradrl.collector import Collector

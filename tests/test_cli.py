@@ -48,7 +48,7 @@ OWN = {
         (["agent.clip_coef=nan"], "agent.clip_coef must be a finite number, got nan"),
         (["agent.clip_coef=2.0"], "agent.clip_coef must be"),
         (["agent.clip_schedule=linaer"], "agent.clip_schedule must be one of constant, linear"),
-        (["recipe=none", "agent.num_minibatches=7"], "agent.num_minibatches must"),
+        (["experiment=none", "agent.num_minibatches=7"], "agent.num_minibatches must"),
         (["total_steps=0"], "total_steps must be an integer >= 1, got 0"),
         (["num_envs=-8"], "num_envs must be an integer >= 1, got -8"),
         (["policy.hidden_sizes=[64,-1]"], "policy.hidden_sizes must be"),
@@ -155,7 +155,7 @@ def jobs(monkeypatch) -> list[tuple[dict, Path]]:
     return seen
 
 
-def test_an_environment_id_drops_the_named_environments_recipe(command: Command, jobs):
+def test_an_environment_id_drops_the_named_environments_experiment(command: Command, jobs):
     assert command("rl", "hydra.run.dir=named").status == 0
     assert command("rl", "env=cartpole", "env.id=CartPole-v1", "hydra.run.dir=by_id").status == 0
     (named, _), (by_id, _) = jobs

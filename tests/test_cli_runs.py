@@ -19,7 +19,7 @@ from core.run.run import Run
 from tests.conftest import Command, assert_refused
 
 SMALL = {
-    "rl": ["recipe=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2",
+    "rl": ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2",
            "agent.num_epochs=1", "evaluation.episodes=2", "evaluation.interval_episodes=2",
            "evaluation.num_envs=2", "evaluation.max_episode_steps=20", "logging.progress=false"],
     "gan": ["data=ring", "total_images=512", "batch_size=64", "network.width=8", "network.depth=1",

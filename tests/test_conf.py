@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 
-from core.cli.compose import plain
+from core.cli.launch import compose_tree
 from core.config import ConfigError, Tree, build, config_dir, import_target
 
 CONF = config_dir()
@@ -34,9 +33,12 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def composed(root: str, *words: str) -> Tree:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return plain(compose(root, list(words)))
+def composed(root: str, *overrides: str) -> Tree:
+    return compose_tree(root, overrides, [CONF])[0]
+
+
+def note(root: str, *overrides: str) -> str | None:
+    return compose_tree(root, overrides, [CONF])[2].note
 
 
 def components(root: str) -> list[tuple[str, str, str]]:
@@ -46,7 +48,6 @@ def components(root: str) -> list[tuple[str, str, str]]:
         (root, group, option)
         for group in groups(root)
         for option in (*options(group), *(experiments if group == "experiment" else ()))
-        if not group.startswith("recipe/") and not (group == "recipe" and option != "none")
     ]
 
 
@@ -61,16 +62,14 @@ def test_every_folder_of_yaml_files_is_a_group_of_some_root():
 
 @pytest.mark.parametrize(("root", "group", "option"), CHOICES)
 def test_every_option_of_every_group_composes_and_builds(root, group, option):
-    words = [f"{group}={option}", *NEEDS.get(option, [])]
-    if group in ("batch", "batches", "function") and (option == "none") == (group == "function"):
-        words.append(
-            "objective=logistic"
-        )  # whose function is none, and whose batches are several kinds of some
+    words = [f"{group}={option}", *NEEDS.get(option.rpartition("/")[2], [])]
+    if group in ("batch", "function") and (option == "none") == (group == "function"):
+        words.append("objective=logistic")  # whose function is none
     if root == "descend" and group == "probe" and option != "none":
         words.append("objective=logistic")
     cfg = build(composed(root, *words))
     assert type(cfg).__module__ == ROOTS[root]
-    if group not in ("recipe", "experiment"):
+    if group != "experiment":
         assert (getattr(cfg, group) is None) == (option == "none")
 
 
@@ -82,47 +81,81 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, object]]:
             yield f"{path}{key}", value
 
 
-def recipes() -> list[tuple[str, list[str], str, Path]]:
-    """Root, the words that bring a recipe about, the node it changes, its file."""
+def pages() -> list[tuple[str, list[str], Path]]:
+    """Root, the overrides that a page of an experiment stands for, its file."""
     found = []
-    for path in sorted((CONF / "recipe").rglob("*_*.yaml")):
-        node = "" if path.parent.name == "recipe" else path.parent.name
-        root, _, option = path.stem.partition("_")
-        if root in ROOTS:
-            found.append((root, [f"{node}={option}"], node, path))
-            continue
-        # An optimizer's is named after the agent, or after a root as above; other parts' after the data.
-        # A rate for one function after that; `none` is an objective, whichever.
-        names = {"": ("agent", "env"), "optimizer": ("agent", node), "function": (node, "optimizer")}
-        groups_of_name = names.get(node, ("data", node))
-        first, second = split_name(path.stem, *groups_of_name)
-        if node == "function":
-            what = "objective=logistic" if first == "none" else f"function={first}"
-            found.append(("descend", [what, f"optimizer={second}"], "optimizer", path))
-            continue
-        words = [f"{groups_of_name[0]}={first}", f"{groups_of_name[1]}={second}", *NEEDS.get(first, [])]
-        found.append(("rl" if groups_of_name[0] == "agent" else "gan", words, node, path))
-    return found
+    for path in sorted((CONF / "experiment" / "rl").glob("*.yaml")):
+        agent, env = split_name(path.stem, "agent", "env")
+        found.append(("rl", [f"agent={agent}", f"env={env}"], path))
+    gan = CONF / "experiment" / "gan"
+    return found + [
+        ("gan", [f"data={data}", *NEEDS.get(data, [])], gan / f"{data}.yaml") for data in options("data")
+    ]
 
 
 def split_name(name: str, first: str, second: str) -> tuple[str, str]:
-    """The two options that a recipe is named after; both may hold underscores."""
+    """The two options that a page is named after; both may hold underscores."""
     pairs = [(name[:cut], name[cut + 1 :]) for cut, letter in enumerate(name) if letter == "_"]
     (pair,) = [pair for pair in pairs if pair[0] in options(first) and pair[1] in options(second)]
     return pair
 
 
-@pytest.mark.parametrize(("root", "words", "node", "path"), recipes(), ids=lambda value: str(value)[-40:])
-def test_every_recipe_is_applied_by_the_words_in_its_name_and_builds(root, words, node, path):
-    tree = composed(root, *words)
+@pytest.mark.parametrize(("root", "overrides", "path"), pages(), ids=lambda value: str(value)[-40:])
+def test_the_choices_in_its_name_stand_for_an_experiment(root, overrides, path):
+    tree = composed(root, *overrides)
     build(tree)
-    arrived = dict(leaves(tree[node] if node else tree))
-    for name, value in leaves(read(path)):
+    arrived = dict(leaves(tree))
+    page = {name: value for name, value in read(path).items() if name != "defaults"}
+    for name, value in leaves(page):
         assert arrived[name] == value, f"{path.name}: {name}"
+    named = f"{root}/{path.stem}"
+    assert tree == composed(root, f"experiment={named}", *overrides[1:] if root == "gan" else ())
+    assert (note(root, *overrides) or "").startswith(f"settings: experiment={named}; experiment=none for")
 
 
-def test_the_general_settings_are_those_without_a_recipe():
-    cfg, tuned = composed("rl", "recipe=none"), composed("rl")
+def test_an_agent_or_an_environment_at_its_default_stands_for_an_experiment_too():
+    assert composed("rl") == composed("rl", "experiment=rl/ppo_cartpole")
+    assert composed("rl", "env=acrobot") == composed("rl", "experiment=rl/ppo_acrobot")
+    assert composed("gan") == composed("gan", "experiment=gan/digits")
+
+
+def test_without_a_page_there_are_the_defaults_of_every_part_and_no_line():
+    assert composed("rl", "agent=ppo", "env=ant") == composed("rl", "agent=ppo", "env=ant", "experiment=none")
+    assert note("rl", "agent=ppo", "env=ant") is None
+    assert note("rl", "experiment=none") is None
+
+
+def test_typed_options_win_over_a_page():
+    tree = composed("rl", "agent=ppo", "env=cartpole", "agent.num_epochs=3", "optimizer=sgd", "num_envs=4")
+    assert (tree["agent"]["num_epochs"], tree["num_envs"], tree["agent"]["gamma"]) == (3, 4, 0.98)
+    assert tree["optimizer"]["_target_"] == "torch.optim.SGD"
+    assert tree["optimizer"]["lr"] == 1e-3
+
+
+def test_a_part_with_other_options_than_the_pages_has_its_own():
+    tree = composed("gan", "data=grid", "penalty=wgan_gp", "network=dcgan")
+    assert tree["penalty"] == read(CONF / "penalty" / "wgan_gp.yaml")
+    assert tree["network"] == read(CONF / "network" / "dcgan.yaml")
+    assert composed("gan", "data=grid", "penalty=none")["penalty"] is None
+    assert composed("gan", "data=grid", "penalty=r1")["penalty"]["gamma"] == 0.1  # as R1 and R2 there
+    line = note("gan", "data=mnist", "penalty=wgan_gp") or ""
+    assert "without its penalty" in line
+    assert "experiment=gan/mnist_wgan_gp" in line
+
+
+def test_an_optimizer_has_what_a_trainer_an_agent_or_a_function_wants_of_it():
+    assert composed("gan", "optimizer=adamw")["optimizer"]["betas"] == [0.0, 0.99]
+    assert "betas" not in composed("gan", "optimizer=sgd")["optimizer"]
+    assert composed("rl", "agent=a2c")["optimizer"]["eps"] == 1e-5
+    assert composed("rl", "agent=a2c", "optimizer=adam")["optimizer"]["eps"] == 1e-8
+    assert composed("descend", "function=beale", "optimizer=sgd")["optimizer"]["lr"] == 1e-3
+    assert composed("descend", "function=booth", "optimizer=sgd")["optimizer"]["lr"] == 5e-2
+    assert composed("descend", "objective=moons", "optimizer=sgd")["optimizer"]["lr"] == 0.1
+    assert composed("descend", "objective=moons", "optimizer=muon")["optimizer"]["lr"] == 3e-4
+
+
+def test_the_general_settings_are_those_without_an_experiment():
+    cfg, tuned = composed("rl", "experiment=none"), composed("rl")
     assert cfg["agent"] == read(CONF / "agent" / "ppo.yaml")
     assert tuned["agent"] != cfg["agent"]
 
@@ -131,7 +164,7 @@ def test_the_general_settings_are_those_without_a_recipe():
 def test_a_data_set_alone_chooses_what_fits_and_explicit_words_win(data):
     needed = NEEDS.get(data, [])
     alone = composed("gan", f"data={data}", *needed)
-    entries = [entry for entry in read(CONF / "data" / f"{data}.yaml")["defaults"] if isinstance(entry, dict)]
+    entries = read(CONF / "experiment" / "gan" / f"{data}.yaml")["defaults"]
     chosen = {key.removeprefix("override /"): option for entry in entries for key, option in entry.items()}
     assert chosen.keys() >= {"network", "loss", "penalty"}
     for group, option in chosen.items():
@@ -147,7 +180,7 @@ def test_a_data_set_alone_chooses_what_fits_and_explicit_words_win(data):
 @pytest.mark.parametrize("env", ["pong", "breakout"])
 def test_a_game_alone_chooses_a_policy_that_sees_unless_the_agent_or_a_word_chooses(env):
     def policy(*words):
-        return composed("rl", f"env={env}", "recipe=none", *words)["policy"]
+        return composed("rl", f"env={env}", "experiment=none", *words)["policy"]
 
     assert policy() == read(CONF / "policy" / "cnn.yaml")
     assert policy("policy=mlp") == read(CONF / "policy" / "mlp.yaml")
@@ -164,8 +197,7 @@ def option_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Every option of a YAML file by its path in the whole configuration, with its line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     folder = path.parent.relative_to(CONF)
-    node = "optimizer" if folder == Path("recipe/function") else folder.name  # rates for one function
-    above = [] if path.parent == CONF or "# @package _global_" in lines else [(-1, node)]
+    above = [] if path.parent == CONF or "# @package _global_" in lines else [(-1, folder.name)]
     for line in lines:
         name, colon, _ = line.partition(":")
         indent = len(line) - len(line.lstrip())
@@ -180,12 +212,12 @@ def is_leaf(line: str) -> bool:
 
 
 YAMLS = sorted(CONF.rglob("*.yaml"))
-VARIANTS = {"cnn"}  # other values for a class whose defaults another file gives
+VARIANTS = {"cnn", "ppo_recurrent"}  # other values for a class whose defaults another file gives
 
 
 @pytest.mark.parametrize("root", sorted(ROOTS))
 def test_every_option_is_explained_where_it_stands_or_where_it_is_first_set(root):
-    """A recipe, or a data set that tunes the root's options, need not repeat their explanations."""
+    """An experiment, which sets the options of others, need not repeat their explanations."""
     own = [CONF / f"{root}.yaml"] + [
         path for path in YAMLS if str(path.parent.relative_to(CONF)) in groups(root)
     ]
@@ -195,8 +227,8 @@ def test_every_option_is_explained_where_it_stands_or_where_it_is_first_set(root
         f"{path.relative_to(CONF)}: {name}"
         for path, name, _ in lines
         if name not in explained
-        and name.split(".")[0] not in ("hydra", "defaults")
-        and not name.endswith("_target_")
+        and name.split(".")[0] not in ("hydra", "defaults", "optimizer_defaults")
+        and not name.endswith(("_target_", ".defaults"))
         and path.stem != "none"
     ]
     assert bare == []
@@ -234,15 +266,13 @@ def described(tree: Tree, cls: type | None) -> Iterator[tuple[type, Tree]]:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        p
-        for p in YAMLS
-        if not {"recipe", "experiment", "optimizers", "batches"} & set(p.parts) and p.stem != "none"
-    ],
+    [p for p in YAMLS if "experiment" not in p.parts and p.stem != "none"],
     ids=lambda path: str(path.relative_to(CONF)),
 )
 def test_a_yaml_lists_every_field_of_its_dataclass_and_agrees_with_its_defaults(path):
     tree = read(path)
+    if tree.get("defaults") == ["by_id"]:  # an environment that differs in its id alone
+        tree = read(path.with_name("by_id.yaml")) | tree
     # The one group without a `_target_`: the root's field says what it is.
     cls = import_target("gradrl.envs.make.EnvConfig", "env") if path.parent.name == "env" else None
     tree = tree.get("env", tree) if cls is not None else tree  # one that also chooses its networks
@@ -263,9 +293,7 @@ def test_a_yaml_lists_every_field_of_its_dataclass_and_agrees_with_its_defaults(
 @pytest.mark.parametrize(("several", "one"), [("optimizers", "optimizer"), ("batches", "batch")])
 def test_every_choice_of_one_is_a_choice_of_several_with_the_same_options(several, one):
     needs = ["objective=logistic"] if one == "batch" else []
-    left_out = {"sparse_adam"}  # which takes no dense gradient, so none of a descent
-    assert set(options(several)) == (set(options(one)) | {"none"}) - left_out
-    names = [name for name in options(several) if name != "none"]
+    names = [name for name in options(one) if name != "none"]
     together = composed("descend", f"{several}=[{','.join(names)}]", *needs)
     assert together[one] is None
     for name in names:

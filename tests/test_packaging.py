@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
-    "train_rl": ["recipe=none", "total_steps=64", "num_envs=2", "agent.num_steps=32",
+    "train_rl": ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32",
                  "agent.num_minibatches=2", "evaluation.episodes=2", "evaluation.interval_episodes=2",
                  "evaluation.num_envs=2", "evaluation.max_episode_steps=20"],
     "train_gan": ["data=ring", "total_images=256", "batch_size=64", "network.width=8", "network.depth=1",

@@ -1,11 +1,140 @@
-"""Composed YAML trees: from Hydra's containers to plain ones."""
+"""From overrides to one composed, checked tree.
 
-from omegaconf import DictConfig, OmegaConf
+Hydra is asked once for each job. It composes the files that the overrides choose; every other override is
+compared with that tree (does the option exist, is the value of its kind) and then set in it.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from core.config import ConfigError, Tree
+from core.cli.choices import EXPERIMENT, Choices, find, put_back, set_optimizer_defaults
+from core.cli.overrides import SEVERAL, check_override, parse, refuse_one_and_several
+from core.config import ConfigError, Tree, config_dir, nearest
 
 LAUNCHER_ONLY = ("hydra", "resume")  # what only the launcher reads
+RUN, SWEEP = ("hydra.run.dir",), ("hydra.sweep.dir", "hydra.sweep.subdir")  # where a job's directory is
+HYDRA = ("hydra.", "hydra/")  # how the names of Hydra's own options begin
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One job's configuration.
+
+    Attributes:
+        tree: composed and checked, with Hydra's own node.
+        note: a line about settings that were not typed; None without such.
+    """
+
+    tree: DictConfig
+    note: str | None
+
+    @property
+    def options(self) -> Tree:
+        """The resolved options, plain containers.
+
+        Raises:
+            ConfigError: an interpolation does not resolve, or a mandatory value is missing.
+        """
+        return plain(self.tree)
+
+    def place(self, job: int | None = None) -> Path | None:
+        """Where this job's directory will be.
+
+        Args:
+            job: its number in a sweep; None without one.
+
+        Returns:
+            None where a sweep says so in words that only its running job can resolve.
+
+        Raises:
+            ConfigError: the directory of a job without a sweep does not resolve.
+        """
+        with open_dict(self.tree):
+            self.tree.hydra.job.num = job or 0
+        parts = RUN if job is None else SWEEP
+        try:
+            return Path(*(str(OmegaConf.select(self.tree, part)) for part in parts))
+        except OmegaConfBaseException as error:
+            if job is None:
+                raise ConfigError(f"hydra.run.dir: {' '.join(str(error).split())}") from error
+            return None
+
+    def run(self, work: Callable[[Path], int], directory: Path | None, job: int | None = None) -> int:
+        """Let Hydra make the directory, note there how the job was started, and call `work` with it.
+
+        Args:
+            work: the job; returns its exit status.
+            directory: as `place` has said.
+            job: as there.
+        """
+        from hydra._internal.callbacks import Callbacks
+        from hydra.core.utils import run_job, setup_globals
+        from hydra.types import HydraContext, RunMode
+
+        setup_globals()
+        tree = self.tree
+        with open_dict(tree):
+            tree.hydra.mode = RunMode.RUN if job is None else RunMode.MULTIRUN
+            tree.hydra.job.id = str(job or 0)
+            if job is None and directory is not None:
+                tree.hydra.run.dir = str(directory)
+        context = HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(tree))
+        done = run_job(
+            hydra_context=context,
+            task_function=lambda _: work(Path(HydraConfig.get().runtime.output_dir)),
+            config=tree,
+            job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
+            job_subdir_key=None if job is None else "hydra.sweep.subdir",
+        )
+        return cast(int, done.return_value)
+
+
+def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> Composed:
+    """Compose a configuration and check every override.
+
+    Args:
+        config_name: the root YAML, without its ending.
+        typed: the overrides, as typed.
+        folders: our configuration folder first, then the user's own (`--config-dir`).
+
+    Raises:
+        ConfigError: one line about the first override that is wrong.
+    """
+    overrides = [parse(each) for each in typed]
+    refuse_one_and_several(overrides)
+    tree, choices = _compose_choices(config_name, overrides, tuple(folders))
+    values = [override for override in overrides if not _chooses(override, folders)]
+    free = [check_override(override, tree, values) for override in values]
+    for override, new in zip(values, free, strict=True):
+        _set(tree, override, new)
+    with open_dict(tree):
+        page = [f"{EXPERIMENT}={choices.page}"] if choices.page else []
+        own = [each for each in typed if not each.lstrip("+~").startswith(HYDRA)]
+        tree.hydra.overrides.task = [*page, *own]
+        tree.hydra.job.override_dirname = _override_dirname(tree, overrides)
+    return Composed(tree, choices.note())
+
+
+def compose_defaults(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> DictConfig:
+    """Compose from those of the overrides that choose a file of a group, leaving out those that set a value.
+
+    Raises:
+        ConfigError: there is no such choice.
+    """
+    return _compose_choices(config_name, [parse(each) for each in typed], tuple(folders))[0]
 
 
 def plain(tree: DictConfig) -> Tree:
@@ -14,9 +143,119 @@ def plain(tree: DictConfig) -> Tree:
     Raises:
         ConfigError: an interpolation does not resolve, or a mandatory value is missing.
     """
+    options = OmegaConf.masked_copy(tree, [str(key) for key in tree if key not in LAUNCHER_ONLY])
     try:
-        container = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+        container = OmegaConf.to_container(options, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
     assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items() if key not in LAUNCHER_ONLY}
+    return {str(key): value for key, value in container.items()}
+
+
+def _chooses(override: Override, folders: Sequence[Path]) -> bool:
+    """Whether an override chooses a file, or is Hydra's own: those are composed by Hydra."""
+    key = override.key_or_group.split("@")[0]
+    return key.startswith(HYDRA) or key in SEVERAL or any((folder / key).is_dir() for folder in folders)
+
+
+def _compose_choices(
+    config_name: str, overrides: Sequence[Override], folders: tuple[Path, ...]
+) -> tuple[DictConfig, Choices]:
+    """The tree of the chosen files, and what was chosen."""
+    root = find(config_name, folders)
+    assert root is not None
+    words, typed = [], {}
+    for override in overrides:
+        if not _chooses(override, folders):
+            continue
+        if override.key_or_group in SEVERAL:
+            words += _several(override)
+            continue
+        words.append(str(override.input_line))
+        if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
+            typed[override.key_or_group] = override.value()
+    choices = Choices(root, folders, typed)
+    if choices.page:
+        words.append(f"{EXPERIMENT}={choices.page}")
+    tree = copy.deepcopy(_compose(config_name, tuple(words), folders))
+    with open_dict(tree):
+        tree.pop("page", None)
+        put_back(tree, choices.replaced())
+        set_optimizer_defaults(tree, folders)
+        for several, one in SEVERAL.items():
+            if tree.get(several):
+                tree[one] = None
+    return tree, choices
+
+
+def _several(override: Override) -> Iterator[str]:
+    """`optimizers=[sgd,adam]` in Hydra's words: one choice of the group `optimizer` for each."""
+    several = override.key_or_group
+    value = override.value()
+    for option in value if isinstance(value, list) else [value]:
+        if option not in ("none", None):
+            yield f"+{SEVERAL[several]}@{several}.{option}={option}"
+
+
+def _set(tree: DictConfig, override: Override, new: bool) -> None:
+    """Set one value, or take an option out; `new` where the YAML leaves the names open."""
+    key = override.key_or_group
+    try:
+        if not override.is_delete():
+            OmegaConf.update(tree, key, override.value(), merge=True, force_add=new)
+            return
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(tree, parent) if parent else tree
+        with open_dict(node):
+            del node[name]
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def _override_dirname(tree: DictConfig, overrides: Sequence[Override]) -> str:
+    """What `${hydra.job.override_dirname}` stands for: the overrides as the name of a folder."""
+    style = tree.hydra.job.config.override_dirname
+    pairs = [
+        f"{o.key_or_group}{style.kv_sep}{str(o.input_line).partition('=')[2]}"
+        for o in overrides
+        if not o.key_or_group.startswith(HYDRA) and o.key_or_group not in style.exclude_keys
+    ]
+    return style.item_sep.join(sorted(pairs))
+
+
+@lru_cache(maxsize=4)  # the jobs of a sweep share it
+def _compose(config_name: str, words: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
+    own, *others = folders
+    extra = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
+    try:
+        with initialize_config_dir(os.fspath(own), version_base="1.3"):
+            return compose(config_name, [*extra, *words], return_hydra_config=True)
+    except MissingConfigException as error:
+        raise ConfigError(_missing_choice(error, words)) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        message = " ".join(str(error).split())
+        raise ConfigError(_foreign(message) or message) from error
+
+
+def _foreign(message: str) -> str:
+    """What to say instead when Hydra misses a group that only another command has; else nothing."""
+    found = re.search(r"(?:In '([^']+)': )?Could not override '([^'@]+)", message)
+    if not found:
+        return ""
+    where, group = found.groups()
+    of = f"{where} belongs to another command: " if where else ""
+    return f"{of}this command has no options {group}"
+
+
+def _missing_choice(error: MissingConfigException, words: Sequence[str]) -> str:
+    """What to say of a group's option that has no file."""
+    missing, options = error.missing_cfg_file or "", list(error.options or [])
+    group, _, choice = missing.rpartition("/")
+    if not options and (config_dir() / group).is_dir():  # one of a list of choices, of which Hydra says less
+        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+    if not options:
+        return f"there is no configuration file {missing}.yaml"
+    for several, one in SEVERAL.items():
+        group = several if f"+{one}@{several}.{choice}={choice}" in words else group
+    there = ", ".join(options)
+    return f"{group}={choice} has no configuration file; there are {there}{nearest(choice, options)}"

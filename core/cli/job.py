@@ -82,13 +82,13 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
 
 def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
     """The run itself, in a directory that is held; the exit status."""
-    from core.cli.untyped import untyped
+    from core.cli.defaults import defaults
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis, Stopping
     from core.run.directory import git_state, versions
     from core.run.interrupts import Stopped
     from core.run.run import Run
-    from core.run.seeding import seed_globally
+    from core.seeding import seed_globally
 
     seed_globally(tree["seed"])
     facts = {
@@ -102,7 +102,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         cfg.logging,
         tree,
         facts,
-        Diagnosis(cfg.diagnosis, cfg.on_finding, tree, untyped=lambda: untyped(directory)),
+        Diagnosis(cfg.diagnosis, cfg.on_finding, tree, untyped=lambda: defaults(directory)),
     )
     try:
         module.train(cfg, run)

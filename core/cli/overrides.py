@@ -1,146 +1,68 @@
-"""The words of the command line, held against the YAML files before anything heavy is imported.
+"""Overrides of the command line, held against the composed YAML before anything heavy is imported.
 
 Hydra lets `+agent.typo=1` through, checks no types of plain YAML, and answers a misspelt name with advice to
-append it. So every word is looked up here first: its name must exist, and its value must look like the one
-it replaces. Ranges and classes are checked later, by `core.config`.
+append it. So every override is looked up here first: its name must exist, and its value must look like the
+one it replaces. Ranges and classes are checked later, by `core.config`.
 """
 
-import os
-import re
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Sequence
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from core.config import AUTO, ConfigError, config_dir, nearest
+from core.config import AUTO, ConfigError, nearest
 
-SEVERAL = {"optimizers": "optimizer", "batches": "batch"}  # groups whose choices take the place of another's
-
-
-def compose_checked(
-    config_name: str, words: Sequence[str], folders: Sequence[Path]
-) -> tuple[DictConfig, list[str]]:
-    """Compose a configuration after checking every word.
-
-    Args:
-        config_name: the root YAML, without its ending.
-        words: the overrides, as typed.
-        folders: our configuration folder first, then the user's own (`--config-dir`).
-
-    Returns:
-        The composed tree with the `hydra` node, and the words as Hydra wants them: an option below a
-        free-form mapping (`env.kwargs.gravity=5`) gets the `++` that Hydra asks for there.
-
-    Raises:
-        ConfigError: one line about the first word that is wrong.
-    """
-    overrides = [parse(word) for word in words]
-    _refuse_one_beside_several(words, overrides)
-    base = compose_choices(config_name, words, folders)
-    accepted: list[str] = []
-    for word, override in zip(words, overrides, strict=True):
-        plain = _is_group(override, folders) or override.key_or_group.startswith("hydra")
-        free = not plain and _check_word(override, base, overrides)
-        accepted.append(f"++{word.lstrip('+')}" if free else word)
-    return _compose(config_name, accepted, folders), accepted
+SEVERAL = {"optimizers": "optimizer", "batches": "batch"}  # several options of a group take the place of one
 
 
-def compose_choices(config_name: str, words: Sequence[str], folders: Sequence[Path]) -> DictConfig:
-    """Compose from those of the words that choose a file of a group, leaving out those that set a value.
-
-    Args:
-        config_name: as in `compose_checked`.
-        words: the same.
-        folders: the same.
-
-    Raises:
-        ConfigError: there is no such choice.
-    """
-    choices = tuple(word for word in words if _is_group(parse(word), folders))
-    return _compose_base(config_name, choices, tuple(folders))
-
-
-def parse(word: str) -> Override:
-    """One word in Hydra's grammar.
+def parse(typed: str) -> Override:
+    """One override in Hydra's grammar.
 
     Raises:
         ConfigError: it is not `option=value`.
     """
     try:
-        return OverridesParser.create().parse_override(word)
+        return OverridesParser.create().parse_override(typed)
     except HydraException as error:
-        raise ConfigError(f"cannot read {word!r}: expected option=value") from error
+        raise ConfigError(f"cannot read {typed!r}: expected option=value") from error
 
 
-def _is_group(override: Override, folders: Sequence[Path]) -> bool:
-    key = override.key_or_group.split("@")[0]
-    return any((folder / key).is_dir() for folder in folders)
+def refuse_one_and_several(overrides: Sequence[Override]) -> None:
+    """Refuse `optimizer.lr=0.1 optimizers=[sgd,adam]`: the several do not read the options of the one.
 
-
-@lru_cache(maxsize=4)  # the jobs of a sweep share it
-def _compose_base(config_name: str, choices: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
-    return _compose(config_name, choices, folders)
-
-
-def _compose(config_name: str, words: Sequence[str], folders: Sequence[Path]) -> DictConfig:
-    own, *others = folders
-    extra = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
-    try:
-        with initialize_config_dir(os.fspath(own), version_base="1.3"):
-            return compose(config_name, [*extra, *words], return_hydra_config=True)
-    except MissingConfigException as error:
-        raise ConfigError(_missing_choice(error, words)) from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise ConfigError(_foreign(said) or said) from error
-
-
-def _foreign(said: str) -> str:
-    """What to say instead when Hydra misses a group that only another command has; else nothing."""
-    found = re.search(r"(?:In '([^']+)': )?Could not override '([^'@]+)", said)
-    if not found:
-        return ""
-    where, group = found.groups()
-    of = f"{where} belongs to another command: " if where else ""
-    return f"{of}this command has no options {group}"
-
-
-def _refuse_one_beside_several(words: Sequence[str], overrides: Sequence[Override]) -> None:
-    """Refuse `optimizer.lr=0.1 optimizers=[sgd,adam]`: the several do not read the options of the one."""
+    Raises:
+        ConfigError: both are there.
+    """
     for override in overrides:
         several = override.key_or_group
         one = SEVERAL.get(several)
         if one is None or override.value() in ("none", None):
             continue
-        for word, other in zip(words, overrides, strict=True):
+        for other in overrides:
             key = other.key_or_group
             if key == one or key.startswith((f"{one}.", f"{one}@")):
                 raise ConfigError(
-                    f"{word} is not read beside {several}=, where each has options of its own: "
+                    f"{other.input_line} is not read beside {several}=, where each has options of its own: "
                     f"{several}.NAME.OPTION=..."
                 )
 
 
-def _missing_choice(error: MissingConfigException, words: Sequence[str]) -> str:
-    """What to say of a group's option that has no file."""
-    missing, options = error.missing_cfg_file or "", list(error.options or [])
-    group, _, choice = missing.rpartition("/")
-    if not options and (config_dir() / group).is_dir():  # one of a list of choices, of which Hydra says less
-        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-    if not options:
-        return f"there is no configuration file {missing}.yaml"
-    there = ", ".join(options)
-    return f"{group}={choice} has no configuration file; there are {there}{nearest(choice, options)}"
+def check_override(override: Override, base: DictConfig, overrides: Sequence[Override]) -> bool:
+    """Check one option's name and the look of its value.
 
+    Args:
+        override: sets or deletes an option.
+        base: the composed tree without the values of any override.
+        overrides: all that set or delete an option.
 
-def _check_word(override: Override, base: DictConfig, overrides: Sequence[Override]) -> bool:
-    """Check one option's name and the look of its value; true for a name that the YAML leaves open."""
+    Returns:
+        Whether the YAML leaves this name open: it stands below a free-form mapping (`env.kwargs.gravity=5`).
+
+    Raises:
+        ConfigError: there is no such option, or the value is of another kind.
+    """
     key = override.key_or_group
     parts = key.split(".")
     node: object = base
@@ -158,8 +80,8 @@ def _check_word(override: Override, base: DictConfig, overrides: Sequence[Overri
         if _is_open(node, depth, path, overrides):
             return True
         raise ConfigError(f"unknown option {key}{nearest(key, _dotted(base))}")
-    for value in [] if override.is_delete() else _values(override):
-        _check_value(key, value, node)
+    if not override.is_delete():
+        _check_value(key, override.value(), node)
     return False
 
 
@@ -171,14 +93,6 @@ def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override])
     if not isinstance(node, DictConfig) or depth == 0:
         return False
     return len(node) == 0 or any(o.key_or_group == f"{path}._target_" for o in overrides)
-
-
-def _values(override: Override) -> Iterator[object]:
-    """The value, or each of a sweep's."""
-    if override.is_choice_sweep():
-        yield from override.sweep_iterator()
-    elif not override.is_sweep_override():
-        yield override.value()
 
 
 def _check_value(key: str, value: object, old: object) -> None:

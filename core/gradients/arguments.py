@@ -31,20 +31,20 @@ def trainable(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> dict[str,
 
 
 def require_same_parameters(named: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError unless the optimizer holds these parameters, and besides them only frozen ones."""
+    """Raise ValueError unless the optimizer holds these parameters and otherwise only frozen ones."""
     held = {id(p): p for group in optimizer.param_groups for p in group["params"]}
     own = {id(p) for p in named.values()}
     others = [p for key, p in held.items() if key not in own]
     if not own <= held.keys() or any(p.requires_grad for p in others):
         raise ValueError("the optimizer must hold exactly the trainable parameters given to GradientStep")
     for p in others:
-        p.grad = None  # left over from before it was frozen: the optimizer would step with it for ever
+        p.grad = None  # from before it was frozen; the optimizer would use it at every step
 
 
 def require_true_line_search(
     optimizer: torch.optim.Optimizer, transforms: Sequence[Transform | Combine]
 ) -> None:
-    """Raise ValueError where a line search would be given slopes that are not those of its loss."""
+    """Raise ValueError where a line search would see slopes that are not those of its loss."""
     changing = [type(t).__name__ for t in transforms if not isinstance(t, SkipNonFinite)]
     if changing and any(group.get("line_search_fn") for group in optimizer.param_groups):
         raise ValueError(
@@ -62,7 +62,7 @@ def only_combine(transforms: Sequence[Transform | Combine]) -> Combine | None:
     return combiners[0] if combiners else None
 
 
-def step_needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `optimizer.step` cannot be called without a closure (LBFGS, SAM and the like)."""
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+def step_needs_closure(optimizer: type[torch.optim.Optimizer]) -> bool:
+    """Whether the step of this class cannot be called without a closure (LBFGS, SAM and the like)."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty

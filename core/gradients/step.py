@@ -96,7 +96,7 @@ class GradientStep:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.monitor = Monitor(self.names, self.parameters, monitor or MonitorConfig(), name and f"{name}/")
         self._step = FusedStep(optimizer)
-        self._needs_closure = step_needs_closure(optimizer)
+        self._needs_closure = step_needs_closure(type(optimizer))
         self.batch_size = batch_size
         self._samples: int | None = None  # that the gradient in `.grad` is the mean of, over all ranks
         self._parts = 1  # micro-batches times ranks that it is the mean of

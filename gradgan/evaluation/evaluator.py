@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from core.draw.media import Image, Media
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from gradgan.evaluation.metrics import NAMES, ImageMetrics, mixture_metrics
 from gradgan.evaluation.sample_pictures import BREAK, image_grid, scatter, titled
 from gradgan.evaluation.sampling import even_labels, nearest, sample, spherical

@@ -14,7 +14,7 @@ from torch import Tensor
 from core.checks import checked, require
 from core.draw.media import Image, Media
 from core.gradients.unit_health import shares_of
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from core.state import StateDict
 from gradgan.batch import Batch
 from gradgan.game.game import StepInfo

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from core.checks import checked
 from core.draw.media import Media
 from core.run.run import Evaluation, Run
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from core.state import StateDict
 from gradrl.agent import Model
 from gradrl.envs.make import EnvConfig, EnvInfo, autoreset_mode, make_envs, reset_envs

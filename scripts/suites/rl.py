@@ -22,7 +22,7 @@ import torch
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
 from core.run.run import Run
-from core.run.seeding import seed_globally
+from core.seeding import seed_globally
 from gradrl.train import TrainConfig, train
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ STEPS, ROUNDS = 51_200, 5
 WORDS = [
     "agent=ppo",
     "env=cartpole",
-    "recipe=none",
+    "experiment=none",
     "num_envs=4",
     "agent.num_steps=128",
     "agent.num_epochs=4",

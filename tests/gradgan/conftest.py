@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
+from core.cli.launch import compose_tree
 from core.config import Tree, build, config_dir
 from gradgan.features import classifier
 from gradgan.train import TrainConfig
@@ -13,12 +13,7 @@ from gradgan.train import TrainConfig
 
 def composed(*words: str) -> Tree:
     """The resolved options of `conf/gan.yaml` with these words, as a run keeps them."""
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("gan", list(words)), resolve=True)
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items() if key != "resume"}
+    return compose_tree("gan", words, [config_dir()])[0]
 
 
 @pytest.fixture

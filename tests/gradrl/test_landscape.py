@@ -16,7 +16,7 @@ from gradrl.landscape import load_probe
 
 pytestmark = pytest.mark.slow
 
-TINY = ["recipe=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "evaluation.episodes=1",
+TINY = ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "evaluation.episodes=1",
         "evaluation.interval_episodes=1", "evaluation.num_envs=1", "evaluation.max_episode_steps=5",
         "logging.progress=false", "policy.hidden_sizes=[8]"]  # fmt: skip
 # On Pendulum no episode ends here, so a minibatch of the whole rollout is the rollout.

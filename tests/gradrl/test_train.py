@@ -33,7 +33,7 @@ def names(group):
     return sorted(p.stem for p in (config_dir() / group).glob("*.yaml"))
 
 
-def test_words_on_the_command_line_win_over_the_recipe():
+def test_words_on_the_command_line_win_over_the_experiment():
     options = tree("agent.num_steps=64", "optimizer.lr=0.5", "num_envs=4", "schedule=cosine")
     assert options["agent"]["num_steps"] == 64
     assert options["agent"]["gae_lambda"] == 0.8
@@ -42,7 +42,7 @@ def test_words_on_the_command_line_win_over_the_recipe():
     assert options["schedule"]["_target_"].endswith("Cosine")
 
 
-def test_an_environment_by_id_has_no_recipe():
+def test_an_environment_by_id_has_no_experiment():
     options = tree("env=by_id", "env.id=CartPole-v1")
     assert options["agent"]["num_steps"] == PPOConfig().num_steps
 

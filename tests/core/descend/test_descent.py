@@ -167,7 +167,6 @@ def test_a_point_without_a_second_derivative_is_said_to_be_one(command: Command)
         (["function=beale", "function.dim=3"], "unknown option function.dim"),
         (["function._target_=torch.nn.ReLU"], "function must be a dataclass like those of core.descend"),
         (["optimizer.lr=-1.0"], "optimizer.lr must be a number >= 0, got -1.0"),
-        (["optimizer=sparse_adam"], "SparseAdam takes only sparse gradients"),
         (
             ["optimizer=lbfgs", "clipper=value"],
             "clipper: Value would change the gradients that the line search",

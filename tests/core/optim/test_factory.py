@@ -75,7 +75,7 @@ def step_of(model: nn.Module, chosen: Component) -> GradientStep:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_by_name_decreases_a_quadratic_and_goes_on_from_its_state_to_the_bit(name):
     chosen = component(tree(name))
-    model = Quadratic(sparse=name == "sparse_adam")
+    model = Quadratic()
     step = step_of(model, chosen)
     begin = model().item()
     for _ in range(10):
@@ -227,7 +227,7 @@ def test_what_cannot_be_split_is_refused():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_takes_the_second_players_rate(name):
-    model = Quadratic(sparse=name == "sparse_adam")
+    model = Quadratic()
     with warnings.catch_warnings(action="ignore"):
         optimizer = build_optimizer(component(tree(name)), model.named_parameters(), lr=0.125)
     assert {group["lr"] for group in optimizer.param_groups} == {0.125}

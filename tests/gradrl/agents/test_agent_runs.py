@@ -15,7 +15,7 @@ from tests.test_resume import Killed, differences
 QUIET = ["logging.progress=false", "logging.draw_interval=1000000"]
 SHORT = [
     *QUIET,
-    "recipe=none",
+    "experiment=none",
     "num_envs=2",
     "total_steps=640",
     "evaluation.episodes=2",

@@ -70,7 +70,7 @@ if "Sampled-v0" not in gym.registry:
     gym.register("Sampled-v0", entry_point=Sampled, disable_env_checker=True)
 
 SHORT = [
-    "recipe=none",
+    "experiment=none",
     "total_steps=50",
     "num_envs=2",
     "agent.num_steps=16",

@@ -3,7 +3,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from gradrl.envs.make import EnvConfig, inspect_env
 from gradrl.envs.spaces import DiscreteAction, observation_encoder
 from gradrl.evaluation.evaluator import EvaluationConfig, evaluate, evaluation_actor

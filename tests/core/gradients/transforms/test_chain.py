@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from core.cli.overrides import compose_checked
+from core.cli.compose import compose_checked
 from core.config import ConfigError, build, config_dir
 from core.gradients import (
     Centralize,
@@ -81,7 +81,7 @@ def test_something_that_is_no_list_is_refused():
 
 
 def composed(*words: str) -> object:
-    tree, _ = compose_checked("rl", ["clipper=chain", *words], [config_dir()])
+    tree = compose_checked("rl", ["clipper=chain", *words], [config_dir()]).tree
     return OmegaConf.to_container(tree.clipper.transforms)
 
 

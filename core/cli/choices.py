@@ -1,0 +1,176 @@
+"""Which YAML files the overrides choose: the experiment that they stand for, and what its page says of parts.
+
+An experiment is one page, `conf/experiment/...`. A root file says by `page:` how its pages are called, by the
+choices of other groups (`rl/${agent}_${env}`); where that page exists and no `experiment=` is typed, it is
+chosen.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from core.config import ConfigError, Tree
+
+EXPERIMENT = "experiment"
+KEPT = "lr"  # of an optimizer: every one has it, so an experiment's goes with any
+BY_OPTIMIZER = "optimizer_defaults"  # options of optimizers by name, where they are not those of their files
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """One file of the configuration, not composed.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+    @cached_property
+    def content(self) -> Tree:
+        """Its options, interpolations as they are written."""
+        try:
+            content = OmegaConf.to_container(OmegaConf.load(self.path))
+        except (OSError, YAMLError, OmegaConfBaseException) as error:
+            raise ConfigError(f"{self.path} cannot be read: {' '.join(str(error).split())}") from error
+        return cast(Tree, content) if isinstance(content, dict) else {}
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The options of other groups that its defaults list chooses, by group."""
+        found = {}
+        for entry in self.content.get("defaults") or ():
+            for key, option in entry.items() if isinstance(entry, dict) else ():
+                found[key.removeprefix("override ").lstrip("/")] = option
+        return found
+
+    def options_of(self, group: str) -> Tree | None:
+        """What it says as an option of this group; None where it says that by way of other files."""
+        header = re.search(r"^# @package (\S+)", self.path.read_text(encoding="utf-8"), re.M)
+        package = header[1] if header else group
+        if package == "_global_":
+            return cast(Tree, self.content.get(group) or {})
+        return self.content if package == group and "defaults" not in self.content else None
+
+
+@lru_cache(maxsize=256)  # the jobs of a sweep read the same files
+def find(name: str, folders: tuple[Path, ...]) -> YamlFile | None:
+    """The file of this name without its ending, in the first folder that has it."""
+    paths = (folder / f"{name}.yaml" for folder in folders)
+    return next((YamlFile(path) for path in paths if path.is_file()), None)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen from the groups of a root file.
+
+    Attributes:
+        root: the root file.
+        folders: of YAML files, ours first.
+        typed: the options that overrides choose, by group; of several from one group, a list.
+    """
+
+    root: YamlFile
+    folders: tuple[Path, ...]
+    typed: Mapping[str, object]
+
+    @cached_property
+    def page(self) -> str | None:
+        """The experiment that the other choices stand for; None where one is typed or there is no page."""
+        template = self.root.content.get("page")
+        if template is None or EXPERIMENT in self.typed:
+            return None
+        chosen = {**self.root.choices, **self.typed}
+        name = re.sub(r"\$\{(\w+)\}", lambda match: str(chosen[match[1]]), template)
+        return name if find(f"{EXPERIMENT}/{name}", self.folders) else None
+
+    def note(self) -> str | None:
+        """One line about the page that is chosen without having been typed."""
+        if self.page is None:
+            return None
+        groups = re.findall(r"\$\{(\w+)\}", self.root.content["page"])
+        whose = f"the {groups[0]}'s" if len(groups) > 1 else "the parts'"
+        line = f"settings: {EXPERIMENT}={self.page}"
+        replaced = self.replaced().keys() & self._experiment().content.keys()
+        if replaced:
+            line += f" without its {' and '.join(sorted(replaced))}"
+            others = self._pages_with(sorted(replaced))
+            line += f" (with settings of its own: {', '.join(others)})" if others else ""
+        return f"{line}; {EXPERIMENT}=none for {whose} defaults"
+
+    def replaced(self) -> dict[str, Tree]:
+        """Typed parts whose options are others than those of the part that they replace: their own options.
+
+        What an experiment, an agent or the root file says of a part, it says of the part it chooses. It also
+        holds for one that has the same options (R2 for R1); any other has its own.
+        """
+        found = {}
+        for group, option in self.typed.items():
+            usual = self._usual(group)
+            if option == usual or not isinstance(option, str) or usual is None:
+                continue
+            files = [find(f"{group}/{name}", self.folders) for name in (option, usual)]
+            own, replaced = (file.options_of(group) if file else None for file in files)
+            if own is not None and replaced is not None and own.keys() != replaced.keys():
+                found[group] = own
+        return found
+
+    def _usual(self, group: str) -> str | None:
+        """The option of a group that would be chosen had none been typed."""
+        usual = self.root.choices.get(group)
+        experiment = self._experiment().choices
+        chosen: dict[str, object] = {**self.root.choices, **experiment, **self.typed}
+        for other, option in chosen.items():
+            file = find(f"{other}/{option}", self.folders) if other not in (group, EXPERIMENT) else None
+            usual = file.choices.get(group, usual) if file else usual
+        return experiment.get(group, usual)
+
+    def _experiment(self) -> YamlFile:
+        chosen = self.page or self.typed.get(EXPERIMENT) or "none"
+        return find(f"{EXPERIMENT}/{chosen}", self.folders) or self.root
+
+    def _pages_with(self, groups: Sequence[str]) -> list[str]:
+        """Pages called after this one that choose these groups' options as they are typed."""
+        folder, _, name = str(self.page).rpartition("/")
+        paths = [p for f in self.folders for p in sorted((f / EXPERIMENT / folder).glob(f"{name}_*.yaml"))]
+        return [
+            f"{EXPERIMENT}={folder}/{path.stem}"
+            for path in paths
+            if all(YamlFile(path).choices.get(group) == self.typed[group] for group in groups)
+        ]
+
+
+def put_back(tree: Any, replaced: Mapping[str, Tree]) -> None:
+    """Give the replaced parts of a composed tree their own options, and the learning rate that it has.
+
+    Args:
+        tree: the composed tree, changed in place.
+        replaced: as `Choices.replaced`.
+    """
+    for group, own in replaced.items():
+        kept = {KEPT: tree[group][KEPT]} if KEPT in own else {}
+        tree[group] = {**own, **kept} or None
+
+
+def set_optimizer_defaults(tree: Any, folders: tuple[Path, ...]) -> None:
+    """Give the optimizers of a composed tree the options that its root file, agent or function has for them.
+
+    What an experiment sets stays: only an option that is still as in the optimizer's own file changes.
+    """
+    for name, options in (tree.pop(BY_OPTIMIZER, None) or {}).items():
+        for key, chosen in tree.hydra.runtime.choices.items():
+            group, _, package = str(key).partition("@")
+            file = find(f"{group}/{name}", folders)
+            if group != "optimizer" or chosen != name or file is None:
+                continue
+            node = OmegaConf.select(tree, package or group)
+            for option, value in options.items():
+                if node[option] == file.content.get(option):
+                    node[option] = value

@@ -1,0 +1,44 @@
+"""What the options of a run would be had no value been typed: those of the chosen files and its experiment.
+
+A remedy looks here first: where somebody typed a learning rate in place of a tuned one, that is the cure.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from core.cli.compose import compose_defaults
+from core.cli.saved import saved_overrides
+from core.config import ConfigError, flat
+
+
+def defaults(directory: Path) -> dict[str, object]:
+    """The options by dotted name, from what Hydra noted in a run directory.
+
+    Empty where it noted nothing, or where its YAML files are gone: then there is nothing to look up.
+    """
+    try:
+        noted = OmegaConf.load(directory / ".hydra" / "hydra.yaml")
+        sources = OmegaConf.select(noted, "hydra.runtime.config_sources") or ()
+        folders = [Path(source.path) for source in sources if source.schema == "file"]
+        name = str(OmegaConf.select(noted, "hydra.job.config_name"))
+        if not folders or not (folders[0] / f"{name}.yaml").is_file():
+            return {}
+        return flat(_container(compose_defaults(name, saved_overrides(directory), folders)), empty=True)
+    except (OSError, YAMLError, OmegaConfBaseException, ConfigError):
+        return {}
+
+
+def _container(composed: DictConfig) -> dict[str, object]:
+    """Plain containers; a part that cannot be resolved without what was typed (`env.id`) is left out."""
+    found: dict[str, object] = {}
+    for key in composed:
+        if key == "hydra" or OmegaConf.is_missing(composed, key):
+            continue
+        node = composed[key]
+        if OmegaConf.is_config(node):
+            node = OmegaConf.to_container(node, resolve=True, throw_on_missing=False)
+        found[str(key)] = node
+    return found
