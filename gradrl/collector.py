@@ -1,8 +1,8 @@
-"""Steps N environments T times and keeps what happened, whichever way they begin their episodes anew.
+"""Steps N environments T times and keeps what happened, in whichever way they reset after an episode.
 
-Under SAME_STEP a step that ends an episode already returns the next one's first observation; the final
-one is in `info`. Under NEXT_STEP it returns the final observation, and the following step only resets: its
-action is ignored, its reward is 0, and it is marked as not valid.
+Under SAME_STEP a step that ends an episode returns the first observation of the next one; the final
+observation is in `info`. Under NEXT_STEP it returns the final observation, and the following step only
+resets: its action is ignored, its reward is 0, and it is marked as not valid.
 """
 
 from collections.abc import Callable, Sequence

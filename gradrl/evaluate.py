@@ -1,4 +1,4 @@
-"""Judge the policy of a finished or interrupted run again: other episodes, other seeds, sampled actions."""
+"""Evaluate the policy of a run again: more episodes, other seeds, sampled actions."""
 
 from dataclasses import replace
 from pathlib import Path

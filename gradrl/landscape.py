@@ -26,7 +26,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
     """An agent at a checkpoint, and its own training losses on experience that it has just collected.
 
     The policy acts as in training, in environments with seeds of their own, behind the checkpoint's
-    normalisers, which stand still. An agent that learns from rollouts gets one: at the checkpoint every
+    normalisers, which do not move. An agent that learns from rollouts gets one: at the checkpoint every
     probability ratio is 1, as at the first step of an update, and a coefficient with a schedule (clipping)
     has the value it began with. An agent with a replay gets a batch out of fresh transitions.
 
@@ -61,7 +61,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
         directory=directory,
         checkpoint=checkpoint,
         objectives={step.name: objective for objective, step in agent.objectives()},
-        batch=_words(agent, rollout.num_valid),
+        batch=_described(agent, rollout.num_valid),
         step=state["run"]["step"],
         unit="env steps",
     )
@@ -88,7 +88,7 @@ def _without_replay(state: StateDict) -> StateDict:
 def _collect(
     cfg: TrainConfig, info: EnvInfo, agent: Agent, state: StateDict, path: Path, num_steps: int, seed: int
 ) -> Rollout:
-    """What the agent brings about, seen through the checkpoint's normalisers; they stand still."""
+    """A rollout of the agent, seen through the normalisers of the checkpoint, which do not move."""
     actor = agent.make_actor(Generators(cfg.seed).numpy(f"landscape {seed}"))
     raw = replace(cfg, normalize_reward=False)
     collector = make_collector(raw, info, print, "landscape", seed, num_steps=num_steps)
@@ -105,7 +105,7 @@ def _collect(
     return replace(rollout, reward=torch.from_numpy(normalizer.scaled(rollout.reward.numpy())))
 
 
-def _words(agent: Agent, collected: int) -> str:
+def _described(agent: Agent, collected: int) -> str:
     (objective, _), *_ = agent.objectives()
     if agent.off_policy:
         return f"{objective.samples:,} of {collected:,} fresh transitions"

@@ -1,6 +1,6 @@
 """Losses of agents that learn action values from replayed transitions: pure functions of tensors.
 
-C critics judge the same B transitions: their values are [C, B]. Targets carry no gradient; call what makes
+C critics value the same B transitions: their values are [C, B]. Targets carry no gradient; call what makes
 them under `torch.no_grad`.
 """
 

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Annotated, ClassVar, cast
 
 import numpy as np
@@ -65,7 +64,7 @@ class TrainConfig:
 
 
 def check(cfg: TrainConfig) -> None:
-    """What can be known before a directory or a network is made.
+    """Refuse what cannot be trained, before a directory is made.
 
     Raises:
         ValueError: the device is not there, the optimizer refuses its options or the parameters of one of the
@@ -80,13 +79,12 @@ def check(cfg: TrainConfig) -> None:
     if cfg.normalize_observation:
         ok = info.observation.dtype != np.uint8
         require(ok, "normalize_observation", "true", "false for images, which the network scales itself")
-    model = lru_cache(maxsize=1)(lambda: make_model(cfg, info))
-    model()
-    check_optimizer(cfg.optimizer, lambda: [cast(nn.Module, model())])
+    model = make_model(cfg, info)
+    check_optimizer(cfg.optimizer, lambda: [cast(nn.Module, model)])
     check_agent(cfg.probe, agent)
-    check_probes(cfg.probe, lambda: [cast(nn.Module, model())])
-    with warnings.catch_warnings(action="ignore"):  # they come when it is made in earnest, on its device
-        steps = make_agent(cfg, model(), torch.Generator()).gradient_steps
+    check_probes(cfg.probe, lambda: [cast(nn.Module, model)])
+    with warnings.catch_warnings(action="ignore"):  # `train` will give them, on the run's device
+        steps = make_agent(cfg, model, torch.Generator()).gradient_steps
     if cfg.optimizer.auto_lr:
         ok = len(steps) == 1 and not agent.off_policy
         require(
@@ -163,9 +161,9 @@ def train(cfg: TrainConfig, run: Run) -> None:
 
 
 def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
-    """The rate that `optimizer.lr=auto` stands for, from a rollout of the initial policy, then forgotten.
+    """The options with the rate of `optimizer.lr=auto`, from one rollout of the initial policy.
 
-    A resumed run finds its rate in the checkpoint.
+    The rollout is not learnt from. A resumed run finds its rate in the checkpoint.
     """
     if not cfg.optimizer.auto_lr or run.resuming:
         return cfg
@@ -219,7 +217,7 @@ def make_collector(
         cfg: options.
         info: the environment's spaces.
         say: takes one line for the user.
-        purpose: other words give other initial states; none = those of the training.
+        purpose: each gives other initial states; none = those of the training.
         num_steps: per rollout and environment; None = the agent's.
     """
     options = cast(AgentConfig, cfg.agent.options)

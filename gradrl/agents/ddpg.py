@@ -31,7 +31,7 @@ from gradrl.q_losses import critic_loss, td_target
 
 @dataclass(frozen=True, kw_only=True)
 class DDPGConfig(OffPolicyConfig):
-    """Options of DDPG beside those of every off-policy agent; conf/agent/ddpg.yaml gives the defaults.
+    """Options of DDPG and of every off-policy agent; conf/agent/ddpg.yaml gives the defaults.
 
     Attributes:
         noise: exploration noise.
@@ -121,7 +121,10 @@ class DDPG:
 
     @torch.no_grad()
     def target(self, batch: Transitions) -> Tensor:
-        """What Q(s, a) should be: r + gamma (1 - terminated) Q'(s', mu'(s')), the least of several, [B]."""
+        """What Q(s, a) should be, by the critic with the smallest value, [B].
+
+        y = r + gamma (1 - terminated) min_c Q'_c(s', mu'(s'))
+        """
         next_action = self.target_actor.net(batch.next_obs)
         next_value = self.target_critic.net(batch.next_obs, next_action).amin(0)
         return td_target(batch.reward, batch.terminated, next_value, self.cfg.gamma)
@@ -152,7 +155,7 @@ class DDPG:
         ]
 
     def state_dict(self) -> StateDict:
-        """Replay, targets and what the schedules remember."""
+        """Replay, targets and the state of the schedules."""
         return self.learner.state_dict() | {
             "target_actor": self.target_actor.state_dict(),
             "target_critic": self.target_critic.state_dict(),

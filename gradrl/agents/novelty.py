@@ -1,4 +1,4 @@
-"""How new an observation is: the error of predicting what a fixed random network makes of it.
+"""How new an observation is: the error of predicting the output of a fixed random network.
 
 The predictor learns on what has been seen, so its error is small there and large elsewhere: a reward for
 finding something new. Random network distillation has no model of the environment, and is not fooled by

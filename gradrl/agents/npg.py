@@ -161,7 +161,7 @@ class NPG:
         return whole, batch
 
     def update_policy(self, batch: Batch) -> Metrics:
-        """The natural step, and what it has brought about."""
+        """The natural step, and what it has changed."""
         old = frozen_policy(self.model, batch.obs)
         metrics = self.policy_step(lambda: self.loss(batch), samples=len(batch))
         new = frozen_policy(self.model, batch.obs)

@@ -1,4 +1,4 @@
-"""What DDPG, TD3 and SAC share: options of learning from a replay, target networks, behaviour, averages."""
+"""What DDPG, TD3 and SAC share: options of learning from a replay, exploration, rounds of gradient steps."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from core.checks import Finite, checked, require
 from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
 from core.optim.factory import build_optimizer
+from core.optim.groups import own_groups
 from core.optim.schedules import Schedule, ScheduledRate
 from core.state import StateDict
-from gradrl.agents.parameter_groups import own_groups
 from gradrl.envs.spaces import BoxAction, DiscreteAction
 from gradrl.experience.replay import Replay, Transitions
 from gradrl.experience.rollout import Rollout
@@ -35,7 +35,7 @@ class OffPolicyConfig:
         num_steps: T, environment steps between two rounds of learning, per environment.
         gradient_steps: of one round; None = as many as transitions came in.
         learning_starts: transitions with uniformly random actions before the first round.
-        replay_size: transitions remembered.
+        replay_size: transitions kept.
         batch_size: B, transitions of one gradient step.
         gamma: discount per step.
         tau: how far the target networks move towards the learnt ones at every gradient step; in (0, 1].
@@ -138,7 +138,7 @@ class Explorer:
         return self.actor.recurrent_state
 
     def state_dict(self) -> StateDict:
-        """What the policy and the noise remember."""
+        """The state of the policy and of the noise."""
         noise = {} if self.noise is None else self.noise.state_dict()
         return {"actor": self.actor.state_dict(), "noise": noise}
 
@@ -164,7 +164,7 @@ class ReplayLearner:
         device: where the replay is kept.
 
     Attributes:
-        replay: what has been experienced.
+        replay: the transitions so far.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class ReplayLearner:
         return self.replay.sample(self.cfg.batch_size, generator)
 
     def state_dict(self) -> StateDict:
-        """Replay, and what the schedules remember."""
+        """Replay, and the state of the schedules."""
         rates = [rate.state_dict() for rate in self.learning_rates]
         return {"replay": self.replay.state_dict(), "learning_rates": rates}
 

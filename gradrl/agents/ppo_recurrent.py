@@ -1,9 +1,9 @@
-"""PPO for policies with a memory: it learns from sequences.
+"""PPO for recurrent policies: it learns from sequences.
 
-As PPO, but a minibatch is made of whole environments' steps in order. Their memories are unrolled anew with
-the parameters as they now are, from what was remembered before the rollout; where an episode begins they are
-empty. So the gradient reaches back to the rollout's first step, or the episode's (truncated backpropagation
-through time, T steps), and what was remembered earlier counts as given.
+It differs from PPO in its minibatches, which hold all steps of some environments in order. The LSTMs are
+unrolled with the current parameters from the recurrent state before the rollout, which is reset where an
+episode starts. So the gradient reaches back to the first step of the rollout or of the episode (truncated
+backpropagation through time, T steps); the state before the rollout is treated as a constant.
 
 Source: Schulman et al. 2017, arXiv:1707.06347; stored states: Kapturowski et al. 2019, "R2D2", section 3.
 """
@@ -48,7 +48,7 @@ class Sequences(Batch):
 
     Attributes:
         episode_start: obs is the first of an episode, bool, [T N].
-        recurrent_state: what was remembered before the first step, [N, M].
+        recurrent_state: before the first step, [N, M].
         valid: the step was a transition, bool, [T N], or row numbers of those that were; None = all were.
     """
 
@@ -125,7 +125,7 @@ class PPORecurrent(PPO):
         return replace(batch, advantage=batch.advantage.masked_scatter(valid, normal))
 
     def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
-        """PPO's three terms over the valid steps, the memories unrolled with a gradient."""
+        """PPO's three terms over the valid steps, the LSTMs unrolled with a gradient."""
         assert isinstance(batch, Sequences)
         steps = batch.by_time()
         found = (forward or self.model)(

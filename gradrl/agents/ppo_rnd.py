@@ -17,11 +17,11 @@ from torch import Tensor
 from core.checks import Finite, checked, require
 from core.config import Component
 from core.gradients import Clipper, Metrics, MonitorConfig
+from core.optim.groups import own_groups
 from core.optim.schedules import Schedule
 from core.state import StateDict
 from gradrl.agents.novelty import Curiosity, NoveltyActorCritic
 from gradrl.agents.on_policy import Learner, Losses, flat_batch, gradient_step
-from gradrl.agents.parameter_groups import own_groups
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.experience.rollout import Batch, Estimates, Rollout, epoch_order
 from gradrl.losses import mean_metrics

@@ -1,7 +1,7 @@
 """REINFORCE: the Monte Carlo policy gradient (Williams 1992, Machine Learning 8, 229-256).
 
 One gradient step on each rollout along mean_t (G_t - b) grad log pi(a_t|s_t), with return-to-go G and one of
-three baselines b. What the rollout or the clock cuts off is dealt with differently:
+three baselines b. They treat episodes that the rollout or the clock cuts off differently:
 
 - `none` and `mean` have no critic, so a cut counts as an end: G is what the rollout still holds of the
   episode. With `none` and gamma = 1 the step is, without bias, the gradient of each episode's expected reward
@@ -9,7 +9,7 @@ three baselines b. What the rollout or the clock cuts off is dealt with differen
   short ones instead. The rollout's `mean` adds a bias that vanishes with the number of episodes in it.
 - `learned` continues G by V at a cut, and subtracts V(s): no bias from the cut beyond the critic's error.
 
-As is usual, the factor gamma^t of the discounted start-state objective is left out of the step.
+As usual, the step leaves out the factor gamma^t of the discounted start-state objective.
 """
 
 from dataclasses import dataclass

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from core.checks import Finite, require
 from core.config import AUTO, Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.groups import own_groups
 from core.optim.schedules import Schedule
 from core.state import StateDict
 from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, gradient_step
-from gradrl.agents.parameter_groups import own_groups
 from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
@@ -35,7 +35,7 @@ from gradrl.q_losses import critic_loss, expected_soft_value, soft_value, td_tar
 
 @dataclass(frozen=True, kw_only=True)
 class SACConfig(OffPolicyConfig):
-    """Options of SAC beside those of every off-policy agent; conf/agent/sac.yaml gives the defaults.
+    """Options of SAC and of every off-policy agent; conf/agent/sac.yaml gives the defaults.
 
     Attributes:
         temperature: alpha, return per nat of entropy, kept at this; "auto" = learnt.
@@ -178,7 +178,7 @@ class SAC:
 
         Args:
             policy: pi(.|s).
-            critics: judge its actions.
+            critics: value its actions.
             obs: s, [B, D].
             temperature: alpha, 0-d.
             noise: draws one action per state, or the standard normal numbers that decide it, [B, A]; a choice
@@ -226,7 +226,7 @@ class SAC:
         ]
 
     def state_dict(self) -> StateDict:
-        """Replay, target, temperature, and what the schedules remember."""
+        """Replay, target, temperature, and the state of the schedules."""
         return self.learner.state_dict() | {
             "target_critic": self.target_critic.state_dict(),
             "log_temperature": self.log_temperature.detach(),

@@ -30,7 +30,7 @@ from gradrl.q_losses import critic_loss, smoothed_action, td_target
 
 @dataclass(frozen=True, kw_only=True)
 class TD3Config(OffPolicyConfig):
-    """Options of TD3 beside those of every off-policy agent; conf/agent/td3.yaml gives the defaults.
+    """Options of TD3 and of every off-policy agent; conf/agent/td3.yaml gives the defaults.
 
     Attributes:
         noise: exploration noise.
@@ -169,7 +169,7 @@ class TD3:
         ]
 
     def state_dict(self) -> StateDict:
-        """Replay, targets, count of updates, and what the schedules remember."""
+        """Replay, targets, count of updates, and the state of the schedules."""
         return self.learner.state_dict() | {
             "target_actor": self.target_actor.state_dict(),
             "target_critic": self.target_critic.state_dict(),

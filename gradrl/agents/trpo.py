@@ -49,7 +49,7 @@ class TRPO(NPG):
     def natural_step(self, gradients: GradientView, layout: Layout) -> Tensor:
         """The natural step shortened by the line search, [d]; the parameters are put back where they were.
 
-        The host looks at two numbers per length tried.
+        The host waits for two numbers per length tried.
         """
         with torch.enable_grad():
             step = super().natural_step(gradients, layout)

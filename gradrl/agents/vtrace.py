@@ -1,7 +1,7 @@
 """IMPALA's actor-critic, for experience of an older policy (Espeholt et al. 2018, arXiv:1802.01561).
 
-The policy that acts is a copy, refreshed only every `policy_lag` updates, as it would be on machines that run
-ahead of the learner. The learner corrects for the difference with V-trace: one gradient step on each rollout.
+The policy that acts is a copy, refreshed only every `policy_lag` updates, as on machines that run behind the
+learner. The learner corrects for the difference with V-trace: one gradient step on each rollout.
 Where the rollout or the clock cuts an episode off, the critic's value stands for what would have come.
 """
 

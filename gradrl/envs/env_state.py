@@ -2,7 +2,7 @@
 
 gymnasium has no way to save an environment. But an environment whose randomness comes from its
 `np_random` is a function of that generator's state at the last reset and of the actions since; so a
-thin wrapper remembers both, and restoring plays the episode again up to the present. Where that does
+thin wrapper records both, and restoring plays the episode again up to the present. Where that does
 not lead to the saved observation (a clock, a global generator, a remote game), the caller learns it.
 """
 
@@ -67,7 +67,7 @@ class Origin(gym.Wrapper):
 
 
 class Replayable(gym.Wrapper):
-    """Remembers all since the environment's last reset, so that it can be played again.
+    """Records everything since the last reset of the environment, so that it can be played again.
 
     Setting `episode` restores: it replays, and from then on the next `reset` and `step` only repeat the
     last outcome without touching the environment. So a vector environment driven once through both

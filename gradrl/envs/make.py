@@ -35,14 +35,14 @@ class EnvConfig:
         import_module: imported first, for a package that registers ids of its own; None for none.
         wrappers: classes of gymnasium.Wrapper around every copy, the first innermost. There is then no
             native version.
-        train_wrappers: further ones while training only, outside the others: an evaluation or a film goes
+        train_wrappers: further ones while training only, outside the others: an evaluation or a video goes
             without them. They leave the spaces as they are.
         vectorization: "native" is the environment's own vector version in numpy; "sync" steps copies one
             after the other, "async" each in a process of its own with shared memory; "auto" is native where
             there is one, else sync. Async costs 0.3 ms per copy and step: more than a step of Box2D or
             MuJoCo takes (0.2 ms); Atari's (1.2 ms) gain from it with four or more idle cores, not with two.
-        autoreset: when sync and async copies begin anew: "same_step" at once, "next_step" at the following
-            step, as native ones do. Learning is the same; next_step loses one step per episode.
+        autoreset: when sync and async copies reset after an episode: "same_step" at once, "next_step" at the
+            following step, as native ones do. Learning is the same; next_step loses one step per episode.
     """
 
     id: str
@@ -169,7 +169,7 @@ def make_env(
         training: also behind `train_wrappers`.
         max_episode_steps: replaces the time limit of the registration; with wrappers it is a further one,
             counted outside them.
-        kwargs: for `gymnasium.make`, beside those of `cfg`.
+        kwargs: further ones for `gymnasium.make`.
 
     Raises:
         ValueError: as `inspect_env`.
@@ -261,7 +261,7 @@ def _reason(error: Exception, otherwise: str) -> str:
 
 
 def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
-    """How this vector environment begins anew.
+    """When the copies of this vector environment reset after an episode.
 
     Raises:
         ValueError: it does not say, or it leaves resetting to the caller.

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-IMAGE_SIDE = 36  # a uint8 array of rank 3 is an image if its middle axis and one beside it are at least this
+IMAGE_SIDE = 36  # a uint8 array of rank 3 is an image if its middle axis and one other are at least this
 MASK = "action_mask"  # key of a Dict whose value says which actions are allowed
 
 Row = NDArray[Any]
@@ -189,7 +189,7 @@ def _bytes_channels_last(value: NDArray[Any]) -> Row:
 
 
 def _one_hot(sizes: list[int], starts: list[int]) -> Callable[[NDArray[Any]], Row]:
-    """Integers [N, K], the k-th one of sizes[k] counted from starts[k], as one-hot columns side by side."""
+    """Integers [N, K] as one-hot columns; integer k has sizes[k] values, counted from starts[k]."""
     offsets = np.cumsum([0, *sizes[:-1]]) - np.array(starts)
     width = sum(sizes)
 

@@ -57,7 +57,7 @@ def draw_without_screen() -> None:
         os.environ.setdefault(f"SDL_{kind}DRIVER", "dummy")
     screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform == "linux" and not screen:
-        # Gymnasium's own search would stop at GLFW, which fails without a screen. Not set before a film is
+        # Gymnasium's own search would stop at GLFW, which fails without a screen. Not set before a video is
         # wanted: where EGL is missing, training must not notice.
         os.environ.setdefault("MUJOCO_GL", "egl")
     logging.getLogger("OpenGL").setLevel(logging.WARNING)  # tells everyone which accelerator it does not have

@@ -50,7 +50,7 @@ class DiscreteAction:
 
 
 class MultiDiscreteAction:
-    """Several choices at once, the k-th among sizes[k].
+    """Several choices at once; choice k has sizes[k] options.
 
     Args:
         space: the environment's action space.

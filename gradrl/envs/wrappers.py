@@ -16,7 +16,7 @@ Step = tuple[Any, Any, bool, bool, Info]
 
 
 class KeepElements(gym.ObservationWrapper):
-    """Keeps some elements of a vector: hiding the velocities makes CartPole need a memory.
+    """Keeps some elements of a vector: without the velocities CartPole needs a recurrent policy.
 
     Args:
         env: observes a Box of rank 1.

@@ -1,1 +1,1 @@
-"""Measuring and filming a policy."""
+"""Evaluations and videos of a policy."""

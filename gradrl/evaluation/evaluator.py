@@ -1,4 +1,4 @@
-"""How good a policy is: mean return on environments of its own, made anew each time from fixed seeds."""
+"""How good a policy is: its mean return in fresh environments, which start from the same seeds every time."""
 
 import itertools
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from gradrl.policies.actor import Actor, NormalizedActor
 @dataclass(frozen=True, kw_only=True)
 @checked
 class EvaluationConfig:
-    """How a policy is judged.
+    """How a policy is evaluated.
 
     Attributes:
         episodes: of the final evaluation.
@@ -132,7 +132,7 @@ def evaluation_actor(
 
 
 class Evaluator:
-    """Evaluates, films and remembers when the environment was solved.
+    """Evaluates a policy, draws its video and records when the environment was solved.
 
     Args:
         cfg: how.
@@ -164,7 +164,7 @@ class Evaluator:
         """A short evaluation during training, from the same initial states every time."""
         seen = self._episodes(self.cfg.interval_episodes, "interval", self.cfg.deterministic)
         mean = float(seen.returns.mean())
-        self._remember(mean)
+        self._note(mean)
         metrics = {
             "eval/return_mean": mean,
             "eval/return_std": float(seen.returns.std()),
@@ -173,7 +173,7 @@ class Evaluator:
         return Evaluation(metrics, mean)
 
     def draw(self) -> dict[str, Media]:
-        """A film of the policy."""
+        """A video of the policy."""
         video = self.camera.record(evaluation_actor(self.model, self.normalizer, deterministic=True, seed=0))
         return {} if video is None else {"agent": video}
 
@@ -182,7 +182,7 @@ class Evaluator:
         seen = self._episodes(self.cfg.episodes, "final", self.cfg.deterministic)
         sampled = self._episodes(self.cfg.episodes, "final", False) if self.cfg.deterministic else seen
         mean = float(seen.returns.mean())
-        self._remember(mean)
+        self._note(mean)
         if seen.capped:
             self.run.say(
                 f"{seen.capped} of {len(seen.returns)} final episodes were cut off by"
@@ -224,7 +224,7 @@ class Evaluator:
         actor = evaluation_actor(self.model, self.normalizer, deterministic=deterministic, seed=seed)
         return evaluate(actor, self.env, self.info, self.cfg, episodes, seed)
 
-    def _remember(self, mean: float) -> None:
+    def _note(self, mean: float) -> None:
         self.best = mean if self.best is None else max(self.best, mean)
         threshold = self.info.reward_threshold
         if self.solved_at is None and threshold is not None and mean >= threshold:

@@ -1,4 +1,4 @@
-"""A short film of one episode, small enough for a TensorBoard page."""
+"""A short video of one episode, small enough for a TensorBoard page."""
 
 import math
 from collections.abc import Callable
@@ -19,12 +19,12 @@ SECONDS = 8.0
 
 
 class Camera:
-    """Films a policy; where the environment cannot be drawn it says so once and gives nothing.
+    """Records videos of a policy; where the environment cannot be drawn, it says so once and records none.
 
     Args:
         env: which environment.
         info: its spaces.
-        seed: of the filmed episode.
+        seed: of the episode.
         say: takes one line for the user.
     """
 

@@ -129,7 +129,7 @@ class Batch:
 
         Args:
             valid: which rows may be trained on, bool, [B].
-            num_valid: how many these are; known to the host, so that no device is asked for it.
+            num_valid: their number; the host knows it, so no device has to be asked.
             num_minibatches: must divide B.
             generator: shuffles; on the batch's device.
 

@@ -1,7 +1,7 @@
-"""What chooses the actions while experience is collected or a policy is judged.
+"""What chooses the actions while experience is collected or a policy is evaluated.
 
-A behaviour may remember things from step to step (a recurrent state, exploration noise); it is told which
-observations begin an episode, and what it remembers is saved with the run.
+An actor may have a state (a recurrent state, exploration noise); it is told which observations start an
+episode, and its state is saved with the run.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Actor(Protocol):
         """Take over the model's parameters as they now are; called before every rollout.
 
         Args:
-            num_envs: N, the same every time; what is remembered of each environment stays.
+            num_envs: N, the same every time; the state of each environment is kept.
         """
         ...
 
@@ -40,11 +40,11 @@ class Actor(Protocol):
 
     @property
     def recurrent_state(self) -> Array:
-        """What a recurrent policy remembers of each environment, [N, M]; M = 0 for all others."""
+        """The recurrent state of each environment, [N, M]; M = 0 for a policy without one."""
         ...
 
     def state_dict(self) -> StateDict:
-        """What it remembers."""
+        """Its state."""
         ...
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -56,7 +56,7 @@ class StatelessActor:
     """Each action follows from its observation alone.
 
     Args:
-        host_policy: gives the policy as it now is, for acting on the host.
+        numpy_policy: gives the policy as it now is.
         generator: draws the actions.
         deterministic: the most likely action instead of a random one.
     """
@@ -90,7 +90,7 @@ class StatelessActor:
 
 
 class NormalizedActor:
-    """A behaviour that sees the observations as they were normalised in training.
+    """An actor that sees the observations as they were normalised in training.
 
     Args:
         actor: chooses.
@@ -111,11 +111,11 @@ class NormalizedActor:
 
     @property
     def recurrent_state(self) -> Array:
-        """The behaviour's own."""
+        """That of the actor."""
         return self.actor.recurrent_state
 
     def state_dict(self) -> StateDict:
-        """The behaviour's own."""
+        """That of the actor."""
         return self.actor.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -43,7 +43,7 @@ class ConvolutionConfig:
 
 
 class Encoder(nn.Module):
-    """Rows [..., D] to features [..., F]: images through convolutions, vectors beside them, masks left out.
+    """Rows [..., D] to features [..., F]: convolutions for images, vectors as they are, no masks.
 
     Args:
         cfg: of the convolutions.

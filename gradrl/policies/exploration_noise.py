@@ -1,4 +1,4 @@
-"""Exploration noise, added to a deterministic policy's actions on the host; one row per environment."""
+"""Exploration noise, added in NumPy to the actions of a deterministic policy; one row per environment."""
 
 import math
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Gaussian:
 
 
 class OrnsteinUhlenbeck:
-    """Noise with a memory, one independent process per environment and dimension of the action.
+    """Correlated noise: one independent process per environment and dimension of the action.
 
         x <- x - theta x dt + std sqrt(dt) n,   n ~ N(0, 1);   x = 0 before an episode's first step
 

@@ -59,9 +59,9 @@ class MLPConfig:
         state_dependent_std: the deviation is an output of the network; otherwise one learnt number per
             element of the action, the same in every state.
         squash: actions are tanh of the Gaussian's; otherwise the environment clips what it cannot do.
-        sde: state-dependent exploration, arXiv:2005.05719: noise is a function of the state, drawn anew from
-            time to time; `log_std` is then that of the function's weights, to be chosen lower by half the
-            logarithm of their number, or more.
+        sde: state-dependent exploration, arXiv:2005.05719: the noise is a function of the state, drawn again
+            from time to time; `log_std` is then that of the function's weights. It should be lower by half
+            the logarithm of their number, or more.
         sde_interval: steps between two draws; None = once per rollout.
         convolutions: for images.
     """
@@ -152,9 +152,9 @@ class ActorCritic(nn.Module):
         return [(f"trunk.{name}", p) for name, p in self.trunk.named_parameters()]
 
     def numpy_policy(self) -> NumpyPolicy:
-        """The policy as it now is, for acting on the host.
+        """The policy as it now is, for acting in NumPy.
 
-        With state-dependent exploration its mean alone, without the noise: that is the behaviour's.
+        With state-dependent exploration it is the mean alone; the actor adds the noise.
         """
         return NumpyPolicy([*self.trunk, *self.actor], sampler=self._sampler(), mask=self.mask)
 
@@ -190,7 +190,7 @@ class ActorCritic(nn.Module):
         return sampler_of(self.action, self.log_std, self.cfg.squash)
 
     def _exploration(self) -> tuple[NumpyPolicy, NumpyPolicy, Tensor]:
-        """Host networks up to the last hidden layer and from there, and the exploration's log deviations."""
+        """Networks up to the last hidden layer and from there, and the exploration's log deviations."""
         assert self.log_std is not None
         body, head = [*self.trunk, *self.actor][:-1], self.actor[-1:]
         return NumpyPolicy(body), NumpyPolicy(list(head)), self.log_std.detach()

@@ -1,4 +1,4 @@
-"""Acting in NumPy on the host.
+"""Acting in NumPy.
 
 Choosing an action for a handful of environments is all overhead: at 4 observations torch takes 110 us for
 a 2 x 64 network and a sample, NumPy 25 us. It also spares an accelerator one round trip per step. What
@@ -42,7 +42,7 @@ class Sampler(Protocol):
 
 
 class NumpyPolicy:
-    """A policy's forward pass; on the CPU it reads the parameters' own memory, so it is always up to date.
+    """A policy's forward pass; on the CPU it reads the parameters where they are, so it is always up to date.
 
     Args:
         network: its layers, from rows to outputs.
@@ -94,7 +94,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Choices:
-    """Of several, the k-th among sizes[k]."""
+    """Several choices at once; choice k has sizes[k] options."""
 
     sizes: tuple[int, ...]
 

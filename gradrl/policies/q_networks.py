@@ -1,4 +1,4 @@
-"""Networks of agents that learn action values: an actor, and critics that judge what it does.
+"""Networks of agents that learn action values: an actor, and critics that value its actions.
 
 The critics are separate networks, never layers of one: what makes several of them useful is that they err
 independently (Fujimoto et al. 2018, arXiv:1802.09477, section 4.2). Two nn.Sequential take no longer than one
@@ -60,8 +60,8 @@ class StochasticConfig(QNetworksConfig):
     """Shape of a stochastic actor and its critics.
 
     Attributes:
-        sde: state-dependent exploration, arXiv:2005.05719: noise is a function of the state, drawn anew from
-            time to time. Discrete policies ignore it and what follows.
+        sde: state-dependent exploration, arXiv:2005.05719: the noise is a function of the state, drawn again
+            from time to time. Discrete policies ignore it and what follows.
         sde_interval: steps between two draws; None = once per rollout.
         log_std: initial log standard deviation of that function's weights.
     """
@@ -77,8 +77,8 @@ class Critics(nn.Module):
     Args:
         cfg: their number and shape.
         observation: what a row is made of.
-        action: what the environment takes: a vector is an input beside the observation, a choice among A is
-            answered with A values at once.
+        action: what the environment takes: a vector is a further input; for a choice among A
+            actions there are A outputs.
         generator: draws the initial weights, on the CPU.
     """
 
@@ -160,7 +160,7 @@ class StochasticActor(nn.Module):
     ) -> None:
         super().__init__()
         self.discrete = isinstance(action, DiscreteAction)
-        numbers = 1 if self.discrete or cfg.sde else 2  # a mean, and a deviation beside it
+        numbers = 1 if self.discrete or cfg.sde else 2  # a mean, or a mean and a deviation
         outputs = numbers * action.size
         *body, head = network(cfg.mlp, observation, outputs, 1.0, generator)
         self.net = nn.Sequential(*body, head)
@@ -245,12 +245,12 @@ class StochasticActorCritics(nn.Module):
 
     def _numpy_policy(self) -> NumpyPolicy:
         sampler = sampler_of(self.action, None, squash=True)
-        if self.actor.log_std is not None:  # the mode alone, of a mean without a deviation beside it
+        if self.actor.log_std is not None:  # the network gives the mean alone
             sampler = Normal(np.zeros(self.action.size, np.float32), squash=True)
         return NumpyPolicy(self.actor.net, sampler=sampler)
 
     def _exploration(self) -> tuple[NumpyPolicy, NumpyPolicy, Tensor]:
-        """Host networks up to the last hidden layer and from there, and the exploration's log deviations."""
+        """Networks up to the last hidden layer and from there, and the exploration's log deviations."""
         assert self.actor.log_std is not None
         layers = list(self.actor.net)
         return NumpyPolicy(layers[:-1]), NumpyPolicy(layers[-1:]), self.actor.log_std.detach()

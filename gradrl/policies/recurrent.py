@@ -203,7 +203,7 @@ def stepwise(encoder: nn.Module, obs: Tensor, episode_start: Tensor, state: Tens
 class Segments:
     """Episodes inside T steps of N environments, laid side by side: an LSTM runs through all at once.
 
-    Without it the recurrence would have to stop wherever one of the environments begins anew.
+    Without them the recurrence would have to stop wherever an environment starts an episode.
 
     Args:
         episode_start: step t is the first of an episode, bool, [T, N].

@@ -1,6 +1,6 @@
 """Generalised state-dependent exploration: noise that is a smooth function of the state.
 
-    a = mu(s) + z(s)^T E,   E ~ N(0, sigma^2), drawn anew every few steps
+    a = mu(s) + z(s)^T E,   E ~ N(0, sigma^2), drawn again every few steps
 
 z(s) are the features behind the last hidden layer, E a matrix [H, A] of its own for every environment. Within
 one draw the same state always gets the same noise, so a motor is not shaken at every step. What the policy is
@@ -46,7 +46,7 @@ class Exploration:
             log sigma [H, A].
         generator: draws E.
         interval: steps between two draws; None = once per rollout.
-        squash: actions are tanh of what is said above.
+        squash: actions are tanh of the sum above.
     """
 
     def __init__(

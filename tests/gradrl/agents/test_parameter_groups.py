@@ -6,8 +6,8 @@ import torch
 from core.cli.job import check
 from core.cli.launch import compose_tree
 from core.config import Component, ConfigError, config_dir
+from core.optim.groups import own_groups
 from core.optim.sam import SAMConfig
-from gradrl.agents.parameter_groups import own_groups
 from gradrl.agents.sac import SAC, SACConfig
 from tests.gradrl.off_policy import make
 
