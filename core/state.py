@@ -11,7 +11,7 @@ StateDict = dict[str, Any]
 
 
 class Stateful(Protocol):
-    """Anything with memory that a resumed run must have back."""
+    """Anything with a state that a resumed run must restore."""
 
     def state_dict(self) -> StateDict:
         """Tensors, numbers, strings, None, and lists and dictionaries of them."""

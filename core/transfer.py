@@ -1,4 +1,4 @@
-"""From the host's memory to an accelerator's, without waiting for what is queued there."""
+"""Copies from the host to an accelerator that do not wait for the work queued there."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How noisy is the gradient, how curved is the loss, how fast may it learn? Asked of an ordinary network.
+"""How noisy is the gradient of an ordinary network, how curved is its loss, which learning rate is stable?
 
 python examples/curvature_and_noise.py
 """
@@ -54,7 +54,7 @@ if __name__ == "__main__":
         print(f"    {name:<10}  {ratio:.1e}")
     wanted = recommended_batch_size(statistics.noise, theta=0.5)
     print(f"noise scale {statistics.noise.scale:,.0f} images; right to half its length with {wanted:,.0f}")
-    print(f"sharpness {edge.sharpness:.2g}, {edge.ratio:.0%} of what the optimizer can bear\n")
-    for where, point in {"the training has come to": here, "every weight zero is": origin}.items():
+    print(f"sharpness {edge.sharpness:.2g}, {edge.ratio:.0%} of the stability threshold\n")
+    for where, point in {"the training ended at": here, "with all weights zero there is": origin}.items():
         size, lowest = f"{point.gradient_norm:.1g}", f"{point.lowest:.2g}"
         print(f"{where} a {point.kind}: |g| = {size}, lowest eigenvalue {lowest}")

@@ -33,8 +33,8 @@ def study(num_steps: int = 200, grid: int = 41) -> tuple[Surface, float, bytes]:
     line = torch.linspace(-1, 1, grid)
     surface = surface_of(objective, origin_of(objective), directions, line, line)
     here = objective().item()
-    words = "Cross-entropy of a small network on digits", "two random, filter-normalised directions"
-    return surface, here, encode(draw_surface(surface, here, words))[0]
+    heading = "Cross-entropy of a small network on digits", "two random, filter-normalised directions"
+    return surface, here, encode(draw_surface(surface, here, heading))[0]
 
 
 if __name__ == "__main__":

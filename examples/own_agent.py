@@ -1,4 +1,4 @@
-"""An agent of your own: one class here, one YAML beside it; nothing in the package knows of it.
+"""An agent of your own: one class and one YAML file, without any change to the package.
 
 python examples/own_agent.py --config-dir examples/conf agent=rpo env=pendulum
 PYTHONPATH=examples python scripts/train_rl.py --config-dir examples/conf agent=rpo env=pendulum

@@ -31,7 +31,7 @@ def train(log_dir: str, epochs: int = 12) -> float:
     step = GradientStep(model, optimizer, [GlobalNorm(max_norm=1.0)])
 
     def loss(x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return cross_entropy(model(x), y), {}  # beside the loss, metrics of your own
+        return cross_entropy(model(x), y), {}  # the loss, and metrics of your own
 
     with SummaryWriter(log_dir) as writer:
         for epoch in range(epochs):

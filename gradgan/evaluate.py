@@ -8,7 +8,7 @@ import torch
 from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
-from core.run.seeding import Generators
+from core.seeding import Generators
 from gradgan.features import Features
 from gradgan.train import TrainConfig, build_trainer, make_evaluator
 

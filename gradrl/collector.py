@@ -19,7 +19,7 @@ from gradrl.envs.observations import Row
 from gradrl.envs.spaces import Action, Observation
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 
 
 class Collector:
@@ -61,45 +61,45 @@ class Collector:
         self.action = action.storage(*shape)
         self.reward = np.zeros(shape, np.float32)
         self.terminated, self.truncated = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-        self.begins = np.ones((num_steps + 1, self.num_envs), np.bool_)
+        self.episode_start = np.ones((num_steps + 1, self.num_envs), np.bool_)
         self.env_steps = 0
         self.obs[-1] = observation.encode(reset_envs(envs, seeds))
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
 
-    def collect(self, behaviour: Behaviour) -> Rollout:
+    def collect(self, actor: Actor) -> Rollout:
         """The next T steps of every environment.
 
         Args:
-            behaviour: chooses actions from (normalised) observations.
+            actor: chooses actions from (normalised) observations.
 
         Returns:
             A rollout on the CPU. Its tensors are this collector's storage, without a copy: they hold until
             the next call.
         """
         normalize = self.observation_normalizer
-        behaviour.begin(self.num_envs)
-        memory = torch.from_numpy(behaviour.memory.copy())
-        self.obs[0], self.begins[0] = self.obs[-1], self.begins[-1]
+        actor.begin(self.num_envs)
+        recurrent_state = torch.from_numpy(actor.recurrent_state.copy())
+        self.obs[0], self.episode_start[0] = self.obs[-1], self.episode_start[-1]
         late = self.ended  # under NEXT_STEP: the step about to be taken only resets
         final: dict[int, np.ndarray] = {}  # last observations that are not among obs, by flat position
         for t in range(self.num_steps):
             seen = self.obs[t]
             seen = seen if normalize is None else normalize(seen)
-            self.action[t] = action = behaviour(seen, self.begins[t])
+            self.action[t] = action = actor(seen, self.episode_start[t])
             obs, self.reward[t], terminated, truncated, info = self.envs.step(self.decode(action))
             self.obs[t + 1] = self.observation.encode(obs)
             self.terminated[t], self.truncated[t] = terminated, truncated
             ended = terminated | truncated
-            self.begins[t + 1] = late if self.resets_late else ended
+            self.episode_start[t + 1] = late if self.resets_late else ended
             late = ended
             if "final_obs" in info and not self.resets_late:
                 for n in np.flatnonzero(ended):
                     final[t * self.num_envs + int(n)] = self.observation.encode_one(info["final_obs"][n])
-        rollout = self._rollout(final, memory)
+        rollout = self._rollout(final, recurrent_state)
         # With T = 1 all environments may have spent their only step on a reset: nothing to learn from.
-        return rollout if rollout.num_valid else self.collect(behaviour)
+        return rollout if rollout.num_valid else self.collect(actor)
 
     def drain(self) -> Metrics:
         """Mean return and length of the episodes that ended since the last call; empty when none did."""
@@ -118,7 +118,7 @@ class Collector:
             "envs": self.snapshots.save(),
             "env_steps": self.env_steps,
             "ended": torch.from_numpy(self.ended.copy()),
-            "begins": torch.from_numpy(self.begins[-1].copy()),
+            "episode_start": torch.from_numpy(self.episode_start[-1].copy()),
             "episode_return": torch.from_numpy(self.episode_return.copy()),
             "episode_length": torch.from_numpy(self.episode_length.copy()),
             "finished": [list(episode) for episode in self.finished],
@@ -128,21 +128,21 @@ class Collector:
         """Continue in the middle of the saved episodes; says so where an environment does not allow that."""
         obs, lost = self.snapshots.restore(state["envs"])
         self.obs[-1] = self.observation.encode(obs)
-        self.begins[-1] = state["begins"].cpu().numpy()
+        self.episode_start[-1] = state["episode_start"].cpu().numpy()
         self.env_steps = state["env_steps"]
         self.ended = state["ended"].cpu().numpy().copy()
         self.episode_return = state["episode_return"].cpu().numpy().copy()
         self.episode_length = state["episode_length"].cpu().numpy().copy()
         self.finished = [(float(total), int(length)) for total, length in state["finished"]]
         if lost:
-            self.ended[lost], self.begins[-1, lost] = False, True
+            self.ended[lost], self.episode_start[-1, lost] = False, True
             self.episode_return[lost], self.episode_length[lost] = 0.0, 0
             self.say(
                 "this environment cannot be resumed exactly: "
                 f"{len(lost)} of {self.num_envs} copies begin a new episode"
             )
 
-    def _rollout(self, final: dict[int, np.ndarray], memory: torch.Tensor) -> Rollout:
+    def _rollout(self, final: dict[int, np.ndarray], recurrent_state: torch.Tensor) -> Rollout:
         """Count, normalise, and wrap up what the loop stored."""
         done = self.terminated | self.truncated
         valid = np.ones_like(done)
@@ -173,8 +173,8 @@ class Collector:
             final_obs=torch.from_numpy(last[False]),
             terminal_index=torch.tensor(index[True], dtype=torch.int64),
             terminal_obs=torch.from_numpy(last[True]),
-            begins=torch.from_numpy(self.begins),
-            memory=memory,
+            episode_start=torch.from_numpy(self.episode_start),
+            recurrent_state=recurrent_state,
         )
 
     def _count_episodes(self, done: np.ndarray, valid: np.ndarray) -> None:

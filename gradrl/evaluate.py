@@ -6,9 +6,9 @@ from pathlib import Path
 from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from gradrl.envs.make import inspect_env
-from gradrl.evaluation.evaluator import acting, evaluate
+from gradrl.evaluation.evaluator import evaluate, evaluation_actor
 from gradrl.train import TrainConfig, make_model, make_observation_normalizer
 
 
@@ -44,9 +44,9 @@ def evaluate_run(
     if normalizer is not None:
         checkpoints.restore(normalizer, state, "observation_normalizer", path)
     seed = seed_for(cfg.seed, "evaluation", "final") if seed is None else seed
-    behaviour = acting(model, normalizer, deterministic=deterministic, seed=seed)
+    actor = evaluation_actor(model, normalizer, deterministic=deterministic, seed=seed)
     options = replace(cfg.evaluation, episodes=episodes)
-    seen = evaluate(behaviour, cfg.env, info, options, episodes, seed)
+    seen = evaluate(actor, cfg.env, info, options, episodes, seed)
     return {
         "env": cfg.env.id,
         "checkpoint": checkpoint,

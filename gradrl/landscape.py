@@ -10,13 +10,14 @@ from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
-from core.run.seeding import Generators
+from core.seeding import Generators
 from core.state import StateDict
+from gradrl.agent import Agent, AgentConfig
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.envs.make import EnvInfo, inspect_env
 from gradrl.experience.normalize import RewardNormalizer
 from gradrl.experience.rollout import Rollout
-from gradrl.train import Agent, AgentConfig, TrainConfig, make_agent, make_collector, make_model
+from gradrl.train import TrainConfig, make_agent, make_collector, make_model
 
 ROUNDS = 4  # a replay agent draws its batch from this many times as many fresh transitions
 
@@ -88,13 +89,13 @@ def _collect(
     cfg: TrainConfig, info: EnvInfo, agent: Agent, state: StateDict, path: Path, num_steps: int, seed: int
 ) -> Rollout:
     """What the agent brings about, seen through the checkpoint's normalisers; they stand still."""
-    behaviour = agent.behaviour(Generators(cfg.seed).numpy(f"landscape {seed}"))
+    actor = agent.make_actor(Generators(cfg.seed).numpy(f"landscape {seed}"))
     raw = replace(cfg, normalize_reward=False)
     collector = make_collector(raw, info, print, "landscape", seed, num_steps=num_steps)
     try:
         if collector.observation_normalizer is not None:
             checkpoints.restore(collector.observation_normalizer, state, "observation_normalizer", path)
-        rollout = collector.collect(behaviour)
+        rollout = collector.collect(actor)
     finally:
         collector.envs.close()
     if not cfg.normalize_reward:

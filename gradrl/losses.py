@@ -1,5 +1,6 @@
 """Losses of policy-gradient agents: pure functions of tensors, returning 0-d tensors and `Metrics`."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -146,6 +147,24 @@ def normalize_advantage(advantage: Tensor) -> Tensor:
         return advantage
     std, mean = torch.std_mean(advantage)
     return (advantage - mean) / (std + 1e-8)
+
+
+def mean_metrics(history: Sequence[Metrics]) -> Metrics:
+    """The mean of each metric over the gradient steps that have it (a delayed actor takes only some of them).
+
+    Where its name ends in _max or _min it is the extreme.
+    """
+    if len(history) == 1:
+        return history[0]
+    columns: dict[str, list[Tensor]] = {}
+    for metrics in history:
+        for name, value in metrics.items():
+            columns.setdefault(name, []).append(value)
+    stacked = {name: torch.stack(values) for name, values in columns.items()}
+    return {
+        name: x.max() if name.endswith("_max") else x.min() if name.endswith("_min") else x.mean()
+        for name, x in stacked.items()
+    }
 
 
 def _require_one_shape(function: str, *tensors: Tensor) -> None:

@@ -1,18 +1,19 @@
 """The training loop: collect a rollout, learn from it, tell the run."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Protocol, cast
+from typing import Annotated, ClassVar, cast
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import nn
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.gradients import Clipper, MonitorConfig
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -21,101 +22,19 @@ from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
-from core.run.seeding import Generators, seed_for
-from core.state import StateDict, Stateful
-from gradrl.agent_facts import followers, limits
+from core.seeding import Generators, seed_for
+from core.state import Stateful
+from gradrl.agent import Agent, AgentConfig, AgentModel
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs
-from gradrl.evaluation.evaluator import EvaluationConfig, Judge, Model
+from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
-from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour
-from gradrl.probes.probe import OnPolicyAgent, Snapshots, check_agent
-
-
-class AgentConfig(Protocol):
-    """What the loop reads of an agent's options."""
-
-    @property
-    def num_steps(self) -> int:
-        """T, steps per rollout and environment."""
-        ...
-
-    @property
-    def gamma(self) -> float:
-        """Discount per step."""
-        ...
-
-    def minibatches(self, num_envs: int) -> tuple[int, int]:
-        """Gradient steps of the policy on each rollout, at most, and samples of each.
-
-        Raises:
-            ValueError: this number of environments does not fit the options; it names the option.
-        """
-        ...
-
-
-class Agent(Protocol):
-    """Learns from rollouts: from each once (on-policy), or from a replay that it keeps of them (off-policy).
-
-    Attributes:
-        measures: metrics of its updates that a schedule may follow.
-        model_type: what its networks must be.
-        off_policy: it learns from old experience too, which running normalisation would leave on old scales.
-    """
-
-    measures: ClassVar[tuple[str, ...]]
-    model_type: ClassVar[type]
-    off_policy: ClassVar[bool]
-
-    @property
-    def gradient_steps(self) -> Sequence[GradientStep]:
-        """One per player; the first one's steps are the run's updates."""
-        ...
-
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
-        """What acts while experience is collected."""
-        ...
-
-    def update(self, rollout: Rollout, progress: float) -> Metrics:
-        """Learn from what the behaviour has just brought about; `progress` in [0, 1] drives the schedules."""
-        ...
-
-    def observe(self, rollout: Rollout) -> object:
-        """Take in a rollout without learning from it."""
-        ...
-
-    def objectives(self) -> Sequence[tuple[Objective, GradientStep]]:
-        """The losses on a frozen batch, each with its step: what probes look at; none before the first."""
-        ...
-
-    def state_dict(self) -> StateDict:
-        """All that it remembers beside the model and the gradient steps."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`."""
-        ...
-
-
-class AgentModel(Model, Protocol):
-    """Networks of an agent: a module that acts."""
-
-    def to(self, device: torch.device) -> "AgentModel":
-        """The same module on a device."""
-        ...
-
-    def state_dict(self) -> StateDict:
-        """Parameters and buffers."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> object:
-        """Take them over."""
-        ...
+from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class TrainConfig:
     """All options of a training run; conf/rl.yaml explains each."""
 
@@ -133,20 +52,15 @@ class TrainConfig:
     logging: RunConfig
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
-    seed: int
-    total_steps: int
-    num_envs: int
+    seed: Annotated[int, Ge(0)]
+    total_steps: Annotated[int, Ge(1)]
+    num_envs: Annotated[int, Ge(1)]
     normalize_observation: bool
     normalize_reward: bool
     device: str
-    num_threads: int | None
+    num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        for name in ("total_steps", "num_envs"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        threads = self.num_threads
-        require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
         cast(AgentConfig, self.agent.options).minibatches(self.num_envs)
 
 
@@ -204,43 +118,46 @@ def train(cfg: TrainConfig, run: Run) -> None:
     generators = Generators(cfg.seed, device)
     model = make_model(cfg, info).to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
-    behaviour = agent.behaviour(generators.numpy("actions"))
-    snapshots = Snapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
+    actor = agent.make_actor(generators.numpy("actions"))
+    snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
+    probes = Probes(
+        cfg.probe, cfg.seed, snapshots.objectives, unit_health_of(cfg.diagnosis), lambda: target_lag(agent)
+    )
     collector = make_collector(cfg, info, run.say)
-    judge = Judge(cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run)
-    memory: dict[str, Stateful | None] = {
+    evaluator = Evaluator(
+        cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run
+    )
+    stateful: dict[str, Stateful | None] = {
         "policy": model,
         "agent": agent,
-        "behaviour": behaviour,
+        "actor": actor,
         "collector": collector,
         "observation_normalizer": collector.observation_normalizer,
         "reward_normalizer": collector.reward_normalizer,
         "generators": generators,
-        "judge": judge,
+        "evaluator": evaluator,
     }
     run.start(
         total=cfg.total_steps,
         unit="env steps",
-        state={name: owner for name, owner in memory.items() if owner is not None},
+        state={name: owner for name, owner in stateful.items() if owner is not None},
         gradient_steps=agent.gradient_steps,
-        evaluate=judge.evaluate,
-        draw=judge.draw,
-        probes=Probes(
-            cfg.probe, cfg.seed, snapshots.objectives, unit_health_of(cfg.diagnosis), lambda: followers(agent)
-        ),
-        summarise=lambda: judge.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
+        evaluate=evaluator.evaluate,
+        draw=evaluator.draw,
+        probes=probes,
+        summarise=lambda: evaluator.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
         headline=("episode/return", "eval/return_mean"),
         rules=RULES,
         remedies=REMEDIES,
-        limits=limits(info.action),
+        limits=info.action.limits,
     )
     try:
         while run.step < cfg.total_steps:
-            rollout = collector.collect(behaviour)
+            rollout = collector.collect(actor)
             snapshots.take()
             metrics = agent.update(rollout, progress=run.step / cfg.total_steps)
             run.finish_step(collector.env_steps, metrics | collector.drain())
-        run.finish(judge.final)
+        run.finish(evaluator.final)
     finally:
         collector.envs.close()
 
@@ -256,7 +173,7 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     agent = make_agent(cfg, make_model(cfg, info).to(device), torch.Generator(device))
     collector = make_collector(cfg, info, run.say, "learning rate")
     try:
-        agent.observe(collector.collect(agent.behaviour(Generators(cfg.seed).numpy("learning rate"))))
+        agent.observe(collector.collect(agent.make_actor(Generators(cfg.seed).numpy("learning rate"))))
     finally:
         collector.envs.close()
     ((objective, _),) = agent.objectives()
@@ -317,3 +234,9 @@ def make_collector(
         RewardNormalizer(cfg.num_envs, options.gamma) if cfg.normalize_reward else None,
         say,
     )
+
+
+def target_lag(agent: Agent) -> dict[str, float]:
+    """How far the critics' target network is behind them, by tag; empty where there is none."""
+    moves = agent.gradient_steps[-1].monitor.steps  # TD3's targets follow when the actor moves
+    return agent.targets[0].lag(moves) if agent.targets else {}

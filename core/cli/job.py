@@ -88,7 +88,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     from core.run.directory import git_state, versions
     from core.run.interrupts import Stopped
     from core.run.run import Run
-    from core.run.seeding import seed_globally
+    from core.seeding import seed_globally
 
     seed_globally(tree["seed"])
     facts = {

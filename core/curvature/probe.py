@@ -1,4 +1,4 @@
-"""`CurvatureProbe`: the curvature of a training loss every so many iterations, as curves.
+"""`CurvatureProbe`: the curvature of a training loss at a fixed interval, as curves.
 
 A probe changes nothing: it differentiates the objective itself, so no `.grad`, parameter, buffer or global
 random number is touched, and a run is the same to the bit with it and without it.
@@ -8,12 +8,14 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from core.checks import require
+from core.checks import checked, require
 from core.curvature.products import Hessian
 from core.curvature.spectrum import Ritz, eigenvalues, lanczos
 from core.curvature.stability import Along, UnknownRuleError, UpdateRule, along, update_rule
@@ -23,6 +25,7 @@ from core.gradients.step import GradientStep
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class CurvatureProbe:
     """Measures the Hessian of an objective over the parameters of one `GradientStep`.
 
@@ -31,20 +34,18 @@ class CurvatureProbe:
     optimizer that preconditions (Adam, RMSprop) costs as much again.
 
     Attributes:
-        interval: optimizer steps between two measurements; the training loop counts them.
+        interval: optimizer steps between two measurements.
         lanczos_steps: products for the eigenvalues; 10 gave the largest to 4 % at worst, see `lowest` too.
         trace_products: products for the trace by Hutch++; 0 = no trace.
         stability: measure what the optimizer steps on against its stability threshold.
     """
 
-    interval: int = 500
-    lanczos_steps: int = 10
+    interval: Annotated[int, Ge(1)] = 500
+    lanczos_steps: Annotated[int, Ge(2)] = 10
     trace_products: int = 0
     stability: bool = True
 
     def __post_init__(self) -> None:
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
-        require(self.lanczos_steps >= 2, "lanczos_steps", self.lanczos_steps, "an integer >= 2")
         allowed = self.trace_products == 0 or self.trace_products >= 6
         require(allowed, "trace_products", self.trace_products, "0 or an integer >= 6")
 
@@ -58,7 +59,7 @@ class CurvatureProbe:
 
         Args:
             objective: the loss on a frozen batch; parameters of the step that it does not reach count zero.
-            step: whose parameters and optimizer are asked about.
+            step: the `GradientStep` of these parameters; its optimizer gives the stability threshold.
             generator: draws the random vectors; the only thing that moves.
 
         Returns:

@@ -3,7 +3,7 @@
 No library: double backward over a graph that is kept for all products costs 1.5 to 2 gradients, and 2 is
 what the matrix products of a hidden layer take (six against three). Forward-over-reverse (`torch.func.jvp` of
 `grad`) was measured at 8.5 on a small network and needs the model as a function; curvlinops takes seconds to
-import and, as it walks a data loader, builds the graph anew for every product. Here any graph will do.
+import and, as it iterates over a data loader, rebuilds the graph for every product. Here any graph will do.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -281,7 +281,7 @@ def _explained() -> Iterator[None]:
         yield
     except RuntimeError as error:
         message = str(error).lower()
-        advice = next((words for mark, words in _ADVICE if mark in message), None)
+        advice = next((text for mark, text in _ADVICE if mark in message), None)
         if advice is None:
             raise
         raise RuntimeError(f"{advice} ({str(error).splitlines()[0]})") from error

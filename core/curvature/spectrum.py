@@ -297,7 +297,7 @@ def _step(operator: LinearOperator, basis: Tensor, beta: float, work: Tensor) ->
 def place_of(
     operator: LinearOperator, generator: torch.Generator, device: torch.device | None
 ) -> torch.device:
-    """Where an operator's vectors live: as said, or its own `device`, or the generator's."""
+    """The device of an operator's vectors: the given one, else its own `device`, else the generator's."""
     return device or getattr(operator, "device", None) or generator.device
 
 

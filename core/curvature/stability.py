@@ -1,4 +1,4 @@
-"""Curvature against the step: what the quadratic model foretells, and how far the optimizer is from its edge.
+"""Curvature and step size: what the quadratic model predicts, and how far the optimizer is from instability.
 
 On a quadratic, an optimizer with a fixed linear update diverges along every eigenvector whose eigenvalue
 exceeds a threshold that only its options decide. Training drifts towards that threshold and stays there

@@ -47,7 +47,7 @@ class BasinEnds:
 
     Attributes:
         ends: [GRID, GRID, 2], rows along the second coordinate; not finite where a descent diverged.
-        reason: why there are none; empty where there are.
+        reason: why there are no ends; empty where there are some.
     """
 
     ends: Tensor | None
@@ -55,7 +55,7 @@ class BasinEnds:
 
 
 def why_not(optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Schedule) -> str:
-    """Why the descents of one batch would not be those of single runs; empty where they are."""
+    """Why the descents of one batch would differ from single runs; empty where they do not."""
     if optimizer.target not in ELEMENTWISE:
         return f"{optimizer.target.__name__} looks at more than one number at a time"
     mixing = [t for t in as_transforms(clipper) if not isinstance(t, Value)]
@@ -112,7 +112,7 @@ def reached(plane: PlaneFunction, ends: dict[str, Tensor]) -> tuple[Tensor, dict
     are next to, if there is one.
 
     Args:
-        plane: the function, what is known of it, and the domain.
+        plane: the function, its known minima, and its domain.
         ends: [..., 2] by name.
 
     Returns:

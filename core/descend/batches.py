@@ -1,16 +1,17 @@
 """The three kinds of gradient: of all samples, of a few, of one.
 
-The gradient of a batch is an unbiased estimate of that of all samples. Its noise falls as one over the root
-of the batch's size, and its price rises in proportion to it.
+The gradient of a batch is an unbiased estimate of that of all samples. Its noise falls with the square root
+of the batch size, and its cost rises in proportion to it.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked, require
 from core.state import StateDict
 
 
@@ -32,23 +33,21 @@ class Full:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Minibatch:
     """A few samples.
 
     Attributes:
-        size: how many; >= 1.
+        size: how many.
     """
 
-    size: int = 32
-
-    def __post_init__(self) -> None:
-        require(self.size >= 1, "size", self.size, "an integer >= 1")
+    size: Annotated[int, Ge(1)] = 32
 
     def count(self, samples: int) -> int:
         """`size`.
 
         Raises:
-            ValueError: there are not so many.
+            ValueError: there are fewer samples.
         """
         require(self.size <= samples, "batch.size", self.size, f"at most {samples:,}, the samples there are")
         return self.size

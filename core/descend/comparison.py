@@ -1,4 +1,4 @@
-"""Several descents from one start, each in a directory of its own, and what they are together."""
+"""Several descents from one start, each in a directory of its own, and pictures of all together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ OWN_PICTURES = ("path",)  # that each has too; the others are drawn of all toget
 
 
 class Order:
-    """Which descents a comparison is of: what it would be another comparison without.
+    """The names of the compared descents, which a resumed comparison must have too.
 
     Args:
         names: of the descents, in order.
@@ -38,13 +38,13 @@ class Order:
         return {"names": self.names}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Make sure of the names.
+        """Check the names.
 
         Raises:
-            ValueError: there were others.
+            ValueError: the checkpoint has others.
         """
         if state["names"] != self.names:
-            raise ValueError(f"the comparison was of {', '.join(state['names'])}")
+            raise ValueError(f"the comparison in the checkpoint is of {', '.join(state['names'])}")
 
 
 def compare(
@@ -68,7 +68,7 @@ def compare(
 
     Raises:
         Stopped: a signal came; every run is saved.
-        FloatingPointError: one of them came to where something is not finite; the others are drawn.
+        FloatingPointError: a value was not finite in one of them; the others are drawn.
     """
     run.cfg = replace(run.cfg, progress=False)  # one progress at a time, the child's
     run.start(
@@ -105,7 +105,7 @@ def of_one(options: Tree, group: Compared, name: str) -> Tree:
 
 
 def summaries(directory: Path, names: Sequence[str]) -> dict[str, dict[str, object]]:
-    """What the descents have reached, by name; only those that have ended, in whatever way."""
+    """The summaries of the descents that have ended, by name."""
     found = {}
     for name in names:
         summary = read_summary(directory / name)
@@ -126,14 +126,14 @@ def states(directory: Path, names: Sequence[str]) -> dict[str, StateDict]:
 
 
 def line(name: str, summary: Mapping[str, object]) -> str:
-    """Where one of them ended and what that point is."""
+    """One line about the last point of a descent."""
     if summary["status"] != "finished":
         return f"{name:<14} {summary['status']}"
     value, x = summary["value"], summary["x"]
-    told = f"{name:<14} {summary['critical_point'] or '':<11}"
-    told += f" {plain_number(value) if isinstance(value, int | float) else 'null':>11}"
+    text = f"{name:<14} {summary['critical_point'] or '':<11}"
+    text += f" {plain_number(value) if isinstance(value, int | float) else 'null':>11}"
     if isinstance(x, list):
-        told += f"  at {point(x)}"
+        text += f"  at {point(x)}"
     if isinstance(summary.get("held_out_accuracy"), float):
-        told += f"  held out {summary['held_out_accuracy']:.1%}  {summary['samples']:,} samples"
-    return told
+        text += f"  held out {summary['held_out_accuracy']:.1%}  {summary['samples']:,} samples"
+    return text

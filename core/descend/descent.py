@@ -1,16 +1,17 @@
-"""A descent: one optimizer from one start, step by step, and what kind of point it comes to; or several.
+"""Gradient descent on a function or an objective, with one optimizer, or with several in comparison.
 
-All in float64, through the same `GradientStep` that trains networks: transforms, schedules, probes and the
-monitor apply. On a function everything is exact: the Hessian, and the critical points to compare with. On an
-objective the gradient is that of a batch, and its noise is measured against the gradient of all samples.
+Everything is in float64 and uses the same `GradientStep` that trains networks: transforms, schedules, probes
+and the monitor apply. On a function the Hessian and the critical points are exact. On an objective the
+gradient is that of a batch, and its noise is measured against the gradient of all samples.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import Component
 from core.descend.basins import BasinEnds, basins
 from core.descend.batches import Batch
@@ -38,13 +39,14 @@ from core.state import StateDict
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingConfig(RunConfig):
-    """How often a descent logs, draws and saves; there is nothing to evaluate beside the point itself."""
+    """How often a descent logs, draws and saves; it has no evaluation."""
 
     eval_interval: int = field(init=False, default=1)
     snapshots: int = field(init=False, default=0)  # a descent keeps its own path
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class DescentConfig:
     """All options of a descent; conf/descend.yaml explains each."""
 
@@ -64,31 +66,27 @@ class DescentConfig:
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     start: tuple[float, ...] | None
-    steps: int
+    steps: Annotated[int, Ge(0)]
     pictures: tuple[str, ...]
-    seed: int
+    seed: Annotated[int, Ge(0)]
     device: str
-    num_threads: int | None
+    num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        require(self.steps >= 0, "steps", self.steps, "an integer >= 0")
         known = len(set(self.pictures)) == len(self.pictures) and set(self.pictures) <= set(PICTURES)
         require(known, "pictures", list(self.pictures), f"a list of {', '.join(PICTURES)}, each at most once")
-        threads = self.num_threads
-        require(threads is None or threads >= 1, "num_threads", threads, "an integer >= 1 or null")
         if self.function is not None and self.objective is not None:
             raise ValueError(
-                "objective: it takes the place of the function; leave function= out, or objective="
+                "objective: an objective replaces the function; leave out function= or objective="
             )
         if self.function is None and self.objective is None:
-            raise ValueError("function must be named, or an objective, got none of both")
+            raise ValueError("function or objective must be given, got neither")
         self._check_choices()
 
     def _check_choices(self) -> None:
-        """What belongs to a function and what to an objective."""
+        """Check which options belong to a function and which to an objective."""
         several = sum(group is not None for group in (self.optimizers, self.batches))
-        require(several < 2, "batches", "several", "none beside optimizers: one comparison at a time")
+        require(several < 2, "batches", "several", "left out with optimizers=: one comparison at a time")
         one = (self.optimizer is None) == (self.optimizers is not None)
         require(one, "optimizer", "none", "the name of an optimizer")
         if self.objective is not None:
@@ -135,7 +133,7 @@ def singles(cfg: DescentConfig) -> dict[str, DescentConfig]:
 
 
 def check(cfg: DescentConfig) -> None:
-    """What can be known before a directory is made.
+    """Check the options before a directory is made.
 
     Raises:
         ValueError: the device is not there or has no float64, an optimizer refuses its options, these
@@ -168,7 +166,7 @@ def train(cfg: DescentConfig, run: Run) -> None:
         run: logs, draws and saves.
 
     Raises:
-        FloatingPointError: the function, the loss or a derivative is not finite where a descent has come to.
+        FloatingPointError: the function, the loss or a derivative is not finite at the end of a descent.
     """
     set_num_threads(cfg.num_threads)
     group = "optimizers" if cfg.optimizers else "batches" if cfg.batches else None
@@ -242,7 +240,7 @@ def make_probes(cfg: DescentConfig, descent: Descent, step: GradientStep) -> Pro
 def pictures(
     cfg: DescentConfig, parts: dict[str, DescentConfig], descents: dict[str, Descent]
 ) -> dict[str, Media]:
-    """Everything that was asked for and can be drawn."""
+    """The pictures that were asked for and can be drawn."""
 
     def starts() -> dict[str, BasinEnds]:
         assert cfg.function is not None

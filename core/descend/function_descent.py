@@ -1,4 +1,4 @@
-"""A point on a function: where it is, where it has been, and what is known of it there."""
+"""Descent on a function: the point, its path, and its exact derivatives."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class FunctionPoint:
         x: the point, n numbers.
         value: of the function there.
         classification: what kind of point it is; None where a derivative is not finite.
-        evaluations: gradients that were asked for on the way here.
+        evaluations: gradients evaluated on the way here.
     """
 
     x: tuple[float, ...]
@@ -57,7 +57,7 @@ class FunctionPoint:
 
 
 class FunctionDescent:
-    """A point on a function: where it is, where it has been, how often it has asked for a gradient.
+    """A point on a function, its path, and the number of gradients evaluated so far.
 
     Args:
         function: what it descends.
@@ -66,7 +66,7 @@ class FunctionDescent:
     """
 
     headline = ("descent/value", "gradient/norm")
-    samples = None  # a function has none
+    samples = None  # a function has no samples
 
     def __init__(self, function: Function, start: Sequence[float] | None, device: torch.device) -> None:
         self.function = function
@@ -90,26 +90,26 @@ class FunctionDescent:
         return self.function(self.x), {}
 
     def record(self) -> None:
-        """Add the present point to the path."""
+        """Append the current point to the path."""
         self.path.add(self.x.detach().clone())
 
     def metrics(self) -> Metrics:
-        """What is logged of the present point."""
+        """The values that are logged of the current point."""
         return self.measure().metrics()
 
     def fields(self) -> dict[str, object]:
-        """What the summary says of the present point."""
+        """The fields of the summary at the current point."""
         return self.measure().fields()
 
     def measure(self) -> FunctionPoint:
-        """The exact first and second derivatives at the present point."""
+        """The exact first and second derivatives at the current point."""
         value, gradient, hessian = derivatives(self.function, self.x)
         finite = value.isfinite() & gradient.isfinite().all() & hessian.isfinite().all()
         classification = classify(gradient, hessian) if finite else None
         return FunctionPoint(tuple(self.x.tolist()), value.item(), classification, self.evaluations)
 
     def lines(self, steps: int) -> list[str]:
-        """Where it stands and what that point is.
+        """The lines printed at the end: the point, and what kind of point it is.
 
         Raises:
             FloatingPointError: the function or a derivative is not finite here.
@@ -128,19 +128,19 @@ class FunctionDescent:
 
     @property
     def lowest(self) -> float | None:
-        """The least value of a known minimum, and of what was come to; None where no minimum is known."""
+        """The lowest value of all known minima; None where none is known."""
         known = [c.value for c in self.function.critical_points if c.kind == "minimum"]
         return min(known) if known else None
 
     def plane_function(self) -> PlaneFunction | None:
-        """What a map shows, of a function of two variables."""
+        """The function as maps show it; None unless it has two variables."""
         if self.function.dim != 2:
             return None
         known = self.function.critical_points
         return PlaneFunction(self.function, self.function.domain, known, type(self.function).__name__)
 
     def trajectory(self, name: str) -> Trajectory:
-        """The way so far, for pictures."""
+        """The path so far, for pictures."""
         steps, path = self.path.rows()
         with torch.enable_grad():
             points = path.clone().requires_grad_()

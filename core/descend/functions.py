@@ -1,4 +1,4 @@
-"""Functions of few variables whose critical points are known: where an optimizer can be watched.
+"""Test functions of few variables whose critical points are known.
 
 Each is called with points [..., n] and returns values [...], so that a whole surface is one call. The points
 listed with a function were found as roots of its gradient by Newton's method in float64, from a grid of
@@ -10,12 +10,13 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.curvature.critical import Kind
 
 Point = tuple[float, ...]
@@ -33,7 +34,7 @@ class CriticalPoint:
 
 @runtime_checkable
 class Function(Protocol):
-    """A function of n variables, and what is known of it."""
+    """A function of n variables with its known critical points."""
 
     @property
     def dim(self) -> int:
@@ -42,17 +43,17 @@ class Function(Protocol):
 
     @property
     def start(self) -> Point:
-        """Where a descent begins unless told otherwise."""
+        """The default start of a descent."""
         ...
 
     @property
     def domain(self) -> Domain:
-        """What a picture shows."""
+        """The part of the plane that pictures show."""
         ...
 
     @property
     def critical_points(self) -> tuple[CriticalPoint, ...]:
-        """Those that are known; each class says whether these are all."""
+        """The known critical points; each class says whether these are all."""
         ...
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -62,12 +63,12 @@ class Function(Protocol):
 
 @dataclass(frozen=True)
 class PlaneFunction:
-    """A function of two variables and what is known of it.
+    """A function of two variables as pictures show it.
 
     Attributes:
         function: points [..., 2] to values [...].
-        domain: what is shown.
-        critical_points: those that are known.
+        domain: the part of the plane that is shown.
+        critical_points: the known ones.
         name: of the function, as its class is called.
     """
 
@@ -85,6 +86,7 @@ class PlaneFunction:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Rosenbrock:
     """A curved valley with a flat floor (condition number 2508 at the minimum), in n >= 2 dimensions.
 
@@ -93,11 +95,8 @@ class Rosenbrock:
     his.
     """
 
-    dim: int = 2
+    dim: Annotated[int, Ge(2)] = 2
     domain = ((-2.0, 2.0), (-1.0, 3.0))
-
-    def __post_init__(self) -> None:
-        require(self.dim >= 2, "dim", self.dim, "an integer >= 2")
 
     @property
     def start(self) -> Point:
@@ -251,10 +250,11 @@ class Booth:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Rastrigin:
     """A bowl full of holes, one near every whole number, in n dimensions."""
 
-    dim: int = 2
+    dim: Annotated[int, Ge(1)] = 2
     domain = ((-3.0, 3.0), (-3.0, 3.0))
     # Of one coordinate's term, those with |x| <= 1: the function is a sum, so any combination is critical.
     TERMS = (
@@ -264,9 +264,6 @@ class Rastrigin:
         (0.5025460366, 20.2512729910, "maximum"),
         (-0.5025460366, 20.2512729910, "maximum"),
     )
-
-    def __post_init__(self) -> None:
-        require(self.dim >= 1, "dim", self.dim, "an integer >= 1")
 
     @property
     def start(self) -> Point:
@@ -291,6 +288,7 @@ class Rastrigin:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Ackley:
     """An almost flat plain of small holes around one deep funnel, in n dimensions.
 
@@ -298,11 +296,8 @@ class Ackley:
     tip itself the second derivative does not exist.
     """
 
-    dim: int = 2
+    dim: Annotated[int, Ge(1)] = 2
     domain = ((-4.0, 4.0), (-4.0, 4.0))
-
-    def __post_init__(self) -> None:
-        require(self.dim >= 1, "dim", self.dim, "an integer >= 1")
 
     @property
     def start(self) -> Point:
@@ -323,6 +318,7 @@ class Ackley:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Quadratic:
     """A bowl of known condition number: where rates of convergence have closed forms.
 
@@ -330,17 +326,12 @@ class Quadratic:
 
     Attributes:
         dim: the number n of variables.
-        condition_number: the largest eigenvalue over the smallest; >= 1.
+        condition_number: the largest eigenvalue over the smallest.
     """
 
-    dim: int = 2
-    condition_number: float = 100.0
+    dim: Annotated[int, Ge(2)] = 2
+    condition_number: Annotated[float, Ge(1), Finite] = 100.0
     domain = ((-1.2, 1.2), (-1.2, 1.2))
-
-    def __post_init__(self) -> None:
-        require(self.dim >= 2, "dim", self.dim, "an integer >= 2")
-        value = self.condition_number
-        require(1 <= value < math.inf, "condition_number", value, "a finite number >= 1")
 
     @property
     def eigenvalues(self) -> tuple[float, ...]:

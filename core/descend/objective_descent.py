@@ -1,4 +1,4 @@
-"""A network on an objective: where its loss stands, what its gradients are worth, where it has been."""
+"""Descent on an objective: a network, its loss on all samples, and the quality of its gradients."""
 
 import math
 import time
@@ -18,7 +18,7 @@ from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics, Objective
 from core.noise import noise_statistics
 from core.numbers import plain_number
-from core.run.seeding import Generators, seed_for
+from core.seeding import Generators, seed_for
 from core.state import StateDict
 
 DENSE = 32  # parameters up to which the Hessian is written out; above, Lanczos finds its two ends
@@ -32,7 +32,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ObjectivePoint:
-    """What is measured at one point of a training; losses in the objective's own unit.
+    """What is measured at one point of a descent; losses in the unit of the objective.
 
     Attributes:
         value: loss over all training samples.
@@ -41,8 +41,8 @@ class ObjectivePoint:
         cosine: between a batch's gradient and that of all samples, mean of some draws; 1 for the full batch.
         noise_scale: tr(Sigma) / |G|^2 over the training samples: the batch size at which noise and signal
             are equally long; NaN where the gradient is 0.
-        samples: seen so far, each time counted.
-        evaluations: gradients of batches that were asked for.
+        samples: seen so far, with repetition.
+        evaluations: gradients of batches evaluated so far.
     """
 
     value: float
@@ -73,7 +73,7 @@ class ObjectivePoint:
 
 
 class CriticalKind(NamedTuple):
-    """What kind of point it is; null where that is not known.
+    """The kind of a critical point; None where it is not known.
 
     Attributes:
         kind: by the contract of `core.curvature.critical` and `core.curvature.point`.
@@ -87,7 +87,7 @@ class CriticalKind(NamedTuple):
 
 
 class ObjectiveDescent:
-    """A network in training on an objective.
+    """A network that descends on an objective.
 
     Args:
         objective: the loss and its data.
@@ -151,7 +151,7 @@ class ObjectiveDescent:
         return evaluate
 
     def record(self) -> None:
-        """Note that a step has been taken."""
+        """Count a step and append the current point to the path."""
         self.train_s += time.perf_counter() - self._began
         self._steps += 1
         if self._path is not None:
@@ -176,7 +176,7 @@ class ObjectiveDescent:
         return torch.stack([self.gradient(order.to(device)) for order in orders])
 
     def measure(self) -> ObjectivePoint:
-        """Measure at the present parameters; changes nothing."""
+        """Measure at the current parameters; changes nothing."""
         data, objective = self.data, self.objective
         with torch.no_grad():
             output, held_out = self.network(data.x), self.network(data.held_out_x)
@@ -200,14 +200,14 @@ class ObjectiveDescent:
         )
 
     def metrics(self) -> Metrics:
-        """`measure` for the curves, and kept for the pictures."""
+        """Measure for the curves, and keep the values for the pictures."""
         now = self.measure()
         self._history.add(self._row(now))
         self._seconds.add(torch.tensor([self.train_s]))
         return now.metrics(self.train_s)
 
     def fields(self) -> dict[str, object]:
-        """What the summary says of the present parameters."""
+        """The fields of the summary at the current parameters."""
         now = self.measure()
         kind = self.classify() if math.isfinite(now.gradient_norm) else CriticalKind(None, None, None)
         return {
@@ -248,7 +248,7 @@ class ObjectiveDescent:
         return CriticalKind(seen.kind, [seen.lowest, seen.sharpness], None)
 
     def lines(self, steps: int) -> list[str]:
-        """Where it stands and what that point is.
+        """The lines printed at the end: loss, accuracy, and what kind of point it is.
 
         Raises:
             FloatingPointError: the loss or its gradient is not finite here.
@@ -274,14 +274,14 @@ class ObjectiveDescent:
         ]
 
     def plane_function(self) -> PlaneFunction | None:
-        """What a map shows, where there are two parameters."""
+        """The loss as maps show it; None unless there are two parameters."""
         objective, data = self.objective, self.data
         if not isinstance(objective, Logistic):
             return None
         return PlaneFunction(lambda w: objective.at(w, data), objective.domain, (), "Logistic regression")
 
     def trajectory(self, name: str) -> Trajectory:
-        """The way so far, for pictures."""
+        """The path so far, for pictures."""
         _, rows = self._history.rows()
         _, seconds = self._seconds.rows()
         columns = dict(zip(COLUMNS, rows.T.tolist(), strict=True))
@@ -299,7 +299,7 @@ class ObjectiveDescent:
         )
 
     def state_dict(self) -> StateDict:
-        """Weights, the order of the samples, the counts, and the way."""
+        """Weights, the order of the samples, the counts, and the path."""
         return {
             "network": self.network.state_dict(),
             "stream": self.stream.state_dict(),
@@ -327,7 +327,7 @@ class ObjectiveDescent:
         return torch.tensor([known[name] for name in COLUMNS], dtype=torch.float64)
 
     def _cosine(self, full: Tensor) -> float:
-        """Mean cosine between the gradients of some batches and that of all samples."""
+        """Mean cosine between gradients of batches and the gradient of all samples."""
         if self.samples == len(self.data.x):
             return 1.0
         drawn = self.draws(DRAWS, "look", self._steps)

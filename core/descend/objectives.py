@@ -1,7 +1,7 @@
 """Losses on data that need no download: each a small network, what it learns from, and what it is to learn.
 
-All in float64, so that a minimum can be told from a plateau. A quarter of the samples is held out, the same
-whatever the seed.
+Everything is in float64, so that a minimum can be distinguished from a plateau. A quarter of the samples is
+held out, the same whatever the seed.
 """
 
 import itertools
@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
-from core.checks import require
+from core.checks import Finite, checked, require
 
 Forward = Callable[[Tensor], Tensor]
 HELD_OUT = 0.25
@@ -62,10 +63,10 @@ class Logistic:
         L(w) = mean_i log(1 + exp(-s_i w . x_i)),   s_i = +-1
 
     Images of two of scikit-learn's digits, seen by their first two principal components. It has one minimum,
-    unless a line tells the two digits apart without a mistake: then the loss falls for ever.
+    unless a line separates the two digits without error: then the loss falls without end.
 
     Attributes:
-        digits: the two that are told apart; different, each in 0..9.
+        digits: the two classes; different, each in 0..9.
     """
 
     digits: tuple[int, int] = (1, 2)
@@ -112,18 +113,15 @@ class Logistic:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class DigitsMLP:
     """Scikit-learn's 1,797 images of 8x8 pixels and ten classes; tanh between the layers, cross-entropy.
 
     Attributes:
-        hidden_sizes: units of each hidden layer; each >= 1.
+        hidden_sizes: units of each hidden layer.
     """
 
-    hidden_sizes: tuple[int, ...] = (32,)
-
-    def __post_init__(self) -> None:
-        ok = all(size >= 1 for size in self.hidden_sizes)
-        require(ok, "hidden_sizes", list(self.hidden_sizes), "a list of integers >= 1")
+    hidden_sizes: Annotated[tuple[int, ...], Ge(1)] = (32,)
 
     def load(self) -> Data:
         """Pixels in [-1, 1]."""
@@ -143,24 +141,19 @@ class DigitsMLP:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Moons:
     """Two interleaved half-moons in the plane; tanh between the layers, cross-entropy.
 
     Attributes:
-        hidden_sizes: units of each hidden layer; each >= 1.
-        samples: points to learn from; as many again are held out. >= 2.
-        noise: standard deviation added to both coordinates; >= 0.
+        hidden_sizes: units of each hidden layer.
+        samples: points to learn from; the same number is held out.
+        noise: standard deviation added to both coordinates.
     """
 
-    hidden_sizes: tuple[int, ...] = (16, 16)
-    samples: int = 500
-    noise: float = 0.2
-
-    def __post_init__(self) -> None:
-        ok = all(size >= 1 for size in self.hidden_sizes)
-        require(ok, "hidden_sizes", list(self.hidden_sizes), "a list of integers >= 1")
-        require(self.samples >= 2, "samples", self.samples, "an integer >= 2")
-        require(0 <= self.noise < math.inf, "noise", self.noise, "a number >= 0")
+    hidden_sizes: Annotated[tuple[int, ...], Ge(1)] = (16, 16)
+    samples: Annotated[int, Ge(2)] = 500
+    noise: Annotated[float, Ge(0), Finite] = 0.2
 
     def load(self) -> Data:
         """Points of both moons."""
@@ -186,6 +179,7 @@ class Moons:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class DeepLinear:
     """A product of matrices on the digits, half the squared error: what depth alone does to a gradient.
 
@@ -196,21 +190,16 @@ class DeepLinear:
     global minimum.
 
     Attributes:
-        depth: matrices; >= 1.
-        width: units between them; >= 1.
-        gain: standard deviation of the initial weights times the root of their number of inputs; >= 0.
+        depth: matrices.
+        width: units between them.
+        gain: standard deviation of the initial weights times the root of their number of inputs.
 
     Source: Saxe et al. 2014, arXiv:1312.6120; Kawaguchi 2016, arXiv:1605.07110, theorem 2.3.
     """
 
-    depth: int = 10
-    width: int = 16
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "width"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        require(0 <= self.gain < math.inf, "gain", self.gain, "a number >= 0")
+    depth: Annotated[int, Ge(1)] = 10
+    width: Annotated[int, Ge(1)] = 16
+    gain: Annotated[float, Ge(0), Finite] = 1.0
 
     def load(self) -> Data:
         """Pixels in [-1, 1]."""
@@ -233,25 +222,21 @@ class DeepLinear:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class DeepSigmoid:
     """Many sigmoid layers on the digits, cross-entropy: each shrinks a gradient by a factor of at most 1/4.
 
     Attributes:
-        depth: hidden layers; >= 1.
-        width: units of each; >= 1.
-        gain: of the initial weights, times Glorot's; >= 0.
+        depth: hidden layers.
+        width: units of each.
+        gain: of the initial weights, times Glorot's.
 
     Source: Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward networks".
     """
 
-    depth: int = 6
-    width: int = 32
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "width"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-        require(0 <= self.gain < math.inf, "gain", self.gain, "a number >= 0")
+    depth: Annotated[int, Ge(1)] = 6
+    width: Annotated[int, Ge(1)] = 32
+    gain: Annotated[float, Ge(0), Finite] = 1.0
 
     def load(self) -> Data:
         """Pixels in [-1, 1]."""

@@ -13,17 +13,17 @@ KEPT = 2048  # rows; a longer history keeps every second, then every fourth, ...
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """The way of one descent.
+    """The path of one descent and what was measured on it.
 
     Attributes:
-        name: what descended.
-        ended: what kind of point it has come to, in a word or two.
+        name: of the descent.
+        ended: the kind of its last point.
         steps: optimizer steps at which the numbers below were measured, ascending.
         value: of the function, or the loss over all training samples.
         gradient_norm: of the exact gradient.
-        path: points [T, 2] where there are two parameters, after `path_steps`.
-        path_steps: see `path`.
-        more: other numbers by name, as many as `steps`: `samples` seen, `seconds`, `accuracy`,
+        path: points [T, 2], one for each of `path_steps`, where there are two parameters.
+        path_steps: optimizer steps after which the points of `path` were reached.
+        more: other numbers by name, one for each of `steps`: `samples` seen, `seconds`, `accuracy`,
             `held_out_value`, `held_out_accuracy`, `cosine` with the full gradient, `noise_scale`.
     """
 
@@ -51,7 +51,7 @@ class History:
         self._last = first
 
     def add(self, row: Tensor) -> None:
-        """Append a row [k], which nobody may write into any more."""
+        """Append a row [k], which must not be written into afterwards."""
         self._seen += 1
         self._last = row
         if self._seen % self.stride == 0:
@@ -61,7 +61,7 @@ class History:
                 self.stride *= 2
 
     def rows(self) -> tuple[list[int], Tensor]:
-        """Which rows are kept (0 = the first) and the rows [T, k] on the CPU, the last always among them."""
+        """The numbers of the kept rows (0 = the first) and of the last, and these rows, [T, k] on the CPU."""
         numbers = [i * self.stride for i in range(len(self._rows))]
         rows = list(self._rows)
         if numbers[-1] < self._seen:
@@ -85,8 +85,8 @@ class History:
 
 
 def point(values: Sequence[float], shown: int = 6) -> str:
-    """A point or a spectrum in words, the middle left out when it is long."""
-    words = [f"{value:.6g}" for value in values]
-    if len(words) > shown:
-        words = [*words[: shown // 2], f"... {len(words) - shown} more ...", *words[-shown // 2 :]]
-    return f"({', '.join(words)})"
+    """A point or a spectrum as text, without its middle where it is long."""
+    texts = [f"{value:.6g}" for value in values]
+    if len(texts) > shown:
+        texts = [*texts[: shown // 2], f"... {len(texts) - shown} more ...", *texts[-shown // 2 :]]
+    return f"({', '.join(texts)})"

@@ -1,14 +1,22 @@
 """Layers × time, and layers × magnitude: every layer's gradient through a run in one picture."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
+from core.draw.palette import MAP
 from core.gradients.measure.exponents import BINS, LOWEST, ZERO
 from core.state import StateDict
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHARP = 140  # dots per inch: the names of the layers are small
+GAP = "#bbbbbb"  # no finite norm
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
 
 
@@ -39,7 +47,7 @@ class HeatMap:
     def draw(self, unit: str) -> Image:
         """The picture: log10 of the norms, one row a layer, time to the right."""
         norms = np.array(self.rows, dtype=np.float64).T
-        return Image(draw_heat_map(norms, self.steps, self.names, unit))
+        return draw_heat_map(norms, self.steps, self.names, unit)
 
     def state_dict(self) -> StateDict:
         """All points so far."""
@@ -51,36 +59,28 @@ class HeatMap:
         self._stride, self._seen = state["stride"], state["seen"]
 
 
-def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: str) -> np.ndarray:
-    """Draw norms [layers, points] over `steps`; returns uint8 pixels [H, W, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: str) -> Image:
+    """Draw norms [layers, points] over `steps`."""
     log = np.log10(np.where(norms > 0, norms, np.nan))
-    height = 1.3 + 0.24 * max(len(names), 3)
-    figure = Figure(figsize=(6.4, min(height, 14.0)), dpi=140, layout="constrained")
-    axes = figure.add_subplot()
+    made = new_figure(6.4, min(1.3 + 0.24 * max(len(names), 3), 14.0), dpi=SHARP)
+    axes = made.add_subplot()
     shown = log[np.isfinite(log)]
     low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
     # Each point is the mean over the window that ends at its step.
     width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
     edges = np.concatenate([[max(0, steps[0] - width)], steps])
-    axes.set_facecolor("#bbbbbb")  # gaps: no finite norm
+    axes.set_facecolor(GAP)
     mesh = axes.pcolormesh(
-        edges, np.arange(len(names) + 1), log, cmap="viridis", vmin=low, vmax=max(high, low + 1e-6)
+        edges, np.arange(len(names) + 1), log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6)
     )
-    axes.invert_yaxis()
-    every = max(1, -(-len(names) // 48))
-    axes.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=8)
+    _label_layers(axes, names)
     axes.tick_params(axis="x", labelsize=8)
-    axes.locator_params(axis="x", nbins=4)  # names of layers may leave half the width
+    axes.locator_params(axis="x", nbins=4)  # the layers' names may take half of the width
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     axes.set_xlabel(unit, fontsize=9)
     axes.set_title("gradient norm of every layer", fontsize=10)
-    figure.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    made.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
+    return pixels(made)
 
 
 def draw_exponents(counts: Tensor, names: list[str]) -> Image:
@@ -90,25 +90,21 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
         counts: [layers, BINS + 1] of `core.gradients.measure.exponents`.
         names: the layers, first one on top.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
 
     share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
     used = np.flatnonzero(share[:, :BINS].any(0))
     low, high = (used[0] - 1, used[-1] + 2) if used.size else (0, BINS)
     low = max(low, 0)
     shown = np.where(share > 0, share, np.nan)
-    figure = Figure(figsize=(6.4, min(1.5 + 0.24 * max(len(names), 3), 14.0)), dpi=140, layout="constrained")
-    zeros, axes = figure.subplots(1, 2, sharey=True, width_ratios=[1, 14])
+    made = new_figure(6.4, min(1.5 + 0.24 * max(len(names), 3), 14.0), dpi=SHARP)
+    zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 14])
     rows = np.arange(len(names) + 1)
-    # The root makes a hundredth of a layer visible beside a half.
-    style = {"cmap": "viridis", "norm": PowerNorm(0.5, vmin=0.0, vmax=max(float(share.max()), 1e-6))}
+    # The root makes a hundredth of a layer visible next to a half.
+    style = {"cmap": MAP, "norm": PowerNorm(0.5, vmin=0.0, vmax=max(float(share.max()), 1e-6))}
     zeros.pcolormesh([0, 1], rows, shown[:, [ZERO]], **style)
     mesh = axes.pcolormesh(np.arange(low, high + 1) + LOWEST, rows, shown[:, low:high], **style)
-    axes.invert_yaxis()
-    every = max(1, -(-len(names) // 48))
-    zeros.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=8)
+    _label_layers(zeros, names)
     zeros.set_xticks([0.5], ["0"], fontsize=8)
     axes.tick_params(axis="y", left=False)
     axes.tick_params(axis="x", labelsize=8)
@@ -117,8 +113,13 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
         if low + LOWEST < exponent < high + LOWEST:
             axes.axvline(exponent, color="crimson", linewidth=1, linestyle=":")
     axes.set_xlabel("e in |g| = m 2^e   (dotted: float16 ends at 2^-24, is rounded below 2^-14)", fontsize=8)
-    figure.suptitle("magnitude of every component of every layer's gradient", fontsize=10)
-    figure.colorbar(mesh, ax=axes, pad=0.01).set_label("share of the layer", fontsize=9)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    made.suptitle("magnitude of every component of every layer's gradient", fontsize=10)
+    made.colorbar(mesh, ax=axes, pad=0.01).set_label("share of the layer", fontsize=9)
+    return pixels(made)
+
+
+def _label_layers(axes: "Axes", names: list[str]) -> None:
+    """The layers from top to bottom, at most 48 of them by name."""
+    axes.invert_yaxis()
+    every = max(1, -(-len(names) // 48))
+    axes.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=8)

@@ -15,7 +15,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Video:
-    """A short film: uint8 [T, H, W, 3], shown at `fps` frames a second, over and over."""
+    """A short video: uint8 [T, H, W, 3], shown at `fps` frames a second in an endless loop."""
 
     frames: np.ndarray
     fps: float

@@ -31,20 +31,20 @@ def trainable(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> dict[str,
 
 
 def require_same_parameters(named: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError unless the optimizer holds these parameters, and besides them only frozen ones."""
+    """Raise ValueError unless the optimizer holds these parameters and otherwise only frozen ones."""
     held = {id(p): p for group in optimizer.param_groups for p in group["params"]}
     own = {id(p) for p in named.values()}
     others = [p for key, p in held.items() if key not in own]
     if not own <= held.keys() or any(p.requires_grad for p in others):
         raise ValueError("the optimizer must hold exactly the trainable parameters given to GradientStep")
     for p in others:
-        p.grad = None  # left over from before it was frozen: the optimizer would step with it for ever
+        p.grad = None  # from before it was frozen; the optimizer would use it at every step
 
 
 def require_true_line_search(
     optimizer: torch.optim.Optimizer, transforms: Sequence[Transform | Combine]
 ) -> None:
-    """Raise ValueError where a line search would be given slopes that are not those of its loss."""
+    """Raise ValueError where a line search would see slopes that are not those of its loss."""
     changing = [type(t).__name__ for t in transforms if not isinstance(t, SkipNonFinite)]
     if changing and any(group.get("line_search_fn") for group in optimizer.param_groups):
         raise ValueError(
@@ -62,7 +62,31 @@ def only_combine(transforms: Sequence[Transform | Combine]) -> Combine | None:
     return combiners[0] if combiners else None
 
 
-def step_needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `optimizer.step` cannot be called without a closure (LBFGS, SAM and the like)."""
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+def step_needs_closure(optimizer: type[torch.optim.Optimizer]) -> bool:
+    """Whether the step of this class cannot be called without a closure (LBFGS, SAM and the like)."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def malformed(returned: object) -> ValueError:
+    """What to say of a closure that returned something else than losses and metrics."""
+    what = type(returned).__name__
+    if isinstance(returned, tuple):
+        what = f"({', '.join(type(part).__name__ for part in returned)})"
+    return ValueError(
+        f"a closure must return (loss, metrics), with {{}} where there are no metrics; got {what}"
+    )
+
+
+def uneven(samples: int, closures: int) -> ValueError:
+    """What to say of samples that cannot be divided evenly among the closures."""
+    return ValueError(
+        f"samples must be those of all {closures} closures together, micro-batches of one size: a "
+        f"positive multiple of {closures}, got {samples}"
+    )
+
+
+def without_gradient(name: str, term: Tensor) -> ValueError:
+    """What to say of a loss that no gradient can be taken of."""
+    reason = f"has shape {tuple(term.shape)}" if term.dim() else "does not depend on any parameter"
+    return ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")

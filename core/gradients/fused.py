@@ -1,9 +1,9 @@
 """torch's fused Adam without its bookkeeping: the same kernel on the same state, a fraction of the call.
 
 `torch.optim.Adam(fused=True).step()` spends four fifths of its 105 us (5 k parameters, one CPU thread) on
-grouping tensors, profiler marks and hooks that nobody has registered: more than all the measuring of a
-`GradientStep` costs. Where none of that can matter the kernel is called directly; the numbers are the same to
-the bit. Any doubt, and the optimizer's own `step` is called.
+grouping tensors, profiler marks and hooks that are not registered: more than all measurements of a
+`GradientStep` together. Where none of that has an effect, the kernel is called directly; the numbers are the
+same to the bit. In any other case the optimizer's own `step` is called.
 """
 
 from collections.abc import Sequence
@@ -31,10 +31,11 @@ class _Group:
 
 
 class FusedStep:
-    """`optimizer.step()`, by the shortest way that does the same.
+    """Calls `optimizer.step()`, or the fused kernel directly where that does the same.
 
     Args:
-        optimizer: any; only torch's own Adam and AdamW, fused, on the CPU, have a short way.
+        optimizer: any optimizer; the kernel is called directly only for torch's own fused Adam and AdamW on
+            the CPU.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -74,9 +75,9 @@ class FusedStep:
 
 
 def leave_fused(optimizer: torch.optim.Optimizer) -> None:
-    """From now on let torch choose another way, inside of SAM and the like too.
+    """Let torch choose another implementation from now on, also for the optimizer inside SAM.
 
-    The fused kernels of SGD and Adagrad take no sparse gradient; Adam refuses one in its own words.
+    The fused kernels of SGD and Adagrad take no sparse gradients; Adam refuses them with its own message.
     """
     fused = [group for group in optimizer.param_groups if group.get("fused")]
     for group in fused:
@@ -137,7 +138,7 @@ def _step(group: _Group, gradients: list[Any]) -> None:
 
 
 def _observed(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether somebody listens to `step`: hooks, or a scheduler that has wrapped it."""
+    """Whether a call of `step` would be noticed: by hooks, or by a scheduler that has wrapped it."""
     return bool(
         "step" in vars(optimizer)
         or optimizer._optimizer_step_pre_hooks

@@ -24,7 +24,7 @@ def layer_norms(tensors: Sequence[Tensor]) -> Tensor:
         tensors: any shapes, float dtypes mixed, sparse or empty ones allowed, all on one device.
 
     Returns:
-        [L], float64 (float32 on a device without float64), on the tensors' device; an empty tensor counts 0.
+        [L], float64 (float32 on a device without float64), on the tensors' device; 0 for an empty tensor.
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
@@ -59,7 +59,7 @@ def layer_dots(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
 
     Args:
         first: dense tensors on one device.
-        second: as many, of the same shapes and dtypes.
+        second: the same number of tensors, of the same shapes and dtypes.
     """
     dtype = accumulation_dtype(first[0].device)
     dots = [_dot(a, b) for a, b in zip(first, second, strict=True)]

@@ -1,7 +1,8 @@
-"""A loss on a frozen batch, as a function of a module's parameters: what probes differentiate.
+"""A loss on a frozen batch, as a function of a module's parameters: probes differentiate it.
 
-Measuring must change nothing: the module's buffers (running statistics) are copied for every evaluation, and
-the random numbers of dropout come from a fork of the global generators, the same at every evaluation.
+A measurement must not change anything: the module's buffers (running statistics) are copied for every
+evaluation, and the random numbers of dropout come from a fork of the global generators, the same at every
+evaluation.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ def frozen(module: nn.Module) -> Forward:
 
 @contextmanager
 def own_randomness(objective: "Objective", seed: int = 0) -> Iterator[Callable[[], bool]]:
-    """Seed the global generators and put them back after; the function given tells whether any was used."""
+    """Seed the global generators and restore them afterwards; yields a function: was a number drawn?"""
     devices = [p.device for p in objective.parameters[:1] if p.device.type == "cuda"]
     drawn = False
     # By hand: torch.manual_seed takes 1 ms where CUDA is not yet initialised, three gradients of a small

@@ -1,4 +1,4 @@
-"""What a probe is: a measurement too dear for every step, on a frozen batch, every so many iterations."""
+"""What a probe is: a measurement on a frozen batch that is too expensive for every step."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from core.gradients.step import GradientStep
 
 
 class Probe(Protocol):
-    """Measures without changing anything: no parameter, no `.grad`, no generator but the one it is given."""
+    """Measures, and changes nothing: no parameter, no `.grad`, no generator but the one that it is given."""
 
     @property
     def interval(self) -> int:
@@ -24,11 +24,11 @@ class Probe(Protocol):
     def __call__(
         self, objective: Objective, step: GradientStep, generator: torch.Generator
     ) -> dict[str, float]:
-        """What was found, by tag; what is undetermined is left out.
+        """The measured values by tag; undetermined ones are left out.
 
         Args:
             objective: the loss on a frozen batch.
-            step: whose parameters these are; its optimizer tells learning rates and denominators.
-            generator: on the CPU, fresh for this measurement.
+            step: the `GradientStep` of these parameters; its optimizer knows learning rates and denominators.
+            generator: on the CPU, made for this measurement alone.
         """
         ...

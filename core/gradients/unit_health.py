@@ -1,18 +1,20 @@
 """`UnitHealth`: signs of life of a network on a frozen batch, cheap enough to be on by default.
 
-Units that no sample wakes, units that stand at an end of their range, and how the terms of a loss share the
-gradient. One forward pass, and one backward pass for each of several terms.
+It measures units that no sample activates, units that stand at an end of their range, and how the terms of a
+loss share the gradient. It costs one forward pass, and one backward pass for each term of the loss.
 """
 
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import checked
 from core.gradients.objective import Objective, own_randomness
 from core.gradients.step import GradientStep
 
@@ -28,20 +30,17 @@ AT_AN_END = 0.95  # share of the samples at which a saturated unit stands at an 
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class UnitHealth:
     """Measures units and loss terms of one `GradientStep`; changes nothing.
 
     Attributes:
-        interval: optimizer steps between two measurements; >= 1.
-        max_samples: samples looked at, drawn from the batch without replacement; >= 2.
+        interval: optimizer steps between two measurements.
+        max_samples: samples looked at, drawn from the batch without replacement.
     """
 
-    interval: int = 250
-    max_samples: int = 256
-
-    def __post_init__(self) -> None:
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
-        require(self.max_samples >= 2, "max_samples", self.max_samples, "an integer >= 2")
+    interval: Annotated[int, Ge(1)] = 250
+    max_samples: Annotated[int, Ge(2)] = 256
 
     def check(self, network: nn.Module) -> None:
         """Any network will do."""
@@ -53,7 +52,7 @@ class UnitHealth:
 
         Args:
             objective: the loss on a frozen batch; with `terms`, their gradients are compared.
-            step: whose parameters these are.
+            step: the `GradientStep` of these parameters.
             generator: draws the samples.
 
         Returns:
@@ -178,7 +177,7 @@ def _dot(first: tuple[Tensor | None, ...], second: tuple[Tensor | None, ...]) ->
 
 
 def _subset(objective: Objective, most: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """At most so many of the samples."""
+    """At most `most` of the samples."""
     if objective.samples <= most:
         return objective.batch
     order = torch.randperm(objective.samples, generator=generator, device=generator.device)[:most]

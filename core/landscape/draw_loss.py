@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import BLUE, FAINT, GREEN, INK, ORANGE, pixels
+from core.draw.palette import BLUE, FAINT, GREEN, INK, MAP, ORANGE
 from core.landscape.curvature import Spectrum
 from core.landscape.figures import (
-    MAP,
+    PAD,
     Scale,
     change_axis,
     colour_bar,
     filled,
     loss_scale,
-    new_figure,
     plain,
     title,
 )
@@ -49,14 +49,14 @@ class Slices:
     curvatures: tuple[float, float]
 
 
-def draw_slices(slices: Slices, words: Sequence[str]) -> Image:
+def draw_slices(slices: Slices, heading: Sequence[str]) -> Image:
     """Random directions on the left; on the right the gradient and the Hessian's outermost eigenvectors.
 
     Args:
         slices: what is drawn.
-        words: title and what else is to be said.
+        heading: the title, and further lines below it.
     """
-    figure = new_figure(11.0, 4.9)
+    figure = new_figure(11.0, 4.9, pad=PAD)
     left, right = figure.subplots(1, 2)
     for i, change in enumerate(slices.random):
         label = "random directions" if i == 0 else None
@@ -78,21 +78,21 @@ def draw_slices(slices: Slices, words: Sequence[str]) -> Image:
             frameon=False, fontsize=9, labelcolor=INK, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3,
             columnspacing=1.4, handlelength=2.2,
         )  # fmt: skip
-    title(figure, *words)
+    title(figure, *heading)
     return pixels(figure)
 
 
-def draw_surface(surface: Surface, here: float, words: Sequence[str]) -> Image:
+def draw_surface(surface: Surface, here: float, heading: Sequence[str]) -> Image:
     """A loss over a plane, from above and as a relief; the point in the middle is marked.
 
     Args:
         surface: the plane's losses.
         here: the loss at its origin.
-        words: title and what else is to be said.
+        heading: the title, and further lines below it.
     """
     x, y, values = (t.numpy() for t in (surface.x, surface.y, surface.values))
     scale = loss_scale(values)
-    figure = new_figure(11.4, 5.4)
+    figure = new_figure(11.4, 5.4, pad=PAD)
     left, right = figure.add_gridspec(1, 2, width_ratios=(1.12, 1.0))
     axes = figure.add_subplot(left)
     bands = filled(axes, x, y, values, scale)
@@ -101,7 +101,7 @@ def draw_surface(surface: Surface, here: float, words: Sequence[str]) -> Image:
     plain(axes, "first direction", "second direction")
     colour_bar(figure, bands, axes, scale, "loss")
     relief(figure.add_subplot(right, projection="3d"), x, y, values, scale, here)
-    title(figure, *words)
+    title(figure, *heading)
     return pixels(figure)
 
 
@@ -115,8 +115,8 @@ def relief(axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale,
     )  # fmt: skip
     top = float(scale.height(np.array([here]))[0])
     axes.plot([0], [0], [top], "*", markersize=13, color="white", markeredgecolor=INK, zorder=10)
-    ticks, words = scale.ticks()
-    axes.set_zticks(scale.height(ticks)[::2], words[::2], fontsize=7.5)
+    ticks, texts = scale.ticks()
+    axes.set_zticks(scale.height(ticks)[::2], texts[::2], fontsize=7.5)
     axes.tick_params(labelsize=7.5, colors=FAINT, pad=0)
     axes.view_init(elev=33, azim=-58)
     axes.set_box_aspect((1, 1, 0.72), zoom=1.05)
@@ -126,7 +126,12 @@ def relief(axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale,
 
 
 def draw_path_surface(
-    surface: Surface, plane: PathPlane, losses: Tensor, steps: Sequence[int], unit: str, words: Sequence[str]
+    surface: Surface,
+    plane: PathPlane,
+    losses: Tensor,
+    steps: Sequence[int],
+    unit: str,
+    heading: Sequence[str],
 ) -> Image:
     """A path in its plane over the loss of the plane.
 
@@ -139,11 +144,11 @@ def draw_path_surface(
         losses: at the points themselves, [T].
         steps: of the points, on the x-axis of the run.
         unit: what that counts.
-        words: title and what else is to be said.
+        heading: the title, and further lines below it.
     """
     x, y, values = (t.numpy() for t in (surface.x, surface.y, surface.values))
     scale = loss_scale(np.concatenate([values.flatten(), losses.numpy()]))
-    figure = new_figure(8.2, 6.4)
+    figure = new_figure(8.2, 6.4, pad=PAD)
     axes = figure.subplots()
     bands = filled(axes, x, y, values, scale)
     along, across = plane.coordinates.numpy().T
@@ -168,18 +173,18 @@ def draw_path_surface(
     plain(axes, f"axis 1: {first:.1%} of the variance", f"axis 2: {second:.1%} of the variance")
     colour_bar(figure, bands, axes, scale, "loss")
     figure.legend(loc="outside lower right", ncols=2, fontsize=9, labelcolor=INK, frameon=False)
-    title(figure, *words)
+    title(figure, *heading)
     return pixels(figure)
 
 
-def draw_spectrum(spectrum: Spectrum, words: Sequence[str]) -> Image:
+def draw_spectrum(spectrum: Spectrum, heading: Sequence[str]) -> Image:
     """Density of the eigenvalues of a Hessian on a logarithmic scale, and both of its ends.
 
     Args:
         spectrum: what was measured.
-        words: title and what else is to be said.
+        heading: the title, and further lines below it.
     """
-    figure = new_figure(7.4, 4.9)
+    figure = new_figure(7.4, 4.9, pad=PAD)
     axes = figure.subplots()
     grid, density = spectrum.density.grid.numpy(), spectrum.density.density.numpy()
     floor = max(density.max() * 1e-7, 1e-300)
@@ -200,18 +205,18 @@ def draw_spectrum(spectrum: Spectrum, words: Sequence[str]) -> Image:
     axes.grid(color=FAINT, alpha=0.18)
     plain(axes, "eigenvalue of the Hessian", "density")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper right")
-    title(figure, *words)
+    title(figure, *heading)
     return pixels(figure)
 
 
-def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
+def draw_game(surfaces: dict[str, Surface], heading: Sequence[str]) -> Image:
     """Both players' losses over one direction of each, and where the two push together.
 
     Args:
         surfaces: by player, the first moves along x, the second along y.
-        words: title and what else is to be said.
+        heading: the title, and further lines below it.
     """
-    figure = new_figure(13.0, 4.6)
+    figure = new_figure(13.0, 4.6, pad=PAD)
     panels = figure.subplots(1, 3)
     names = list(surfaces)
     for axes, name in zip(panels, names, strict=False):
@@ -226,7 +231,7 @@ def draw_game(surfaces: dict[str, Surface], words: Sequence[str]) -> Image:
         axes.plot(0, 0, "*", markersize=14, color="white", markeredgecolor=INK, markeredgewidth=1.1, zorder=6)
         axes.set_box_aspect(1)
         plain(axes, f"direction of the {names[0]}", f"direction of the {names[1]}")
-    title(figure, *words)
+    title(figure, *heading)
     return pixels(figure)
 
 

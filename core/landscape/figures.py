@@ -1,7 +1,7 @@
 """What pictures of a network's landscape have in common: axes, a bar, and a scale for losses.
 
 Readable in black on white and with lightness inverted, and by the colour-blind: one sequential colour map,
-marks told apart by shape and lightness (Okabe and Ito 2008).
+marks that differ in shape and lightness (Okabe and Ito 2008).
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.draw.palette import FAINT, INK, figure
+from core.draw.palette import FAINT, INK, MAP, MISSING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure
 
-MAP = "viridis"
+PAD = 0.08  # inches around each part of a figure
 BANDS = 14  # of a filled contour
 LINEAR = 60.0  # highest over low heights up to which losses are shown as they are; a round bowl has 31
 LOW = 0.05  # quantile of the heights that counts as low
-NOWHERE = "#c9cdd2"  # where the loss is not finite
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ def loss_scale(values: np.ndarray) -> Scale:
 
 
 def labels(values: Sequence[float] | np.ndarray) -> list[str]:
-    """Numbers in words, with three digits or as many more as it takes to tell neighbours apart."""
+    """Numbers as text, with three digits, or with more where neighbours would look the same."""
     for digits in range(3, 9):
-        words = [f"{value:.{digits}g}" for value in values]
-        if len(set(words)) == len(words):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(texts):
             break
-    return [word.replace("-", "−") for word in words]
+    return [text.replace("-", "−") for text in texts]
 
 
 def change_axis(axes: "Axes", changes: np.ndarray) -> None:
@@ -97,7 +96,7 @@ def change_axis(axes: "Axes", changes: np.ndarray) -> None:
 
 def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale):
     """Filled contours of a loss in the bands of a scale, thin lines between them."""
-    axes.set_facecolor(NOWHERE)
+    axes.set_facecolor(MISSING)
     shown = np.ma.masked_invalid(np.clip(values, scale.levels[0], scale.levels[-1]))
     bands = axes.contourf(x, y, shown, scale.levels, cmap=MAP, norm=scale.norm())
     if len(scale.levels) > 2:
@@ -108,23 +107,18 @@ def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale
 def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str) -> None:
     """The key of the bands; each band is as high as the next, whatever losses it spans."""
     bar = figure.colorbar(bands, ax=axes, spacing="uniform", pad=0.02, fraction=0.05)
-    ticks, words = scale.ticks()
-    bar.set_ticks(list(ticks), labels=words)
+    ticks, texts = scale.ticks()
+    bar.set_ticks(list(ticks), labels=texts)
     bar.ax.tick_params(labelsize=8, colors=FAINT, length=0)
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)
-    words = label if scale.linear else f"{label}, by decades above the lowest"
-    bar.set_label(words, fontsize=9, color=FAINT)
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure on white, so many inches wide and high."""
-    return figure(width, height, pad=0.08)
+    text = label if scale.linear else f"{label}, by decades above the lowest"
+    bar.set_label(text, fontsize=9, color=FAINT)
 
 
 def title(figure: "Figure", first: str, *others: str) -> None:
     """What is shown in bold, and below it how it was made."""
-    others = tuple(words.replace(" -", " −") for words in others)
+    others = tuple(line.replace(" -", " −") for line in others)
     figure.suptitle(first + "\n" * len(others), fontsize=12, fontweight="bold", color=INK, x=0.02, ha="left")
     figure.text(
         0.02, 1 - 0.36 / figure.get_figheight(), "\n".join(others), fontsize=9, color=FAINT, va="top",

@@ -20,7 +20,7 @@ class Subject:
         directory: of the run.
         checkpoint: "last" or "best".
         objectives: the training loss of every player, by the name of its gradient step ("" for a single one).
-        batch: what the frozen batch is, in words.
+        batch: what the frozen batch is, as text.
         step: where the checkpoint stands on the x-axis.
         unit: what the x-axis counts.
         game: of two players, each one's loss as a function of both players' parameters, by player; the names
@@ -37,7 +37,7 @@ class Subject:
 
     @property
     def place(self) -> str:
-        """Which checkpoint, in words."""
+        """Which checkpoint, as text."""
         return f"{self.checkpoint} checkpoint, {self.step:,} {self.unit}"
 
     def path(self, player: str) -> tuple[Tensor, list[int]]:

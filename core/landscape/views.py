@@ -23,7 +23,7 @@ from core.landscape.plane import path_plane
 from core.landscape.subject import Subject
 from core.landscape.surface import Surface, losses_at, surface_of
 from core.numbers import plain_number
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 
 RANDOM_SLICES = 4
 LANCZOS = 40  # products for the sharpest direction
@@ -82,7 +82,7 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
     t = x / cfg.span * (2 * rise / max(float(ends.top[0]), 1e-6 * rise)) ** 0.5
     changes = {kind: change(d.to(origin) / d.norm().to(origin), t) for kind, d in named.items()}
     found = Slices(x, random, t, changes, (float(ends.top[0]), float(ends.bottom[0])))
-    words = (
+    heading = (
         f"Slices of the loss of {_whose(player)}",
         f"{subject.place}: loss {plain_number(here)}; {subject.batch}",
         f"left: {FILTERS}; right: the gradient and the Hessian's outermost eigenvectors",
@@ -101,7 +101,7 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
         f"loss {plain_number(here)} at the checkpoint; curvature {plain_number(found.curvatures[1])} to "
         f"{plain_number(found.curvatures[0])}; {plain_number(deepest)} along the {kind} direction"
     )
-    return View(draw_slices(found, words), numbers, line)
+    return View(draw_slices(found, heading), numbers, line)
 
 
 def surface(subject: Subject, player: str, cfg: ViewConfig) -> View:
@@ -111,14 +111,16 @@ def surface(subject: Subject, player: str, cfg: ViewConfig) -> View:
     directions = torch.stack([filter_normalised(objective, generator) for _ in range(2)])
     x, here = _line(cfg), float(objective().detach())
     found = surface_of(objective, origin_of(objective), directions, x, x)
-    words = (
+    heading = (
         f"Loss of {_whose(player)} around its parameters",
         f"{subject.place} (star): loss {plain_number(here)}; {subject.batch}",
         f"two {FILTERS}, 1 = as long as the network's own filters; {cfg.grid} × {cfg.grid} points",
     )
     line = f"loss {plain_number(here)} at the checkpoint, {_extent(found)}"
     return View(
-        draw_surface(found, here, words), {"loss": here} | _numbers(found), line + _said(found.pointwise)
+        draw_surface(found, here, heading),
+        {"loss": here} | _numbers(found),
+        line + _pointwise(found.pointwise),
     )
 
 
@@ -137,7 +139,7 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
     steps_one_by_one = torch.eye(len(points), dtype=torch.float64)
     losses, _ = losses_at(objective, origin_of(objective), offsets, steps_one_by_one)
     length, out = float((points[0] - points[-1]).double().norm()), plane.distances
-    words = (
+    heading = (
         f"Path of {_whose(player)} over its loss",
         f"{len(points)} snapshots to the {subject.place}; loss on {subject.batch}",
         f"plane of the path's principal components: {float(plane.shares.sum()):.1%} of the variance about "
@@ -158,15 +160,15 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
         f"{len(points)} points, {first:.0%} and {second:.0%} of the variance, at most "
         f"{plain_number(float(out.max()))} out of the plane of {plain_number(length)} from start to end"
     )
-    picture = draw_path_surface(found, plane, losses, steps, subject.unit, words)
-    return View(picture, numbers, line + _said(found.pointwise))
+    picture = draw_path_surface(found, plane, losses, steps, subject.unit, heading)
+    return View(picture, numbers, line + _pointwise(found.pointwise))
 
 
 def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
     """The spectrum of the loss's Hessian at the checkpoint."""
     found = spectrum_of(subject.objectives[player], _generator(cfg, "spectrum", player))
     largest, lowest = found.top[0], found.bottom[0]
-    words = (
+    heading = (
         f"Spectrum of the Hessian of {_whose(player)}",
         f"{subject.place}; loss on {subject.batch}",
         f"{found.size:,} eigenvalues from {plain_number(lowest)} to {plain_number(largest)}, "
@@ -188,7 +190,7 @@ def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
         f"eigenvalues {plain_number(lowest)} to {plain_number(largest)}, trace {plain_number(found.trace)}, "
         f"negative mass {found.negative_mass:.1%}"
     )
-    return View(draw_spectrum(found, words), numbers, line)
+    return View(draw_spectrum(found, heading), numbers, line)
 
 
 def game(subject: Subject, cfg: ViewConfig) -> View:
@@ -207,7 +209,7 @@ def game(subject: Subject, cfg: ViewConfig) -> View:
         player: surface_of(objective, origin_of(objective), directions, x, x)
         for player, objective in subject.game.items()
     }
-    words = (
+    heading = (
         "The game: both losses over one direction of each player",
         f"{subject.place} (star); {subject.batch}",
         f"one {FILTERS.removesuffix('s')} of each player's parameters, 1 = as long as its filters; right: "
@@ -216,7 +218,7 @@ def game(subject: Subject, cfg: ViewConfig) -> View:
     numbers: dict[str, object] = {player: _numbers(own) for player, own in found.items()}
     line = "; ".join(f"{player} {_extent(own)}" for player, own in found.items())
     pointwise = next((own.pointwise for own in found.values() if own.pointwise), None)
-    return View(draw_game(found, words), numbers, line + _said(pointwise))
+    return View(draw_game(found, heading), numbers, line + _pointwise(pointwise))
 
 
 VIEWS: dict[str, Callable[[Subject, str, ViewConfig], View]] = {
@@ -272,5 +274,5 @@ def _numbers(found: Surface) -> dict[str, object]:
     return {"x": found.x.tolist(), "y": found.y.tolist(), "losses": found.values.tolist()}
 
 
-def _said(pointwise: str | None) -> str:
+def _pointwise(pointwise: str | None) -> str:
     return "" if pointwise is None else f" (point by point: {pointwise[:80]})"

@@ -175,7 +175,7 @@ def sample_pass(objective: Objective, *, with_gradient: bool = False) -> SampleP
 
 
 def factors(shares: Sequence[Share], chunk_size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """A and D chunk by chunk; several calls that share a parameter are as many more positions."""
+    """A and D chunk by chunk; further calls that share a parameter count as further positions."""
     size = len(shares[0].delta)
     for start in range(0, size, chunk_size or size):
         pairs = [share.factors(slice(start, start + (chunk_size or size))) for share in shares]

@@ -1,11 +1,13 @@
 """A probe of the gradient's noise: from time to time, the gradients of single samples."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Generator, Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients.measure.noise_scale import recommended_batch_size
 from core.gradients.objective import Objective
 from core.gradients.step import GradientStep
@@ -14,31 +16,24 @@ from core.noise.sample_statistics import noise_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class NoiseProbe:
     """Signal and noise of the gradient on a frozen batch, from per-sample gradients.
 
     Attributes:
-        interval: optimizer steps between two probes; >= 1. One costs as much as 3 to 6 gradients, up to 8
+        interval: optimizer steps between two measurements. One costs as much as 3 to 6 gradients, up to 8
             where layers of other kinds than linear and convolution have parameters.
-        max_samples: samples looked at, drawn from the batch without replacement; >= 2, None = all. The three
-            tests speak of a batch of as many.
+        max_samples: samples looked at, drawn from the batch without replacement; None = all. The three tests
+            are about a batch of this size.
         chunk_size: samples whose gradients are in memory at once where they are formed (convolutions, norms);
-            >= 1, None = all of them.
-        theta: relative error of the gradient that `noise/recommended_batch` allows; > 0, 1 = the noise scale.
+            None = all of them.
+        theta: relative error of the gradient that `noise/recommended_batch` allows; 1 = the noise scale.
     """
 
-    interval: int = 500
-    max_samples: int | None = 256
-    chunk_size: int | None = 32
-    theta: float = 0.5
-
-    def __post_init__(self) -> None:
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
-        ok = self.max_samples is None or self.max_samples >= 2
-        require(ok, "max_samples", self.max_samples, "an integer >= 2 or null")
-        ok = self.chunk_size is None or self.chunk_size >= 1
-        require(ok, "chunk_size", self.chunk_size, "an integer >= 1 or null")
-        require(0 < self.theta < float("inf"), "theta", self.theta, "a finite number > 0")
+    interval: Annotated[int, Ge(1)] = 500
+    max_samples: Annotated[int | None, Ge(2)] = 256
+    chunk_size: Annotated[int | None, Ge(1)] = 32
+    theta: Annotated[float, Gt(0), Finite] = 0.5
 
     def check(self, network: nn.Module) -> None:
         """Refuse batch normalisation: through it a sample has no gradient of its own."""

@@ -7,37 +7,33 @@ training would hold the initial parameters for most of a short one.
 
 import copy
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients.norms import global_norm
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class AverageConfig:
-    """How fast the average forgets.
+    """How fast the average follows.
 
     Attributes:
-        half_life: amount (of images, steps) after which a state weighs half, > 0.
-        ramp_up: upper bound of the half-life as a share of the amount seen so far, > 0; null = the half-life
+        half_life: amount (of images, steps) after which a state weighs half.
+        ramp_up: upper bound of the half-life as a share of the amount seen so far; null = the half-life
             from the start. 0.05 averages over about the last tenth of the training at any time.
     """
 
-    half_life: float
-    ramp_up: float | None
-
-    def __post_init__(self) -> None:
-        require(0 < self.half_life < float("inf"), "half_life", self.half_life, "a finite number > 0")
-        ramp_up = self.ramp_up
-        require(
-            ramp_up is None or 0 < ramp_up < float("inf"), "ramp_up", ramp_up, "null or a finite number > 0"
-        )
+    half_life: Annotated[float, Gt(0), Finite]
+    ramp_up: Annotated[float | None, Gt(0), Finite]
 
 
 class ExponentialMovingAverage:
-    """A frozen copy of a module that follows it with an exponentially fading memory.
+    """A frozen copy of a module that follows it with exponentially decaying weights.
 
         average <- average + (1 - d) (module - average),   d = 2^(-amount / half_life)
 

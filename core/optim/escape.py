@@ -2,39 +2,35 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients.norms import global_norm
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class PerturbedSGDConfig:
     """Options of `PerturbedSGD`; conf/optimizer/perturbed_sgd.yaml gives the defaults.
 
     Attributes:
-        lr: learning rate, >= 0.
-        radius: of the ball that the noise is drawn from, in units of the parameters; > 0.
-        threshold: a gradient norm at or below it counts as small; > 0.
-        interval: steps after a perturbation without another; >= 1.
-        seed: of the noise; >= 0.
+        lr: learning rate.
+        radius: of the ball that the noise is drawn from, in units of the parameters.
+        threshold: a gradient norm at or below it counts as small.
+        interval: steps after a perturbation without another.
+        seed: of the noise.
     """
 
-    lr: float
-    radius: float
-    threshold: float
-    interval: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        require(0 <= self.lr < float("inf"), "lr", self.lr, "a number >= 0")
-        for name in ("radius", "threshold"):
-            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "a number > 0")
-        require(self.interval >= 1, "interval", self.interval, "an integer >= 1")
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
+    lr: Annotated[float, Ge(0), Finite]
+    radius: Annotated[float, Gt(0), Finite]
+    threshold: Annotated[float, Gt(0), Finite]
+    interval: Annotated[int, Ge(1)]
+    seed: Annotated[int, Ge(0)]
 
 
 class PerturbedSGD(torch.optim.SGD):

@@ -2,7 +2,7 @@
 
 A class of torch's shape takes `(parameters, **options)`: those of torch.optim, pytorch_optimizer, heavyball,
 schedulefree. One of ours takes `(cfg, named_parameters, lr)`, `cfg` being its dataclass of options.
-`groups`, beside a class's own options, is read here and never handed to the class.
+`groups` is read here and, unlike a class's own options, never passed to the class.
 """
 
 import difflib
@@ -106,7 +106,7 @@ def check_optimizer(
         lr: as for `build_optimizer`.
 
     Raises:
-        ValueError: `optimizer.<option> ...`, or the class's own words.
+        ValueError: `optimizer.<option> ...`, or the class's own message.
     """
     options = component.options
     ours = not isinstance(options, dict)

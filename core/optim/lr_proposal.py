@@ -54,7 +54,7 @@ class RateProposal:
     batch_size: int
 
     def lines(self) -> list[str]:
-        """The evidence in words, one line a piece."""
+        """The evidence as text, one line for each piece."""
         undetermined = "undetermined"
         steepest = f"{self.steepest:.1e}  the loss falls fastest there" if self.steepest else undetermined
         exploding = f", and explodes at {self.exploding:.1e}" if self.exploding else ""

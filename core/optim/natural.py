@@ -29,7 +29,7 @@ def conjugate_gradient(
     Args:
         operator: x to A x, [d] to [d].
         b: [d].
-        iterations: products with A at most, >= 0; on an accelerator always as many.
+        iterations: largest number of products with A, >= 0; on an accelerator exactly this number.
         tolerance: stops at |b - (A + damping I) x| <= tolerance |b|.
         damping: >= 0.
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients.norms import global_norm
 from core.optim.factory import OptimizerComponent, build_optimizer, refuse_own_lr
 from core.state import StateDict
@@ -15,25 +17,24 @@ ETA = 0.01  # ASAM's floor under |w|: without it a weight at zero would never be
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class SAMConfig:
     """Options of `SAM`; conf/optimizer/sam.yaml gives the defaults.
 
     Attributes:
-        lr: learning rate of the base optimizer, >= 0.
+        lr: learning rate of the base optimizer.
         base: the optimizer that makes a step of the gradient; without a rate of its own.
-        rho: radius of the neighbourhood, in units of the parameters (of |w|, when adaptive); > 0.
+        rho: radius of the neighbourhood, in units of the parameters (of |w|, when adaptive).
         adaptive: measure the radius relative to each weight's size (ASAM, whose authors use rho = 0.5).
     """
 
-    lr: float
-    rho: float
+    lr: Annotated[float, Ge(0), Finite]
+    rho: Annotated[float, Gt(0), Finite]
     adaptive: bool
     base: OptimizerComponent
 
     def __post_init__(self) -> None:
-        require(0 <= self.lr < float("inf"), "lr", self.lr, "a number >= 0")
         refuse_own_lr(self.base, "base")
-        require(0 < self.rho < float("inf"), "rho", self.rho, "a number > 0")
 
 
 class SAM(torch.optim.Optimizer):
@@ -85,7 +86,7 @@ class SAM(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> StateDict:
-        """That of the base optimizer: SAM remembers nothing from step to step."""
+        """The state of the base optimizer: SAM has none of its own."""
         return self.base.state_dict()
 
     def load_state_dict(self, state_dict: StateDict) -> None:

@@ -10,12 +10,13 @@ import math
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import torch
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import GradientStep
 from core.state import StateDict
 
@@ -55,19 +56,17 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Linear:
     """A straight line from 1 to `final`.
 
     Attributes:
-        final: multiplier at the end; in [0, 1].
+        final: multiplier at the end.
     """
 
-    final: float
+    final: Annotated[float, Interval(ge=0, le=1)]
 
     needs: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
 
     def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """1 + progress (final - 1)."""
@@ -75,21 +74,19 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Cosine:
     """Half a cosine from 1 to `final`: flat at both ends.
 
     Attributes:
-        final: multiplier at the end; in [0, 1].
+        final: multiplier at the end.
 
     Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5, without restarts.
     """
 
-    final: float
+    final: Annotated[float, Interval(ge=0, le=1)]
 
     needs: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        require(0 <= self.final <= 1, "final", self.final, "in [0, 1]")
 
     def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The multiplier final + (1 - final) (1 + cos(pi progress)) / 2."""
@@ -97,24 +94,21 @@ class Cosine:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Warmup:
     """A straight line from `initial` to 1, then another schedule over what is left of the run.
 
     Attributes:
-        share: of the run that the line takes; in (0, 1).
-        initial: multiplier at the beginning, in [0, 1]; with 0 the first iteration learns nothing.
+        share: of the run that the line takes.
+        initial: multiplier at the beginning; with 0 the first iteration learns nothing.
         after: the schedule that follows; it sees its own progress, from 0 to 1.
 
     Source: Goyal et al. 2017, arXiv:1706.02677, section 2.2 (gradual warm-up).
     """
 
-    share: float
-    initial: float
+    share: Annotated[float, Interval(gt=0, lt=1)]
+    initial: Annotated[float, Interval(ge=0, le=1)]
     after: Schedule
-
-    def __post_init__(self) -> None:
-        require(0 < self.share < 1, "share", self.share, "in (0, 1)")
-        require(0 <= self.initial <= 1, "initial", self.initial, "in [0, 1]")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -130,6 +124,7 @@ class Warmup:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class KLAdaptive:
     """Faster while the policy moves too little, slower once it moves too much.
 
@@ -137,26 +132,20 @@ class KLAdaptive:
     2 target, and multiplied by it where it is below target / 2.
 
     Attributes:
-        target: KL divergence of one iteration, nats; > 0.
-        factor: of one change; > 1.
-        smallest, largest: bounds of the multiplier, 0 < smallest <= 1 <= largest.
+        target: KL divergence of one iteration, nats.
+        factor: of one change.
+        smallest, largest: bounds of the multiplier.
 
     Source: the rule for the penalty's coefficient in Schulman et al. 2017, arXiv:1707.06347, section 4,
     applied to the learning rate, as is common with PPO on robots (Rudin et al. 2022, arXiv:2109.11978).
     """
 
-    target: float
-    factor: float
-    smallest: float
-    largest: float
+    target: Annotated[float, Gt(0), Finite]
+    factor: Annotated[float, Gt(1), Finite]
+    smallest: Annotated[float, Interval(gt=0, le=1)]
+    largest: Annotated[float, Ge(1), Finite]
 
     needs: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)
-
-    def __post_init__(self) -> None:
-        require(0 < self.target < math.inf, "target", self.target, "a number > 0")
-        require(1 < self.factor < math.inf, "factor", self.factor, "a number > 1")
-        require(0 < self.smallest <= 1, "smallest", self.smallest, "in (0, 1]")
-        require(1 <= self.largest < math.inf, "largest", self.largest, "a number >= 1")
 
     def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The last multiplier, changed by what the last iteration measured; a NaN changes nothing."""
@@ -172,6 +161,7 @@ class KLAdaptive:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class NoiseAdaptive:
     """As fast as the gradient's noise allows: the optimizer's rate is then that of a gradient without noise.
 
@@ -180,21 +170,17 @@ class NoiseAdaptive:
     B is the number of samples behind a gradient and B_noise the noise scale, which rises as the loss falls.
 
     Attributes:
-        initial: multiplier until the noise scale is first known; in (0, 1]. An unknown one later keeps
+        initial: multiplier until the noise scale is first known. An unknown one later keeps
             the last.
-        exponent: 1 for SGD; the source's own fits for Adam and RMSprop lie between 0.5 and 1. In (0, 1].
+        exponent: 1 for SGD; the source's own fits for Adam and RMSprop lie between 0.5 and 1.
 
     Source: McCandlish et al. 2018, arXiv:1812.06162, eq. 2.6.
     """
 
-    initial: float
-    exponent: float
+    initial: Annotated[float, Interval(gt=0, le=1)]
+    exponent: Annotated[float, Interval(gt=0, le=1)]
 
     needs: ClassVar[tuple[str, ...]] = OF_THE_STEP
-
-    def __post_init__(self) -> None:
-        for name in ("initial", "exponent"):
-            require(0 < getattr(self, name) <= 1, name, getattr(self, name), "in (0, 1]")
 
     def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The multiplier at the last known noise scale."""
@@ -211,11 +197,11 @@ class NoiseAdaptive:
 class ScheduledRate:
     """A schedule at work: sets the learning rates of one `GradientStep` and keeps the state of the schedule.
 
-    It warns where the optimizer does not look at the rates: Rprop's is only that of its first step.
+    It warns where the optimizer ignores the rates: Rprop uses its rate only in its first step.
 
     Args:
         schedule: the schedule.
-        step: whose rates it sets.
+        step: the step whose rates it sets.
     """
 
     def __init__(self, schedule: Schedule, step: GradientStep) -> None:
@@ -241,7 +227,7 @@ class ScheduledRate:
         """Keep what the schedule needs until the next `set`, on the device.
 
         Args:
-            metrics: of the iteration that has ended; what is known of the gradient is added from the step.
+            metrics: of the iteration that has ended; the step adds what it has measured of the gradient.
         """
         needs = self.schedule.needs
         if not needs:

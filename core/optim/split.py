@@ -3,33 +3,35 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.optim.factory import OptimizerComponent, build_optimizer, refuse_own_lr
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class SplitConfig:
     """Options of `Split`; conf/optimizer/muon.yaml gives the defaults.
 
     Attributes:
-        lr: learning rate of both, >= 0.
+        lr: learning rate of both.
         matrices: the optimizer of parameters with two dimensions; without a rate of its own.
         others: that of all others; likewise.
         exclude: name patterns of matrices that go to `others` too (an embedding, the output layer).
     """
 
-    lr: float
+    lr: Annotated[float, Ge(0), Finite]
     matrices: OptimizerComponent
     others: OptimizerComponent
     exclude: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        require(0 <= self.lr < float("inf"), "lr", self.lr, "a number >= 0")
         refuse_own_lr(self.matrices, "matrices")
         refuse_own_lr(self.others, "others")
 

@@ -9,7 +9,7 @@ from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, Objective, as_transforms
 from core.optim.factory import build_optimizer
 from core.optim.lr_proposal import propose_lr
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 
 
 def auto_lr(

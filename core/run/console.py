@@ -1,4 +1,4 @@
-"""What a run says while it works: a progress bar on a terminal, plain lines elsewhere."""
+"""What a run prints: a progress bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ class Console:
     Args:
         total: the x-axis value at the end.
         unit: what is counted, for example "env steps".
-        headline: tags shown beside the progress, with their last values.
+        headline: tags shown with the progress, each with its last value.
         quiet: show nothing between the first and the last line.
     """
 
@@ -52,7 +52,7 @@ class Console:
             print(f"{step:>11,} / {self.total:,} {self.unit}   {text}", flush=True)
 
     def say(self, line: str) -> None:
-        """One line that stays, above the bar."""
+        """Print a line that stays, above the bar."""
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
         else:

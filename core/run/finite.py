@@ -1,4 +1,4 @@
-"""A run whose gradients have all stopped being numbers cannot go on."""
+"""A run cannot go on once no gradient is finite any more."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ def require_finite(step: GradientStep, tags: Mapping[str, float], window: str, p
     """Raise FloatingPointError where every gradient of a logged point was skipped.
 
     Args:
-        step: whose gradients.
+        step: the step that measured them.
         tags: what was logged.
-        window: how long the point is, in words.
-        place: where the run stands, in words.
+        window: the length of the window, as text.
+        place: the position of the run, as text.
     """
     prefix = step.monitor.prefix
     if tags.get(f"{prefix}gradient/skipped") != 1.0:

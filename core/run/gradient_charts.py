@@ -16,7 +16,7 @@ class GradientCharts:
     """Keeps what the charts of the gradients show, and draws them.
 
     Args:
-        steps: whose gradients.
+        steps: the gradient steps of the run.
     """
 
     def __init__(self, steps: Iterable[GradientStep]) -> None:

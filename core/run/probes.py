@@ -7,7 +7,7 @@ from torch import nn
 
 from core.gradients import GradientStep, Objective
 from core.gradients.probe import Probe
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 
 STREAMS = {
     "unit_health": "vitals"

@@ -1,7 +1,7 @@
-"""`Run`: everything a training loop does besides training, in one object.
+"""`Run`: everything that a training loop does apart from training, in one object.
 
-`finish_step` is the only place that logs, evaluates, draws, checkpoints and answers signals. Data comes to it
-from the loop; nothing below the loop knows that it exists.
+`finish_step` is the only place that logs, evaluates, draws, saves checkpoints and answers signals. The loop
+hands it the data; nothing below the loop knows that it exists.
 """
 
 import time
@@ -10,8 +10,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
+from typing import Annotated
 
-from core.checks import require
+from annotated_types import Ge
+
+from core.checks import checked, require
 from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
@@ -27,43 +30,42 @@ from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
 from core.run.probes import Probes
-from core.run.seeding import global_state, set_global_state
 from core.run.snapshots import Snapshots
 from core.run.tensorboard import Writer
 from core.run.window import Window
+from core.seeding import global_state, set_global_state
 from core.state import StateDict, Stateful
 
-SAID = 4  # numbers of an evaluation that fit in a line; the curves have them all
+PRINTED = 4  # numbers of an evaluation that fit in a line; the curves show all of them
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class RunConfig:
     """How often a run logs, evaluates, draws and saves.
 
     Attributes:
         interval: iterations averaged into one point of every curve.
         eval_interval, draw_interval, checkpoint_interval: in units of the x-axis.
-        progress: show progress while training.
+        progress: show progress during training.
         snapshots: snapshots of all trained parameters over the run, see `core.run.snapshots`; 0 = none.
     """
 
-    interval: int
-    eval_interval: int
-    draw_interval: int
-    checkpoint_interval: int
+    interval: Annotated[int, Ge(1)]
+    eval_interval: Annotated[int, Ge(1)]
+    draw_interval: Annotated[int, Ge(1)]
+    checkpoint_interval: Annotated[int, Ge(1)]
     progress: bool
     snapshots: int = 24
 
     def __post_init__(self) -> None:
         count = self.snapshots
         require(count == 0 or count >= 3, "snapshots", count, "0 or an integer >= 3")
-        for name in ("interval", "eval_interval", "draw_interval", "checkpoint_interval"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: scalars by tag, and one score (bigger is better) that decides `best.pt`."""
+    """The result of an evaluation: scalars by tag, and a score (higher is better) that decides `best.pt`."""
 
     metrics: dict[str, float]
     score: float
@@ -77,7 +79,7 @@ class Run:
         cfg: how often things happen.
         options: the resolved configuration, plain containers.
         facts: fields that every summary begins with (seed, versions, git, device).
-        diagnosis: looks at everything that is logged; None = nobody does.
+        diagnosis: examines everything that is logged; None = no diagnosis.
     """
 
     def __init__(
@@ -98,8 +100,7 @@ class Run:
         self._options = options
         self._facts = dict(facts)
         self._wall_before = 0.0
-        self._began = time.perf_counter()
-        self._mark = self._began
+        self._began = self._mark = time.perf_counter()
         self._interrupts = Interrupts()
         self._writer: Writer | None = None
         self._console: Console | None = None
@@ -143,18 +144,18 @@ class Run:
         remedies: Remedies | None = None,
         limits: Mapping[str, float] | None = None,
     ) -> None:
-        """Say what the run consists of, and continue from its last checkpoint when there is one.
+        """Take what the run consists of, and continue from its last checkpoint if there is one.
 
         Args:
             total: x-axis value at which the loop ends.
             unit: what the x-axis counts.
-            state: everything with memory, by the name it has in the checkpoint.
-            gradient_steps: whose monitors are logged; their state is saved too.
+            state: everything that has a state, by its name in the checkpoint.
+            gradient_steps: their monitors are logged, and their state is saved too.
             evaluate: called every `eval_interval`; must not touch the training state.
             draw: called every `draw_interval`; must not touch the training state.
-            probes: measure when they are due.
+            probes: they measure when they are due.
             summarise: the summary's fields that are known at any time.
-            headline: tags shown beside the progress.
+            headline: tags shown with the progress.
             rules: those of the diagnosis.
             remedies: what the trainer's options can do about a finding; None = only what all trainers can.
             limits: bounds of single quantities for the rules; see `core.diagnosis.Context`.
@@ -211,7 +212,8 @@ class Run:
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
                 self._show(self._draw())
-        if self._ending or self._crossed(previous, self.cfg.checkpoint_interval):
+        ending = self._stop is not None or self._interrupts.caught is not None
+        if ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
         if self._stop is not None:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
@@ -235,8 +237,8 @@ class Run:
             KeyboardInterrupt: two signals came while measuring; the run goes on here when it is resumed.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
-        told = "the training is over and saved, and is being measured; a second signal stops that"
-        self._interrupts.answer = lambda: self.say(told)
+        answer = "the training has ended and is saved; a second signal stops its final measurement"
+        self._interrupts.answer = lambda: self.say(answer)
         try:
             with self._evaluation_parameters():
                 extra = measure()
@@ -252,11 +254,11 @@ class Run:
         self.say(f"finished: {self.directory}; look at it with: tensorboard --logdir {self.directory}")
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `summary.json`, and `findings.json` beside it.
+        """Write `summary.json` and `findings.json`.
 
         Args:
             status: finished, stopped or failed.
-            extra: fields beside those every run has.
+            extra: fields that are added to those of every run.
         """
         fields: dict[str, object] = {}
         if self._state:
@@ -273,7 +275,7 @@ class Run:
         self._diagnosis.write(self.directory, self.step)
 
     def save(self, name: str) -> None:
-        """Write a checkpoint, the events so far before it: after a kill no curve has a hole."""
+        """Write the events so far and then a checkpoint: after a kill no curve has a gap."""
         assert self._writer is not None
         self._writer.flush()
         state: StateDict = {key: owner.state_dict() for key, owner in self._state.items()}
@@ -291,7 +293,7 @@ class Run:
         checkpoint.save(self.directory / "checkpoints" / name, state)
 
     def close(self) -> None:
-        """Let go of the terminal and the event file."""
+        """Release the terminal, the signals and the event file."""
         self._interrupts.leave()
         if self._console is not None:
             self._console.close()
@@ -303,7 +305,7 @@ class Run:
     def _restore(self, path: Path) -> None:
         state = checkpoint.load(path)
         if not isinstance(state.get("run"), dict):
-            raise ConfigError(f"{path} holds no run to continue")
+            raise ConfigError(f"{path} contains no run that could be continued")
         for name, owner in self._state.items():
             checkpoint.restore(owner, state, name, path)
         own = state["run"]
@@ -331,9 +333,8 @@ class Run:
         self._write(values)
         self._diagnose(hidden)
         for step in self._steps:
-            require_finite(
-                step, {**values, **hidden}, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}"
-            )
+            window, place = f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}"
+            require_finite(step, {**values, **hidden}, window, place)
 
     def _diagnose(self, hidden: Mapping[str, float]) -> None:
         """Ask the rules about the point just written, and say what they have found."""
@@ -347,17 +348,17 @@ class Run:
         self._stop = self._stop or self._diagnosis.stops(changed)
 
     def _probe(self) -> None:
-        """Write what the probes find that are due."""
+        """Write the measurements of the probes that are due."""
         if self._probes is None:
             return
         before, self._taken = self._taken, {s.name: s.monitor.steps for s in self._steps}
-        if found := self._probes.measure(before, self._taken):
-            self._write(found)
+        if measured := self._probes.measure(before, self._taken):
+            self._write(measured)
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
-        said = [(tag, value) for tag, value in evaluation.metrics.items() if tag.startswith("eval/")][:SAID]
-        text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in said)
+        printed = [item for item in evaluation.metrics.items() if item[0].startswith("eval/")][:PRINTED]
+        text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in printed)
         self.say(f"{self.step:>11,} {self.unit}   {text}")
         if self.best_score is None or evaluation.score > self.best_score:
             self.best_score = evaluation.score
@@ -371,7 +372,7 @@ class Run:
         self._console.update(self.step, values)
 
     def _show(self, pictures: Mapping[str, Media]) -> None:
-        """Write pictures to TensorBoard and to `media/`, the heat maps always among them."""
+        """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
         assert self._writer is not None
         folder = self.directory / "media"
         folder.mkdir(exist_ok=True)
@@ -382,10 +383,6 @@ class Run:
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))
-
-    @property
-    def _ending(self) -> bool:
-        return self._interrupts.caught is not None or self._stop is not None
 
     def _crossed(self, previous: int, interval: int) -> bool:
         """Whether a multiple of `interval` lies in (previous, step]."""

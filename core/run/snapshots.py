@@ -30,7 +30,7 @@ class Snapshots:
         count: N, snapshots of the whole run, both ends included; 0 = none. There are fewer where they would
             take more than 128 MB, and none where that leaves fewer than three.
         total: x-axis value at which the run ends.
-        steps: whose parameters.
+        steps: the gradient steps that own the parameters.
         say: prints a line where there will be fewer snapshots than asked for.
     """
 

@@ -37,7 +37,7 @@ class Writer:
         self._file().add_summary(event, step)
 
     def media(self, tag: str, media: Media, step: int) -> tuple[bytes, str]:
-        """Write a picture or a film; returns its bytes and file name's ending."""
+        """Write a picture or a video; return its bytes and the ending of its file name."""
         summary = _proto("summary")
 
         data, ending = encode(media)
@@ -74,18 +74,18 @@ class Writer:
         """Write one row of the HPARAMS table, in this run rather than in a sub-run.
 
         Args:
-            options: by dotted name. Whole numbers and booleans are written as words, which the table would
+            options: by dotted name. Whole numbers and booleans are written as text, because the table would
                 otherwise show as 1.0000.
-            metrics: tags of scalars to show beside them.
+            metrics: tags of the scalars that the table shows too.
         """
         from torch.utils.tensorboard.summary import hparams
 
-        words = {
+        texts = {
             key: value if isinstance(value, float) else str(value)
             for key, value in options.items()
             if not isinstance(value, float) or math.isfinite(value)
         }
-        experiment, start, _ = hparams(words, dict.fromkeys(metrics, 0.0))
+        experiment, start, _ = hparams(texts, dict.fromkeys(metrics, 0.0))
         for summary in (experiment, start):
             self._file().add_summary(summary)
 

@@ -3,14 +3,13 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from core.draw.figure import new_figure, pixels
+from core.draw.palette import ORANGE
 
 SIDE = 480  # pixels that a grid is enlarged to, about: 8x8 digits are unreadable at their own size
 GAP = 4  # pixels between the images of a grid; dark digits fill their frame to the edge
@@ -18,8 +17,7 @@ BREAK = 20  # pixels between groups of columns
 GROUND = 243  # grey level of the gaps: light, and not the white of a white image
 TEXT = "#222222"
 DPI = 100
-# Told apart by the colour-blind, and by lightness (Okabe and Ito 2008, jfly.uni-koeln.de/color).
-FAKE, REAL = "#D55E00", "#8a9097"
+FAKE, REAL = ORANGE, "#8a9097"
 
 
 def image_grid(pixels: Tensor, columns: int | None = None, *, group: int | None = None) -> np.ndarray:
@@ -27,8 +25,8 @@ def image_grid(pixels: Tensor, columns: int | None = None, *, group: int | None 
 
     Args:
         pixels: uint8 [N, C, H, W], C = 1 or 3, N >= 1.
-        columns: images in a row; None = as many as rows, about.
-        group: columns left of a wider gap; None = no such gap.
+        columns: images in a row; None = about as many as rows.
+        group: number of columns to the left of a wider gap; None = no such gap.
 
     Returns:
         uint8 [height, width, 3], about 480 pixels wide or more. Enlarging copies pixels (no smoothing), so
@@ -56,13 +54,13 @@ def titled(
     rows: Sequence[str] = (),
     headings: Sequence[tuple[float, str]] = (),
 ) -> np.ndarray:
-    """Put words around a grid, whose own pixels stay as they are.
+    """Add a title, headings and row names around a grid, whose own pixels do not change.
 
     Args:
         canvas: uint8 [H, W, 3].
         title: a line above; broken into more where it is too wide.
         rows: a name for each of the rows, evenly down the left; none = no names.
-        headings: words between title and grid, each with its left edge as a share of the width.
+        headings: text between title and grid, each with its left edge as a share of the width.
 
     Returns:
         uint8, larger.
@@ -73,15 +71,15 @@ def titled(
     lines = textwrap.wrap(title, letters)
     top = 10 + 18 * len(lines) + (20 if headings else 0)
     high, wide = height + top, max(width + left, 160)
-    figure = new_figure((wide + 0.5) / DPI, (high + 0.5) / DPI, layout=None)  # matplotlib rounds down
+    figure = new_figure((wide + 0.5) / DPI, (high + 0.5) / DPI, dpi=DPI, pad=None)  # rounds down
     figure.text(GAP / wide, 1 - 6 / high, "\n".join(lines), va="top", fontsize=10.5, color=TEXT)
-    for share, words in headings:
+    for share, text in headings:
         x, y = (left + GAP + share * width) / wide, (height + 3) / high
-        figure.text(x, y, words, va="bottom", fontsize=9, color=TEXT)
+        figure.text(x, y, text, va="bottom", fontsize=9, color=TEXT)
     for i, name in enumerate(rows):
         y = (height - (i + 0.5) * height / len(rows)) / high
         figure.text((left - 5) / wide, y, name, va="center", ha="right", fontsize=9, color=TEXT)
-    picture = drawn(figure)
+    picture = pixels(figure).pixels
     picture[top:, left : left + width] = canvas
     return picture
 
@@ -100,7 +98,7 @@ def scatter(fake: Tensor, centres: Tensor, std: float) -> np.ndarray:
     from matplotlib.patches import Circle
 
     fake = fake[fake.isfinite().all(dim=1)]
-    figure = new_figure(9.0, 4.5)
+    figure = new_figure(9.0, 4.5, dpi=DPI)
     whole, near = figure.subplots(1, 2)
 
     limit = 1.3 * centres.abs().max().item() + 3 * std
@@ -117,25 +115,4 @@ def scatter(fake: Tensor, centres: Tensor, std: float) -> np.ndarray:
     near.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal")
     near.set_title("Offset from the nearest centre, in std; circle: 3", fontsize=11)
     near.legend(loc="upper right", markerscale=3)
-    return drawn(figure)
-
-
-def new_figure(
-    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
-) -> "Figure":
-    """An empty figure on white, so many inches wide and high."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: importing it takes a second
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def drawn(figure: "Figure") -> np.ndarray:
-    """The figure as a picture, uint8 [H, W, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = cast(FigureCanvasAgg, figure.canvas)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(figure).pixels

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from core.curvature.arnoldi import ComplexRitz
-from gradgan.evaluation.sample_pictures import FAKE, TEXT, drawn, new_figure
+from core.draw.figure import new_figure, pixels
+from core.draw.palette import BLUE, ORANGE, SKY
+from gradgan.evaluation.sample_pictures import DPI, TEXT
 from gradgan.measurements.vector_field import Path
 
 FAR = 10.0  # times the median modulus, from where an eigenvalue would press all others into one spot
 CONVERGED = 0.05  # of the largest modulus: residuals below it are drawn full
-TRAIN, HELD_OUT = "#0072B2", "#56B4E9"  # with FAKE, told apart by the colour-blind and by lightness
+TRAIN, HELD_OUT, FAKE = BLUE, SKY, ORANGE  # told apart by the colour-blind and by lightness
 ATTRACTS, REPELS, LINE = "#2a6f97", "#c8553d", "#5f6b76"  # told apart by the colour-blind too
 
 
@@ -46,7 +48,7 @@ def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.
     )  # fewer samples, fewer bins: noise would hide the shape
     edges = np.linspace(low - margin, high + margin, bins + 1)
 
-    figure = new_figure(7.0, 4.2)
+    figure = new_figure(7.0, 4.2, dpi=DPI)
     axes = figure.subplots()
     for name, logits, colour, line in parts:
         finite = logits[logits.isfinite()]
@@ -66,7 +68,7 @@ def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.
     axes.set_title("What the discriminator says", fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    return drawn(figure)
+    return pixels(figure).pixels
 
 
 def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
@@ -79,7 +81,7 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
     Returns:
         A picture, uint8 [H, W, 3].
     """
-    figure = new_figure(6.0, 5.0)
+    figure = new_figure(6.0, 5.0, dpi=DPI)
     axes = figure.subplots()
     real, imaginary = ritz.values.real.numpy(), ritz.values.imag.numpy()
     largest = float(ritz.values.abs().max()) or 1.0
@@ -112,7 +114,7 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
     )
     axes.set_title("Eigenvalues of the game's Jacobian (hollow: not yet converged)", fontsize=11, loc="left")
     axes.legend(loc="upper left", frameon=False)
-    return drawn(figure)
+    return pixels(figure).pixels
 
 
 def path_picture(path: Path) -> np.ndarray:
@@ -121,7 +123,7 @@ def path_picture(path: Path) -> np.ndarray:
     Returns:
         A picture, uint8 [H, W, 3].
     """
-    figure = new_figure(6.0, 5.0)
+    figure = new_figure(6.0, 5.0, dpi=DPI)
     upper, lower = figure.subplots(2, 1, sharex=True)
     shares = path.shares.numpy()
     upper.plot(shares, path.cosines.numpy(), color=ATTRACTS, marker="o", markersize=3)
@@ -136,4 +138,4 @@ def path_picture(path: Path) -> np.ndarray:
         lower.set_yscale("log")
     for axes in (upper, lower):
         axes.axvline(1, color=LINE, linewidth=0.8, linestyle="--")
-    return drawn(figure)
+    return pixels(figure).pixels

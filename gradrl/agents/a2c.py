@@ -29,8 +29,9 @@ from gradrl.agents.on_policy import (
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.losses import normalize_advantage
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
+from gradrl.policies.target import Target
 from gradrl.returns import value_fit
 
 
@@ -66,6 +67,7 @@ class A2C:
     measures: ClassVar[tuple[str, ...]] = ()
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
+    targets: ClassVar[tuple[Target, ...]] = ()
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
@@ -84,9 +86,9 @@ class A2C:
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.last: Batch | None = None  # the last rollout
 
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator) -> Actor:
         """The policy itself, sampled."""
-        return self.model.behaviour(generator)
+        return self.model.make_actor(generator)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""

@@ -8,9 +8,11 @@ Source: Burda et al. 2018, arXiv:1810.12894, section 2.
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import Action
 from gradrl.experience.normalize import RewardNormalizer, RunningMoments
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic, MLPConfig, network
 
@@ -37,14 +39,12 @@ class NoveltyConfig(MLPConfig):
             as the last.
     """
 
-    embedding_size: int = 64
-    novelty_sizes: tuple[int, ...] = (64,)
+    embedding_size: Annotated[int, Ge(1)] = 64
+    novelty_sizes: tuple[Annotated[int, Ge(1)], ...] = (64,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.embedding_size >= 1, "embedding_size", self.embedding_size, "an integer >= 1")
-        ok = len(self.novelty_sizes) >= 1 and all(size >= 1 for size in self.novelty_sizes)
-        require(ok, "novelty_sizes", self.novelty_sizes, "one or more integers >= 1")
+        require(bool(self.novelty_sizes), "novelty_sizes", self.novelty_sizes, "one or more integers >= 1")
 
     def part(self) -> MLPConfig:
         """The options of actor and critic alone."""
@@ -102,9 +102,9 @@ class NoveltyActorCritic(nn.Module):
         """Mean squared error of the prediction, for normalised rows [B, D]: [B]; carries the gradient."""
         return (self.predictor(rows) - self.target(rows)).square().mean(-1)
 
-    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
         """The policy at work, sampled or its most likely actions."""
-        return self.actor_critic.behaviour(generator, deterministic=deterministic)
+        return self.actor_critic.make_actor(generator, deterministic=deterministic)
 
 
 class Curiosity:

@@ -38,15 +38,15 @@ from gradrl.agents.on_policy import (
     estimate_advantages,
     flat_batch,
     frozen_policy,
-    mean_metrics,
     minibatch_size,
     split_parameters,
     valid_rows,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
-from gradrl.policies.actor import Behaviour
+from gradrl.losses import mean_metrics, normalize_advantage, surrogate_loss, value_loss
+from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
+from gradrl.policies.target import Target
 from gradrl.returns import value_fit
 
 
@@ -97,6 +97,7 @@ class NPG:
     measures: ClassVar[tuple[str, ...]] = ("policy/kl",)
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
+    targets: ClassVar[tuple[Target, ...]] = ()
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
@@ -120,9 +121,9 @@ class NPG:
         self.max_kl = cfg.max_kl
         self.batch: Batch  # what the policy's step is taken on
 
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator) -> Actor:
         """The policy itself, sampled."""
-        return self.model.behaviour(generator)
+        return self.model.make_actor(generator)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """One natural step of the policy, then some epochs of the critic.
@@ -141,7 +142,8 @@ class NPG:
         for _ in range(cfg.num_critic_updates):
             minibatches = whole.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_critic(minibatch) for minibatch in minibatches]
-        return self.learner.end(metrics | mean_metrics(history) | value_fit(batch.value, batch.target))
+        metrics |= mean_metrics(history) | value_fit(batch.value, batch.target)
+        return self.learner.end(metrics, "critic")
 
     def observe(self, rollout: Rollout) -> tuple[Batch, Batch]:
         """The rollout as the critic and as the policy takes it.
@@ -174,7 +176,7 @@ class NPG:
         entropy = policy.entropy().mean()
         return {"policy": loss}, {"loss/policy": loss.detach(), "policy/entropy": entropy.detach()}
 
-    def to_natural(self, gradients: GradientView, memory: StateDict) -> None:
+    def to_natural(self, gradients: GradientView, state: StateDict) -> None:
         """Put the natural step in the place of the gradient: a link in the chain of transforms."""
         layout = Layout(gradients.parameters)
         step = self.natural_step(gradients, layout)

@@ -1,9 +1,8 @@
 """What DDPG, TD3 and SAC share: options of learning from a replay, target networks, behaviour, averages."""
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,11 +20,10 @@ from gradrl.agents.parameter_groups import own_groups
 from gradrl.envs.spaces import BoxAction, DiscreteAction
 from gradrl.experience.replay import Replay, Transitions
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour
+from gradrl.losses import mean_metrics
+from gradrl.policies.actor import Actor
 from gradrl.policies.exploration_noise import Gaussian, OrnsteinUhlenbeck
 from gradrl.policies.numpy_policy import Array
-
-Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,47 +95,11 @@ def gradient_step(
     )
 
 
-class Target(Generic[Net]):
-    """A slow copy of a network that targets are computed with: the learnt one would chase itself.
-
-        theta' <- theta' + tau (theta - theta')
-
-    Args:
-        source: the network that is learnt.
-        tau: how far the copy moves, in (0, 1].
-
-    Attributes:
-        net: the copy; its parameters require no gradient.
-        followed, following: parameters of the source and of the copy, in one order.
-
-    Source: Lillicrap et al. 2016, arXiv:1509.02971, section 3.
-    """
-
-    def __init__(self, source: Net, tau: float) -> None:
-        self.net = copy.deepcopy(source).requires_grad_(False)
-        self.tau = tau
-        self.followed: list[Tensor] = list(source.parameters())
-        self.following: list[Tensor] = list(self.net.parameters())
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move towards the source as it now is."""
-        torch._foreach_lerp_(self.following, self.followed, self.tau)
-
-    def state_dict(self) -> StateDict:
-        """The copy's parameters."""
-        return self.net.state_dict()
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`."""
-        self.net.load_state_dict(state)
-
-
 class Explorer:
     """Uniformly random actions at first, then those of a policy, with noise if there is any.
 
     Args:
-        behaviour: the policy at work.
+        actor: the policy at work.
         action: what the environment takes.
         generator: draws the random actions.
         at_random: whether actions are still to be uniformly random; asked before every rollout.
@@ -146,43 +108,43 @@ class Explorer:
 
     def __init__(
         self,
-        behaviour: Behaviour,
+        actor: Actor,
         action: BoxAction | DiscreteAction,
         generator: np.random.Generator,
         at_random: Callable[[], bool],
         noise: Gaussian | OrnsteinUhlenbeck | None = None,
     ) -> None:
-        self.behaviour, self.action, self.generator = behaviour, action, generator
+        self.actor, self.action, self.generator = actor, action, generator
         self.at_random, self.noise = at_random, noise
         self.random = True
 
     def begin(self, num_envs: int) -> None:
         """Take over the parameters, unless they play no part yet."""
         self.random = self.at_random()
-        self.behaviour.begin(num_envs)
+        self.actor.begin(num_envs)
 
-    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+    def __call__(self, obs: Array, episode_start: NDArray[np.bool_]) -> np.ndarray:
         """One action per environment, [N] or [N, A] in [-1, 1]."""
         if self.random:
             return self._uniform(len(obs))
-        action = self.behaviour(obs, begins)
+        action = self.actor(obs, episode_start)
         if self.noise is None:
             return action
-        return (action + self.noise(action.shape, begins)).clip(-1, 1)
+        return (action + self.noise(action.shape, episode_start)).clip(-1, 1)
 
     @property
-    def memory(self) -> Array:
+    def recurrent_state(self) -> Array:
         """The policy's own."""
-        return self.behaviour.memory
+        return self.actor.recurrent_state
 
     def state_dict(self) -> StateDict:
         """What the policy and the noise remember."""
         noise = {} if self.noise is None else self.noise.state_dict()
-        return {"behaviour": self.behaviour.state_dict(), "noise": noise}
+        return {"actor": self.actor.state_dict(), "noise": noise}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.behaviour.load_state_dict(state["behaviour"])
+        self.actor.load_state_dict(state["actor"])
         if self.noise is not None:
             self.noise.load_state_dict(state["noise"])
 
@@ -238,7 +200,7 @@ class ReplayLearner:
             return {}
         for rate in self.learning_rates:
             rate.set(progress)
-        metrics = averaged([update() for _ in range(self.cfg.gradient_steps or rollout.num_valid)])
+        metrics = mean_metrics([update() for _ in range(self.cfg.gradient_steps or rollout.num_valid)])
         for rate in self.learning_rates:
             rate.observe(metrics)
         return metrics
@@ -258,14 +220,3 @@ class ReplayLearner:
         self.replay.load_state_dict(state["replay"])
         for rate, saved in zip(self.learning_rates, state["learning_rates"], strict=True):
             rate.load_state_dict(saved)
-
-
-def averaged(history: Sequence[Metrics]) -> Metrics:
-    """Every metric's mean over the gradient steps that have it (a delayed actor's is in some of them)."""
-    if len(history) == 1:
-        return history[0]
-    columns: dict[str, list[Tensor]] = {}
-    for metrics in history:
-        for name, value in metrics.items():
-            columns.setdefault(name, []).append(value)
-    return {name: torch.stack(values).mean() for name, values in columns.items()}

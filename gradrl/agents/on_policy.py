@@ -1,6 +1,6 @@
 """What on-policy agents share: the scheduled gradient step, estimates, the batch, the frozen loss."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 
 import torch
@@ -52,9 +52,9 @@ class Learner:
         """Set the learning rate of an update that begins at this share of the training, in [0, 1]."""
         self.lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
 
-    def end(self, metrics: Metrics) -> Metrics:
-        """The metrics of an update and its learning rate; the schedule sees them."""
-        metrics = metrics | {f"{self.gradient_step.name or 'policy'}/lr": torch.tensor(self.lr)}
+    def end(self, metrics: Metrics, player: str = "policy") -> Metrics:
+        """The metrics of an update and its learning rate, <player>/lr; the schedule sees them."""
+        metrics = metrics | {f"{player}/lr": torch.tensor(self.lr)}
         self.learning_rate.observe(metrics)
         return metrics
 
@@ -211,12 +211,3 @@ def batch_objective(
 def total(losses: dict[str, Tensor]) -> Tensor:
     """The sum of named losses."""
     return torch.stack([*losses.values()]).sum()
-
-
-def mean_metrics(history: Sequence[Metrics]) -> Metrics:
-    """The mean of each metric over the minibatches; its extreme where the name ends in _max or _min."""
-    stacked = {name: torch.stack([metrics[name] for metrics in history]) for name in history[0]}
-    return {
-        name: x.max() if name.endswith("_max") else x.min() if name.endswith("_min") else x.mean()
-        for name, x in stacked.items()
-    }

@@ -27,13 +27,13 @@ from gradrl.agents.on_policy import (
     batch_objective,
     estimate_advantages,
     flat_batch,
-    mean_metrics,
     minibatch_size,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.losses import clipped_surrogate_loss, normalize_advantage, value_loss
-from gradrl.policies.actor import Behaviour
+from gradrl.losses import clipped_surrogate_loss, mean_metrics, normalize_advantage, value_loss
+from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
+from gradrl.policies.target import Target
 from gradrl.returns import value_fit
 
 
@@ -87,6 +87,7 @@ class PPO:
     measures: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)  # what a schedule may follow
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
+    targets: ClassVar[tuple[Target, ...]] = ()
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
@@ -106,9 +107,9 @@ class PPO:
         self.clip_coef = cfg.clip_coef
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
 
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator) -> Actor:
         """The policy itself, sampled."""
-        return self.model.behaviour(generator)
+        return self.model.make_actor(generator)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout; returns means over the minibatches, and what describes the rollout."""

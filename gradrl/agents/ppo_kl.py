@@ -27,14 +27,14 @@ from gradrl.agents.on_policy import (
     copied_parameters,
     estimate_advantages,
     flat_batch,
-    mean_metrics,
     minibatch_size,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.losses import normalize_advantage, surrogate_loss, value_loss
-from gradrl.policies.actor import Behaviour
+from gradrl.losses import mean_metrics, normalize_advantage, surrogate_loss, value_loss
+from gradrl.policies.actor import Actor
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic
+from gradrl.policies.target import Target
 from gradrl.returns import value_fit
 
 TOLERANCE, FACTOR = 1.5, 2.0  # the paper's; it found the algorithm not very sensitive to them
@@ -87,6 +87,7 @@ class PPOKL:
     measures: ClassVar[tuple[str, ...]] = ("policy/kl",)
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
+    targets: ClassVar[tuple[Target, ...]] = ()
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
@@ -107,9 +108,9 @@ class PPOKL:
         self.old_parameters: dict[str, Tensor] = {}
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
 
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator) -> Actor:
         """The policy itself, sampled."""
-        return self.model.behaviour(generator)
+        return self.model.make_actor(generator)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """Learn from one rollout, then adapt the penalty's weight.

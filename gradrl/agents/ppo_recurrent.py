@@ -47,32 +47,32 @@ class Sequences(Batch):
     """T steps of N environments in order: step t of environment n is row t N + n.
 
     Attributes:
-        begins: obs is the first of an episode, bool, [T N].
-        memory: what was remembered before the first step, [N, M].
+        episode_start: obs is the first of an episode, bool, [T N].
+        recurrent_state: what was remembered before the first step, [N, M].
         valid: the step was a transition, bool, [T N], or row numbers of those that were; None = all were.
     """
 
-    begins: Tensor
-    memory: Tensor
+    episode_start: Tensor
+    recurrent_state: Tensor
     valid: Tensor | None
 
     def shuffled(
         self, valid: Tensor, num_valid: int, num_minibatches: int, generator: torch.Generator
     ) -> Iterator["Sequences"]:
         """One epoch: every environment's sequence once, in equal minibatches; arguments as `Batch`."""
-        order = torch.randperm(len(self.memory), generator=generator, device=valid.device)
+        order = torch.randperm(len(self.recurrent_state), generator=generator, device=valid.device)
         for envs in order.chunk(num_minibatches):
             yield self.of(envs)
 
     def of(self, envs: Tensor) -> "Sequences":
         """The sequences of some environments, int64, [n]."""
         steps = {name: x[:, envs].flatten(0, 1) for name, x in self.by_time().items()}
-        return replace(self, memory=self.memory[envs], **steps)
+        return replace(self, recurrent_state=self.recurrent_state[envs], **steps)
 
     def by_time(self) -> dict[str, Tensor]:
         """Everything that there is per step, [T, N, ...]."""
-        per_step = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "memory"}
-        shape = (-1, len(self.memory))
+        per_step = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "recurrent_state"}
+        shape = (-1, len(self.recurrent_state))
         return {name: x.unflatten(0, shape) for name, x in per_step.items() if x is not None}
 
     def transitions(self) -> Batch:
@@ -94,7 +94,7 @@ class PPORecurrent(PPO):
         """The rollout as sequences, and which of their rows are transitions, bool [T N]."""
         rollout = rollout.to(self.device)
         estimates = self.estimate(rollout)
-        policy, _ = self.model(rollout.obs[:-1], rollout.begins[:-1], rollout.memory)
+        policy, _ = self.model(rollout.obs[:-1], rollout.episode_start[:-1], rollout.recurrent_state)
         action, valid = rollout.action.flatten(0, 1), rollout.valid.flatten()
         batch = Sequences(
             obs=rollout.obs[:-1].flatten(0, 1),
@@ -103,8 +103,8 @@ class PPORecurrent(PPO):
             advantage=estimates.advantage.flatten(),
             value=estimates.value.flatten(),
             target=estimates.target.flatten(),
-            begins=rollout.begins[:-1].flatten(),
-            memory=rollout.memory,
+            episode_start=rollout.episode_start[:-1].flatten(),
+            recurrent_state=rollout.recurrent_state,
             valid=None if rollout.num_valid == len(valid) else valid,
         )
         self.last = batch, valid
@@ -114,7 +114,7 @@ class PPORecurrent(PPO):
         """One gradient step."""
         assert isinstance(batch, Sequences)
         normal = self.normalized(batch)
-        return self.gradient_step(lambda: self.loss(normal), samples=len(batch.memory))
+        return self.gradient_step(lambda: self.loss(normal), samples=len(batch.recurrent_state))
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs: normalised over the valid steps."""
@@ -128,7 +128,9 @@ class PPORecurrent(PPO):
         """PPO's three terms over the valid steps, the memories unrolled with a gradient."""
         assert isinstance(batch, Sequences)
         steps = batch.by_time()
-        found = (forward or self.model)(steps["obs"], steps["begins"], batch.memory, batch.valid)
+        found = (forward or self.model)(
+            steps["obs"], steps["episode_start"], batch.recurrent_state, batch.valid
+        )
         return super().loss(batch.transitions(), lambda _: found)
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
@@ -141,25 +143,26 @@ class PPORecurrent(PPO):
         batch = self.normalized(self.last[0])
         assert isinstance(batch, Sequences)
         steps = batch.by_time()
-        shape = steps["begins"].shape
+        shape = steps["episode_start"].shape
         time = torch.arange(shape[0], device=self.device)[:, None].expand(shape)
         if "valid" in steps:
             time = torch.where(steps.pop("valid"), time, (time - 1).abs()).clamp(max=shape[0] - 1)
 
         def losses(forward: Forward, *by_env: Tensor) -> dict[str, Tensor]:
-            memory, time, *others = by_env
+            recurrent_state, time, *others = by_env
             names = dict(zip(steps, others, strict=True))
             by_time = {name: x.transpose(0, 1).flatten(0, 1) for name, x in names.items()}
-            rows = (time.T * len(memory) + torch.arange(len(memory), device=time.device)).flatten()
-            frozen = replace(batch, memory=memory, valid=rows, **by_time)
+            env = torch.arange(len(recurrent_state), device=time.device)
+            rows = (time.T * len(recurrent_state) + env).flatten()
+            frozen = replace(batch, recurrent_state=recurrent_state, valid=rows, **by_time)
             return self.loss(frozen, lambda *args: forward(*args, True))[0]
 
-        by_env = [batch.memory, time.T, *(x.transpose(0, 1) for x in steps.values())]
+        by_env = [batch.recurrent_state, time.T, *(x.transpose(0, 1) for x in steps.values())]
         objective = Objective(
             self.model,
             lambda *args: total(losses(*args)),
             by_env,
             terms=losses,
-            batch_names=("memory", "time", *steps),
+            batch_names=("recurrent_state", "time", *steps),
         )
         return [(objective, self.gradient_step)]

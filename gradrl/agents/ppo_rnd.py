@@ -20,10 +20,11 @@ from core.gradients import Clipper, Metrics, MonitorConfig
 from core.optim.schedules import Schedule
 from core.state import StateDict
 from gradrl.agents.novelty import Curiosity, NoveltyActorCritic
-from gradrl.agents.on_policy import Learner, Losses, flat_batch, gradient_step, mean_metrics
+from gradrl.agents.on_policy import Learner, Losses, flat_batch, gradient_step
 from gradrl.agents.parameter_groups import own_groups
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.experience.rollout import Batch, Estimates, Rollout, epoch_order
+from gradrl.losses import mean_metrics
 from gradrl.policies.networks import ActorCritic
 from gradrl.returns import explained_variance, generalized_advantage_estimate
 

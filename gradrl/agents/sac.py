@@ -9,25 +9,27 @@ target. The two forms differ in one place, `value`: by one sampled action, or ex
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import Finite, require
 from core.config import AUTO, Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, Target, gradient_step
+from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, gradient_step
 from gradrl.agents.parameter_groups import own_groups
 from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 from gradrl.policies.distributions import Categorical
 from gradrl.policies.q_networks import Critics, SoftPolicy, StochasticActorCritics
+from gradrl.policies.target import Target
 from gradrl.q_losses import critic_loss, expected_soft_value, soft_value, td_target, temperature_loss
 
 
@@ -43,7 +45,7 @@ class SACConfig(OffPolicyConfig):
     """
 
     temperature: str | float = AUTO
-    initial_temperature: float = 1.0
+    initial_temperature: Annotated[float, Gt(0), Finite] = 1.0
     target_entropy: float | None = None
 
     def __post_init__(self) -> None:
@@ -51,8 +53,6 @@ class SACConfig(OffPolicyConfig):
         value = self.temperature
         ok = value == AUTO if isinstance(value, str) else 0 <= value < math.inf
         require(ok, "temperature", value, "auto or a finite number >= 0")
-        start = self.initial_temperature
-        require(0 < start < math.inf, "initial_temperature", start, "a finite number > 0")
 
 
 class SAC:
@@ -99,12 +99,13 @@ class SAC:
             self.temperature_step = gradient_step("temperature", named, plain, None, monitor, cfg.batch_size)
             self.gradient_steps.append(self.temperature_step)
         self.target_critic = Target(model.critic, cfg.tau)
+        self.targets = [self.target_critic]
         self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
         self.replay = self.learner.replay
 
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator) -> Actor:
         """Uniformly random at first, then the policy, sampled."""
-        policy = self.model.behaviour(generator)
+        policy = self.model.make_actor(generator)
         return Explorer(policy, self.model.action, generator, lambda: self.learner.at_random)
 
     def observe(self, rollout: Rollout) -> None:

@@ -18,12 +18,13 @@ from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, Target, gradient_step
+from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, gradient_step
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 from gradrl.policies.exploration_noise import NoiseConfig, make_noise
 from gradrl.policies.q_networks import DeterministicActorCritics
+from gradrl.policies.target import Target
 from gradrl.q_losses import critic_loss, smoothed_action, td_target
 
 
@@ -77,13 +78,14 @@ class TD3:
         self.actor_step = gradient_step("actor", model.actor, *common)
         self.gradient_steps = self.critic_step, self.actor_step  # the critic's are the updates that count
         self.target_actor, self.target_critic = Target(model.actor, cfg.tau), Target(model.critic, cfg.tau)
+        self.targets = [self.target_critic, self.target_actor]
         self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
         self.replay = self.learner.replay
         self.updates = 0  # gradient steps of the critics so far
 
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator) -> Actor:
         """Uniformly random at first, then the policy with noise."""
-        policy = self.model.behaviour(generator, deterministic=True)
+        policy = self.model.make_actor(generator, deterministic=True)
         noise = make_noise(self.cfg.noise, generator)
         return Explorer(policy, self.model.action, generator, lambda: self.learner.at_random, noise)
 

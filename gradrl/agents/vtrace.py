@@ -28,8 +28,9 @@ from gradrl.agents.on_policy import (
     valid_rows,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
+from gradrl.policies.target import Target
 from gradrl.returns import value_fit, vtrace
 
 
@@ -79,6 +80,7 @@ class VTrace:
     measures: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)
     model_type: ClassVar[type] = ActorCritic
     off_policy: ClassVar[bool] = False
+    targets: ClassVar[tuple[Target, ...]] = ()
 
     def __init__(
         self,
@@ -98,9 +100,9 @@ class VTrace:
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.last: Batch | None = None  # the last rollout
 
-    def behaviour(self, generator: np.random.Generator) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator) -> Actor:
         """The older copy of the policy, sampled."""
-        return self.acting.behaviour(generator)
+        return self.acting.make_actor(generator)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """One gradient step on a rollout of the acting policy, which is refreshed when its time has come.

@@ -11,7 +11,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from core.checks import require
+from core.checks import checked, require
 from core.config import Component
 from gradrl.envs.env_state import Origin, Replayable
 from gradrl.envs.simulators import REGISTERED_BY, missing_package, quiet
@@ -25,6 +25,7 @@ LEARNING = {
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class EnvConfig:
     """Which environment, and how its copies run.
 
@@ -54,9 +55,6 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.id), "id", self.id, "a gymnasium id such as CartPole-v1")
-        allowed = ("auto", "native", "sync", "async")
-        require(self.vectorization in allowed, "vectorization", self.vectorization, f"one of {list(allowed)}")
-        require(self.autoreset in MODES, "autoreset", self.autoreset, f"one of {list(MODES)}")
         for name in ("wrappers", "train_wrappers"):
             for i, wrapper in enumerate(getattr(self, name)):
                 target = wrapper.target if isinstance(wrapper, Component) else type(wrapper)

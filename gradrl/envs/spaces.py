@@ -3,6 +3,7 @@
 The policy counts actions from 0 and lives in [-1, 1]; each class maps that to the environment's own numbers.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,11 @@ class DiscreteAction:
     def outputs(self) -> int:
         """Numbers that a policy gives: one logit per action."""
         return self.size
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """entropy_max: the largest entropy of a policy, nats."""
+        return {"entropy_max": math.log(self.size)}
 
     def storage(self, *lead: int) -> NDArray[np.int64]:
         """Room for actions of shape [*lead]."""
@@ -66,6 +72,11 @@ class MultiDiscreteAction:
         """Numbers that a policy gives: one logit per option of every choice."""
         return sum(self.sizes)
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """entropy_max: the largest entropy of a policy, nats."""
+        return {"entropy_max": sum(math.log(size) for size in self.sizes)}
+
     def storage(self, *lead: int) -> NDArray[np.int64]:
         """Room for actions of shape [*lead, K]."""
         return np.zeros((*lead, self.size), np.int64)
@@ -94,6 +105,11 @@ class MultiBinaryAction:
     def outputs(self) -> int:
         """Numbers that a policy gives: one logit per switch."""
         return self.size
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """entropy_max: the largest entropy of a policy, nats."""
+        return {"entropy_max": self.size * math.log(2)}
 
     def storage(self, *lead: int) -> NDArray[np.int64]:
         """Room for actions of shape [*lead, K]."""
@@ -134,6 +150,11 @@ class BoxAction:
     def outputs(self) -> int:
         """Numbers that a policy gives: one mean per element."""
         return self.size
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """action_size: numbers per action."""
+        return {"action_size": float(self.size)}
 
     def storage(self, *lead: int) -> NDArray[np.float32]:
         """Room for actions of shape [*lead, A]."""

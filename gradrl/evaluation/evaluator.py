@@ -2,23 +2,26 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from core.checks import require
+from core.checks import checked
 from core.draw.media import Media
 from core.run.run import Evaluation, Run
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from core.state import StateDict
+from gradrl.agent import Model
 from gradrl.envs.make import EnvConfig, EnvInfo, autoreset_mode, make_envs, reset_envs
 from gradrl.evaluation.video import Camera
 from gradrl.experience.normalize import ObservationNormalizer
-from gradrl.policies.actor import Behaviour, Normalized
+from gradrl.policies.actor import Actor, NormalizedActor
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class EvaluationConfig:
     """How a policy is judged.
 
@@ -31,23 +34,11 @@ class EvaluationConfig:
         deterministic: the most likely action; false samples.
     """
 
-    episodes: int
-    interval_episodes: int
-    num_envs: int
-    max_episode_steps: int
+    episodes: Annotated[int, Ge(1)]
+    interval_episodes: Annotated[int, Ge(1)]
+    num_envs: Annotated[int, Ge(1)]
+    max_episode_steps: Annotated[int, Ge(1)]
     deterministic: bool
-
-    def __post_init__(self) -> None:
-        for name in ("episodes", "interval_episodes", "num_envs", "max_episode_steps"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer >= 1")
-
-
-class Model(Protocol):
-    """What can be judged: a network that acts."""
-
-    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
-        """The policy at work, sampled or its most likely actions."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -66,12 +57,12 @@ class Episodes:
 
 
 def evaluate(
-    behaviour: Behaviour, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
+    actor: Actor, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
 ) -> Episodes:
     """Run episodes and add up their rewards.
 
     Args:
-        behaviour: chooses actions from encoded observations.
+        actor: chooses actions from encoded observations.
         env: which environment.
         info: its spaces and limits.
         cfg: copies side by side, and the cap per episode.
@@ -87,9 +78,7 @@ def evaluate(
     binding = info.max_episode_steps is None or max_episode_steps < info.max_episode_steps
     envs = make_envs(env, num_envs, max_episode_steps=max_episode_steps if binding else None)
     try:
-        finished = _run(
-            behaviour, envs, info, quota, [seed_for(seed, "evaluation", i) for i in range(num_envs)]
-        )
+        finished = _run(actor, envs, info, quota, [seed_for(seed, "evaluation", i) for i in range(num_envs)])
     finally:
         envs.close()
     episodes_seen = itertools.chain.from_iterable(finished)
@@ -99,24 +88,24 @@ def evaluate(
 
 
 def _run(
-    behaviour: Behaviour, envs: VectorEnv, info: EnvInfo, quota: np.ndarray, seeds: list[int]
+    actor: Actor, envs: VectorEnv, info: EnvInfo, quota: np.ndarray, seeds: list[int]
 ) -> list[list[tuple[float, int, bool]]]:
     """(return, length, truncated) of the first `quota[n]` episodes of every environment."""
     resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
     finished: list[list[tuple[float, int, bool]]] = [[] for _ in quota]
     total, length = np.zeros(len(quota)), np.zeros(len(quota), np.int64)
-    ended, begins = np.zeros(len(quota), np.bool_), np.ones(len(quota), np.bool_)
+    ended, episode_start = np.zeros(len(quota), np.bool_), np.ones(len(quota), np.bool_)
     missing = int(quota.sum())
     obs = reset_envs(envs, seeds)
-    behaviour.begin(len(quota))
+    actor.begin(len(quota))
     while missing:
-        action = behaviour(info.observation.encode(obs), begins)
+        action = actor(info.observation.encode(obs), episode_start)
         obs, reward, terminated, truncated, _ = envs.step(info.action.decode(action))
         valid = ~ended if resets_late else np.ones_like(ended)
         total += np.where(valid, reward, 0.0)
         length += valid
         late, ended = ended, terminated | truncated
-        begins = late if resets_late else ended
+        episode_start = late if resets_late else ended
         for n in np.flatnonzero(ended):
             if len(finished[n]) < quota[n]:
                 finished[n].append(
@@ -127,9 +116,9 @@ def _run(
     return finished
 
 
-def acting(
+def evaluation_actor(
     model: Model, normalizer: ObservationNormalizer | None, *, deterministic: bool, seed: int
-) -> Behaviour:
+) -> Actor:
     """The policy as it now is, for raw encoded observations.
 
     Args:
@@ -138,11 +127,11 @@ def acting(
         deterministic: the most likely action instead of a random one.
         seed: of the generator that random actions are drawn from, so that training's own stands still.
     """
-    behaviour = model.behaviour(np.random.default_rng(seed), deterministic=deterministic)
-    return behaviour if normalizer is None else Normalized(behaviour, normalizer)
+    actor = model.make_actor(np.random.default_rng(seed), deterministic=deterministic)
+    return actor if normalizer is None else NormalizedActor(actor, normalizer)
 
 
-class Judge:
+class Evaluator:
     """Evaluates, films and remembers when the environment was solved.
 
     Args:
@@ -185,7 +174,7 @@ class Judge:
 
     def draw(self) -> dict[str, Media]:
         """A film of the policy."""
-        video = self.camera.film(acting(self.model, self.normalizer, deterministic=True, seed=0))
+        video = self.camera.record(evaluation_actor(self.model, self.normalizer, deterministic=True, seed=0))
         return {} if video is None else {"agent": video}
 
     def final(self) -> dict[str, object]:
@@ -232,8 +221,8 @@ class Judge:
 
     def _episodes(self, episodes: int, purpose: str, deterministic: bool) -> Episodes:
         seed = seed_for(self.seed, "evaluation", purpose)
-        behaviour = acting(self.model, self.normalizer, deterministic=deterministic, seed=seed)
-        return evaluate(behaviour, self.env, self.info, self.cfg, episodes, seed)
+        actor = evaluation_actor(self.model, self.normalizer, deterministic=deterministic, seed=seed)
+        return evaluate(actor, self.env, self.info, self.cfg, episodes, seed)
 
     def _remember(self, mean: float) -> None:
         self.best = mean if self.best is None else max(self.best, mean)

@@ -9,7 +9,7 @@ import numpy as np
 from core.draw.media import Video
 from gradrl.envs.make import EnvConfig, EnvInfo, make_env
 from gradrl.envs.simulators import draw_without_screen
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 
 WIDTH = 300  # pixels
 MAX_FPS = 25.0  # frames a second are enough
@@ -32,12 +32,12 @@ class Camera:
         self.env, self.info, self.seed, self.say = env, info, seed, say
         self.broken = False
 
-    def film(self, behaviour: Behaviour) -> Video | None:
+    def record(self, actor: Actor) -> Video | None:
         """The beginning of an episode, at its real speed."""
         if self.broken:
             return None
         try:
-            return _film(behaviour, self.env, self.info, self.seed)
+            return _record(actor, self.env, self.info, self.seed)
         except Exception as error:  # pygame, OpenGL and drivers raise what they like; training must go on
             self.broken = True
             self.say(
@@ -69,7 +69,7 @@ def frames_per_second(env: gym.Env) -> float:
     return fps
 
 
-def _film(behaviour: Behaviour, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
+def _record(actor: Actor, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
     draw_without_screen()
     env = make_env(cfg, render_mode="rgb_array")
     try:
@@ -77,11 +77,11 @@ def _film(behaviour: Behaviour, cfg: EnvConfig, info: EnvInfo, seed: int) -> Vid
         stride = max(math.ceil(fps / MAX_FPS), 2 if fps >= 2 * MIN_FPS else 1)
         obs, _ = env.reset(seed=seed)
         frames = []
-        behaviour.begin(1)
+        actor.begin(1)
         for step in range(int(SECONDS * fps)):
             if step % stride == 0:
                 frames.append(shrink(np.asarray(env.render())))
-            action = behaviour(info.observation.encode_one(obs)[None], np.array([step == 0]))
+            action = actor(info.observation.encode_one(obs)[None], np.array([step == 0]))
             obs, _, terminated, truncated, _ = env.step(info.action.decode(action)[0])
             if terminated or truncated:
                 break

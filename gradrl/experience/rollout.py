@@ -29,8 +29,8 @@ class Rollout:
         final_obs: those final observations, [K, D]; their values stand for what would have come.
         terminal_index: likewise of steps at which the world ended (terminated, under SAME_STEP), int64, [L].
         terminal_obs: their final observations, [L, D]; nothing follows them, so they are never valued.
-        begins: obs[t] is the first of an episode, bool, [T + 1, N].
-        memory: what a recurrent policy remembered before the first step, [N, M]; M = 0 for all others.
+        episode_start: obs[t] is the first of an episode, bool, [T + 1, N].
+        recurrent_state: of a recurrent policy before the first step, [N, M]; M = 0 for all others.
     """
 
     obs: Tensor
@@ -44,8 +44,8 @@ class Rollout:
     final_obs: Tensor
     terminal_index: Tensor
     terminal_obs: Tensor
-    begins: Tensor
-    memory: Tensor
+    episode_start: Tensor
+    recurrent_state: Tensor
 
     @property
     def next_obs(self) -> Tensor:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from core.state import StateDict
 from gradrl.experience.normalize import ObservationNormalizer
-from gradrl.policies.numpy_policy import Array, HostPolicy
+from gradrl.policies.numpy_policy import Array, NumpyPolicy
 
 
-class Behaviour(Protocol):
+class Actor(Protocol):
     """Chooses actions for N environments that step together."""
 
     def begin(self, num_envs: int) -> None:
@@ -26,12 +26,12 @@ class Behaviour(Protocol):
         """
         ...
 
-    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+    def __call__(self, obs: Array, episode_start: NDArray[np.bool_]) -> np.ndarray:
         """One action per environment.
 
         Args:
             obs: encoded observations, [N, D].
-            begins: the observation is the first of an episode, [N].
+            episode_start: the observation is the first of an episode, [N].
 
         Returns:
             The policy's actions, [N] or [N, A].
@@ -39,7 +39,7 @@ class Behaviour(Protocol):
         ...
 
     @property
-    def memory(self) -> Array:
+    def recurrent_state(self) -> Array:
         """What a recurrent policy remembers of each environment, [N, M]; M = 0 for all others."""
         ...
 
@@ -52,7 +52,7 @@ class Behaviour(Protocol):
         ...
 
 
-class Memoryless:
+class StatelessActor:
     """Each action follows from its observation alone.
 
     Args:
@@ -63,21 +63,21 @@ class Memoryless:
 
     def __init__(
         self,
-        host_policy: Callable[[], HostPolicy],
+        numpy_policy: Callable[[], NumpyPolicy],
         generator: np.random.Generator,
         *,
         deterministic: bool = False,
     ) -> None:
-        self.host_policy = host_policy
+        self.numpy_policy = numpy_policy
         self.generator = generator
         self.deterministic = deterministic
 
     def begin(self, num_envs: int) -> None:
         """Take over the parameters."""
-        self.policy = self.host_policy()
-        self.memory: Array = np.zeros((num_envs, 0), np.float32)
+        self.policy = self.numpy_policy()
+        self.recurrent_state: Array = np.zeros((num_envs, 0), np.float32)
 
-    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+    def __call__(self, obs: Array, episode_start: NDArray[np.bool_]) -> np.ndarray:
         """Sampled or most likely actions, [N] or [N, A]."""
         return self.policy.mode(obs) if self.deterministic else self.policy.sample(obs, self.generator)
 
@@ -89,35 +89,35 @@ class Memoryless:
         """Nothing to do."""
 
 
-class Normalized:
+class NormalizedActor:
     """A behaviour that sees the observations as they were normalised in training.
 
     Args:
-        behaviour: chooses.
+        actor: chooses.
         normalizer: used, not moved.
     """
 
-    def __init__(self, behaviour: Behaviour, normalizer: ObservationNormalizer) -> None:
-        self.behaviour = behaviour
+    def __init__(self, actor: Actor, normalizer: ObservationNormalizer) -> None:
+        self.actor = actor
         self.normalizer = normalizer
 
     def begin(self, num_envs: int) -> None:
         """Take over the parameters."""
-        self.behaviour.begin(num_envs)
+        self.actor.begin(num_envs)
 
-    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+    def __call__(self, obs: Array, episode_start: NDArray[np.bool_]) -> np.ndarray:
         """Actions for raw encoded observations."""
-        return self.behaviour(self.normalizer(obs), begins)
+        return self.actor(self.normalizer(obs), episode_start)
 
     @property
-    def memory(self) -> Array:
+    def recurrent_state(self) -> Array:
         """The behaviour's own."""
-        return self.behaviour.memory
+        return self.actor.recurrent_state
 
     def state_dict(self) -> StateDict:
         """The behaviour's own."""
-        return self.behaviour.state_dict()
+        return self.actor.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.behaviour.load_state_dict(state)
+        self.actor.load_state_dict(state)

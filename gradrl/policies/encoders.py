@@ -4,18 +4,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import checked, require
 from gradrl.envs.observations import Observation
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class ConvolutionConfig:
     """Convolutions for images, each followed by ReLU, and a linear layer behind them.
 
@@ -31,14 +33,13 @@ class ConvolutionConfig:
     channels: tuple[int, ...] = (32, 64, 64)
     kernel_sizes: tuple[int, ...] = (8, 4, 3)
     strides: tuple[int, ...] = (4, 2, 1)
-    features: int = 512
+    features: Annotated[int, Ge(1)] = 512
 
     def __post_init__(self) -> None:
         for name in ("channels", "kernel_sizes", "strides"):
             value = getattr(self, name)
             ok = len(value) == len(self.channels) and all(v >= 1 for v in value)
             require(ok, name, value, f"{len(self.channels)} integers >= 1, one per convolution")
-        require(self.features >= 1, "features", self.features, "an integer >= 1")
 
 
 class Encoder(nn.Module):

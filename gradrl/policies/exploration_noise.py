@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from core.checks import require
+from core.checks import Finite, checked, require
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class NoiseConfig:
     """Which process, and how strong.
 
@@ -27,14 +29,11 @@ class NoiseConfig:
     """
 
     kind: Literal["gaussian", "ornstein_uhlenbeck"] = "gaussian"
-    std: float = 0.1
-    theta: float = 0.15
-    dt: float = 0.01
+    std: Annotated[float, Ge(0), Finite] = 0.1
+    theta: Annotated[float, Gt(0), Finite] = 0.15
+    dt: Annotated[float, Gt(0), Finite] = 0.01
 
     def __post_init__(self) -> None:
-        require(0 <= self.std < math.inf, "std", self.std, "a finite number >= 0")
-        for name in ("theta", "dt"):
-            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a finite number > 0")
         require(self.theta * self.dt <= 1, "dt", self.dt, f"at most 1 / theta = {1 / self.theta:g}")
 
 
@@ -50,8 +49,8 @@ class Gaussian:
         self.std = np.float32(cfg.std)
         self.generator = generator
 
-    def __call__(self, shape: tuple[int, int], begins: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Noise of shape [N, A]; `begins` [N] plays no part."""
+    def __call__(self, shape: tuple[int, int], episode_start: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Noise of shape [N, A]; `episode_start` [N] plays no part."""
         return self.std * self.generator.standard_normal(shape, dtype=np.float32)
 
     def state_dict(self) -> StateDict:
@@ -80,15 +79,15 @@ class OrnsteinUhlenbeck:
         self.generator = generator
         self.x: NDArray[np.float32] = np.zeros((0, 0), np.float32)
 
-    def __call__(self, shape: tuple[int, int], begins: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def __call__(self, shape: tuple[int, int], episode_start: NDArray[np.bool_]) -> NDArray[np.float32]:
         """The next noise of every environment.
 
         Args:
             shape: [N, A].
-            begins: the environment begins an episode, [N].
+            episode_start: the environment begins an episode, [N].
         """
         before = self.x if self.x.shape == shape else np.zeros(shape, np.float32)
-        before = np.where(begins[:, None], np.float32(0), before)
+        before = np.where(episode_start[:, None], np.float32(0), before)
         noise = self.generator.standard_normal(shape, dtype=np.float32)
         self.x = (self.keep * before + self.scale * noise).astype(np.float32, copy=False)
         return self.x

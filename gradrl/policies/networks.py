@@ -9,13 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import checked, require
 from gradrl.envs.spaces import (
     Action,
     BoxAction,
@@ -25,7 +26,7 @@ from gradrl.envs.spaces import (
     Observation,
 )
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour, Memoryless
+from gradrl.policies.actor import Actor, StatelessActor
 from gradrl.policies.distributions import (
     LOG_STD,
     Bernoulli,
@@ -36,13 +37,14 @@ from gradrl.policies.distributions import (
     SquashedGaussian,
 )
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, initialised, needs_encoder
-from gradrl.policies.numpy_policy import HostPolicy, Normal, Sampler, sampler_of
+from gradrl.policies.numpy_policy import Normal, NumpyPolicy, Sampler, sampler_of
 from gradrl.policies.sde import Exploration, exploration_log_std
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class MLPConfig:
     """Shape and initialisation of both networks.
 
@@ -64,27 +66,20 @@ class MLPConfig:
         convolutions: for images.
     """
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[Annotated[int, Ge(1)], ...] = (64, 64)
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     orthogonal: bool = True
     shared: bool = False
-    log_std: float = 0.0
+    log_std: Annotated[float, Interval(ge=LOG_STD[0], le=LOG_STD[1])] = 0.0
     state_dependent_std: bool = False
     squash: bool = False
     sde: bool = False
-    sde_interval: int | None = None
+    sde_interval: Annotated[int | None, Ge(1)] = None
     convolutions: ConvolutionConfig = field(default_factory=ConvolutionConfig)
 
     def __post_init__(self) -> None:
-        ok = all(size >= 1 for size in self.hidden_sizes)
-        require(ok, "hidden_sizes", self.hidden_sizes, "integers >= 1")
-        require(self.activation in ACTIVATIONS, "activation", self.activation, f"one of {list(ACTIVATIONS)}")
-        require(-20 <= self.log_std <= 2, "log_std", self.log_std, "in [-20, 2]")
-        ok = self.sde_interval is None or self.sde_interval >= 1
-        require(ok, "sde_interval", self.sde_interval, "an integer >= 1 or null")
-        require(
-            not (self.sde and self.state_dependent_std), "sde", self.sde, "false with state_dependent_std"
-        )
+        ok = not (self.sde and self.state_dependent_std)
+        require(ok, "sde", self.sde, "false with state_dependent_std")
 
 
 class ActorCritic(nn.Module):
@@ -156,18 +151,18 @@ class ActorCritic(nn.Module):
         """Parameters that both the policy's and the value's loss reach, by name; none when separate."""
         return [(f"trunk.{name}", p) for name, p in self.trunk.named_parameters()]
 
-    def host_policy(self) -> HostPolicy:
+    def numpy_policy(self) -> NumpyPolicy:
         """The policy as it now is, for acting on the host.
 
         With state-dependent exploration its mean alone, without the noise: that is the behaviour's.
         """
-        return HostPolicy([*self.trunk, *self.actor], sampler=self._sampler(), mask=self.mask)
+        return NumpyPolicy([*self.trunk, *self.actor], sampler=self._sampler(), mask=self.mask)
 
-    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
         """The policy at work, sampled or its most likely actions."""
         if isinstance(self.action, BoxAction) and self.cfg.sde and not deterministic:
             return Exploration(self._exploration, generator, self.cfg.sde_interval, self.cfg.squash)
-        return Memoryless(self.host_policy, generator, deterministic=deterministic)
+        return StatelessActor(self.numpy_policy, generator, deterministic=deterministic)
 
     def _policy(self, obs: Tensor, features: Tensor) -> Policy:
         action = self.action
@@ -194,11 +189,11 @@ class ActorCritic(nn.Module):
             return Normal(np.zeros(self.action.size, np.float32), self.cfg.squash)
         return sampler_of(self.action, self.log_std, self.cfg.squash)
 
-    def _exploration(self) -> tuple[HostPolicy, HostPolicy, Tensor]:
+    def _exploration(self) -> tuple[NumpyPolicy, NumpyPolicy, Tensor]:
         """Host networks up to the last hidden layer and from there, and the exploration's log deviations."""
         assert self.log_std is not None
         body, head = [*self.trunk, *self.actor][:-1], self.actor[-1:]
-        return HostPolicy(body), HostPolicy(list(head)), self.log_std.detach()
+        return NumpyPolicy(body), NumpyPolicy(list(head)), self.log_std.detach()
 
 
 def network(

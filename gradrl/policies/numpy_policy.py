@@ -41,7 +41,7 @@ class Sampler(Protocol):
         ...
 
 
-class HostPolicy:
+class NumpyPolicy:
     """A policy's forward pass; on the CPU it reads the parameters' own memory, so it is always up to date.
 
     Args:
@@ -59,7 +59,7 @@ class HostPolicy:
         sampler: Sampler | None = None,
         mask: slice | None = None,
     ) -> None:
-        self._forward = host_forward(network)
+        self._forward = numpy_forward(network)
         self.mask = mask
         self.sampler: Sampler = sampler or (Choice() if log_std is None else Normal(_std(log_std), False))
 
@@ -164,7 +164,7 @@ def sampler_of(action: Action, log_std: torch.Tensor | None, squash: bool) -> Sa
     return Switches()
 
 
-def host_forward(network: Sequence[nn.Module] | nn.Sequential) -> Forward:
+def numpy_forward(network: Sequence[nn.Module] | nn.Sequential) -> Forward:
     """Layers as a function of arrays: in NumPy where all are linear maps and activations, else in torch."""
     modules = list(network)
     if all(_simple(module) for module in modules):

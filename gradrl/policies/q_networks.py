@@ -8,25 +8,27 @@ gradient norm of its own.
 
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from core.checks import require
+from core.checks import checked
 from gradrl.envs.spaces import Action, BoxAction, DiscreteAction, Observation
-from gradrl.policies.actor import Behaviour, Memoryless
+from gradrl.policies.actor import Actor, StatelessActor
 from gradrl.policies.distributions import Categorical, SquashedGaussian
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, needs_encoder
-from gradrl.policies.networks import ACTIVATIONS, LOG_STD, MLPConfig, mlp, network
-from gradrl.policies.numpy_policy import HostPolicy, Normal, sampler_of
+from gradrl.policies.networks import LOG_STD, MLPConfig, mlp, network
+from gradrl.policies.numpy_policy import Normal, NumpyPolicy, sampler_of
 from gradrl.policies.sde import Exploration, exploration_log_std
 
 SoftPolicy = Categorical | SquashedGaussian
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class QNetworksConfig:
     """Shape of actor and critics.
 
@@ -37,16 +39,10 @@ class QNetworksConfig:
         convolutions: for images; the actor has its own, the critics share one.
     """
 
-    num_critics: int
-    hidden_sizes: tuple[int, ...] = (256, 256)
+    num_critics: Annotated[int, Ge(1)]
+    hidden_sizes: tuple[Annotated[int, Ge(1)], ...] = (256, 256)
     activation: Literal["tanh", "relu", "elu", "silu"] = "relu"
     convolutions: ConvolutionConfig = field(default_factory=ConvolutionConfig)
-
-    def __post_init__(self) -> None:
-        require(self.num_critics >= 1, "num_critics", self.num_critics, "an integer >= 1")
-        ok = all(size >= 1 for size in self.hidden_sizes)
-        require(ok, "hidden_sizes", self.hidden_sizes, "integers >= 1")
-        require(self.activation in ACTIVATIONS, "activation", self.activation, f"one of {list(ACTIVATIONS)}")
 
     @property
     def mlp(self) -> MLPConfig:
@@ -71,14 +67,8 @@ class StochasticConfig(QNetworksConfig):
     """
 
     sde: bool = False
-    sde_interval: int | None = None
-    log_std: float = -3.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ok = self.sde_interval is None or self.sde_interval >= 1
-        require(ok, "sde_interval", self.sde_interval, "an integer >= 1 or null")
-        require(LOG_STD[0] <= self.log_std <= LOG_STD[1], "log_std", self.log_std, "in [-20, 2]")
+    sde_interval: Annotated[int | None, Ge(1)] = None
+    log_std: Annotated[float, Interval(ge=LOG_STD[0], le=LOG_STD[1])] = -3.0
 
 
 class Critics(nn.Module):
@@ -214,10 +204,12 @@ class DeterministicActorCritics(nn.Module):
         self.actor = DeterministicActor(cfg, observation, self.action, generator)
         self.critic = Critics(cfg, observation, self.action, generator)
 
-    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
         """The policy at work; it is the same, deterministic or not."""
         tanh = Normal(np.zeros(self.action.size, np.float32), squash=True)
-        return Memoryless(lambda: HostPolicy(self.actor.net, sampler=tanh), generator, deterministic=True)
+        return StatelessActor(
+            lambda: NumpyPolicy(self.actor.net, sampler=tanh), generator, deterministic=True
+        )
 
 
 class StochasticActorCritics(nn.Module):
@@ -245,23 +237,23 @@ class StochasticActorCritics(nn.Module):
         self.actor = StochasticActor(cfg, observation, action, generator)
         self.critic = Critics(cfg, observation, action, generator)
 
-    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> Behaviour:
+    def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
         """The policy at work: sampled, or the most likely actions (a squashed Gaussian's squashed mean)."""
         if self.actor.log_std is not None and not deterministic:
             return Exploration(self._exploration, generator, self.cfg.sde_interval, squash=True)
-        return Memoryless(self._host_policy, generator, deterministic=deterministic)
+        return StatelessActor(self._numpy_policy, generator, deterministic=deterministic)
 
-    def _host_policy(self) -> HostPolicy:
+    def _numpy_policy(self) -> NumpyPolicy:
         sampler = sampler_of(self.action, None, squash=True)
         if self.actor.log_std is not None:  # the mode alone, of a mean without a deviation beside it
             sampler = Normal(np.zeros(self.action.size, np.float32), squash=True)
-        return HostPolicy(self.actor.net, sampler=sampler)
+        return NumpyPolicy(self.actor.net, sampler=sampler)
 
-    def _exploration(self) -> tuple[HostPolicy, HostPolicy, Tensor]:
+    def _exploration(self) -> tuple[NumpyPolicy, NumpyPolicy, Tensor]:
         """Host networks up to the last hidden layer and from there, and the exploration's log deviations."""
         assert self.actor.log_std is not None
         layers = list(self.actor.net)
-        return HostPolicy(layers[:-1]), HostPolicy(layers[-1:]), self.actor.log_std.detach()
+        return NumpyPolicy(layers[:-1]), NumpyPolicy(layers[-1:]), self.actor.log_std.detach()
 
 
 def require_bounded_box(action: Action, need: str) -> BoxAction:

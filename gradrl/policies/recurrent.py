@@ -1,8 +1,8 @@
-"""Actor and critic that remember: an LSTM before each, for environments that do not show their whole state.
+"""Recurrent actor and critic: an LSTM before each, for environments that do not show their whole state.
 
-While acting the memory goes on step by step, in NumPy; for learning it is unrolled from where the rollout
-began. Both forget where an episode begins. Each has a memory of its own, because what predicts the return
-need not be what decides the action; with images they share one, for cost.
+While acting the LSTM advances step by step, in NumPy; for learning it is unrolled from the state before the
+rollout. Its state is reset where an episode starts. Actor and critic have an LSTM each, because what predicts
+the return need not be what decides the action; with images they share one, for cost.
 
 Source: Hochreiter and Schmidhuber 1997, Neural Computation 9; in PPO: Pleines et al. 2023, "Memory gym".
 """
@@ -10,47 +10,43 @@ Source: Hochreiter and Schmidhuber 1997, Neural Computation 9; in PPO: Pleines e
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.checks import require
 from core.state import StateDict
 from gradrl.envs.observations import MASK, Observation, observation_encoder
 from gradrl.envs.spaces import Action
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Behaviour
+from gradrl.policies.actor import Actor
 from gradrl.policies.distributions import Policy
 from gradrl.policies.encoders import Encoder, needs_encoder
 from gradrl.policies.networks import ActorCritic, MLPConfig
-from gradrl.policies.numpy_policy import Array, host_forward
+from gradrl.policies.numpy_policy import Array, numpy_forward
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentConfig(MLPConfig):
-    """Shape and initialisation; the options of `MLPConfig` are those of the layers behind the memory.
+    """Shape and initialisation; the options of `MLPConfig` are those of the layers behind the LSTM.
 
     Attributes:
-        hidden_sizes: width of each hidden layer between memory and outputs; () = none.
-        shared: actor and critic share the memory, and the convolutions before it.
-        memory_size: H, numbers that an LSTM gives; it remembers as many again.
+        hidden_sizes: width of each hidden layer between LSTM and outputs; () = none.
+        shared: actor and critic share the LSTM, and the convolutions before it.
+        recurrent_size: H, size of the LSTM's output; its cell state has the same size.
     """
 
-    hidden_sizes: tuple[int, ...] = (64,)
+    hidden_sizes: tuple[Annotated[int, Ge(1)], ...] = (64,)
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
-    memory_size: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.memory_size >= 1, "memory_size", self.memory_size, "an integer >= 1")
+    recurrent_size: Annotated[int, Ge(1)] = 64
 
     def head(self) -> MLPConfig:
-        """Of actor and critic behind their memories."""
+        """The options of actor and critic behind their LSTMs."""
         options = {field.name: getattr(self, field.name) for field in fields(MLPConfig)}
         return MLPConfig(**{**options, "shared": False})
 
@@ -65,7 +61,7 @@ class RecurrentActorCritic(nn.Module):
         generator: draws the initial weights, on the CPU.
 
     Attributes:
-        memory_size: M, numbers per environment that the memories carry from step to step.
+        recurrent_state_size: M, size of the recurrent state per environment.
 
     Raises:
         ValueError: as `ActorCritic`.
@@ -76,20 +72,20 @@ class RecurrentActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.mask = observation.mask
-        features: spaces.Space = spaces.Box(-1, 1, (cfg.memory_size,))
+        features: spaces.Space = spaces.Box(-1, 1, (cfg.recurrent_size,))
         if self.mask is not None:
             allowed = spaces.MultiBinary(self.mask.stop - self.mask.start)
-            features = spaces.Dict({"memory": features, MASK: allowed})
+            features = spaces.Dict({"features": features, MASK: allowed})
         count = 1 if cfg.shared else 2
-        self.memories = nn.ModuleList(Memory(cfg, observation, generator) for _ in range(count))
+        self.recurrent = nn.ModuleList(RecurrentEncoder(cfg, observation, generator) for _ in range(count))
         self.head = ActorCritic(cfg.head(), observation_encoder(features), action, generator)
-        self.memory_size = 2 * cfg.memory_size * count
+        self.recurrent_state_size = 2 * cfg.recurrent_size * count
 
     def forward(
         self,
         obs: Tensor,
-        begins: Tensor,
-        memory: Tensor,
+        episode_start: Tensor,
+        recurrent_state: Tensor,
         rows: Tensor | None = None,
         mappable: bool = False,
     ) -> tuple[Policy, Tensor]:
@@ -97,20 +93,22 @@ class RecurrentActorCritic(nn.Module):
 
         Args:
             obs: [T, N, D].
-            begins: obs[t] is the first of an episode, bool, [T, N].
-            memory: what was remembered before obs[0], [N, M].
-            rows: what is asked for, bool [T N] or int64 row numbers; None = everything.
+            episode_start: obs[t] is the first of an episode, bool, [T, N].
+            recurrent_state: before obs[0], [N, M].
+            rows: the steps asked for, bool [T N] or int64 row numbers; None = everything.
             mappable: by small steps, which `torch.func` can map; ten times slower.
 
         Returns:
             Of B = T N rows, step t of sequence n in row t N + n, or of those asked for.
         """
-        parts = memory.chunk(len(self.memories), -1)
+        parts = recurrent_state.chunk(len(self.recurrent), -1)
         if mappable:
-            features = [stepwise(m, obs, begins, part) for m, part in zip(self.memories, parts, strict=True)]
+            features = [
+                stepwise(m, obs, episode_start, part) for m, part in zip(self.recurrent, parts, strict=True)
+            ]
         else:
-            segments = Segments(begins)
-            features = [m(obs, segments, part)[0] for m, part in zip(self.memories, parts, strict=True)]
+            segments = Segments(episode_start)
+            features = [m(obs, segments, part)[0] for m, part in zip(self.recurrent, parts, strict=True)]
         features = [x.flatten(0, 1) for x in features]
         if self.mask is not None:
             mask = obs[..., self.mask].flatten(0, 1)
@@ -123,17 +121,17 @@ class RecurrentActorCritic(nn.Module):
     def values(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """V of what each action was chosen from and of what it led to, [T, N] each.
 
-        A final observation is valued with the memory of the episode that it ends.
+        A final observation is valued with the recurrent state of the episode that it ends.
         """
-        last, width = self.memories[-1], self.memory_size // len(self.memories)
-        segments = Segments(rollout.begins, rollout.final_index)
-        features = last(rollout.obs, segments, rollout.memory[:, -width:], rollout.final_obs)
+        last, width = self.recurrent[-1], self.recurrent_state_size // len(self.recurrent)
+        segments = Segments(rollout.episode_start, rollout.final_index)
+        features = last(rollout.obs, segments, rollout.recurrent_state[:, -width:], rollout.final_obs)
         value = self._value(features[0], rollout.obs)
         return value[:-1], rollout.next_value(value, self._value(features[1], rollout.final_obs))
 
-    def behaviour(self, generator: np.random.Generator, *, deterministic: bool = False) -> "Remembering":
+    def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> "RecurrentActor":
         """The policy at work, sampled or its most likely actions."""
-        return Remembering(self, self.head.behaviour(generator, deterministic=deterministic))
+        return RecurrentActor(self, self.head.make_actor(generator, deterministic=deterministic))
 
     def _value(self, features: Tensor, obs: Tensor) -> Tensor:
         if self.mask is not None:
@@ -141,7 +139,7 @@ class RecurrentActorCritic(nn.Module):
         return self.head.value(features)
 
 
-class Memory(nn.Module):
+class RecurrentEncoder(nn.Module):
     """Convolutions where there are images, then an LSTM.
 
     A GRU would do as well, but has no fused kernel on the CPU: 128 steps there and back take 36 ms, not 2.5.
@@ -155,45 +153,45 @@ class Memory(nn.Module):
             self.encoder = Encoder(cfg.convolutions, observation, cfg.orthogonal, generator)
             size = self.encoder.size
         with torch.random.fork_rng(devices=[]):
-            self.lstm = nn.LSTM(size, cfg.memory_size)
+            self.lstm = nn.LSTM(size, cfg.recurrent_size)
         for name, parameter in self.lstm.named_parameters():
             _initialise(name, parameter, cfg, generator)
 
     def forward(
-        self, obs: Tensor, segments: "Segments", memory: Tensor, final_obs: Tensor | None = None
+        self, obs: Tensor, segments: "Segments", recurrent_state: Tensor, final_obs: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Features along sequences.
 
         Args:
             obs: [T, N, D].
             segments: the episodes in them.
-            memory: the LSTM's output and cell before the first step, side by side, [N, 2 H].
-            final_obs: [K, D]; belongs to what `segments` were told of.
+            recurrent_state: output and cell of the LSTM before the first step, side by side, [N, 2 H].
+            final_obs: [K, D], at the `final_index` of the segments.
 
         Returns:
             Features [T, N, H], and those of the final observations, [K, H].
         """
         x, final = self.encoder(obs), None if final_obs is None else self.encoder(final_obs)
-        state = segments.states(memory)[None].chunk(2, -1)
+        state = segments.states(recurrent_state)[None].chunk(2, -1)
         out, _ = self.lstm(segments.pack(x, final), (state[0].contiguous(), state[1].contiguous()))
         return segments.unpack(out)
 
 
-def stepwise(memory: nn.Module, obs: Tensor, begins: Tensor, state: Tensor) -> Tensor:
-    """What a `Memory` gives along sequences, [T, N, H], without a fused kernel or a shape that data decide.
+def stepwise(encoder: nn.Module, obs: Tensor, episode_start: Tensor, state: Tensor) -> Tensor:
+    """Outputs of a `RecurrentEncoder`, [T, N, H], without a fused kernel or a shape that depends on data.
 
     Args:
-        memory: its layers.
+        encoder: the layers.
         obs: [T, N, D].
-        begins: obs[t] is the first of an episode, bool, [T, N].
+        episode_start: obs[t] is the first of an episode, bool, [T, N].
         state: the LSTM's output and cell before the first step, [N, 2 H].
     """
-    assert isinstance(memory, Memory)
-    w_input, w_hidden, b_input, b_hidden = memory.lstm.parameters()
-    inputs = functional.linear(memory.encoder(obs), w_input, b_input + b_hidden)
+    assert isinstance(encoder, RecurrentEncoder)
+    w_input, w_hidden, b_input, b_hidden = encoder.lstm.parameters()
+    inputs = functional.linear(encoder.encoder(obs), w_input, b_input + b_hidden)
     h, c = state.chunk(2, -1)
     steps = []
-    for gates, begin in zip(inputs, begins, strict=True):
+    for gates, begin in zip(inputs, episode_start, strict=True):
         h, c = (torch.where(begin[:, None], 0.0, x) for x in (h, c))
         i, f, new, o = (gates + functional.linear(h, w_hidden)).chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * new.tanh()
@@ -208,18 +206,18 @@ class Segments:
     Without it the recurrence would have to stop wherever one of the environments begins anew.
 
     Args:
-        begins: step t is the first of an episode, bool, [T, N].
+        episode_start: step t is the first of an episode, bool, [T, N].
         final_index: flat positions t N + n of steps that a final observation follows which is not among the
             steps, int64, [K]; such a step is the last of its segment.
     """
 
-    def __init__(self, begins: Tensor, final_index: Tensor | None = None) -> None:
-        self.begins = begins
-        starts = begins.clone()
+    def __init__(self, episode_start: Tensor, final_index: Tensor | None = None) -> None:
+        self.episode_start = episode_start
+        starts = episode_start.clone()
         starts[0] = True
-        time = torch.arange(len(begins), device=begins.device)[:, None]
+        time = torch.arange(len(episode_start), device=episode_start.device)[:, None]
         self.position = time - torch.where(starts, time, 0).cummax(0).values
-        self.segment = starts.T.flatten().cumsum(0).view(begins.T.shape).T - 1
+        self.segment = starts.T.flatten().cumsum(0).view(episode_start.T.shape).T - 1
         length, count = torch.stack([self.position.max(), self.segment.max()]).tolist()
         self.final: tuple[Tensor, Tensor] | None = None
         if final_index is not None and len(final_index):
@@ -227,10 +225,11 @@ class Segments:
             length += 1
         self.shape = length + 1, count + 1
 
-    def states(self, memory: Tensor) -> Tensor:
-        """What each segment starts from, [S, ...]: the memory [N, ...] where it goes on, else zeros."""
-        going_on = torch.where(self.begins[0, :, None], 0.0, memory)
-        return memory.new_zeros(self.shape[1], memory.shape[-1]).index_copy(0, self.segment[0], going_on)
+    def states(self, recurrent_state: Tensor) -> Tensor:
+        """The state before each segment, [S, ...]: that before the rollout, [N, ...], or 0 at a start."""
+        kept = torch.where(self.episode_start[0, :, None], 0.0, recurrent_state)
+        zeros = recurrent_state.new_zeros(self.shape[1], recurrent_state.shape[-1])
+        return zeros.index_copy(0, self.segment[0], kept)
 
     def pack(self, x: Tensor, final: Tensor | None = None) -> Tensor:
         """Steps [T, N, F], and what follows some, [K, F], by segment [L, S, F]; zeros behind its end."""
@@ -243,44 +242,46 @@ class Segments:
         return steps, packed[0, :0] if self.final is None else packed[self.final]
 
 
-class Remembering:
-    """Acts with a memory per environment.
+class RecurrentActor:
+    """Acts with a recurrent state per environment.
 
     Args:
-        model: its parameters are read where they are.
-        head: chooses the actions from what the actor's memory gives.
+        model: its parameters are read at every `begin`.
+        head: chooses the actions from the output of the actor's LSTM.
     """
 
-    def __init__(self, model: RecurrentActorCritic, head: Behaviour) -> None:
+    def __init__(self, model: RecurrentActorCritic, head: Actor) -> None:
         self.model, self.head = model, head
         self.state: Array | None = None
 
     def begin(self, num_envs: int) -> None:
-        """Take over the parameters; memories are kept, or empty at first."""
+        """Take over the parameters; the recurrent state is kept, or 0 at first."""
         self.head.begin(num_envs)
-        self.cells = [_cell(memory) for memory in self.model.memories]
+        self.cells = [_cell(encoder) for encoder in self.model.recurrent]
         if self.state is None:
-            self.state = np.zeros((num_envs, self.model.memory_size), np.float32)
+            self.state = np.zeros((num_envs, self.model.recurrent_state_size), np.float32)
 
-    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+    def __call__(self, obs: Array, episode_start: NDArray[np.bool_]) -> np.ndarray:
         """Actions, [N] or [N, A]."""
         assert self.state is not None
-        state = np.where(begins[:, None], np.float32(0), self.state)
+        state = np.where(episode_start[:, None], np.float32(0), self.state)
         parts = np.split(state, len(self.cells), -1)
         parts = [cell(obs, part) for cell, part in zip(self.cells, parts, strict=True)]
         self.state = np.concatenate(parts, -1)
         features = parts[0][:, : parts[0].shape[-1] // 2]
         mask = self.model.mask
-        return self.head(features if mask is None else np.concatenate([features, obs[:, mask]], -1), begins)
+        return self.head(
+            features if mask is None else np.concatenate([features, obs[:, mask]], -1), episode_start
+        )
 
     @property
-    def memory(self) -> Array:
+    def recurrent_state(self) -> Array:
         """Output and cell of the actor's LSTM, then of the critic's if it has its own, [N, M]."""
         assert self.state is not None
         return self.state
 
     def state_dict(self) -> StateDict:
-        """The memories, and what the head's behaviour remembers."""
+        """The recurrent state, and the state of the head."""
         state = None if self.state is None else torch.from_numpy(self.state.copy())
         return {"state": state, "head": self.head.state_dict()}
 
@@ -290,12 +291,12 @@ class Remembering:
         self.head.load_state_dict(state["head"])
 
 
-def _cell(memory: nn.Module) -> Callable[[Array, Array], Array]:
-    """One step of a memory: rows [N, D] and state [N, 2 H] to the next state; half the time of torch's."""
-    assert isinstance(memory, Memory)
-    encode = (lambda x: x) if isinstance(memory.encoder, nn.Identity) else host_forward([memory.encoder])
-    w_input, w_hidden, b_input, b_hidden = (p.detach().cpu().numpy().T for p in memory.lstm.parameters())
-    bias, size = b_input + b_hidden, memory.lstm.hidden_size
+def _cell(encoder: nn.Module) -> Callable[[Array, Array], Array]:
+    """One step of an encoder: rows [N, D] and state [N, 2 H] to the next state; half the time of torch's."""
+    assert isinstance(encoder, RecurrentEncoder)
+    encode = (lambda x: x) if isinstance(encoder.encoder, nn.Identity) else numpy_forward([encoder.encoder])
+    w_input, w_hidden, b_input, b_hidden = (p.detach().cpu().numpy().T for p in encoder.lstm.parameters())
+    bias, size = b_input + b_hidden, encoder.lstm.hidden_size
 
     def step(obs: Array, state: Array) -> Array:
         gates = encode(obs) @ w_input
@@ -316,7 +317,7 @@ def _initialise(name: str, parameter: Tensor, cfg: RecurrentConfig, generator: t
     """Orthogonal gates and zero biases, or uniform in +-1/sqrt(H) as torch has it."""
     with torch.no_grad():
         if not cfg.orthogonal:
-            bound = 1 / math.sqrt(cfg.memory_size)
+            bound = 1 / math.sqrt(cfg.recurrent_size)
             parameter.uniform_(-bound, bound, generator=generator)
         elif name.startswith("weight"):
             for gate in parameter.chunk(4):

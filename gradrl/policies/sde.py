@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.state import StateDict
-from gradrl.policies.numpy_policy import Array, HostPolicy
+from gradrl.policies.numpy_policy import Array, NumpyPolicy
 
 EPSILON = 1e-6  # variance where all features are 0
 
@@ -51,7 +51,7 @@ class Exploration:
 
     def __init__(
         self,
-        parts: Callable[[], tuple[HostPolicy, HostPolicy, Tensor]],
+        parts: Callable[[], tuple[NumpyPolicy, NumpyPolicy, Tensor]],
         generator: np.random.Generator,
         interval: int | None,
         squash: bool,
@@ -64,12 +64,12 @@ class Exploration:
         """Take over the parameters, sigma for the present draw too; without an interval, draw."""
         self.body, self.head, log_std = self.parts()
         self.std: Array = np.exp(log_std.cpu().numpy())
-        self.memory: Array = np.zeros((num_envs, 0), np.float32)
+        self.recurrent_state: Array = np.zeros((num_envs, 0), np.float32)
         if self.interval is None or self.normal is None:
             self.normal = self._drawn(num_envs)
         self.noise: Array = self.std * self.normal
 
-    def __call__(self, obs: Array, begins: NDArray[np.bool_]) -> np.ndarray:
+    def __call__(self, obs: Array, episode_start: NDArray[np.bool_]) -> np.ndarray:
         """Actions [N, A]; the beginning of an episode changes nothing."""
         if self.interval is not None and self.steps >= self.interval:
             self.normal = self._drawn(len(obs))

@@ -148,7 +148,7 @@ class OnPolicyAgent(Protocol):
         ...
 
 
-class Snapshots:
+class PolicySnapshots:
     """Copies of the parameters that acted, made only before an update in which a probe may fall due.
 
     A probe looks at an agent after the update, when the policy that acted has moved on.

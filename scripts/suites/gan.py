@@ -21,7 +21,7 @@ from torch.nn.functional import softplus
 
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
-from core.run.seeding import Generators
+from core.seeding import Generators
 from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
 

@@ -22,7 +22,7 @@ import torch
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
 from core.run.run import Run
-from core.run.seeding import seed_globally
+from core.seeding import seed_globally
 from gradrl.train import TrainConfig, train
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from core.run.seeding import Generators
+from core.seeding import Generators
 from gradgan.train import TrainConfig, build_trainer
 from tests.core.gradients.test_cuda import no_waiting
 

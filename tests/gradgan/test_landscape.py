@@ -10,7 +10,7 @@ from core.cli.launch import compose_tree
 from core.cli.saved import saved_options
 from core.config import ConfigError, build, config_dir
 from core.run import checkpoint as checkpoints
-from core.run.seeding import Generators
+from core.seeding import Generators
 from gradgan.batch import Batch
 from gradgan.game.game import FakeBatch, StepInfo
 from gradgan.landscape import load_probe

@@ -10,7 +10,7 @@ import torch
 
 import core
 import gradgan
-from core.run.seeding import Generators
+from core.seeding import Generators
 from gradgan.train import TrainConfig, build_trainer
 
 PACKAGES = [Path(str(package.__file__)).parent for package in (core, gradgan)]

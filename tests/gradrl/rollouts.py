@@ -23,8 +23,8 @@ def rollout(obs, action, reward, *, terminated=None, truncated=None, valid=None,
         final_obs=torch.stack([*final.values()]) if final else obs.new_zeros(0, obs.shape[-1]),
         terminal_index=torch.zeros(0, dtype=torch.int64),
         terminal_obs=obs.new_zeros(0, obs.shape[-1]),
-        begins=torch.zeros(t + 1, n, dtype=torch.bool),
-        memory=torch.zeros(n, 0),
+        episode_start=torch.zeros(t + 1, n, dtype=torch.bool),
+        recurrent_state=torch.zeros(n, 0),
     )
 
 

@@ -8,13 +8,13 @@ class Scripted:
 
     def __init__(self, act):
         self.act = act
-        self.begins = []
+        self.episode_start = []
 
     def begin(self, num_envs):
-        self.memory = np.zeros((num_envs, 0), np.float32)
+        self.recurrent_state = np.zeros((num_envs, 0), np.float32)
 
-    def __call__(self, obs, begins):
-        self.begins.append(begins.copy())
+    def __call__(self, obs, episode_start):
+        self.episode_start.append(episode_start.copy())
         return self.act(obs)
 
     def state_dict(self):

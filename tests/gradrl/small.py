@@ -55,8 +55,8 @@ def small_rollout(t=8, n=4, seed=0, invalid=(), action=DISCRETE):
         final_obs=torch.randn(1, 3, generator=g),
         terminal_index=torch.zeros(0, dtype=torch.int64),
         terminal_obs=torch.zeros(0, 3),
-        begins=torch.zeros(t + 1, n, dtype=torch.bool),
-        memory=torch.zeros(n, 0),
+        episode_start=torch.zeros(t + 1, n, dtype=torch.bool),
+        recurrent_state=torch.zeros(n, 0),
     )
 
 

@@ -133,16 +133,14 @@ def test_native_transitions_and_advantages_equal_those_of_single_environments():
     collect = Collector(make_envs(cfg, num_envs), info.observation, info.action, 50, [0] * num_envs)
     single = gym.make("CartPole-v1").unwrapped
     pushes = np.array([0, 1, 0, 1])  # those that push one way fall over before the limit
-    behaviour = Scripted(
-        lambda obs: np.where([True, True, False, False], pushes, (obs[:, 2] > 0).astype(int))
-    )
+    actor = Scripted(lambda obs: np.where([True, True, False, False], pushes, (obs[:, 2] > 0).astype(int)))
     lengths, steps, terminations, truncations, done = np.zeros(num_envs, int), 0, 0, 0, 0
 
     def value(obs):
         return 0.5 * obs[..., 0] - 0.2 * obs[..., 1] + 3.0 * obs[..., 2] + 0.7 * obs[..., 3]
 
     for _ in range(3):
-        rollout = collect.collect(behaviour)
+        rollout = collect.collect(actor)
         advantage = advantages(rollout, value)
         for n in range(num_envs):
             rows = []

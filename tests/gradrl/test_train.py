@@ -58,7 +58,7 @@ def test_an_environment_by_id_has_no_experiment():
         (["agent.num_minibatches=7"], "agent.num_minibatches must be a divisor of"),
         (["agent.clip_schedule=quadratic"], "agent.clip_schedule must be one of"),
         (["evaluation.episodes=0"], "evaluation.episodes must be"),
-        (["policy.hidden_sizes=[0]"], "policy.hidden_sizes must be integers >= 1"),
+        (["policy.hidden_sizes=[0]"], "policy.hidden_sizes must be a list of integers >= 1"),
         (["policy.activation=gelu"], "policy.activation must be one of"),
         (["env=by_id"], "env.id must be"),
         (["env=by_id", "env.id=Acrobat-v1"], r"did you mean Acrobot-v1\?"),

@@ -1,4 +1,4 @@
-"""The kinds of gradient, at the same points: many draws of each beside the gradient of all samples."""
+"""Gradients of batches of several sizes at the same points, compared with the gradient of all samples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,8 +9,9 @@ from core.descend.functions import PlaneFunction
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.pictures.maps import draw_ground, view
 from core.descend.trajectory import Trajectory
+from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import FAINT, INK, cased, colours, figure, pixels
+from core.draw.palette import FAINT, INK, cased, colours
 
 DRAWN = 30  # batches at each point
 LENGTH = 0.16  # of the full gradient at the first point, as a share of the picture's width
@@ -29,7 +30,7 @@ def draw_arrows(
     points = _points(guide)
     box = view(plane, trajectories)
     width = min(box[0][1] - box[0][0], box[1][1] - box[1][0])
-    made = figure(max(3.7 * len(trained), 5.0), 7.4)
+    made = new_figure(max(3.7 * len(trained), 5.0), 7.4)
     panels = made.subplots(2, len(trained), squeeze=False, sharex=True, sharey=True)
     hues = colours(trained)
     for column, ((name, descent), trajectory) in enumerate(zip(trained.items(), trajectories, strict=True)):

@@ -8,11 +8,11 @@ from torch import Tensor
 from core.descend.basins import LEFT, NOWHERE, reached
 from core.descend.functions import PlaneFunction
 from core.descend.pictures.maps import heights, levels_of, spoken
+from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import FAINT, INK, cased, figure, pixels
+from core.draw.palette import FAINT, INK, MAP, TINTS, cased
 
-TINTS = ("#8cc5e8", "#f2c063", "#7fcfb5", "#e3b3d0", "#f3ea8f", "#7fa8d1", "#eb9c66", "#b9a27a")
-NONE, GONE = "#e3e5e8", "#6b7280"  # not at a minimum yet; outside or diverged
+NONE, GONE = "#e3e5e8", FAINT  # not at a minimum yet; outside or diverged
 
 
 def draw_basins(plane: PlaneFunction, ends: Mapping[str, Tensor], left_out: str = "") -> Image:
@@ -21,7 +21,7 @@ def draw_basins(plane: PlaneFunction, ends: Mapping[str, Tensor], left_out: str 
     Args:
         plane: the function and its domain.
         ends: [G, G, 2] by name, of the starts over the domain.
-        left_out: whose map is missing and why.
+        left_out: which optimizers have no map, and why.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -30,7 +30,7 @@ def draw_basins(plane: PlaneFunction, ends: Mapping[str, Tensor], left_out: str 
     many = len(minima) > len(TINTS)
     columns = min(len(ends), 4) if len(ends) != 4 else 4
     rows = -(-len(ends) // columns)
-    made = figure(max(3.1 * columns, 5.6), 3.3 * rows + 0.9)
+    made = new_figure(max(3.1 * columns, 5.6), 3.3 * rows + 0.9)
     panels = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
     (left, right), (low, high) = plane.domain
     x, y, value = heights(plane, plane.domain, 200)
@@ -86,4 +86,4 @@ def _tints(plane: PlaneFunction, minima: Tensor, many: bool) -> list[str]:
 
     values = plane.function(minima).numpy()
     rank = (values - values.min()) / max(float(np.ptp(values)), 1e-12)
-    return [to_hex(colormaps["viridis"](float(0.15 + 0.8 * r))) for r in rank]
+    return [to_hex(colormaps[MAP](float(0.15 + 0.8 * r))) for r in rank]

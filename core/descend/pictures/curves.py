@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.descend.trajectory import Trajectory
+from core.draw.figure import label_ends, new_figure, pixels, tidy
 from core.draw.media import Image
-from core.draw.palette import FAINT, colours, figure, label_ends, pixels, tidy
+from core.draw.palette import FAINT, colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ def draw_curves(trajectories: Sequence[Trajectory], lowest: float | None) -> Ima
         trajectories: of a function.
         lowest: its known least value, which is taken off; None = not known.
     """
-    made = figure(9.6, 3.8)
+    made = new_figure(9.6, 3.8)
     left, right = made.subplots(1, 2)
     above = [np.array(t.value) - (lowest or 0.0) for t in trajectories]
     title = (
@@ -43,7 +44,7 @@ def draw_curves(trajectories: Sequence[Trajectory], lowest: float | None) -> Ima
 
 def draw_training(trajectories: Sequence[Trajectory]) -> Image:
     """Loss against steps, samples and seconds; then accuracy, and what a batch's gradient is worth."""
-    made = figure(12.0, 6.6)
+    made = new_figure(12.0, 6.6)
     axes = made.subplots(2, 3)
     loss = [t.value for t in trajectories]
     steps = [t.steps for t in trajectories]

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from core.descend.functions import PlaneFunction
 from core.descend.trajectory import Trajectory
+from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import FAINT, INK, cased, colours, figure, ground, pixels
+from core.draw.palette import FAINT, INK, MARK, cased, colours, ground
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,20 +24,20 @@ FEW = 200  # steps up to which single ones are marked
 # Marker, size and colour of the known critical points.
 MARKS = {
     "minimum": ("o", 6.5, "#ffffff"),
-    "saddle": ("X", 7, "#f0e442"),
-    "maximum": ("^", 7, "#f0e442"),
-    "degenerate": ("D", 6, "#f0e442"),
+    "saddle": ("X", 7, MARK),
+    "maximum": ("^", 7, MARK),
+    "degenerate": ("D", 6, MARK),
 }
 
 
 def draw_paths(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Image:
     """Draw paths over the level lines and the field of negative gradients.
 
-    Shown is the function's domain, and more where a path leaves it, up to once the domain's width on every
-    side.
+    The picture shows the domain of the function, and more where a path leaves it, up to the width of the
+    domain on every side.
     """
     box = view(plane, trajectories)
-    made = figure(7.4, 6.6)
+    made = new_figure(7.4, 6.6)
     axes = made.add_subplot()
     draw_ground(axes, plane, box)
     draw_field(axes, plane, box)
@@ -141,7 +142,7 @@ def levels_of(value: np.ndarray) -> np.ndarray:
 
 
 def spoken(name: str) -> str:
-    """A class's name as words."""
+    """The name of a class, split into words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
 
 

@@ -1,4 +1,4 @@
-"""The same in relief, and as a film."""
+"""A function of two variables as a surface in relief, and its descents as a video."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,9 @@ import torch
 from core.descend.functions import PlaneFunction
 from core.descend.pictures.maps import draw_field, draw_ground, draw_marks, heights, spoken, view
 from core.descend.trajectory import Trajectory
+from core.draw.figure import canvas_of, new_figure, pixels, rgb
 from core.draw.media import Image, Video
-from core.draw.palette import FAINT, INK, cased, colours, figure, ground, pixels
+from core.draw.palette import FAINT, INK, cased, colours, ground
 from core.numbers import plain_number
 
 GRID = 90  # points of the surface along each axis
@@ -28,7 +29,7 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
     def squeezed(height: np.ndarray) -> np.ndarray:
         return np.arcsinh((height - lowest) / scale)
 
-    made = figure(7.4, 6.4)
+    made = new_figure(7.4, 6.4)
     axes: Any = made.add_subplot(projection="3d", computed_zorder=False)  # types of 3-D axes are patchy
     mesh = np.meshgrid(x, y)
     axes.plot_surface(
@@ -87,11 +88,8 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
 
 def draw_video(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Video:
     """All descents at the same step, slow at first, when most happens."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     box = view(plane, trajectories)
-    made = figure(5.2, 4.9)
-    made.set_dpi(100)
+    made = new_figure(5.2, 4.9, dpi=100)
     axes = made.add_subplot()
     draw_ground(axes, plane, box)
     draw_field(axes, plane, box)
@@ -105,7 +103,7 @@ def draw_video(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Vide
     made.legend(
         handles=axes.lines[-len(hues) :], loc="outside lower center", ncols=4, fontsize=9, frameon=False
     )
-    canvas = FigureCanvasAgg(made)
+    canvas = canvas_of(made)
     canvas.draw()
     made.set_layout_engine("none")
     background = canvas.copy_from_bbox(made.bbox)
@@ -128,5 +126,5 @@ def draw_video(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Vide
             head.set_data(*way[-1:].T)
         for artist in (title, *lines, *heads):
             axes.draw_artist(artist)
-        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        frames.append(rgb(canvas))
     return Video(np.stack(frames + frames[-1:] * HOLD), FPS)

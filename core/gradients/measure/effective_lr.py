@@ -1,4 +1,4 @@
-"""The learning rate a layer really has, once an adaptive optimizer's denominators are counted in."""
+"""The effective learning rate of a layer: with the denominators of an adaptive optimizer included."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,8 +17,8 @@ def effective_lrs(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]
         Adagrad:           lr / (1 + (t - 1) lr_decay) / (sqrt(mean(sum)) + eps)
         SGD:               lr
 
-    The mean over a tensor's elements is taken inside the root: a mean of reciprocals would tell of the few
-    elements that never see a gradient. Momentum is not counted in.
+    The mean over a tensor's elements is taken inside the root: a mean of reciprocals would be dominated by
+    the few elements that never have a gradient. Momentum is not included.
 
     Args:
         optimizer: after at least one step.

@@ -1,7 +1,7 @@
 """Histogram of the binary exponents of gradients: where magnitudes lie, and what a number format loses.
 
-Counting exponents needs no range to be chosen beforehand, adds up over steps and ranks, survives NaN, and
-costs a tenth of a histogram over sorted edges.
+Counts of exponents need no range chosen beforehand, can be added over steps and ranks, are defined for NaN,
+and cost a tenth of a histogram over sorted edges.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Exponents:
             self.counts[layer] += count_exponents(gradient) * taken
 
     def take(self) -> Tensor | None:
-        """The counts since the last call, on the CPU, and start anew; None when there are none."""
+        """The counts since the last call, on the CPU; None if there are none. Sets them to zero."""
         counts = self.counts.to("cpu", copy=True)
         self.counts.zero_()
         return counts if counts.any() else None

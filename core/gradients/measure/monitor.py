@@ -1,17 +1,19 @@
-"""What a `GradientStep` writes down about its gradients: cheap norms every step, the rest sampled.
+"""What a `GradientStep` measures of its gradients: norms at every step, everything else at sampled steps.
 
-Nothing here reads a number back from the device while training. The norms of every step wait in a ring on the
-device; `drain` turns the window since the last call into one value per quantity, when the run logs a point.
+No number is read back from the device during training. The norms of every step are kept in a ring on the
+device; when the run logs a point, `drain` turns the window since the last call into one value per quantity.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked
 from core.gradients.measure.effective_lr import effective_lrs
 from core.gradients.measure.exponents import Exponents
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_batch_sizes, pair_size
@@ -20,11 +22,12 @@ from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
 from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict, copied
 
-RING = 256  # steps whose norms wait to be added up; bounds the memory, changes no number
+RING = 256  # steps whose norms are kept before they are added up; it bounds the memory and changes no number
 ACCUMULATED = ("layer_sums", "layer_counts", "totals", "counts")
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class MonitorConfig:
     """What the monitor measures.
 
@@ -32,17 +35,13 @@ class MonitorConfig:
         sample_interval: steps between two samples of what needs extra passes over memory (cosines, update
             ratio, weight norm, effective learning rate, noise scale).
         histogram_interval: steps between two counts of the gradients' binary exponents.
-        max_layer_scalars: parameters up to which every one gets curves of its own; the heat map has all.
+        max_layer_scalars: largest number of parameters for which each one has curves of its own; the heat map
+            always shows all.
     """
 
-    sample_interval: int = 50
-    histogram_interval: int = 500
-    max_layer_scalars: int = 32
-
-    def __post_init__(self) -> None:
-        for name in ("sample_interval", "histogram_interval"):
-            require(getattr(self, name) >= 2, name, getattr(self, name), "an integer >= 2")
-        require(self.max_layer_scalars >= 0, "max_layer_scalars", self.max_layer_scalars, "an integer >= 0")
+    sample_interval: Annotated[int, Ge(2)] = 50
+    histogram_interval: Annotated[int, Ge(2)] = 500
+    max_layer_scalars: Annotated[int, Ge(0)] = 32
 
 
 class Monitor:
@@ -87,7 +86,7 @@ class Monitor:
 
     @property
     def sampling(self) -> bool:
-        """Whether the step that comes now is one whose details are sampled."""
+        """Whether the next step is a sampled one."""
         return (self.steps + 1) % self.cfg.sample_interval == 0
 
     @property
@@ -115,7 +114,7 @@ class Monitor:
             self.exponents.add(_dense(gradients.values), gradients.index, gradients.norm.isfinite())
 
     def observe_transformed(self, gradients: GradientView) -> None:
-        """Record the norms that the optimizer will see; it is not shown one that is not finite."""
+        """Record the norms that the optimizer will see."""
         self._ring.append((self._before, self._spread(gradients.norms, gradients.index)))
         if self.sampling:
             taken = gradients.norm.isfinite()
@@ -170,7 +169,7 @@ class Monitor:
         self._sampled.add_update(weights, layer_norms(self._weights), self._previous_norms, dots, rates)
 
     def drain(self) -> dict[str, float]:
-        """Means over the window since the last call, by tag; empty when no step was taken. Syncs once."""
+        """Means since the last call, by tag; empty if no step was taken. Synchronises once."""
         self._fold()
         values = self._read()
         finite, skipped, clipped = values["counts"].tolist()
@@ -185,7 +184,7 @@ class Monitor:
         tags |= self._per_layer("gradient_norm", values["layer_sums"][0] / layer_finite)
         tags |= self._per_layer("gradient_norm_clipped", values["layer_sums"][1] / layer_finite)
         tags |= self._per_layer("clipped", layer_clipped / layer_finite)
-        # These two are about layers in trouble: a curve that is always 0 says nothing.
+        # Only where they are not 0: a curve that is always 0 says nothing.
         tags |= self._per_layer("nonfinite", torch.where(nonfinite > 0, nonfinite / skipped, math.nan))
         steps = finite + skipped
         tags |= self._per_layer("detached", torch.where(detached > 0, detached / steps, math.nan))
@@ -198,7 +197,7 @@ class Monitor:
         return {self.prefix + tag: value for tag, value in tags.items() if math.isfinite(value)}
 
     def state_dict(self) -> StateDict:
-        """Everything the half-filled window holds; the ring unfolded: sums are rounded alike."""
+        """The half-filled window; the ring is saved as it is, so that sums are rounded in the same order."""
         state: StateDict = {name: getattr(self, f"_{name}").clone() for name in ACCUMULATED}
         return state | {
             "ring": copied(self._ring),
@@ -224,7 +223,7 @@ class Monitor:
         self.exponents.load_state_dict(state["exponents"])
 
     def _read(self) -> dict[str, Tensor]:
-        """All sums, on the host after one transfer, and start them anew."""
+        """All sums, on the host after one transfer; sets them to zero."""
         sums = {name: getattr(self, f"_{name}") for name in ACCUMULATED}
         sums |= {"sampled": self._sampled.sums, "sampled_counts": self._sampled.counts}
         packed = torch.cat([part.flatten() for part in sums.values()]).cpu()
@@ -255,7 +254,7 @@ class Monitor:
         self._previous_norms = torch.where(self._before == -1.0, 0.0, self._before)
 
     def _observe_pair(self, gradients: GradientView, samples: int | None) -> None:
-        """Compare with the gradient of the step before: their cosine, and the noise that tells them apart."""
+        """Compare with the gradient of the step before: their cosine, and the noise in their difference."""
         assert self._previous is not None
         index = gradients.index
         dots = layer_dots(_dense(gradients.values), _pick(self._previous, index))
@@ -265,7 +264,7 @@ class Monitor:
         self._sampled.add_pair(dots, self._before, self._previous_norms, size)
 
     def _fold(self) -> None:
-        """Add the ring's rows and the samples to the sums and start them anew."""
+        """Add the rows of the ring and the sampled numbers to the sums, and empty both."""
         self._sampled.fold()
         if not self._ring:
             return

@@ -79,15 +79,15 @@ def noise_of_two_gradients(
         |G|^2 = g_1 . g_2,   tr(Sigma) = |g_1 - g_2|^2 / (1 / B_1 + 1 / B_2)
                                        = B ((|g_1|^2 + |g_2|^2) / 2 - g_1 . g_2),   B = `pair_size(B_1, B_2)`
 
-    With the gradients of consecutive minibatches it costs one dot product. What one step of the optimizer
-    turns the gradient by then counts as noise, so the variance comes out slightly too large.
+    With the gradients of consecutive minibatches it costs one dot product. The change of the gradient by the
+    step between them then counts as noise, so the variance is slightly too large.
 
     Args:
         first_norm: |g_1|, 0-d.
         second_norm: |g_2|, 0-d.
         dot: g_1 . g_2, 0-d.
         size: B_1, samples behind the first gradient; >= 1.
-        second_size: B_2, behind the second; >= 1, None = as many.
+        second_size: B_2, samples behind the second gradient; >= 1; None = the same number.
 
     Raises:
         ValueError: a size is below 1.
@@ -150,7 +150,7 @@ class NoiseScale:
         self.averages = torch.zeros(3, dtype=accumulation_dtype(device), device=device)
 
     def update(self, noise: NoiseEstimate) -> None:
-        """Take in one estimate, or several in order; one that is not finite counts nothing. Does not sync.
+        """Add one estimate, or several in order; ignores those that are not finite. Does not synchronise.
 
         Args:
             noise: 0-d tensors, or [N] for N estimates, the oldest first.

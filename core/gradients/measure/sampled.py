@@ -1,7 +1,7 @@
-"""What a monitor measures at some steps only: raw numbers first, the quantities made of them when read.
+"""What a monitor measures at sampled steps: raw numbers, and the quantities computed from them.
 
-A sampled step stores what needs the tensors (norms, dot products); ratios and cosines of all samples are then
-worked out together, which costs a tenth of doing so one by one.
+A sampled step stores what needs the tensors (norms, dot products); the ratios and cosines of all sampled
+steps are then computed together, which costs a tenth of computing them one by one.
 """
 
 import math
@@ -36,7 +36,7 @@ class SampledQuantities:
 
     @property
     def noise_scale(self) -> NoiseScale:
-        """With all pairs so far taken in."""
+        """The noise scale with all pairs so far included."""
         self.fold()
         return self._noise_scale
 
@@ -49,14 +49,14 @@ class SampledQuantities:
     def add_pair(self, dots: Tensor, norms: Tensor, previous: Tensor, samples: float | None) -> None:
         """Two consecutive gradients: dot products and norms [L], -1 for the norm of one that is missing.
 
-        `samples` is how many each is the mean of (of unequal ones their `pair_size`), or None when they say
-        nothing about the noise.
+        `samples` is the number of samples that each is the mean of (for unequal ones their `pair_size`); None
+        = the pair says nothing about the noise.
         """
         number = torch.full_like(norms, math.nan if samples is None else samples)
         self._pairs.append(torch.stack([dots, norms, previous, number]))
 
     def fold(self) -> None:
-        """Work out the quantities of all samples since the last call."""
+        """Compute the quantities of all sampled steps since the last call."""
         if self._updates:
             self._fold_updates(torch.stack(self._updates).unbind(1))
             self._updates.clear()

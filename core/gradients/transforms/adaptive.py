@@ -1,4 +1,4 @@
-"""Clipping with thresholds that follow the training: the weights, or the history of the norms.
+"""Clipping with thresholds that follow the weights or the history of the norms.
 
 The history lives in `state` as tensors on the gradients' device and is updated with `torch.where`, so no
 number is read back. Its tensors are replaced and never written into: a saved state stays what it was. A
@@ -8,11 +8,13 @@ reward yet, a loss that is satisfied): a threshold of zero would let no later gr
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked, require
 from core.gradients.norms import accumulation_dtype
 from core.gradients.transforms.clipping import clip_to, row_values
 from core.gradients.transforms.protocol import GradientView
@@ -22,6 +24,7 @@ SPREADLESS = 1e-6  # a deviation this small against its mean is rounding: the no
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class AGC:
     """Adaptive gradient clipping: no row's gradient may be large against the row's own weights.
 
@@ -32,25 +35,22 @@ class AGC:
     gradient the rows that it has.
 
     Attributes:
-        clipping: lambda, largest ratio of gradient norm to weight norm; > 0, finite. The paper's 0.01 is for
-            batches of 4096; smaller batches bear larger values.
-        eps: weight norms below it count as it, so that zero weights can learn; > 0, finite.
+        clipping: lambda, largest ratio of gradient norm to weight norm. The paper's 0.01 is for
+            batches of 4096; smaller batches allow larger values.
+        eps: weight norms below it count as it, so that zero weights can learn.
         exclude: parameters left as they are, by name, with the wildcards of fnmatch; the paper leaves out
             the last linear layer.
 
     Source: Brock et al. 2021, arXiv:2102.06171, eq. 3 and section 4.1.
     """
 
-    clipping: float = 0.01
-    eps: float = 1e-3
+    clipping: Annotated[float, Gt(0), Finite] = 0.01
+    eps: Annotated[float, Gt(0), Finite] = 1e-3
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("clipping", "eps"):
-            value = getattr(self, name)
-            require(0 < value < float("inf"), name, value, "a finite number > 0")
-        words = isinstance(self.exclude, tuple | list) and all(isinstance(p, str) for p in self.exclude)
-        require(words, "exclude", self.exclude, "a list of parameter names or patterns")
+        named = isinstance(self.exclude, tuple | list) and all(isinstance(p, str) for p in self.exclude)
+        require(named, "exclude", self.exclude, "a list of parameter names or patterns")
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Scale every unit by its own factor."""
@@ -70,6 +70,7 @@ class AGC:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class AutoClip:
     """Clip to a percentile of the joint norms seen so far.
 
@@ -79,18 +80,14 @@ class AutoClip:
     its own weight among the window. Between two norms the percentile is interpolated linearly.
 
     Attributes:
-        percentile: p, in (0, 100]; 10 clips about 90 % of the steps, 100 none.
-        window: steps of history; >= 1. The paper keeps all of them.
+        percentile: p; 10 clips about 90 % of the steps, 100 none.
+        window: steps of history. The paper keeps all of them.
 
     Source: Seetharaman et al. 2020, arXiv:2007.14469, algorithm 1.
     """
 
-    percentile: float = 10.0
-    window: int = 1000
-
-    def __post_init__(self) -> None:
-        require(0 < self.percentile <= 100, "percentile", self.percentile, "in (0, 100]")
-        require(self.window >= 1, "window", self.window, "an integer >= 1")
+    percentile: Annotated[float, Interval(gt=0, le=100)] = 10.0
+    window: Annotated[int, Ge(1)] = 1000
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Enter the norm into the history and clip to the percentile."""
@@ -106,6 +103,7 @@ class AutoClip:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class ZClip:
     """Clip a joint norm n that is a statistical outlier against a running mean m and deviation s.
 
@@ -117,29 +115,22 @@ class ZClip:
     alone.
 
     One departure from the paper: while s <= 1e-6 m, where it would freeze for good, nothing is an outlier.
-    That is after norms that were all the same, and after norms that have stayed so far above m for so long
-    (some 800 steps at alpha = 0.97) that s has died away; the next norm enters as it is and s grows again.
+    This happens after norms that were all equal, and after norms that stayed far above m for so long (some
+    800 steps at alpha = 0.97) that s has decayed; the next norm then enters unclipped and s grows again.
 
     Attributes:
-        alpha: smoothing of mean and variance, in [0, 1); 0.97 remembers about 33 steps.
-        z_threshold: deviations above the mean from which a norm is an outlier; > 0, finite.
-        warmup_steps: norms of the first estimate; >= 1.
-        max_norm: limit on the joint norm at every step besides; > 0 or None for none.
+        alpha: smoothing of mean and variance; 0.97 averages over about 33 steps.
+        z_threshold: deviations above the mean from which a norm is an outlier.
+        warmup_steps: norms of the first estimate.
+        max_norm: limit on the joint norm that holds at every step; None = no such limit.
 
     Source: Kumar et al. 2025, arXiv:2504.02507, algorithm 1 (reciprocal clipping) and table 1.
     """
 
-    alpha: float = 0.97
-    z_threshold: float = 2.5
-    warmup_steps: int = 25
-    max_norm: float | None = 1.0
-
-    def __post_init__(self) -> None:
-        limit = self.max_norm
-        require(0 <= self.alpha < 1, "alpha", self.alpha, "in [0, 1)")
-        require(0 < self.z_threshold < float("inf"), "z_threshold", self.z_threshold, "a finite number > 0")
-        require(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "an integer >= 1")
-        require(limit is None or 0 < limit < float("inf"), "max_norm", limit, "a finite number > 0 or null")
+    alpha: Annotated[float, Interval(ge=0, lt=1)] = 0.97
+    z_threshold: Annotated[float, Gt(0), Finite] = 2.5
+    warmup_steps: Annotated[int, Ge(1)] = 25
+    max_norm: Annotated[float | None, Gt(0), Finite] = 1.0
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Clip, then enter what the norm has become into mean and variance."""
@@ -164,6 +155,7 @@ class ZClip:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class AdaGC:
     """Clip every parameter's gradient against the running average of its own clipped norms.
 
@@ -175,26 +167,19 @@ class AdaGC:
     gamma_l, and a parameter whose first gradient comes after the warm-up is not clipped at that step.
 
     Attributes:
-        lambda_rel: largest ratio of a norm to the average of those before; > 0, finite. The average can
+        lambda_rel: largest ratio of a norm to the average of those before. The average can
             grow by (1 - beta) (lambda_rel - 1) per step at most: 0.1 % with the defaults.
-        lambda_abs: largest joint norm during the warm-up; > 0, finite.
-        beta: smoothing of the average, in [0, 1).
-        warmup_steps: >= 1.
+        lambda_abs: largest joint norm during the warm-up.
+        beta: smoothing of the average.
+        warmup_steps: finite steps of the warm-up.
 
     Source: Wang et al. 2025, arXiv:2502.11034, algorithm 1.
     """
 
-    lambda_rel: float = 1.05
-    lambda_abs: float = 1.0
-    beta: float = 0.98
-    warmup_steps: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("lambda_rel", "lambda_abs"):
-            value = getattr(self, name)
-            require(0 < value < float("inf"), name, value, "a finite number > 0")
-        require(0 <= self.beta < 1, "beta", self.beta, "in [0, 1)")
-        require(self.warmup_steps >= 1, "warmup_steps", self.warmup_steps, "an integer >= 1")
+    lambda_rel: Annotated[float, Gt(0), Finite] = 1.05
+    lambda_abs: Annotated[float, Gt(0), Finite] = 1.0
+    beta: Annotated[float, Interval(ge=0, lt=1)] = 0.98
+    warmup_steps: Annotated[int, Ge(1)] = 100
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Clip, then enter the clipped norms into the averages."""

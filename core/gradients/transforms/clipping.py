@@ -4,31 +4,31 @@ Thresholds that follow the training are in `core.gradients.transforms.adaptive`.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class GlobalNorm:
     """Scale all gradients together so that their joint norm is at most `max_norm`; the direction stays.
 
         g <- g min(1, max_norm / (|g| + 1e-6))
 
     Attributes:
-        max_norm: largest joint Euclidean norm, in units of loss per unit of parameter; > 0, finite.
+        max_norm: largest joint Euclidean norm, in units of loss per unit of parameter.
 
     Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1; 1e-6 as in torch.nn.utils.clip_grad_norm_.
     """
 
-    max_norm: float
-
-    def __post_init__(self) -> None:
-        require(0 < self.max_norm < float("inf"), "max_norm", self.max_norm, "a finite number > 0")
+    max_norm: Annotated[float, Gt(0), Finite]
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Scale all gradients by one factor."""
@@ -36,6 +36,7 @@ class GlobalNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class PerLayerNorm:
     """Scale every parameter's gradient on its own so that its norm is at most `max_norm`.
 
@@ -45,15 +46,12 @@ class PerLayerNorm:
     turns towards the quiet layers.
 
     Attributes:
-        max_norm: largest Euclidean norm of one parameter's gradient; > 0, finite.
+        max_norm: largest Euclidean norm of one parameter's gradient.
 
     Source: "per-layer clipping" of McMahan et al. 2018, arXiv:1710.06963; 1e-6 as in `GlobalNorm`.
     """
 
-    max_norm: float
-
-    def __post_init__(self) -> None:
-        require(0 < self.max_norm < float("inf"), "max_norm", self.max_norm, "a finite number > 0")
+    max_norm: Annotated[float, Gt(0), Finite]
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Scale every gradient by its own factor."""
@@ -61,19 +59,17 @@ class PerLayerNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Value:
     """Clamp every component to [-max_value, max_value]; this turns the direction.
 
     Attributes:
-        max_value: largest absolute component, in units of loss per unit of parameter; > 0, finite.
+        max_value: largest absolute component, in units of loss per unit of parameter.
 
     Source: Mikolov 2012, "Statistical language models based on neural networks" (thesis), section 3.2.2.
     """
 
-    max_value: float
-
-    def __post_init__(self) -> None:
-        require(0 < self.max_value < float("inf"), "max_value", self.max_value, "a finite number > 0")
+    max_value: Annotated[float, Gt(0), Finite]
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Clamp all components."""

@@ -1,26 +1,29 @@
-"""Transforms that turn the gradient on purpose: centralisation, noise, and surgery between losses.
+"""Transforms that change the direction of the gradient: centralisation, noise, and surgery between losses.
 
-What is random is counter-based: every draw's generator is seeded from an option and from a count in
-`state`, so a resumed run draws the same numbers and torch's global generator is never touched.
+Random numbers are counter-based: the generator of every draw is seeded from an option and from a count in
+`state`, so a resumed run draws the same numbers, and torch's global generator is never used.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients.norms import accumulation_dtype
 from core.gradients.transforms.clipping import row_values
 from core.gradients.transforms.protocol import GradientView
+from core.seeding import seed_for
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Centralize:
-    """Take away every output row's mean, so that the update cannot shift a unit's weights all together.
+    """Subtract every output row's mean, so that an update cannot shift all weights of a unit together.
 
         g_i <- g_i - mean(g_i)    for every index i of the first dimension
 
@@ -42,31 +45,26 @@ class Centralize:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class GradientNoise:
-    """Add Gaussian noise that fades as training goes on.
+    """Add Gaussian noise that decays during training.
 
         g_t <- g_t + N(0, sigma_t^2),   sigma_t^2 = eta / (1 + t)^gamma,   t = 0, 1, ...
 
-    Of a sparse gradient only the rows that it has receive noise. Players of one run draw different noise
-    from one seed, because their parameters differ in names or shapes.
+    Only the existing rows of a sparse gradient receive noise. The players of one run draw different noise
+    from the same seed, because their parameters differ in names or shapes.
 
     Attributes:
-        eta: variance at the first step; >= 0, finite. The paper chooses among 0.01, 0.3 and 1.
-        gamma: how fast it falls; >= 0, finite.
-        seed: of the noise; >= 0.
+        eta: variance at the first step. The paper chooses among 0.01, 0.3 and 1.
+        gamma: how fast it falls.
+        seed: of the noise.
 
     Source: Neelakantan et al. 2015, arXiv:1511.06807, eq. 1.
     """
 
-    eta: float = 0.01
-    gamma: float = 0.55
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("eta", "gamma"):
-            value = getattr(self, name)
-            require(0 <= value < float("inf"), name, value, "a finite number >= 0")
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
+    eta: Annotated[float, Ge(0), Finite] = 0.01
+    gamma: Annotated[float, Ge(0), Finite] = 0.55
+    seed: Annotated[int, Ge(0)] = 0
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Draw this step's noise and add it."""
@@ -83,8 +81,9 @@ class GradientNoise:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class PCGrad:
-    """Sum the gradients of several losses after taking out where they conflict.
+    """Sum the gradients of several losses after removing the components in which they conflict.
 
         for every loss i, for every other loss j in random order:
             g_i <- g_i - (g_i . g_j / |g_j|^2) g_j    if g_i . g_j < 0, with the g_j that backward left
@@ -94,15 +93,12 @@ class PCGrad:
     it and once for the sum, and no number is read back from the device.
 
     Attributes:
-        seed: of the random order; >= 0.
+        seed: of the random order.
 
     Source: Yu et al. 2020, arXiv:2001.06782, algorithm 1.
     """
 
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
+    seed: Annotated[int, Ge(0)] = 0
 
     def combine(self, gradients: Mapping[str, list[Tensor]], state: StateDict) -> list[Tensor]:
         """The sum of the projected gradients."""
@@ -148,7 +144,5 @@ def _gram(vectors: list[list[Tensor]]) -> Tensor:
 
 
 def _generator(device: torch.device, seed: int, *names: str | int) -> torch.Generator:
-    """A generator for one draw: its seed is a hash, because the CPU's generator reads only 32 bits of one."""
-    text = "/".join(map(str, (seed, *names)))
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-    return torch.Generator(device).manual_seed(number)
+    """A generator for one draw."""
+    return torch.Generator(device).manual_seed(seed_for(seed, *names))

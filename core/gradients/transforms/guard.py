@@ -1,34 +1,34 @@
-"""A limit on how long training may stand still on non-finite gradients."""
+"""A limit on how many non-finite gradients in a row a training may skip."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 
-from core.checks import require
+from core.checks import checked
 from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class SkipNonFinite:
     """Stop when more than `max_consecutive` gradients in a row were not finite.
 
-    `GradientStep` itself skips every step whose gradient is not finite; this counts the gradients that arrive
-    so, not those that a later transform makes so. On the CPU the
-    error comes at once. On an accelerator the count stays on the device and is read at every
-    (max_consecutive + 1)-th step only, so that the host waits no more often: the error comes up to that many
-    steps late, in which nothing was updated, or not at all if the gradient has recovered by then. In a
-    `Chain` it stands first, before a transform could hide an infinity (`Value` does).
+    `GradientStep` itself skips every step whose gradient is not finite. This transform counts the gradients
+    that are not finite when backward has finished, not those that a later transform makes so. On the CPU the
+    error is raised at once. On an accelerator the count stays on the device and is read only at every
+    (max_consecutive + 1)-th step, so that the host waits no more often: the error comes up to that many steps
+    late, in which nothing is updated, or not at all if the gradient has recovered by then. In a `Chain` this
+    transform stands first, before another one can hide an infinity (`Value` does).
 
     Attributes:
-        max_consecutive: skipped steps in a row that are let pass; >= 0. The loss scaling of float16 may skip
+        max_consecutive: skipped steps in a row that are allowed. The loss scaling of float16 may skip
             16 while it comes down from 2^16, so fewer than that can stop a healthy start.
     """
 
-    max_consecutive: int = 20
-
-    def __post_init__(self) -> None:
-        require(self.max_consecutive >= 0, "max_consecutive", self.max_consecutive, "an integer >= 0")
+    max_consecutive: Annotated[int, Ge(0)] = 20
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
         """Count, and raise FloatingPointError above the limit."""

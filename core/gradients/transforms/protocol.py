@@ -77,22 +77,22 @@ class GradientView:
     def shrink_(self, factor: Tensor) -> None:
         """Multiply every gradient by min(1, factor), a 0-d tensor.
 
-        On the CPU, where reading a number costs nothing, a factor of 1 or more (or NaN, a step that will be
-        skipped) touches no gradient. An accelerator always multiplies: reading the factor would make the host
-        wait.
+        On the CPU, where reading a number costs nothing, a factor of at least 1 (or NaN, in a step that will
+        be skipped) touches no gradient. On an accelerator the gradients are always multiplied: reading the
+        factor would make the host wait.
         """
         if factor.device.type != "cpu":
             factor = factor.clamp(max=1.0)
         elif not factor.item() < 1.0:
             return
         values, norms, norm = self.dense(), self.norms, self.norm
-        # Of the gradients' own dtype it is not converted anew for each of them: a quarter of the time.
+        # In the gradients' own dtype the factor is not converted once per gradient: a quarter of the time.
         alike = all(value.dtype == values[0].dtype for value in values)
         torch._foreach_mul_(values, factor.to(values[0].dtype) if alike else factor)
         self._norms, self._norm = norms * factor, norm * factor
 
     def shrink_each_(self, factors: Tensor) -> None:
-        """Multiply gradient l by min(1, factors[l]); as `shrink_`, with a factor for each.
+        """Multiply gradient l by min(1, factors[l]): `shrink_` with a factor for each gradient.
 
         Args:
             factors: [L], in the dtype and on the device of `norms`.
@@ -113,7 +113,7 @@ class GradientView:
         return [v.values() if v.is_sparse else v for v in self.values]
 
     def changed(self) -> None:
-        """Forget the norms after writing to `values`; a transform that writes calls this last."""
+        """Discard the norms; a transform that has written to `values` calls this last."""
         self._norms = None
         self._norm = None
 

@@ -17,17 +17,20 @@ rank corrects with the Jacobian of its own batch.)
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from core.checks import require
+from core.checks import Finite, checked
 from core.gradients import GradientStep, Metrics
 from core.optim.schemes.schemes import Closures, check_scheme
 from core.state import StateDict
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Consensus:
     """Simultaneous steps of two players who both also want the gradients to become small.
 
@@ -37,18 +40,15 @@ class Consensus:
     saddles of a player's own loss among them, so gamma should be no larger than the turning asks for.
 
     Attributes:
-        gamma: weight of the term, >= 0.
+        gamma: weight of the term.
 
     Source: Mescheder et al. 2017, arXiv:1705.10461, algorithm 2.
     """
 
-    gamma: float
+    gamma: Annotated[float, Ge(0), Finite]
 
     needs_joint_graph = True
     changes_gradients = True
-
-    def __post_init__(self) -> None:
-        require(0 <= self.gamma < float("inf"), "gamma", self.gamma, "a finite number >= 0")
 
     def __call__(
         self,
@@ -68,6 +68,7 @@ class Consensus:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class SymplecticAdjustment:
     """Simultaneous steps with the turning part of the game's Jacobian straightened out (SGA).
 
@@ -82,7 +83,7 @@ class SymplecticAdjustment:
     make a player's own maxima attractive. On a pure rotation (bilinear game) the two are the same.
 
     Attributes:
-        gamma: weight of the term, >= 0; the paper's lambda, 1 there.
+        gamma: weight of the term; the paper's lambda, which is 1 there.
         align: whether the term changes its sign where it would push towards an unstable point and away from a
             stable one: sign(<v, H> <A^T v, H> / d + 1/10) with H = J^T v, d the number of parameters. Costs
             one more pass.
@@ -90,14 +91,11 @@ class SymplecticAdjustment:
     Source: Balduzzi et al. 2018, arXiv:1802.05642, algorithm 1.
     """
 
-    gamma: float
+    gamma: Annotated[float, Ge(0), Finite]
     align: bool
 
     needs_joint_graph = True
     changes_gradients = True
-
-    def __post_init__(self) -> None:
-        require(0 <= self.gamma < float("inf"), "gamma", self.gamma, "a finite number >= 0")
 
     def __call__(
         self,

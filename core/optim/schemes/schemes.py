@@ -10,7 +10,6 @@ gradients only turn around the equilibrium. With learning rate h and complex w =
 multiply w by 1 + ih; a scheme converges where the modulus of its factor is below 1.
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Protocol
 import torch
 
 from core.gradients import Closure, GradientStep, Metrics
+from core.gradients.arguments import step_needs_closure
 from core.state import StateDict, copied
 
 Closures = Sequence[Closure]
@@ -70,7 +70,7 @@ class Scheme(Protocol):
 class Alternating:
     """The discriminator moves first, the generator answers to where it now is.
 
-    On the bilinear game it circles for ever (modulus 1 while h < 2), where simultaneous steps spiral out.
+    On the bilinear game it circles without end (modulus 1 while h < 2), where simultaneous steps spiral out.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, algorithm 1 with k = 1.
     """
@@ -168,9 +168,7 @@ def check_scheme(scheme: Scheme, *optimizers: type[torch.optim.Optimizer]) -> No
         ValueError: naming both.
     """
     for optimizer in optimizers:
-        closure = inspect.signature(optimizer.step).parameters.get("closure")
-        evaluates = closure is not None and closure.default is inspect.Parameter.empty
-        if scheme.changes_gradients and evaluates:
+        if scheme.changes_gradients and step_needs_closure(optimizer):
             raise ValueError(
                 f"update: {type(scheme).__name__} changes gradients, but {optimizer.__name__} evaluates them "
                 "again; choose another optimizer, or alternating updates"

@@ -1,17 +1,19 @@
 """Update schemes of two players with a state: the last gradient, a velocity, or an earlier pair of players.
 
-The state is a dictionary that the caller keeps and saves. Tensors in it are replaced, never
-written into. A gradient that the guard of `GradientStep` will skip is told by the same norm and leaves it as
-it was, decided on the device without a synchronisation.
+The state is a dictionary that the caller keeps and saves. Tensors in it are replaced, never written into. A
+gradient that the guard of `GradientStep` will skip does not change the state; that is decided by the same
+norm, on the device, without a synchronisation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from core.checks import require
+from core.checks import checked
 from core.gradients import GradientStep, Metrics, global_norm
 from core.optim.schemes.schemes import Closures, Scheme, check_scheme
 from core.state import StateDict
@@ -56,6 +58,7 @@ class Optimistic:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class NegativeMomentum:
     """Alternating steps along a velocity: with beta < 0 it brakes the turning that momentum feeds.
 
@@ -68,18 +71,15 @@ class NegativeMomentum:
     simultaneous steps no beta converges.
 
     Attributes:
-        beta: share of the last velocity kept, in (-1, 1).
+        beta: share of the last velocity kept.
 
     Source: Gidel et al. 2019, arXiv:1807.04740, theorem 6.
     """
 
-    beta: float
+    beta: Annotated[float, Interval(gt=-1, lt=1)]
 
     needs_joint_graph = False
     changes_gradients = True
-
-    def __post_init__(self) -> None:
-        require(-1 < self.beta < 1, "beta", self.beta, "in (-1, 1)")
 
     def __call__(
         self,
@@ -107,6 +107,7 @@ class NegativeMomentum:
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class Lookahead:
     """Another scheme, pulled back every k updates towards where both players stood k updates ago.
 
@@ -120,20 +121,16 @@ class Lookahead:
     scheme. Costs memory for one copy of the parameters.
 
     Attributes:
-        k: updates between two returns to the slow parameters, >= 1.
-        alpha: how far the slow parameters go towards the fast ones, in (0, 1]; 1 is the inner scheme.
+        k: updates between two returns to the slow parameters.
+        alpha: how far the slow parameters go towards the fast ones; 1 is the inner scheme.
         inner: the scheme that makes the updates.
 
     Source: Chavdarova et al. 2021, arXiv:2006.14567, algorithm 1.
     """
 
-    k: int
-    alpha: float
+    k: Annotated[int, Ge(1)]
+    alpha: Annotated[float, Interval(gt=0, le=1)]
     inner: Scheme
-
-    def __post_init__(self) -> None:
-        require(self.k >= 1, "k", self.k, "an integer >= 1")
-        require(0 < self.alpha <= 1, "alpha", self.alpha, "in (0, 1]")
 
     @property
     def needs_joint_graph(self) -> bool:

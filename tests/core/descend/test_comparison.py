@@ -117,7 +117,7 @@ def test_one_that_diverges_fails_alone_and_is_listed_as_failed(tmp_path, capsys)
         (["optimizers=[sgd]", "optimizer.lr=0.1"], "each has options of its own: optimizers.NAME.OPTION=..."),
         (["optimizers=[sgd]", "optimizers.adam.lr=0.1"], "unknown option optimizers.adam.lr"),
         (["optimizers=[sgd,lbfgs]", "clipper=value"], "Value would change the gradients that the"),
-        (["objective=logistic", "function=booth"], "objective: it takes the place of the function"),
+        (["objective=logistic", "function=booth"], "objective: an objective replaces the function"),
         (["batch=full"], "batch must be none with a function"),
         (["probe=noise"], "probe must be none with a function"),
         (["batches=[full]"], "batches must be none with a function"),

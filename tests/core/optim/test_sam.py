@@ -144,5 +144,5 @@ def test_its_rate_can_be_replaced_and_a_radius_of_zero_is_refused():
     named, _ = quadratic()
     optimizer = build_optimizer(Component(SAM, sam(), "optimizer"), named, lr=0.5)
     assert optimizer.param_groups[0]["lr"] == 0.5
-    with pytest.raises(ValueError, match=r"rho must be a number > 0, got 0.0"):
+    with pytest.raises(ValueError, match=r"rho must be a finite number > 0, got 0.0"):
         sam(0.0)

@@ -8,7 +8,7 @@ from torch import nn
 from core.config import ConfigError
 from core.run import checkpoint
 from core.run.directory import Lock, in_use, write_summary
-from core.run.seeding import Generators, seed_for
+from core.seeding import Generators, seed_for
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):

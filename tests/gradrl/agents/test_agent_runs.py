@@ -9,7 +9,7 @@ from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
 from core.run.run import Run
-from gradrl.evaluation.evaluator import Judge
+from gradrl.evaluation.evaluator import Evaluator
 from tests.test_resume import Killed, differences
 
 QUIET = ["logging.progress=false", "logging.draw_interval=1000000"]
@@ -61,7 +61,7 @@ ALL = {
 
 @pytest.fixture(autouse=True)
 def without_films(monkeypatch):
-    monkeypatch.setattr(Judge, "draw", lambda self: {})
+    monkeypatch.setattr(Evaluator, "draw", lambda self: {})
 
 
 def tree(agent, *words):

@@ -10,16 +10,18 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant, Linear
-from gradrl.agents.off_policy import OffPolicyConfig, Target, averaged
+from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.agents.sac import SACConfig
 from gradrl.agents.td3 import TD3Config
 from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.losses import mean_metrics
 from gradrl.policies.encoders import ConvolutionConfig
 from gradrl.policies.q_networks import (
     QNetworksConfig,
     StochasticActorCritics,
     StochasticConfig,
 )
+from gradrl.policies.target import Target
 from tests.gradrl.off_policy import CHOICE, KINDS, copies, experience, filled, make, parameters
 from tests.gradrl.rollouts import rollout
 
@@ -181,7 +183,7 @@ def test_nothing_is_learnt_before_learning_starts():
 
 def test_metrics_are_means_over_the_steps_that_have_them():
     history = [{"a": torch.tensor(1.0)}, {"a": torch.tensor(2.0), "b": torch.tensor(5.0)}]
-    assert averaged(history) == {"a": 1.5, "b": 5.0}
+    assert mean_metrics(history) == {"a": 1.5, "b": 5.0}
     agent = filled("td3", gradient_steps=4)
     metrics = agent.update(experience("td3", 1), 0.0)
     assert set(metrics) == {"loss/critic", "loss/actor", "value/q_mean"}
@@ -252,7 +254,7 @@ def test_the_critics_may_have_a_rate_of_their_own():
 def test_the_policy_on_the_host_is_the_networks(kind):
     agent = make(kind)
     obs = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
-    act = agent.model.behaviour(np.random.default_rng(0), deterministic=True)
+    act = agent.model.make_actor(np.random.default_rng(0), deterministic=True)
     act.begin(5)
     action = act(obs, np.zeros(5, np.bool_))
     with torch.no_grad():
@@ -267,7 +269,7 @@ def test_the_policy_on_the_host_is_the_networks(kind):
 def test_samples_on_the_host_have_the_networks_distribution():
     agent = make("sac")
     obs = np.full((20_000, 3), 0.3, np.float32)
-    act = agent.model.behaviour(np.random.default_rng(0))
+    act = agent.model.make_actor(np.random.default_rng(0))
     act.begin(len(obs))
     action = np.arctanh(act(obs, np.zeros(len(obs), np.bool_)).astype(np.float64))
     with torch.no_grad():

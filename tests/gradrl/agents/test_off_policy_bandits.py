@@ -11,15 +11,15 @@ from tests.gradrl.rollouts import rollout
 
 def bandit(agent, reward, rounds, batch=64):
     """One state, one step per episode: act, be paid, learn."""
-    act, obs, begins = (
-        agent.behaviour(np.random.default_rng(0)),
+    act, obs, episode_start = (
+        agent.make_actor(np.random.default_rng(0)),
         torch.zeros(2, batch, 1),
         np.ones(batch, np.bool_),
     )
     ends = torch.ones(1, batch, dtype=torch.bool)
     for _ in range(rounds):
         act.begin(batch)
-        action = torch.from_numpy(act(np.zeros((batch, 1), np.float32), begins))[None]
+        action = torch.from_numpy(act(np.zeros((batch, 1), np.float32), episode_start))[None]
         agent.update(rollout(obs, action, reward(action), terminated=ends), 0.0)
     return agent
 

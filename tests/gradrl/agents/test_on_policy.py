@@ -106,11 +106,11 @@ def test_the_objectives_are_the_losses_of_the_last_rollout(kind):
 def test_the_policy_improves_on_a_bandit(kind):
     lr = {"lr": 0.05} if kind not in ("npg", "trpo") else {"max_kl": 0.05}
     agent = make(kind, **lr)
-    behaviour = agent.behaviour(np.random.default_rng(0))
+    actor = agent.make_actor(np.random.default_rng(0))
     zeros, obs = torch.zeros(8, 4, dtype=torch.bool), torch.ones(9, 4, 3)
     for _ in range(25):
-        behaviour.begin(4)
-        action = torch.stack([torch.from_numpy(behaviour(obs[0].numpy(), zeros[0].numpy())) for _ in obs[1:]])
+        actor.begin(4)
+        action = torch.stack([torch.from_numpy(actor(obs[0].numpy(), zeros[0].numpy())) for _ in obs[1:]])
         data = Rollout(
             obs=obs,
             action=action,
@@ -123,8 +123,8 @@ def test_the_policy_improves_on_a_bandit(kind):
             final_obs=torch.zeros(0, 3),
             terminal_index=torch.zeros(0, dtype=torch.int64),
             terminal_obs=torch.zeros(0, 3),
-            begins=torch.ones(9, 4, dtype=torch.bool),
-            memory=torch.zeros(4, 0),
+            episode_start=torch.ones(9, 4, dtype=torch.bool),
+            recurrent_state=torch.zeros(4, 0),
         )
         agent.update(data, 0.0)
     assert agent.model.policy(obs[0]).log_prob(torch.ones(4, dtype=torch.int64)).exp().min() > 0.9

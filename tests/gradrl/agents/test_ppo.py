@@ -1,9 +1,13 @@
 import dataclasses
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from gymnasium import spaces
 
+import core
+import gradrl
 from core.config import Component
 from core.gradients import GlobalNorm
 from core.optim.schedules import Constant, KLAdaptive, Linear
@@ -43,8 +47,8 @@ def rollout(t=8, n=4, seed=0, invalid=()):
         final_obs=torch.randn(1, 3, generator=g),
         terminal_index=torch.zeros(0, dtype=torch.int64),
         terminal_obs=torch.zeros(0, 3),
-        begins=torch.zeros(t + 1, n, dtype=torch.bool),
-        memory=torch.zeros(n, 0),
+        episode_start=torch.zeros(t + 1, n, dtype=torch.bool),
+        recurrent_state=torch.zeros(n, 0),
     )
 
 
@@ -196,8 +200,8 @@ def test_the_policy_improves_on_a_bandit():
                 final_obs=torch.zeros(0, 3),
                 terminal_index=torch.zeros(0, dtype=torch.int64),
                 terminal_obs=torch.zeros(0, 3),
-                begins=torch.ones(9, 4, dtype=torch.bool),
-                memory=torch.zeros(4, 0),
+                episode_start=torch.ones(9, 4, dtype=torch.bool),
+                recurrent_state=torch.zeros(4, 0),
             ),
             0.0,
         )
@@ -250,3 +254,31 @@ def test_recomputed_advantages_leave_the_values_from_before_the_update_as_they_a
     assert (targets[1] - targets[0]).abs().max() > 1e-4
     expected = 1 - (first.target - first.value).var(correction=0) / first.target.var(correction=0)
     assert metrics["policy/explained_variance"].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_an_update_is_read_in_few_files():
+    agent = make(GlobalNorm(max_norm=0.5), recompute_advantage=True, target_kl=1.0, entropy_coef=0.01)
+    folders = {"core": Path(core.__path__[0]), "gradrl": Path(gradrl.__path__[0])}
+    entered: dict[str, set[str]] = {name: set() for name in folders}
+
+    def note(frame, event, _):
+        for name, folder in folders.items():
+            if event == "call" and Path(frame.f_code.co_filename).is_relative_to(folder):
+                entered[name].add(str(Path(frame.f_code.co_filename).relative_to(folder)))
+
+    sys.setprofile(note)
+    try:
+        for i in range(3):
+            agent.update(rollout(seed=i), i / 3)
+    finally:
+        sys.setprofile(None)
+    assert entered["gradrl"] == {
+        "agents/ppo.py",
+        "agents/on_policy.py",
+        "experience/rollout.py",
+        "returns.py",
+        "losses.py",
+        "policies/networks.py",
+        "policies/distributions.py",
+    }
+    assert len(entered["core"]) <= 9, sorted(entered["core"])

@@ -11,7 +11,7 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.config import config_dir
 from core.run.run import Run
-from gradrl.evaluation.evaluator import Judge
+from gradrl.evaluation.evaluator import Evaluator
 
 VECTOR = spaces.Box(-1, 1, (3,))
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
@@ -106,7 +106,7 @@ def metrics(monkeypatch):
         finish_step(self, step, metrics)
 
     monkeypatch.setattr(Run, "finish_step", noting)
-    monkeypatch.setattr(Judge, "draw", lambda self: {})
+    monkeypatch.setattr(Evaluator, "draw", lambda self: {})
     return seen
 
 

@@ -38,8 +38,8 @@ def played(actions, *, ends):
             final_obs=torch.zeros(0, 3),
             terminal_index=torch.zeros(0, dtype=torch.int64),
             terminal_obs=torch.zeros(0, 3),
-            begins=torch.zeros(STEPS + 1, 1, dtype=torch.bool),
-            memory=torch.zeros(1, 0),
+            episode_start=torch.zeros(STEPS + 1, 1, dtype=torch.bool),
+            recurrent_state=torch.zeros(1, 0),
         )
     )
 

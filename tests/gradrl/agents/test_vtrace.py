@@ -88,10 +88,10 @@ def test_the_acting_policy_is_refreshed_every_so_many_updates_and_saved_with_its
 def test_the_behaviour_is_the_acting_copy():
     agent = make(policy_lag=10, lr=0.5)
     agent.update(small_rollout(), 0.0)
-    behaviour = agent.behaviour(np.random.default_rng(0))
-    behaviour.begin(500)
+    actor = agent.make_actor(np.random.default_rng(0))
+    actor.begin(500)
     obs = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
-    acted = torch.from_numpy(behaviour(obs.numpy(), np.zeros(500, np.bool_)))
+    acted = torch.from_numpy(actor(obs.numpy(), np.zeros(500, np.bool_)))
     chance = small_model().policy(obs).log_prob(acted).exp()
     learner = agent.model.policy(obs).log_prob(acted).exp()
     # E[p(a)] over a ~ p is sum p^2, larger than under any other policy by sum (p - q)^2.

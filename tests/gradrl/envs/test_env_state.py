@@ -85,7 +85,7 @@ def test_a_restored_collector_continues_bit_for_bit(cfg):
                 "final_index",
                 "terminal_obs",
                 "terminal_index",
-                "begins",
+                "episode_start",
             ):
                 assert torch.equal(getattr(a, name), getattr(b, name)), name
             drained, expected = second.drain(), first.drain()

@@ -3,10 +3,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from core.run.seeding import seed_for
+from core.seeding import seed_for
 from gradrl.envs.make import EnvConfig, inspect_env
 from gradrl.envs.spaces import DiscreteAction, observation_encoder
-from gradrl.evaluation.evaluator import EvaluationConfig, acting, evaluate
+from gradrl.evaluation.evaluator import EvaluationConfig, evaluate, evaluation_actor
 from gradrl.evaluation.video import Camera, shrink
 from gradrl.experience.normalize import ObservationNormalizer
 from gradrl.policies.networks import ActorCritic, MLPConfig
@@ -25,7 +25,9 @@ def env(env_id="Counting-v0", autoreset="same_step", **options):
     return EnvConfig(id=env_id, **defaults | options)
 
 
-def judge(episodes=6, num_envs=2, cap=1000, cfg=None, act=lambda obs: np.zeros(len(obs), np.int64), seed=0):
+def evaluator(
+    episodes=6, num_envs=2, cap=1000, cfg=None, act=lambda obs: np.zeros(len(obs), np.int64), seed=0
+):
     options = EvaluationConfig(
         episodes=episodes, interval_episodes=1, num_envs=num_envs, max_episode_steps=cap, deterministic=True
     )
@@ -38,7 +40,7 @@ def judge(episodes=6, num_envs=2, cap=1000, cfg=None, act=lambda obs: np.zeros(l
 def test_every_environment_contributes_its_own_first_episodes_however_short(episodes, num_envs, autoreset):
     lengths = (3, 1, 40, 2)
     cfg = env(autoreset=autoreset, kwargs={"lengths": lengths})
-    seen = judge(episodes, num_envs, cfg=cfg, seed=4)
+    seen = evaluator(episodes, num_envs, cfg=cfg, seed=4)
     copies = min(episodes, num_envs)
     expected = []
     for n in range(copies):
@@ -51,7 +53,9 @@ def test_every_environment_contributes_its_own_first_episodes_however_short(epis
 
 def test_the_same_seed_gives_the_same_initial_states_and_another_seed_others():
     act = lambda obs: (obs[:, 2] > 0).astype(np.int64)  # noqa: E731
-    first, second, third = (judge(8, 4, cfg=env("CartPole-v1"), act=act, seed=s).returns for s in (0, 0, 1))
+    first, second, third = (
+        evaluator(8, 4, cfg=env("CartPole-v1"), act=act, seed=s).returns for s in (0, 0, 1)
+    )
     assert first.tolist() == second.tolist()
     assert first.tolist() != third.tolist()
 
@@ -59,10 +63,10 @@ def test_the_same_seed_gives_the_same_initial_states_and_another_seed_others():
 @pytest.mark.parametrize("vectorization", ["auto", "sync"])
 def test_the_cap_cuts_episodes_and_counts_them(vectorization):
     act = lambda obs: (obs[:, 2] + obs[:, 3] > 0).astype(np.int64)  # noqa: E731 - balances for over 100 steps
-    seen = judge(4, 2, cap=50, cfg=env("CartPole-v1", vectorization=vectorization), act=act)
+    seen = evaluator(4, 2, cap=50, cfg=env("CartPole-v1", vectorization=vectorization), act=act)
     assert seen.lengths.tolist() == [50] * 4
     assert seen.capped == 4
-    endless = judge(2, 2, cap=9, cfg=env("Walk-v0", vectorization="sync"))
+    endless = evaluator(2, 2, cap=9, cfg=env("Walk-v0", vectorization="sync"))
     assert endless.lengths.tolist() == [9, 9]
     assert endless.capped == 2
 
@@ -70,7 +74,7 @@ def test_the_cap_cuts_episodes_and_counts_them(vectorization):
 def test_the_environments_own_limit_is_no_cap():
     act = lambda obs: (obs[:, 2] + obs[:, 3] > 0).astype(np.int64)  # noqa: E731
     cfg = env("CartPole-v1", kwargs={"max_episode_steps": 30})
-    seen = judge(2, 2, cap=1000, cfg=cfg, act=act)
+    seen = evaluator(2, 2, cap=1000, cfg=cfg, act=act)
     assert seen.lengths.tolist() == [30, 30]
     assert seen.capped == 0
 
@@ -86,23 +90,27 @@ def test_acting_for_evaluation_moves_no_training_state():
     normalizer.update(np.array([[0.0, 1.0], [2.0, 5.0]]))
     before = torch.get_rng_state()
     for deterministic in (True, False):
-        first, second = (acting(model, normalizer, deterministic=deterministic, seed=5) for _ in range(2))
-        obs, begins = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32), np.ones(50, np.bool_)
-        for behaviour in (first, second):
-            behaviour.begin(50)
-        assert first(obs, begins).tolist() == second(obs, begins).tolist()
+        kinds = {"deterministic": deterministic, "seed": 5}
+        first, second = (evaluation_actor(model, normalizer, **kinds) for _ in range(2))
+        obs, episode_start = (
+            np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32),
+            np.ones(50, np.bool_),
+        )
+        for actor in (first, second):
+            actor.begin(50)
+        assert first(obs, episode_start).tolist() == second(obs, episode_start).tolist()
     assert normalizer.moments.count == 2
     assert torch.equal(torch.get_rng_state(), before)
     expected = model.policy(torch.from_numpy(normalizer(obs))).mode()
-    behaviour = acting(model, normalizer, deterministic=True, seed=0)
-    behaviour.begin(50)
-    assert behaviour(obs, begins).tolist() == expected.tolist()
+    actor = evaluation_actor(model, normalizer, deterministic=True, seed=0)
+    actor.begin(50)
+    assert actor(obs, episode_start).tolist() == expected.tolist()
 
 
 def test_a_film_is_small_and_plays_at_half_the_frames():
     lines = []
     cfg = env("CartPole-v1")
-    video = Camera(cfg, inspect_env(cfg), 0, lines.append).film(
+    video = Camera(cfg, inspect_env(cfg), 0, lines.append).record(
         Scripted(lambda obs: np.zeros(len(obs), np.int64))
     )
     assert video.frames.shape[1:] == (200, 300, 3)
@@ -115,8 +123,8 @@ def test_a_film_is_small_and_plays_at_half_the_frames():
 def test_what_cannot_be_drawn_is_said_once():
     lines = []
     camera = Camera(env(), inspect_env(env()), 0, lines.append)
-    assert camera.film(Scripted(lambda obs: np.zeros(len(obs), np.int64))) is None
-    assert camera.film(Scripted(lambda obs: np.zeros(len(obs), np.int64))) is None
+    assert camera.record(Scripted(lambda obs: np.zeros(len(obs), np.int64))) is None
+    assert camera.record(Scripted(lambda obs: np.zeros(len(obs), np.int64))) is None
     assert len(lines) == 1
     assert lines[0].startswith("no video of Counting-v0: ")
 

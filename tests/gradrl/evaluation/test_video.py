@@ -19,7 +19,7 @@ def chosen(name):
     return structure(tree, EnvConfig, "env")
 
 
-def film(name):
+def record(name):
     cfg, lines = chosen(name), []
     info = inspect_env(cfg)
     generator = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def film(name):
         assert obs.shape == (1, info.observation.size)
         return generator.integers(0, 2, shape) if len(shape) == 1 else generator.normal(size=shape)
 
-    return Camera(cfg, info, 0, lines.append).film(Scripted(act)), lines
+    return Camera(cfg, info, 0, lines.append).record(Scripted(act)), lines
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def film(name):
 def test_films_show_what_happens_at_its_real_speed(module, name, fps):
     if module:
         pytest.importorskip(module)
-    video, lines = film(name)
+    video, lines = record(name)
     assert lines == []
     assert video.fps == fps
     assert video.frames.dtype == np.uint8
@@ -57,7 +57,7 @@ def test_films_show_what_happens_at_its_real_speed(module, name, fps):
 def test_mujoco_is_drawn_without_a_screen(monkeypatch):
     pytest.importorskip("mujoco")
     monkeypatch.setattr("gradrl.evaluation.video.SECONDS", 0.5)
-    video, lines = film("halfcheetah")
+    video, lines = record("halfcheetah")
     if lines and "GL" in lines[0]:
         pytest.skip(lines[0])  # a machine without OpenGL
     assert video.frames.shape == (5, 240, 240, 3)

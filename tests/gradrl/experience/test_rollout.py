@@ -74,8 +74,8 @@ def test_the_next_value_is_the_following_one_unless_the_final_observation_has_it
         final_obs=torch.full((1, 1), 7.0),
         terminal_index=torch.tensor([4]),
         terminal_obs=torch.full((1, 1), 5.0),
-        begins=torch.zeros(4, 2, dtype=torch.bool),
-        memory=torch.zeros(2, 0),
+        episode_start=torch.zeros(4, 2, dtype=torch.bool),
+        recurrent_state=torch.zeros(2, 0),
     )
     value = torch.arange(8.0).view(4, 2)
     assert rollout.next_value(value, torch.tensor([99.0])).tolist() == [[2.0, 3.0], [4.0, 99.0], [6.0, 7.0]]

@@ -8,8 +8,8 @@ from gradrl.policies.exploration_noise import NoiseConfig, OrnsteinUhlenbeck, ma
 NEVER = np.zeros(2, np.bool_)
 
 
-def walk(process, steps, begins=NEVER, size=3):
-    return np.stack([process((len(begins), size), begins).copy() for _ in range(steps)])
+def walk(process, steps, episode_start=NEVER, size=3):
+    return np.stack([process((len(episode_start), size), episode_start).copy() for _ in range(steps)])
 
 
 def test_gaussian_noise_has_its_deviation_and_no_memory():

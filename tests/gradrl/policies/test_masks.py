@@ -52,7 +52,7 @@ def make(kind):
         learner = PPO(PPOConfig(**options), net, adam, None, Constant(), generator)
         return learner, net, observation, action
     net = RecurrentActorCritic(
-        RecurrentConfig(memory_size=8, orthogonal=False), observation, action, generator
+        RecurrentConfig(recurrent_size=8, orthogonal=False), observation, action, generator
     )
     learner = PPORecurrent(PPORecurrentConfig(**options), net, adam, None, Constant(), generator)
     return learner, net.head, observation, action
@@ -66,11 +66,11 @@ def test_a_masked_action_is_never_chosen_and_gets_no_gradient(kind, autoreset):
     learner, net, observation, action = make(kind)
     envs = gym.vector.SyncVectorEnv([Corridor] * 4, autoreset_mode=autoreset)
     collector = Collector(envs, observation, action, 16, [0, 1, 2, 3])
-    behaviour = learner.behaviour(np.random.default_rng(0))
+    actor = learner.make_actor(np.random.default_rng(0))
     last = net.actor[-1]
     before = last.weight.detach().clone(), last.bias.detach().clone()
     for _ in range(5):
-        rollout = collector.collect(behaviour)
+        rollout = collector.collect(actor)
         chosen = rollout.obs[:-1][..., observation.mask].gather(-1, rollout.action[..., None])[..., 0]
         assert (chosen[rollout.valid] == 1).all()
         learner.update(rollout, 0.0)
@@ -88,10 +88,10 @@ def test_the_most_likely_of_the_allowed_actions_is_the_mode():
     learner, net, observation, _ = make("ppo")
     with torch.no_grad():
         net.actor[-1].bias[NEVER] = 100.0
-    behaviour = net.behaviour(np.random.default_rng(0), deterministic=True)
-    behaviour.begin(5)
+    actor = net.make_actor(np.random.default_rng(0), deterministic=True)
+    actor.begin(5)
     mask = np.array([[cell > 0, False, False, cell < 4] for cell in range(5)], np.int8)
     obs = observation.encode({"cell": np.arange(5), "action_mask": mask})
-    action = behaviour(obs, np.ones(5, bool))
+    action = actor(obs, np.ones(5, bool))
     assert mask[np.arange(5), action].all()
     assert learner.model.policy(torch.from_numpy(obs)).mode().tolist() == action.tolist()

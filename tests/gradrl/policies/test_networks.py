@@ -8,7 +8,7 @@ from gymnasium import spaces
 from torch.func import functional_call, grad, vmap
 
 from gradrl.envs.spaces import action_decoder, observation_encoder
-from gradrl.policies.actor import Memoryless
+from gradrl.policies.actor import StatelessActor
 from gradrl.policies.distributions import (
     Bernoulli,
     Categorical,
@@ -257,17 +257,17 @@ def test_gradients_of_single_samples_at_once_are_those_one_by_one(action, observ
 
 def test_state_dependent_exploration_acts_by_itself_unless_the_most_likely_action_is_wanted():
     rng = np.random.default_rng(0)
-    assert isinstance(make(BOX, sde=True).behaviour(rng), Exploration)
+    assert isinstance(make(BOX, sde=True).make_actor(rng), Exploration)
     for model, deterministic in ((make(BOX, sde=True), True), (make(sde=True), False), (make(BOX), False)):
-        behaviour = model.behaviour(rng, deterministic=deterministic)
-        assert isinstance(behaviour, Memoryless)
-        assert behaviour.deterministic is deterministic
+        actor = model.make_actor(rng, deterministic=deterministic)
+        assert isinstance(actor, StatelessActor)
+        assert actor.deterministic is deterministic
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_sizes": (64, 0)}, r"hidden_sizes must be integers >= 1, got \(64, 0\)"),
+        ({"hidden_sizes": (64, 0)}, r"hidden_sizes must be a list of integers >= 1, got \(64, 0\)"),
         ({"activation": "gelu"}, "activation must be one of"),
         ({"log_std": float("nan")}, r"log_std must be in \[-20, 2\], got nan"),
         ({"sde_interval": 0}, "sde_interval must be an integer >= 1 or null, got 0"),

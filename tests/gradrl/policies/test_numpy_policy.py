@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gradrl.envs.spaces import action_decoder, observation_encoder
 from gradrl.policies.encoders import ConvolutionConfig
 from gradrl.policies.networks import ACTIVATIONS, ActorCritic, MLPConfig
-from gradrl.policies.numpy_policy import host_forward
+from gradrl.policies.numpy_policy import numpy_forward
 
 VECTOR = spaces.Box(-1, 1, (5,))
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
@@ -44,7 +44,7 @@ def test_the_host_policy_computes_what_torch_computes(activation, shared, hidden
     untouched = obs.copy()
     with torch.no_grad():
         expected = model.policy(torch.from_numpy(obs)).mean
-        torch.testing.assert_close(torch.from_numpy(model.host_policy().forward(obs)), expected)
+        torch.testing.assert_close(torch.from_numpy(model.numpy_policy().forward(obs)), expected)
     assert np.array_equal(obs, untouched)
 
 
@@ -67,7 +67,7 @@ def test_the_most_likely_actions_are_torchs(action, options, observation):
     model, obs = make(action, observation, **options), rows(observation)
     with torch.no_grad():
         expected = model.policy(torch.from_numpy(obs)).mode().numpy()
-    found = model.host_policy().mode(obs)
+    found = model.numpy_policy().mode(obs)
     assert found.shape == expected.shape
     assert found == pytest.approx(expected, abs=1e-5)
     assert found.dtype == expected.dtype
@@ -75,7 +75,7 @@ def test_the_most_likely_actions_are_torchs(action, options, observation):
 
 def test_the_host_policy_sees_parameters_that_change_in_place():
     model = make(DISCRETE)
-    host = model.host_policy()
+    host = model.numpy_policy()
     with torch.no_grad():
         model.actor[-1].bias += torch.tensor([0.0, 99.0, 0.0, 0.0, 0.0])
     assert host.mode(rows(count=2)).tolist() == [1, 1]
@@ -88,7 +88,7 @@ FOUR_ERRORS = 4 * math.sqrt(0.25 / COUNT)
 def drawn(model, observation=VECTOR):
     """Many samples in one state, and torch's policy in it."""
     obs = np.repeat(rows(observation, 1) / 3, COUNT, 0).astype(np.float32)
-    sample = model.host_policy().sample(obs, np.random.default_rng(0))
+    sample = model.numpy_policy().sample(obs, np.random.default_rng(0))
     with torch.no_grad():
         return sample, model.policy(torch.from_numpy(obs[:1]))
 
@@ -128,18 +128,18 @@ def test_drawn_vectors_have_the_policys_moments(squash, state_dependent_std):
 
 
 def test_with_state_dependent_exploration_the_host_policy_adds_no_noise_of_its_own():
-    host = make(BOX, sde=True).host_policy()
+    host = make(BOX, sde=True).numpy_policy()
     assert np.array_equal(host.sample(rows(), np.random.default_rng(0)), host.mode(rows()))
 
 
 def test_silu_of_very_negative_numbers_does_not_overflow():
     with np.errstate(over="raise"):
-        assert host_forward([torch.nn.SiLU()])(np.float32([-1e4, 0, 1e4])).tolist() == [0, 0, 1e4]
+        assert numpy_forward([torch.nn.SiLU()])(np.float32([-1e4, 0, 1e4])).tolist() == [0, 0, 1e4]
 
 
 def test_drawing_follows_the_given_generator():
     for action in (DISCRETE, SEVERAL, SWITCHES, BOX):
-        host = make(action).host_policy()
+        host = make(action).numpy_policy()
         one, two, other = (host.sample(rows(), np.random.default_rng(seed)) for seed in (1, 1, 2))
         assert np.array_equal(one, two)
         assert not np.array_equal(one, other)

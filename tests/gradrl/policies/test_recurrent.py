@@ -1,4 +1,4 @@
-"""Policies with a memory, and PPO on sequences."""
+"""Recurrent policies, and PPO on sequences."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ PICTURE = spaces.Dict({"seen": BOX, "picture": spaces.Box(0, 255, (36, 40, 1), n
 
 def model(space=BOX, action=2, **options):
     space_of_actions = action if isinstance(action, spaces.Space) else spaces.Discrete(action)
-    cfg = RecurrentConfig(**{"memory_size": 5, "hidden_sizes": (4,), "orthogonal": False} | options)
+    cfg = RecurrentConfig(**{"recurrent_size": 5, "hidden_sizes": (4,), "orthogonal": False} | options)
     generator = torch.Generator().manual_seed(0)
     return RecurrentActorCritic(cfg, observation_encoder(space), action_decoder(space_of_actions), generator)
 
@@ -37,15 +37,17 @@ def agent(net=None, lr=1e-2, **options):
 
 
 def rollout(net, invalid=(), **options):
-    """Random numbers with episodes that begin in the middle, and a memory of what came before."""
+    """Random numbers with episodes that begin in the middle, and a recurrent state from before."""
     data = small_rollout(invalid=invalid, **options)
-    begins = torch.zeros_like(data.begins)
-    begins[1:] = data.terminated | data.truncated
+    episode_start = torch.zeros_like(data.episode_start)
+    episode_start[1:] = data.terminated | data.truncated
     for t, n in invalid:  # as under NEXT_STEP: the step before the invalid one ended, the one after it begins
         data.terminated[t - 1, n], data.truncated[t - 1, n] = True, False
-        begins[t, n], begins[t + 1, n] = False, True
-    memory = torch.randn(data.valid.shape[1], net.memory_size, generator=torch.Generator().manual_seed(7))
-    return dataclasses.replace(data, begins=begins, memory=memory / 2)
+        episode_start[t, n], episode_start[t + 1, n] = False, True
+    before = torch.randn(
+        data.valid.shape[1], net.recurrent_state_size, generator=torch.Generator().manual_seed(7)
+    )
+    return dataclasses.replace(data, episode_start=episode_start, recurrent_state=before / 2)
 
 
 def sequence(space, t=12, n=4):
@@ -54,28 +56,28 @@ def sequence(space, t=12, n=4):
     g = torch.Generator().manual_seed(3)
     encoder = observation_encoder(space)
     rows = np.stack([[encoder.encode_one(space.sample()) for _ in range(n)] for _ in range(t)])
-    begins = torch.rand(t, n, generator=g) < 0.3
-    begins[3:5, 0] = True
-    begins[:, 1] = False
-    return torch.from_numpy(rows), begins
+    episode_start = torch.rand(t, n, generator=g) < 0.3
+    episode_start[3:5, 0] = True
+    episode_start[:, 1] = False
+    return torch.from_numpy(rows), episode_start
 
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("space", [BOX, MASKED, PICTURE], ids=["vector", "mask", "picture"])
 def test_unrolled_sequences_give_what_acting_step_by_step_gave(space, shared):
     net = model(space, 3, shared=shared)
-    obs, begins = sequence(space)
-    behaviour = net.behaviour(np.random.default_rng(0), deterministic=True)
-    behaviour.begin(4)
-    behaviour(obs[0].numpy(), np.ones(4, bool))
-    behaviour.begin(4)  # a new rollout: memories go on
-    memory = torch.from_numpy(behaviour.memory.copy())
-    assert memory.abs().min() > 0
-    policy, value = net(obs, begins, memory)
+    obs, episode_start = sequence(space)
+    acting = net.make_actor(np.random.default_rng(0), deterministic=True)
+    acting.begin(4)
+    acting(obs[0].numpy(), np.ones(4, bool))
+    acting.begin(4)  # a new rollout: recurrent states go on
+    before = torch.from_numpy(acting.recurrent_state.copy())
+    assert before.abs().min() > 0
+    policy, value = net(obs, episode_start, before)
     logits, values, width = policy.logits.view(12, 4, 3), value.view(12, 4), 5
     for t in range(12):
-        action = behaviour(obs[t].numpy(), begins[t].numpy())
-        state = torch.from_numpy(behaviour.memory)
+        action = acting(obs[t].numpy(), episode_start[t].numpy())
+        state = torch.from_numpy(acting.recurrent_state)
         actor, critic = state[:, :width], state[:, -2 * width : -width]
         if space is MASKED:
             actor, critic = (torch.cat([x, obs[t, :, net.mask]], -1) for x in (actor, critic))
@@ -86,16 +88,16 @@ def test_unrolled_sequences_give_what_acting_step_by_step_gave(space, shared):
             torch.testing.assert_close(net.head.value(critic), values[t], atol=1e-5, rtol=0)
 
 
-def reference(net, obs, begins, memory):
+def reference(net, obs, episode_start, before):
     """The critic's values by a loop over time with torch's own cell."""
-    lstm = net.memories[-1].lstm
+    lstm = net.recurrent[-1].lstm
     cell = nn.LSTMCell(lstm.input_size, lstm.hidden_size).to(obs.dtype)
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         delattr(cell, name)
         setattr(cell, name, getattr(lstm, f"{name}_l0"))
-    h, c = memory[:, -2 * lstm.hidden_size :].chunk(2, -1)
+    h, c = before[:, -2 * lstm.hidden_size :].chunk(2, -1)
     values = []
-    for x, begin in zip(obs, begins, strict=True):
+    for x, begin in zip(obs, episode_start, strict=True):
         h, c = (torch.where(begin[:, None], 0.0, state) for state in (h, c))
         h, c = cell(x, (h, c))
         values.append(net.head.value(h))
@@ -104,27 +106,32 @@ def reference(net, obs, begins, memory):
 
 def test_gradients_through_time_are_those_of_a_loop_and_stop_where_an_episode_begins():
     net = model().double()
-    obs, begins = sequence(BOX)
+    obs, episode_start = sequence(BOX)
     obs = obs.double()
-    memory = torch.randn(4, net.memory_size, generator=torch.Generator().manual_seed(0)).double()
+    before = torch.randn(4, net.recurrent_state_size, generator=torch.Generator().manual_seed(0)).double()
     weight = torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double()
-    critic = [*net.memories[-1].parameters(), *net.head.critic.parameters()]
-    wanted = [*critic, obs.requires_grad_(), memory.requires_grad_()]
-    ours = torch.autograd.grad((net(obs, begins, memory)[1].view(12, 4) * weight).sum(), wanted)
-    slow = torch.autograd.grad((reference(net, obs, begins, memory) * weight).sum(), wanted)
+    critic = [*net.recurrent[-1].parameters(), *net.head.critic.parameters()]
+    wanted = [*critic, obs.requires_grad_(), before.requires_grad_()]
+    ours = torch.autograd.grad((net(obs, episode_start, before)[1].view(12, 4) * weight).sum(), wanted)
+    slow = torch.autograd.grad((reference(net, obs, episode_start, before) * weight).sum(), wanted)
     for a, b in zip(ours, slow, strict=True):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)
     # The last value of a sequence depends on nothing before its episode.
-    last = torch.autograd.grad(net(obs, begins, memory)[1].view(12, 4)[-1].sum(), obs)[0].abs().sum(-1) > 0
+    last = (
+        torch.autograd.grad(net(obs, episode_start, before)[1].view(12, 4)[-1].sum(), obs)[0].abs().sum(-1)
+        > 0
+    )
     for n in range(4):
-        begun = begins[:, n].nonzero()
+        begun = episode_start[:, n].nonzero()
         first = int(begun[-1]) if len(begun) else 0
         assert last[:, n].tolist() == [t >= first for t in range(12)]
 
 
 def test_segments_hold_every_step_once():
-    begins = torch.tensor([[0, 1], [0, 0], [1, 0], [1, 0]], dtype=torch.bool)
-    segments = Segments(begins, torch.tensor([2]))  # environment 0's second step is followed by a final one
+    episode_start = torch.tensor([[0, 1], [0, 0], [1, 0], [1, 0]], dtype=torch.bool)
+    segments = Segments(
+        episode_start, torch.tensor([2])
+    )  # environment 0's second step is followed by a final one
     steps = torch.arange(8.0).view(4, 2, 1) + 1
     packed = segments.pack(steps, torch.tensor([[9.0]]))
     assert packed[..., 0].T.tolist() == [[1, 3, 9, 0, 0], [5, 0, 0, 0, 0], [7, 0, 0, 0, 0], [2, 4, 6, 8, 0]]
@@ -134,16 +141,16 @@ def test_segments_hold_every_step_once():
     assert segments.states(torch.tensor([[5.0], [6.0]]))[:, 0].tolist() == [5, 0, 0, 0]
 
 
-def test_a_final_observation_is_valued_with_the_memory_of_the_episode_that_it_ends():
+def test_a_final_observation_is_valued_with_the_state_of_the_episode_that_it_ends():
     net = model()
     data = rollout(net)
     value, next_value = net.values(data)
     with torch.no_grad():
-        slow = reference(net, data.obs, data.begins, data.memory)
+        slow = reference(net, data.obs, data.episode_start, data.recurrent_state)
         t, n = divmod(5, 4)
         obs = torch.cat([data.obs[: t + 1, n], data.final_obs])[:, None]
-        begins = torch.cat([data.begins[: t + 1, n], torch.tensor([False])])[:, None]
-        final = reference(net, obs, begins, data.memory[n][None])[-1, 0]
+        episode_start = torch.cat([data.episode_start[: t + 1, n], torch.tensor([False])])[:, None]
+        final = reference(net, obs, episode_start, data.recurrent_state[n][None])[-1, 0]
     expected = slow[1:].clone()
     expected[t, n] = final
     torch.testing.assert_close(value, slow[:-1], atol=1e-5, rtol=0)
@@ -165,8 +172,8 @@ def test_minibatches_are_whole_sequences_whose_gradients_have_the_rollouts_as_th
     batch, valid = learner.observe(rollout(learner.model))
     parts = list(batch.shuffled(valid, 32, 2, torch.Generator().manual_seed(0)))
     assert [len(part) for part in parts] == [16, 16]
-    columns = torch.cat([part.memory for part in parts])
-    assert torch.equal(columns.sort(0).values, batch.memory.sort(0).values)
+    columns = torch.cat([part.recurrent_state for part in parts])
+    assert torch.equal(columns.sort(0).values, batch.recurrent_state.sort(0).values)
 
     def gradient(part):
         return torch.autograd.grad(sum(learner.loss(part)[0].values()), list(learner.model.parameters()))
@@ -202,9 +209,13 @@ def test_advantages_are_normalised_over_the_valid_steps():
 @pytest.mark.parametrize("space", [BOX, MASKED, PICTURE], ids=["vector", "mask", "picture"])
 def test_small_steps_give_what_the_fused_kernel_gives(space):
     net = model(space, 3)
-    obs, begins = sequence(space)
-    memory = torch.randn(4, net.memory_size, generator=torch.Generator().manual_seed(0))
-    for a, b in zip(net(obs, begins, memory), net(obs, begins, memory, None, True), strict=True):
+    obs, episode_start = sequence(space)
+    before = torch.randn(4, net.recurrent_state_size, generator=torch.Generator().manual_seed(0))
+    for a, b in zip(
+        net(obs, episode_start, before),
+        net(obs, episode_start, before, None, True),
+        strict=True,
+    ):
         a, b = (getattr(x, "logits", x) for x in (a, b))
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
@@ -251,27 +262,27 @@ def test_probes_do_not_see_what_stands_in_invalid_places():
 
 def test_an_interrupted_behaviour_goes_on_where_it_was():
     net = model(action=spaces.Box(-1, 1, (2,)), sde=True, sde_interval=3)
-    obs, begins = (x.numpy() for x in sequence(BOX))
-    first = net.behaviour(np.random.default_rng(0))
+    obs, episode_start = (x.numpy() for x in sequence(BOX))
+    first = net.make_actor(np.random.default_rng(0))
     first.begin(4)
     for t in range(5):
-        first(obs[t], begins[t])
-    second = net.behaviour(np.random.default_rng(0))
+        first(obs[t], episode_start[t])
+    second = net.make_actor(np.random.default_rng(0))
     second.load_state_dict(first.state_dict())
     second.head.generator.bit_generator.state = first.head.generator.bit_generator.state
     first.begin(4)
     second.begin(4)
     for t in range(5, 12):
-        np.testing.assert_array_equal(first(obs[t], begins[t]), second(obs[t], begins[t]))
-    np.testing.assert_array_equal(first.memory, second.memory)
+        np.testing.assert_array_equal(first(obs[t], episode_start[t]), second(obs[t], episode_start[t]))
+    np.testing.assert_array_equal(first.recurrent_state, second.recurrent_state)
 
 
 def test_sequences_must_be_dealt_out_in_equal_shares():
     PPORecurrentConfig(num_minibatches=4).minibatches(8)
     with pytest.raises(ValueError, match=r"agent.num_minibatches must be a divisor of num_envs = 6, got 4"):
         PPORecurrentConfig(num_minibatches=4).minibatches(6)
-    with pytest.raises(ValueError, match="memory_size must be an integer >= 1, got 0"):
-        RecurrentConfig(memory_size=0)
+    with pytest.raises(ValueError, match="recurrent_size must be an integer >= 1, got 0"):
+        RecurrentConfig(recurrent_size=0)
 
 
 def episodes_of_recall(net, seed, n=64, delay=5):
@@ -280,12 +291,12 @@ def episodes_of_recall(net, seed, n=64, delay=5):
     obs = np.zeros((delay + 2, n, 3), np.float32)
     bit = generator.integers(2, size=n)
     obs[0, np.arange(n), bit] = 1
-    begins = np.zeros((delay + 2, n), bool)
-    begins[[0, -1]] = True
-    behaviour = net.behaviour(generator)
-    behaviour.begin(n)
-    memory = torch.from_numpy(behaviour.memory.copy())
-    action = np.stack([behaviour(obs[t], begins[t]) for t in range(delay + 1)])
+    episode_start = np.zeros((delay + 2, n), bool)
+    episode_start[[0, -1]] = True
+    actor = net.make_actor(generator)
+    actor.begin(n)
+    before = torch.from_numpy(actor.recurrent_state.copy())
+    action = np.stack([actor(obs[t], episode_start[t]) for t in range(delay + 1)])
     reward = np.zeros((delay + 1, n), np.float32)
     reward[-1] = action[-1] == bit
     terminated = torch.zeros(delay + 1, n, dtype=torch.bool)
@@ -296,13 +307,13 @@ def episodes_of_recall(net, seed, n=64, delay=5):
         valid=torch.ones_like(terminated), num_valid=terminated.numel(),
         final_index=torch.zeros(0, dtype=torch.int64), final_obs=torch.zeros(0, 3),
         terminal_index=torch.zeros(0, dtype=torch.int64), terminal_obs=torch.zeros(0, 3),
-        begins=torch.from_numpy(begins), memory=memory,
+        episode_start=torch.from_numpy(episode_start), recurrent_state=before,
     )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_bit_is_remembered_for_five_steps():
-    net = model(memory_size=16, orthogonal=True)
+    net = model(recurrent_size=16, orthogonal=True)
     learner = agent(net, lr=1e-2, num_steps=6, num_epochs=4, num_minibatches=2, gamma=1.0)
     before = episodes_of_recall(net, 0).reward[-1].mean().item()
     for i in range(24):

@@ -24,9 +24,9 @@ def make(**options):
 
 
 def exploration(model, seed=0):
-    behaviour = model.behaviour(np.random.default_rng(seed))
-    assert isinstance(behaviour, Exploration)
-    return behaviour
+    actor = model.make_actor(np.random.default_rng(seed))
+    assert isinstance(actor, Exploration)
+    return actor
 
 
 def test_the_policy_in_a_state_is_the_distribution_of_actions_over_draws():
@@ -35,9 +35,9 @@ def test_the_policy_in_a_state_is_the_distribution_of_actions_over_draws():
         model.log_std += torch.randn(6, 2, generator=torch.Generator().manual_seed(1)) / 2
     state = OBS[:1]
     count = 20_000
-    behaviour = exploration(model)
-    behaviour.begin(count)  # a matrix of its own for every environment
-    actions = behaviour(np.repeat(state, count, 0), np.zeros(count, np.bool_)).astype(np.float64)
+    actor = exploration(model)
+    actor.begin(count)  # a matrix of its own for every environment
+    actions = actor(np.repeat(state, count, 0), np.zeros(count, np.bool_)).astype(np.float64)
     with torch.no_grad():
         policy = model.policy(torch.from_numpy(state))
     std = policy.log_std.exp()[0].numpy()
@@ -70,22 +70,20 @@ def test_the_gradient_reaches_the_weights_deviation_and_not_the_features_through
 
 
 def test_within_a_draw_the_noise_is_a_function_of_the_state():
-    behaviour = exploration(make())
-    behaviour.begin(4)
-    first = behaviour(OBS, NONE)
-    assert not np.array_equal(first, behaviour(OBS + 1, NONE))
-    assert np.array_equal(first, behaviour(OBS, ~NONE))  # the beginning of an episode changes nothing
-    assert not np.array_equal(
-        behaviour(OBS[:1].repeat(4, 0), NONE)[0], behaviour(OBS[:1].repeat(4, 0), NONE)[1]
-    )
+    actor = exploration(make())
+    actor.begin(4)
+    first = actor(OBS, NONE)
+    assert not np.array_equal(first, actor(OBS + 1, NONE))
+    assert np.array_equal(first, actor(OBS, ~NONE))  # the beginning of an episode changes nothing
+    assert not np.array_equal(actor(OBS[:1].repeat(4, 0), NONE)[0], actor(OBS[:1].repeat(4, 0), NONE)[1])
 
 
-def draws(behaviour, rollouts, steps):
+def draws(actor, rollouts, steps):
     """Whether the noise of each step is another one than that of the step before."""
     actions = []
     for _ in range(rollouts):
-        behaviour.begin(4)
-        actions += [behaviour(OBS, NONE) for _ in range(steps)]
+        actor.begin(4)
+        actions += [actor(OBS, NONE) for _ in range(steps)]
     return [int(not np.array_equal(a, b)) for a, b in itertools.pairwise(actions)]
 
 
@@ -99,38 +97,38 @@ def test_noise_is_drawn_once_per_rollout_or_at_an_interval_that_runs_across_roll
 
 def test_a_new_rollout_takes_over_the_parameters_and_keeps_the_draw():
     model = make(sde_interval=100)
-    behaviour = exploration(model)
-    behaviour.begin(4)
-    mean = model.host_policy().forward(OBS)
-    noise = behaviour(OBS, NONE) - mean
+    actor = exploration(model)
+    actor.begin(4)
+    mean = model.numpy_policy().forward(OBS)
+    noise = actor(OBS, NONE) - mean
     with torch.no_grad():
         model.log_std += math.log(3)
-    behaviour.begin(4)
-    np.testing.assert_allclose(behaviour(OBS, NONE) - mean, 3 * noise, rtol=1e-4, atol=1e-6)
+    actor.begin(4)
+    np.testing.assert_allclose(actor(OBS, NONE) - mean, 3 * noise, rtol=1e-4, atol=1e-6)
 
 
 def test_squashed_actions_are_tanh_of_the_others():
     plain, squashed = (exploration(make(squash=squash)) for squash in (False, True))
-    for behaviour in (plain, squashed):
-        behaviour.begin(4)
+    for actor in (plain, squashed):
+        actor.begin(4)
     np.testing.assert_allclose(squashed(OBS, NONE), np.tanh(plain(OBS, NONE)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("interval", [None, 3])
 def test_a_resumed_behaviour_goes_on_with_the_same_noise(interval):
     model = make(sde_interval=interval)
-    behaviour, resumed = exploration(model), exploration(model, seed=9)
-    assert behaviour.state_dict()["noise"] is None  # nothing drawn yet
-    behaviour.begin(4)
-    behaviour(OBS, NONE)
-    behaviour(OBS, NONE)
-    state = behaviour.state_dict()
+    actor, resumed = exploration(model), exploration(model, seed=9)
+    assert actor.state_dict()["noise"] is None  # nothing drawn yet
+    actor.begin(4)
+    actor(OBS, NONE)
+    actor(OBS, NONE)
+    state = actor.state_dict()
     resumed.load_state_dict(state)
-    resumed.generator.bit_generator.state = behaviour.generator.bit_generator.state
-    for own in (behaviour, resumed):
+    resumed.generator.bit_generator.state = actor.generator.bit_generator.state
+    for own in (actor, resumed):
         own.begin(4)
     for _ in range(5):
-        assert np.array_equal(behaviour(OBS, NONE), resumed(OBS, NONE))
+        assert np.array_equal(actor(OBS, NONE), resumed(OBS, NONE))
 
 
 @pytest.mark.parametrize(
@@ -138,14 +136,14 @@ def test_a_resumed_behaviour_goes_on_with_the_same_noise(interval):
 )
 def test_the_mean_is_that_of_the_policy_for_every_shape_of_network(options):
     model = make(log_std=-20.0, **options)
-    behaviour = exploration(model)
-    behaviour.begin(4)
+    actor = exploration(model)
+    actor.begin(4)
     with torch.no_grad():
         expected = model.policy(torch.from_numpy(OBS)).mean.numpy()
-    np.testing.assert_allclose(behaviour(OBS, NONE), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actor(OBS, NONE), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_it_has_no_memory_that_is_trained_on():
-    behaviour = exploration(make())
-    behaviour.begin(4)
-    assert behaviour.memory.shape == (4, 0)
+    actor = exploration(make())
+    actor.begin(4)
+    assert actor.recurrent_state.shape == (4, 0)

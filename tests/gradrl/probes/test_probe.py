@@ -13,7 +13,7 @@ from gradrl.agents.ppo_recurrent import PPORecurrent
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.distributions import Categorical, DiagonalGaussian
 from gradrl.probes.policy_gradient import PolicyGradients, RolloutSnapshot, snapshot
-from gradrl.probes.probe import PolicyGradientProbe, PolicyObjective, Snapshots, check_agent
+from gradrl.probes.probe import PolicyGradientProbe, PolicyObjective, PolicySnapshots, check_agent
 from tests.gradrl.small import small_agent, small_model, small_rollout
 
 T, N, D = 5, 3, 4
@@ -83,8 +83,8 @@ def rollout_of(gaussian: bool = False, steps: int = T) -> Rollout:
         final_obs=torch.zeros(0, D, dtype=torch.float64),
         terminal_index=torch.zeros(0, dtype=torch.int64),
         terminal_obs=torch.zeros(0, D, dtype=torch.float64),
-        begins=torch.zeros(steps + 1, N, dtype=torch.bool),
-        memory=torch.zeros(N, 0),
+        episode_start=torch.zeros(steps + 1, N, dtype=torch.bool),
+        recurrent_state=torch.zeros(N, 0),
     )
 
 
@@ -241,7 +241,7 @@ def test_the_cosine_with_the_value_gradient_is_taken_on_the_shared_layers_alone(
 def test_an_agents_own_model_is_probed_on_the_layers_that_actor_and_critic_share():
     agent = small_agent(A2C, A2CConfig, model=small_model(shared=True))
     probe = PolicyGradientProbe(interval=1)
-    snapshots = Snapshots(agent, {"policy_gradient": probe}, num_envs=4)
+    snapshots = PolicySnapshots(agent, {"policy_gradient": probe}, num_envs=4)
     snapshots.take()
     batch = agent.observe(small_rollout())
     ((objective, step),) = snapshots.objectives()

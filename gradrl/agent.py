@@ -1,0 +1,117 @@
+"""What the training loop asks of an agent, of its options and of its networks."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+
+from core.gradients import GradientStep, Metrics, Objective
+from core.state import StateDict
+from gradrl.experience.rollout import Rollout
+from gradrl.policies.actor import Actor
+from gradrl.policies.target import Target
+
+
+class AgentConfig(Protocol):
+    """Options that every agent has."""
+
+    @property
+    def num_steps(self) -> int:
+        """T, steps per rollout and environment."""
+        ...
+
+    @property
+    def gamma(self) -> float:
+        """Discount per step."""
+        ...
+
+    def minibatches(self, num_envs: int) -> tuple[int, int]:
+        """Gradient steps of the policy on each rollout, at most, and samples of each.
+
+        Raises:
+            ValueError: this number of environments does not fit the options; it names the option.
+        """
+        ...
+
+
+class Agent(Protocol):
+    """Learns from rollouts: from each once (on-policy), or from a replay that it keeps of them (off-policy).
+
+    The launcher makes one as `Class(cfg, model, optimizer, clipper, schedule, generator, monitor=monitor)`:
+    its options, its networks on their device, the component that builds its optimizers, the transform of its
+    gradients (a chain of them, or None), the multiplier of its learning rates over the progress of training,
+    the generator of its random numbers on the model's device, and what is measured of its gradients.
+
+    Attributes:
+        measures: metrics of its updates that a schedule may follow.
+        model_type: the class of its networks.
+        off_policy: it learns from old experience too, which running normalisation would leave on old scales.
+    """
+
+    measures: ClassVar[tuple[str, ...]]
+    model_type: ClassVar[type]
+    off_policy: ClassVar[bool]
+
+    @property
+    def gradient_steps(self) -> Sequence[GradientStep]:
+        """One per player; the first one's steps are the run's updates."""
+        ...
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """Slow copies of its networks, the critics' first; empty where there are none."""
+        ...
+
+    def make_actor(self, generator: np.random.Generator) -> Actor:
+        """What acts while experience is collected."""
+        ...
+
+    def update(self, rollout: Rollout, progress: float) -> Metrics:
+        """Learn from a rollout of the actor.
+
+        Args:
+            rollout: everything that has happened since the last update.
+            progress: share of the training done, in [0, 1]; drives the schedules.
+        """
+        ...
+
+    def observe(self, rollout: Rollout) -> object:
+        """Take in a rollout without learning from it."""
+        ...
+
+    def objectives(self) -> Sequence[tuple[Objective, GradientStep]]:
+        """The losses on a frozen batch, each with its step: what probes look at; none before the first."""
+        ...
+
+    def state_dict(self) -> StateDict:
+        """All its state besides the model and the gradient steps."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        ...
+
+
+class Model(Protocol):
+    """Networks that act."""
+
+    def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
+        """The policy at work, sampled or its most likely actions."""
+        ...
+
+
+class AgentModel(Model, Protocol):
+    """Networks of an agent: a module that acts."""
+
+    def to(self, device: torch.device) -> "AgentModel":
+        """The same module on a device."""
+        ...
+
+    def state_dict(self) -> StateDict:
+        """Parameters and buffers."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> object:
+        """Take them over."""
+        ...

@@ -1,0 +1,203 @@
+"""Commands that the documentation shows are accepted: short ones run, long ones are composed and checked."""
+
+import importlib
+import logging
+import re
+import shlex
+import sys
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.gradgan.data.files_of_torchvision import MNIST_PREFIXES, pixels, small_mnist, write_mnist
+from tests.pages import BLOCKS, COMMANDS, ROOT, commands
+
+INSTALLED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+TRAINERS = ("train_rl", "train_gan", "descend")
+FOREIGN = ("stable-baselines3",)  # what a benchmark compares with
+# A placeholder, by the option in which it stands; None: in any.
+PLACEHOLDERS = {
+    ("seed", "S"): "1",
+    ("experiment", "NAME"): "ppo_pendulum",
+    ("runs", "NAME"): "ppo_pendulum",
+    ("target", "PUBLISHED"): "-172",
+    ("runs", "A"): "{rl}",
+    ("runs", "B"): "{other}",
+    ("runs", "runs/rl/THE-SWEEP"): "{rl}",
+    ("runs", "docs/results"): f"{ROOT}/docs/results",
+    ("run", "runs/rl/YOUR-RUN"): "{rl}",
+    ("run", "DIR"): "{rl}",
+    ("run", "RUN"): "{gan}",
+    ("against", "OTHER"): "{other}",
+    ("against", "DIR"): "{other}",
+    ("resume", "runs/rl/YOUR-RUN"): "{rl}",
+    ("data.root", "DIR"): "{images}",
+    ("data.root", "PHOTOS"): "{images}",
+    ("features.weights", "FILE"): "{weights}",
+}
+
+
+def call(script: str, *words: str) -> int:
+    """Call a script's `main` in this process; its exit status."""
+    handlers = list(logging.getLogger().handlers)
+    main = importlib.import_module(f"core.scripts.{script}").main
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{script}.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
+    return int(ended.value.code or 0)
+
+
+SMALL = {
+    "rl": ("train_rl", "agent=ppo", "env=cartpole", "total_steps=256", "num_envs=2", "agent.num_steps=32",
+           "agent.num_minibatches=2", "agent.num_epochs=1", "evaluation.episodes=2",
+           "evaluation.interval_episodes=2", "evaluation.num_envs=2", "evaluation.max_episode_steps=20",
+           "logging.eval_interval=128"),
+    "gan": ("train_gan", "data=ring", "total_images=512", "batch_size=64", "network.width=8",
+            "network.depth=1", "evaluation.samples=50"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory) -> dict[str, Path]:
+    """What placeholders stand for: two small runs of an agent, one of a GAN, and images to learn from."""
+    folder = tmp_path_factory.mktemp("stand_ins")
+    quiet = ("device=cpu", "logging.progress=false")
+    for run, kind, seed in (("rl", "rl", 1), ("other", "rl", 2), ("gan", "gan", 1)):
+        assert call(*SMALL[kind], *quiet, f"seed={seed}", f"hydra.run.dir={folder / run}") == 0
+    write_images(folder / "images")
+    from torchvision.models import mobilenet_v2
+
+    torch.save(mobilenet_v2().state_dict(), folder / "weights")
+    return {place.name: place for place in folder.iterdir()}
+
+
+def write_images(root: Path) -> None:
+    """MNIST, Fashion-MNIST, and a folder of pictures, all in one place and small."""
+    from PIL import Image
+
+    count = 128  # no batch of images in the docs is larger
+    small_mnist(root, num_train=count, num_test=50)
+    labels = pixels(0, count) % 10
+    parts = {part: (pixels(1, count, 28, 28), labels) for part in MNIST_PREFIXES}
+    write_mnist(root, "FashionMNIST", parts, MNIST_PREFIXES)
+    for part in ("train", "test"):
+        (root / part).mkdir()
+        for number, picture in enumerate(pixels(3, count if part == "train" else 8, 32, 32, 3)):
+            Image.fromarray(picture).save(root / part / f"{number}.bmp")
+
+
+@pytest.mark.parametrize("shown", COMMANDS, ids=lambda shown: shown.place)
+def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, request, capfd):
+    monkeypatch.chdir(tmp_path)
+    words = list(shown.words)
+    while re.fullmatch(r"PYTHONPATH=\w+", words[0]):
+        monkeypatch.syspath_prepend(ROOT / words.pop(0).partition("=")[2])
+    script, words = script_of(words, shown.place)
+    if script is None:
+        return
+    if "{" in " ".join(words := [filled(word) for word in words]):
+        places = request.getfixturevalue("stand_ins")
+        words = [re.sub(r"\{(\w+)\}", lambda key: str(places.get(key[1], key[0])), word) for word in words]
+    for word in words:
+        if word.startswith("env.import_module="):
+            pytest.importorskip(word.partition("=")[2])
+        if word == "data.download=true":  # what lies there already is not fetched
+            Path("data").symlink_to(request.getfixturevalue("stand_ins")["images"])
+    words += cheaper(script, words, monkeypatch)
+    status = call(script, *words)
+    assert status == 0, f"{shown.place}: {shlex.join(shown.words)}\n{capfd.readouterr().err}"
+
+
+def test_the_output_that_the_readme_shows_is_that_of_the_command_above_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    shown = [block for block in BLOCKS if block.page == "README.md"]
+    ((above, output),) = [pair for pair in pairwise(shown) if pair[1].label == "text"]
+    *_, last = commands(above)
+    script, words = script_of(list(last.words), last.place)
+    assert call(str(script), *words, "pictures=[]", "logging.progress=false") == 0
+    assert output.text in capfd.readouterr().out
+
+
+def test_a_run_directory_holds_what_the_readme_says(stand_ins):
+    text = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("## A run directory")[2]
+        .partition("\n\n[")[0]
+    )
+    assert call("report", f"run={stand_ins['rl']}") == 0
+    files = re.findall(r"`([\w/]+(?:/|\.\w+))`", text)
+    assert len(files) > 5
+    assert [file for file in files if not (stand_ins["rl"] / file).exists()] == []
+
+
+def script_of(words: list[str], place: str) -> tuple[str | None, list[str]]:
+    """Which of our scripts a command calls, and with what; None for another one that is in order."""
+    program, *rest = words
+    program = program.removeprefix(".venv/bin/")
+    if program == "make":
+        unknown = [word for word in rest if word not in TARGETS]
+        assert not unknown, f"{place}: the Makefile has no target {unknown}"
+        return None, []
+    if program == "pip":
+        assert rest[0] == "install", place
+        assert rest[1] in FOREIGN, f"{place}: {rest[1]} is none of what the docs compare with"
+        return None, []
+    if program in INSTALLED["scripts"]:
+        return INSTALLED["scripts"][program].removeprefix("core.scripts.").removesuffix(":main"), rest
+    assert program == "python", f"{place}: {program} is no command of ours"
+    path = ROOT / rest[0]
+    assert path.is_file(), f"{place}: there is no {rest[0]}"
+    return (path.stem, rest[1:]) if path.parent.name == "scripts" else (None, [])
+
+
+def filled(word: str) -> str:
+    """A word of a command with its placeholders replaced."""
+    option, equals, value = word.partition("=")
+    for (owner, placeholder), substitute in PLACEHOLDERS.items():
+        if option == owner:
+            value = re.sub(
+                rf"(?<![\w.-]){re.escape(placeholder)}(?![\w.-])", lambda _, s=substitute: s, value
+            )
+    return option + equals + value
+
+
+def cheaper(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options that make a command quick; where none do, its work is left out once its options are checked."""
+    if script == "landscape":
+        return ["grid=3"]
+    if script == "descend" and not any(word.startswith("objective=") for word in words):
+        length = [] if any(word.startswith("steps=") for word in words) else ["steps=50"]
+        return [*length, "pictures=[]", "logging.progress=false"]
+    if script in TRAINERS:
+        monkeypatch.setattr("core.cli.launch.execute", lambda *_, **__: 0)
+    elif script == "bench" or any(word.startswith("features") for word in words):  # minutes; files of weights
+        monkeypatch.setattr(f"core.scripts.{script}.{script}", lambda _: None)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["make", "tea"], "no target"),
+        (["python", "scripts/nothing.py"], "there is no scripts/nothing.py"),
+        (["rm", "-r", "runs"], "rm is no command of ours"),
+        (["pip", "install", "something"], "something is none of"),
+    ],
+)
+def test_a_command_of_nobody_is_refused(words, message):
+    with pytest.raises(AssertionError, match=message):
+        script_of(words, "page:1")
+
+
+def test_a_placeholder_is_replaced_where_it_stands_for_something():
+    assert filled("run=runs/rl/YOUR-RUN") == "run={rl}"
+    assert filled("runs=[A,B]") == "runs=[{rl},{other}]"
+    assert filled("data.root=DIR") == "data.root={images}"
+    assert filled("optimizer=SGD") == "optimizer=SGD"
