@@ -1,8 +1,8 @@
 """How an optimizer takes its step: never with a gradient that is not finite, and by the shortest way.
 
 torch's fused Adam is called without its bookkeeping: the same kernel on the same state, in a fraction of the
-time. `torch.optim.Adam(fused=True).step()` spends four fifths of its 105 us (5 k parameters, one CPU thread) on
-grouping tensors, profiler marks and hooks that are not registered: more than all measurements of a
+time. `torch.optim.Adam(fused=True).step()` spends four fifths of its 105 us (5 k parameters, one CPU thread)
+on grouping tensors, profiler marks and hooks that are not registered: more than all measurements of a
 `GradientStep` together. Where none of that has an effect, the kernel is called directly; the numbers are the
 same to the bit. In any other case the optimizer's own `step` is called.
 """
@@ -73,7 +73,7 @@ class OptimizerStep:
             self()
 
     def undoable(self, closure: Callable[[], float], parameters: list[Tensor]) -> None:
-        """Take the step of an optimizer that evaluates again; undo it when the closure raises NonFiniteError."""
+        """Take the step of an optimizer that evaluates again; undo it when that raises NonFiniteError."""
         before = [p.detach().clone() for p in parameters]
         try:
             self.optimizer.step(closure)
