@@ -58,7 +58,8 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         overrides: all that set or delete an option.
 
     Returns:
-        Whether the YAML leaves this name open: it stands below a free-form mapping (`env.kwargs.gravity=5`).
+        Whether the YAML leaves the names open: this is a free-form mapping, or one of its options
+        (`env.kwargs.gravity=5`).
 
     Raises:
         ConfigError: there is no such option, or the value is of another kind.
@@ -82,7 +83,7 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         raise ConfigError(f"unknown option {key}{nearest(key, _dotted(base))}")
     if not override.is_delete():
         _check_value(key, override.value(), node)
-    return False
+    return isinstance(node, DictConfig) and len(node) == 0
 
 
 def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override]) -> bool:

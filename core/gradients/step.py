@@ -18,16 +18,20 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from core.gradients.arguments import (
+    malformed,
     only_combine,
     require_same_parameters,
     require_true_line_search,
     step_needs_closure,
     trainable,
+    uneven,
+    without_gradient,
 )
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
 from core.gradients.norms import global_norm
 from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_fused
+from core.gradients.ranks import average_over_ranks
 from core.gradients.transforms.protocol import Combine, GradientView, Transform
 from core.state import StateDict, copied
 
@@ -238,7 +242,8 @@ class GradientStep:
                 self.scaler.update()
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
-        _average_over_ranks(self.parameters)
+        if _num_ranks() > 1:
+            average_over_ranks(self.parameters, _num_ranks())
         return _averaged(collected), total
 
     def _backward_apart(self, losses: dict[str, Tensor], parts: int) -> None:
@@ -323,28 +328,19 @@ def _require_even_parts(samples: int | None, closures: int) -> None:
     if closures < 1:
         raise ValueError("a step needs at least one closure, got none")
     if samples is not None and (samples < 1 or samples % closures):
-        raise ValueError(
-            f"samples must be those of all {closures} closures together, micro-batches of one size: a "
-            f"positive multiple of {closures}, got {samples}"
-        )
+        raise uneven(samples, closures)
 
 
 def _evaluated(closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
     """The closure's losses by name, and its metrics; ValueError where no gradient can be taken of a loss."""
     returned: object = closure()
     if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
-        what = type(returned).__name__
-        if isinstance(returned, tuple):
-            what = f"({', '.join(type(part).__name__ for part in returned)})"
-        raise ValueError(
-            f"a closure must return (loss, metrics), with {{}} where there are no metrics; got {what}"
-        )
+        raise malformed(returned)
     loss, metrics = returned
     losses = dict(loss) if isinstance(loss, Mapping) else {"loss": loss}
     for name, term in losses.items():
         if term.dim() or not term.requires_grad:
-            reason = f"has shape {tuple(term.shape)}" if term.dim() else "does not depend on any parameter"
-            raise ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")
+            raise without_gradient(name, term)
     return losses, dict(metrics)
 
 
@@ -353,8 +349,7 @@ def _averaged(collected: Sequence[Metrics]) -> Metrics:
     first = collected[0]
     if len(collected) == 1:
         return first
-    different = {key for metrics in collected for key in first.keys() ^ metrics.keys()}
-    if different:
+    if different := {key for metrics in collected for key in first.keys() ^ metrics.keys()}:
         listed = ", ".join(sorted(different)[:6])
         raise ValueError(f"all closures of a step must return the same metrics; only some have {listed}")
     return {key: torch.stack([metrics[key] for metrics in collected]).mean() for key in first}
@@ -378,21 +373,3 @@ def _num_ranks() -> int:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size()
     return 1
-
-
-def _average_over_ranks(parameters: Sequence[Tensor]) -> None:
-    """Replace every gradient by its mean over the ranks of `torch.distributed`, in one flat message.
-
-    A gradient missing on one rank counts as zero there; missing everywhere, it comes back as zero. A sparse
-    one is made dense.
-    """
-    ranks = _num_ranks()
-    if ranks == 1:
-        return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in parameters]
-    # At least float32: a sum of half-precision gradients overflows before it is divided.
-    flat = torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in gradients])
-    torch.distributed.all_reduce(flat)
-    flat /= ranks
-    for p, g in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-        p.grad = g.view_as(p).to(p.dtype)
