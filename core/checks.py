@@ -3,9 +3,9 @@
     @dataclass(frozen=True, kw_only=True)
     @checked
     class Config:
-        num_steps: Annotated[int, Ge(1)]
+        interval: Annotated[int, Ge(1)]
         gamma: Annotated[float, Interval(ge=0, le=1)]
-        target_kl: Annotated[float | None, Gt(0), Finite]
+        max_norm: Annotated[float | None, Gt(0), Finite]
 
 What concerns two options stands in the class's own `__post_init__`, which is called afterwards.
 """

@@ -81,8 +81,8 @@ def flat(tree: Mapping[str, object], path: str = "", *, empty: bool = False) -> 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint to append to a message: the nearest of `names`, or nothing.
 
-    For a dotted name the options beside it come first: `agent.clip` is nearer to `agent.clip_coef` than to a
-    word that merely shares the path.
+    For a dotted name the options beside it come first: `clipper.max` is nearer to `clipper.max_norm` than to
+    a word that merely shares the path.
     """
     names = list(names)
     parent, _, leaf = name.rpartition(".")

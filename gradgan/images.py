@@ -1,4 +1,4 @@
-"""Images in memory, and pixels as bytes, as the networks see them, and in another size."""
+"""Images in memory, and conversions of pixels: to what the networks see, back to bytes, to another size."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ SPLIT_SEED = 0  # of a held-out split, which is part of the data set and not of 
 class Images:
     """Images in memory; pixels are uint8, 0 to 255.
 
-    The order of `train` and of `held_out` has no meaning: the first so many are a random sample.
+    The order of `train` and of `held_out` has no meaning: any first part is a random sample.
 
     Attributes:
         train: [N, C, H, W], what the discriminator sees (or, of data made endlessly, a fixed sample of it).
         held_out: [M, C, H, W], what metrics compare with; M = 0 where nothing is held out.
         labels: class of each image of `train` and then of `held_out`, int64 [N + M], from 0; or None.
-        notes: what the user should know of how they were read, one line each; for the run to say.
+        notes: what the user should know about how they were read, one line each; the run prints them.
     """
 
     train: Tensor

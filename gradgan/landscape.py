@@ -1,4 +1,4 @@
-"""The losses of a trained pair on a frozen batch: what a landscape is drawn of."""
+"""The losses of a trained pair on a frozen batch: what a landscape is computed from."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
 
     Raises:
         ConfigError: no run of train_gan there, no such checkpoint, one that is damaged or of another network,
-            or data that are not to be had.
+            or data that cannot be read.
     """
     cfg = build(saved_options(directory))
     if not isinstance(cfg, TrainConfig):

@@ -1,7 +1,8 @@
-"""The training loop: take real samples, move both players, tell the run."""
+"""The training loop: take real samples, move both players, report to the run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -104,7 +105,7 @@ class TrainConfig:
             self.network.check(shape)
         except ValueError as error:
             raise ValueError(
-                f"network={self.network.name} {error}, but data={self.data.name} has {_words(shape)}"
+                f"network={self.network.name} {error}, but data={self.data.name} has {_described(shape)}"
             ) from error
 
     @property
@@ -123,21 +124,26 @@ class TrainConfig:
 
 
 def check(cfg: TrainConfig) -> None:
-    """What can be known before a directory is made: the device, the data, optimizer, scheme and schedule.
+    """Check all that can be checked before a directory is made: device, data, optimizer, scheme, probes.
 
     Raises:
-        ValueError: one of them is not to be had.
+        ValueError: one of them is not available or does not fit.
     """
     device = resolve_device(cfg.device)
+
+    @cache
+    def players() -> tuple[Generator, Discriminator]:
+        return _players(cfg, Generators(cfg.seed))
+
     if cfg.conditioning is not None and cfg.data.num_classes is None:
         wants = f"conditioning={cfg.conditioning.name} wants labels, and data={cfg.data.name} has none"
         raise ConfigError(": ".join([wants, *cfg.data.notes()[:1]]))
     check_schedule(cfg.schedule, measured=())
-    check_optimizer(cfg.optimizer, lambda: _players(cfg, Generators(cfg.seed)), cfg.discriminator.lr)
+    check_optimizer(cfg.optimizer, players, cfg.discriminator.lr)
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
-        build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper beside it
-    check_probes(cfg.probe, lambda: _players(cfg, Generators(cfg.seed)))
+        build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper with it
+    check_probes(cfg.probe, players)
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 
@@ -146,7 +152,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     """Train a generator and a discriminator.
 
     Raises:
-        ConfigError: the data or the device are not to be had; before anything is made.
+        ConfigError: the data or the device are not available; raised before anything is made.
     """
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
@@ -160,7 +166,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     probes = make_probes(cfg, trainer, measurements, device)
 
     def points(measured: Mapping[str, object]) -> dict[str, float]:
-        """Every number but the counts, by tag, and what the players do to each other."""
+        """Every number but the counts, by tag, and the measurements of both players."""
         numbers = {name: float(v) for name, v in measured.items() if isinstance(v, int | float)}
         curves = {f"eval/{name}": v for name, v in numbers.items() if not name.endswith("samples")}
         return curves | measurements.measure()
@@ -300,10 +306,10 @@ def make_probes(
 def make_evaluator(
     cfg: TrainConfig, seed: int, samples: int, say: Callable[[str], None] = print
 ) -> Evaluator:
-    """The evaluator of these data; `seed` decides the latents, `say` tells why measuring takes long.
+    """The evaluator of these data; `seed` decides the latents, `say` is told why measuring takes long.
 
     Raises:
-        ConfigError: the data or the feature network are not to be had.
+        ConfigError: the data or the feature network are not available.
     """
     fixed = FixedLatents(
         size=cfg.latent_size,
@@ -343,7 +349,7 @@ def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[st
     )
 
 
-def _words(shape: tuple[int, ...]) -> str:
+def _described(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f"points of {shape[0]} coordinates"
     return f"images of {shape[1]}x{shape[2]} pixels"

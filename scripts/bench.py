@@ -2,9 +2,11 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from core.checks import require
+from annotated_types import Ge
+
+from core.checks import checked, require
 from core.cli.launch import tool
 
 MODELS = ("5k", "90k", "1M", "resnet18")
@@ -17,13 +19,14 @@ USED = {  # options that only some suites have
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
     suite: Literal["gradients", "rl", "gan", "diagnosis"]
-    rounds: int | None
+    rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None
-    total_steps: int | None
+    total_steps: Annotated[int | None, Ge(512)]
     rows: tuple[str, ...] | None
     folder: str | None
 
@@ -34,9 +37,6 @@ class BenchConfig:
             require(
                 value is None or name in used, name, value, f"left out: suite={self.suite} does not use it"
             )
-        require(self.rounds is None or self.rounds >= 3, "rounds", self.rounds, "an integer >= 3 or null")
-        steps = self.total_steps
-        require(steps is None or steps >= 512, "total_steps", steps, "an integer >= 512 or null")
         for model in self.models or ():
             require(model in MODELS, "models", model, f"some of {', '.join(MODELS)}")
 

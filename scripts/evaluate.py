@@ -3,9 +3,11 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
-from core.checks import require
+from annotated_types import Ge, Gt
+
+from core.checks import Finite, checked, require
 from core.cli.launch import tool
 from core.config import ConfigError
 
@@ -19,30 +21,25 @@ OF_GENERATORS = ("samples", "features", "truncation")
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class EvaluateConfig:
     """What to measure; conf/evaluate.yaml explains each option."""
 
     run: str | None
     checkpoint: Literal["last", "best"]
-    episodes: int | None
+    episodes: Annotated[int | None, Ge(1)]
     deterministic: bool | None
-    samples: int | None
+    samples: Annotated[int | None, Ge(2)]
     features: object | None
-    truncation: float | None
-    seed: int | None
+    truncation: Annotated[float | None, Gt(0), Finite]
+    seed: Annotated[int | None, Ge(0)]
 
     def __post_init__(self) -> None:
         require(self.run is not None, "run", self.run, "a run directory")
-        episodes, samples = self.episodes, self.samples
-        require(episodes is None or episodes >= 1, "episodes", episodes, "an integer >= 1 or null")
-        require(samples is None or samples >= 2, "samples", samples, "an integer >= 2 or null")
-        psi = self.truncation
-        require(psi is None or 0 < psi < float("inf"), "truncation", psi, "null or a finite number > 0")
-        require(self.seed is None or self.seed >= 0, "seed", self.seed, "an integer >= 0 or null")
 
 
 def evaluate(cfg: EvaluateConfig) -> None:
-    """Measure, print, and keep the result beside the run.
+    """Measure, print, and keep the result in the run's directory.
 
     Raises:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from core.checks import require
+from annotated_types import Ge, Gt, Interval
+
+from core.checks import Finite, checked, require
 from core.cli.launch import tool
 from core.config import ConfigError, nearest
 
@@ -20,6 +22,7 @@ WHICH = ("slices", "surface", "path", "spectrum", "game")
 
 
 @dataclass(frozen=True, kw_only=True)
+@checked
 class LandscapeConfig:
     """What to draw; conf/landscape.yaml explains each option."""
 
@@ -27,26 +30,20 @@ class LandscapeConfig:
     checkpoint: Literal["last", "best"]
     which: tuple[str, ...] | None
     players: tuple[str, ...] | None
-    grid: int
-    span: float
-    batch_size: int | None
-    seed: int
-    num_threads: int | None
+    grid: Annotated[int, Interval(ge=3, le=501)]
+    span: Annotated[float, Gt(0), Finite]
+    batch_size: Annotated[int | None, Ge(1)]
+    seed: Annotated[int, Ge(0)]
+    num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
         require(self.run is not None, "run", self.run, "a run directory")
         wrong = [name for name in self.which or () if name not in WHICH]
         require(not wrong, "which", ", ".join(wrong), f"null or some of {', '.join(WHICH)}")
-        require(3 <= self.grid <= 501, "grid", self.grid, "an integer in [3, 501]")
-        require(0 < self.span < float("inf"), "span", self.span, "a finite number > 0")
-        for name in ("batch_size", "num_threads"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, value, "an integer >= 1 or null")
-        require(self.seed >= 0, "seed", self.seed, "an integer >= 0")
 
 
 def landscape(cfg: LandscapeConfig) -> None:
-    """Draw every view, and keep pictures and numbers beside the run.
+    """Draw every view, and keep pictures and numbers in the run's directory.
 
     Raises:
         ConfigError: there is no such run, checkpoint, player or view, or something of it is damaged.

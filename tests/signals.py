@@ -95,7 +95,7 @@ def context(kind: str, words: tuple[str, ...] = (), total: int = 10_000) -> Cont
         total=total,
         limits=LIMITS[kind],
         remedies=REMEDIES[kind],
-        untyped=lambda: options(kind, choices),
+        defaults=lambda: options(kind, choices),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("core", "gradrl", "gradgan", "scripts")
@@ -116,6 +117,111 @@ def test_imports_go_down_and_never_sideways(package):
     files = [path for path in source() if path.is_relative_to(ROOT / package)]
     assert files
     assert offences(files, above[package], anywhere=True) == []
+
+
+# Names of options and prefixes of tags that packages above have as well, and why core may use them.
+OWN_OPTIONS = {
+    "batch_size": "samples of one gradient: an argument of GradientStep",
+    "eval_interval": "an option of core.run.run.RunConfig",
+    "gradient_steps": "an argument of Run.start",
+    "half_life": "an option of core.optim.averaging.AverageConfig",
+    "held_out": "samples that an objective of a descent does not train on",
+    "import_module": "a function of Python's importlib",
+    "logging.snapshots": "an option of core.run.run.RunConfig",
+    "max_kl": "an argument of the natural gradient's step",
+    "ramp_up": "an option of core.optim.averaging.AverageConfig",
+}
+OWN_TAGS = {
+    "eval/": "Run writes every final measurement there",
+    "loss/": "a descent has a loss, too",
+}
+
+
+def yaml_options(tree: object, path: str = "") -> Iterator[str]:
+    """Dotted names of the options below a YAML node."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if key not in ("defaults", "hydra", "_target_"):
+            yield f"{path}{key}"
+            yield from yaml_options(value, f"{path}{key}.")
+
+
+def options_of(root: str) -> set[str]:
+    """Every option of a command, by dotted name: of its root file and of all files of its groups."""
+    conf = ROOT / "conf"
+    tree = yaml.safe_load((conf / f"{root}.yaml").read_text(encoding="utf-8"))
+    found = set(yaml_options(tree))
+    for entry in tree["defaults"]:
+        for key in entry if isinstance(entry, dict) else ():
+            group = key.removeprefix("optional ").removeprefix("override ").partition("@")[0].lstrip("/")
+            for file in (conf / group).rglob("*.yaml"):
+                text = file.read_text(encoding="utf-8")
+                below = "" if "# @package _global_" in text else f"{group}."
+                found |= {group, *yaml_options(yaml.safe_load(text), below)}
+    return found
+
+
+def strings(package: str) -> Iterator[str]:
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def names_above() -> re.Pattern[str]:
+    """Whatever names a package above core, one of its options or one of its tags.
+
+    An option counts by its dotted name, by its last part where that is several words (clip_coef), and as an
+    override (env=cartpole). `data` or `loss` alone are words of any language.
+    """
+    own = options_of("descend")
+    theirs = (options_of("rl") | options_of("gan")) - own
+    leaves = {name.rpartition(".")[2] for name in theirs} - {name.rpartition(".")[2] for name in own}
+    known = {name for name in theirs if "." in name} | {leaf for leaf in leaves if "_" in leaf}
+    groups = {name for name in theirs if (ROOT / "conf" / name).is_dir()}
+    tags = {m.group() for package in ("gradrl", "gradgan") for text in strings(package)
+            if (m := re.match(r"[a-z_]+/(?=[a-z_]*$)", text))}  # fmt: skip
+    assert {"agent.clip_coef", "num_minibatches", "total_images", "normalize_reward"} <= known
+    assert {"policy/", "episode/", "game/", "discriminator/"} <= tags
+    assert {"agent", "env", "data"} <= groups
+    assert known >= OWN_OPTIONS.keys(), "what nobody above has needs no exception"
+    assert tags >= OWN_TAGS.keys(), "what nobody above has needs no exception"
+    return re.compile(
+        r"gradrl|gradgan"
+        rf"|(?<!\w)(?:{'|'.join(map(re.escape, sorted(known - OWN_OPTIONS.keys())))})(?!\w)"
+        rf"|[`'\" ](?:{'|'.join(sorted(groups))})=[a-z\[{{]\w*[`'\" ]"
+        rf"|(?<![\w./])(?:{'|'.join(sorted(tags - OWN_TAGS.keys()))})[a-z_{{]"
+    )
+
+
+def test_core_knows_nobody_by_import_by_name_or_by_string():
+    pattern = names_above()
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {match.group()}"
+        for path in everything()
+        if path.suffix == ".py" and path.is_relative_to(ROOT / "core")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if (match := pattern.search(line))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('"gradrl": GRADIENTS', True),
+        ('"""A clip of agent.clip_coef."""', True),
+        ("self.num_minibatches = 4", True),
+        ('history.now("policy/entropy")', True),
+        ('f"discriminator/{name}"', True),
+        ('raise ConfigError("env=cartpole has none")', True),
+        ('("penalty=r1",)', True),
+        ("penalty=self.penalty, data=x", False),
+        ("module(data.x, network.width_of)", False),
+        ('"gradient/norm"', False),
+    ],
+)
+def test_the_search_finds_what_it_should(line, found):
+    assert bool(names_above().search(line)) is found
 
 
 def test_the_import_contracts_hold():

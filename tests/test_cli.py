@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from core.cli import launch
 from core.config import config_dir
@@ -198,6 +199,47 @@ def test_a_users_own_yaml_is_found_with_config_dir_and_checked_as_ours(command: 
     assert_refused(command("rl", *flags, "agent=min"), "did you mean mine?")
     assert command("rl", *flags, "agent=mine").status == 0
     assert jobs[0][0]["agent"]["gamma"] == 0.95
+
+
+def test_the_experiment_that_is_meant_is_named_in_the_first_line(command: Command, jobs):
+    outcome = command("rl", "agent=a2c", "env=acrobot", "hydra.run.dir=run")
+    assert outcome.out.splitlines()[0] == (
+        "settings: experiment=rl/a2c_acrobot; experiment=none for the agent's defaults"
+    )
+    noted = Path("run", ".hydra", "overrides.yaml").read_text().splitlines()
+    assert noted == ["- experiment=rl/a2c_acrobot", "- agent=a2c", "- env=acrobot"]
+    assert "settings:" not in command("rl", "experiment=none", "hydra.run.dir=plain").out
+
+
+def test_every_job_of_a_sweep_has_the_experiment_of_its_own_choices(command: Command, jobs):
+    words = [
+        "agent=ppo",
+        "env=cartpole,acrobot",
+        "hydra.sweep.dir=sweep",
+        "hydra.sweep.subdir=${hydra.job.override_dirname}",
+    ]
+    assert command("rl", "-m", *words).status == 0
+    assert [tree["agent"]["num_steps"] for tree, _ in jobs] == [32, 256]
+    assert [place.name for _, place in jobs] == ["agent=ppo,env=cartpole", "agent=ppo,env=acrobot"]
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_help_lists_the_groups_of_its_own_command(command: Command, name):
+    lines = command(name, "--help").out.splitlines()
+    groups = dict(line.split(": ", 1) for line in lines[: lines.index("")] + lines if ": " in line)
+    assert ("agent" in groups) == (name == "rl")
+    assert ("network" in groups) == (name == "gan")
+    other = "gan" if name == "rl" else "rl"
+    assert f"{name}/" in groups["experiment"]
+    assert f"{other}/" not in groups["experiment"]
+
+
+def test_the_configuration_is_printed_as_it_would_be_run(command: Command, jobs):
+    outcome = command("rl", "env=lunarlander", "num_envs=3", "--cfg", "job")
+    tree = yaml.safe_load(outcome.out)
+    assert (tree["num_envs"], tree["agent"]["gamma"]) == (3, 0.999)
+    assert command("rl", "env=lunarlander", "--cfg", "job", "--package", "agent.gamma").out == "0.999\n"
+    assert (outcome.status, outcome.made, jobs) == (0, [], [])
 
 
 LIGHT = """

@@ -57,7 +57,7 @@ class Composed:
             job: its number in a sweep; None without one.
 
         Returns:
-            None where a sweep says so in words that only its running job can resolve.
+            None where a sweep says so by what only its running job can resolve.
 
         Raises:
             ConfigError: the directory of a job without a sweep does not resolve.
@@ -164,20 +164,20 @@ def _compose_choices(
     """The tree of the chosen files, and what was chosen."""
     root = find(config_name, folders)
     assert root is not None
-    words, typed = [], {}
+    chosen, typed = [], {}
     for override in overrides:
         if not _chooses(override, folders):
             continue
         if override.key_or_group in SEVERAL:
-            words += _several(override)
+            chosen += _several(override)
             continue
-        words.append(str(override.input_line))
+        chosen.append(str(override.input_line))
         if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
             typed[override.key_or_group] = override.value()
     choices = Choices(root, folders, typed)
     if choices.page:
-        words.append(f"{EXPERIMENT}={choices.page}")
-    tree = copy.deepcopy(_compose(config_name, tuple(words), folders))
+        chosen.append(f"{EXPERIMENT}={choices.page}")
+    tree = copy.deepcopy(_compose(config_name, tuple(chosen), folders))
     with open_dict(tree):
         tree.pop("page", None)
         put_back(tree, choices.replaced())
@@ -189,7 +189,7 @@ def _compose_choices(
 
 
 def _several(override: Override) -> Iterator[str]:
-    """`optimizers=[sgd,adam]` in Hydra's words: one choice of the group `optimizer` for each."""
+    """`optimizers=[sgd,adam]` in Hydra's grammar: one choice of the group `optimizer` for each."""
     several = override.key_or_group
     value = override.value()
     for option in value if isinstance(value, list) else [value]:
@@ -202,7 +202,13 @@ def _set(tree: DictConfig, override: Override, new: bool) -> None:
     key = override.key_or_group
     try:
         if not override.is_delete():
-            OmegaConf.update(tree, key, override.value(), merge=True, force_add=new)
+            OmegaConf.update(
+                tree,
+                key,
+                override.value(),
+                merge=True,
+                force_add=new or override.is_add() or override.is_force_add(),
+            )
             return
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(tree, parent) if parent else tree
@@ -224,14 +230,14 @@ def _override_dirname(tree: DictConfig, overrides: Sequence[Override]) -> str:
 
 
 @lru_cache(maxsize=4)  # the jobs of a sweep share it
-def _compose(config_name: str, words: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
+def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
     own, *others = folders
     extra = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
     try:
         with initialize_config_dir(os.fspath(own), version_base="1.3"):
-            return compose(config_name, [*extra, *words], return_hydra_config=True)
+            return compose(config_name, [*extra, *chosen], return_hydra_config=True)
     except MissingConfigException as error:
-        raise ConfigError(_missing_choice(error, words)) from error
+        raise ConfigError(_missing_choice(error, chosen)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         message = " ".join(str(error).split())
         raise ConfigError(_foreign(message) or message) from error
@@ -247,7 +253,7 @@ def _foreign(message: str) -> str:
     return f"{of}this command has no options {group}"
 
 
-def _missing_choice(error: MissingConfigException, words: Sequence[str]) -> str:
+def _missing_choice(error: MissingConfigException, chosen: Sequence[str]) -> str:
     """What to say of a group's option that has no file."""
     missing, options = error.missing_cfg_file or "", list(error.options or [])
     group, _, choice = missing.rpartition("/")
@@ -256,6 +262,6 @@ def _missing_choice(error: MissingConfigException, words: Sequence[str]) -> str:
     if not options:
         return f"there is no configuration file {missing}.yaml"
     for several, one in SEVERAL.items():
-        group = several if f"+{one}@{several}.{choice}={choice}" in words else group
+        group = several if f"+{one}@{several}.{choice}={choice}" in chosen else group
     there = ", ".join(options)
     return f"{group}={choice} has no configuration file; there are {there}{nearest(choice, options)}"

@@ -32,7 +32,7 @@ def defaults(directory: Path) -> dict[str, object]:
 
 
 def _container(composed: DictConfig) -> dict[str, object]:
-    """Plain containers; a part that cannot be resolved without what was typed (`env.id`) is left out."""
+    """Plain containers; a part that cannot be resolved without what was typed is left out."""
     found: dict[str, object] = {}
     for key in composed:
         if key == "hydra" or OmegaConf.is_missing(composed, key):

@@ -102,7 +102,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         cfg.logging,
         tree,
         facts,
-        Diagnosis(cfg.diagnosis, cfg.on_finding, tree, untyped=lambda: defaults(directory)),
+        Diagnosis(cfg.diagnosis, cfg.on_finding, tree, defaults=lambda: defaults(directory)),
     )
     try:
         module.train(cfg, run)

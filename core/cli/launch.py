@@ -35,9 +35,9 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
     sys.exit(status_of(config_name, sys.argv[1:], by_id))
 
 
-def status_of(config_name: str, words: Sequence[str], by_id: str | None = None) -> int:
-    """As `launch`, with these words of a command line; the exit status."""
-    return _guarded(lambda: _launch(config_name, words, by_id))
+def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
+    """As `launch`, with these arguments of the command line; the exit status."""
+    return _guarded(lambda: _launch(config_name, arguments, by_id))
 
 
 def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
@@ -89,8 +89,8 @@ def _guarded(main: Callable[[], int]) -> int:
     return status
 
 
-def _launch(config_name: str, words: Sequence[str], by_id: str | None) -> int:
-    args = _arguments(words)
+def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> int:
+    args = _arguments(arguments)
     overrides = _select_by_id(args.overrides, by_id)
     if _shows(args):
         return _show(config_name, args, overrides)
@@ -151,12 +151,12 @@ def _say(composed: Composed) -> None:
         print(composed.note, flush=True)
 
 
-def _arguments(words: Sequence[str]) -> Namespace:
+def _arguments(arguments: Sequence[str]) -> Namespace:
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
     parser.error = _refuse  # argparse's own prints the usage, several lines of it
-    args = parser.parse_intermixed_args(list(words))
+    args = parser.parse_intermixed_args(list(arguments))
     if args.config_path or args.config_name:
         raise ConfigError("use --config-dir FOLDER for YAML files of your own; the root file is fixed")
     return args
@@ -200,11 +200,11 @@ def _folders(args: Namespace) -> list[Path]:
 
 
 def _select_by_id(overrides: Sequence[str], group: str | None) -> list[str]:
-    """`env.id=X` drops the special settings of the named environment by selecting `env=by_id`."""
+    """`GROUP.id=X` drops the special settings of the chosen file by selecting `GROUP=by_id`."""
     keys = [_key(each) for each in overrides]
     if group is None or f"{group}.id" not in keys:
         return list(overrides)
-    return [w for w, key in zip(overrides, keys, strict=True) if key != group] + [f"{group}=by_id"]
+    return [o for o, key in zip(overrides, keys, strict=True) if key != group] + [f"{group}=by_id"]
 
 
 def _key(override: str) -> str:

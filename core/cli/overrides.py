@@ -1,6 +1,6 @@
 """Overrides of the command line, held against the composed YAML before anything heavy is imported.
 
-Hydra lets `+agent.typo=1` through, checks no types of plain YAML, and answers a misspelt name with advice to
+Hydra lets `+group.typo=1` through, checks no types of plain YAML, and answers a misspelt name with advice to
 append it. So every override is looked up here first: its name must exist, and its value must look like the
 one it replaces. Ranges and classes are checked later, by `core.config`.
 """
@@ -58,7 +58,7 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         overrides: all that set or delete an option.
 
     Returns:
-        Whether the YAML leaves this name open: it stands below a free-form mapping (`env.kwargs.gravity=5`).
+        Whether the YAML leaves the names open: this is a free-form mapping, or one of its options.
 
     Raises:
         ConfigError: there is no such option, or the value is of another kind.
@@ -82,13 +82,13 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         raise ConfigError(f"unknown option {key}{nearest(key, _dotted(base))}")
     if not override.is_delete():
         _check_value(key, override.value(), node)
-    return False
+    return isinstance(node, DictConfig) and len(node) == 0
 
 
 def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override]) -> bool:
     """Whether names that the YAML does not list may stand below this node.
 
-    An empty mapping is free-form (`env.kwargs`). Where the user names another class, the class decides.
+    An empty mapping is free-form. Where the user names another class, the class decides.
     """
     if not isinstance(node, DictConfig) or depth == 0:
         return False

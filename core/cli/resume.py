@@ -14,27 +14,27 @@ from core.config import ConfigError, Tree, build, import_target
 CHANGEABLE = ("logging.", "device", "num_threads")  # besides the run's length
 
 
-def resume_run(directory: Path, words: Sequence[str]) -> int:
+def resume_run(directory: Path, overrides: Sequence[str]) -> int:
     """Continue the run in `directory`; a finished one is left as it is.
 
     Args:
         directory: a run directory.
-        words: the other words of the command line; they may only prolong, log or place the run.
+        overrides: the others of the command line; they may only prolong, log or place the run.
 
     Returns:
         The exit status.
 
     Raises:
-        ConfigError: there is no run, it is damaged or in use, or a word would change what it computes.
+        ConfigError: there is no run, it is damaged or in use, or an override would change what it computes.
     """
     from core.cli.saved import saved_options
     from core.run.directory import already_finished
 
     options = saved_options(directory)
     length = cast(type[RootConfig], import_target(options["_target_"], "_target_")).LENGTH
-    for word in words:
-        _change(options, word, length)
-    build(options)  # the words' types and ranges, before the new length is compared
+    for override in overrides:
+        _change(options, override, length)
+    build(options)  # types and ranges, before the new length is compared
     if already_finished(directory, options[length]):
         print(f"{directory} is already finished; nothing to do")
         return 0
@@ -44,16 +44,16 @@ def resume_run(directory: Path, words: Sequence[str]) -> int:
     return execute(options, directory, continuing=True)
 
 
-def _change(options: Tree, word: str, length: str) -> None:
-    """Apply one word to the saved options, of which `length` says how long the run is.
+def _change(options: Tree, override: str, length: str) -> None:
+    """Apply one override to the saved options, of which `length` says how long the run is.
 
     Raises:
         ConfigError: it is not one of those that may change, or it would shorten the run.
     """
-    key, _, value = word.partition("=")
+    key, _, value = override.partition("=")
     if key != length and not key.startswith(CHANGEABLE):
         raise ConfigError(
-            f"{word} cannot change while resuming; only {length}, logging.*, device and num_threads can"
+            f"{override} cannot change while resuming; only {length}, logging.*, device and num_threads can"
         )
     *path, name = key.split(".")
     node: Any = options
@@ -64,8 +64,8 @@ def _change(options: Tree, word: str, length: str) -> None:
     try:
         new = OmegaConf.from_dotlist([f"value={value}"]).value
     except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"cannot read {word!r}: expected option=value") from error
+        raise ConfigError(f"cannot read {override!r}: expected option=value") from error
     whole = all(isinstance(number, int) for number in (new, node[name]))  # `build` refuses what is not
     if key == length and whole and new < node[name]:
-        raise ConfigError(f"{word} is less than the {key}={node[name]} that the run has")
+        raise ConfigError(f"{override} is less than the {key}={node[name]} that the run has")
     node[name] = new

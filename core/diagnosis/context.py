@@ -68,9 +68,9 @@ class Remedies:
 
     Attributes:
         own_rates: by player, the option that holds its own learning rate; null there means optimizer.lr.
-        network: the group that chooses the class of the networks.
-        loss: the group that chooses the class of the loss.
-        larger_batch: about so many samples behind one gradient; empty unless that is more than now.
+        network: the group that chooses the class of the networks; empty where there is none.
+        loss: the group that chooses the class of the loss; empty where there is none.
+        larger_batch: about this number of samples behind one gradient; empty unless it is more than now.
         shallower: fewer layers, or layers that pass more of the gradient on.
         leakier: activations that pass a gradient on either side of zero.
         smaller_inputs: inputs on a common scale.
@@ -102,8 +102,8 @@ class Context:
         total: its value at the end of the run.
         limits: bounds of single quantities that the options do not tell, for the trainer's own rules.
         remedies: how these options bring a cure about.
-        untyped: the options as they would be had only groups been chosen and no value been typed; asked for
-            when a remedy needs them.
+        defaults: the options as they would be had only groups been chosen and no value been typed; looked up
+            when a remedy asks for them.
     """
 
     options: Mapping[str, object]
@@ -112,7 +112,7 @@ class Context:
     total: int = 1
     limits: Mapping[str, float] = field(default_factory=dict)
     remedies: Remedies = field(default_factory=Remedies)
-    untyped: Callable[[], Mapping[str, object]] = dict
+    defaults: Callable[[], Mapping[str, object]] = dict
 
     def number(self, option: str) -> float | None:
         """An option that is a number, or None."""

@@ -1,4 +1,4 @@
-"""The rule about curvature: too much of it for the step."""
+"""The rule about curvature that is too large for the step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

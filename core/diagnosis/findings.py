@@ -1,4 +1,4 @@
-"""Findings, and their life: a sign must last before it is a finding, and be gone as long before it closes."""
+"""Findings: a sign becomes one when it has lasted, and closes when it has been gone for as long."""
 
 import json
 import math
@@ -24,14 +24,14 @@ class Sign:
 
     Attributes:
         name: of the rule, such as "dead_units".
-        severity: note (worth knowing), warning (one should act), error (it cannot go on like this).
-        player: whose, as `GradientStep` calls it; empty where there is only one or it concerns all.
-        layer: where, or None.
-        evidence: the numbers it rests on, by label.
+        severity: note (worth knowing), warning (one should act), error (the run cannot go on like this).
+        player: name of the `GradientStep` concerned; empty where there is only one, or where all are.
+        layer: the parameter tensor or module concerned, or None.
+        evidence: the numbers that the sign rests on, by label.
         what: one sentence about what is the case.
         cause: one sentence about the likely reason.
-        remedy: override words that are valid for this run, the one best cure; empty where there is none.
-        patience: points in a row that this must be seen at; None = as many as usual.
+        remedy: overrides, valid for this run, of the one best cure; empty where there is none.
+        patience: points in a row at which the sign must be seen; None = the usual number.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Finding:
 
     Attributes:
         first_step: x-axis value at which it was first seen.
-        last_step: at which it was last seen.
+        last_step: x-axis value at which it was last seen.
         active: whether it still holds.
-        The others as in `Sign`: evidence and words of the last time, the severest severity, the first layer.
+        The others as in `Sign`: the latest evidence, texts and remedy, the worst severity, the first layer.
     """
 
     name: str
@@ -70,14 +70,14 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """Player and layer in words, or nothing."""
+        """Player and layer, as far as they are known."""
         return ", ".join(part for part in (self.player, self.layer) if part)
 
     def line(self) -> str:
-        """The finding in one line, with the words to paste."""
+        """The finding in one line, with the overrides to paste."""
         where = f" ({self.where})" if self.where else ""
-        words = f"; try {' '.join(map(quoted, self.remedy))}" if self.remedy else ""
-        return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{words}"
+        remedy = f"; try {' '.join(map(quoted, self.remedy))}" if self.remedy else ""
+        return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{remedy}"
 
     def as_json(self) -> dict[str, object]:
         """Plain containers; a number that is not finite becomes null."""
@@ -136,9 +136,9 @@ def read_findings(directory: Path) -> tuple[Finding, ...] | None:
     return tuple(sorted(found, key=lambda f: (-_rank(f.severity), not f.active, f.first_step)))
 
 
-def quoted(word: str) -> str:
-    """A word as a shell takes it."""
-    return f"'{word}'" if any(c in word for c in "[]{}*$ ") else word
+def quoted(override: str) -> str:
+    """An override as a shell takes it."""
+    return f"'{override}'" if any(c in override for c in "[]{}*$ ") else override
 
 
 def markdown(findings: Iterable[Finding], unit: str) -> str:
@@ -150,7 +150,7 @@ def markdown(findings: Iterable[Finding], unit: str) -> str:
             f.where or "–",
             f"{f.first_step:,} to {f.last_step:,}",
             f"{f.what} {f.cause}".replace("|", "\\|"),
-            " ".join(f"`{word}`" for word in f.remedy) or "–",
+            " ".join(f"`{override}`" for override in f.remedy) or "–",
         )
         for f in findings
     ]
@@ -162,7 +162,7 @@ def markdown(findings: Iterable[Finding], unit: str) -> str:
 
 @dataclass
 class _Life:
-    """What is remembered of one kind of finding of one player."""
+    """What is known of one finding of one player."""
 
     streak: int = 0  # points in a row at which it was seen
     quiet: int = 0  # points in a row at which it was not
@@ -171,11 +171,11 @@ class _Life:
 
 
 class Ledger:
-    """Opens and closes findings; at most one of each name and player, whatever happens.
+    """Opens and closes findings; there is at most one of each name and player.
 
     Args:
-        patience: logged points in a row at which a sign must be seen before it becomes a finding, and not be
-            seen before it closes; >= 1.
+        patience: logged points in a row at which a sign must be seen before it becomes a finding, and be
+            absent before the finding closes; >= 1.
     """
 
     def __init__(self, patience: int) -> None:
@@ -239,7 +239,7 @@ class Ledger:
         return {"version": VERSION, "step": step, "findings": [f.as_json() for f in self.findings]}
 
     def state_dict(self) -> "StateDict":
-        """Every life."""
+        """Every finding, and how far each sign is from becoming one."""
         return {
             "|".join(key): {
                 "streak": life.streak,

@@ -1,4 +1,4 @@
-"""Rules about gradients on their way back: where they end, blow up, stop being numbers or never arrive.
+"""Rules about gradients on their way back: where they vanish, explode, stop being finite or never arrive.
 
 Every threshold is a field; docs/diagnosis.md says which runs it was calibrated on.
 """
@@ -97,7 +97,7 @@ class ExplodingGradient:
     Attributes:
         growth: times the median of the whole course. Practice says 10; values that grow with the return of a
             learning agent reach 30 in healthy runs.
-        points: logged points before anything is said.
+        points: logged points before it can be a finding.
     """
 
     growth: float = 100.0

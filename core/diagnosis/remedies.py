@@ -52,17 +52,17 @@ def override(option: str, value: float | int | str) -> str:
 
 def toward(context: Context, option: str, value: float | int) -> str:
     """One override that moves a number towards `value`: to the default where that lies on the way."""
-    untyped = context.untyped()
-    now, default = (_number(context, options, option) for options in (context.options, untyped))
+    defaults = context.defaults()
+    now, default = (_number(context, options, option) for options in (context.options, defaults))
     if now is None or default is None or (default - now) * (value - now) <= 0:
         return override(option, value)
-    own = cast(float | None, untyped.get(option))
+    own = cast(float | None, defaults.get(option))
     return override(option, "null" if own is None else own)
 
 
 def fewer(context: Context, option: str) -> Overrides:
     """The default where a larger number was typed."""
-    now, default = context.number(option), context.untyped().get(option)
+    now, default = context.number(option), context.defaults().get(option)
     if now is None or not isinstance(default, int) or default >= now:
         return ()
     return (override(option, default),)
@@ -71,7 +71,7 @@ def fewer(context: Context, option: str) -> Overrides:
 def built_in(context: Context, group: str) -> Overrides:
     """The default class of a group of options, where another one was typed: that is the first suspect."""
     option = f"{group}._target_"
-    default = context.untyped().get(option) if group else None
+    default = context.defaults().get(option) if group else None
     return (override(option, str(default)),) if default and default != context.options.get(option) else ()
 
 
@@ -122,7 +122,7 @@ def _adaptive(player: Player) -> bool:
 def if_too_fast(context: Context, player: Player) -> Overrides:
     """A lower rate where one far above what the optimizer is commonly run at was typed; else nothing."""
     option = _option_of_rate(context, player)
-    typed = _number(context, context.untyped(), option) != player.lr
+    typed = _number(context, context.defaults(), option) != player.lr
     fast = _adaptive(player) and player.lr > 3 * SOUND[1] and typed
     return learning_rate(context, player, 0.1) if fast else ()
 

@@ -65,8 +65,8 @@ class ClippingAlwaysOn:
 class UpdateTooLarge:
     """One step changes a large share of the weights, or the first ones have blown them up.
 
-    Large weights make long steps look short beside them: what the first steps have done stays visible in the
-    weights themselves.
+    Large weights make long steps look short, but what the first steps have done stays visible in the weights'
+    length.
 
     Attributes:
         ratio: |update| / |weights|. Common practice aims at 1e-3 and warns at 1e-1.
@@ -118,7 +118,7 @@ class UpdateTooSmall:
             Common practice warns at 1e-5; healthy runs stay above 2e-4, broken ones below 2e-6.
         slope: share of the norm of the first points that the gradient must still have: at a minimum short
             steps are right.
-        scheduled: share of the rate below which a schedule has ended the training, and nothing is said.
+        scheduled: share of the rate below which a schedule has ended the training: short steps are meant.
         seen: root mean square of a layer's gradient that an optimizer sees; Adam's eps is 1e-8.
         measurements: in a row.
     """

@@ -1,4 +1,4 @@
-"""Rules about units that pass nothing on: dead ones and saturated ones, on a frozen batch."""
+"""Rules about units that pass no gradient on: dead and saturated ones, measured on a frozen batch."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -66,3 +66,27 @@ def step_needs_closure(optimizer: type[torch.optim.Optimizer]) -> bool:
     """Whether the step of this class cannot be called without a closure (LBFGS, SAM and the like)."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def malformed(returned: object) -> ValueError:
+    """What to say of a closure that returned something else than losses and metrics."""
+    what = type(returned).__name__
+    if isinstance(returned, tuple):
+        what = f"({', '.join(type(part).__name__ for part in returned)})"
+    return ValueError(
+        f"a closure must return (loss, metrics), with {{}} where there are no metrics; got {what}"
+    )
+
+
+def uneven(samples: int, closures: int) -> ValueError:
+    """What to say of samples that cannot be divided evenly among the closures."""
+    return ValueError(
+        f"samples must be those of all {closures} closures together, micro-batches of one size: a "
+        f"positive multiple of {closures}, got {samples}"
+    )
+
+
+def without_gradient(name: str, term: Tensor) -> ValueError:
+    """What to say of a loss that no gradient can be taken of."""
+    reason = f"has shape {tuple(term.shape)}" if term.dim() else "does not depend on any parameter"
+    return ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")

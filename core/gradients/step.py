@@ -18,16 +18,20 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from core.gradients.arguments import (
+    malformed,
     only_combine,
     require_same_parameters,
     require_true_line_search,
     step_needs_closure,
     trainable,
+    uneven,
+    without_gradient,
 )
-from core.gradients.fused import FusedStep, leave_fused, not_finite, takes_found_inf
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
 from core.gradients.norms import global_norm
+from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_fused
+from core.gradients.ranks import average_over_ranks
 from core.gradients.transforms.protocol import Combine, GradientView, Transform
 from core.state import StateDict, copied
 
@@ -95,11 +99,12 @@ class GradientStep:
         self.scaler = torch.amp.GradScaler(self.device.type) if precision == "float16" else None
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.monitor = Monitor(self.names, self.parameters, monitor or MonitorConfig(), name and f"{name}/")
-        self._step = FusedStep(optimizer)
+        self._step = OptimizerStep(optimizer)
         self._needs_closure = step_needs_closure(type(optimizer))
         self.batch_size = batch_size
         self._samples: int | None = None  # that the gradient in `.grad` is the mean of, over all ranks
         self._parts = 1  # micro-batches times ranks that it is the mean of
+        self._in_parts = False  # whether the norms of these parts can be compared
         self._part_norms: list[Tensor] = []  # norms of the parts' gradients, in a sampled step
         self._unscaled = False  # under a loss scale: the gradient is ready to be applied
 
@@ -134,6 +139,7 @@ class GradientStep:
         self._require_trainable()
         self._samples = None if known is None else known * ranks
         self._parts = len(closures) * ranks
+        self._in_parts = self._parts > 1 and self.scaler is None  # a loss scale would need a sync
         self._part_norms = []
         metrics, _ = self._evaluate(closures, self._in_parts and self.monitor.sampling)
         return metrics
@@ -236,7 +242,8 @@ class GradientStep:
                 self.scaler.update()
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
-        _average_over_ranks(self.parameters)
+        if _num_ranks() > 1:
+            average_over_ranks(self.parameters, _num_ranks())
         return _averaged(collected), total
 
     def _backward_apart(self, losses: dict[str, Tensor], parts: int) -> None:
@@ -274,11 +281,6 @@ class GradientStep:
         weighted = loss if weight == 1.0 else loss * weight
         return self.scaler.scale(weighted) if self.scaler else weighted
 
-    @property
-    def _in_parts(self) -> bool:
-        """Whether the parts' norms can be compared; under a loss scale that would need a sync."""
-        return self._parts > 1 and self.scaler is None
-
     def _transform(self, view: GradientView) -> Tensor:
         """Apply the transforms; the larger norm of before and after, not finite where one of them is not."""
         before = view.norm
@@ -295,43 +297,25 @@ class GradientStep:
 
     def _guarded_step(self, norm: Tensor, closures: Sequence[Closure]) -> None:
         """Call the optimizer's step, unless the gradient's norm is not finite."""
-        if self._needs_closure:
-            if math.isfinite(norm.item()):
-                self._closure_step(closures)
-        elif norm.device.type != "cpu" and takes_found_inf(self.optimizer):
-            # The two attributes through which torch's own GradScaler instructs fused optimizers.
-            vars(self.optimizer).update(grad_scale=None, found_inf=not_finite(norm))
-            self.optimizer.step()
-            del vars(self.optimizer)["grad_scale"], vars(self.optimizer)["found_inf"]
+        if not self._needs_closure:
+            self._step.guarded(norm)
         elif math.isfinite(norm.item()):
-            self._step()
+            self._step.undoable(lambda: self._evaluate_again(closures), self.parameters)
         # Fused kernels count no write, so backward through an older graph would use the new parameters.
         increment_version(self.parameters)
 
-    def _closure_step(self, closures: Sequence[Closure]) -> None:
-        """One step of an optimizer that evaluates again; it is undone when a gradient is not finite."""
-
-        def closure() -> float:
-            # torch's convention: put the transformed gradient into `.grad` and return the loss.
-            with torch.enable_grad():
-                _, loss = self._evaluate(closures)
-            view = self._view()
-            if not math.isfinite(loss):  # log(x) below 0 is NaN, but its gradient 1 / x is not
-                torch._foreach_mul_(view.dense(), math.nan)
-                view.changed()
-            if not (math.isfinite(view.norm.item()) and math.isfinite(self._transform(view).item())):
-                self.monitor.observe_undone(view)
-                raise _NonFiniteError
-            return float(loss)
-
-        before = [p.detach().clone() for p in self.parameters]
-        try:
-            self.optimizer.step(closure)
-        except _NonFiniteError:
-            with torch.no_grad():
-                torch._foreach_copy_(self.parameters, before)
-            if isinstance(self.optimizer, torch.optim.LBFGS):
-                self.optimizer.state.clear()  # interrupted halfway, its history belongs to no point
+    def _evaluate_again(self, closures: Sequence[Closure]) -> float:
+        """Torch's convention for a closure: put the transformed gradient into `.grad` and return the loss."""
+        with torch.enable_grad():
+            _, loss = self._evaluate(closures)
+        view = self._view()
+        if not math.isfinite(loss):  # log(x) below 0 is NaN, but its gradient 1 / x is not
+            torch._foreach_mul_(view.dense(), math.nan)
+            view.changed()
+        if not (math.isfinite(view.norm.item()) and math.isfinite(self._transform(view).item())):
+            self.monitor.observe_undone(view)
+            raise NonFiniteError
+        return float(loss)
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.precision == "float32":
@@ -339,37 +323,24 @@ class GradientStep:
         return torch.autocast(self.device.type, getattr(torch, self.precision))
 
 
-class _NonFiniteError(Exception):
-    """A gradient at a point that the optimizer tried is not finite."""
-
-
 def _require_even_parts(samples: int | None, closures: int) -> None:
     """Raise ValueError unless the samples (None = unknown) can be divided evenly among the closures."""
     if closures < 1:
         raise ValueError("a step needs at least one closure, got none")
     if samples is not None and (samples < 1 or samples % closures):
-        raise ValueError(
-            f"samples must be those of all {closures} closures together, micro-batches of one size: a "
-            f"positive multiple of {closures}, got {samples}"
-        )
+        raise uneven(samples, closures)
 
 
 def _evaluated(closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
     """The closure's losses by name, and its metrics; ValueError where no gradient can be taken of a loss."""
     returned: object = closure()
     if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
-        what = type(returned).__name__
-        if isinstance(returned, tuple):
-            what = f"({', '.join(type(part).__name__ for part in returned)})"
-        raise ValueError(
-            f"a closure must return (loss, metrics), with {{}} where there are no metrics; got {what}"
-        )
+        raise malformed(returned)
     loss, metrics = returned
     losses = dict(loss) if isinstance(loss, Mapping) else {"loss": loss}
     for name, term in losses.items():
         if term.dim() or not term.requires_grad:
-            reason = f"has shape {tuple(term.shape)}" if term.dim() else "does not depend on any parameter"
-            raise ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")
+            raise without_gradient(name, term)
     return losses, dict(metrics)
 
 
@@ -378,8 +349,7 @@ def _averaged(collected: Sequence[Metrics]) -> Metrics:
     first = collected[0]
     if len(collected) == 1:
         return first
-    different = {key for metrics in collected for key in first.keys() ^ metrics.keys()}
-    if different:
+    if different := {key for metrics in collected for key in first.keys() ^ metrics.keys()}:
         listed = ", ".join(sorted(different)[:6])
         raise ValueError(f"all closures of a step must return the same metrics; only some have {listed}")
     return {key: torch.stack([metrics[key] for metrics in collected]).mean() for key in first}
@@ -403,21 +373,3 @@ def _num_ranks() -> int:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size()
     return 1
-
-
-def _average_over_ranks(parameters: Sequence[Tensor]) -> None:
-    """Replace every gradient by its mean over the ranks of `torch.distributed`, in one flat message.
-
-    A gradient missing on one rank counts as zero there; missing everywhere, it comes back as zero. A sparse
-    one is made dense.
-    """
-    ranks = _num_ranks()
-    if ranks == 1:
-        return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in parameters]
-    # At least float32: a sum of half-precision gradients overflows before it is divided.
-    flat = torch.cat([g.flatten().to(torch.promote_types(g.dtype, torch.float32)) for g in gradients])
-    torch.distributed.all_reduce(flat)
-    flat /= ranks
-    for p, g in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-        p.grad = g.view_as(p).to(p.dtype)

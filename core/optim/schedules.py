@@ -132,6 +132,7 @@ class KLAdaptive:
     2 target, and multiplied by it where it is below target / 2.
 
     Attributes:
+        metric: name of the measured divergence.
         target: KL divergence of one iteration, nats.
         factor: of one change.
         smallest, largest: bounds of the multiplier.
@@ -140,18 +141,22 @@ class KLAdaptive:
     applied to the learning rate, as is common with PPO on robots (Rudin et al. 2022, arXiv:2109.11978).
     """
 
+    metric: str
     target: Annotated[float, Gt(0), Finite]
     factor: Annotated[float, Gt(1), Finite]
     smallest: Annotated[float, Interval(gt=0, le=1)]
     largest: Annotated[float, Ge(1), Finite]
 
-    needs: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The divergence."""
+        return (self.metric,)
 
     def __call__(self, progress: float, metrics: Measured = NOTHING, state: StateDict | None = None) -> float:
         """The last multiplier, changed by what the last iteration measured; a NaN changes nothing."""
         state = {} if state is None else state
         scale = state.get("scale", 1.0)
-        kl = float(metrics["policy/approx_kl"]) if metrics else math.nan
+        kl = float(metrics[self.metric]) if metrics else math.nan
         if kl > 2 * self.target:
             scale = max(scale / self.factor, self.smallest)
         elif kl < self.target / 2:

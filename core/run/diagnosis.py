@@ -65,7 +65,7 @@ class Diagnosis:
         cfg: how closely; None = not at all.
         on_finding: whether a finding that is more than a note ends the run.
         options: the resolved configuration.
-        untyped: as in `Context`; asked once, when a remedy first needs it.
+        defaults: as in `Context`; asked once, when a remedy first needs it.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Diagnosis:
         cfg: DiagnosisConfig | None,
         on_finding: OnFinding,
         options: Tree,
-        untyped: Callable[[], Mapping[str, object]] = dict,
+        defaults: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self.enabled = cfg is not None
         self.on_finding = on_finding
-        self._context = Context(options=flat(options, empty=True), untyped=cache(untyped))
+        self._context = Context(options=flat(options, empty=True), defaults=cache(defaults))
         self._rules: Sequence[Rule] = ()
         self._history = History()
         self._ledger = Ledger(cfg.patience if cfg is not None else 1)

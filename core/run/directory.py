@@ -33,7 +33,7 @@ class Lock:
             raise _busy(directory)
 
     def release(self) -> None:
-        """Give the directory free; a second time does nothing."""
+        """Release the directory; a second call does nothing."""
         self._file.close()
 
 
@@ -58,17 +58,17 @@ def is_run(directory: Path) -> bool:
 
 
 def used(directory: Path) -> ConfigError:
-    """What to say of a directory that has its run already."""
+    """The error for a directory that already holds a run."""
     return ConfigError(
         f"{directory} already holds a run; continue it with resume={directory} or choose another"
     )
 
 
 def refuse_used(directory: Path) -> None:
-    """Refuse a directory for a new run, and make nothing.
+    """Check that a new run may begin in a directory; makes nothing.
 
     Raises:
-        ConfigError: a run is at work in it or has been, or no file can be made there.
+        ConfigError: a run is or was at work in it, or no file can be made there.
     """
     if in_use(directory):
         raise _busy(directory)
@@ -81,10 +81,10 @@ def refuse_used(directory: Path) -> None:
 
 
 def read_summary(directory: Path) -> dict[str, object] | None:
-    """What `summary.json` says, or None before the run's end.
+    """The content of `summary.json`; None before the run has ended.
 
     Raises:
-        ConfigError: the file is there but not readable, or holds something else.
+        ConfigError: the file cannot be read, or holds something else.
     """
     path = directory / "summary.json"
     if not path.exists():
@@ -113,7 +113,7 @@ def count_field(unit: str) -> str:
 
 
 def write_summary(directory: Path, summary: dict[str, object]) -> None:
-    """Write `summary.json`; numbers that are not finite become null, as JSON has no word for them."""
+    """Write `summary.json`; numbers that are not finite become null, as JSON cannot hold them."""
     text = json.dumps(jsonable(summary), indent=2, allow_nan=False)
     write_text(directory / "summary.json", text + "\n")
 
@@ -145,8 +145,8 @@ def git_state() -> dict[str, object] | None:
     if not (root / ".git").exists():
         return None
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", os.fspath(root), *words]
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", os.fspath(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
@@ -160,7 +160,7 @@ def _busy(directory: Path) -> ConfigError:
 
 
 def _wait_for(file: int, deadline: float) -> bool:
-    """Take the lock of an open file for oneself, until `deadline` if need be; whether that went well."""
+    """Try to lock an open file until `deadline`; whether that succeeded."""
     while not _locked(file, fcntl.LOCK_EX):
         if time.monotonic() > deadline:
             return False
@@ -178,7 +178,7 @@ def _locked(file: int, kind: int) -> bool:
 
 
 def jsonable(value: object) -> object:
-    """The same with null for numbers that are not finite, as JSON has no word for them."""
+    """The same value with null for numbers that are not finite, which JSON cannot hold."""
     if isinstance(value, dict):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

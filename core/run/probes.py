@@ -9,9 +9,7 @@ from core.gradients import GradientStep, Objective
 from core.gradients.probe import Probe
 from core.seeding import seed_for
 
-STREAMS = {
-    "unit_health": "vitals"
-}  # random streams called otherwise than their probe: so the numbers stay the same
+STREAMS = {"unit_health": "vitals"}  # random streams that are not called after their probe
 Objectives = Callable[[], Sequence[tuple[Objective, GradientStep]]]
 
 

@@ -260,16 +260,15 @@ class Run:
             status: finished, stopped or failed.
             extra: fields that are added to those of every run.
         """
-        fields: dict[str, object] = {}
-        if self._state:
-            fields = {"unit": self.unit, count_field(self.unit): self.step} | self._summarise()
-        best = {} if self.best_score is None else {"best_score": self.best_score}
+        started = bool(self._state)
+        axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         write_summary(
             self.directory,
             {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
-            | best
+            | ({} if self.best_score is None else {"best_score": self.best_score})
             | self._diagnosis.summary()
-            | fields
+            | axis
+            | (self._summarise() if started else {})
             | dict(extra or {}),
         )
         self._diagnosis.write(self.directory, self.step)

@@ -1,7 +1,7 @@
 """Augmentation of all that the discriminator sees: frozen dataclasses, one file each; they share `Augment`.
 
 Real and generated images are transformed alike, and the generator's gradient comes back through the
-transformation: so the generator learns the images, and the discriminator cannot learn them by heart.
+transformation: so the generator learns the images, and the discriminator cannot memorise them.
 """
 
 from typing import Protocol
@@ -35,7 +35,7 @@ class Augment(Protocol):
         ...
 
     def adapt(self, p: Tensor, real_sign: Tensor, images: int) -> Tensor:
-        """The probability after an update, 0-d; without a wait for the device.
+        """The probability after an update, 0-d; the host does not wait for the device.
 
         Args:
             p: before it.

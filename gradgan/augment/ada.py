@@ -112,7 +112,7 @@ def movement(draws: _Draws, side: int) -> Tensor:
     cos, sin = quarter.cos().round(), quarter.sin().round()  # exactly 0 and 1
     reach = round(side * SHIFT)
     steps = [
-        # Half of those chosen are mirrored: if all were, p = 1/2 would hide which way round images are.
+        # Half of those chosen are mirrored: if all were, p = 1/2 would hide the orientation of images.
         _map(draws.kept(1 - 2 * draws.integers(0, 2), 1.0), zero, zero, one, zero, zero),
         _map(cos, -sin, sin, cos, zero, zero),
         _shift(draws, draws.integers(-reach, reach + 1), draws.integers(-reach, reach + 1)),

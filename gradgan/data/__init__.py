@@ -46,7 +46,7 @@ class Data(Protocol):
         ...
 
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how the data were read, one line each."""
+        """What the user should know about how the data were read, one line each."""
         ...
 
     def limits(self) -> dict[str, float]:

@@ -19,7 +19,7 @@ from gradgan.data.images import ImageData
 from gradgan.images import Images
 from gradgan.networks import Shape
 
-CHUNK = 1000  # images decoded between two looks at the keyboard
+CHUNK = 1000  # images decoded between two checks for Ctrl-C
 MAX_THREADS = 8
 
 
@@ -28,7 +28,7 @@ MAX_THREADS = 8
 class Folder(ImageData):
     """Every image below a folder or in a zip archive; what lies in sub-folders of the first level has labels.
 
-    Folders that alone hold everything (`celeba/img/...`) are looked through. Then `train/` beside one of
+    Folders that alone hold everything (`celeba/img/...`) are entered. Then `train/` next to one of
     `test/`, `val/`, `valid/`, `validation/` is a split, the second part held out. What is left of a path
     begins with the class, if there are two classes at least and no image lies outside them; classes are
     numbered in the order of their names as text. Images are cropped (centre) and resized; see `decoding`.
@@ -87,7 +87,7 @@ class Folder(ImageData):
         count = len(layout.train)
         others = files.others
         if others:
-            notes.append(f"{self._option}: {others} files that are no images are passed over")
+            notes.append(f"{self._option}: {others} files that are not images are ignored")
         return Images(
             train=pixels[:count],
             held_out=pixels[count:],
@@ -108,7 +108,7 @@ class Folder(ImageData):
         return lay_out(files.names, self._option, labels=self.labels, held_out=self.held_out)
 
     def _decode(self, files: ImageFiles, names: list[Name]) -> tuple[Tensor, list[str]]:
-        """Pixels uint8 [N, C, size, size] of these files in this order, and what there is to say of them."""
+        """Pixels uint8 [N, C, size, size] of these files in this order, and notes about them."""
         pixels = torch.empty(len(names), *self.shape, dtype=torch.uint8)
         view = pixels.numpy()  # cheaper than a tensor of each image
         broken: dict[Name, str] = {}
@@ -135,10 +135,10 @@ class Folder(ImageData):
                 f"{self._option}: {len(broken)} of {len(names)} images cannot be read: "
                 f"{listed(sorted(broken))}; repair or remove them ({'/'.join(first)}: {broken[first]})"
             )
-        return pixels, self._judge(len(names), {kind: sorted(those) for kind, those in found.items()})
+        return pixels, self._misfits(len(names), {kind: sorted(those) for kind, those in found.items()})
 
-    def _judge(self, count: int, found: dict[str, list[Name]]) -> list[str]:
-        """One line for each kind of misfit; raises ConfigError for one that is not wanted."""
+    def _misfits(self, count: int, found: dict[str, list[Name]]) -> list[str]:
+        """One line for each kind of image that does not fit; raises ConfigError where `mixed` is `error`."""
         of_all = f"{self._option}: {{}} of {count} images"
         notes = []
         grey, small, transparent = found["grey"], found["small"], found["transparent"]

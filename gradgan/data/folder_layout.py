@@ -1,4 +1,4 @@
-"""What the paths of images say: which are held out, and the class of each."""
+"""What the paths of images tell: which images are held out, and the class of each."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
         held_out: images for the metrics, likewise.
         labels: class of each of `train` and then of `held_out`, or None.
         num_classes: number of classes, or None.
-        summary: the above in words.
+        summary: all of this as one line of text.
     """
 
     train: list[Name]
@@ -36,7 +36,7 @@ def lay_out(names: list[Name], option: str, *, labels: bool, held_out: float) ->
 
     Args:
         names: sorted, at least one.
-        option: how messages call the folder.
+        option: the name of the folder in messages.
         labels: whether sub-folders are classes.
         held_out: 0, or the share (below 1) or number of images to hold out.
 

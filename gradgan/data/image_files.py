@@ -41,7 +41,7 @@ def open_files(root: Path, option: str) -> Iterator[ImageFiles]:
 
     Args:
         root: the folder or the archive.
-        option: how messages call it, "data.root=PATH".
+        option: its name in messages, "data.root=PATH".
 
     Raises:
         ConfigError: it is neither; or it holds no image; or the archive is corrupt or encrypted, names

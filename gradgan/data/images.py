@@ -47,7 +47,7 @@ class ImageData:
         raise NotImplementedError
 
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how the images were read, one line each."""
+        """What the user should know about how the images were read, one line each."""
         return loaded(self).notes
 
     def limits(self) -> dict[str, float]:

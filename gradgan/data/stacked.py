@@ -55,7 +55,7 @@ class StackedMNIST(ImageData):
         """As many fixed compositions of the training digits as of the test digits, for the metrics.
 
         Raises:
-            ConfigError: MNIST is not to be had.
+            ConfigError: MNIST cannot be read.
         """
         digits = loaded(self.digits)
         assert digits.train_labels is not None
@@ -69,14 +69,14 @@ class StackedMNIST(ImageData):
         """Endless fresh compositions of MNIST's training digits.
 
         Raises:
-            ConfigError: MNIST is not to be had.
+            ConfigError: MNIST cannot be read.
         """
         digits = loaded(self.digits)
         assert digits.train_labels is not None
         return StackedStream(digits.train, digits.train_labels, batch_size, random, device)
 
     def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
-        """`count` fresh compositions; there is no end of them."""
+        """`count` fresh compositions."""
         return self.stream(count, random, device).next()
 
 

@@ -1,4 +1,4 @@
-"""Rules about two players: one too strong, samples all alike, a circle without progress, images by heart."""
+"""Rules about both players: one too strong or too weak, samples all alike, no progress, memorised images."""
 
 import itertools
 from collections.abc import Iterator
@@ -130,7 +130,7 @@ class ModeCollapse:
         diversity: mean distance between samples over that between data, of the generator as it trains.
         modes: share of the data's modes that the evaluation finds, where it counts them, and finds no more of
             than at the one before.
-        progress: share of the run before which nothing is said: every generator begins with samples alike;
+        progress: share of the run before which it is no finding: every generator begins with samples alike;
             `late` before the modes count.
         late: see `progress`.
         measurements: over whose median.
@@ -174,7 +174,7 @@ class ModeCollapse:
         if slower := remedies.if_too_fast(context, player):
             return slower
         discriminator = context.player("discriminator")
-        if discriminator is not None and player.lr > 3 * discriminator.lr:  # it outruns what judges it
+        if discriminator is not None and player.lr > 3 * discriminator.lr:  # it outruns the discriminator
             return remedies.rate(context, discriminator, player.lr)
         if not context.chosen("penalty"):
             return ("penalty=r1_r2",) if "Relativistic" in context.chosen("loss") else penalty(context, 1.0)
@@ -223,7 +223,7 @@ class Rotation:
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorOverfitting:
-    """Held-out data look generated to the discriminator: it knows its images by heart.
+    """Held-out data look generated to the discriminator: it has memorised its images.
 
     Attributes:
         share: of the gap between training data and samples that lies between training and held-out data

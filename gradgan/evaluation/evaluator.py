@@ -180,7 +180,7 @@ class ImageEvaluator:
         """What `metrics.ImageMetrics` measures, with its floors, and what it was measured under and on.
 
         Returns:
-            fid, kid, precision, recall, density, coverage, inception_score, modes and reverse_kl, each beside
+            fid, kid, precision, recall, density, coverage, inception_score, modes and reverse_kl, each with
             `<name>_floor`; features, the name of the network; fid_samples, how many images were on either
             side of all of these; class_counts, how many of all samples are of each of the data's classes (up
             to 100 classes). None is what was not measured.
@@ -205,9 +205,9 @@ class ImageEvaluator:
         return -float(str(measured["fid"]))
 
     def draw(self, generator: nn.Module) -> dict[str, Media]:
-        """Samples, paths between latents, and samples beside the training images that are nearest to them.
+        """Samples, paths between latents, and samples next to their nearest training images.
 
-        All of the same latents through the whole training.
+        The latents are the same through the whole training.
         """
         return {
             "samples": Image(self._samples(generator)),

@@ -68,7 +68,7 @@ def reverse_kl(counts: Tensor, shares: Tensor) -> float:
 
 
 def inception_score(logits: Tensor) -> float:
-    """How sure a classifier is of each sample, and how many classes it finds.
+    """How certain a classifier is about each sample, and how many classes it finds.
 
         exp(mean_i KL(p(y | x_i) || p(y))),   p(y) = mean_i p(y | x_i)
 

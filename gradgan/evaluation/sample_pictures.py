@@ -25,8 +25,8 @@ def image_grid(pixels: Tensor, columns: int | None = None, *, group: int | None 
 
     Args:
         pixels: uint8 [N, C, H, W], C = 1 or 3, N >= 1.
-        columns: images in a row; None = as many as rows, about.
-        group: columns left of a wider gap; None = no such gap.
+        columns: images in a row; None = about as many as rows.
+        group: number of columns to the left of a wider gap; None = no such gap.
 
     Returns:
         uint8 [height, width, 3], about 480 pixels wide or more. Enlarging copies pixels (no smoothing), so
@@ -54,13 +54,13 @@ def titled(
     rows: Sequence[str] = (),
     headings: Sequence[tuple[float, str]] = (),
 ) -> np.ndarray:
-    """Put words around a grid, whose own pixels stay as they are.
+    """Add a title, headings and row names around a grid, whose own pixels do not change.
 
     Args:
         canvas: uint8 [H, W, 3].
         title: a line above; broken into more where it is too wide.
         rows: a name for each of the rows, evenly down the left; none = no names.
-        headings: words between title and grid, each with its left edge as a share of the width.
+        headings: text between title and grid, each with its left edge as a share of the width.
 
     Returns:
         uint8, larger.
@@ -73,9 +73,9 @@ def titled(
     high, wide = height + top, max(width + left, 160)
     figure = new_figure((wide + 0.5) / DPI, (high + 0.5) / DPI, dpi=DPI, pad=None)  # rounds down
     figure.text(GAP / wide, 1 - 6 / high, "\n".join(lines), va="top", fontsize=10.5, color=TEXT)
-    for share, words in headings:
+    for share, text in headings:
         x, y = (left + GAP + share * width) / wide, (height + 3) / high
-        figure.text(x, y, words, va="bottom", fontsize=9, color=TEXT)
+        figure.text(x, y, text, va="bottom", fontsize=9, color=TEXT)
     for i, name in enumerate(rows):
         y = (height - (i + 0.5) * height / len(rows)) / high
         figure.text((left - 5) / wide, y, name, va="center", ha="right", fontsize=9, color=TEXT)

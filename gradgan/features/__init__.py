@@ -1,7 +1,7 @@
-"""Networks that images are compared under: what FID and its kin ask of one.
+"""Networks whose features images are compared by: what FID and similar metrics need.
 
-Distances under one network are comparable only with distances under the same one: they always carry its name,
-and stand beside the distance of real images from real images.
+Distances are comparable only under the same network. They are reported with its name, and with the distance
+between two sets of real images.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gradgan.images import Images
 
-BATCH = 64  # images taken at once; on a CPU the activations of many more leave the cache
+BATCH = 64  # images in one pass; on a CPU the activations of many more do not fit the cache
 
 
 class FeatureNetwork(nn.Module):
@@ -46,11 +46,11 @@ class Features(Protocol):
     needs_labels: ClassVar[bool]
 
     def name_on(self, data_name: str) -> str:
-        """What stands beside every number measured under it, for data of this name."""
+        """The name that is reported with every number measured under it, for data of this name."""
         ...
 
     def check(self, images: Images) -> None:
-        """Look, before a run begins, whether it can be made.
+        """Check, before a run begins, whether it can be made.
 
         Raises:
             ConfigError: no weights, no library, or labels that it cannot learn.
@@ -58,7 +58,7 @@ class Features(Protocol):
         ...
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
-        """The network, on the CPU; may train one, and say so: that takes seconds to minutes.
+        """The network, on the CPU. Where it has to be trained, which takes minutes at most, `say` is told.
 
         Raises:
             ConfigError: as `check`.

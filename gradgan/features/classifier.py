@@ -26,7 +26,7 @@ from gradgan.networks.layers import convolution, halving, linear
 
 VERSION = 1  # part of the cache key: raise it with any change to the network or its training
 NUM_FEATURES = 64
-UPDATES = 600  # 98 % on MNIST's test part; the 1,797 digits are learnt by heart
+UPDATES = 600  # 98 % on MNIST's test part; the 1,797 digits are memorised
 CHANNEL_UPDATES = 3  # times as many for single channels: 98.2 % of digits, where 600 give 97.1 %
 BATCH = 128
 LEARNING_RATE = 2e-3
@@ -109,7 +109,7 @@ class ClassifierFeatures:
         return f"{data_name}_classifier"
 
     def check(self, images: Images) -> None:
-        """Look whether there are labels.
+        """Check that there are labels.
 
         Raises:
             ConfigError: there are none.
@@ -149,7 +149,7 @@ class ChannelClassifierFeatures:
         return f"{data_name}_channel_classifier"
 
     def check(self, images: Images) -> None:
-        """Look whether the labels are those of as many digits as there are channels.
+        """Check that the labels are those of as many digits as there are channels.
 
         Raises:
             ConfigError: they are not.
@@ -234,7 +234,7 @@ def cached_classifier(
     folder: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Classifier:
-    """The classifier of these data, from the cache or trained now and put there.
+    """The classifier of these data, from the cache, or trained now and cached.
 
     Args:
         name: of the kind, part of the file name: one for each way to train.

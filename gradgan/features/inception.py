@@ -63,7 +63,7 @@ class InceptionFeatures:
         return "inception"
 
     def check(self, images: Images) -> None:
-        """Look whether torch-fidelity is installed and there are weights.
+        """Check that torch-fidelity is installed and that there are weights.
 
         Raises:
             ConfigError: it is not, or there are none.

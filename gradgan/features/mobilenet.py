@@ -86,7 +86,7 @@ class MobileNetFeatures:
         return "mobilenet"
 
     def check(self, images: Images) -> None:
-        """Look whether there are weights that fit.
+        """Check that there are weights that fit.
 
         Raises:
             ConfigError: there are not.

@@ -1,4 +1,4 @@
-"""The two players: a network pair with what the conditioning adds to each."""
+"""The two players: a pair of networks with what the conditioning adds to each, and the latents."""
 
 import math
 
@@ -29,9 +29,9 @@ class Generator(nn.Module):
 
         Args:
             z: latents [B, latent_size].
-            labels: class of each sample to make, int64 [B], in 0..K-1 (a label outside makes a sample of no
-                class; finding that out would cost a wait for the device). An unconditional generator does
-                not read them.
+            labels: class of each sample to make, int64 [B], in 0..K-1 (a label outside that range makes a
+                sample of no class; checking would make the host wait for the device). An unconditional
+                generator does not read them.
 
         Raises:
             ValueError: a conditional generator got no labels.
@@ -46,12 +46,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Samples, and labels where it is told them, to logits.
+    """Samples, and labels under projection, to logits.
 
     Args:
         body: samples [B, ...] to features [B, F].
         head: features to one logit [B, 1].
-        embedding: labels to vectors [B, F] whose inner product with the features is added; None = not told.
+        embedding: labels to vectors [B, F] whose inner product with the features is added, or None.
         class_head: features to class logits [B, K], for `classify`; None = there is none.
     """
 
@@ -120,7 +120,7 @@ def latents(
         size: numbers in each.
         random: decides them.
         device: where they are wanted.
-        truncation: > 0: no element is beyond it, as if those that are were drawn anew; fidelity rises and
+        truncation: > 0: no element is beyond it, as if larger ones were drawn again; fidelity rises and
             variety falls as it shrinks. None = all of the normal distribution.
 
     Source: truncation: Brock et al. 2019, arXiv:1809.11096, section 3.1.

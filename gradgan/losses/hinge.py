@@ -1,4 +1,4 @@
-"""The hinge loss: the discriminator stops pushing samples that are a margin of 1 on their own side."""
+"""The hinge loss: samples on their own side by a margin of 1 no longer move the discriminator."""
 
 from dataclasses import dataclass
 from typing import ClassVar

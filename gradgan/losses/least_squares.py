@@ -1,4 +1,4 @@
-"""Least squares: the discriminator regresses labels, and pulls in what lies beyond them too."""
+"""Least squares: the discriminator regresses labels, and also penalises logits beyond them."""
 
 from dataclasses import dataclass
 from typing import ClassVar

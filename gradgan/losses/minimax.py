@@ -1,4 +1,4 @@
-"""The loss of the game as it was first written: the generator minimises what the discriminator maximises."""
+"""The loss of the game in its first form: the generator minimises what the discriminator maximises."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +16,7 @@ class Minimax:
 
     A zero-sum game: the generator's loss is the part of -L_D that it can change. Its gradient by a logit is
     -sigmoid(D(fake)), which vanishes exactly where the discriminator is sure that a sample is generated, so
-    a generator that starts far off learns nothing. It is here to be seen failing.
+    a generator that starts far off learns nothing. It is included so that this failure can be observed.
 
     Attributes:
         generator_uses_real: whether the generator's loss reads the logits of real samples.

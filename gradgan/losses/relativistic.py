@@ -1,4 +1,4 @@
-"""The relativistic pairing loss: each fake is judged against a real sample, not against a threshold."""
+"""The relativistic pairing loss: each fake sample is compared with a real one, not with a threshold."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The relativistic average loss: each sample is judged against the mean of the other kind."""
+"""The relativistic average loss: each sample is compared with the mean of the other kind."""
 
 from dataclasses import dataclass
 from typing import ClassVar

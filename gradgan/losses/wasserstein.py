@@ -1,4 +1,4 @@
-"""The Wasserstein loss: the discriminator becomes a critic, whose slope something else must bound."""
+"""The Wasserstein loss: the discriminator becomes a critic whose slope must be bounded by something else."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,7 @@
-"""The game in full view: what is measured of both players together, and drawn, every so many images.
+"""What is measured and drawn of both players together, at every evaluation and every drawing.
 
 One frozen batch of training samples, as many held-out ones and the same latents through the whole run.
-Nothing of the training is changed by looking.
+Measuring changes nothing of the training.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ from gradgan.trainer import Trainer
 @dataclass(frozen=True, kw_only=True)
 @checked
 class MeasurementsConfig:
-    """What is looked at.
+    """What is measured and drawn.
 
     Attributes:
         samples: real, held-out and generated ones whose logits are compared.
-        vector_field_samples: of them, those that the field of both gradients is taken on.
-        eigenvalues: products with the game's Jacobian at every drawing, each about as dear as two to three
+        vector_field_samples: how many of them both players' gradients are computed on.
+        eigenvalues: products with the game's Jacobian at every drawing, each as costly as two to three
             gradients of both players; 0 = its eigenvalues are not drawn.
         path_points: places on the line from the last drawing's parameters to the present ones at which the
-            field is taken; 0 (not drawn) or >= 2. The former parameters are kept, also in checkpoints.
+            vector field is computed; 0 (not drawn) or >= 2. The former parameters are kept and saved.
     """
 
     samples: Annotated[int, Ge(2)]
@@ -49,10 +49,10 @@ class MeasurementsConfig:
 
 
 class Measurements:
-    """Looks at a trainer's two players.
+    """Measures and draws a trainer's two players.
 
     Args:
-        cfg: what is looked at.
+        cfg: what is measured.
         trainer: whose players they are.
         real: training samples, at least `cfg.samples` where there are as many.
         held_out: samples that the training never shows, or None.
@@ -75,7 +75,7 @@ class Measurements:
         Returns:
             game/gradient_ratio: |dL_G/dG| / |dL_D/dD| on the frozen batch.
             game/sample_gradient: mean |dL_G/dG(z)| of a sample's own loss: the generator's gradient as it
-                comes through the discriminator; game/logit_gradient: mean |dL_G/dD(G(z))|, its first factor,
+                leaves the discriminator; game/logit_gradient: mean |dL_G/dD(G(z))|, its first factor,
                 which a saturating loss lets vanish.
             game/logit_gap: mean logit of training samples less that of generated ones; and
             game/overfitting: how much of it is between training and held-out samples, 0 = none of it, 1 =
@@ -132,7 +132,7 @@ class Measurements:
 
     @torch.no_grad()
     def _spread(self) -> dict[str, Tensor]:
-        """Diversity and energy distance of generated samples beside training samples."""
+        """Diversity and energy distance of generated samples, compared with training samples."""
         with unchanged(self.trainer.generator, self.trainer.discriminator):
             fake = self._fake()[0].flatten(1)
         real = self.real.x.flatten(1)

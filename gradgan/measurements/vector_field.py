@@ -119,7 +119,7 @@ class VectorField:
         return arnoldi(transposed, start, products)
 
     def path(self, origin: Tensor, points: int) -> "Path":
-        """How the field looks along the straight line from `origin` through the present point and beyond.
+        """The field along the straight line from `origin` through the present point and beyond.
 
         Args:
             origin: a former `point`, [d].

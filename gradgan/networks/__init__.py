@@ -33,7 +33,7 @@ class Network(Protocol):
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """A module from latents [B, latent_size] to samples [B, *shape].
 
-        Images are made for [-1, 1]; whether they can leave it is said by each pair.
+        Images are made for [-1, 1]; each pair documents whether they can leave that range.
         """
         ...
 

@@ -1,6 +1,7 @@
 """How labels reach the two players: frozen dataclasses; None is an unconditional pair.
 
-The generator gets the label beside its latent; they differ in what the discriminator does with it.
+The generator gets the label together with its latent; the two classes differ in what the discriminator does
+with it.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from core.checks import Finite, checked
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """The discriminator is told the label, and judges whether the sample is a real one of that class.
+    """The discriminator reads the label, and decides whether the sample is a real one of that class.
 
         D(x, y) = <v_y, f(x)> + head(f(x))
 
@@ -29,7 +30,7 @@ class Projection:
 @dataclass(frozen=True, kw_only=True)
 @checked
 class Auxiliary:
-    """The discriminator guesses the label with a second head, and is not told it; both players want it right.
+    """The discriminator predicts the label with a second head; both players want the prediction right.
 
     Both losses get weight * cross-entropy of the class logits, the discriminator's from real and from
     generated samples.

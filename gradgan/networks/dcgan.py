@@ -56,7 +56,7 @@ class DCGAN:
         base, widths = self._levels(shape)
         image = nn.Unflatten(1, (widths[-1], base, base))
         layers: list[nn.Module] = [linear(latent_size, widths[-1] * base * base, random)]
-        # Activated as a vector: beside a gradient in channels_last, a map in torch's usual layout takes ten
+        # Activated as a vector: with a gradient in channels_last, a map in torch's usual layout takes ten
         # times as long. Batch norm wants the map.
         layers += [image, *self._activated(widths[-1])] if self.batch_norm else [nn.LeakyReLU(SLOPE), image]
         for inner, outer in itertools.pairwise(reversed(widths)):

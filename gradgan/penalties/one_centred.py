@@ -1,4 +1,4 @@
-"""One-centred gradient penalties: they want the discriminator's slope to be 1 between or around the samples.
+"""One-centred gradient penalties: they pull the discriminator's slope to 1 between or around the samples.
 
     weight * mean_i (|dD/dx at x_i| - 1)^2
 
@@ -44,7 +44,7 @@ class OneCentred:
         return update % self.interval == 0
 
     def points(self, batch: ScoredBatch) -> Tensor:
-        """Where the slope is asked for, [B, ...]; with the graph of the batch's samples, if they have one."""
+        """Where the slope is measured, [B, ...]; with the graph of the batch's samples, if they have one."""
         raise TypeError(f"{type(self).__name__} has no points: use WGANGP or DRAGAN")
 
     def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
@@ -93,7 +93,7 @@ class DRAGAN(OneCentred):
     spread: Annotated[float, Gt(0), Finite]
 
     def points(self, batch: ScoredBatch) -> Tensor:
-        """[B, ...]: one beside each real sample."""
+        """[B, ...]: one near each real sample."""
         real = batch.real
         noise = send(torch.rand(real.shape, generator=batch.random), real)
         return real + self.spread * real.std() * noise

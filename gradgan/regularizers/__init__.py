@@ -18,12 +18,12 @@ class Regularizer(Protocol):
         ...
 
     def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
-        """A term of the discriminator's loss; changes nothing, since it may be asked twice in one update.
+        """A term of the discriminator's loss; changes nothing, since it may be computed twice in one update.
 
         Args:
-            batch: what the discriminator looks at.
+            batch: real and fake samples with their logits.
             update: number of its update, from 0.
-            state: what `after` has left, empty at first.
+            state: what `after` has kept, empty at first.
 
         Returns:
             The scalar to add, None where there is nothing to add now; and metrics below `regularizer/`.

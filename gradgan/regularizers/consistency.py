@@ -1,4 +1,4 @@
-"""Consistency: the discriminator shall not care whether an image is shifted a little or mirrored."""
+"""Consistency: the discriminator should give an image that is slightly shifted or mirrored the same logit."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -72,7 +72,7 @@ class Consistency:
         return self.interval * self.weight * total, {"regularizer/consistency": total.detach()}
 
     def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
-        """Nothing is remembered."""
+        """It has no state."""
 
     def transformed(self, images: Tensor, random: torch.Generator) -> Tensor:
         """T of each image by itself, [B, C, H, W] to the same."""

@@ -1,4 +1,4 @@
-"""LeCam: the logits of each kind are held near where the other kind has been on average."""
+"""LeCam: the logits of each kind are kept near the moving average of the other kind."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -38,7 +38,7 @@ class LeCam:
     warm_up: Annotated[int, Ge(1)]
 
     def check(self, shape: Shape) -> None:
-        """Any samples are taken."""
+        """It takes any samples."""
 
     def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """The term, once the averages have settled."""
@@ -49,9 +49,9 @@ class LeCam:
         return self.weight * (above + below), {"regularizer/lecam": (above + below).detach()}
 
     def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
-        """Let the averages follow; the first update is where they begin."""
+        """Update the averages; they begin at the first update's values."""
         for kind in ("real", "fake"):
             mean = metrics[f"logits/{kind}"]
-            # An average in bfloat16 would stop where a hundredth of the way is less than it can tell.
+            # In bfloat16 an average would stop moving: a hundredth of the difference is below its resolution.
             mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
             state[kind] = mean.lerp(state[kind], self.decay) if kind in state else mean.clone()

@@ -31,7 +31,7 @@ class WeightClipping:
     bound: Annotated[float, Gt(0), Finite]
 
     def check(self, shape: Shape) -> None:
-        """Any samples are taken."""
+        """It takes any samples."""
 
     def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """No term."""

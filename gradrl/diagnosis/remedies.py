@@ -55,7 +55,7 @@ def scaled_rewards(context: Context) -> Overrides:
 def bare_environment(context: Context) -> Overrides:
     """No wrappers, where some were typed and none are the default."""
     option = "env.train_wrappers"
-    bare = context.untyped().get(option) == [] and context.options.get(option)
+    bare = context.defaults().get(option) == [] and context.options.get(option)
     return (f"{option}=[]",) if bare else ()
 
 

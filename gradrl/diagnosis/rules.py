@@ -1,4 +1,4 @@
-"""Rules about agents: policies that stop exploring or run away, values and rewards that leave their scale."""
+"""Rules about agents: a policy that stops exploring or runs away, values and rewards out of scale."""
 
 import math
 from collections.abc import Iterator

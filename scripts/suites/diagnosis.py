@@ -2,7 +2,7 @@
 
 Three figures. A fault is *named* when a finding of its row of `faults.FAULTS` appears within a fifth of the
 run after the fault began to act. A healthy run is *quiet* when no finding of severity warning or error
-appears. A remedy *works* when the run repeated with its words ends without the finding, or with one less
+appears. A remedy *works* when the run repeated with its overrides ends without the finding, or with one less
 severe (what PPO clips is a note in healthy runs too), and scores 80 % or more of the healthy run, both
 measured from what a run scores that has learnt nothing.
 
@@ -84,17 +84,17 @@ def judged(name: str, fault: Fault, folder: Path) -> Iterator[Verdict]:
     """The fault with every seed: found, and repaired?"""
     setting = SETTINGS[fault.setting]
     for seed in SEEDS:
-        words = (*setting.words, *fault.words)
-        broken = outcome(setting.kind, words, seed, folder / name / f"seed{seed}")
+        overrides = (*setting.overrides, *fault.overrides)
+        broken = outcome(setting.kind, overrides, seed, folder / name / f"seed{seed}")
         named = first(broken, fault)
         remedy, gone, restored = (), False, None
         if named is not None:
             remedy = tuple(named["remedy"])
             repaired = outcome(
-                setting.kind, applied(words, remedy), seed, folder / name / f"seed{seed}-remedy"
+                setting.kind, applied(overrides, remedy), seed, folder / name / f"seed{seed}-remedy"
             )
             healthy = outcome(
-                setting.kind, setting.words, seed, folder / "healthy" / fault.setting / f"seed{seed}"
+                setting.kind, setting.overrides, seed, folder / "healthy" / fault.setting / f"seed{seed}"
             )
             gone = not any(as_bad(found, named) for found in repaired.findings)
             restored = regained(healthy.score, repaired.score, setting.floor)
@@ -117,7 +117,7 @@ def alarms(row: str, folder: Path) -> Iterator[tuple[str, ...]]:
     name = row.removeprefix("healthy/")
     seed = SEEDS[list(HEALTHY).index(name) % len(SEEDS)]
     setting = HEALTHY[name]
-    found = outcome(setting.kind, setting.words, seed, folder / "healthy" / name / f"seed{seed}")
+    found = outcome(setting.kind, setting.overrides, seed, folder / "healthy" / name / f"seed{seed}")
     wrong = tuple(f["name"] for f in found.findings if f["severity"] in ACT)
     print(f"{row:<26} seed {seed}  score {_number(found.score)}  {', '.join(wrong) or 'quiet'}", flush=True)
     yield wrong
@@ -146,14 +146,14 @@ def regained(healthy: float | None, repaired: float | None, floor: float) -> flo
     return (repaired - floor) / (healthy - floor)
 
 
-def outcome(kind: str, words: Sequence[str], seed: int, directory: Path) -> Outcome:
+def outcome(kind: str, overrides: Sequence[str], seed: int, directory: Path) -> Outcome:
     """A run, made unless it has been."""
-    words = [*words, f"seed={seed}"]
-    tree, _, _ = compose_tree(kind, words, [config_dir()])
+    overrides = [*overrides, f"seed={seed}"]
+    tree, _, _ = compose_tree(kind, overrides, [config_dir()])
     if not (directory / "summary.json").exists():
         said = StringIO()
         with redirect_stdout(said), redirect_stderr(said):
-            status = status_of(kind, [*words, f"hydra.run.dir={directory}"], BY_ID.get(kind))
+            status = status_of(kind, [*overrides, f"hydra.run.dir={directory}"], BY_ID.get(kind))
         if status == 2:
             raise ConfigError(said.getvalue().strip().rpartition("\n")[2].removeprefix("error: "))
         if status >= 128:

@@ -19,12 +19,12 @@ class Setting:
 
     Attributes:
         kind: root configuration.
-        words: the command.
+        overrides: the command.
         floor: score of a run that has learnt nothing, in the unit of `diagnosis.score`.
     """
 
     kind: Kind
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     floor: float
 
 
@@ -34,13 +34,13 @@ class Fault:
 
     Attributes:
         setting: name of the healthy one.
-        words: appended to its command.
+        overrides: appended to its command.
         finding: what must be found; several where one fault has several right names.
         onset: share of the run before the fault begins to act.
     """
 
     setting: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     finding: tuple[str, ...]
     onset: float = 0.0
 
@@ -70,31 +70,33 @@ GAN = ("logging.interval=25", "diagnosis.unit_health.interval=30", "measurements
 DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *GAN)
 
 SETTINGS: dict[str, Setting] = {
-    "ppo": Setting(kind="rl", words=("agent=ppo", *CARTPOLE), floor=20.0),
+    "ppo": Setting(kind="rl", overrides=("agent=ppo", *CARTPOLE), floor=20.0),
     "reach": Setting(
         kind="rl",
-        words=("agent=ppo", "env.id=Reacher-v5", "total_steps=100000", "logging.interval=1", *RL),
+        overrides=("agent=ppo", "env.id=Reacher-v5", "total_steps=100000", "logging.interval=1", *RL),
         floor=-45.0,
     ),
-    "a2c": Setting(kind="rl", words=("agent=a2c", *CARTPOLE, "logging.interval=10"), floor=20.0),
-    "td3": Setting(kind="rl", words=("agent=td3", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
+    "a2c": Setting(kind="rl", overrides=("agent=a2c", *CARTPOLE, "logging.interval=10"), floor=20.0),
+    "td3": Setting(kind="rl", overrides=("agent=td3", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
     "ring": Setting(
         kind="gan",
-        words=("data=ring", "total_images=384000", "logging.eval_interval=25600", *GAN),
+        overrides=("data=ring", "total_images=384000", "logging.eval_interval=25600", *GAN),
         floor=0.0,
     ),
-    "digits": Setting(kind="gan", words=DIGITS, floor=0.0),
+    "digits": Setting(kind="gan", overrides=DIGITS, floor=0.0),
     "saddle": Setting(
-        kind="descend", words=("function=himmelblau", "start=[0,1]", "steps=500", "optimizer=sgd"), floor=0.0
+        kind="descend",
+        overrides=("function=himmelblau", "start=[0,1]", "steps=500", "optimizer=sgd"),
+        floor=0.0,
     ),
     "classes": Setting(
         kind="descend",
-        words=("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=1500", *QUIET[:2]),
+        overrides=("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=1500", *QUIET[:2]),
         floor=0.1,
     ),
     "moons": Setting(
         kind="descend",
-        words=("objective=moons", "batch=full", "optimizer=sgd", "steps=1500", *QUIET[:2]),
+        overrides=("objective=moons", "batch=full", "optimizer=sgd", "steps=1500", *QUIET[:2]),
         floor=0.5,
     ),
 }
@@ -103,64 +105,66 @@ FAULTS: dict[str, Fault] = {
     # the learning rate
     "ppo_lr_x100": Fault(
         setting="ppo",
-        words=("optimizer.lr=0.1",),
+        overrides=("optimizer.lr=0.1",),
         finding=("update_too_large", "runaway_kl", "ratio_out_of_hand"),
     ),
-    "ppo_lr_x1e-4": Fault(setting="ppo", words=("optimizer.lr=1e-7",), finding=("update_too_small",)),
-    "gan_lr_x100": Fault(setting="digits", words=("optimizer.lr=0.2",), finding=("update_too_large",)),
+    "ppo_lr_x1e-4": Fault(setting="ppo", overrides=("optimizer.lr=1e-7",), finding=("update_too_small",)),
+    "gan_lr_x100": Fault(setting="digits", overrides=("optimizer.lr=0.2",), finding=("update_too_large",)),
     "gan_generator_asleep": Fault(
         setting="digits",
-        words=("optimizer.lr=1e-8", "discriminator.lr=2e-3"),
+        overrides=("optimizer.lr=1e-8", "discriminator.lr=2e-3"),
         finding=("update_too_small", "discriminator_too_strong"),
     ),
-    "critic_lr_x50": Fault(setting="td3", words=("agent.critic_lr=0.05",), finding=("update_too_large",)),
-    "classes_lr_x300": Fault(setting="classes", words=("optimizer.lr=0.3",), finding=("update_too_large",)),
+    "critic_lr_x50": Fault(setting="td3", overrides=("agent.critic_lr=0.05",), finding=("update_too_large",)),
+    "classes_lr_x300": Fault(
+        setting="classes", overrides=("optimizer.lr=0.3",), finding=("update_too_large",)
+    ),
     "momentum_over_the_edge": Fault(
         setting="moons",
-        words=("optimizer=momentum", "optimizer.momentum=0.9", "optimizer.lr=20"),
+        overrides=("optimizer=momentum", "optimizer.momentum=0.9", "optimizer.lr=20"),
         finding=("oscillation", "above_edge_of_stability", "update_too_large"),
     ),
     # rewards
     "reward_x1e4": Fault(
-        setting="ppo", words=(_wrapped("ScaledReward", "scale:10000.0"),), finding=("reward_scale",)
+        setting="ppo", overrides=(_wrapped("ScaledReward", "scale:10000.0"),), finding=("reward_scale",)
     ),
     "reward_nan": Fault(
         setting="ppo",
-        words=(_wrapped("BrokenReward", "at:1500"),),
+        overrides=(_wrapped("BrokenReward", "at:1500"),),
         finding=("non_finite",),
         onset=0.12,
     ),
     "advantage_raw": Fault(
         setting="ppo",
-        words=("agent.normalize_advantage=false", _wrapped("ScaledReward", "scale:100.0")),
+        overrides=("agent.normalize_advantage=false", _wrapped("ScaledReward", "scale:100.0")),
         finding=("unnormalized_advantage",),
     ),
     # units and layers
     "dead_relu": Fault(
         setting="ppo",
-        words=(f"policy._target_={PLANTS}.DeadUnits", "policy.activation=relu"),
+        overrides=(f"policy._target_={PLANTS}.DeadUnits", "policy.activation=relu"),
         finding=("dead_units",),
     ),
     "saturated_tanh": Fault(
-        setting="ppo", words=(f"policy._target_={PLANTS}.SaturatedUnits",), finding=("saturated_units",)
+        setting="ppo", overrides=(f"policy._target_={PLANTS}.SaturatedUnits",), finding=("saturated_units",)
     ),
     "detached_critic": Fault(
-        setting="ppo", words=(f"policy._target_={PLANTS}.DetachedCritic",), finding=("detached_layer",)
+        setting="ppo", overrides=(f"policy._target_={PLANTS}.DetachedCritic",), finding=("detached_layer",)
     ),
     "frozen_layer": Fault(
-        setting="ppo", words=(f"policy._target_={PLANTS}.FrozenActor",), finding=("frozen_layer",)
+        setting="ppo", overrides=(f"policy._target_={PLANTS}.FrozenActor",), finding=("frozen_layer",)
     ),
     "dead_generator": Fault(
-        setting="digits", words=(f"network._target_={PLANTS}.DeadGenerator",), finding=("dead_units",)
+        setting="digits", overrides=(f"network._target_={PLANTS}.DeadGenerator",), finding=("dead_units",)
     ),
     "deep_sigmoid": Fault(
         setting="classes",
-        words=("objective=deep_sigmoid", "objective.depth=12"),
+        overrides=("objective=deep_sigmoid", "objective.depth=12"),
         finding=("vanishing_gradient",),
     ),
     "half_precision_unscaled": Fault(
         setting="digits",
-        words=(
+        overrides=(
             f"network._target_={PLANTS}.HalfGradients",
             f"loss._target_={PLANTS}.Averaged",
             "penalty=none",
@@ -169,38 +173,38 @@ FAULTS: dict[str, Fault] = {
     ),
     "log_of_zero": Fault(
         setting="digits",
-        words=(f"loss._target_={PLANTS}.LogOfZero",),
+        overrides=(f"loss._target_={PLANTS}.LogOfZero",),
         finding=("non_finite",),
         onset=0.38,
     ),
     # clipping, batches, averages
     "clip_to_nothing": Fault(
         setting="ppo",
-        words=("clipper.max_norm=1e-6", "optimizer=sgd", "optimizer.lr=1e-2"),
+        overrides=("clipper.max_norm=1e-6", "optimizer=sgd", "optimizer.lr=1e-2"),
         finding=("clipping_always_on",),
     ),
-    "batch_of_two": Fault(setting="classes", words=("batch.size=2",), finding=("noise_dominated",)),
+    "batch_of_two": Fault(setting="classes", overrides=("batch.size=2",), finding=("noise_dominated",)),
     "average_asleep": Fault(
         setting="digits",
-        words=("average.half_life=1e9", "average.ramp_up=null"),
+        overrides=("average.half_life=1e9", "average.ramp_up=null"),
         finding=("stale_average",),
     ),
-    "target_asleep": Fault(setting="td3", words=("agent.tau=1e-7",), finding=("stale_target",)),
+    "target_asleep": Fault(setting="td3", overrides=("agent.tau=1e-7",), finding=("stale_target",)),
     # policies
     "no_exploration": Fault(
         setting="reach",
-        words=("policy.log_std=-7",),
+        overrides=("policy.log_std=-7",),
         finding=("collapsed_entropy",),
     ),
     "too_many_epochs": Fault(
         setting="ppo",
-        words=("agent.num_epochs=150", "agent.clip_coef=0.95", "optimizer.lr=3e-3"),
+        overrides=("agent.num_epochs=150", "agent.clip_coef=0.95", "optimizer.lr=3e-3"),
         finding=("runaway_kl", "ratio_out_of_hand"),
     ),
     # games
     "discriminator_x10": Fault(
         setting="digits",
-        words=(
+        overrides=(
             "loss=minimax",
             "penalty=none",
             "discriminator.steps=10",
@@ -211,39 +215,39 @@ FAULTS: dict[str, Fault] = {
     ),
     "discriminator_asleep": Fault(
         setting="digits",
-        words=("discriminator.lr=1e-7",),
+        overrides=("discriminator.lr=1e-7",),
         finding=("discriminator_too_weak", "update_too_small"),
     ),
     "penalty_x1000": Fault(
         setting="ring",
-        words=("penalty.gamma=1000",),
+        overrides=("penalty.gamma=1000",),
         finding=("penalty_dominating", "discriminator_too_weak"),
     ),
-    "penalty_x1e-6": Fault(setting="ring", words=("penalty.gamma=1e-6",), finding=("penalty_asleep",)),
+    "penalty_x1e-6": Fault(setting="ring", overrides=("penalty.gamma=1e-6",), finding=("penalty_asleep",)),
     "few_images": Fault(
         setting="digits",
-        words=("data.held_out=1733", "penalty=none"),
+        overrides=("data.held_out=1733", "penalty=none"),
         finding=("discriminator_overfitting",),
         onset=0.2,
     ),
     "collapse": Fault(
         setting="ring",
-        words=("loss=nonsaturating", "penalty=none", "discriminator.lr=1e-4"),
+        overrides=("loss=nonsaturating", "penalty=none", "discriminator.lr=1e-4"),
         finding=("mode_collapse",),
         onset=0.2,
     ),
     "wasserstein_bare": Fault(
         setting="digits",
-        words=("loss=wasserstein", "penalty=none"),
+        overrides=("loss=wasserstein", "penalty=none"),
         finding=("exploding_gradient",),
     ),
     # landscapes
     "start_on_saddle": Fault(
-        setting="saddle", words=("function=double_well", "start=[0,1]"), finding=("saddle",), onset=0.2
+        setting="saddle", overrides=("function=double_well", "start=[0,1]"), finding=("saddle",), onset=0.2
     ),
     "start_on_plateau": Fault(
         setting="classes",
-        words=("objective=deep_sigmoid", "optimizer=sgd"),
+        overrides=("objective=deep_sigmoid", "optimizer=sgd"),
         finding=("plateau", "vanishing_gradient"),
     ),
 }
@@ -253,20 +257,20 @@ HEALTHY: dict[str, Setting] = {
     "a2c": SETTINGS["a2c"],
     **{
         f"{agent}_cartpole": Setting(
-            kind="rl", words=(f"agent={agent}", *CARTPOLE, "total_steps=60000"), floor=20.0
+            kind="rl", overrides=(f"agent={agent}", *CARTPOLE, "total_steps=60000"), floor=20.0
         )
         for agent in ("reinforce", "npg", "trpo", "ppo_kl", "ppo_recurrent", "vtrace")
     },
-    "ppo_relu": Setting(kind="rl", words=("agent=ppo", "policy.activation=relu", *CARTPOLE), floor=20.0),
-    "ppo_shared": Setting(kind="rl", words=("agent=ppo", "policy.shared=true", *CARTPOLE), floor=20.0),
+    "ppo_relu": Setting(kind="rl", overrides=("agent=ppo", "policy.activation=relu", *CARTPOLE), floor=20.0),
+    "ppo_shared": Setting(kind="rl", overrides=("agent=ppo", "policy.shared=true", *CARTPOLE), floor=20.0),
     "td3": SETTINGS["td3"],
-    "sac": Setting(kind="rl", words=("agent=sac", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
+    "sac": Setting(kind="rl", overrides=("agent=sac", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
     "ring": SETTINGS["ring"],
     "digits": SETTINGS["digits"],
     **{
         f"digits_{loss}": Setting(
             kind="gan",
-            words=(*DIGITS, f"loss={loss}", *penalty),
+            overrides=(*DIGITS, f"loss={loss}", *penalty),
             floor=0.0,
         )
         for loss, penalty in {
@@ -280,16 +284,16 @@ HEALTHY: dict[str, Setting] = {
     "moons": SETTINGS["moons"],
     "classes_full": Setting(
         kind="descend",
-        words=("objective=digits_mlp", "batch=full", "optimizer=adam", "steps=300", *QUIET[:2]),
+        overrides=("objective=digits_mlp", "batch=full", "optimizer=adam", "steps=300", *QUIET[:2]),
         floor=0.1,
     ),
     "logistic": Setting(
         kind="descend",
-        words=("objective=logistic", "batch=minibatch", "optimizer=momentum", "steps=1500", *QUIET[:2]),
+        overrides=("objective=logistic", "batch=minibatch", "optimizer=momentum", "steps=1500", *QUIET[:2]),
         floor=0.1,
     ),
     "rosenbrock": Setting(
-        kind="descend", words=("function=rosenbrock", "optimizer=adam", "steps=1000"), floor=0.0
+        kind="descend", overrides=("function=rosenbrock", "optimizer=adam", "steps=1000"), floor=0.0
     ),
     "himmelblau": SETTINGS["saddle"],
 }

@@ -1,4 +1,4 @@
-"""A DCGAN's training step beside the same step in the order of pytorch/examples: images per CPU second.
+"""A DCGAN's training step against the same step in the order of pytorch/examples: images per CPU second.
 
 Both train the same pair of networks on the same batches with the same loss and Adam: one update of D on real
 and generated images, then one of G on the same ones. The order of pytorch/examples takes three backward
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 15
 BATCH, LATENT = 64, 100
-WORDS = [
+OVERRIDES = [
     "data=cifar10",
     "network=dcgan",
     "network.width=64",
@@ -48,7 +48,7 @@ WORDS = [
 def run(cfg: "BenchConfig") -> None:
     """Print medians and quartiles of both steps and of their ratio."""
     torch.set_num_threads(1)
-    tree, _, _ = compose_tree("gan", WORDS, [config_dir()])
+    tree, _, _ = compose_tree("gan", OVERRIDES, [config_dir()])
     options = build(tree)
     assert isinstance(options, TrainConfig)
     trainer = build_trainer(options, Generators(1), torch.device("cpu"))

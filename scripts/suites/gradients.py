@@ -1,4 +1,4 @@
-"""What a watched step costs beside the same step written plainly, in CPU seconds of one thread.
+"""What a watched step costs against the same step written plainly, in CPU seconds of one thread.
 
 All variants train copies of one network on the same batches, in one process. Each is timed in turn with the
 plain step, a short block of the one and a short block of the other, in an order that changes; its figure is

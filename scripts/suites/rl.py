@@ -1,4 +1,4 @@
-"""PPO on CartPole beside stable-baselines3: environment steps per CPU second, and what was learnt.
+"""PPO on CartPole against stable-baselines3: environment steps per CPU second, and what was learnt.
 
 Both run the same number of steps with CleanRL's hyperparameters, whole runs in turn in one process, in an
 order that changes; the figure is the median of the ratios of such pairs. The clock is the process' CPU time
@@ -32,7 +32,7 @@ EPISODES = 100  # of the evaluation after each run, with the most likely actions
 NEVER = 10**12
 STEPS, ROUNDS = 51_200, 5
 # CleanRL's ppo.py: 4 environments x 128 steps, 4 epochs x 4 minibatches, Adam at 2.5e-4 annealed to 0.
-WORDS = [
+OVERRIDES = [
     "agent=ppo",
     "env=cartpole",
     "experiment=none",
@@ -141,7 +141,7 @@ class TimedRun(Run):
 
 def ours(steps: int, seed: int) -> Result:
     """A run of gradrl."""
-    tree, _, _ = compose_tree("rl", [*WORDS, f"total_steps={steps}", f"seed={seed}"], [config_dir()])
+    tree, _, _ = compose_tree("rl", [*OVERRIDES, f"total_steps={steps}", f"seed={seed}"], [config_dir()])
     cfg = build(tree)
     assert isinstance(cfg, TrainConfig)
     seed_globally(seed)

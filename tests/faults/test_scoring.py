@@ -29,18 +29,18 @@ def test_there_are_as_many_faults_and_healthy_runs_as_are_promised():
 def test_every_fault_is_a_configuration_that_can_run(name):
     fault = FAULTS[name]
     setting = SETTINGS[fault.setting]
-    tree, _, _ = compose_tree(setting.kind, [*setting.words, *fault.words], [config_dir()])
+    tree, _, _ = compose_tree(setting.kind, [*setting.overrides, *fault.overrides], [config_dir()])
     check(tree)
 
 
 @pytest.mark.parametrize("name", sorted(HEALTHY))
 def test_every_healthy_run_is_a_configuration_that_can_run(name):
-    tree, _, _ = compose_tree(HEALTHY[name].kind, list(HEALTHY[name].words), [config_dir()])
+    tree, _, _ = compose_tree(HEALTHY[name].kind, list(HEALTHY[name].overrides), [config_dir()])
     check(tree)
 
 
 def test_a_fault_is_named_by_the_earliest_right_finding_within_a_fifth_of_the_run():
-    fault = Fault(setting="ppo", words=(), finding=("a", "b"), onset=0.3)
+    fault = Fault(setting="ppo", overrides=(), finding=("a", "b"), onset=0.3)
     found = [finding("c", 0), finding("b", 500), finding("a", 450), finding("a", 501)]
     named = first(Outcome(score=None, total=1000, findings=tuple(found)), fault)
     assert named == finding("a", 450)

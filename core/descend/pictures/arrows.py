@@ -7,7 +7,7 @@ import torch
 
 from core.descend.functions import PlaneFunction
 from core.descend.objective_descent import ObjectiveDescent
-from core.descend.pictures.maps import draw_ground, view
+from core.descend.pictures.maps import draw_ground, picture_box
 from core.descend.trajectory import Trajectory
 from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
@@ -28,7 +28,7 @@ def draw_arrows(
     largest = max(trained, key=lambda name: trained[name].samples)
     (guide,) = [t for t in trajectories if t.name == largest]
     points = _points(guide)
-    box = view(plane, trajectories)
+    box = picture_box(plane, trajectories)
     width = min(box[0][1] - box[0][0], box[1][1] - box[1][0])
     made = new_figure(max(3.7 * len(trained), 5.0), 7.4)
     panels = made.subplots(2, len(trained), squeeze=False, sharex=True, sharey=True)

@@ -36,7 +36,7 @@ def draw_paths(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Imag
     The picture shows the domain of the function, and more where a path leaves it, up to the width of the
     domain on every side.
     """
-    box = view(plane, trajectories)
+    box = picture_box(plane, trajectories)
     made = new_figure(7.4, 6.6)
     axes = made.add_subplot()
     draw_ground(axes, plane, box)
@@ -55,7 +55,7 @@ def draw_paths(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Imag
     return pixels(made)
 
 
-def view(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> list[tuple[float, float]]:
+def picture_box(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> list[tuple[float, float]]:
     """An interval for each axis that holds the domain and, as far as they are near, the paths."""
     paths = torch.cat([t.path for t in trajectories if t.path is not None])
     paths = paths[paths.isfinite().all(1)]

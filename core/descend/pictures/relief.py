@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from core.descend.functions import PlaneFunction
-from core.descend.pictures.maps import draw_field, draw_ground, draw_marks, heights, spoken, view
+from core.descend.pictures.maps import draw_field, draw_ground, draw_marks, heights, picture_box, spoken
 from core.descend.trajectory import Trajectory
 from core.draw.figure import canvas_of, new_figure, pixels, rgb
 from core.draw.media import Image, Video
@@ -88,7 +88,7 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
 
 def draw_video(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Video:
     """All descents at the same step, slow at first, when most happens."""
-    box = view(plane, trajectories)
+    box = picture_box(plane, trajectories)
     made = new_figure(5.2, 4.9, dpi=100)
     axes = made.add_subplot()
     draw_ground(axes, plane, box)

@@ -1,7 +1,7 @@
 """Update schemes of two players: in which order their gradients are taken and applied.
 
 Each scheme is called with two `GradientStep`s and their closures and moves both players once. The analytic
-games of the tests and the GANs of `gradgan` run through the same code. Schemes with a state are in
+games of the tests and the GANs above run through the same code. Schemes with a state are in
 `core.optim.schemes.stateful`, those that differentiate gradients again in
 `core.optim.schemes.joint`.
 

@@ -24,7 +24,7 @@ TORCH = {
     for name, found in vars(torch.optim).items()
     if isinstance(found, type)
     and issubclass(found, torch.optim.Optimizer)
-    and found is not torch.optim.Optimizer
+    and found not in (torch.optim.Optimizer, torch.optim.SparseAdam)  # no network here has sparse gradients
 }
 MONITOR = MonitorConfig(sample_interval=1000)
 

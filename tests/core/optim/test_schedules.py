@@ -20,7 +20,7 @@ from core.optim.schedules import (
     check_schedule,
 )
 
-KL = KLAdaptive(target=0.01, factor=1.5, smallest=0.1, largest=10.0)
+KL = KLAdaptive(metric="policy/approx_kl", target=0.01, factor=1.5, smallest=0.1, largest=10.0)
 NOISE = NoiseAdaptive(initial=0.1, exponent=1.0)
 
 
@@ -99,10 +99,10 @@ def test_the_noise_scale_sets_the_rate_of_equation_2_6_and_an_unknown_one_keeps_
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"target": 0.0}),
-        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"factor": 1.0}),
-        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"smallest": 1.1}),
-        (KLAdaptive, {"target": 0.01, "factor": 1.5, "smallest": 0.1, "largest": 10.0}, {"largest": 0.9}),
+        (KLAdaptive, vars(KL), {"target": 0.0}),
+        (KLAdaptive, vars(KL), {"factor": 1.0}),
+        (KLAdaptive, vars(KL), {"smallest": 1.1}),
+        (KLAdaptive, vars(KL), {"largest": 0.9}),
         (NoiseAdaptive, {"initial": 0.1, "exponent": 1.0}, {"initial": 0.0}),
         (NoiseAdaptive, {"initial": 0.1, "exponent": 1.0}, {"exponent": 1.1}),
     ],

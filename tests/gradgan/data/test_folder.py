@@ -48,7 +48,7 @@ def test_images_of_any_kind_and_depth_become_squares_of_one_size(tmp_path: Path)
     assert images.notes == (
         f"data.root={tmp_path}: 2 images to train on, none held out (data.held_out=0.1 would keep a tenth); "
         "2 classes: a, b",
-        f"data.root={tmp_path}: 1 files that are no images are passed over",
+        f"data.root={tmp_path}: 1 files that are not images are ignored",
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradgan import sampling
+from gradgan.evaluation import sampling
 from gradgan.evaluation.sampling import even_labels, nearest, sample, spherical
 from gradgan.game.players import latents
 from gradgan.images import to_pixels

@@ -158,7 +158,7 @@ def test_schedules_drive_learning_rate_and_clip_coefficient():
 
 
 def test_a_schedule_follows_the_measured_kl_and_goes_on_from_its_state():
-    slow = KLAdaptive(target=1e-9, factor=2.0, smallest=0.1, largest=1.0)
+    slow = KLAdaptive(metric="policy/approx_kl", target=1e-9, factor=2.0, smallest=0.1, largest=1.0)
     agent = make(schedule=slow)
     rates = [agent.update(rollout(seed=i), 0.0)["policy/lr"].item() for i in range(3)]
     assert rates == pytest.approx([1e-2, 5e-3, 2.5e-3])

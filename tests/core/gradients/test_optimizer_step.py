@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.gradients.fused import FusedStep, lacks_velocity
+from core.gradients.optimizer_step import OptimizerStep, lacks_velocity
 
 KINDS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
@@ -29,7 +29,7 @@ def test_every_number_is_that_of_the_optimizers_own_step(kind):
     ours = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     theirs = copy.deepcopy(ours)
     a, b = KINDS[kind](groups(ours)), KINDS[kind](groups(theirs))
-    short = FusedStep(a)
+    short = OptimizerStep(a)
     for i in range(6):
         for net in (ours, theirs):
             net.zero_grad()
@@ -52,7 +52,7 @@ def test_a_state_that_somebody_clears_or_a_group_that_is_added_is_seen():
     ours, theirs = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     more, others = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     a, b = (torch.optim.Adam([p], lr=0.1, fused=True) for p in (ours, theirs))
-    short = FusedStep(a)
+    short = OptimizerStep(a)
     for i in range(9):
         if i == 3:
             a.state.clear()
@@ -72,7 +72,7 @@ def test_a_state_that_somebody_clears_or_a_group_that_is_added_is_seen():
 def test_hooks_and_schedulers_of_others_are_called():
     p = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([p], lr=0.1, fused=True)
-    short = FusedStep(optimizer)
+    short = OptimizerStep(optimizer)
     calls = []
     for _ in range(2):
         p.grad = torch.ones(2)
