@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from core.gradients import Metrics
 from core.state import StateDict
-from gradrl.envs.env_state import snapshots
+from gradrl.envs.env_state import env_state
 from gradrl.envs.make import autoreset_mode, reset_envs
 from gradrl.envs.observations import Row
 from gradrl.envs.spaces import Action, Observation
@@ -55,7 +55,7 @@ class Collector:
         self.observation_normalizer, self.reward_normalizer = observation_normalizer, reward_normalizer
         self.say = say
         self.resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
-        self.snapshots = snapshots(envs)
+        self.env_state = env_state(envs)
         shape = (num_steps, self.num_envs)
         self.obs: Row = np.zeros((num_steps + 1, self.num_envs, observation.size), observation.dtype)
         self.action = action.storage(*shape)
@@ -115,7 +115,7 @@ class Collector:
     def state_dict(self) -> StateDict:
         """Environments in mid-episode, half-counted episodes, and the count of steps."""
         return {
-            "envs": self.snapshots.save(),
+            "envs": self.env_state.save(),
             "env_steps": self.env_steps,
             "ended": torch.from_numpy(self.ended.copy()),
             "episode_start": torch.from_numpy(self.episode_start[-1].copy()),
@@ -126,7 +126,7 @@ class Collector:
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue in the middle of the saved episodes; says so where an environment does not allow that."""
-        obs, lost = self.snapshots.restore(state["envs"])
+        obs, lost = self.env_state.restore(state["envs"])
         self.obs[-1] = self.observation.encode(obs)
         self.episode_start[-1] = state["episode_start"].cpu().numpy()
         self.env_steps = state["env_steps"]

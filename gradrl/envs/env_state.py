@@ -19,7 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from core.state import StateDict
 
 
-class Snapshots(Protocol):
+class EnvState(Protocol):
     """Saves and restores all sub-environments of one vector environment."""
 
     def save(self) -> list[object]:
@@ -184,8 +184,8 @@ def _equal(first: Any, second: Any) -> bool:
     return np.array_equal(first, second, equal_nan=np.asarray(first).dtype.kind in "fc")
 
 
-class ReplaySnapshots:
-    """Snapshots of a Sync- or AsyncVectorEnv whose sub-environments are `Replayable`.
+class ReplayedEnvState:
+    """The state of a Sync- or AsyncVectorEnv whose sub-environments are `Replayable`.
 
     Args:
         envs: the vector environment.
@@ -206,8 +206,8 @@ class ReplaySnapshots:
         return obs, [i for i, exact in enumerate(self.envs.get_attr("exact")) if not exact]
 
 
-class CartPoleSnapshots:
-    """Snapshots of gymnasium's native CartPoleVectorEnv: its arrays and its generator.
+class CartPoleEnvState:
+    """The state of gymnasium's native CartPoleVectorEnv: its arrays and its generator.
 
     Args:
         envs: the vector environment, unwrapped.
@@ -233,7 +233,7 @@ class CartPoleSnapshots:
         return state["state"].T.astype(np.float32), []
 
 
-class NoSnapshots:
+class NoEnvState:
     """For vector environments that cannot be saved: every restore starts fresh episodes.
 
     Args:
@@ -253,13 +253,13 @@ class NoSnapshots:
         return obs, list(range(self.envs.num_envs))
 
 
-def snapshots(envs: VectorEnv) -> Snapshots:
+def env_state(envs: VectorEnv) -> EnvState:
     """The way to save this vector environment."""
     if isinstance(envs, CartPoleVectorEnv):
-        return CartPoleSnapshots(envs)
+        return CartPoleEnvState(envs)
     if isinstance(envs, (SyncVectorEnv, AsyncVectorEnv)):
-        return ReplaySnapshots(envs)
-    return NoSnapshots(envs)
+        return ReplayedEnvState(envs)
+    return NoEnvState(envs)
 
 
 def to_plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 
 from core.config import build
 from gradrl.collector import Collector
-from gradrl.envs.env_state import NoSnapshots, _equal, snapshots
+from gradrl.envs.env_state import NoEnvState, _equal, env_state
 from gradrl.envs.make import EnvConfig, inspect_env, make_envs, reset_envs
 from tests.gradrl.scripted import Scripted
 
@@ -123,19 +123,19 @@ def test_an_environment_with_hidden_memory_is_recognised_and_begins_anew():
 def test_a_vector_environment_that_cannot_be_saved_starts_fresh():
     envs = make_envs(config("Pendulum-v1"), 2)
     reset_envs(envs, [0, 1])
-    obs, lost = NoSnapshots(envs).restore(NoSnapshots(envs).save())
+    obs, lost = NoEnvState(envs).restore(NoEnvState(envs).save())
     assert obs.shape == (2, 3)
     assert lost == [0, 1]
 
 
 def test_each_kind_of_vector_environment_has_its_own_way():
-    kinds = [type(snapshots(make_envs(config("CartPole-v1", v), 1))).__name__ for v in ("native", "sync")]
-    assert kinds == ["CartPoleSnapshots", "ReplaySnapshots"]
+    kinds = [type(env_state(make_envs(config("CartPole-v1", v), 1))).__name__ for v in ("native", "sync")]
+    assert kinds == ["CartPoleEnvState", "ReplayedEnvState"]
 
     class Other(gym.vector.VectorEnv):
         pass
 
-    assert isinstance(snapshots(Other()), NoSnapshots)
+    assert isinstance(env_state(Other()), NoEnvState)
 
 
 ATARI = (
@@ -209,7 +209,7 @@ def test_simulators_and_observations_of_parts_continue_bit_for_bit(name):
         reset_envs(second, [3, 4])
         (before, ends), _ = walk(first, steps, 0), walk(second, 7, 9)
         assert ends > 0  # so the present episode did not begin with a seed
-        obs, lost = snapshots(second).restore(through_a_file({"all": snapshots(first).save()})["all"])
+        obs, lost = env_state(second).restore(through_a_file({"all": env_state(first).save()})["all"])
         assert lost == []
         assert _equal(obs, before[-1][0])
         assert _equal(walk(second, steps, 1)[0], walk(first, steps, 1)[0])

@@ -38,7 +38,7 @@ def rows(observation=VECTOR, count=6, seed=0):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("hidden_sizes", [(), (16,), (16, 8)])
-def test_the_host_policy_computes_what_torch_computes(activation, shared, hidden_sizes):
+def test_the_numpy_policy_computes_what_torch_computes(activation, shared, hidden_sizes):
     model = make(BOX, activation=activation, hidden_sizes=hidden_sizes, shared=shared)
     obs = rows()
     untouched = obs.copy()
@@ -73,7 +73,7 @@ def test_the_most_likely_actions_are_torchs(action, options, observation):
     assert found.dtype == expected.dtype
 
 
-def test_the_host_policy_sees_parameters_that_change_in_place():
+def test_the_numpy_policy_sees_parameters_that_change_in_place():
     model = make(DISCRETE)
     host = model.numpy_policy()
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_drawn_vectors_have_the_policys_moments(squash, state_dependent_std):
     assert np.all(np.abs(before.mean(0) - gaussian.mean[0].numpy()) < 4 * std / math.sqrt(COUNT))
 
 
-def test_with_state_dependent_exploration_the_host_policy_adds_no_noise_of_its_own():
+def test_with_state_dependent_exploration_the_numpy_policy_adds_no_noise_of_its_own():
     host = make(BOX, sde=True).numpy_policy()
     assert np.array_equal(host.sample(rows(), np.random.default_rng(0)), host.mode(rows()))
 

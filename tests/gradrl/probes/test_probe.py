@@ -9,12 +9,13 @@ from torch import nn
 
 from core.gradients import Objective
 from gradrl.agents.a2c import A2C, A2CConfig
+from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.agents.ppo_recurrent import PPORecurrent
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.distributions import Categorical, DiagonalGaussian
 from gradrl.probes.policy_gradient import PolicyGradients, RolloutSnapshot, snapshot
 from gradrl.probes.probe import PolicyGradientProbe, PolicyObjective, PolicySnapshots, check_agent
-from tests.gradrl.small import small_agent, small_model, small_rollout
+from tests.gradrl.small import parameters, small_agent, small_model, small_rollout
 
 T, N, D = 5, 3, 4
 GAMMA, LAMBDA = 0.9, 0.7
@@ -320,3 +321,19 @@ def test_what_has_no_policy_gradient_is_refused_or_passed_over():
 def test_numbers_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be an integer >= 1.*, got 0"):
         PolicyGradientProbe(**{name: 0})
+
+
+def test_parameters_are_copied_only_before_an_update_in_which_a_probe_falls_due():
+    agent = small_agent(PPO, PPOConfig, num_epochs=2, num_minibatches=4)  # 8 steps an update
+    snapshots = PolicySnapshots(agent, {"pg": PolicyGradientProbe(interval=20)}, num_envs=4)
+    copied = []
+    for seed in range(5):
+        acted = parameters(agent)
+        snapshots.take()
+        agent.update(small_rollout(seed=seed), 0.0)
+        ((objective, _),) = snapshots.objectives()
+        copied.append(isinstance(objective, PolicyObjective))
+        if copied[-1]:
+            assert all(map(torch.equal, objective.snapshot.parameters.values(), acted))
+            assert not all(map(torch.equal, parameters(agent), acted))
+    assert copied == [False, False, True, False, True]  # 20 lies in the third update, 40 ends the fifth
