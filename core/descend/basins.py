@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from core.curvature.critical import FLAT
 from core.descend.functions import Function, PlaneFunction
 from core.gradients import Clipper, Value, as_transforms
-from core.gradients.transforms.protocol import GradientView
+from core.gradients.norms import GradientView
 from core.optim.factory import OptimizerComponent, build_optimizer
 from core.optim.schedules import Schedule
 

@@ -8,7 +8,7 @@ from core.gradients.measure.noise_scale import (
     noise_of_two_gradients,
     recommended_batch_size,
 )
-from core.gradients.norms import global_norm, layer_norms
+from core.gradients.norms import GradientView, global_norm, layer_norms
 from core.gradients.objective import Objective
 from core.gradients.step import Closure, GradientStep, Metrics
 from core.gradients.transforms.adaptive import AGC, AdaGC, AutoClip, ZClip
@@ -16,7 +16,7 @@ from core.gradients.transforms.chain import Chain, Clipper, as_transforms
 from core.gradients.transforms.clipping import GlobalNorm, PerLayerNorm, Value
 from core.gradients.transforms.direction import Centralize, GradientNoise, PCGrad
 from core.gradients.transforms.guard import SkipNonFinite
-from core.gradients.transforms.protocol import Combine, GradientView, Transform
+from core.gradients.transforms.protocol import Combine, Transform
 
 __all__ = [
     "AGC",

@@ -29,10 +29,10 @@ from core.gradients.arguments import (
 )
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
-from core.gradients.norms import global_norm
+from core.gradients.norms import GradientView, global_norm
 from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_fused
 from core.gradients.ranks import average_over_ranks
-from core.gradients.transforms.protocol import Combine, GradientView, Transform
+from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
 
 Metrics = dict[str, Tensor]  # 0-d, detached, on the device

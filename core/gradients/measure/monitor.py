@@ -18,8 +18,7 @@ from core.gradients.measure.effective_lr import effective_lrs
 from core.gradients.measure.exponents import Exponents
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_batch_sizes, pair_size
 from core.gradients.measure.sampled import QUANTITIES, SampledQuantities
-from core.gradients.norms import accumulation_dtype, layer_dots, layer_norms
-from core.gradients.transforms.protocol import GradientView
+from core.gradients.norms import GradientView, accumulation_dtype, layer_dots, layer_norms
 from core.state import StateDict, copied
 
 RING = 256  # steps whose norms are kept before they are added up; it bounds the memory and changes no number

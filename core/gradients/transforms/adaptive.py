@@ -15,9 +15,8 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from core.checks import Finite, checked, require
-from core.gradients.norms import accumulation_dtype
+from core.gradients.norms import GradientView, accumulation_dtype
 from core.gradients.transforms.clipping import clip_to, row_values
-from core.gradients.transforms.protocol import GradientView
 from core.state import StateDict
 
 SPREADLESS = 1e-6  # a deviation this small against its mean is rounding: the norms have no spread

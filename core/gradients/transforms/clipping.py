@@ -11,7 +11,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from core.checks import Finite, checked
-from core.gradients.transforms.protocol import GradientView
+from core.gradients.norms import GradientView
 from core.state import StateDict
 
 

@@ -14,9 +14,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import Finite, checked
-from core.gradients.norms import accumulation_dtype
+from core.gradients.norms import GradientView, accumulation_dtype
 from core.gradients.transforms.clipping import row_values
-from core.gradients.transforms.protocol import GradientView
 from core.seeding import seed_for
 from core.state import StateDict
 

@@ -7,7 +7,7 @@ import torch
 from annotated_types import Ge
 
 from core.checks import checked
-from core.gradients.transforms.protocol import GradientView
+from core.gradients.norms import GradientView
 from core.state import StateDict
 
 

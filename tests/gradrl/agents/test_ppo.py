@@ -281,4 +281,4 @@ def test_an_update_is_read_in_few_files():
         "policies/networks.py",
         "policies/distributions.py",
     }
-    assert len(entered["core"]) <= 7, sorted(entered["core"])
+    assert len(entered["core"]) <= 6, sorted(entered["core"])
