@@ -60,7 +60,7 @@ class Component:
 
 def config_dir() -> Path:
     """The folder of our YAML files: inside the installed package, or beside it in a checkout."""
-    core = Path(__file__).resolve().parent.parent
+    core = Path(__file__).resolve().parent
     for folder in (core / "conf", core.parent / "conf"):
         if (folder / "rl.yaml").is_file():
             return folder

@@ -39,7 +39,7 @@ def test_the_summary_has_medians_quartiles_and_the_ratio_of_the_pairs():
 def test_without_stable_baselines3_our_figure_stands_alone(command: Command, monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)  # as if it were not installed
     suite = importlib.import_module("core.scripts.suites.rl")
-    monkeypatch.setattr(suite, "WORDS", [*suite.WORDS, "evaluation.episodes=2"])
+    monkeypatch.setattr(suite, "OVERRIDES", [*suite.OVERRIDES, "evaluation.episodes=2"])
     outcome = command("bench", "suite=rl", "rounds=3", "total_steps=512")
     assert outcome.status == 0
     assert "stable-baselines3 is not installed" in outcome.out

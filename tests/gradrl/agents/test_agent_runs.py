@@ -96,6 +96,7 @@ def test_cartpole_is_balanced_several_times_longer_after_some_thousand_steps(age
     words = [
         *QUIET,
         "seed=1",
+        "schedule=constant",  # a page's rate may fall to 0 over the run, which is far shorter here
         f"total_steps={steps}",
         f"logging.eval_interval={steps}",
         "evaluation.episodes=20",
