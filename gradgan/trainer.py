@@ -1,8 +1,8 @@
 """The training step of a GAN, on one page.
 
-    discriminator:  its losses on real samples and on G(z)          G is fixed; several times, if asked for
+    discriminator:  its losses on real samples and on G(z)          G is fixed; `discriminator.steps` times
     generator:      its losses on D(G(z)), of the last of these z   D is fixed
-    average of G <- average of G and G
+    average of G:   moves towards G
 
 Both losses are in `gradgan.game.game`. An update scheme (alternating, simultaneous, ...) decides in which
 order the two gradients are computed and applied; each player's `GradientStep` changes only its own

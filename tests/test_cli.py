@@ -117,6 +117,23 @@ def test_a_bad_word_of_one_trainer_ends_in_one_line_with_nothing_made(command: C
     assert_refused(command(name, *words), message)
 
 
+@pytest.mark.parametrize(
+    ("name", "typed", "nearest"),
+    [("rl", "rl/ppo_cartpol", "rl/ppo_cartpole"), ("gan", "gan/rng", "gan/ring"), ("gan", "nonsense", None)],
+)
+def test_a_misspelt_experiment_is_named_as_typed_with_the_pages_of_that_command(
+    command, name, typed, nearest
+):
+    outcome = command(name, f"experiment={typed}")
+    assert_refused(outcome, f"error: experiment={typed} has no", f"there are none, {name}/")
+    assert ("gan/" in outcome.err, "rl/" in outcome.err) == (name == "gan", name == "rl")
+    assert nearest is None or outcome.err.endswith(f"did you mean {nearest}?\n")
+
+
+def test_the_configuration_of_a_sweep_is_not_one_to_print(command: Command):
+    assert_refused(command("rl", "-m", "seed=1,2", "--cfg", "job"), "leave -m out")
+
+
 @pytest.mark.parametrize("env", ["Reads-v0", "Writes-v0"])
 def test_a_space_that_no_policy_serves_is_refused_by_name(command: Command, odd_envs, env):
     outcome = command("rl", "env.import_module=odd_envs", f"env.id={env}")

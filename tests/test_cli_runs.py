@@ -238,6 +238,12 @@ def test_a_sweep_trains_every_job_in_a_directory_of_its_own(command: Command):
         assert (summary["status"], summary["seed"]) == ("finished", job + 1)
 
 
+def test_all_jobs_of_a_sweep_are_in_one_directory_named_by_when_the_sweep_began(command: Command):
+    assert command("gan", "-m", *SMALL["gan"], "seed=1,2").status == 0
+    (sweep,) = Path("runs", "gan").iterdir()
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]
+
+
 def test_a_sweep_into_used_or_shared_directories_is_refused_before_it_begins(command: Command, tmp_path):
     place = tmp_path / "sweep"
     words = ["-m", *SMALL["gan"], f"hydra.sweep.dir={place}"]

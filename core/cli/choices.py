@@ -1,7 +1,7 @@
 """Which YAML files the overrides choose: the experiment that they stand for, and what its page says of parts.
 
-An experiment is one page, `conf/experiment/...`. A root file says by `page:` how its pages are called, by the
-choices of other groups (`rl/${agent}_${env}`); where that page exists and no `experiment=` is typed, it is
+An experiment is one page, `conf/experiment/...`. The key `page:` of a root file makes its name from the
+choices in other groups (`rl/${agent}_${env}`). Where that page exists and no `experiment=` is typed, it is
 chosen.
 """
 
@@ -19,7 +19,7 @@ from yaml import YAMLError
 from core.config import ConfigError, Tree
 
 EXPERIMENT = "experiment"
-KEPT = "lr"  # of an optimizer: every one has it, so an experiment's goes with any
+KEPT = "lr"  # of an optimizer: every one has it, so an experiment's value is kept when another is typed
 BY_OPTIMIZER = "optimizer_defaults"  # options of optimizers by name, where they are not those of their files
 
 
@@ -52,7 +52,7 @@ class YamlFile:
         return found
 
     def options_of(self, group: str) -> Tree | None:
-        """What it says as an option of this group; None where it says that by way of other files."""
+        """The options that it gives as a choice of this group; None where it takes them from other files."""
         header = re.search(r"^# @package (\S+)", self.path.read_text(encoding="utf-8"), re.M)
         package = header[1] if header else group
         if package == "_global_":
@@ -106,10 +106,10 @@ class Choices:
         return f"{line}; {EXPERIMENT}=none for {whose} defaults"
 
     def replaced(self) -> dict[str, Tree]:
-        """Typed parts whose options are others than those of the part that they replace: their own options.
+        """Own options of each typed part whose option names differ from those of the part it replaces.
 
-        What an experiment, an agent or the root file says of a part, it says of the part it chooses. It also
-        holds for one that has the same options (R2 for R1); any other has its own.
+        What an experiment, an agent or the root file sets for a part holds for the part that it chooses, and
+        for one with the same option names (R2 for R1). Any other part keeps its own options.
         """
         found = {}
         for group, option in self.typed.items():

@@ -35,7 +35,7 @@ class Composed:
 
     Attributes:
         tree: composed and checked, with Hydra's own node.
-        note: a line about settings that were not typed; None without such.
+        note: a line about settings that were not typed; None if there are none.
     """
 
     tree: DictConfig
@@ -57,7 +57,7 @@ class Composed:
             job: its number in a sweep; None without one.
 
         Returns:
-            None where a sweep says so by what only its running job can resolve.
+            None where a sweep's directory depends on what only the running job can resolve.
 
         Raises:
             ConfigError: the directory of a job without a sweep does not resolve.
@@ -72,13 +72,23 @@ class Composed:
                 raise ConfigError(f"hydra.run.dir: {' '.join(str(error).split())}") from error
             return None
 
+    def join(self, first: "Composed", job: int) -> Path | None:
+        """Take over the directory of a sweep from its first job, whose time of day names it; as `place`."""
+        try:
+            shared = str(OmegaConf.select(first.tree, SWEEP[0]))
+        except OmegaConfBaseException:
+            return self.place(job)
+        with open_dict(self.tree):
+            self.tree.hydra.sweep.dir = shared
+        return self.place(job)
+
     def run(self, work: Callable[[Path], int], directory: Path | None, job: int | None = None) -> int:
         """Let Hydra make the directory, note there how the job was started, and call `work` with it.
 
         Args:
             work: the job; returns its exit status.
-            directory: as `place` has said.
-            job: as there.
+            directory: what `place` returned.
+            job: as for `place`.
         """
         from hydra._internal.callbacks import Callbacks
         from hydra.core.utils import run_job, setup_globals
@@ -198,7 +208,7 @@ def _several(override: Override) -> Iterator[str]:
 
 
 def _set(tree: DictConfig, override: Override, new: bool) -> None:
-    """Set one value, or take an option out; `new` where the YAML leaves the names open."""
+    """Set or delete one value; `new` where the YAML does not fix which names there are."""
     key = override.key_or_group
     try:
         if not override.is_delete():
@@ -237,10 +247,18 @@ def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...
         with initialize_config_dir(os.fspath(own), version_base="1.3"):
             return compose(config_name, [*extra, *chosen], return_hydra_config=True)
     except MissingConfigException as error:
-        raise ConfigError(_missing_choice(error, chosen)) from error
+        raise ConfigError(_missing_choice(error, chosen, config_name)) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         message = " ".join(str(error).split())
         raise ConfigError(_foreign(message) or message) from error
+
+
+def _pages(config_name: str) -> list[str]:
+    """Names of the pages of experiments that a command has, `none` first."""
+    text = (config_dir() / f"{config_name}.yaml").read_text(encoding="utf-8")
+    page = re.search(r"^page: (\w+)/", text, re.M)
+    folder = config_dir() / EXPERIMENT / (page[1] if page else "none")
+    return ["none", *sorted(f"{folder.name}/{path.stem}" for path in folder.glob("*.yaml"))]
 
 
 def _foreign(message: str) -> str:
@@ -253,10 +271,13 @@ def _foreign(message: str) -> str:
     return f"{of}this command has no options {group}"
 
 
-def _missing_choice(error: MissingConfigException, chosen: Sequence[str]) -> str:
+def _missing_choice(error: MissingConfigException, chosen: Sequence[str], config_name: str) -> str:
     """What to say of a group's option that has no file."""
     missing, options = error.missing_cfg_file or "", list(error.options or [])
     group, _, choice = missing.rpartition("/")
+    if group.split("/")[0] == EXPERIMENT:  # its pages stand in a folder for each command
+        group, choice = EXPERIMENT, missing.removeprefix(f"{EXPERIMENT}/")
+        options = _pages(config_name)
     if not options and (config_dir() / group).is_dir():  # one of a list of choices, of which Hydra says less
         options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
     if not options:

@@ -36,7 +36,7 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
 
 
 def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
-    """As `launch`, with these arguments of the command line; the exit status."""
+    """Do what `launch` does with these arguments; return the exit status."""
     return _guarded(lambda: _launch(config_name, arguments, by_id))
 
 
@@ -65,8 +65,8 @@ def compose_tree(
         config_name: the root YAML, without its ending.
         overrides: as typed.
         folders: our configuration folder first, then the user's own.
-        job: its number in a sweep, None without one. Where a sweep's directory is made of something that only
-            Hydra knows, None comes back in its place.
+        job: its number in a sweep, None without one. Where a sweep's directory depends on
+            something that only Hydra knows, the directory returned is None.
     """
     composed = compose_checked(config_name, overrides, folders)
     return composed.options, composed.place(job), composed
@@ -110,6 +110,8 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
     jobs: list[tuple[Composed, Tree, Path | None]] = []
     for number, overrides in enumerate(batches):
         tree, directory, composed = compose_tree(config_name, overrides, folders, number if sweep else None)
+        if jobs:
+            directory = composed.join(jobs[0][0], number)
         if directory is not None and directory in [place for _, _, place in jobs]:
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
@@ -122,7 +124,7 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
     assert directory is not None
     lock = Lock(directory)  # before anything is written into it: of two starts, one finds it as it was
     try:
-        if is_run(directory):  # begun and ended since it was looked at
+        if is_run(directory):  # another run began and ended here since the check
             raise used(directory)
         _say(composed)
         return composed.run(partial(_execute, tree, lock=lock), directory)
@@ -178,6 +180,8 @@ def _show(config_name: str, args: Namespace, overrides: Sequence[str]) -> int:
     folders = _folders(args)
     if args.help:
         print(help_text(config_name, overrides, folders))
+    elif args.cfg and args.multirun:
+        raise ConfigError("--cfg prints one configuration; leave -m out")
     elif args.cfg:
         print(configuration(compose_checked(config_name, overrides, folders), args), end="")
     else:
@@ -212,7 +216,7 @@ def _key(override: str) -> str:
 
 
 def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
-    """The overrides of every job of a sweep; of the one job without."""
+    """The overrides of each job: one list for every job of a sweep, a single list without one."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

@@ -9,6 +9,7 @@ import numpy as np
 from core.compare.groups import Group, Score
 from core.compare.statistics import interval, mean
 from core.config import Tree
+from core.draw.figure import canvas_of, new_figure
 from core.draw.palette import COLOURS
 from core.numbers import tick
 
@@ -31,17 +32,12 @@ def draw_learning_curves(
         resamples: bootstrap samples behind the band.
         seed: of the bootstrap samples.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn = [group for group in groups if any(run.curve for run in group.runs)]
     tasks = list(dict.fromkeys(group.task for group in drawn))
     looks = _looks(list(dict.fromkeys(group.label for group in drawn)))
     columns = min(math.ceil(len(tasks) ** 0.5), 3)
     rows = -(-len(tasks) // columns)
-    figure = Figure(
-        figsize=(max(6.0, 4.4 * columns), 3.6 * rows + 0.4), dpi=150, layout="constrained", facecolor="white"
-    )
+    figure = new_figure(max(6.0, 4.4 * columns), 3.6 * rows + 0.4, dpi=150)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     handles = {}
     for panel, task in zip(panels, tasks, strict=False):
@@ -72,7 +68,7 @@ def draw_learning_curves(
             frameon=False,
         )
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
+    canvas_of(figure).print_png(content)
     return content.getvalue()
 
 

@@ -103,8 +103,10 @@ class DescentConfig:
         dim, start = self.function.dim, self.start if self.start is None else list(self.start)
         require(start is None or len(start) == dim, "start", start, f"null or a list of {dim} numbers")
         for name in ("batch", "batches", "probe"):
-            what = "none with a function, whose derivatives are exact; choose an objective"
-            require(getattr(self, name) is None, name, "another", what)
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} must be none with a function, whose derivatives are exact: choose an objective"
+                )
 
 
 Descent = FunctionDescent | ObjectiveDescent

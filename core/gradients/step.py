@@ -115,8 +115,9 @@ class GradientStep:
             closures: each returns a loss, or several by name, and metrics. Several closures are the
                 micro-batches of one step (gradient accumulation): their losses are averaged. Optimizers that
                 evaluate again (LBFGS, SAM) call them again, so a closure must not consume its batch.
-            samples: that all closures together average over, on this rank; None = `batch_size`. Where neither
-                is known, noise is measured only between micro-batches and ranks, in units of one of them.
+            samples: how many all closures together average over, on this rank; None = `batch_size`. Where
+                neither is known, noise is measured only between micro-batches and ranks, in units of one of
+                them.
 
         Returns:
             The closures' own metrics at the first evaluation, averaged over the closures. What is measured of
@@ -282,7 +283,7 @@ class GradientStep:
         return self.scaler.scale(weighted) if self.scaler else weighted
 
     def _transform(self, view: GradientView) -> Tensor:
-        """Apply the transforms; the larger norm of before and after, not finite where one of them is not."""
+        """Apply the transforms; return the larger norm of before and after, not finite if either is not."""
         before = view.norm
         for transform, state in zip(self.transforms, self.transform_states, strict=True):
             transform(view, state)

@@ -31,7 +31,7 @@ PROBING = 1e-6  # rate of an update that is only looked at: small, but not lost 
 
 @dataclass(frozen=True, kw_only=True)
 class RateProposal:
-    """A learning rate and the evidence for it; None where a piece is not to be had.
+    """A learning rate and the evidence for it; None where a piece could not be measured.
 
     Attributes:
         lr: the proposal.
@@ -94,7 +94,7 @@ def propose_lr(
         generator: on the CPU; draws minibatches and Lanczos' start.
 
     Raises:
-        ValueError: no piece of evidence is to be had, or every group has its own rate; the message says
+        ValueError: no evidence could be measured, or every group has its own rate; the message says
             which.
 
     Sources: Smith 2017, arXiv:1506.01186, section 3.3 (range test); Cohen et al. 2021, arXiv:2103.00065, and

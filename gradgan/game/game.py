@@ -49,8 +49,8 @@ class FakeBatch:
     """G(z), made once for both players.
 
     The discriminator's loss makes the samples and leaves their graph to the generator's loss, which saves one
-    forward pass in every update. A loss that asks after the graph has been taken, or after the generator has
-    moved, gets new samples of the same latents.
+    forward pass in every update. A loss that asks for samples once the graph has been used,
+    or once the generator has moved, gets new samples from the same latents.
 
     Args:
         generator: latents [B, latent_size], and labels where it is conditional, to samples [B, ...].
@@ -81,7 +81,7 @@ class FakeBatch:
         return self.generator(self.z, self.labels)
 
     def _version(self) -> int:
-        """Grows with every change of a parameter in place, also with one that is taken back."""
+        """A count that grows with every in-place change of a parameter, even one that is undone later."""
         return sum(p._version for p in self._parameters)
 
 
@@ -94,7 +94,7 @@ class Game:
         loss: adversarial loss of both players.
         penalty: on the discriminator's input gradients, or None.
         regularizers: further terms of the discriminator's loss, by name.
-        auxiliary: both players also want samples to be classified as their labels, or None.
+        auxiliary: makes both players also want each sample classified as its label, or None.
         augment: transforms the samples that the discriminator sees, real and fake ones alike, or None.
         instance_noise: standard deviation at the start of the noise added to every sample that the
             discriminator sees; it falls linearly to 0 (Sonderby et al. 2017, arXiv:1610.04490, section 3.1).
@@ -247,8 +247,8 @@ def logit_metrics(real_logits: Tensor, fake_logits: Tensor, *, has_threshold: bo
     Returns:
         logits/real and logits/fake, means; logits/accuracy in [0, 1]: with a threshold the fraction of both
         batches on their own side of 0 (0 itself is neither); without one the fraction of pairs, sample i of
-        one kind with sample i of the other, in the right order (a tie is not). The two samples of a pair have
-        one label: across labels a conditional discriminator need not rank.
+        one kind with sample i of the other, in the right order (a tie counts as wrong). The two samples of a
+        pair have the same label: across labels a conditional discriminator need not rank.
     """
     real, fake = real_logits.detach(), fake_logits.detach()
     if has_threshold:

@@ -74,7 +74,7 @@ def gradient_step(
     monitor: MonitorConfig | None,
     name: str = "",
 ) -> GradientStep:
-    """The gradient step of some parameters; arguments as of `Learner`."""
+    """The gradient step of some parameters; the arguments are those of `Learner`."""
     named = list(named)
     built = build_optimizer(optimizer, named)
     return GradientStep(named, built, as_transforms(clipper), name=name, monitor=monitor)
@@ -127,7 +127,7 @@ def valid_rows(batch: Batch, rollout: Rollout) -> Batch:
 
 @torch.no_grad()
 def frozen_policy(model: ActorCritic, obs: Tensor) -> Policy:
-    """pi(.|s) of observations [B, D] as it now is, whatever becomes of the model.
+    """The current policy pi(.|s) at observations [B, D]; later changes of the model do not affect it.
 
     It shares no tensor with the model: a parameter that is part of a distribution (the log deviation) would
     otherwise move along, and have a gradient.
@@ -154,7 +154,7 @@ def split_parameters(model: ActorCritic) -> tuple[Named, Named]:
 def actor_critic_loss(
     policy: Policy, value: Tensor, batch: Batch, value_coef: float, entropy_coef: float
 ) -> Losses:
-    """Policy gradient, value and entropy loss, weighted, whose sum is minimised.
+    """The weighted policy-gradient, value and entropy losses; their sum is minimised.
 
     Args:
         policy: pi(.|s) of the batch, with its graph.
@@ -190,7 +190,7 @@ def batch_objective(
     Args:
         model: its forward gives policy and values.
         batch: the samples.
-        loss: of a batch and a forward; means over the samples.
+        loss: maps a batch and a forward to losses that are means over the samples.
         step: moves the parameters in question.
     """
     names = [field.name for field in fields(Batch)]

@@ -48,7 +48,7 @@ class PPOConfig:
         num_minibatches: gradient steps per pass; divides num_steps * num_envs.
         gamma: discount per step.
         gae_lambda: bias against variance of the advantage.
-        clip_coef: eps, how far the probability ratio may gain.
+        clip_coef: eps; a probability ratio outside [1 - eps, 1 + eps] gains nothing more.
         clip_schedule: "linear" lets eps fall to 0 with the progress of training.
         value_coef: weight of the value loss.
         value_clip_coef: largest rewarded change of a value, in units of return; None = any.
@@ -76,13 +76,13 @@ class PPOConfig:
     target_kl: Annotated[float | None, Gt(0)] = None
 
     def minibatches(self, num_envs: int) -> tuple[int, int]:
-        """Gradient steps on each rollout, at most, and samples of each; ValueError unless equal."""
+        """Most gradient steps on a rollout, and the samples of each; ValueError where they are unequal."""
         size = minibatch_size(self.num_steps, num_envs, self.num_minibatches)
         return self.num_epochs * self.num_minibatches, size
 
 
 class PPO:
-    """Learns from rollouts; the arguments are those of every `Agent`; the generator shuffles minibatches."""
+    """Learns from rollouts. The arguments are those of every `Agent`; `generator` shuffles minibatches."""
 
     measures: ClassVar[tuple[str, ...]] = ("policy/approx_kl",)  # what a schedule may follow
     model_type: ClassVar[type] = ActorCritic

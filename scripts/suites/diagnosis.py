@@ -39,7 +39,7 @@ class Outcome:
     """One run, as far as this suite looks at it.
 
     Attributes:
-        score: of the final evaluation, None where it did not come to one.
+        score: of the final evaluation, None where there was none.
         total: x-axis value of the run's end as it was planned.
         findings: as in findings.json.
     """
