@@ -19,7 +19,7 @@ install: $(STAMP) ## set up .venv with everything that training, tests and linte
 demo: $(STAMP) ## solve CartPole with PPO, draw digits with a GAN, write two reports (3 minutes)
 	@$(BIN)/python scripts/demo.py
 
-test: $(STAMP) ## run all tests (8 minutes)
+test: $(STAMP) ## run all tests (6 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_*' for some (4 minutes)
