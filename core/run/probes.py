@@ -9,7 +9,7 @@ from core.gradients import GradientStep, Objective
 from core.gradients.probe import Probe
 from core.seeding import seed_for
 
-STREAMS = {"unit_health": "vitals"}  # random streams that are not called after their probe
+STREAMS = {"unit_health": "vitals"}  # a stream keeps its first name, so that runs draw the same numbers
 Objectives = Callable[[], Sequence[tuple[Objective, GradientStep]]]
 
 
