@@ -57,7 +57,8 @@ class Collector:
         self.resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
         self.env_state = env_state(envs)
         shape = (num_steps, self.num_envs)
-        self.obs: Row = np.zeros((num_steps + 1, self.num_envs, observation.size), observation.dtype)
+        obs_dtype = observation.dtype if observation_normalizer is None else observation.raw_dtype
+        self.obs: Row = np.zeros((num_steps + 1, self.num_envs, observation.size), obs_dtype)
         self.action = action.storage(*shape)
         self.reward = np.zeros(shape, np.float32)
         self.terminated, self.truncated = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
@@ -96,20 +97,21 @@ class Collector:
             late = ended
             if "final_obs" in info and not self.resets_late:
                 for n in np.flatnonzero(ended):
-                    final[t * self.num_envs + int(n)] = self.observation.encode_one(info["final_obs"][n])
+                    row = self.observation.encode_one(info["final_obs"][n])
+                    final[t * self.num_envs + int(n)] = row.astype(self.obs.dtype)  # a copy, always
         rollout = self._rollout(final, recurrent_state)
         # With T = 1 all environments may have spent their only step on a reset: nothing to learn from.
         return rollout if rollout.num_valid else self.collect(actor)
 
     def drain(self) -> Metrics:
-        """Mean return and length of the episodes that ended since the last call; empty when none did."""
+        """Return and length of each episode that ended since the last call, [E]; empty when none did."""
         if not self.finished:
             return {}
         returns, lengths = zip(*self.finished, strict=True)
         self.finished = []
         return {
-            "episode/return": torch.tensor(float(np.mean(returns))),
-            "episode/length": torch.tensor(float(np.mean(lengths))),
+            "episode/return": torch.tensor(returns, dtype=torch.float64),
+            "episode/length": torch.tensor(lengths, dtype=torch.float64),
         }
 
     def state_dict(self) -> StateDict:
@@ -179,13 +181,16 @@ class Collector:
 
     def _count_episodes(self, done: np.ndarray, valid: np.ndarray) -> None:
         """Add the rollout to the running episodes; those that ended go to `finished`, in order of time."""
-        returns = np.cumsum(self.reward, 0, dtype=np.float64)
-        lengths = np.cumsum(valid, 0)
+        # Each is summed by itself: differences of running sums carry an infinite reward into later ones.
+        start = np.zeros(self.num_envs, np.int64)
         for t, n in zip(*np.nonzero(done), strict=True):
-            # episode_return[n] becomes minus what earlier episodes of this rollout have used up.
-            self.finished.append((
-                float(self.episode_return[n] + returns[t, n]), int(self.episode_length[n] + lengths[t, n])
-            ))  # fmt: skip
-            self.episode_return[n], self.episode_length[n] = -returns[t, n], -lengths[t, n]
-        self.episode_return += returns[-1]
-        self.episode_length += lengths[-1]
+            self._count(n, slice(start[n], t + 1), valid)
+            self.finished.append((float(self.episode_return[n]), int(self.episode_length[n])))
+            self.episode_return[n], self.episode_length[n], start[n] = 0.0, 0, t + 1
+        for n in range(self.num_envs):
+            self._count(n, slice(start[n], None), valid)
+
+    def _count(self, n: int, steps: slice, valid: np.ndarray) -> None:
+        """Add some steps of environment n to its running episode."""
+        self.episode_return[n] += self.reward[steps, n].sum(dtype=np.float64)
+        self.episode_length[n] += valid[steps, n].sum()

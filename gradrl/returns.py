@@ -177,7 +177,7 @@ def explained_variance(value: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         0-d, at most 1; 0 for a constant prediction, negative for one worse than that, 0 where the targets
-        do not vary.
+        do not vary by more than the rounding of a sum of values and targets of their size.
 
     Raises:
         ValueError: the shapes differ.
@@ -186,9 +186,11 @@ def explained_variance(value: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"explained_variance wants one shape, got {tuple(value.shape)}, {tuple(target.shape)}"
         )
-    variance = target.var(correction=0)
+    variance = (target - target.flatten()[0]).var(correction=0)  # shifted: exactly 0 for a constant
     unexplained = (target - value).var(correction=0)
-    return torch.where(variance > 0, 1 - unexplained / variance, 0.0)
+    size = target.square().mean() + value.square().mean()
+    rounding = size * (2 * torch.finfo(target.dtype).eps) ** 2
+    return torch.where(variance > rounding, 1 - unexplained / variance, 0.0)
 
 
 def _require_time_first(function: str, *tensors: Tensor) -> None:

@@ -24,6 +24,7 @@ from core.run.run import Run, RunConfig
 from core.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl.agent import Agent, AgentConfig, AgentModel
+from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs
@@ -97,6 +98,10 @@ def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:
     fits = issubclass(cfg.policy.target, agent.model_type)
     allowed = f"a {agent.model_type.__name__} for {agent.__name__} (leave policy away to get one that fits)"
     require(fits, "policy", cfg.policy.target.__name__, allowed)
+    if agent.off_policy:
+        starts = cast(OffPolicyConfig, cfg.agent.options).learning_starts
+        allowed = f"at least agent.learning_starts={starts}, before which nothing is learnt"
+        require(cfg.total_steps >= starts, "total_steps", cfg.total_steps, allowed)
     for name in ("normalize_observation", "normalize_reward") if agent.off_policy else ():
         allowed = f"false for {agent.__name__}, whose replay would keep what was normalised on older scales"
         require(not getattr(cfg, name), name, "true", allowed)

@@ -191,7 +191,8 @@ class Run:
 
         Args:
             step: the x-axis value reached.
-            metrics: this iteration's 0-d tensors by tag; averaged until the next logged point.
+            metrics: this iteration's tensors by tag: 0-d, or one element per thing seen (an episode); the
+                elements of all iterations are averaged until the next logged point.
 
         Raises:
             Stopped: a signal came; the run is saved.

@@ -15,14 +15,11 @@ class Window:
         self._counts: dict[str, int] = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Add one iteration's 0-d tensors."""
+        """Add one iteration's tensors; a mean is over all elements, however many an iteration has."""
         for tag, value in metrics.items():
-            if tag in self._sums:
-                self._sums[tag] = self._sums[tag] + value
-                self._counts[tag] += 1
-            else:
-                self._sums[tag] = value.detach().double() if value.device.type != "mps" else value.detach()
-                self._counts[tag] = 1
+            value = value.detach().double() if value.device.type != "mps" else value.detach()
+            self._sums[tag] = self._sums[tag] + value.sum() if tag in self._sums else value.sum()
+            self._counts[tag] = self._counts.get(tag, 0) + value.numel()
 
     def drain(self) -> dict[str, float]:
         """Means since the last call; waits for each device once."""

@@ -46,9 +46,11 @@ class Outcome(NamedTuple):
 
 
 class Origin(gym.Wrapper):
-    """Below all wrappers: counts the resets that reach the environment itself.
+    """Below all wrappers: counts the resets that reach the environment itself, and copies its observations.
 
-    A wrapper may begin an episode without one (EpisodicLife); what follows then depends on the steps before.
+    A wrapper may begin an episode without a reset (EpisodicLife); what follows then depends on the steps
+    before. A wrapper may keep observations (FrameStackObservation) although the environment writes all
+    of them into one buffer.
 
     Attributes:
         resets: so far.
@@ -63,7 +65,13 @@ class Origin(gym.Wrapper):
     ) -> tuple[Any, dict[str, Any]]:
         """Count, and pass on."""
         self.resets += 1
-        return self.env.reset(seed=seed, options=options)
+        obs, info = self.env.reset(seed=seed, options=options)
+        return copied(obs), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Pass on."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return copied(obs), reward, terminated, truncated, info
 
 
 class Replayable(gym.Wrapper):
@@ -72,6 +80,8 @@ class Replayable(gym.Wrapper):
     Setting `episode` restores: it replays, and from then on the next `reset` and `step` only repeat the
     last outcome without touching the environment. So a vector environment driven once through both
     arrives at the saved moment too, its own autoreset flags included, in whichever process it runs.
+
+    Its observations are copies: under SAME_STEP a final one is read only after the reset that follows it.
 
     Args:
         env: the environment; behind wrappers that hold back resets there must be an `Origin` within them.
@@ -96,7 +106,7 @@ class Replayable(gym.Wrapper):
         """Start an episode and note what it starts from."""
         if "reset" in self._repeat:
             self._repeat.discard("reset")
-            return copy.deepcopy(self._outcome.obs), {}
+            return copied(self._outcome.obs), {}
         generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
         hidden = _hidden_state(self.unwrapped)
         before = None if self._origin is None else self._origin.resets
@@ -106,18 +116,18 @@ class Replayable(gym.Wrapper):
             self._actions, self._resets = [], []
         else:
             self._resets.append(len(self._actions))
-        self._outcome = Outcome(copy.deepcopy(obs), 0.0, False, False)
-        return obs, info
+        self._outcome = Outcome(copied(obs), 0.0, False, False)
+        return self._outcome.obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step and note its action."""
         if "step" in self._repeat:
             self._repeat.discard("step")
-            return copy.deepcopy(self._outcome.obs), *self._outcome[1:], {}
+            return copied(self._outcome.obs), *self._outcome[1:], {}
         self._actions.append(copy.copy(action))
         obs, reward, terminated, truncated, info = self.env.step(action)
-        self._outcome = Outcome(obs, float(reward), bool(terminated), bool(truncated))
-        return obs, reward, terminated, truncated, info
+        self._outcome = Outcome(copied(obs), float(reward), bool(terminated), bool(truncated))
+        return self._outcome.obs, reward, terminated, truncated, info
 
     @property
     def episode(self) -> StateDict:
@@ -150,6 +160,11 @@ class Replayable(gym.Wrapper):
         if not self.exact:
             self.reset(seed=int(self.unwrapped.np_random.integers(2**31)))
         self._repeat = {"reset", "step"}
+
+
+def copied(obs: Any) -> Any:
+    """An observation that shares no memory with this one."""
+    return obs.copy() if type(obs) is np.ndarray else copy.deepcopy(obs)
 
 
 def _hidden_state(env: Any) -> np.ndarray | None:

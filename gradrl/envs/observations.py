@@ -45,7 +45,8 @@ class Leaf:
         kind: "image", "vector" or "mask".
         shape: of the part, (C, H, W) or (size,).
         encode: batched values [N, *shape] to rows [N, size].
-        dtype: the smallest that holds it: uint8 for images and masks, else float32.
+        dtype: the smallest that holds it: uint8 for images and masks, else float32, or float64 where float32
+            would round (float64, integers of 32 and 64 bits).
     """
 
     path: tuple[str | int, ...]
@@ -73,7 +74,9 @@ class Observation:
 
     Attributes:
         size: D, columns of a row.
-        dtype: uint8 where every part is an image of bytes, else float32.
+        dtype: what the network sees: uint8 where every part is an image of bytes, else float32.
+        raw_dtype: of the encoded rows; float64 where float32 would round. Seconds since 1970 differ by less
+            than float32 can tell, so rows are normalised first and rounded then.
         parts: what the network sees.
         mask: columns of the mask of allowed actions; None without one.
 
@@ -90,7 +93,8 @@ class Observation:
         columns = [slice(stop - leaf.size, stop) for leaf, stop in zip(leaves, stops, strict=True)]
         self.leaves = list(zip(leaves, columns, strict=True))
         self.size = int(stops[-1])
-        self.dtype = np.dtype(np.uint8 if all(leaf.dtype == np.uint8 for leaf in leaves) else np.float32)
+        self.raw_dtype = max((leaf.dtype for leaf in leaves), key=lambda dtype: dtype.itemsize)
+        self.dtype = min(self.raw_dtype, np.dtype(np.float32), key=lambda dtype: dtype.itemsize)
         self.parts = tuple(
             Part(leaf.kind, leaf.shape, c.start, c.stop) for leaf, c in self.leaves if leaf.kind != "mask"
         )
@@ -98,11 +102,15 @@ class Observation:
         self._only = leaves[0] if len(leaves) == 1 and not leaves[0].path else None
 
     def encode(self, obs: Any) -> Row:
-        """Observations of N copies (an array [N, ...], or a dict or tuple of such) as rows [N, D]."""
+        """Observations of N copies (an array [N, ...], or a dict or tuple of such) as rows [N, D].
+
+        Raises:
+            ValueError: an integer is outside its Discrete or MultiDiscrete space.
+        """
         if self._only is not None:
             return self._only.encode(np.asarray(obs))
         values = [np.asarray(_find(obs, leaf.path)) for leaf, _ in self.leaves]
-        rows = np.empty((len(values[0]), self.size), self.dtype)
+        rows = np.empty((len(values[0]), self.size), self.raw_dtype)
         for (leaf, columns), value in zip(self.leaves, values, strict=True):
             rows[:, columns] = leaf.encode(value)
         return rows
@@ -138,11 +146,13 @@ def _leaves(space: spaces.Space, path: tuple[str | int, ...] = ()) -> Iterator[L
 def _leaf(space: spaces.Space, path: tuple[str | int, ...]) -> Leaf:
     float32 = np.dtype(np.float32)
     if isinstance(space, spaces.Box):
+        kind = float32 if np.can_cast(space.dtype, float32) else np.dtype(np.float64)
         if space.dtype == np.uint8 and len(space.shape) == 3:
             first, middle, last = space.shape
             if min(middle, max(first, last)) >= IMAGE_SIDE:
                 return _image(space.shape, path)
-        return Leaf(path, "vector", (int(np.prod(space.shape)),), _flat, float32)
+        flat = _flat if kind == float32 else _flat_wide
+        return Leaf(path, "vector", (int(np.prod(space.shape)),), flat, kind)
     if isinstance(space, spaces.Discrete):
         return Leaf(path, "vector", (int(space.n),), _one_hot([int(space.n)], [int(space.start)]), float32)
     if isinstance(space, spaces.MultiDiscrete):
@@ -176,6 +186,10 @@ def _flat(value: NDArray[Any]) -> Row:
     return value.reshape(len(value), -1).astype(np.float32, copy=False)
 
 
+def _flat_wide(value: NDArray[Any]) -> Row:
+    return value.reshape(len(value), -1).astype(np.float64, copy=False)
+
+
 def _flags(value: NDArray[Any]) -> Row:
     return value.reshape(len(value), -1) != 0
 
@@ -190,11 +204,18 @@ def _bytes_channels_last(value: NDArray[Any]) -> Row:
 
 def _one_hot(sizes: list[int], starts: list[int]) -> Callable[[NDArray[Any]], Row]:
     """Integers [N, K] as one-hot columns; integer k has sizes[k] values, counted from starts[k]."""
-    offsets = np.cumsum([0, *sizes[:-1]]) - np.array(starts)
+    first, count, offsets = np.array(starts), np.array(sizes), np.cumsum([0, *sizes[:-1]])
     width = sum(sizes)
 
     def encode(value: NDArray[Any]) -> Row:
-        columns = value.reshape(len(value), -1).astype(np.int64) + offsets
+        chosen = value.reshape(len(value), -1).astype(np.int64) - first
+        if ((chosen < 0) | (chosen >= count)).any():  # it would be another state's row
+            row, column = np.argwhere((chosen < 0) | (chosen >= count))[0]
+            raise ValueError(
+                f"the environment gave the observation {chosen[row, column] + first[column]}, outside its"
+                f" space: {first[column]} to {first[column] + count[column] - 1}"
+            )
+        columns = chosen + offsets
         rows = np.zeros((len(value), width), np.float32)
         rows[np.arange(len(value))[:, None], columns] = 1.0
         return rows

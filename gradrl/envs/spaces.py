@@ -124,7 +124,8 @@ class BoxAction:
     """A vector whose bounded elements span [-1, 1] for the policy, so that std 1 fits every environment.
 
     A bounded element maps linearly to [low, high] and is clipped there: the policy may mean more than
-    the environment can do. An element without a bound on one side or both keeps the environment's unit.
+    the environment can do. An element without a bound on one side or both keeps the environment's unit, and
+    so does one whose bounds only stand for infinity: the largest of its dtype, or what float32 cannot square.
 
     Args:
         space: the environment's action space.
@@ -136,7 +137,8 @@ class BoxAction:
 
     def __init__(self, space: spaces.Box) -> None:
         low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
-        bounded = np.isfinite(low) & np.isfinite(high)
+        largest = min(np.finfo(str(space.dtype)).max, np.sqrt(np.finfo(np.float32).max))
+        bounded = (low > -largest) & (high < largest)
         self.size = int(low.size)
         self.shape = space.shape
         self.dtype = space.dtype

@@ -100,7 +100,7 @@ class ActionMask(gym.Wrapper):
         if not self.asks and "action_mask" not in info:
             raise ValueError("the environment has neither action_masks() nor info['action_mask']")
         mask = self.env.get_wrapper_attr("action_masks")() if self.asks else info["action_mask"]
-        return {"observation": obs, "action_mask": np.asarray(mask, np.int8)}
+        return {"observation": obs, "action_mask": np.array(mask, np.int8)}  # a copy
 
 
 class EpisodicLife(gym.Wrapper):

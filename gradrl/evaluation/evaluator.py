@@ -17,7 +17,7 @@ from gradrl.agent import Model
 from gradrl.envs.make import EnvConfig, EnvInfo, autoreset_mode, make_envs, reset_envs
 from gradrl.evaluation.video import Camera
 from gradrl.experience.normalize import ObservationNormalizer
-from gradrl.policies.actor import Actor, NormalizedActor
+from gradrl.policies.actor import Actor, RawObservationActor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def evaluation_actor(
         seed: of the generator that random actions are drawn from, so that training's own stands still.
     """
     actor = model.make_actor(np.random.default_rng(seed), deterministic=deterministic)
-    return actor if normalizer is None else NormalizedActor(actor, normalizer)
+    return RawObservationActor(actor, normalizer)
 
 
 class Evaluator:

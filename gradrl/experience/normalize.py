@@ -5,6 +5,7 @@ the final ones behind its truncations, are on one scale, and evaluation can use 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,11 +74,11 @@ class ObservationNormalizer:
         self.columns = columns
         self._refresh()
 
-    def __call__(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Normalise observations [..., D]; the statistics do not move."""
+    def __call__(self, obs: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Normalise observations [..., D], in their own precision; the statistics do not move."""
         if self.columns is None:
             return self._scaled(obs)
-        normalized = obs.copy()
+        normalized = obs.astype(np.float32)
         normalized[..., self.columns] = self._scaled(obs[..., self.columns])
         return normalized
 
@@ -95,12 +96,23 @@ class ObservationNormalizer:
         self.moments.load_state_dict(state)
         self._refresh()
 
-    def _scaled(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return ((obs - self.mean) * self.inverse_std).clip(-self.clip, self.clip)
+    def _scaled(self, obs: NDArray[np.floating]) -> NDArray[np.float32]:
+        mean, inverse_std = self._constants[obs.dtype]
+        return ((obs - mean) * inverse_std).clip(-self.clip, self.clip).astype(np.float32, copy=False)
 
     def _refresh(self) -> None:
-        self.mean = self.moments.mean.astype(np.float32)
-        self.inverse_std = (1 / np.sqrt(self.moments.variance + 1e-8)).astype(np.float32)
+        wide = self.moments.mean, 1 / np.sqrt(self.moments.variance + 1e-8)
+        # float64 rows keep their own precision up to here; float32 ones have no more to keep.
+        self._constants = {
+            np.dtype(kind): tuple(x.astype(kind) for x in wide) for kind in (np.float32, np.float64)
+        }
+
+
+def as_seen(obs: NDArray[Any], normalizer: ObservationNormalizer | None) -> NDArray[Any]:
+    """Raw encoded observations [..., D] as a network sees them: normalised, float64 rounded to float32."""
+    if normalizer is not None:
+        return normalizer(obs)
+    return obs.astype(np.float32) if obs.dtype == np.float64 else obs
 
 
 class RewardNormalizer:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.state import StateDict
-from gradrl.experience.normalize import ObservationNormalizer
+from gradrl.experience.normalize import ObservationNormalizer, as_seen
 from gradrl.policies.numpy_policy import Array, NumpyPolicy
 
 
@@ -89,15 +89,15 @@ class StatelessActor:
         """Nothing to do."""
 
 
-class NormalizedActor:
-    """An actor that sees the observations as they were normalised in training.
+class RawObservationActor:
+    """An actor that sees raw encoded observations as a training does.
 
     Args:
         actor: chooses.
-        normalizer: used, not moved.
+        normalizer: used, not moved; None where the training had none.
     """
 
-    def __init__(self, actor: Actor, normalizer: ObservationNormalizer) -> None:
+    def __init__(self, actor: Actor, normalizer: ObservationNormalizer | None) -> None:
         self.actor = actor
         self.normalizer = normalizer
 
@@ -107,7 +107,7 @@ class NormalizedActor:
 
     def __call__(self, obs: Array, episode_start: NDArray[np.bool_]) -> np.ndarray:
         """Actions for raw encoded observations."""
-        return self.actor(self.normalizer(obs), episode_start)
+        return self.actor(as_seen(obs, self.normalizer), episode_start)
 
     @property
     def recurrent_state(self) -> Array:

@@ -82,7 +82,45 @@ class Unsupported(gym.Env):
         self.observation_space, self.action_space = kinds[observation], kinds[action]
 
 
+class OneBuffer(gym.Env):
+    """Counts its steps, in one array that it hands out again and again; cut off at 5."""
+
+    observation_space, action_space = gym.spaces.Box(0, 5, (1,), np.float32), gym.spaces.Discrete(2)
+
+    def __init__(self):
+        self.buffer = np.zeros(1, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.buffer[:] = 0
+        return self.buffer, {}
+
+    def step(self, action):
+        self.buffer += 1
+        return self.buffer, 1.0, False, bool(self.buffer[0] >= 5), {}
+
+
+class Clock(gym.Env):
+    """Observes the seconds since 1970, one more with every step."""
+
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, dtype=np.float64):
+        self.observation_space = gym.spaces.Box(0, 2e9, (1,), dtype)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seconds = 1_700_000_000
+        return np.array([self.seconds], self.observation_space.dtype), {}
+
+    def step(self, action):
+        self.seconds += 1
+        return np.array([self.seconds], self.observation_space.dtype), 1.0, False, False, {}
+
+
 ENVIRONMENTS = {
+    "OneBuffer-v0": OneBuffer,
+    "Clock-v0": Clock,
     "Counting-v0": Counting,
     "CountingInParts-v0": CountingInParts,
     "Walk-v0": Walk,

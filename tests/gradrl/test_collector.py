@@ -1,10 +1,13 @@
 """The collector against a slow single environment, under both ways to begin anew."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from core.config import Component
 from gradrl.collector import Collector
 from gradrl.envs.make import EnvConfig, inspect_env, make_envs
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
@@ -206,13 +209,80 @@ def test_a_rollout_of_nothing_but_resets_is_passed_over():
     assert collect.env_steps == 9
 
 
-def test_draining_gives_the_mean_of_the_episodes_since_the_last_time():
+def test_draining_gives_the_episodes_since_the_last_time():
     collect = collector(4, num_envs=1)
     collect.collect(Scripted(act))  # episode 0: 1 + 2 + 3; episode 1: 11
     drained = collect.drain()
-    assert drained["episode/return"].item() == (6 + 11) / 2
-    assert drained["episode/length"].item() == (3 + 1) / 2
+    assert drained["episode/return"].tolist() == [6, 11]
+    assert drained["episode/length"].tolist() == [3, 1]
     assert collect.drain() == {}
+
+
+@pytest.mark.parametrize("reward", [-1e18, np.inf, np.nan])
+def test_one_bad_reward_spoils_the_return_of_its_own_episode_only(reward):
+    """Rewards 1; the bad one stands at step 4 of copy 0; episodes have two steps."""
+    collect = collector(3, num_envs=2)
+    done = np.array([[0, 0], [1, 1], [0, 0]] * 2, bool)
+    done[3:] = ~done[3:] & np.array([[1, 1], [0, 0], [1, 1]], bool)
+    rewards = np.ones((6, 2), np.float32)
+    rewards[3, 0] = reward
+    for half in (slice(0, 3), slice(3, 6), slice(0, 3)):
+        collect.reward[:] = rewards[half]
+        collect._count_episodes(done[half], np.ones((3, 2), np.bool_))
+    returns = [total for total, _ in collect.finished]
+    expected = [2.0, 2.0, 1.0 + rewards[3, 0], 2.0, 2.0, 2.0, 2.0, 2.0]
+    assert returns == pytest.approx(expected, nan_ok=True)
+    assert [length for _, length in collect.finished] == [2] * 8
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
+@pytest.mark.parametrize(
+    "wrappers", [(), (Component(gym.wrappers.FrameStackObservation, {"stack_size": 3}, "env.wrappers.0"),)]
+)
+def test_an_environment_with_one_buffer_leaves_every_observation_as_it_was(
+    wrappers, autoreset, vectorization
+):
+    """Episodes count 0, 1, ... 5 and are cut off there; a stack holds the last three, the first repeated."""
+    cfg = replace(config(autoreset, vectorization, "OneBuffer-v0"), wrappers=wrappers)
+    info = inspect_env(cfg)
+    collect = Collector(make_envs(cfg, 2), info.observation, info.action, 12, [1, 2])
+    rollout = collect.collect(Scripted(lambda obs: np.zeros(len(obs), np.int64)))
+    collect.envs.close()
+    back = [0] if not wrappers else [2, 1, 0]
+    for n in range(2):
+        steps = rollout.valid[:, n].nonzero().flatten().tolist()
+        for i, t in enumerate(steps):
+            before, after = ([max(k - b, 0) for b in back] for k in (i % 5, i % 5 + 1))
+            assert rollout.obs[t, n].tolist() == before
+            assert rollout.next_obs[t, n].tolist() == after
+            assert bool(rollout.truncated[t, n]) == (i % 5 == 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_observations_are_normalised_before_they_are_rounded_to_float32(dtype):
+    """Seconds since 1970: all 32 are different numbers, which float32 holds as one."""
+    cfg = config(env_id="Clock-v0", dtype=dtype)
+    info = inspect_env(cfg)
+    normalizer = ObservationNormalizer(1)
+    collect = Collector(make_envs(cfg, 1), info.observation, info.action, 31, [0], normalizer)
+    still = Scripted(lambda obs: np.zeros(len(obs), np.int64))
+    collect.collect(still)
+    rollout = collect.collect(still)
+    collect.envs.close()
+    assert rollout.obs.dtype == torch.float32
+    seconds = 1.7e9 + np.arange(31, 63)
+    first = 1.7e9 + np.arange(31)  # what the statistics were taken from
+    expected = (seconds - first.mean()) / np.sqrt(first.var() + 1e-8)
+    assert rollout.obs.flatten().numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_normalisation_observations_are_float32():
+    cfg = config(env_id="Clock-v0", dtype=np.float64)
+    info = inspect_env(cfg)
+    collect = Collector(make_envs(cfg, 1), info.observation, info.action, 3, [0])
+    seen = Scripted(lambda obs: np.zeros(len(obs), np.int64))
+    assert collect.collect(seen).obs.dtype == torch.float32
 
 
 def test_storage_is_reused_and_its_shape_never_changes():

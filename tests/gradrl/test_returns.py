@@ -218,3 +218,20 @@ def test_explained_variance_at_its_three_landmarks():
     assert explained_variance(torch.full((3,), 9.0), target).item() == pytest.approx(0.0, abs=1e-6)
     assert explained_variance(-target, target).item() == pytest.approx(-3.0)
     assert explained_variance(target, torch.ones(3)) == 0.0
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 123.456, -1e6])
+@pytest.mark.parametrize("size", [2, 64, 2048])
+def test_targets_that_do_not_vary_have_no_variance_to_explain(size, constant):
+    value = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    assert explained_variance(value, torch.full((size,), constant)) == 0
+    assert explained_variance(value, (constant - value) + value) == 0  # they vary by rounding alone
+
+
+@pytest.mark.parametrize(("deviation", "offset"), [(1e-8, 0.0), (1e-15, 0.0), (0.1, 1000.0), (1e8, 0.0)])
+def test_small_and_distant_targets_are_explained_as_in_float64(deviation, offset):
+    generator = torch.Generator().manual_seed(0)
+    spread, error = deviation * torch.randn(2, 4096, generator=generator, dtype=torch.float64)
+    value, target = offset + spread, offset + spread + error / 2
+    exact = 1 - (error / 2).var(correction=0) / target.var(correction=0)
+    assert explained_variance(value.float(), target.float()).item() == pytest.approx(exact.item(), abs=1e-3)

@@ -51,6 +51,10 @@ def test_an_environment_by_id_has_no_experiment():
     ("words", "message"),
     [
         (["total_steps=0"], "total_steps must be an integer >= 1, got 0"),
+        (
+            ["experiment=rl/td3_pendulum", "total_steps=9999"],
+            "total_steps must be at least agent.learning_starts",
+        ),
         (["num_envs=-1"], "num_envs must be"),
         (["seed=-3"], "seed must be"),
         (["num_threads=0"], "num_threads must be"),

@@ -113,6 +113,9 @@ def test_a_window_averages_each_tag_over_the_iterations_that_had_it():
     again = Window()
     again.load_state_dict(window.state_dict())
     assert window.drain() == again.drain() == {"a": 1.5, "b": 5.0}
+    for episodes in ([1.0], [2.0, 3.0, 6.0]):
+        window.add({"a": torch.tensor(episodes)})
+    assert window.drain() == {"a": 3.0}  # each element counts once
     assert window.drain() == {}
 
 

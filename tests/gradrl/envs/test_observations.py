@@ -17,11 +17,19 @@ NESTED = spaces.Dict({
 })  # fmt: skip
 
 
-def test_box_observations_are_flattened_to_float32():
-    encoder = observation_encoder(spaces.Box(-1, 1, (2, 3), np.float64))
-    obs = np.arange(12.0).reshape(2, 2, 3)
+@pytest.mark.parametrize(
+    ("dtype", "raw"),
+    [
+        *((dtype, np.float32) for dtype in (np.float32, np.float16, np.int16)),
+        *((dtype, np.float64) for dtype in (np.float64, np.int32, np.int64)),
+    ],
+)
+def test_box_observations_are_flattened_and_keep_their_precision(dtype, raw):
+    encoder = observation_encoder(spaces.Box(-1, 1, (2, 3), dtype))
+    obs = np.arange(12).reshape(2, 2, 3).astype(dtype)
     assert encoder.size == 6
-    assert encoder.encode(obs).dtype == encoder.dtype == np.float32
+    assert encoder.encode(obs).dtype == encoder.raw_dtype == raw
+    assert encoder.dtype == np.float32
     assert encoder.encode(obs).tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
 
 
@@ -160,3 +168,15 @@ def test_other_observations_are_refused_by_name_in_one_line(space, message):
     with pytest.raises(ValueError, match=message) as caught:
         observation_encoder(space)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "wrong"), [([2, 4], 4), ([1, -1], -1), ([0, 3], 0), ([3, 2], None)])
+def test_an_integer_outside_of_its_space_is_refused(value, wrong):
+    """Of 1 to 3 and 0 to 3; one beyond would be a row of the other, and -1 the last one."""
+    encoder = observation_encoder(spaces.MultiDiscrete([3, 4], start=[1, 0]))
+    if wrong is None:
+        assert encoder.encode_one(np.array(value)).tolist() == [0, 0, 1, 0, 0, 1, 0]
+        return
+    low, high = (1, 3) if wrong == value[0] else (0, 3)
+    with pytest.raises(ValueError, match=f"observation {wrong}, outside its space: {low} to {high}$"):
+        encoder.encode_one(np.array(value))

@@ -71,3 +71,20 @@ def test_other_actions_are_refused_by_name_in_one_line(space, message):
     with pytest.raises(ValueError, match=message) as caught:
         action_decoder(space)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bound", "dtype", "bounded"),
+    [
+        (np.finfo(np.float32).max, np.float32, False),
+        (np.finfo(np.float64).max, np.float64, False),
+        (np.finfo(np.float16).max, np.float16, False),
+        (1e30, np.float64, False),
+        (1e6, np.float32, True),
+    ],
+)
+def test_a_bound_that_stands_for_infinity_is_none(bound, dtype, bounded):
+    action = action_decoder(spaces.Box(-bound, bound, (2,), dtype))
+    decoded = action.decode(np.array([[1.0, -1.0]], np.float32))
+    assert action.bounded == bounded
+    assert decoded.tolist() == ([[bound, -bound]] if bounded else [[1, -1]])

@@ -119,6 +119,15 @@ def test_the_mask_of_this_moment_stands_beside_the_observation(by_method):
         obs = env.step(t % 3)[0]
 
 
+def test_a_mask_stays_as_it_was_when_its_environment_writes_the_next_one():
+    inner = Masked(by_method=True)
+    buffer = np.array([1, 0, 0], np.int8)
+    inner.action_masks = lambda: buffer
+    obs, _ = ActionMask(inner).reset()
+    buffer[:] = [0, 1, 0]
+    assert obs["action_mask"].tolist() == [1, 0, 0]
+
+
 def test_a_mask_that_nobody_gives_is_missed():
     with pytest.raises(ValueError, match=r"neither action_masks\(\) nor info"):
         ActionMask(gym.make("CartPole-v1")).reset()
