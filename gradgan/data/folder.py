@@ -29,7 +29,7 @@ class Folder(ImageData):
     """Every image below a folder or in a zip archive; what lies in sub-folders of the first level has labels.
 
     Folders that alone hold everything (`celeba/img/...`) are entered. Then `train/` next to one of
-    `test/`, `val/`, `valid/`, `validation/` is a split, the second part held out. What is left of a path
+    `test/`, `val/`, `dev/` and their like is a split, the second part held out. What is left of a path
     begins with the class, if there are two classes at least and no image lies outside them; classes are
     numbered in the order of their names as text. Images are cropped (centre) and resized; see `decoding`.
 

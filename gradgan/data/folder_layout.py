@@ -9,8 +9,8 @@ from gradgan.data.image_files import NAMED
 from gradgan.images import SPLIT_SEED
 
 Name = tuple[str, ...]  # a path below the root, as its parts
-TRAIN = "train"
-HELD_OUT = ("test", "val", "valid", "validation")
+TRAIN = ("train", "training")
+HELD_OUT = ("test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
 
 
 class Layout(NamedTuple):
@@ -88,18 +88,21 @@ def _shared(names: list[Name]) -> int:
 def _split(names: list[Name], depth: int, option: str) -> tuple[list[Name], list[Name], str]:
     """The training part, the held-out part (perhaps empty) and the name of its folder."""
     folders = {name[depth] for name in names if len(name) > depth + 1}
-    known = {folder.lower() for folder in folders}
     loose = any(len(name) == depth + 1 for name in names)
-    if loose or TRAIN not in known or len(known) < 2 or not known <= {TRAIN, *HELD_OUT}:
+    own = [name for name in names if name[depth].lower() in TRAIN]
+    others = {folder for folder in folders if folder.lower() not in TRAIN}
+    held_out = {folder for folder in others if folder.lower() in HELD_OUT}
+    # A train/ that has folders of its own is no class, whatever stands next to it.
+    split = held_out or any(len(name) > depth + 2 for name in own)
+    if loose or not own or not others or not split:
         return names, [], ""
-    if len(folders) > 2:
+    if len(folders) > 2 or not held_out:
         raise ConfigError(
-            f"{option} has the folders {', '.join(sorted(folders))}: "
-            f"keep {TRAIN} and one other, which is held out"
+            f"{option} has the folders {', '.join(sorted(folders))}: keep train and one other, which is held"
+            f" out (test, val, ...), or name one of them: data.root=.../{own[0][depth]}"
         )
-    train = [name for name in names if name[depth].lower() == TRAIN]
-    test = [name for name in names if name[depth].lower() != TRAIN]
-    return train, test, f"{test[0][depth]}/"
+    test = [name for name in names if name[depth] in held_out]
+    return own, test, f"{test[0][depth]}/"
 
 
 def _classes(train: list[Name], test: list[Name], start: int, option: str) -> tuple[list[str] | None, str]:

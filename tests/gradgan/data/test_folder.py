@@ -134,7 +134,7 @@ def test_without_classes_there_are_no_labels_and_the_reason_is_said(names, optio
     assert images.notes[0].endswith(f"no labels: {why}")
 
 
-@pytest.mark.parametrize("held_out", ["test", "val", "Validation"])
+@pytest.mark.parametrize("held_out", ["test", "val", "Validation", "dev", "testing"])
 def test_a_split_is_kept_and_its_classes_agree(held_out: str, tmp_path: Path) -> None:
     numbered(tmp_path, "train/cat/0.png", "train/dog/1.png", "train/dog/2.png", f"{held_out}/dog/3.png")
     images = folder(tmp_path).load()
@@ -152,7 +152,7 @@ def test_a_split_below_a_lone_folder_is_found(tmp_path: Path) -> None:
 
 
 def test_trains_among_other_vehicles_are_a_class(tmp_path: Path) -> None:
-    numbered(tmp_path, "train/0.png", "bus/1.png", "test/2.png")
+    numbered(tmp_path, "train/0.png", "bus/1.png", "tram/2.png")
     data = folder(tmp_path)
     assert data.num_classes == 3
     assert len(data.load().held_out) == 0
@@ -260,6 +260,21 @@ def test_images_of_less_than_half_the_size_are_refused_or_enlarged_and_said(tmp_
 def test_two_parts_that_could_be_held_out_are_refused(tmp_path: Path) -> None:
     numbered(tmp_path, "train/0.png", "val/1.png", "test/2.png")
     refused(tmp_path, "has the folders test, train, val: keep train and one other, which is held out")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/cat/0.png", "train/dog/1.png", "test/cat/2.png", "test/dog/3.png", "unlabeled/4.png"],
+        ["train/0.png", "test/1.png", "extra/2.png"],
+        ["train/cat/0.png", "train/dog/1.png", "unlabeled/2.png"],
+        ["Training/0.png", "testing/1.png", "dev/2.png"],
+    ],
+)
+def test_parts_of_a_split_are_never_classes(tmp_path: Path, names: list[str]) -> None:
+    numbered(tmp_path, *names)
+    folders = ", ".join(sorted({name.split("/")[0] for name in names}))
+    refused(tmp_path, f"has the folders {folders}: keep train and one other, which is held out")
 
 
 def test_a_split_of_its_own_and_another_are_refused(tmp_path: Path) -> None:
