@@ -1,6 +1,7 @@
 """Numbers as text: few digits, thousands separated, powers of ten written as such."""
 
 import math
+from collections.abc import Iterable
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -31,18 +32,31 @@ def plain_number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.4g}"
 
 
-def tick(value: float) -> str:
-    """An axis label: 0.05, 250k, 1.5M, 10⁻⁴."""
+def tick(value: float, digits: int = 4) -> str:
+    """An axis label of at most so many significant digits: 0.05, 250k, 1.5M, 10⁻⁴."""
     if value < 0:
-        return f"−{tick(-value)}"
+        return f"−{tick(-value, digits)}"
     if value == 0:
         return "0"
+    if digits > 4 and 1e3 <= value < 1e6:  # 1,000.2 says more than 1.0002k
+        return f"{value:,.{max(digits, 6)}g}"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.4g}{letter}"
+            return f"{value / size:.{digits}g}{letter}"
     if value >= 1e-3:
-        return f"{value:.4g}"
-    return number(value).removeprefix("1·")
+        return f"{value:.{digits}g}"
+    return number(value).removeprefix("1·") if digits <= 4 else f"{value:.{digits}g}"
+
+
+def ticks(values: Iterable[float]) -> list[str]:
+    """Labels of one axis, with as many digits as they need to differ."""
+    values = [float(value) for value in values]
+    labels: list[str] = []
+    for digits in range(4, 18):
+        labels = [tick(value, digits) for value in values]
+        if len(set(labels)) == len(set(values)):
+            break
+    return labels
 
 
 def percent(value: object) -> str:

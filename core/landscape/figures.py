@@ -4,13 +4,13 @@ Readable in black on white and with lightness inverted, and by the colour-blind:
 marks that differ in shape and lightness (Okabe and Ito 2008).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.draw.palette import FAINT, INK, MAP, MISSING
+from core.numbers import ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ class Scale:
     def ticks(self) -> tuple[np.ndarray, list[str]]:
         """Every second border, and its label with as few digits as tell all apart."""
         chosen = self.levels[:: 2 if len(self.levels) > 9 else 1]
-        return chosen, labels(chosen)
+        return chosen, ticks(chosen)
 
 
 def loss_scale(values: np.ndarray) -> Scale:
@@ -70,15 +70,6 @@ def loss_scale(values: np.ndarray) -> Scale:
     return Scale(levels, False)
 
 
-def labels(values: Sequence[float] | np.ndarray) -> list[str]:
-    """Numbers as text, with three digits, or with more where neighbours would look the same."""
-    for digits in range(3, 9):
-        texts = [f"{value:.{digits}g}" for value in values]
-        if len(set(texts)) == len(texts):
-            break
-    return [text.replace("-", "−") for text in texts]
-
-
 def change_axis(axes: "Axes", changes: np.ndarray) -> None:
     """A y-axis for changes of a loss: as they are, or in asinh where they span decades, with few ticks."""
     size = np.abs(changes[np.isfinite(changes)])
@@ -89,8 +80,8 @@ def change_axis(axes: "Axes", changes: np.ndarray) -> None:
     first, last = int(np.ceil(np.log10(width))), int(np.floor(np.log10(size.max())))
     decades = [10.0**k for k in range(first, last + 1, max(1, (last - first) // 3))]
     lowest = float(changes[np.isfinite(changes)].min())
-    ticks = [-tick for tick in reversed(decades) if -tick >= lowest] + [0.0, *decades]
-    axes.set_yticks(ticks, labels(ticks))
+    heights = [-decade for decade in reversed(decades) if -decade >= lowest] + [0.0, *decades]
+    axes.set_yticks(heights, ticks(heights))
     axes.set_yticks([], minor=True)
 
 

@@ -10,10 +10,11 @@ from html import escape
 
 import numpy as np
 
-from core.numbers import number, tick
+from core.numbers import number, ticks
 
 WIDTH, HEIGHT = 400, 210  # of the view box: 12 units of text stay readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 50, 10, 10, 26
+LETTER = 7  # width of a digit
 MARKS, ROW = 4, 6  # rows of marks above a chart at most, and their height
 BUCKETS = 200  # a longer curve keeps the smallest and the largest value of each bucket
 FEW = 30  # a curve with fewer points is drawn point by point and not averaged
@@ -100,10 +101,14 @@ def draw(
     if level is not None:
         shown = np.append(shown, _scale(np.array([level]), log))
     low, high = _padded(float(shown.min()), float(shown.max()), log)
-    x = Axis(min([0, *xs]), max([1, end, *xs]), LEFT, WIDTH - RIGHT)
     y = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
+    heights = log_ticks(low, high) if log else nice_ticks(low, high)
+    labels = ticks(heights)
+    left = max(LEFT, LETTER * max(map(len, labels)) + 8)  # long labels need more than the usual margin
+    x = Axis(min([0, *xs]), max([1, end, *xs]), left, WIDTH - RIGHT)
     marks = marks[:MARKS]
-    body = _grid(x, y) + _level(level, y) + "".join(_mark(mark, i, x) for i, mark in enumerate(marks))
+    body = _grid(x, y, dict(zip(heights, labels, strict=True)))
+    body += _level(level, x, y) + "".join(_mark(mark, i, x) for i, mark in enumerate(marks))
     body += "".join(_band(line, x, y) for line in series)
     body += "".join(_line(line, x, y) for line in series)
     above = ROW * len(marks)
@@ -140,26 +145,27 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [t for t in ticks if low - 1e-9 <= math.log10(t) <= high + 1e-9]
 
 
-def _grid(x: Axis, y: Axis) -> str:
+def _grid(x: Axis, y: Axis, heights: dict[float, str]) -> str:
     parts = []
-    for value in log_ticks(y.low, y.high) if y.log else nice_ticks(y.low, y.high):
+    for value, label in heights.items():
         at = float(y([value])[0])
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="y" x="{LEFT - 6}" y="{at + 4:.1f}">{tick(value)}</text>')
-    for value in nice_ticks(x.low, x.high, 4):
+        parts.append(f'<line class="grid" x1="{x.start:g}" x2="{x.end:g}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<text class="y" x="{x.start - 6:g}" y="{at + 4:.1f}">{label}</text>')
+    steps = nice_ticks(x.low, x.high, 4)
+    for value, label in zip(steps, ticks(steps), strict=True):
         at = float(x([value])[0])
         # A label at the right edge ends there; centred, its second half would lie outside the picture.
         kind = "x last" if at > WIDTH - RIGHT - 16 else "x"
-        parts.append(f'<text class="{kind}" x="{at:.1f}" y="{HEIGHT - 8}">{tick(value)}</text>')
+        parts.append(f'<text class="{kind}" x="{at:.1f}" y="{HEIGHT - 8}">{label}</text>')
     base = HEIGHT - BOTTOM
-    return "".join(parts) + f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>'
+    return "".join(parts) + f'<line class="axis" x1="{x.start:g}" x2="{x.end:g}" y1="{base}" y2="{base}"/>'
 
 
-def _level(level: float | None, y: Axis) -> str:
+def _level(level: float | None, x: Axis, y: Axis) -> str:
     if level is None:
         return ""
     at = float(y([level])[0])
-    return f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+    return f'<line class="level" x1="{x.start:g}" x2="{x.end:g}" y1="{at:.1f}" y2="{at:.1f}"/>'
 
 
 def _mark(mark: Mark, row: int, x: Axis) -> str:
@@ -179,11 +185,11 @@ def _line(line: Series, x: Axis, y: Axis) -> str:
     colour = f"c{line.colour}" + (" dashed" if line.dashed else "") + (" second" if line.second else "")
     if len(steps) < FEW:
         dots = "" if thin and len(steps) > 1 else _dots(x(steps), y(values), line, colour)
-        return _polylines(x(steps), y(values), f"line {colour}") + dots
+        return _polylines(x(steps), y(values), "line", colour) + dots
     mean = smooth(_scale(values, y.log), max(1, len(values) // 40))
     mean = 10.0**mean if y.log else mean
-    raw = "" if thin else _polylines(*_thin(x(steps), y(values)), f"raw {colour}")
-    return raw + _polylines(*_thin(x(steps), y(mean)), f"line {colour}")
+    raw = "" if thin else _polylines(*_thin(x(steps), y(values)), "raw", colour)
+    return raw + _polylines(*_thin(x(steps), y(mean)), "line", colour)
 
 
 def _dots(xs: np.ndarray, ys: np.ndarray, line: Series, colour: str) -> str:
@@ -208,15 +214,16 @@ def _band(line: Series, x: Axis, y: Axis) -> str:
     return f'<polygon class="band c{line.colour}" points="{points}"/>'
 
 
-def _polylines(xs: np.ndarray, ys: np.ndarray, classes: str) -> str:
-    """One polyline for each stretch without gaps."""
-    parts, stretch = [], []
-    for a, b in [*zip(xs, ys, strict=True), (math.nan, math.nan)]:
-        if math.isfinite(b):
-            stretch.append(f"{a:.1f},{b:.1f}")
-        elif stretch:
-            parts.append(f'<polyline class="{classes}" points="{" ".join(stretch)}"/>')
-            stretch = []
+def _polylines(xs: np.ndarray, ys: np.ndarray, kind: str, colour: str) -> str:
+    """One polyline for each stretch without gaps; a point between two gaps is a dot, for a line needs two."""
+    parts: list[str] = []
+    for stretch in np.ma.clump_unmasked(np.ma.masked_invalid(ys)):
+        points = [f"{x:.1f},{y:.1f}" for x, y in zip(xs[stretch], ys[stretch], strict=True)]
+        if len(points) > 1:
+            parts.append(f'<polyline class="{kind} {colour}" points="{" ".join(points)}"/>')
+        else:
+            x, y = points[0].split(",")
+            parts.append(f'<circle class="dot {colour}" cx="{x}" cy="{y}" r="1.6"/>')
     return "".join(parts)
 
 

@@ -1,6 +1,7 @@
 """What a run was and what it reached, in a few numbers and sentences: those of any run."""
 
 import math
+import statistics
 from collections.abc import Iterator
 
 from core.config import Tree, flat
@@ -70,8 +71,8 @@ def gradient_sentences(record: Record) -> str:
     sentences = []
     for player in record.players:
         tag = f"{player}/gradient/".lstrip("/")
-        norms = sorted(v for v in record.curves[f"{tag}norm"].values() if math.isfinite(v))
-        middle = number(norms[len(norms) // 2]) if norms else "no finite value"
+        norms = [v for v in record.curves[f"{tag}norm"].values() if math.isfinite(v)]
+        middle = number(statistics.median(norms)) if norms else "no finite value"
         clipped, skipped = (_mean_share(record.curves.get(f"{tag}{what}")) for what in ("clipped", "skipped"))
         who = f"The {player}'s gradient" if player else "The gradient"
         sentences.append(

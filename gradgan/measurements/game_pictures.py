@@ -97,7 +97,7 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
     axes.axvspan(0, limit, color=REPELS, alpha=0.07, linewidth=0)
     axes.axvline(0, color=LINE, linewidth=0.8)
     axes.axhline(0, color=LINE, linewidth=0.8)
-    middle = float(ritz.values.abs().median())
+    middle = float(ritz.values.abs().quantile(0.5))
     note = ""
     if 0 < FAR * middle < largest:
         powers = 10.0 ** np.arange(math.ceil(math.log10(middle)), math.floor(math.log10(limit)) + 1)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, remedies
 from gradrl.diagnosis.remedies import scaled_rewards
@@ -16,9 +17,8 @@ def improved(history: History) -> bool | None:
     now = history.level("episode/return", 4)
     if now is None or len(course) < 8:
         return None
-    first = sorted(course[:4])
     spread = max(course) - min(course)
-    return now > first[len(first) // 2] + max(0.25 * spread, 1e-6)
+    return now > median(course[:4]) + max(0.25 * spread, 1e-6)
 
 
 def policy_player(context: Context) -> Player | None:

@@ -1,6 +1,6 @@
 """Numbers as text: for people to read, and plain for a terminal."""
 
-from core.numbers import number, percent, plain_number, seconds, tick
+from core.numbers import number, percent, plain_number, seconds, tick, ticks
 
 
 def test_numbers_are_written_for_people():
@@ -18,6 +18,16 @@ def test_numbers_are_written_for_people():
     ]
     assert percent(0.9368) == "93.7 %"
     assert [seconds(v) for v in (27.4, 300, 9000, None)] == ["27 s", "5 min", "2.5 h", "–"]
+
+
+def test_ticks_of_one_axis_differ_where_their_values_do():
+    assert ticks([1000.2, 1000.4, 1000.6]) == ["1,000.2", "1,000.4", "1,000.6"]
+    assert ticks([-0.5, 1.0001, 1.00012]) == ["−0.5", "1.0001", "1.00012"]
+    assert ticks([123450, 123455]) == ["123,450", "123,455"]
+    assert ticks([0, 250_000, 1_500_000]) == ["0", "250k", "1.5M"]
+    assert ticks([1e-5, 1e-4]) == ["10⁻⁵", "10⁻⁴"]
+    assert ticks([1.2345e-5, 1.2346e-5]) == ["1.2345e-05", "1.2346e-05"]
+    assert ticks([2.0, 2.0]) == ["2", "2"]
 
 
 def test_plain_numbers_have_four_digits_and_separate_thousands():

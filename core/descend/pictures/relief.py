@@ -12,7 +12,7 @@ from core.descend.trajectory import Trajectory
 from core.draw.figure import canvas_of, new_figure, pixels, rgb
 from core.draw.media import Image, Video
 from core.draw.palette import FAINT, INK, cased, colours, ground
-from core.numbers import plain_number
+from core.numbers import ticks
 
 GRID = 90  # points of the surface along each axis
 FRAMES, FPS = 60, 12.0
@@ -70,8 +70,8 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
         )
         axes.plot(*steps[:1].T, z[:1], "s", color=INK, markeredgecolor="white", markersize=8, zorder=6)
         axes.plot(*steps[-1:].T, z[-1:], "*", color=colour, markeredgecolor="white", markersize=15, zorder=7)
-    ticks = np.linspace(0, float(squeezed(value).max()), 5)
-    axes.set_zticks(ticks, [plain_number(float(f"{lowest + scale * np.sinh(t):.2g}")) for t in ticks])
+    marked = np.linspace(0, float(squeezed(value).max()), 5)
+    axes.set_zticks(marked, ticks(lowest + scale * np.sinh(marked)))
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
         axis.line.set_color(FAINT)

@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss
 from core.gradients import Objective
 from core.landscape.curvature import spectrum_of
 from core.landscape.directions import filter_normalised, origin_of
-from core.landscape.figures import labels, loss_scale
+from core.landscape.figures import loss_scale
 from core.landscape.plane import path_plane
 from core.landscape.surface import CONVOLUTIONS, losses_at, surface_of
 
@@ -234,4 +234,3 @@ def test_a_scale_bears_what_is_flat_or_not_finite():
         scale = loss_scale(values)
         assert (np.diff(scale.levels) > 0).all()
     assert np.isnan(scale.height(np.array([np.inf, np.nan]))).all()
-    assert labels([1.0001, 1.0002, -0.5]) == ["1.0001", "1.0002", "−0.5"]

@@ -248,10 +248,29 @@ def test_positions_on_a_logarithmic_axis_are_those_of_the_exponents():
 def test_nan_infinity_and_a_zero_on_a_logarithmic_axis_leave_gaps():
     points = {0: 1.0, 1: 2.0, 2: math.nan, 3: 3.0, 4: math.inf, 5: 0.0, 6: 2.0, 7: 1.0}
     svg = draw([Series("n", points)], title="n", log=True)
-    assert svg.count("<polyline") == 3
-    assert svg.count("<circle") == 5
+    assert svg.count("<polyline") == 2
+    assert svg.count('r="2.6"') == 5
+    assert svg.count('r="1.6"') == 1  # 3.0 stands between two gaps
     assert "nan" not in svg
     assert draw([Series("n", {0: math.nan})], title="n") == ""
+
+
+@pytest.mark.parametrize("kind", [{}, {"dashed": True}, {"second": True}])
+@pytest.mark.parametrize("length", [20, 60, 2 * BUCKETS])
+def test_a_point_between_two_gaps_is_a_dot(length, kind):
+    points = {i: 0.5 + 0.01 * (i % 7) if i % 2 else math.nan for i in range(length)}
+    svg = draw([Series("n", points, **kind)], title="n")
+    at = {float(x) for x in re.findall(r'<circle class="dot c1[^"]*" cx="([^"]*)"', svg)}
+    assert "<polyline" not in svg
+    assert len(at) == length // 2
+
+
+def test_two_heights_never_bear_one_label():
+    for low, step in ((1000.1, 0.04), (-1234.9, 0.04), (0.99991, 4e-6), (123450.0, 0.5), (1e7, 0.1)):
+        svg = draw([Series("n", {i: low + step * i for i in range(20)})], title="n")
+        found = re.findall(r'<text class="y" x="([^"]*)"[^>]*>([^<]*)</text>', svg)
+        assert len({label for _, label in found}) == len(found) > 2
+        assert all(6.5 * len(label) < float(right) for right, label in found)  # inside of the picture
 
 
 def test_a_constant_and_a_single_point_can_be_drawn():
