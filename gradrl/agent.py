@@ -1,12 +1,15 @@
 """What the training loop asks of an agent, of its options and of its networks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 
-from core.gradients import GradientStep, Metrics, Objective
+from core.config import Component
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.schedules import Schedule
 from core.state import StateDict
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor
@@ -35,13 +38,28 @@ class AgentConfig(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """How the parameters of an agent move.
+
+    Attributes:
+        optimizer: builds the optimizer of each of its gradient steps.
+        clipper: transform of the gradients, a chain of them, or None.
+        schedule: multiplier of the learning rates over the progress of training.
+        monitor: what is measured of the gradients; None = what there is by default.
+    """
+
+    optimizer: Component
+    clipper: Clipper | None
+    schedule: Schedule
+    monitor: MonitorConfig | None = None
+
+
 class Agent(Protocol):
     """Learns from rollouts: from each once (on-policy), or from a replay that it keeps of them (off-policy).
 
-    The launcher makes one as `Class(cfg, model, optimizer, clipper, schedule, generator, monitor=monitor)`:
-    its options, its networks on their device, the component that builds its optimizers, the transform of its
-    gradients (a chain of them, or None), the multiplier of its learning rates over the progress of training,
-    the generator of its random numbers on the model's device, and what is measured of its gradients.
+    The launcher makes one as `Class(cfg, model, learning, generator)`: its options, its networks on their
+    device, a `Learning`, and the generator of its random numbers, on the model's device.
 
     Attributes:
         measures: metrics of its updates that a schedule may follow.

@@ -1,4 +1,4 @@
-"""Returns and advantages of a rollout: pure functions of [T, N] tensors, time first.
+"""Returns and advantages of a rollout: functions of [T, N] tensors, time first.
 
 An episode can end in two ways that look alike and mean different things. *Terminated*: the world ended,
 nothing can be earned after it, the value behind it is 0. *Truncated*: only the clock ran out, so the
@@ -7,6 +7,8 @@ value of the final observation stands for what would have come.
 
 import torch
 from torch import Tensor
+
+from gradrl.experience.rollout import Estimates, Rollout
 
 
 def discounted_return(
@@ -89,6 +91,15 @@ def generalized_advantage_estimate(
         running = torch.addcmul(delta_t, decay_t, running)
         advantage.append(running)
     return torch.stack(advantage[::-1])
+
+
+def generalized_estimates(
+    rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, gae_lambda: float
+) -> Estimates:
+    """A rollout with its generalized advantages; the target of each value is advantage + value."""
+    ends = rollout.terminated, rollout.truncated
+    advantage = generalized_advantage_estimate(rollout.reward, value, next_value, *ends, gamma, gae_lambda)
+    return Estimates(rollout, value, next_value, advantage, advantage + value)
 
 
 def vtrace(

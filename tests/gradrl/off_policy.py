@@ -6,6 +6,7 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.ddpg import DDPG, DDPGConfig
 from gradrl.agents.sac import SAC, SACConfig
 from gradrl.agents.td3 import TD3, TD3Config
@@ -39,7 +40,12 @@ def make(kind, *, size=3, space=None, hidden=(8,), lr=1e-2, schedule=None, seed=
     )
     optimizer = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
     generator = torch.Generator().manual_seed(seed + 1)
-    return agent(config(**options), model, optimizer, None, schedule or Constant(), generator)
+    return agent(
+        config(**options),
+        model,
+        Learning(optimizer=optimizer, clipper=None, schedule=schedule or Constant()),
+        generator,
+    )
 
 
 def filled(kind, **options):

@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.envs.spaces import action_decoder, observation_encoder
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.networks import ActorCritic, MLPConfig
@@ -30,7 +31,12 @@ def small_agent(agent, config, lr=1e-2, clipper=None, schedule=None, model=None,
     adam = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
     cfg = config(**{"num_steps": 8} | options)
     generator = torch.Generator().manual_seed(1)
-    return agent(cfg, model or small_model(), adam, clipper, schedule or Constant(), generator)
+    return agent(
+        cfg,
+        model or small_model(),
+        Learning(optimizer=adam, clipper=clipper, schedule=schedule or Constant()),
+        generator,
+    )
 
 
 def small_rollout(t=8, n=4, seed=0, invalid=(), action=DISCRETE):

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant, Linear
+from gradrl.agent import Learning
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.agents.sac import SACConfig
 from gradrl.agents.td3 import TD3Config
@@ -47,7 +48,7 @@ def test_ddpg_targets_are_the_target_critics_value_of_the_target_actors_action()
     inputs = torch.cat([batch.next_obs, agent.target_actor.net.net(batch.next_obs).tanh()], -1)
     value = agent.target_critic.net.q[0](inputs)[:, 0]
     expected = torch.where(batch.terminated == 1, batch.reward, batch.reward + 0.9 * value)
-    torch.testing.assert_close(agent.target(batch), expected)
+    torch.testing.assert_close(agent.target(batch, torch.Generator()), expected)
 
 
 def test_discrete_sac_targets_are_an_explicit_sum_over_the_actions():
@@ -288,7 +289,9 @@ def test_images_pass_through_convolutions_and_stay_bytes_in_the_replay(kind):
     observation = observation_encoder(spaces.Box(0, 255, (36, 36, 1), np.uint8))
     model = networks(cfg, observation, action_decoder(space), torch.Generator().manual_seed(0))
     optimizer = Component(torch.optim.Adam, {"lr": 1e-2}, "optimizer")
-    agent = KINDS[kind][0](agent.cfg, model, optimizer, None, Constant(), torch.Generator())
+    agent = KINDS[kind][0](
+        agent.cfg, model, Learning(optimizer=optimizer, clipper=None, schedule=Constant()), torch.Generator()
+    )
     data = experience(kind, 0, t=10)
     pixels = torch.randint(256, (11, 2, observation.size), dtype=torch.uint8)
     data = type(data)(

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.novelty import CLIP, Curiosity, NoveltyActorCritic, NoveltyConfig
 from gradrl.agents.ppo_rnd import PPORND, PPORNDConfig
 from gradrl.envs.spaces import action_decoder, observation_encoder
@@ -28,7 +29,12 @@ def model(space=SPACE, **options):
 def agent(net=None, lr=1e-2, **options):
     cfg = PPORNDConfig(**{"num_steps": 8, "num_epochs": 2, "num_minibatches": 4} | options)
     adam = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
-    return PPORND(cfg, net or model(), adam, None, Constant(), torch.Generator().manual_seed(1))
+    return PPORND(
+        cfg,
+        net or model(),
+        Learning(optimizer=adam, clipper=None, schedule=Constant()),
+        torch.Generator().manual_seed(1),
+    )
 
 
 def test_novelty_is_the_mean_squared_error_of_the_prediction():

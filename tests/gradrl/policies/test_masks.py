@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.agents.ppo_recurrent import PPORecurrent, PPORecurrentConfig
 from gradrl.collector import Collector
@@ -49,12 +50,19 @@ def make(kind):
     options = {"num_steps": 16, "num_epochs": 2, "num_minibatches": 2, "entropy_coef": 0.1}
     if kind == "ppo":
         net = ActorCritic(MLPConfig(hidden_sizes=(8,), orthogonal=False), observation, action, generator)
-        learner = PPO(PPOConfig(**options), net, adam, None, Constant(), generator)
+        learner = PPO(
+            PPOConfig(**options), net, Learning(optimizer=adam, clipper=None, schedule=Constant()), generator
+        )
         return learner, net, observation, action
     net = RecurrentActorCritic(
         RecurrentConfig(recurrent_size=8, orthogonal=False), observation, action, generator
     )
-    learner = PPORecurrent(PPORecurrentConfig(**options), net, adam, None, Constant(), generator)
+    learner = PPORecurrent(
+        PPORecurrentConfig(**options),
+        net,
+        Learning(optimizer=adam, clipper=None, schedule=Constant()),
+        generator,
+    )
     return learner, net.head, observation, action
 
 

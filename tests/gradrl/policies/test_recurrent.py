@@ -12,6 +12,7 @@ from core.config import Component
 from core.gradients import Objective
 from core.noise import per_sample_norms
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.ppo_recurrent import PPORecurrent, PPORecurrentConfig
 from gradrl.envs.spaces import action_decoder, observation_encoder
 from gradrl.experience.rollout import Rollout
@@ -33,7 +34,12 @@ def model(space=BOX, action=2, **options):
 def agent(net=None, lr=1e-2, **options):
     cfg = PPORecurrentConfig(**{"num_steps": 8, "num_epochs": 2, "num_minibatches": 2} | options)
     adam = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
-    return PPORecurrent(cfg, net or model(), adam, None, Constant(), torch.Generator().manual_seed(1))
+    return PPORecurrent(
+        cfg,
+        net or model(),
+        Learning(optimizer=adam, clipper=None, schedule=Constant()),
+        torch.Generator().manual_seed(1),
+    )
 
 
 def rollout(net, invalid=(), **options):
