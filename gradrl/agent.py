@@ -10,7 +10,7 @@ import torch
 from core.config import Component
 from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
 from core.optim.schedules import Schedule
-from core.state import StateDict
+from core.state import Stateful
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor
 from gradrl.policies.target import Target
@@ -55,8 +55,10 @@ class Learning:
     monitor: MonitorConfig | None = None
 
 
-class Agent(Protocol):
+class Agent(Stateful, Protocol):
     """Learns from rollouts: from each once (on-policy), or from a replay that it keeps of them (off-policy).
+
+    Its state is all that it has besides the model and the gradient steps.
 
     The launcher makes one as `Class(cfg, model, learning, generator)`: its options, its networks on their
     device, a `Learning`, and the generator of its random numbers, on the model's device.
@@ -102,14 +104,6 @@ class Agent(Protocol):
         """The losses on a frozen batch, each with its step: what probes look at; none before the first."""
         ...
 
-    def state_dict(self) -> StateDict:
-        """All its state besides the model and the gradient steps."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`."""
-        ...
-
 
 class Model(Protocol):
     """Networks that act."""
@@ -119,17 +113,9 @@ class Model(Protocol):
         ...
 
 
-class AgentModel(Model, Protocol):
+class AgentModel(Model, Stateful, Protocol):
     """Networks of an agent: a module that acts."""
 
     def to(self, device: torch.device) -> "AgentModel":
         """The same module on a device."""
-        ...
-
-    def state_dict(self) -> StateDict:
-        """Parameters and buffers."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> object:
-        """Take them over."""
         ...

@@ -85,12 +85,7 @@ def generalized_advantage_estimate(
     _require_time_first("generalized_advantage_estimate", reward, value, next_value, terminated, truncated)
     delta = reward + gamma * next_value * ~terminated - value
     decay = (gamma * gae_lambda) * (~(terminated | truncated)).to(reward.dtype)
-    running = torch.zeros_like(delta[0])
-    advantage = []
-    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
-        running = torch.addcmul(delta_t, decay_t, running)
-        advantage.append(running)
-    return torch.stack(advantage[::-1])
+    return _decayed_sum(delta, decay)
 
 
 def generalized_estimates(
@@ -151,15 +146,19 @@ def vtrace(
     behind = gamma * next_value * ~terminated
     delta = rho * (reward + behind - value)
     decay = gamma * c * ~(terminated | truncated)
-    excess = torch.zeros_like(delta[0])  # v_{t+1} - V(s_{t+1})
-    excesses = []
-    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
-        excess = torch.addcmul(delta_t, decay_t, excess)
-        excesses.append(excess)
-    target_excess = torch.stack(excesses[::-1])
+    target_excess = _decayed_sum(delta, decay)  # v_t - V(s_t)
     following = torch.cat([target_excess[1:], torch.zeros_like(target_excess[:1])])
     following = following * ~(terminated | truncated)
     return value + target_excess, rho * (reward + behind + gamma * following - value)
+
+
+def _decayed_sum(delta: Tensor, decay: Tensor) -> Tensor:
+    """x_t = delta_t + decay_t x_{t+1} of [T, N] tensors, x_T = 0."""
+    running, sums = torch.zeros_like(delta[0]), []
+    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
+        running = torch.addcmul(delta_t, decay_t, running)
+        sums.append(running)
+    return torch.stack(sums[::-1])
 
 
 def value_fit(value: Tensor, target: Tensor) -> dict[str, Tensor]:

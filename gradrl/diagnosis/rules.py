@@ -8,6 +8,7 @@ from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, 
 from gradrl.diagnosis.remedies import scaled_rewards
 
 DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
+POINTS = 2  # logged points whose median every rule looks at
 
 
 def improved(history: History) -> bool | None:
@@ -39,16 +40,14 @@ class CollapsedEntropy:
         share: of the largest possible entropy, of a choice among actions.
         deviation: of a continuous action, whose box spans [-1, 1]: exp(entropy per number - 1.419), below
             which it is a point.
-        points: logged points whose median is taken.
     """
 
     share: float = 0.02
     deviation: float = 0.02
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign; a note once the return has risen: a policy that has learnt may be sure of itself."""
-        entropy, player = history.level("policy/entropy", self.points), policy_player(context)
+        entropy, player = history.level("policy/entropy", POINTS), policy_player(context)
         if entropy is None or player is None:
             return
         largest, size = context.limits.get("entropy_max"), context.limits.get("action_size")
@@ -98,19 +97,17 @@ class RunawayKL:
         kl: nats. PPO is healthy between 0.005 and 0.05.
         sudden: nats in one point alone that are a finding at once: a policy does not come back from there.
         beyond: times the trust region's own limit, where the agent has one.
-        points: logged points whose median is taken.
     """
 
     kl: float = 0.2
     sudden: float = 1.0
     beyond: float = 10.0
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = policy_player(context)
         for tag in DIVERGENCES:
-            now, lasting = history.now(tag), history.level(tag, self.points)
+            now, lasting = history.now(tag), history.level(tag, POINTS)
             sudden = now is not None and now > self.sudden
             kl = now if sudden else lasting
             limits = (context.number(f"agent.{name}") for name in ("max_kl", "target_kl"))
@@ -153,18 +150,16 @@ class RatioOutOfHand:
     Attributes:
         clip_fraction: of the samples; healthy PPO has 0.05 to 0.3.
         ratio: largest probability ratio.
-        points: logged points whose median is taken.
     """
 
     clip_fraction: float = 0.6
     ratio: float = 100.0
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for agents that learn more than once from a rollout."""
         player = policy_player(context)
-        fraction = history.level("policy/clip_fraction", self.points)
-        ratio = history.level("policy/ratio_max", self.points)
+        fraction = history.level("policy/clip_fraction", POINTS)
+        ratio = history.level("policy/ratio_max", POINTS)
         clipped = fraction is not None and fraction > self.clip_fraction
         if player is None or not (clipped or (ratio is not None and ratio > self.ratio)):
             return
@@ -194,21 +189,19 @@ class ExplodingValue:
         margin: return added to it.
         explained_variance: of the critic of an on-policy agent, below which it does harm; 0 explains nothing.
         matters: deviation of the advantages, relative to max(1, |return|), below which it does none.
-        points: logged points whose median is taken.
     """
 
     times: float = 5.0
     margin: float = 10.0
     explained_variance: float = -5.0
     matters: float = 0.1
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = value_player(context)
         returns = history.course("episode/return")
-        q = history.level("value/q_mean", self.points)
-        explained = history.level("policy/explained_variance", self.points)
+        q = history.level("value/q_mean", POINTS)
+        explained = history.level("policy/explained_variance", POINTS)
         if player is None:
             return
         if q is not None and returns:
@@ -221,7 +214,7 @@ class ExplodingValue:
                     f"its mean is {q:.3g}, where no return has passed {bound / self.times:.3g}.",
                 )
             return
-        error = history.level("policy/advantage_std", self.points)
+        error = history.level("policy/advantage_std", POINTS)
         scale = max(1.0, abs(history.last("episode/return") or 0.0))
         harmful = error is None or error > self.matters * scale
         if explained is not None and explained < self.explained_variance and harmful:
@@ -259,17 +252,15 @@ class UnnormalizedAdvantage:
 
     Attributes:
         large: deviation of the advantages above which the policy's gradient is their scale's.
-        points: logged points whose median is taken.
     """
 
     large: float = 10.0
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for agents that could normalise and do not."""
         if context.options.get("agent.normalize_advantage") is not False:
             return
-        scale, player = history.level("policy/advantage_std", self.points), policy_player(context)
+        scale, player = history.level("policy/advantage_std", POINTS), policy_player(context)
         if scale is None or player is None or scale < self.large:
             return
         yield Sign(
@@ -294,21 +285,19 @@ class RewardScale:
         large: deviation of the advantages, or root of the critic's squared error, in units of return.
         small: the same, below which all actions look alike; likewise where no episode has had any return.
         progress: share of the run from which there should have been one.
-        points: logged points whose median is taken.
     """
 
     large: float = 1000.0
     small: float = 1e-6
     progress: float = 0.1
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = value_player(context)
-        scale = history.level("policy/advantage_std", self.points)
+        scale = history.level("policy/advantage_std", POINTS)
         if scale is None:
-            loss = history.level("loss/critic", self.points)
-            loss = loss if loss is not None else history.level("loss/value", self.points)
+            loss = history.level("loss/critic", POINTS)
+            loss = loss if loss is not None else history.level("loss/value", POINTS)
             scale = None if loss is None or loss < 0 else math.sqrt(2 * loss)
         returns = history.course("episode/return")
         none = len(returns) >= 4 and not any(returns) and history.step >= self.progress * context.total

@@ -16,7 +16,8 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from core.checks import checked
-from gradrl.envs.spaces import Action, BoxAction, DiscreteAction, Observation
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import Action, BoxAction, DiscreteAction
 from gradrl.policies.actor import Actor, StatelessActor
 from gradrl.policies.distributions import Categorical, SquashedGaussian
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, needs_encoder

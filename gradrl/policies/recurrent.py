@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.state import StateDict
-from gradrl.envs.observations import MASK, Observation, observation_encoder
+from gradrl.envs.observations import MASK, Observation
 from gradrl.envs.spaces import Action
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor
@@ -78,7 +78,7 @@ class RecurrentActorCritic(nn.Module):
             features = spaces.Dict({"features": features, MASK: allowed})
         count = 1 if cfg.shared else 2
         self.recurrent = nn.ModuleList(RecurrentEncoder(cfg, observation, generator) for _ in range(count))
-        self.head = ActorCritic(cfg.head(), observation_encoder(features), action, generator)
+        self.head = ActorCritic(cfg.head(), Observation(features), action, generator)
         self.recurrent_state_size = 2 * cfg.recurrent_size * count
 
     def forward(

@@ -10,7 +10,8 @@ from gradrl.agent import Learning
 from gradrl.agents.ddpg import DDPG, DDPGConfig
 from gradrl.agents.sac import SAC, SACConfig
 from gradrl.agents.td3 import TD3, TD3Config
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.q_networks import (
     DeterministicActorCritics,
     QNetworksConfig,
@@ -34,7 +35,7 @@ def make(kind, *, size=3, space=None, hidden=(8,), lr=1e-2, schedule=None, seed=
     shape = StochasticConfig if networks is StochasticActorCritics else QNetworksConfig
     model = networks(
         shape(num_critics=num_critics, hidden_sizes=hidden, **(network or {})),
-        observation_encoder(spaces.Box(-1, 1, (size,), np.float32)),
+        Observation(spaces.Box(-1, 1, (size,), np.float32)),
         action_decoder(space or default_space),
         torch.Generator().manual_seed(seed),
     )

@@ -9,7 +9,8 @@ from gymnasium import spaces
 from core.config import Component
 from core.optim.schedules import Constant
 from gradrl.agent import Learning
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.networks import ActorCritic, MLPConfig
 
@@ -20,7 +21,7 @@ def small_model(action=DISCRETE, seed=0, hidden=(8,), shared=False):
     """Actor and critic of three observations, without the tiny last layer that hides mistakes."""
     return ActorCritic(
         MLPConfig(hidden_sizes=hidden, orthogonal=False, shared=shared),
-        observation_encoder(spaces.Box(-1, 1, (3,))),
+        Observation(spaces.Box(-1, 1, (3,))),
         action_decoder(action),
         torch.Generator().manual_seed(seed),
     )

@@ -14,7 +14,8 @@ from gradrl.agent import Learning
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.agents.sac import SACConfig
 from gradrl.agents.td3 import TD3Config
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.losses import mean_metrics
 from gradrl.policies.encoders import ConvolutionConfig
 from gradrl.policies.q_networks import (
@@ -286,7 +287,7 @@ def test_images_pass_through_convolutions_and_stay_bytes_in_the_replay(kind):
     shape = StochasticConfig if networks is StochasticActorCritics else QNetworksConfig
     small = ConvolutionConfig(channels=(2,), kernel_sizes=(8,), strides=(8,), features=4)
     cfg = shape(num_critics=num_critics, hidden_sizes=(8,), convolutions=small)
-    observation = observation_encoder(spaces.Box(0, 255, (36, 36, 1), np.uint8))
+    observation = Observation(spaces.Box(0, 255, (36, 36, 1), np.uint8))
     model = networks(cfg, observation, action_decoder(space), torch.Generator().manual_seed(0))
     optimizer = Component(torch.optim.Adam, {"lr": 1e-2}, "optimizer")
     agent = KINDS[kind][0](

@@ -13,7 +13,8 @@ from core.gradients import GlobalNorm
 from core.optim.schedules import Constant, KLAdaptive, Linear
 from gradrl.agent import Learning
 from gradrl.agents.ppo import PPO, PPOConfig
-from gradrl.envs.spaces import DiscreteAction, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.networks import ActorCritic, MLPConfig
 
@@ -24,7 +25,7 @@ def make(clipper=None, schedule=None, **options):
     cfg = PPOConfig(**{"num_steps": 8, "num_epochs": 2, "num_minibatches": 4} | options)
     model = ActorCritic(
         MLPConfig(hidden_sizes=(8,)),
-        observation_encoder(spaces.Box(-1, 1, (3,))),
+        Observation(spaces.Box(-1, 1, (3,))),
         DiscreteAction(2, 0),
         torch.Generator().manual_seed(0),
     )

@@ -13,7 +13,8 @@ from core.optim.schedules import Constant
 from gradrl.agent import Learning
 from gradrl.agents.novelty import CLIP, Curiosity, NoveltyActorCritic, NoveltyConfig
 from gradrl.agents.ppo_rnd import PPORND, PPORNDConfig
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.experience.normalize import RewardNormalizer
 from tests.gradrl.small import small_rollout
 
@@ -23,7 +24,7 @@ SPACE = spaces.Box(-1, 1, (3,))
 def model(space=SPACE, **options):
     cfg = NoveltyConfig(**{"hidden_sizes": (8,), "orthogonal": False, "embedding_size": 4} | options)
     action = action_decoder(spaces.Discrete(2))
-    return NoveltyActorCritic(cfg, observation_encoder(space), action, torch.Generator().manual_seed(0))
+    return NoveltyActorCritic(cfg, Observation(space), action, torch.Generator().manual_seed(0))
 
 
 def agent(net=None, lr=1e-2, **options):

@@ -12,7 +12,8 @@ from gradrl.agent import Learning
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.agents.ppo_recurrent import PPORecurrent, PPORecurrentConfig
 from gradrl.collector import Collector
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.policies.recurrent import RecurrentActorCritic, RecurrentConfig
 
@@ -42,7 +43,7 @@ class Corridor(gym.Env):
 
 def make(kind):
     observation, action = (
-        observation_encoder(Corridor.observation_space),
+        Observation(Corridor.observation_space),
         action_decoder(Corridor.action_space),
     )
     adam = Component(torch.optim.Adam, {"lr": 1e-2}, "optimizer")
