@@ -121,11 +121,12 @@ class PPO:
                 last_epoch = mean_metrics(history[-cfg.num_minibatches :])
                 if float(last_epoch["policy/approx_kl"]) > cfg.target_kl:
                     break
-        metrics = mean_metrics(history) | value_fit(first.value[valid], first.target[valid]) | {
+        metrics = mean_metrics(history) | value_fit(first.value[valid], first.target[valid])
+        metrics |= {
             "policy/clip_coef": torch.tensor(self.clip_coef),
             "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),
             "policy/lr": torch.tensor(lr),
-        }  # fmt: skip
+        }
         self.learning_rate.observe(metrics)
         return metrics
 

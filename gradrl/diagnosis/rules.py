@@ -133,14 +133,10 @@ def _calmer(context: Context, player: Player) -> Overrides:
 
 def _slower(context: Context, player: Player) -> Overrides:
     if player.lr > 1e-3 or "agent.target_kl" not in context.options:
-        return remedies.sound_rate(
-            context, player, min(player.lr * 0.1, 3e-4 if player.lr > 1e-3 else player.lr)
-        )
-    return (
-        ("agent.target_kl=0.02",)
-        if context.number("agent.target_kl") is None
-        else remedies.learning_rate(context, player, 0.3)
-    )
+        return remedies.sound_rate(context, player, min(player.lr * 0.1, 3e-4))
+    if context.number("agent.target_kl") is None:
+        return ("agent.target_kl=0.02",)
+    return remedies.learning_rate(context, player, 0.3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,14 +300,12 @@ class RewardScale:
         if player is None or scale is None or (self.small < scale < self.large and not none):
             return
         if scale >= self.large:
-            remedy = scaled_rewards(context)
-            what, cause = (
-                f"returns differ by {scale:.3g} from what is expected of them.",
-                "Rewards are too large",
+            what = f"returns differ by {scale:.3g} from what is expected of them."
+            cause = (
+                "Rewards are too large: the critic's gradient drowns everything, and its output layer "
+                "cannot reach them."
             )
-            cause += ": the critic's gradient drowns everything, and its output layer cannot reach them."
         else:
-            remedy = ()
             what = f"returns differ by {scale:.1e} from what is expected: no action is better than another."
             what = "no episode has had any return." if none else what
             cause = (
@@ -325,5 +319,5 @@ class RewardScale:
             evidence={"scale": scale},
             what=what,
             cause=cause,
-            remedy=remedy,
+            remedy=scaled_rewards(context) if scale >= self.large else (),
         )
