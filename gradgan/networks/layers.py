@@ -1,4 +1,7 @@
-"""Layers initialised from an explicit generator; torch's constructors would draw from the global one."""
+"""Layers initialised from an explicit generator; torch's constructors would draw from the global one.
+
+`num_in` and `num_out` count what comes and what leaves (numbers, or channels), and `random` draws the weights.
+"""
 
 from contextlib import AbstractContextManager
 
