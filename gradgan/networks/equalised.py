@@ -3,7 +3,7 @@
 A stored weight has the same size whatever its fan-in, so an optimizer with a fixed step length (Adam) learns
 at the same relative speed in every layer; a smaller stored scale means a smaller learning rate.
 
-`num_in` and `num_out` count what comes and what leaves, and `random` draws the weights, as in `layers`.
+`num_in` and `num_out` count the channels that come and leave; `random` draws the weights.
 
 Source: Karras et al. 2018, arXiv:1710.10196, section 4.1 (equalised learning rate); Karras et al. 2020,
 arXiv:1912.04958, section 2 (modulation and demodulation).

@@ -1,6 +1,6 @@
 """Layers initialised from an explicit generator; torch's constructors would draw from the global one.
 
-`num_in` and `num_out` count what comes and what leaves (numbers, or channels), and `random` draws the weights.
+`num_in` and `num_out` count the numbers or channels that come and leave; `random` draws the weights.
 """
 
 from contextlib import AbstractContextManager
