@@ -79,9 +79,7 @@ class InceptionFeatures:
             raise ConfigError("features=inception needs torch-fidelity: pip install 'gradsight[inception]'")
         library = import_module("torch_fidelity.feature_extractor_inceptionv3")
         if self.weights is not None:
-            read_weights(
-                self.weights, "torch-fidelity's Inception"
-            )  # the library will trust it
+            read_weights(self.weights, "torch-fidelity's Inception")  # the library will trust it
         # torch's constructors draw weights that are then replaced; the library prints what it fetches.
         with torch.random.fork_rng(devices=[]), redirect_stdout(stderr):
             try:

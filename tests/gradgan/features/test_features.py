@@ -90,8 +90,9 @@ def test_features_are_the_same_however_many_images_are_taken_at_once() -> None:
 
 
 def test_the_classifier_knows_how_often_each_class_comes(
-    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(classifier, "UPDATES", 3)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path)
     labels = torch.tensor([0, 0, 2, 1])
     images = Images(train=IMAGES.train[:3], held_out=IMAGES.train[3:4], labels=labels)
