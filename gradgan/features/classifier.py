@@ -107,19 +107,11 @@ class ClassifierFeatures:
         return f"{data_name}_classifier"
 
     def check(self, images: Images) -> None:
-        """Check that there are labels.
-
-        Raises:
-            ConfigError: there are none.
-        """
+        """Check that there are labels."""
         _labels(images, "classifier")
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
-        """Load it from the cache, or train it (seconds; of 64 pixels minutes) and say so.
-
-        Raises:
-            ConfigError: the images have no labels.
-        """
+        """Load it from the cache, or train it (seconds; of 64 pixels minutes) and say so."""
         labels = _labels(images, "classifier")
         pixels = torch.cat([images.train, images.held_out])
         count = int(labels.max()) + 1
@@ -148,11 +140,7 @@ class ChannelClassifierFeatures:
         return f"{data_name}_channel_classifier"
 
     def check(self, images: Images) -> None:
-        """Check that the labels are those of as many digits as there are channels.
-
-        Raises:
-            ConfigError: they are not.
-        """
+        """Check that the labels are those of as many digits as there are channels."""
         labels, channels = _labels(images, "channel_classifier"), images.train.shape[1]
         if int(labels.max()) >= self.digits**channels:
             raise ConfigError(
@@ -161,11 +149,7 @@ class ChannelClassifierFeatures:
             )
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
-        """Load it from the cache, or train it (a minute) and say so.
-
-        Raises:
-            ConfigError: as `check`.
-        """
+        """Load it from the cache, or train it (a minute) and say so."""
         self.check(images)
         pixels = torch.cat([images.train, images.held_out])
         channels = pixels.shape[1]

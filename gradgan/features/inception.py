@@ -62,11 +62,7 @@ class InceptionFeatures:
         return "inception"
 
     def check(self, images: Images) -> None:
-        """Check that torch-fidelity is installed and that there are weights.
-
-        Raises:
-            ConfigError: it is not, or there are none.
-        """
+        """Check that torch-fidelity is installed and that there are weights."""
         self.make(images)
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:

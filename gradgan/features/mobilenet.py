@@ -82,11 +82,7 @@ class MobileNetFeatures:
         return "mobilenet"
 
     def check(self, images: Images) -> None:
-        """Check that there are weights that fit.
-
-        Raises:
-            ConfigError: there are not.
-        """
+        """Check that there are weights that fit."""
         self.make(images)
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:

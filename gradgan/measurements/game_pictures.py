@@ -43,9 +43,8 @@ def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.
     everything = torch.cat([logits[logits.isfinite()] for _, logits, _, _ in parts] or [torch.zeros(1)])
     low, high = (everything.min().item(), everything.max().item()) if len(everything) else (0.0, 0.0)
     margin = 0.02 * (high - low) or 0.5 * max(1.0, abs(high))
-    bins = min(
-        max(round(2 * len(train) ** 0.5), 10), 60
-    )  # fewer samples, fewer bins: noise would hide the shape
+    # Fewer samples, fewer bins: noise would hide the shape.
+    bins = min(max(round(2 * len(train) ** 0.5), 10), 60)
     edges = np.linspace(low - margin, high + margin, bins + 1)
 
     figure = new_figure(7.0, 4.2, dpi=DPI)
