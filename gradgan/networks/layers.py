@@ -107,8 +107,8 @@ def normalise_spectra(module: nn.Module, random: torch.Generator) -> None:
 
 def _initialised(make: Callable[[], nn.Module], random: torch.Generator, gain: float) -> nn.Module:
     """Make a layer and draw its weights; the variance counts the inputs that reach one output."""
-    # Its constructor draws from the global generator, which is handed back untouched. torch.nn.utils.skip_init
-    # would draw nothing, but imports torch._dynamo, which takes seconds.
+    # Its constructor draws from the global generator, which is handed back untouched. skip_init would draw
+    # nothing, but imports torch._dynamo, which takes seconds.
     with torch.random.fork_rng(devices=[]):
         layer = make()
     weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
