@@ -1,6 +1,8 @@
 """Numbers as text: few digits, thousands separated, powers of ten written as such."""
 
 import math
+import statistics
+from collections.abc import Sequence
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -43,6 +45,12 @@ def tick(value: float) -> str:
     if value >= 1e-3:
         return f"{value:.4g}"
     return number(value).removeprefix("1·")
+
+
+def quartiles(values: Sequence[float], digits: str) -> str:
+    """The median and, in brackets, the quartiles, each in the format `digits`."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{median:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
 def percent(value: object) -> str:

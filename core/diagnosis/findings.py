@@ -45,6 +45,11 @@ class Sign:
     patience: int | None = None
 
 
+def known(**evidence: float | None) -> dict[str, float]:
+    """The evidence of a sign without what was not measured."""
+    return {label: value for label, value in evidence.items() if value is not None}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """A sign that has lasted.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, remedies
+from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, known, remedies
 from gradrl.diagnosis.remedies import scaled_rewards
 
 DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
@@ -159,12 +159,11 @@ class RatioOutOfHand:
         clipped = fraction is not None and fraction > self.clip_fraction
         if player is None or not (clipped or (ratio is not None and ratio > self.ratio)):
             return
-        evidence = {"clip_fraction": fraction, "ratio_max": ratio}
         yield Sign(
             name="ratio_out_of_hand",
             severity="warning",
             player=player.name,
-            evidence={label: value for label, value in evidence.items() if value is not None},
+            evidence=known(clip_fraction=fraction, ratio_max=ratio),
             what=(
                 f"{fraction:.0%} of the samples have left the clipping interval."
                 if clipped
