@@ -1,7 +1,6 @@
 """Runs of several seeds, found in folders and grouped by the options in which they differ."""
 
 import glob
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from core.config import ConfigError, Tree, flat
 from core.report.read import read_run
 from core.report.record import Curve
 from core.run.directory import is_run
+from core.run.files import read_json
 
 # Options that do not tell groups apart: seeds make a group, and the others change nothing of what is learnt.
 FREE = ("seed", "device", "num_threads", "logging", "monitor", "probe")
@@ -149,10 +149,7 @@ def _runs_below(path: Path, pattern: str, score: Score) -> Iterator[SeedRun]:
 
 def _kept_summary(path: Path) -> dict[str, object] | None:
     """A run's summary; None for a file that is something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
+    content = read_json(path)
     return content if isinstance(content, dict) and "status" in content else None
 
 

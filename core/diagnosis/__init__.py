@@ -5,7 +5,7 @@ here hold for any network. A trainer adds its own, and says by `Remedies` what i
 """
 
 from core.diagnosis.context import Context, Layer, Overrides, Player, Remedies
-from core.diagnosis.findings import Finding, Ledger, Severity, Sign, read_findings
+from core.diagnosis.findings import Finding, Ledger, Severity, Sign
 from core.diagnosis.rules import RULES, Rule, diagnose, network_rules
 from core.diagnosis.signals import History
 
@@ -24,5 +24,4 @@ __all__ = [
     "Sign",
     "diagnose",
     "network_rules",
-    "read_findings",
 ]

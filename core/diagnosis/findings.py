@@ -1,13 +1,9 @@
 """Findings: a sign becomes one when it has lasted, and closes when it has been gone for as long."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
-
-from core.config import ConfigError
 
 if TYPE_CHECKING:
     from core.state import StateDict
@@ -111,31 +107,6 @@ class Finding:
         )
 
 
-def read_findings(directory: Path) -> tuple[Finding, ...] | None:
-    """All findings of a run directory, the worst first; None where no diagnosis was made.
-
-    Raises:
-        ConfigError: the file is damaged.
-    """
-    path = directory / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
-    if not text.strip():  # the file has been made, and not yet been written
-        return None
-    try:
-        found = [Finding.from_json(entry) for entry in json.loads(text)["findings"]]
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ConfigError(f"{path} is damaged: it holds no findings ({reason})") from error
-    return tuple(sorted(found, key=lambda f: (-_rank(f.severity), not f.active, f.first_step)))
-
-
 def quoted(override: str) -> str:
     """An override as a shell takes it."""
     return f"'{override}'" if any(c in override for c in "[]{}*$ ") else override
@@ -193,7 +164,7 @@ class Ledger:
         seen: dict[tuple[str, str], Sign] = {}
         for sign in signs:
             key = sign.name, sign.player
-            if key not in seen or _rank(sign.severity) > _rank(seen[key].severity):
+            if key not in seen or rank(sign.severity) > rank(seen[key].severity):
                 seen[key] = sign
         changed = [self._seen(key, step, sign) for key, sign in seen.items()]
         changed += [self._missed(life) for key, life in self._lives.items() if key not in seen]
@@ -209,7 +180,7 @@ class Ledger:
         if (before is None or not before.active) and life.streak < patience:
             return None
         first = before.first_step if before else life.began
-        severity = max(sign.severity, before.severity, key=_rank) if before else sign.severity
+        severity = max(sign.severity, before.severity, key=rank) if before else sign.severity
         life.finding = Finding(
             name=sign.name,
             severity=severity,
@@ -223,7 +194,7 @@ class Ledger:
             cause=sign.cause,
             remedy=sign.remedy,
         )
-        worse = before is not None and _rank(severity) > _rank(before.severity)
+        worse = before is not None and rank(severity) > rank(before.severity)
         return life.finding if before is None or not before.active or worse else None
 
     def _missed(self, life: _Life) -> Finding | None:
@@ -261,5 +232,6 @@ class Ledger:
             self._lives[name, player] = _Life(saved["streak"], saved["quiet"], saved["began"], finding)
 
 
-def _rank(severity: Severity) -> int:
+def rank(severity: Severity) -> int:
+    """0 for the mildest."""
     return SEVERITIES.index(severity)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from core.config import ConfigError
-from core.run.files import write_text
+from core.run.files import read_json, write_text
 
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
 
@@ -89,10 +89,7 @@ def read_summary(directory: Path) -> dict[str, object] | None:
     path = directory / "summary.json"
     if not path.exists():
         return None
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
+    summary = read_json(path)
     if not isinstance(summary, dict):
         raise ConfigError(f"{path} is damaged: it holds no summary")
     return summary

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.config import ConfigError
-from core.diagnosis.findings import read_findings
 from core.report.figures import concerns
+from core.report.read import read_findings
 from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 VANISHING = {
