@@ -1,7 +1,6 @@
 """Runs of several seeds, found in folders and grouped by the options in which they differ."""
 
 import glob
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import cast
 
 from core.config import ConfigError, Tree, flat
 from core.report.read import read_run
-from core.report.record import Curve
+from core.report.record import Curve, natural
 from core.run.directory import is_run
 from core.run.files import read_json
 
@@ -142,7 +141,7 @@ def _runs_below(path: Path, pattern: str, score: Score) -> Iterator[SeedRun]:
     elif is_run(path):
         yield _from_directory(path, pattern, score)
     elif path.is_dir():
-        for child in sorted(path.iterdir(), key=_natural):
+        for child in sorted(path.iterdir(), key=lambda child: natural(child.name)):
             if not child.name.startswith("."):
                 yield from _runs_below(child, pattern, score)
 
@@ -253,8 +252,3 @@ def _value(value: object) -> str:
         return "[" + ",".join(map(str, value)) + "]"
     text = "null" if value is None else str(value)
     return text.rsplit(".", 1)[-1] if isinstance(value, str) and text.count(".") > 1 else text
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key in which seed10 comes after seed9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

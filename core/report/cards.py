@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from core.diagnosis import remedies
 from core.diagnosis.findings import SEVERITIES, Finding
 from core.numbers import number
 from core.report import facts
@@ -121,9 +122,8 @@ def title_of(finding: Finding) -> str:
 
 
 def command(record: Record, new: Sequence[str] = ()) -> Command:
-    """The command that made a run; new overrides replace those of the same option."""
-    changed = {_option(override) for override in new}
-    kept = [override for override in record.overrides if _option(override) not in changed]
+    """The command that made a run, with new overrides in place of those of the same options."""
+    kept = remedies.kept(record.overrides, new)
     return Command([record.kind.command or record.package, *kept], new)
 
 
@@ -180,7 +180,3 @@ def _scale(values: Iterable[float | None]) -> tuple[float, float]:
 
 def _cell(value: float | None, scale: tuple[float, float]) -> Cell:
     return number(value), None if value is None or value <= 0 else bar_width(value, scale)
-
-
-def _option(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")

@@ -190,13 +190,13 @@ class Record:
             if tag.startswith(start) and tag.endswith("/gradient_norm")
         ]
         rows = []
-        for name in sorted(names, key=_natural):
+        for name in sorted(names, key=natural):
             norm, ratio = (self.last(f"{start}{name}/{what}") for what in ("gradient_norm", "update_ratio"))
             rows.append((name, norm and norm[0], ratio and ratio[0]))
         return rows
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sort key in which layer 10 comes after layer 9, and a weight before its bias."""
     parts = re.split(r"(\d+)", name.replace(".bias", ".~bias"))
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
