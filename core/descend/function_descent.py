@@ -130,11 +130,7 @@ class FunctionDescent:
 
     def state_dict(self) -> StateDict:
         """The point, the count and the path."""
-        return {
-            "x": self.x.detach().clone(),
-            "evaluations": self.evaluations,
-            "path": self.path.state_dict(),
-        }
+        return {"x": self.x.detach().clone(), "evaluations": self.evaluations, "path": self.path.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

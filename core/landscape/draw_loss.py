@@ -10,16 +10,7 @@ from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
 from core.draw.palette import BLUE, FAINT, GREEN, INK, MAP, ORANGE
 from core.landscape.curvature import Spectrum
-from core.landscape.figures import (
-    PAD,
-    Scale,
-    change_axis,
-    colour_bar,
-    filled,
-    loss_scale,
-    plain,
-    title,
-)
+from core.landscape.figures import PAD, Scale, change_axis, colour_bar, filled, loss_scale, plain, title
 from core.landscape.plane import PathPlane
 from core.landscape.surface import Surface
 

@@ -15,18 +15,7 @@ from annotated_types import Ge
 
 from core.checks import checked
 from core.config import Tree, flat
-from core.diagnosis import (
-    RULES,
-    Context,
-    Finding,
-    History,
-    Layer,
-    Ledger,
-    Player,
-    Remedies,
-    Rule,
-    diagnose,
-)
+from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
 from core.diagnosis.findings import FILE, markdown
 from core.gradients import GradientStep
 from core.gradients.localise import localise

@@ -155,9 +155,7 @@ def _pull_back(
 
 
 def _alignment(
-    field: Sequence[Tensor],
-    terms: tuple[list[Tensor], list[Tensor]],
-    players: tuple[_Player, _Player],
+    field: Sequence[Tensor], terms: tuple[list[Tensor], list[Tensor]], players: tuple[_Player, _Player]
 ) -> Tensor:
     """Balduzzi's sign, 0-d: +1 unless the term points against the field's way to (or from) a fixed point."""
     slope = [h for part in _pull_back(field, players) for h in part]
