@@ -80,7 +80,7 @@ class SeedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class SeedGroup:
     """Runs on one task that differ in nothing but their seeds.
 
     Attributes:
@@ -123,7 +123,7 @@ def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
     return list(runs.values())
 
 
-def grouped(runs: Iterable[SeedRun]) -> list[Group]:
+def grouped(runs: Iterable[SeedRun]) -> list[SeedGroup]:
     """The groups, in order of their tasks and of their runs."""
     by_key: dict[tuple, list[SeedRun]] = {}
     for run in runs:
@@ -207,7 +207,7 @@ def _without_twins(members: list[SeedRun]) -> list[list[SeedRun]]:
     return [[run for run in members if run.pattern == pattern] for pattern in patterns]
 
 
-def _labelled(parts: list[list[SeedRun]]) -> list[Group]:
+def _labelled(parts: list[list[SeedRun]]) -> list[SeedGroup]:
     """Groups on one task, named by the options in which they differ."""
     groups = []
     for members in parts:
@@ -222,11 +222,11 @@ def _labelled(parts: list[list[SeedRun]]) -> list[Group]:
             label, details = f"{method} ({home})", ", ".join(named)
         else:
             label, details = " ".join([method, *named]), ""
-        groups.append(Group(task=members[0].task, label=label, details=details, runs=_by_seed(members)))
+        groups.append(SeedGroup(task=members[0].task, label=label, details=details, runs=_by_seed(members)))
     return _told_apart(groups)
 
 
-def _told_apart(groups: list[Group]) -> list[Group]:
+def _told_apart(groups: list[SeedGroup]) -> list[SeedGroup]:
     """Groups whose labels are the same also get the patterns that named them, then numbers."""
     for suffixes in ([group.runs[0].pattern for group in groups], range(1, len(groups) + 1)):
         labels = [group.label for group in groups]

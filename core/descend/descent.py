@@ -158,11 +158,7 @@ def check(cfg: DescentConfig) -> None:
 
 
 def train(cfg: DescentConfig, run: Run) -> None:
-    """Descend, once or several times from one start.
-
-    Args:
-        cfg: options that `check` has accepted.
-        run: logs, draws and saves.
+    """Descend, once or several times from one start, by options that `check` has accepted.
 
     Raises:
         FloatingPointError: the function, the loss or a derivative is not finite at the end of a descent.

@@ -1,6 +1,7 @@
 """Findings: a sign becomes one when it has lasted, and closes when it has been gone for as long."""
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -72,7 +73,7 @@ class Finding:
     def line(self) -> str:
         """The finding in one line, with the overrides to paste."""
         where = f" ({self.where})" if self.where else ""
-        remedy = f"; try {' '.join(map(quoted, self.remedy))}" if self.remedy else ""
+        remedy = f"; try {shlex.join(self.remedy)}" if self.remedy else ""
         return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{remedy}"
 
     def as_json(self) -> dict[str, object]:
@@ -105,11 +106,6 @@ class Finding:
             cause=str(entry.get("cause", "")),
             remedy=tuple(str(override) for override in entry.get("remedy") or ()),
         )
-
-
-def quoted(override: str) -> str:
-    """An override as a shell takes it."""
-    return f"'{override}'" if any(c in override for c in "[]{}*$ ") else override
 
 
 def markdown(findings: Iterable[Finding], unit: str) -> str:
@@ -181,19 +177,10 @@ class Ledger:
             return None
         first = before.first_step if before else life.began
         severity = max(sign.severity, before.severity, key=rank) if before else sign.severity
-        life.finding = Finding(
-            name=sign.name,
-            severity=severity,
-            player=sign.player,
-            layer=before.layer if before and before.active else sign.layer,
-            first_step=first,
-            last_step=step,
-            active=True,
-            evidence=dict(sign.evidence),
-            what=sign.what,
-            cause=sign.cause,
-            remedy=sign.remedy,
-        )
+        layer = before.layer if before and before.active else sign.layer
+        known = {name: value for name, value in vars(sign).items() if name != "patience"}
+        known |= {"severity": severity, "layer": layer, "evidence": dict(sign.evidence)}
+        life.finding = Finding(first_step=first, last_step=step, active=True, **known)
         worse = before is not None and rank(severity) > rank(before.severity)
         return life.finding if before is None or not before.active or worse else None
 
@@ -211,15 +198,7 @@ class Ledger:
 
     def state_dict(self) -> "StateDict":
         """Every finding, and how far each sign is from becoming one."""
-        return {
-            "|".join(key): {
-                "streak": life.streak,
-                "quiet": life.quiet,
-                "began": life.began,
-                "finding": None if life.finding is None else asdict(life.finding),
-            }
-            for key, life in self._lives.items()
-        }
+        return {"|".join(key): asdict(life) for key, life in self._lives.items()}
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
@@ -228,8 +207,8 @@ class Ledger:
             name, _, player = key.partition("|")
             finding = saved["finding"]
             if finding is not None:
-                finding = Finding(**{**finding, "remedy": tuple(finding["remedy"])})
-            self._lives[name, player] = _Life(saved["streak"], saved["quiet"], saved["began"], finding)
+                finding = Finding(**finding | {"remedy": tuple(finding["remedy"])})
+            self._lives[name, player] = _Life(**saved | {"finding": finding})
 
 
 def rank(severity: Severity) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import MAP
+from core.draw.palette import MAP, MISSING, ORANGE
 from core.gradients.measure.exponents import BINS, LOWEST, ZERO
 from core.state import StateDict
 
@@ -16,16 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHARP = 140  # dots per inch: the names of the layers are small
-GAP = "#bbbbbb"  # no finite norm
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
 
 
 class HeatMap:
-    """History of the gradient norms of one `GradientStep`.
-
-    Args:
-        names: the layers, first one on top.
-    """
+    """History of the gradient norms of one `GradientStep`; the first of the named layers is on top."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -69,7 +64,7 @@ def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: s
     # Each point is the mean over the window that ends at its step.
     width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
     edges = np.concatenate([[max(0, steps[0] - width)], steps])
-    axes.set_facecolor(GAP)
+    axes.set_facecolor(MISSING)
     mesh = axes.pcolormesh(
         edges, np.arange(len(names) + 1), log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6)
     )
@@ -86,16 +81,13 @@ def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: s
 def draw_exponents(counts: Tensor, names: list[str]) -> Image:
     """Draw how the components of every layer's gradient spread over the powers of two.
 
-    Args:
-        counts: [layers, BINS + 1] of `core.gradients.measure.exponents`.
-        names: the layers, first one on top.
+    The counts [layers, BINS + 1] are those of `core.gradients.measure.exponents`.
     """
     from matplotlib.colors import PowerNorm
 
     share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
     used = np.flatnonzero(share[:, :BINS].any(0))
-    low, high = (used[0] - 1, used[-1] + 2) if used.size else (0, BINS)
-    low = max(low, 0)
+    low, high = (max(used[0] - 1, 0), used[-1] + 2) if used.size else (0, BINS)
     shown = np.where(share > 0, share, np.nan)
     made = new_figure(6.4, min(1.5 + 0.24 * max(len(names), 3), 14.0), dpi=SHARP)
     zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 14])
@@ -111,7 +103,7 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
     axes.xaxis.get_major_locator().set_params(integer=True)
     for exponent in (-24, -14):  # the smallest float16, and the smallest one at full precision
         if low + LOWEST < exponent < high + LOWEST:
-            axes.axvline(exponent, color="crimson", linewidth=1, linestyle=":")
+            axes.axvline(exponent, color=ORANGE, linewidth=1, linestyle=":")
     axes.set_xlabel("e in |g| = m 2^e   (dotted: float16 ends at 2^-24, is rounded below 2^-14)", fontsize=8)
     made.suptitle("magnitude of every component of every layer's gradient", fontsize=10)
     made.colorbar(mesh, ax=axes, pad=0.01).set_label("share of the layer", fontsize=9)

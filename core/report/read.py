@@ -14,12 +14,7 @@ from core.run.tensorboard import read_scalars
 
 
 def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") -> Record:
-    """Read everything that a report needs.
-
-    Args:
-        directory: the run directory.
-        kind_of: what is known about runs of a trainer.
-        option: the option that named the directory, for the message.
+    """Read everything that a report needs; `option` named the directory.
 
     Raises:
         ConfigError: there is no such directory, no run in it, or its files are damaged.

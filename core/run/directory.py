@@ -3,10 +3,12 @@
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from core.config import ConfigError
@@ -118,21 +120,13 @@ def write_summary(directory: Path, summary: dict[str, object]) -> None:
 def versions() -> dict[str, str]:
     """Versions of Python and of what the results depend on."""
     names = (
-        "gradsight",
-        "torch",
-        "torchvision",
-        "gymnasium",
-        "hydra-core",
-        "tensorboard",
-        "torchmetrics",
+        "gradsight", "torch", "torchvision", "gymnasium", "hydra-core", "tensorboard", "torchmetrics",
         "numpy",
-    )
+    )  # fmt: skip
     found = {"python": platform.python_version()}
     for name in names:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -180,6 +174,4 @@ def jsonable(value: object) -> object:
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(v) for v in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -28,12 +28,7 @@ TRAINING: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
 
 
 def draw_curves(trajectories: Sequence[Trajectory], lowest: float | None) -> Image:
-    """Value and gradient norm against steps.
-
-    Args:
-        trajectories: of a function.
-        lowest: its known least value, which is taken off; None = not known.
-    """
+    """Value of a function, above its known least one, and gradient norm against steps."""
     made = new_figure(9.6, 3.8)
     left, right = made.subplots(1, 2)
     title = f"value above the lowest minimum, {lowest:.6g}" if lowest else "value"
