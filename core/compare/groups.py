@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from core.config import ConfigError, Tree, flat
+from core.config import ConfigError, flat
 from core.report.read import read_run
 from core.report.record import Curve, natural
-from core.run.directory import is_run
+from core.run.directory import count_field, is_run
 from core.run.files import read_json
 
 # Options that do not tell groups apart: seeds make a group, and the others change nothing of what is learnt.
@@ -29,7 +29,6 @@ class Score:
         unit: of the x-axis, short, for the table.
         long_unit: of the x-axis, for the figure.
         entry: of `summary.json`, with the final score.
-        steps: entry of `summary.json` with the length of the run.
         curve: tag of the score along the run.
         task: entry of `summary.json` with the task; scores on two tasks are never compared.
         task_option: the option with the task, by dotted name.
@@ -43,7 +42,6 @@ class Score:
     unit: str
     long_unit: str
     entry: str
-    steps: str
     curve: str
     task: str
     task_option: str
@@ -137,9 +135,9 @@ def _runs_below(path: Path, pattern: str, score: Score) -> Iterator[SeedRun]:
     if path.is_file() and path.suffix == ".json":
         summary = _kept_summary(path)
         if summary is not None:
-            yield _from_summary(path, pattern, summary, score)
+            yield _run(path, pattern, summary, score)
     elif is_run(path):
-        yield _from_directory(path, pattern, score)
+        yield _run(path, pattern, None, score)
     elif path.is_dir():
         for child in sorted(path.iterdir(), key=lambda child: natural(child.name)):
             if not child.name.startswith("."):
@@ -152,36 +150,22 @@ def _kept_summary(path: Path) -> dict[str, object] | None:
     return content if isinstance(content, dict) and "status" in content else None
 
 
-def _from_summary(path: Path, pattern: str, summary: dict[str, object], score: Score) -> SeedRun:
-    if score.task not in summary:
+def _run(path: Path, pattern: str, kept: dict[str, object] | None, score: Score) -> SeedRun:
+    """A run from its directory, or where only its summary was kept from that."""
+    record = read_run(path) if kept is None else None
+    if kept is not None and score.task not in kept:
         raise ConfigError(f"{path} is no summary of {score.command}: compare takes {score.runs}")
-    return _run(path, pattern, str(summary["status"]), {}, summary, {}, score)
-
-
-def _from_directory(path: Path, pattern: str, score: Score) -> SeedRun:
-    record = read_run(path)
-    if record.package != score.package:
+    if record is not None and record.package != score.package:
         raise ConfigError(f"{path} holds no run of {score.command}: compare takes {score.runs}")
-    curve = record.curves.get(score.curve, {})
-    return _run(path, pattern, record.status, record.options, record.summary, curve, score)
-
-
-def _run(
-    path: Path,
-    pattern: str,
-    status: str,
-    options: Tree,
-    summary: dict[str, object],
-    curve: Curve,
-    score: Score,
-) -> SeedRun:
+    options, summary = (record.options, record.summary) if record else ({}, kept or {})
+    curve = record.curves.get(score.curve, {}) if record else {}
     named = flat({key: value for key, value in options.items() if key not in FREE and key != "_target_"})
-    value, steps, seed = (summary.get(entry) for entry in (score.entry, score.steps, "seed"))
+    value, steps, seed = (summary.get(entry) for entry in (score.entry, count_field(score.unit), "seed"))
     return SeedRun(
         path=path,
         pattern=pattern,
         seed=cast(int | None, options.get("seed", seed)),
-        status=status,
+        status=record.status if record else str(summary["status"]),
         task=str(summary.get(score.task) or named.get(score.task_option)),
         method=str(named.get(f"{score.method}._target_", _home(path))).rsplit(".", 1)[-1],
         options={key: tuple(v) if isinstance(v, list) else v for key, v in named.items()},

@@ -31,12 +31,11 @@ def draw(
         descents: of one function, or one objective; by name.
         starts: makes the descents from a grid of starts, on a function: their ends, or why there are none.
     """
-    descents = {
-        name: descent for name, descent in descents.items() if descent.trajectory(name).ended != "diverged"
-    }
-    if not descents:
-        return {}
     trajectories = [descent.trajectory(name) for name, descent in descents.items()]
+    trajectories = [trajectory for trajectory in trajectories if trajectory.ended != "diverged"]
+    if not trajectories:
+        return {}
+    descents = {trajectory.name: descents[trajectory.name] for trajectory in trajectories}
     first = next(iter(descents.values()))
     plane = first.plane_function()
     found: dict[str, Media] = {}

@@ -41,8 +41,25 @@ class HeatMap:
 
     def draw(self, unit: str) -> Image:
         """The picture: log10 of the norms, one row a layer, time to the right."""
-        norms = np.array(self.rows, dtype=np.float64).T
-        return draw_heat_map(norms, self.steps, self.names, unit)
+        norms, steps = np.array(self.rows, dtype=np.float64).T, self.steps
+        log = np.log10(np.where(norms > 0, norms, np.nan))
+        made = new_figure(6.4, min(1.3 + 0.24 * max(len(self.names), 3), 14.0), dpi=SHARP)
+        axes = made.add_subplot()
+        shown = log[np.isfinite(log)]
+        low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
+        # Each point is the mean over the window that ends at its step.
+        width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
+        edges, rows = np.concatenate([[max(0, steps[0] - width)], steps]), np.arange(len(self.names) + 1)
+        axes.set_facecolor(MISSING)
+        mesh = axes.pcolormesh(edges, rows, log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6))
+        _label_layers(axes, self.names)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.locator_params(axis="x", nbins=4)  # the layers' names may take half of the width
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.set_xlabel(unit, fontsize=9)
+        axes.set_title("gradient norm of every layer", fontsize=10)
+        made.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
+        return pixels(made)
 
     def state_dict(self) -> StateDict:
         """All points so far."""
@@ -52,30 +69,6 @@ class HeatMap:
         """Continue a history saved by `state_dict`."""
         self.steps, self.rows = list(state["steps"]), [list(row) for row in state["rows"]]
         self._stride, self._seen = state["stride"], state["seen"]
-
-
-def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: str) -> Image:
-    """Draw norms [layers, points] over `steps`."""
-    log = np.log10(np.where(norms > 0, norms, np.nan))
-    made = new_figure(6.4, min(1.3 + 0.24 * max(len(names), 3), 14.0), dpi=SHARP)
-    axes = made.add_subplot()
-    shown = log[np.isfinite(log)]
-    low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
-    # Each point is the mean over the window that ends at its step.
-    width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
-    edges = np.concatenate([[max(0, steps[0] - width)], steps])
-    axes.set_facecolor(MISSING)
-    mesh = axes.pcolormesh(
-        edges, np.arange(len(names) + 1), log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6)
-    )
-    _label_layers(axes, names)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.locator_params(axis="x", nbins=4)  # the layers' names may take half of the width
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    axes.set_xlabel(unit, fontsize=9)
-    axes.set_title("gradient norm of every layer", fontsize=10)
-    made.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
-    return pixels(made)
 
 
 def draw_exponents(counts: Tensor, names: list[str]) -> Image:

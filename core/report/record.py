@@ -67,7 +67,6 @@ class Kind:
         command: that starts such a run; empty = the name of the trainer's package.
         unit: what the x-axis counts, in the plural; empty = what `summary.json` calls it.
         length: the option with the run's length on the x-axis.
-        rate: the entry of `summary.json` with the x-axis units per second.
         efforts: entries of `summary.json` about time and effort, with their labels, to compare two runs.
         players: names of the gradient steps in the order of their colours; any others follow.
         children: options that make a run for each of their names, in a sub-directory of that name.
@@ -87,7 +86,6 @@ class Kind:
     command: str = ""
     unit: str = ""
     length: str = ""
-    rate: str = ""
     efforts: Mapping[str, str] = field(default_factory=dict)
     players: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
