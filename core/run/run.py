@@ -181,7 +181,8 @@ class Run:
         else:
             self.say(f"resumed at {self.step:,} {unit}")
         self._interrupts.listen()
-        self._taken = self._steps_taken()
+        if probes is not None:
+            probes.start(self._steps)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
         self._mark = time.perf_counter()
@@ -343,12 +344,8 @@ class Run:
 
     def _probe(self) -> None:
         """Write the measurements of the probes that are due."""
-        before, self._taken = self._taken, self._steps_taken()
-        if self._probes is not None and (measured := self._probes.measure(before, self._taken)):
+        if self._probes is not None and (measured := self._probes.measure()):
             self._write(measured)
-
-    def _steps_taken(self) -> dict[str, int]:
-        return {step.name: step.monitor.steps for step in self._steps}
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
