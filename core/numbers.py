@@ -1,7 +1,8 @@
 """Numbers as text: few digits, thousands separated, powers of ten written as such."""
 
 import math
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -57,6 +58,12 @@ def ticks(values: Iterable[float]) -> list[str]:
         if len(set(labels)) == len(set(values)):
             break
     return labels
+
+
+def quartiles(values: Sequence[float], digits: str) -> str:
+    """The median and, in brackets, the quartiles, each in the format `digits`."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{median:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
 def percent(value: object) -> str:

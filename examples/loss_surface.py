@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from core.draw.media import encode
 from core.gradients import GradientStep, Objective
-from core.landscape.directions import filter_normalised, origin_of
+from core.landscape.directions import filter_normalised
 from core.landscape.draw_loss import draw_surface
 from core.landscape.surface import Surface, surface_of
 
@@ -31,7 +31,7 @@ def study(num_steps: int = 200, grid: int = 41) -> tuple[Surface, float, bytes]:
     objective = Objective(model, lambda forward, x, y: cross_entropy(forward(x), y), (images, digits))
     directions = torch.stack([filter_normalised(objective, random) for _ in range(2)])
     line = torch.linspace(-1, 1, grid)
-    surface = surface_of(objective, origin_of(objective), directions, line, line)
+    surface = surface_of(objective, directions, line, line)
     here = objective().item()
     heading = "Cross-entropy of a small network on digits", "two random, filter-normalised directions"
     return surface, here, encode(draw_surface(surface, here, heading))[0]

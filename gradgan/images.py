@@ -1,9 +1,11 @@
-"""Images in memory, and conversions of pixels: to what the networks see, back to bytes, to another size."""
+"""Images in memory, and their pixels: as the networks see them, back to bytes, moved, to another size."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from core.transfer import send
 
 SPLIT_SEED = 0  # of a held-out split, which is part of the data set and not of a run
 
@@ -55,6 +57,13 @@ def normalised(pixels: Tensor) -> Tensor:
 def to_pixels(images: Tensor) -> Tensor:
     """Images in [-1, 1] as uint8, 0 to 255, rounded; what lies outside is cut off."""
     return ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def moved(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images [B, C, H, W] whose pixel (i, j) comes from (rows[b, i], columns[b, j]); int64 on the CPU."""
+    place = torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]
+    batch, row, column = (send(index, images.device) for index in place)
+    return images.permute(0, 2, 3, 1)[batch, row, column].permute(0, 3, 1, 2)
 
 
 def resized(pixels: Tensor, size: int | None) -> Tensor:

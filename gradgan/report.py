@@ -184,7 +184,6 @@ GAN = Kind(
     name="GAN",
     unit="real images shown",
     length="total_images",
-    rate="images_per_s",
     efforts={"images_per_s": "images a second"},
     players=("generator", "discriminator"),
     title=title,

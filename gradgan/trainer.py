@@ -18,7 +18,7 @@ from torch import nn
 from core.gradients import Closure, GradientStep, Metrics
 from core.optim.averaging import ExponentialMovingAverage
 from core.optim.schedules import Schedule, ScheduledRate
-from core.optim.schemes.schemes import Scheme
+from core.optim.schemes.schemes import Move, Scheme
 from core.state import StateDict, copied
 from gradgan.batch import Batch
 from gradgan.game.game import FakeBatch, Game, StepInfo
@@ -97,10 +97,8 @@ class Trainer:
             self._after_discriminator(self.discriminator_step(*discriminator_closures), real)
         discriminator_closures, generator_closures = self._closures(last, shared=self.micro_batches == 1)
         metrics = self.scheme(
-            self.discriminator_step,
-            discriminator_closures,
-            self.generator_step,
-            generator_closures,
+            Move(self.discriminator_step, discriminator_closures),
+            Move(self.generator_step, generator_closures),
             self.scheme_state,
         )
         self._after_discriminator(metrics, last)

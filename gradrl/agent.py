@@ -1,13 +1,16 @@
 """What the training loop asks of an agent, of its options and of its networks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 
-from core.gradients import GradientStep, Metrics, Objective
-from core.state import StateDict
+from core.config import Component
+from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.optim.schedules import Schedule
+from core.state import Stateful
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor
 from gradrl.policies.target import Target
@@ -35,13 +38,30 @@ class AgentConfig(Protocol):
         ...
 
 
-class Agent(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """How the parameters of an agent move.
+
+    Attributes:
+        optimizer: builds the optimizer of each of its gradient steps.
+        clipper: transform of the gradients, a chain of them, or None.
+        schedule: multiplier of the learning rates over the progress of training.
+        monitor: what is measured of the gradients; None = what there is by default.
+    """
+
+    optimizer: Component
+    clipper: Clipper | None
+    schedule: Schedule
+    monitor: MonitorConfig | None = None
+
+
+class Agent(Stateful, Protocol):
     """Learns from rollouts: from each once (on-policy), or from a replay that it keeps of them (off-policy).
 
-    The launcher makes one as `Class(cfg, model, optimizer, clipper, schedule, generator, monitor=monitor)`:
-    its options, its networks on their device, the component that builds its optimizers, the transform of its
-    gradients (a chain of them, or None), the multiplier of its learning rates over the progress of training,
-    the generator of its random numbers on the model's device, and what is measured of its gradients.
+    Its state is all that it has besides the model and the gradient steps.
+
+    The launcher makes one as `Class(cfg, model, learning, generator)`: its options, its networks on their
+    device, a `Learning`, and the generator of its random numbers, on the model's device.
 
     Attributes:
         measures: metrics of its updates that a schedule may follow.
@@ -84,14 +104,6 @@ class Agent(Protocol):
         """The losses on a frozen batch, each with its step: what probes look at; none before the first."""
         ...
 
-    def state_dict(self) -> StateDict:
-        """All its state besides the model and the gradient steps."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`."""
-        ...
-
 
 class Model(Protocol):
     """Networks that act."""
@@ -101,17 +113,9 @@ class Model(Protocol):
         ...
 
 
-class AgentModel(Model, Protocol):
+class AgentModel(Model, Stateful, Protocol):
     """Networks of an agent: a module that acts."""
 
     def to(self, device: torch.device) -> "AgentModel":
         """The same module on a device."""
-        ...
-
-    def state_dict(self) -> StateDict:
-        """Parameters and buffers."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> object:
-        """Take them over."""
         ...

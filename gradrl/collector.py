@@ -15,8 +15,8 @@ from core.gradients import Metrics
 from core.state import StateDict
 from gradrl.envs.env_state import env_state
 from gradrl.envs.make import autoreset_mode, reset_envs
-from gradrl.envs.observations import Row
-from gradrl.envs.spaces import Action, Observation
+from gradrl.envs.observations import Observation, Row
+from gradrl.envs.spaces import Action
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor

@@ -138,6 +138,33 @@ def value_loss(
     return 0.5 * functional.mse_loss(value, target)
 
 
+def weighted_terms(
+    policy_loss: Tensor, critic_loss: Tensor, entropy: Tensor, value_coef: float, entropy_coef: float
+) -> tuple[dict[str, Tensor], Metrics]:
+    """The terms whose sum an actor-critic minimises, and the same without weights as metrics.
+
+        L = L_policy + value_coef L_value - entropy_coef H(pi)
+
+    Args:
+        policy_loss: 0-d.
+        critic_loss: 0-d.
+        entropy: mean over the batch, nats, 0-d.
+        value_coef: weight of the value loss.
+        entropy_coef: weight of the entropy bonus; at 0 its gradient is not computed.
+
+    Source: Mnih et al. 2016, arXiv:1602.01783, section 4.
+    """
+    losses = {"policy": policy_loss, "value": value_coef * critic_loss}
+    if entropy_coef:
+        losses["entropy"] = -entropy_coef * entropy
+    return losses, {
+        "loss/policy": policy_loss.detach(),
+        "loss/value": critic_loss.detach(),
+        "loss/entropy": -entropy.detach(),
+        "policy/entropy": entropy.detach(),
+    }
+
+
 def normalize_advantage(advantage: Tensor) -> Tensor:
     """Advantages with mean 0 and standard deviation 1 over the batch, [B].
 

@@ -1,4 +1,4 @@
-"""Returns and advantages of a rollout: pure functions of [T, N] tensors, time first.
+"""Returns and advantages of a rollout: functions of [T, N] tensors, time first.
 
 An episode can end in two ways that look alike and mean different things. *Terminated*: the world ended,
 nothing can be earned after it, the value behind it is 0. *Truncated*: only the clock ran out, so the
@@ -7,6 +7,8 @@ value of the final observation stands for what would have come.
 
 import torch
 from torch import Tensor
+
+from gradrl.experience.rollout import Estimates, Rollout
 
 
 def discounted_return(
@@ -83,12 +85,16 @@ def generalized_advantage_estimate(
     _require_time_first("generalized_advantage_estimate", reward, value, next_value, terminated, truncated)
     delta = reward + gamma * next_value * ~terminated - value
     decay = (gamma * gae_lambda) * (~(terminated | truncated)).to(reward.dtype)
-    running = torch.zeros_like(delta[0])
-    advantage = []
-    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
-        running = torch.addcmul(delta_t, decay_t, running)
-        advantage.append(running)
-    return torch.stack(advantage[::-1])
+    return _decayed_sum(delta, decay)
+
+
+def generalized_estimates(
+    rollout: Rollout, value: Tensor, next_value: Tensor, gamma: float, gae_lambda: float
+) -> Estimates:
+    """A rollout with its generalized advantages; the target of each value is advantage + value."""
+    ends = rollout.terminated, rollout.truncated
+    advantage = generalized_advantage_estimate(rollout.reward, value, next_value, *ends, gamma, gae_lambda)
+    return Estimates(rollout, value, next_value, advantage, advantage + value)
 
 
 def vtrace(
@@ -140,15 +146,19 @@ def vtrace(
     behind = gamma * next_value * ~terminated
     delta = rho * (reward + behind - value)
     decay = gamma * c * ~(terminated | truncated)
-    excess = torch.zeros_like(delta[0])  # v_{t+1} - V(s_{t+1})
-    excesses = []
-    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
-        excess = torch.addcmul(delta_t, decay_t, excess)
-        excesses.append(excess)
-    target_excess = torch.stack(excesses[::-1])
+    target_excess = _decayed_sum(delta, decay)  # v_t - V(s_t)
     following = torch.cat([target_excess[1:], torch.zeros_like(target_excess[:1])])
     following = following * ~(terminated | truncated)
     return value + target_excess, rho * (reward + behind + gamma * following - value)
+
+
+def _decayed_sum(delta: Tensor, decay: Tensor) -> Tensor:
+    """x_t = delta_t + decay_t x_{t+1} of [T, N] tensors, x_T = 0."""
+    running, sums = torch.zeros_like(delta[0]), []
+    for delta_t, decay_t in zip(reversed(delta.unbind()), reversed(decay.unbind()), strict=True):
+        running = torch.addcmul(delta_t, decay_t, running)
+        sums.append(running)
+    return torch.stack(sums[::-1])
 
 
 def value_fit(value: Tensor, target: Tensor) -> dict[str, Tensor]:

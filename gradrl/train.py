@@ -23,7 +23,7 @@ from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.seeding import Generators, seed_for
 from core.state import Stateful
-from gradrl.agent import Agent, AgentConfig, AgentModel
+from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
@@ -193,8 +193,10 @@ def make_model(cfg: TrainConfig, info: EnvInfo) -> AgentModel:
 
 def make_agent(cfg: TrainConfig, model: AgentModel, generator: torch.Generator) -> Agent:
     """The configured agent over this model."""
-    agent = cfg.agent(model, cfg.optimizer, cfg.clipper, cfg.schedule, generator, monitor=cfg.monitor)
-    return cast(Agent, agent)
+    learning = Learning(
+        optimizer=cfg.optimizer, clipper=cfg.clipper, schedule=cfg.schedule, monitor=cfg.monitor
+    )
+    return cast(Agent, cfg.agent(model, learning, generator))
 
 
 def make_observation_normalizer(cfg: TrainConfig, info: EnvInfo) -> ObservationNormalizer | None:

@@ -130,6 +130,7 @@ def test_every_finding_that_a_rule_can_make_is_planted_and_explained_in_the_docs
 def test_a_pasted_override_replaces_the_one_before_and_a_pasted_choice_what_was_below_its_group():
     assert applied(["a=1", "b.c=2", "b=x"], ["b.c=3", "d=4"]) == ("a=1", "b=x", "b.c=3", "d=4")
     assert applied(["b=x", "b.c=2", "bc=1"], ["b=y", "b.d=3"]) == ("bc=1", "b=y", "b.d=3")
+    assert applied(["+b.c=2", "~bc"], ["b=y"]) == ("~bc", "b=y")
 
 
 @pytest.mark.parametrize(

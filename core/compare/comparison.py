@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 from core.checks import checked, require
-from core.compare.groups import Group, Score, SeedRun, find_runs, grouped
+from core.compare.groups import Score, SeedGroup, SeedRun, find_runs, grouped
 from core.compare.statistics import Estimate, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
 from core.numbers import plain_number
@@ -56,7 +56,7 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
     return "\n\n".join(parts)
 
 
-def task_table(groups: Sequence[Group], cfg: CompareConfig, unit: str) -> str:
+def task_table(groups: Sequence[SeedGroup], cfg: CompareConfig, unit: str) -> str:
     """The groups on one task as a Markdown table, padded so that it can be read as it is."""
     header = [groups[0].task, "seeds", "mean", "interquartile mean", "by seed", unit]
     rows = [header if cfg.target is None else [*header, f"published {plain_number(cfg.target)}"]]
@@ -71,7 +71,7 @@ def task_table(groups: Sequence[Group], cfg: CompareConfig, unit: str) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
-def verdict(group: Group, target: float, cfg: CompareConfig) -> str:
+def verdict(group: SeedGroup, target: float, cfg: CompareConfig) -> str:
     """Whether the interval of the mean touches or exceeds the target; undecided where a seed is missing."""
     missing = len(group.runs) - len(group.scores)
     if missing:
@@ -85,7 +85,7 @@ def verdict(group: Group, target: float, cfg: CompareConfig) -> str:
     return "exceeded" if low > target else "reached"
 
 
-def _cell(group: Group, statistic: Statistic, cfg: CompareConfig) -> str:
+def _cell(group: SeedGroup, statistic: Statistic, cfg: CompareConfig) -> str:
     if not group.scores:
         return "–"
     found: Estimate = estimate(group.scores, statistic, cfg.resamples, cfg.seed)
@@ -95,7 +95,7 @@ def _cell(group: Group, statistic: Statistic, cfg: CompareConfig) -> str:
     return f"{plain_number(found.value)} [{plain_number(low)}, {plain_number(high)}]"
 
 
-def _count(group: Group) -> str:
+def _count(group: SeedGroup) -> str:
     have, all_ = len(group.scores), len(group.runs)
     return str(all_) if have == all_ else f"{have} of {all_}"
 
@@ -107,7 +107,7 @@ def _seed(run: SeedRun) -> str:
     return plain_number(run.score) + ("" if run.status == "finished" else f" ({run.status})")
 
 
-def _steps(group: Group) -> str:
+def _steps(group: SeedGroup) -> str:
     steps = [run.steps for run in group.runs if run.steps is not None]
     if not steps:
         return "–"
@@ -115,7 +115,7 @@ def _steps(group: Group) -> str:
     return f"{high:,}" if low > 0.98 * high else f"{low:,} to {high:,}"
 
 
-def _remarks(group: Group, unit: str) -> Iterator[str]:
+def _remarks(group: SeedGroup, unit: str) -> Iterator[str]:
     """What a reader of the numbers also has to know."""
     where = f"{group.task}, {group.label}"
     if group.details:
@@ -129,7 +129,7 @@ def _remarks(group: Group, unit: str) -> Iterator[str]:
         yield f"{where}: seed {seed} is there {seeds.count(seed)} times, and it is counted as often."
 
 
-def _figure(groups: Sequence[Group], cfg: CompareConfig, score: Score) -> str:
+def _figure(groups: Sequence[SeedGroup], cfg: CompareConfig, score: Score) -> str:
     if cfg.figure is None:
         return "figure: none, because figure=null"
     if not any(run.curve for group in groups for run in group.runs):
@@ -138,5 +138,5 @@ def _figure(groups: Sequence[Group], cfg: CompareConfig, score: Score) -> str:
 
     path = Path(cfg.figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(draw_learning_curves(groups, score, target=cfg.target, resamples=500, seed=cfg.seed))
+    path.write_bytes(draw_learning_curves(groups, score, target=cfg.target, seed=cfg.seed))
     return f"figure: {path}"

@@ -1,17 +1,16 @@
 """Runs of several seeds, found in folders and grouped by the options in which they differ."""
 
 import glob
-import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from core.config import ConfigError, Tree, flat
+from core.config import ConfigError, flat
 from core.report.read import read_run
-from core.report.record import Curve
-from core.run.directory import is_run
+from core.report.record import Curve, natural
+from core.run.directory import count_field, is_run
+from core.run.files import read_json
 
 # Options that do not tell groups apart: seeds make a group, and the others change nothing of what is learnt.
 FREE = ("seed", "device", "num_threads", "logging", "monitor", "probe")
@@ -30,7 +29,6 @@ class Score:
         unit: of the x-axis, short, for the table.
         long_unit: of the x-axis, for the figure.
         entry: of `summary.json`, with the final score.
-        steps: entry of `summary.json` with the length of the run.
         curve: tag of the score along the run.
         task: entry of `summary.json` with the task; scores on two tasks are never compared.
         task_option: the option with the task, by dotted name.
@@ -44,7 +42,6 @@ class Score:
     unit: str
     long_unit: str
     entry: str
-    steps: str
     curve: str
     task: str
     task_option: str
@@ -81,7 +78,7 @@ class SeedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class SeedGroup:
     """Runs on one task that differ in nothing but their seeds.
 
     Attributes:
@@ -124,7 +121,7 @@ def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
     return list(runs.values())
 
 
-def grouped(runs: Iterable[SeedRun]) -> list[Group]:
+def grouped(runs: Iterable[SeedRun]) -> list[SeedGroup]:
     """The groups, in order of their tasks and of their runs."""
     by_key: dict[tuple, list[SeedRun]] = {}
     for run in runs:
@@ -138,54 +135,37 @@ def _runs_below(path: Path, pattern: str, score: Score) -> Iterator[SeedRun]:
     if path.is_file() and path.suffix == ".json":
         summary = _kept_summary(path)
         if summary is not None:
-            yield _from_summary(path, pattern, summary, score)
+            yield _run(path, pattern, summary, score)
     elif is_run(path):
-        yield _from_directory(path, pattern, score)
+        yield _run(path, pattern, None, score)
     elif path.is_dir():
-        for child in sorted(path.iterdir(), key=_natural):
+        for child in sorted(path.iterdir(), key=lambda child: natural(child.name)):
             if not child.name.startswith("."):
                 yield from _runs_below(child, pattern, score)
 
 
 def _kept_summary(path: Path) -> dict[str, object] | None:
     """A run's summary; None for a file that is something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
+    content = read_json(path)
     return content if isinstance(content, dict) and "status" in content else None
 
 
-def _from_summary(path: Path, pattern: str, summary: dict[str, object], score: Score) -> SeedRun:
-    if score.task not in summary:
+def _run(path: Path, pattern: str, kept: dict[str, object] | None, score: Score) -> SeedRun:
+    """A run from its directory, or where only its summary was kept from that."""
+    record = read_run(path) if kept is None else None
+    if kept is not None and score.task not in kept:
         raise ConfigError(f"{path} is no summary of {score.command}: compare takes {score.runs}")
-    return _run(path, pattern, str(summary["status"]), {}, summary, {}, score)
-
-
-def _from_directory(path: Path, pattern: str, score: Score) -> SeedRun:
-    record = read_run(path)
-    if record.package != score.package:
+    if record is not None and record.package != score.package:
         raise ConfigError(f"{path} holds no run of {score.command}: compare takes {score.runs}")
-    curve = record.curves.get(score.curve, {})
-    return _run(path, pattern, record.status, record.options, record.summary, curve, score)
-
-
-def _run(
-    path: Path,
-    pattern: str,
-    status: str,
-    options: Tree,
-    summary: dict[str, object],
-    curve: Curve,
-    score: Score,
-) -> SeedRun:
+    options, summary = (record.options, record.summary) if record else ({}, kept or {})
+    curve = record.curves.get(score.curve, {}) if record else {}
     named = flat({key: value for key, value in options.items() if key not in FREE and key != "_target_"})
-    value, steps, seed = (summary.get(entry) for entry in (score.entry, score.steps, "seed"))
+    value, steps, seed = (summary.get(entry) for entry in (score.entry, count_field(score.unit), "seed"))
     return SeedRun(
         path=path,
         pattern=pattern,
         seed=cast(int | None, options.get("seed", seed)),
-        status=status,
+        status=record.status if record else str(summary["status"]),
         task=str(summary.get(score.task) or named.get(score.task_option)),
         method=str(named.get(f"{score.method}._target_", _home(path))).rsplit(".", 1)[-1],
         options={key: tuple(v) if isinstance(v, list) else v for key, v in named.items()},
@@ -211,7 +191,7 @@ def _without_twins(members: list[SeedRun]) -> list[list[SeedRun]]:
     return [[run for run in members if run.pattern == pattern] for pattern in patterns]
 
 
-def _labelled(parts: list[list[SeedRun]]) -> list[Group]:
+def _labelled(parts: list[list[SeedRun]]) -> list[SeedGroup]:
     """Groups on one task, named by the options in which they differ."""
     groups = []
     for members in parts:
@@ -226,11 +206,11 @@ def _labelled(parts: list[list[SeedRun]]) -> list[Group]:
             label, details = f"{method} ({home})", ", ".join(named)
         else:
             label, details = " ".join([method, *named]), ""
-        groups.append(Group(task=members[0].task, label=label, details=details, runs=_by_seed(members)))
+        groups.append(SeedGroup(task=members[0].task, label=label, details=details, runs=_by_seed(members)))
     return _told_apart(groups)
 
 
-def _told_apart(groups: list[Group]) -> list[Group]:
+def _told_apart(groups: list[SeedGroup]) -> list[SeedGroup]:
     """Groups whose labels are the same also get the patterns that named them, then numbers."""
     for suffixes in ([group.runs[0].pattern for group in groups], range(1, len(groups) + 1)):
         labels = [group.label for group in groups]
@@ -256,8 +236,3 @@ def _value(value: object) -> str:
         return "[" + ",".join(map(str, value)) + "]"
     text = "null" if value is None else str(value)
     return text.rsplit(".", 1)[-1] if isinstance(value, str) and text.count(".") > 1 else text
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key in which seed10 comes after seed9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

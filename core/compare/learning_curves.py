@@ -1,36 +1,36 @@
 """Learning curves over seeds: the mean with its interval, every seed behind it, one panel per task."""
 
-import io
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from core.compare.groups import Group, Score
+from core.compare.groups import Score, SeedGroup
 from core.compare.statistics import interval, mean
 from core.config import Tree
-from core.draw.figure import canvas_of, new_figure
-from core.draw.palette import COLOURS
+from core.draw.figure import new_figure, pixels
+from core.draw.media import encode
+from core.draw.palette import COLOURS, FAINT, PALE
 from core.numbers import tick
 
 DASHES = ("-", "--", ":")  # with more groups than colours
 POINTS = 200  # of the common grid, at most
+RESAMPLES = 500  # bootstrap samples behind a band
 ENDED = 0.98  # of the longest run: a seed that came less far has ended early
 
 
 def draw_learning_curves(
-    groups: Sequence[Group], score: Score, *, target: float | None = None, resamples: int = 500, seed: int = 0
+    groups: Sequence[SeedGroup],
+    score: Score,
+    *,
+    target: float | None = None,
+    resamples: int = 500,
+    seed: int = 0,
 ) -> bytes:
     """The mean score of the evaluations along the runs, as a PNG.
 
-    A seed that ended early is drawn up to a cross; from there on mean and band are those of the others.
-
-    Args:
-        groups: some of them with curves.
-        score: what is compared.
-        target: a published score, drawn as a line.
-        resamples: bootstrap samples behind the band.
-        seed: of the bootstrap samples.
+    A seed that ended early is drawn up to a cross; from there on mean and band are those of the others. A
+    published score, the target, is a line.
     """
     drawn = [group for group in groups if any(run.curve for run in group.runs)]
     tasks = list(dict.fromkeys(group.task for group in drawn))
@@ -42,15 +42,13 @@ def draw_learning_curves(
     handles = {}
     for panel, task in zip(panels, tasks, strict=False):
         for group in (g for g in drawn if g.task == task):
-            handles[group.label] = _draw_group(panel, group, looks[group.label], resamples, seed)
+            handles[group.label] = _draw_group(panel, group, looks[group.label], seed)
         if target is not None:
-            handles["published"] = panel.axhline(
-                target, color="#666666", linewidth=1.4, linestyle=(0, (4, 3))
-            )
+            handles["published"] = panel.axhline(target, color=FAINT, linewidth=1.4, linestyle=(0, (4, 3)))
         panel.set_title(task, fontsize=13)
         panel.xaxis.set_major_formatter(lambda x, _: tick(x))
         panel.tick_params(labelsize=11)
-        panel.grid(color="#dddddd", linewidth=0.8)
+        panel.grid(color=PALE, linewidth=0.8)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_xlabel(score.long_unit, fontsize=11)
@@ -67,9 +65,7 @@ def draw_learning_curves(
             fontsize=11,
             frameon=False,
         )
-    content = io.BytesIO()
-    canvas_of(figure).print_png(content)
-    return content.getvalue()
+    return encode(pixels(figure))[0]
 
 
 def band(
@@ -77,10 +73,7 @@ def band(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Mean over seeds, and the ends of its interval, on a common grid.
 
-    Args:
-        curves: one per seed, {step: value}, not empty; between points they are straight lines.
-        resamples: bootstrap samples.
-        seed: of the bootstrap samples.
+    The curves, one per seed, {step: value}, are not empty, and straight lines between their points.
 
     Returns:
         Steps, mean, lower and upper end, [G] each. Where a seed has ended early, they are those of the other
@@ -107,10 +100,10 @@ def band(
     return grid, middle, low, high
 
 
-def _draw_group(panel, group: Group, look: Tree, resamples: int, seed: int):
+def _draw_group(panel, group: SeedGroup, look: Tree, seed: int):
     """One group's band, mean and single seeds; returns the mean's line."""
     curves = [run.curve for run in group.runs if run.curve]
-    grid, middle, low, high = band(curves, resamples, seed)
+    grid, middle, low, high = band(curves, RESAMPLES, seed)
     last = max(max(curve) for curve in curves)
     for curve in curves:
         panel.plot([*curve], [*curve.values()], linewidth=0.7, alpha=0.35, **look)

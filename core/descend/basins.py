@@ -7,10 +7,8 @@ descent), in a line search (LBFGS), in a matrix (Muon), in a root mean square ov
 no map is drawn rather than a wrong one.
 """
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from core.curvature.critical import FLAT
 from core.descend.functions import Function, PlaneFunction
@@ -22,36 +20,11 @@ from core.optim.schedules import Schedule
 GRID = 60  # starts along each axis
 NEAR = 0.02  # of the picture's diagonal: an end this near to a minimum has reached it
 NEWTON = 12  # steps that take an end to the minimum it is next to
-NOWHERE, LEFT = (
-    -1,
-    -2,
-)  # in place of a minimum's number: not at a minimum yet; outside the picture or diverged
+NOWHERE, LEFT = -1, -2  # instead of a minimum's number: at none yet; outside the picture or diverged
 ELEMENTWISE = (
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.NAdam,
-    torch.optim.RAdam,
-    torch.optim.Adamax,
-    torch.optim.Adagrad,
-    torch.optim.Adadelta,
-    torch.optim.RMSprop,
-    torch.optim.Rprop,
-    torch.optim.ASGD,
-)
-
-
-@dataclass(frozen=True)
-class BasinEnds:
-    """Ends of the descents from a grid of starts.
-
-    Attributes:
-        ends: [GRID, GRID, 2], rows along the second coordinate; not finite where a descent diverged.
-        reason: why there are no ends; empty where there are some.
-    """
-
-    ends: Tensor | None
-    reason: str = ""
+    optim.SGD, optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.Adamax, optim.Adagrad, optim.Adadelta,
+    optim.RMSprop, optim.Rprop, optim.ASGD,
+)  # fmt: skip
 
 
 def why_not(optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Schedule) -> str:
@@ -68,18 +41,15 @@ def why_not(optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Sc
 
 def basins(
     function: Function, optimizer: OptimizerComponent, clipper: Clipper | None, schedule: Schedule, steps: int
-) -> BasinEnds:
-    """Descend from every start of a grid over the function's domain.
+) -> Tensor | str:
+    """Descend from every start of a grid over the domain of a function of two variables.
 
-    Args:
-        function: of two variables.
-        optimizer: class and options.
-        clipper: of the gradients.
-        schedule: of the learning rate.
-        steps: of the optimizer.
+    Returns:
+        Ends [GRID, GRID, 2], rows along the second coordinate, not finite where a descent diverged; or why
+        there are none.
     """
     if reason := why_not(optimizer, clipper, schedule):
-        return BasinEnds(None, reason)
+        return reason
     x = nn.Parameter(grid(function).reshape(-1, 2))
     built = build_optimizer(optimizer, [("x", x)])
     rates = [group["lr"] for group in built.param_groups]
@@ -93,7 +63,7 @@ def basins(
         for clip in clips:
             clip(GradientView(["x"], [x], [x.grad]), {})
         built.step()
-    return BasinEnds(x.detach().reshape(GRID, GRID, 2))
+    return x.detach().reshape(GRID, GRID, 2)
 
 
 def grid(function: Function) -> Tensor:

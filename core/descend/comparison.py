@@ -24,11 +24,7 @@ OWN_PICTURES = ("path",)  # that each has too; the others are drawn of all toget
 
 
 class Order:
-    """The names of the compared descents, which a resumed comparison must have too.
-
-    Args:
-        names: of the descents, in order.
-    """
+    """The names of the compared descents, in order, which a resumed comparison must have too."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)

@@ -10,10 +10,11 @@ from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
+from torch import Tensor
 
 from core.checks import checked, require
 from core.config import Component
-from core.descend.basins import BasinEnds, basins
+from core.descend.basins import basins
 from core.descend.batches import Batch
 from core.descend.comparison import compare
 from core.descend.diagnosis import REMEDIES, RULES_OF_FUNCTION, RULES_OF_OBJECTIVE
@@ -23,7 +24,7 @@ from core.descend.functions import Function
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Supervised
 from core.draw.media import Media
-from core.gradients import Clipper, GradientStep, MonitorConfig, as_transforms
+from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import require_true_line_search
 from core.gradients.probe import Probe
 from core.optim.evaluation import evaluation_parameters
@@ -150,22 +151,14 @@ def check(cfg: DescentConfig) -> None:
         assert optimizer is not None
         auto = optimizer.auto_lr and cfg.objective is None
         require(not auto, f"{optimizer.path}.lr", "auto", "a number; auto needs samples, an objective's")
-        module = (
-            descent.network
-            if isinstance(descent, ObjectiveDescent)
-            else torch.nn.ParameterDict(dict(descent.named))
-        )
+        module = descent.network
         check_optimizer(optimizer, lambda module=module: [module])
         require_true_line_search(build_optimizer(optimizer, descent.named), as_transforms(cfg.clipper))
         check_probes(cfg.probe, lambda module=module: [module])
 
 
 def train(cfg: DescentConfig, run: Run) -> None:
-    """Descend, once or several times from one start.
-
-    Args:
-        cfg: options that `check` has accepted.
-        run: logs, draws and saves.
+    """Descend, once or several times from one start, by options that `check` has accepted.
 
     Raises:
         FloatingPointError: the function, the loss or a derivative is not finite at the end of a descent.
@@ -201,6 +194,9 @@ def descend(cfg: DescentConfig, run: Run) -> None:
     rate = ScheduledRate(cfg.schedule, step)
     title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
 
+    def objectives() -> list[tuple[Objective, GradientStep]]:
+        return [(descent.frozen(), step)] if isinstance(descent, ObjectiveDescent) else []
+
     def metrics():
         with evaluation_parameters(optimizer):
             return descent.metrics()
@@ -211,7 +207,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         state={"descent": descent, "schedule": rate},
         gradient_steps=[step],
         draw=lambda: pictures(cfg, {title: cfg}, {title: descent}),
-        probes=make_probes(cfg, descent, step),
+        probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,
         rules=RULES_OF_FUNCTION if cfg.objective is None else RULES_OF_OBJECTIVE,
@@ -230,21 +226,12 @@ def descend(cfg: DescentConfig, run: Run) -> None:
     run.finish(dict)
 
 
-def make_probes(cfg: DescentConfig, descent: Descent, step: GradientStep) -> Probes:
-    """Probes of an objective, on all its training samples."""
-    return Probes(
-        cfg.probe,
-        cfg.seed,
-        lambda: [(descent.frozen(), step)] if isinstance(descent, ObjectiveDescent) else [],
-    )
-
-
 def pictures(
     cfg: DescentConfig, parts: dict[str, DescentConfig], descents: dict[str, Descent]
 ) -> dict[str, Media]:
     """The pictures that were asked for and can be drawn."""
 
-    def starts() -> dict[str, BasinEnds]:
+    def starts() -> dict[str, Tensor | str]:
         assert cfg.function is not None
         found = {}
         for name, part in parts.items():

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from core.descend.basins import BasinEnds
+from torch import Tensor
+
 from core.descend.function_descent import FunctionDescent
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.pictures.arrows import draw_arrows
@@ -18,7 +19,7 @@ PICTURES = ("path", "surface", "curves", "video", "basins", "arrows")
 def draw(
     wanted: Sequence[str],
     descents: Mapping[str, FunctionDescent | ObjectiveDescent],
-    starts: Callable[[], dict[str, BasinEnds]] | None,
+    starts: Callable[[], dict[str, Tensor | str]] | None,
 ) -> dict[str, Media]:
     """Draw what was asked for and can be drawn.
 
@@ -28,14 +29,13 @@ def draw(
     Args:
         wanted: names out of PICTURES.
         descents: of one function, or one objective; by name.
-        starts: makes the descents from a grid of starts, on a function.
+        starts: makes the descents from a grid of starts, on a function: their ends, or why there are none.
     """
-    descents = {
-        name: descent for name, descent in descents.items() if descent.trajectory(name).ended != "diverged"
-    }
-    if not descents:
-        return {}
     trajectories = [descent.trajectory(name) for name, descent in descents.items()]
+    trajectories = [trajectory for trajectory in trajectories if trajectory.ended != "diverged"]
+    if not trajectories:
+        return {}
+    descents = {trajectory.name: descents[trajectory.name] for trajectory in trajectories}
     first = next(iter(descents.values()))
     plane = first.plane_function()
     found: dict[str, Media] = {}
@@ -54,9 +54,9 @@ def draw(
         found["video"] = draw_video(plane, trajectories)
     if "basins" in wanted and starts is not None and trajectories[0].steps[-1]:
         descended = starts()
-        ends = {name: start.ends for name, start in descended.items() if start.ends is not None}
+        ends = {name: end for name, end in descended.items() if isinstance(end, Tensor)}
         if ends:
-            why = [f"none of {name}: {start.reason}" for name, start in descended.items() if start.reason]
+            why = [f"none of {name}: {end}" for name, end in descended.items() if isinstance(end, str)]
             found["basins"] = draw_basins(plane, ends, "; ".join(why))
     trained = {name: descent for name, descent in descents.items() if isinstance(descent, ObjectiveDescent)}
     if "arrows" in wanted and trained:

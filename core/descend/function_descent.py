@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,45 +14,6 @@ from core.numbers import plain_number
 from core.state import StateDict
 
 SHOWN = 6  # coordinates that get a curve
-
-
-@dataclass(frozen=True)
-class FunctionPoint:
-    """A point of a function as it is measured and reported.
-
-    Attributes:
-        x: the point, n numbers.
-        value: of the function there.
-        classification: what kind of point it is; None where a derivative is not finite.
-        evaluations: gradients evaluated on the way here.
-    """
-
-    x: tuple[float, ...]
-    value: float
-    classification: Classification | None
-    evaluations: int
-
-    def metrics(self) -> Metrics:
-        """What is logged: of this very point, not averaged over the steps before it."""
-        values = {"descent/value": self.value, "descent/evaluations": float(self.evaluations)}
-        values |= {f"descent/x{i}": x for i, x in enumerate(self.x[:SHOWN])}
-        if self.classification is not None:
-            values["curvature/sharpness"] = self.classification.eigenvalues[-1]
-            values["curvature/lowest"] = self.classification.eigenvalues[0]
-        return {tag: torch.tensor(value, dtype=torch.float64) for tag, value in values.items()}
-
-    def fields(self) -> dict[str, object]:
-        """What the summary says; null for what is not finite."""
-        found = self.classification
-        return {
-            "x": list(self.x),
-            "value": self.value,
-            "gradient_norm": found and found.gradient_norm,
-            "hessian_eigenvalues": found and list(found.eigenvalues),
-            "saddle_index": found and found.saddle_index,
-            "evaluations": self.evaluations,
-            "critical_point": found and found.kind,
-        }
 
 
 class FunctionDescent:
@@ -72,41 +32,52 @@ class FunctionDescent:
         self.function = function
         first = function.start if start is None else start
         self.x = nn.Parameter(torch.tensor(first, dtype=torch.float64, device=device))
+        self.network = nn.ParameterDict({"x": self.x})  # what is checked where an objective has a network
+        self.named = list(self.network.named_parameters())
         self.evaluations = 0
         self.path = History(self.x.detach().clone())
 
-    @property
-    def named(self) -> list[tuple[str, Tensor]]:
-        """What is to be optimized."""
-        return [("x", self.x)]
-
     def next(self) -> Callable[[], tuple[Tensor, Metrics]]:
         """The closure of the next step."""
-        return self.evaluate
 
-    def evaluate(self) -> tuple[Tensor, Metrics]:
-        """The value here, with its graph."""
-        self.evaluations += 1
-        return self.function(self.x), {}
+        def evaluate() -> tuple[Tensor, Metrics]:
+            self.evaluations += 1
+            return self.function(self.x), {}
+
+        return evaluate
 
     def record(self) -> None:
         """Append the current point to the path."""
         self.path.add(self.x.detach().clone())
 
     def metrics(self) -> Metrics:
-        """The values that are logged of the current point."""
-        return self.measure().metrics()
+        """What is logged: of this very point, not averaged over the steps before it."""
+        value, found = self.measure()
+        values = {"descent/value": value, "descent/evaluations": float(self.evaluations)}
+        values |= {f"descent/x{i}": x for i, x in enumerate(self.x[:SHOWN].tolist())}
+        if found is not None:
+            values["curvature/sharpness"] = found.eigenvalues[-1]
+            values["curvature/lowest"] = found.eigenvalues[0]
+        return {tag: torch.tensor(value, dtype=torch.float64) for tag, value in values.items()}
 
     def fields(self) -> dict[str, object]:
-        """The fields of the summary at the current point."""
-        return self.measure().fields()
+        """What the summary says of the current point; null for what is not finite."""
+        value, found = self.measure()
+        return {
+            "x": self.x.tolist(),
+            "value": value,
+            "gradient_norm": found and found.gradient_norm,
+            "hessian_eigenvalues": found and list(found.eigenvalues),
+            "saddle_index": found and found.saddle_index,
+            "evaluations": self.evaluations,
+            "critical_point": found and found.kind,
+        }
 
-    def measure(self) -> FunctionPoint:
-        """The exact first and second derivatives at the current point."""
+    def measure(self) -> tuple[float, Classification | None]:
+        """Value and kind of the current point; no kind where a derivative is not finite."""
         value, gradient, hessian = derivatives(self.function, self.x)
         finite = value.isfinite() & gradient.isfinite().all() & hessian.isfinite().all()
-        classification = classify(gradient, hessian) if finite else None
-        return FunctionPoint(tuple(self.x.tolist()), value.item(), classification, self.evaluations)
+        return value.item(), classify(gradient, hessian) if finite else None
 
     def lines(self, steps: int) -> list[str]:
         """The lines printed at the end: the point, and what kind of point it is.
@@ -114,16 +85,16 @@ class FunctionDescent:
         Raises:
             FloatingPointError: the function or a derivative is not finite here.
         """
-        place = self.measure()
-        if place.classification is None:
+        x, (value, found) = self.x.tolist(), self.measure()
+        if found is None:
             advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
-            at = f"x = {point(place.x)}, after {steps:,} steps"
+            at = f"x = {point(x)}, after {steps:,} steps"
             raise FloatingPointError(f"f or a derivative of it is not finite at {at}{advice}")
-        effort = f"{steps:,} steps, {place.evaluations:,} gradients" if steps else "the start"
-        known = nearest(self.function, place.x, place.classification)
+        effort = f"{steps:,} steps, {self.evaluations:,} gradients" if steps else "the start"
+        slope = plain_number(found.gradient_norm)
         return [
-            f"{effort}: {where(place, place.classification)}",
-            f"{what(place.classification)}{known}",
+            f"{effort}: x = {point(x)}   f = {plain_number(value)}   |g| = {slope}",
+            f"{what(found)}{nearest(self.function, x, found)}",
         ]
 
     @property
@@ -146,7 +117,7 @@ class FunctionDescent:
             points = path.clone().requires_grad_()
             values = self.function(points)
             (gradient,) = torch.autograd.grad(values.sum(), points)
-        found = self.measure().classification
+        _, found = self.measure()
         return Trajectory(
             name=name,
             steps=steps,
@@ -159,11 +130,7 @@ class FunctionDescent:
 
     def state_dict(self) -> StateDict:
         """The point, the count and the path."""
-        return {
-            "x": self.x.detach().clone(),
-            "evaluations": self.evaluations,
-            "path": self.path.state_dict(),
-        }
+        return {"x": self.x.detach().clone(), "evaluations": self.evaluations, "path": self.path.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
@@ -171,13 +138,6 @@ class FunctionDescent:
             self.x.copy_(state["x"])
         self.evaluations = state["evaluations"]
         self.path.load_state_dict(state["path"])
-
-
-def where(place: FunctionPoint, found: Classification) -> str:
-    """Point, value and steepness in one line."""
-    return (
-        f"x = {point(place.x)}   f = {plain_number(place.value)}   |g| = {plain_number(found.gradient_norm)}"
-    )
 
 
 def what(found: Classification) -> str:

@@ -25,8 +25,8 @@ DENSE = 32  # parameters up to which the Hessian is written out; above, Lanczos 
 LANCZOS = 50  # products with the Hessian at most, for its two ends
 DRAWS = 32  # batches whose gradients are compared with that of all samples
 COLUMNS = (
-    "step", "samples", "value", "gradient_norm", "accuracy", "held_out_value", "held_out_accuracy", "cosine",
-    "noise_scale",
+    "step", "samples", "value", "gradient_norm", "accuracy", "held_out_value", "held_out_accuracy",
+    "gradient_cosine", "noise_scale",
 )  # fmt: skip
 
 
@@ -38,7 +38,8 @@ class ObjectivePoint:
         value: loss over all training samples.
         gradient_norm: of its gradient.
         accuracy, held_out_value, held_out_accuracy: shares in [0, 1], and the loss on the samples held out.
-        cosine: between a batch's gradient and that of all samples, mean of some draws; 1 for the full batch.
+        gradient_cosine: between a batch's gradient and that of all samples, mean of some draws; 1 for the
+            full batch.
         noise_scale: tr(Sigma) / |G|^2 over the training samples: the batch size at which noise and signal
             are equally long; NaN where the gradient is 0.
         samples: seen so far, with repetition.
@@ -50,7 +51,7 @@ class ObjectivePoint:
     accuracy: float
     held_out_value: float
     held_out_accuracy: float
-    cosine: float
+    gradient_cosine: float
     noise_scale: float
     samples: int
     evaluations: int
@@ -63,7 +64,7 @@ class ObjectivePoint:
             "accuracy/train": self.accuracy,
             "accuracy/held_out": self.held_out_accuracy,
             "full_gradient/norm": self.gradient_norm,
-            "full_gradient/cosine": self.cosine,
+            "full_gradient/cosine": self.gradient_cosine,
             "full_gradient/noise_scale": self.noise_scale,
             "descent/samples": float(self.samples),
             "descent/evaluations": float(self.evaluations),
@@ -193,7 +194,7 @@ class ObjectiveDescent:
             accuracy=right[0].item(),
             held_out_value=held_out_value.item(),
             held_out_accuracy=right[1].item(),
-            cosine=self._cosine(full),
+            gradient_cosine=self._cosine(full),
             noise_scale=(noise.variance / norm.square()).item() if norm > 0 else math.nan,
             samples=self.seen,
             evaluations=self.evaluations,
@@ -212,20 +213,12 @@ class ObjectiveDescent:
         kind = self.classify() if math.isfinite(now.gradient_norm) else CriticalKind(None, None, None)
         return {
             "x": self.point().tolist() if self.size <= DENSE else None,
-            "value": now.value,
-            "gradient_norm": now.gradient_norm,
+            **vars(now),
             "hessian_eigenvalues": kind.eigenvalues,
             "saddle_index": kind.saddle_index,
             "critical_point": kind.kind,
-            "evaluations": now.evaluations,
-            "samples": now.samples,
             "parameters": self.size,
             "batch_size": self.samples,
-            "accuracy": now.accuracy,
-            "held_out_value": now.held_out_value,
-            "held_out_accuracy": now.held_out_accuracy,
-            "noise_scale": now.noise_scale,
-            "gradient_cosine": now.cosine,
         }
 
     def classify(self) -> "CriticalKind":
@@ -270,7 +263,7 @@ class ObjectiveDescent:
             f"accuracy {now.accuracy:.1%}, held out {now.held_out_accuracy:.1%}",
             f"{name}: |g| = {plain_number(now.gradient_norm)}, {all_or_ends} {ends}",
             f"a gradient of {self.samples:,} of {len(self.data.x):,} samples: cosine with that of all "
-            f"{now.cosine:.3f}; noise scale {plain_number(now.noise_scale)}",
+            f"{now.gradient_cosine:.3f}; noise scale {plain_number(now.noise_scale)}",
         ]
 
     def plane_function(self) -> PlaneFunction | None:

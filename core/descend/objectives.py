@@ -112,9 +112,21 @@ class Logistic:
         return (output[:, 0] > 0).long()
 
 
+class CrossEntropy:
+    """Of a network with an output for each class."""
+
+    def loss(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy, nats."""
+        return cross_entropy(forward(x), y)
+
+    def classes(self, output: Tensor) -> Tensor:
+        """Those of the largest outputs."""
+        return output.argmax(1)
+
+
 @dataclass(frozen=True, kw_only=True)
 @checked
-class DigitsMLP:
+class DigitsMLP(CrossEntropy):
     """Scikit-learn's 1,797 images of 8x8 pixels and ten classes; tanh between the layers, cross-entropy.
 
     Attributes:
@@ -131,18 +143,10 @@ class DigitsMLP:
         """Weights as Glorot and Bengio 2010 draw them, biases 0."""
         return _layers((64, *self.hidden_sizes, 10), nn.Tanh, 1.0, random)
 
-    def loss(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy, nats."""
-        return cross_entropy(forward(x), y)
-
-    def classes(self, output: Tensor) -> Tensor:
-        """The largest of ten."""
-        return output.argmax(1)
-
 
 @dataclass(frozen=True, kw_only=True)
 @checked
-class Moons:
+class Moons(CrossEntropy):
     """Two interleaved half-moons in the plane; tanh between the layers, cross-entropy.
 
     Attributes:
@@ -169,18 +173,10 @@ class Moons:
         """Weights as Glorot and Bengio 2010 draw them, biases 0."""
         return _layers((2, *self.hidden_sizes, 2), nn.Tanh, 1.0, random)
 
-    def loss(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy, nats."""
-        return cross_entropy(forward(x), y)
-
-    def classes(self, output: Tensor) -> Tensor:
-        """The larger of two."""
-        return output.argmax(1)
-
 
 @dataclass(frozen=True, kw_only=True)
 @checked
-class DeepLinear:
+class DeepLinear(CrossEntropy):
     """A product of matrices on the digits, half the squared error: what depth alone does to a gradient.
 
         dL/dW_1 = (W_n ... W_2)^T (W_n ... W_1 x - y) x^T
@@ -216,14 +212,10 @@ class DeepLinear:
         target = (y[:, None] == torch.arange(10, device=y.device)).to(x)
         return 0.5 * (forward(x) - target).square().sum(1).mean()
 
-    def classes(self, output: Tensor) -> Tensor:
-        """The largest of ten."""
-        return output.argmax(1)
-
 
 @dataclass(frozen=True, kw_only=True)
 @checked
-class DeepSigmoid:
+class DeepSigmoid(CrossEntropy):
     """Many sigmoid layers on the digits, cross-entropy: each shrinks a gradient by a factor of at most 1/4.
 
     Attributes:
@@ -245,14 +237,6 @@ class DeepSigmoid:
     def make(self, data: Data, random: torch.Generator) -> nn.Module:
         """Weights as Glorot and Bengio draw them, times `gain`, biases 0."""
         return _layers((64, *[self.width] * self.depth, 10), nn.Sigmoid, self.gain, random)
-
-    def loss(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy, nats."""
-        return cross_entropy(forward(x), y)
-
-    def classes(self, output: Tensor) -> Tensor:
-        """The largest of ten."""
-        return output.argmax(1)
 
 
 def _layers(

@@ -24,7 +24,7 @@ class Trajectory:
         path: points [T, 2], one for each of `path_steps`, where there are two parameters.
         path_steps: optimizer steps after which the points of `path` were reached.
         more: other numbers by name, one for each of `steps`: `samples` seen, `seconds`, `accuracy`,
-            `held_out_value`, `held_out_accuracy`, `cosine` with the full gradient, `noise_scale`.
+            `held_out_value`, `held_out_accuracy`, `gradient_cosine` with the full gradient, `noise_scale`.
     """
 
     name: str
@@ -35,6 +35,10 @@ class Trajectory:
     path: Tensor | None = None
     path_steps: list[int] = field(default_factory=list)
     more: dict[str, list[float]] = field(default_factory=dict)
+
+    def column(self, name: str) -> Sequence[float]:
+        """The numbers of one name."""
+        return self.more[name] if name in self.more else getattr(self, name)
 
 
 class History:

@@ -5,7 +5,7 @@ here hold for any network. A trainer adds its own, and says by `Remedies` what i
 """
 
 from core.diagnosis.context import Context, Layer, Overrides, Player, Remedies
-from core.diagnosis.findings import Finding, Ledger, Severity, Sign, read_findings
+from core.diagnosis.findings import Finding, Ledger, Severity, Sign, known
 from core.diagnosis.rules import RULES, Rule, diagnose, network_rules
 from core.diagnosis.signals import History
 
@@ -23,6 +23,6 @@ __all__ = [
     "Severity",
     "Sign",
     "diagnose",
+    "known",
     "network_rules",
-    "read_findings",
 ]

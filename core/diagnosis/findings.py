@@ -1,13 +1,10 @@
 """Findings: a sign becomes one when it has lasted, and closes when it has been gone for as long."""
 
-import json
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
-
-from core.config import ConfigError
 
 if TYPE_CHECKING:
     from core.state import StateDict
@@ -45,6 +42,11 @@ class Sign:
     patience: int | None = None
 
 
+def known(**evidence: float | None) -> dict[str, float]:
+    """The evidence of a sign without what was not measured."""
+    return {label: value for label, value in evidence.items() if value is not None}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """A sign that has lasted.
@@ -76,7 +78,7 @@ class Finding:
     def line(self) -> str:
         """The finding in one line, with the overrides to paste."""
         where = f" ({self.where})" if self.where else ""
-        remedy = f"; try {' '.join(map(quoted, self.remedy))}" if self.remedy else ""
+        remedy = f"; try {shlex.join(self.remedy)}" if self.remedy else ""
         return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{remedy}"
 
     def as_json(self) -> dict[str, object]:
@@ -109,36 +111,6 @@ class Finding:
             cause=str(entry.get("cause", "")),
             remedy=tuple(str(override) for override in entry.get("remedy") or ()),
         )
-
-
-def read_findings(directory: Path) -> tuple[Finding, ...] | None:
-    """All findings of a run directory, the worst first; None where no diagnosis was made.
-
-    Raises:
-        ConfigError: the file is damaged.
-    """
-    path = directory / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
-    if not text.strip():  # the file has been made, and not yet been written
-        return None
-    try:
-        found = [Finding.from_json(entry) for entry in json.loads(text)["findings"]]
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ConfigError(f"{path} is damaged: it holds no findings ({reason})") from error
-    return tuple(sorted(found, key=lambda f: (-_rank(f.severity), not f.active, f.first_step)))
-
-
-def quoted(override: str) -> str:
-    """An override as a shell takes it."""
-    return f"'{override}'" if any(c in override for c in "[]{}*$ ") else override
 
 
 def markdown(findings: Iterable[Finding], unit: str) -> str:
@@ -193,7 +165,7 @@ class Ledger:
         seen: dict[tuple[str, str], Sign] = {}
         for sign in signs:
             key = sign.name, sign.player
-            if key not in seen or _rank(sign.severity) > _rank(seen[key].severity):
+            if key not in seen or rank(sign.severity) > rank(seen[key].severity):
                 seen[key] = sign
         changed = [self._seen(key, step, sign) for key, sign in seen.items()]
         changed += [self._missed(life) for key, life in self._lives.items() if key not in seen]
@@ -209,21 +181,12 @@ class Ledger:
         if (before is None or not before.active) and life.streak < patience:
             return None
         first = before.first_step if before else life.began
-        severity = max(sign.severity, before.severity, key=_rank) if before else sign.severity
-        life.finding = Finding(
-            name=sign.name,
-            severity=severity,
-            player=sign.player,
-            layer=before.layer if before and before.active else sign.layer,
-            first_step=first,
-            last_step=step,
-            active=True,
-            evidence=dict(sign.evidence),
-            what=sign.what,
-            cause=sign.cause,
-            remedy=sign.remedy,
-        )
-        worse = before is not None and _rank(severity) > _rank(before.severity)
+        severity = max(sign.severity, before.severity, key=rank) if before else sign.severity
+        layer = before.layer if before and before.active else sign.layer
+        known = {name: value for name, value in vars(sign).items() if name != "patience"}
+        known |= {"severity": severity, "layer": layer, "evidence": dict(sign.evidence)}
+        life.finding = Finding(first_step=first, last_step=step, active=True, **known)
+        worse = before is not None and rank(severity) > rank(before.severity)
         return life.finding if before is None or not before.active or worse else None
 
     def _missed(self, life: _Life) -> Finding | None:
@@ -240,15 +203,7 @@ class Ledger:
 
     def state_dict(self) -> "StateDict":
         """Every finding, and how far each sign is from becoming one."""
-        return {
-            "|".join(key): {
-                "streak": life.streak,
-                "quiet": life.quiet,
-                "began": life.began,
-                "finding": None if life.finding is None else asdict(life.finding),
-            }
-            for key, life in self._lives.items()
-        }
+        return {"|".join(key): asdict(life) for key, life in self._lives.items()}
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
@@ -257,9 +212,10 @@ class Ledger:
             name, _, player = key.partition("|")
             finding = saved["finding"]
             if finding is not None:
-                finding = Finding(**{**finding, "remedy": tuple(finding["remedy"])})
-            self._lives[name, player] = _Life(saved["streak"], saved["quiet"], saved["began"], finding)
+                finding = Finding(**finding | {"remedy": tuple(finding["remedy"])})
+            self._lives[name, player] = _Life(**saved | {"finding": finding})
 
 
-def _rank(severity: Severity) -> int:
+def rank(severity: Severity) -> int:
+    """0 for the mildest."""
     return SEVERITIES.index(severity)

@@ -31,18 +31,23 @@ def exist(context: Context, overrides: Overrides) -> bool:
 
 
 def applied(overrides: Sequence[str], remedy: Sequence[str]) -> Overrides:
-    """The overrides of a command with a remedy's behind them, in place of those of the same options.
+    """The overrides of a command with a remedy's behind them, in place of those of the same options."""
+    return (*kept(overrides, remedy), *remedy)
+
+
+def kept(overrides: Sequence[str], remedy: Sequence[str]) -> Overrides:
+    """The overrides that a remedy leaves in place: those of other options.
 
     Where the remedy chooses another file of a group, what was overridden below that group goes as well: the
     options there may be others.
     """
-    own = [text.partition("=")[0] for text in remedy]
-    kept = [text for text in overrides if not _below(text.partition("=")[0], own)]
-    return (*kept, *remedy)
+    own = tuple(f"{_option(text)}." for text in remedy)
+    return tuple(text for text in overrides if not f"{_option(text)}.".startswith(own))
 
 
-def _below(option: str, groups: Sequence[str]) -> bool:
-    return any(option == group or option.startswith(f"{group}.") for group in groups)
+def _option(text: str) -> str:
+    """What an override sets, without Hydra's signs for adding and deleting."""
+    return text.partition("=")[0].lstrip("+~")
 
 
 def override(option: str, value: float | int | str) -> str:

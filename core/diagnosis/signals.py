@@ -10,25 +10,18 @@ if TYPE_CHECKING:
 
 
 RECENT = 32  # values kept of every curve, the last ones
-COURSE = (
-    64  # values kept of its whole course; a longer run keeps every second, then every fourth, ... of them
-)
+COURSE = 64  # values kept of its whole course; a longer run keeps every second, then every fourth, ...
 LAYER_RECENT = 8  # values kept of a layer's curve
 # Of a layer, only what a rule reads: the rest would be most of the memory.
 LAYER_QUANTITIES = ("gradient_norm", "update_ratio", "nonfinite", "detached", "dead_units", "saturated_units")
 
 
-class Series:
-    """One curve: its last values, and a thinned course of all of them.
-
-    Args:
-        recent: last values kept.
-        course: values kept of the whole course; 0 = none.
-    """
+class Signal:
+    """One curve: its last values, and where asked for a thinned course of all of them."""
 
     __slots__ = ("_recent", "_stride", "course", "points", "seen")
 
-    def __init__(self, recent: int = RECENT, course: int = COURSE) -> None:
+    def __init__(self, recent: int = RECENT, *, course: bool = True) -> None:
         self._recent = recent
         self.points: list[tuple[int, float]] = []
         self.course: list[float] | None = [] if course else None
@@ -74,8 +67,8 @@ class History:
     def __init__(self) -> None:
         self.step = 0
         self.located: dict[str, tuple[str, str]] = {}
-        self._series: dict[str, Series] = {}
-        self._layers: dict[str, dict[str, Series]] = {}  # by "<player>/<quantity>", then by layer
+        self._series: dict[str, Signal] = {}
+        self._layers: dict[str, dict[str, Signal]] = {}  # by "<player>/<quantity>", then by layer
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Take in the values of one point."""
@@ -84,17 +77,16 @@ class History:
             if tag.startswith("time/"):  # a clock's: they would differ after a resumption
                 continue
             if "layer/" not in tag:
-                series = self._series.get(tag)
-                if series is None:
-                    series = self._series[tag] = Series()
-                series.add(step, value)
+                if tag not in self._series:
+                    self._series[tag] = Signal()
+                self._series[tag].add(step, value)
                 continue
             prefix, _, rest = tag.partition("layer/")
             name, _, quantity = rest.rpartition("/")
             if quantity in LAYER_QUANTITIES:
                 by_name = self._layers.setdefault(prefix + quantity, {})
                 if name not in by_name:
-                    by_name[name] = Series(LAYER_RECENT, course=0)
+                    by_name[name] = Signal(LAYER_RECENT, course=False)
                 by_name[name].add(step, value)
 
     def tags(self) -> Iterable[str]:
@@ -162,13 +154,13 @@ class History:
         """Continue a history saved by `state_dict`."""
         self.step = state["step"]
         self.located = {player: (how, where) for player, (how, where) in state["located"].items()}
-        self._series = {tag: _loaded(saved, Series()) for tag, saved in state["series"].items()}
+        self._series = {tag: _loaded(saved, Signal()) for tag, saved in state["series"].items()}
         self._layers = {
-            key: {name: _loaded(saved, Series(LAYER_RECENT, course=0)) for name, saved in by_name.items()}
+            key: {name: _loaded(saved, Signal(LAYER_RECENT, course=False)) for name, saved in by_name.items()}
             for key, by_name in state["layers"].items()
         }
 
 
-def _loaded(saved: "StateDict", series: Series) -> Series:
+def _loaded(saved: "StateDict", series: Signal) -> Signal:
     series.load_state_dict(saved)
     return series

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.diagnosis import remedies
 from core.diagnosis.context import Context, Overrides, Player
-from core.diagnosis.findings import Sign
+from core.diagnosis.findings import Sign, known
 from core.diagnosis.signals import History
 
 USUAL_RATIO = 1e-3  # |update| / |weights| that is commonly aimed at
@@ -219,12 +219,11 @@ class Oscillation:
             slower = remedies.learning_rate(context, player, 0.2)
             if momentum and decay is not None and decay > 0.9:
                 slower = (*remedies.learning_rate(context, player, 0.3), "optimizer.momentum=0.9")
-            evidence = {"cosine": cosine, "update_cosine": along}
             yield Sign(
                 name="oscillation",
                 severity="warning" if self.noiseless else "note",
                 player=player.name,
-                evidence={label: value for label, value in evidence.items() if value is not None},
+                evidence=known(cosine=cosine, update_cosine=along),
                 what=(
                     f"the steps point uphill (cosine {along:.2f} with the way down)."
                     if momentum and not swings

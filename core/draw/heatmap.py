@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import MAP
+from core.draw.palette import MAP, MISSING, ORANGE
 from core.gradients.measure.exponents import BINS, LOWEST, ZERO
 from core.state import StateDict
 
@@ -16,16 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHARP = 140  # dots per inch: the names of the layers are small
-GAP = "#bbbbbb"  # no finite norm
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
 
 
 class HeatMap:
-    """History of the gradient norms of one `GradientStep`.
-
-    Args:
-        names: the layers, first one on top.
-    """
+    """History of the gradient norms of one `GradientStep`; the first of the named layers is on top."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
@@ -46,8 +41,25 @@ class HeatMap:
 
     def draw(self, unit: str) -> Image:
         """The picture: log10 of the norms, one row a layer, time to the right."""
-        norms = np.array(self.rows, dtype=np.float64).T
-        return draw_heat_map(norms, self.steps, self.names, unit)
+        norms, steps = np.array(self.rows, dtype=np.float64).T, self.steps
+        log = np.log10(np.where(norms > 0, norms, np.nan))
+        made = new_figure(6.4, min(1.3 + 0.24 * max(len(self.names), 3), 14.0), dpi=SHARP)
+        axes = made.add_subplot()
+        shown = log[np.isfinite(log)]
+        low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
+        # Each point is the mean over the window that ends at its step.
+        width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
+        edges, rows = np.concatenate([[max(0, steps[0] - width)], steps]), np.arange(len(self.names) + 1)
+        axes.set_facecolor(MISSING)
+        mesh = axes.pcolormesh(edges, rows, log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6))
+        _label_layers(axes, self.names)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.locator_params(axis="x", nbins=4)  # the layers' names may take half of the width
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.set_xlabel(unit, fontsize=9)
+        axes.set_title("gradient norm of every layer", fontsize=10)
+        made.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
+        return pixels(made)
 
     def state_dict(self) -> StateDict:
         """All points so far."""
@@ -59,43 +71,16 @@ class HeatMap:
         self._stride, self._seen = state["stride"], state["seen"]
 
 
-def draw_heat_map(norms: np.ndarray, steps: list[int], names: list[str], unit: str) -> Image:
-    """Draw norms [layers, points] over `steps`."""
-    log = np.log10(np.where(norms > 0, norms, np.nan))
-    made = new_figure(6.4, min(1.3 + 0.24 * max(len(names), 3), 14.0), dpi=SHARP)
-    axes = made.add_subplot()
-    shown = log[np.isfinite(log)]
-    low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
-    # Each point is the mean over the window that ends at its step.
-    width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
-    edges = np.concatenate([[max(0, steps[0] - width)], steps])
-    axes.set_facecolor(GAP)
-    mesh = axes.pcolormesh(
-        edges, np.arange(len(names) + 1), log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6)
-    )
-    _label_layers(axes, names)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.locator_params(axis="x", nbins=4)  # the layers' names may take half of the width
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    axes.set_xlabel(unit, fontsize=9)
-    axes.set_title("gradient norm of every layer", fontsize=10)
-    made.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
-    return pixels(made)
-
-
 def draw_exponents(counts: Tensor, names: list[str]) -> Image:
     """Draw how the components of every layer's gradient spread over the powers of two.
 
-    Args:
-        counts: [layers, BINS + 1] of `core.gradients.measure.exponents`.
-        names: the layers, first one on top.
+    The counts [layers, BINS + 1] are those of `core.gradients.measure.exponents`.
     """
     from matplotlib.colors import PowerNorm
 
     share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
     used = np.flatnonzero(share[:, :BINS].any(0))
-    low, high = (used[0] - 1, used[-1] + 2) if used.size else (0, BINS)
-    low = max(low, 0)
+    low, high = (max(used[0] - 1, 0), used[-1] + 2) if used.size else (0, BINS)
     shown = np.where(share > 0, share, np.nan)
     made = new_figure(6.4, min(1.5 + 0.24 * max(len(names), 3), 14.0), dpi=SHARP)
     zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 14])
@@ -111,7 +96,7 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
     axes.xaxis.get_major_locator().set_params(integer=True)
     for exponent in (-24, -14):  # the smallest float16, and the smallest one at full precision
         if low + LOWEST < exponent < high + LOWEST:
-            axes.axvline(exponent, color="crimson", linewidth=1, linestyle=":")
+            axes.axvline(exponent, color=ORANGE, linewidth=1, linestyle=":")
     axes.set_xlabel("e in |g| = m 2^e   (dotted: float16 ends at 2^-24, is rounded below 2^-14)", fontsize=8)
     made.suptitle("magnitude of every component of every layer's gradient", fontsize=10)
     made.colorbar(mesh, ax=axes, pad=0.01).set_label("share of the layer", fontsize=9)

@@ -1,4 +1,7 @@
-"""Pictures of a loss around a network's parameters: slices, a surface, a path in its plane, a spectrum."""
+"""Pictures of a loss around a network's parameters: slices, a surface, a path in its plane, a spectrum.
+
+A `heading` is the title of a picture, and further lines below it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,18 +11,9 @@ from torch import Tensor
 
 from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import BLUE, FAINT, GREEN, INK, MAP, ORANGE
+from core.draw.palette import BLUE, FAINT, GREEN, INK, MAP, ORANGE, PALE
 from core.landscape.curvature import Spectrum
-from core.landscape.figures import (
-    PAD,
-    Scale,
-    change_axis,
-    colour_bar,
-    filled,
-    loss_scale,
-    plain,
-    title,
-)
+from core.landscape.figures import PAD, Scale, change_axis, colour_bar, filled, loss_scale, plain, title
 from core.landscape.plane import PathPlane
 from core.landscape.surface import Surface
 
@@ -50,12 +44,7 @@ class Slices:
 
 
 def draw_slices(slices: Slices, heading: Sequence[str]) -> Image:
-    """Random directions on the left; on the right the gradient and the Hessian's outermost eigenvectors.
-
-    Args:
-        slices: what is drawn.
-        heading: the title, and further lines below it.
-    """
+    """Random directions on the left; on the right the gradient and the Hessian's outermost eigenvectors."""
     figure = new_figure(11.0, 4.9, pad=PAD)
     left, right = figure.subplots(1, 2)
     for i, change in enumerate(slices.random):
@@ -83,13 +72,7 @@ def draw_slices(slices: Slices, heading: Sequence[str]) -> Image:
 
 
 def draw_surface(surface: Surface, here: float, heading: Sequence[str]) -> Image:
-    """A loss over a plane, from above and as a relief; the point in the middle is marked.
-
-    Args:
-        surface: the plane's losses.
-        here: the loss at its origin.
-        heading: the title, and further lines below it.
-    """
+    """A loss over a plane, from above and as a relief; a star marks the middle, where the loss is `here`."""
     x, y, values = (t.numpy() for t in (surface.x, surface.y, surface.values))
     scale = loss_scale(values)
     figure = new_figure(11.4, 5.4, pad=PAD)
@@ -122,7 +105,7 @@ def relief(axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale,
     axes.set_box_aspect((1, 1, 0.72), zoom=1.05)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
-        axis._axinfo["grid"].update(color="#d8dce0", linewidth=0.6)
+        axis._axinfo["grid"].update(color=PALE, linewidth=0.6)
 
 
 def draw_path_surface(
@@ -144,7 +127,7 @@ def draw_path_surface(
         losses: at the points themselves, [T].
         steps: of the points, on the x-axis of the run.
         unit: what that counts.
-        heading: the title, and further lines below it.
+        heading: of the picture.
     """
     x, y, values = (t.numpy() for t in (surface.x, surface.y, surface.values))
     scale = loss_scale(np.concatenate([values.flatten(), losses.numpy()]))
@@ -160,10 +143,7 @@ def draw_path_surface(
     )  # fmt: skip
     for i, marker, size, name in ((0, "s", 95, "start"), (-1, "*", 300, "end")):
         label = f"{name}, {steps[i]:,} {unit}"
-        for width, colour in (
-            (5.0, INK),
-            (2.4, "white"),
-        ):  # a dark rim around a light one: seen on any ground
+        for width, colour in ((5.0, INK), (2.4, "white")):  # two rims: seen on any ground
             axes.scatter(along[i], across[i], marker=marker, s=size, facecolors="white", edgecolors=colour,
                          linewidths=width, zorder=6, clip_on=False)  # fmt: skip
         axes.scatter(along[i], across[i], marker=marker, s=size, c=[losses[i].item()], cmap=MAP,
@@ -178,12 +158,7 @@ def draw_path_surface(
 
 
 def draw_spectrum(spectrum: Spectrum, heading: Sequence[str]) -> Image:
-    """Density of the eigenvalues of a Hessian on a logarithmic scale, and both of its ends.
-
-    Args:
-        spectrum: what was measured.
-        heading: the title, and further lines below it.
-    """
+    """Density of the eigenvalues of a Hessian on a logarithmic scale, and both of its ends."""
     figure = new_figure(7.4, 4.9, pad=PAD)
     axes = figure.subplots()
     grid, density = spectrum.density.grid.numpy(), spectrum.density.density.numpy()
@@ -212,9 +187,7 @@ def draw_spectrum(spectrum: Spectrum, heading: Sequence[str]) -> Image:
 def draw_game(surfaces: dict[str, Surface], heading: Sequence[str]) -> Image:
     """Both players' losses over one direction of each, and where the two push together.
 
-    Args:
-        surfaces: by player, the first moves along x, the second along y.
-        heading: the title, and further lines below it.
+    The first of the players moves along x, the second along y.
     """
     figure = new_figure(13.0, 4.6, pad=PAD)
     panels = figure.subplots(1, 3)

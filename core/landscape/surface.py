@@ -38,34 +38,29 @@ class Surface:
     pointwise: str | None
 
 
-def surface_of(
-    objective: Objective, origin: Tensor, directions: Tensor, x: Tensor, y: Tensor, memory: int = MEMORY
-) -> Surface:
-    """The loss at origin + x d_0 + y d_1 for all pairs of x and y.
+def surface_of(objective: Objective, directions: Tensor, x: Tensor, y: Tensor) -> Surface:
+    """The loss at the parameters + x d_0 + y d_1 for all pairs of x and y.
 
     Args:
         objective: loss and frozen batch.
-        origin: flat parameters, [d].
         directions: [2, d].
         x: coordinates along the first, [X].
         y: coordinates along the second, [Y].
-        memory: as for `losses_at`.
     """
     x, y = x.double(), y.double()
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-    values, pointwise = losses_at(objective, origin, directions, grid.flatten(0, 1), memory)
+    values, pointwise = losses_at(objective, directions, grid.flatten(0, 1))
     return Surface(x, y, values.view(len(y), len(x)), pointwise)
 
 
 def losses_at(
-    objective: Objective, origin: Tensor, directions: Tensor, coordinates: Tensor, memory: int = MEMORY
+    objective: Objective, directions: Tensor, coordinates: Tensor, memory: int = MEMORY
 ) -> tuple[Tensor, str | None]:
-    """The loss at origin + coordinates @ directions; nothing of the module is changed.
+    """The loss at the parameters + coordinates @ directions; nothing of the module is changed.
 
     Args:
         objective: loss and frozen batch; the buffers of its module are the same at every point.
-        origin: flat parameters, [d].
-        directions: [k, d], on the parameters' device.
+        directions: of all parameters, flat, [k, d].
         coordinates: [n, k].
         memory: bytes that the points evaluated at once may take.
 
@@ -73,6 +68,7 @@ def losses_at(
         The losses, float64 [n] on the CPU; and why they were taken point by point, or None.
     """
     layout = Layout(objective.parameters)
+    origin = layout.join(objective.parameters)
     directions = directions.to(layout.device, layout.dtype)
     coordinates = coordinates.to(layout.device, layout.dtype)
     rows = coordinates.split(max(1, memory // bytes_of_point(objective)))

@@ -10,7 +10,7 @@ from core.curvature import Hessian, eigenvalues, twice_differentiable
 from core.draw.media import Image
 from core.gradients import Objective
 from core.landscape.curvature import spectrum_of
-from core.landscape.directions import filter_normalised, origin_of
+from core.landscape.directions import filter_normalised
 from core.landscape.draw_loss import (
     Slices,
     draw_game,
@@ -61,7 +61,7 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
     The latter go as far as it takes the sharpest one, were the loss a parabola, to rise as much as the random
     ones do.
     """
-    objective, origin = subject.objectives[player], origin_of(subject.objectives[player])
+    objective = subject.objectives[player]
     generator = _generator(cfg, "slices", player)
     with twice_differentiable(objective.module):
         hessian = Hessian(objective(), objective.parameters)
@@ -75,12 +75,12 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
     here, x = float(objective().detach()), _line(cfg)
 
     def change(direction: Tensor, steps: Tensor) -> Tensor:
-        return losses_at(objective, origin, direction[None], steps[:, None])[0] - here
+        return losses_at(objective, direction[None], steps[:, None])[0] - here
 
     random = torch.stack([change(filter_normalised(objective, generator), x) for _ in range(RANDOM_SLICES)])
     rise = float(random.abs().nan_to_num(nan=0.0, posinf=0.0).max()) or 1.0
     t = x / cfg.span * (2 * rise / max(float(ends.top[0]), 1e-6 * rise)) ** 0.5
-    changes = {kind: change(d.to(origin) / d.norm().to(origin), t) for kind, d in named.items()}
+    changes = {kind: change(d / d.norm(), t) for kind, d in named.items()}
     found = Slices(x, random, t, changes, (float(ends.top[0]), float(ends.bottom[0])))
     heading = (
         f"Slices of the loss of {_whose(player)}",
@@ -110,18 +110,15 @@ def surface(subject: Subject, player: str, cfg: ViewConfig) -> View:
     generator = _generator(cfg, "surface", player)
     directions = torch.stack([filter_normalised(objective, generator) for _ in range(2)])
     x, here = _line(cfg), float(objective().detach())
-    found = surface_of(objective, origin_of(objective), directions, x, x)
+    found = surface_of(objective, directions, x, x)
     heading = (
         f"Loss of {_whose(player)} around its parameters",
         f"{subject.place} (star): loss {plain_number(here)}; {subject.batch}",
         f"two {FILTERS}, 1 = as long as the network's own filters; {cfg.grid} × {cfg.grid} points",
     )
     line = f"loss {plain_number(here)} at the checkpoint, {_extent(found)}"
-    return View(
-        draw_surface(found, here, heading),
-        {"loss": here} | _numbers(found),
-        line + _pointwise(found.pointwise),
-    )
+    numbers = {"loss": here} | _numbers(found)
+    return View(draw_surface(found, here, heading), numbers, line + _pointwise(found.pointwise))
 
 
 def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
@@ -134,10 +131,8 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
     points, steps = subject.path(player)
     plane = path_plane(points)
     x, y = (_around(plane.coordinates[:, i], cfg.grid) for i in range(2))
-    found = surface_of(objective, origin_of(objective), plane.axes, x, y)
-    offsets = (points - points[-1]).to(objective.parameters[0].device)
-    steps_one_by_one = torch.eye(len(points), dtype=torch.float64)
-    losses, _ = losses_at(objective, origin_of(objective), offsets, steps_one_by_one)
+    found = surface_of(objective, plane.axes, x, y)
+    losses, _ = losses_at(objective, points - points[-1], torch.eye(len(points), dtype=torch.float64))
     length, out = float((points[0] - points[-1]).double().norm()), plane.distances
     heading = (
         f"Path of {_whose(player)} over its loss",
@@ -205,10 +200,7 @@ def game(subject: Subject, cfg: ViewConfig) -> View:
     generator = _generator(cfg, "game", "")
     directions = torch.stack([_of_player(any_one, player, subject, generator) for player in subject.game])
     x = _line(cfg)
-    found = {
-        player: surface_of(objective, origin_of(objective), directions, x, x)
-        for player, objective in subject.game.items()
-    }
+    found = {player: surface_of(objective, directions, x, x) for player, objective in subject.game.items()}
     heading = (
         "The game: both losses over one direction of each player",
         f"{subject.place} (star); {subject.batch}",

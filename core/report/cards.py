@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from core.diagnosis import remedies
 from core.diagnosis.findings import SEVERITIES, Finding
 from core.numbers import number
 from core.report import facts
@@ -32,10 +33,7 @@ Anchors = Mapping[str, tuple[str, str]]  # {tag: (id, title)} of charts on the s
 def charts(shown: Iterable[Figure], findings: Sequence[Finding] = (), end: int = 0) -> list[ChartCard]:
     """Charts as cards; those without a finite point are left out.
 
-    Args:
-        shown: what to draw.
-        findings: to be marked on the charts that concern them.
-        end: of the run; every chart goes that far.
+    Findings are marked on the charts that concern them. Every chart goes as far as the end of the run.
     """
     cards = []
     for figure in shown:
@@ -54,11 +52,7 @@ def charts(shown: Iterable[Figure], findings: Sequence[Finding] = (), end: int =
 def picture(record: Record, name: str, run: str = "", path: Path | None = None) -> PictureCard:
     """One picture or video of a run, with what is known about it.
 
-    Args:
-        record: the run, or one of several.
-        name: of the picture.
-        run: name of the run, where there are several.
-        path: the file, if it is not the run's own.
+    The run has a name where there are several, the picture a path where it is not the run's own.
     """
     path = path or record.media[name]
     data = path.read_bytes()
@@ -95,13 +89,7 @@ def bar_width(value: float, scale: tuple[float, float]) -> float:
 
 
 def finding_cards(record: Record, anchors: Anchors, run: str = "") -> FindingCards:
-    """All findings of a run, or one sentence.
-
-    Args:
-        record: the run.
-        anchors: of the charts on this page.
-        run: name of the run, where there are several; it is the heading.
-    """
+    """All findings of a run, or one sentence; where there are several runs, its name is the heading."""
     if record.findings is None:
         return FindingCards(run, (), "No diagnosis was made of this run.")
     if not record.findings:
@@ -121,9 +109,8 @@ def title_of(finding: Finding) -> str:
 
 
 def command(record: Record, new: Sequence[str] = ()) -> Command:
-    """The command that made a run; new overrides replace those of the same option."""
-    changed = {_option(override) for override in new}
-    kept = [override for override in record.overrides if _option(override) not in changed]
+    """The command that made a run, with new overrides in place of those of the same options."""
+    kept = remedies.kept(record.overrides, new)
     return Command([record.kind.command or record.package, *kept], new)
 
 
@@ -180,7 +167,3 @@ def _scale(values: Iterable[float | None]) -> tuple[float, float]:
 
 def _cell(value: float | None, scale: tuple[float, float]) -> Cell:
     return number(value), None if value is None or value <= 0 else bar_width(value, scale)
-
-
-def _option(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")

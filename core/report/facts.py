@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from core.config import Tree, flat
 from core.numbers import number, percent, seconds
 from core.report.record import Curve, Fact, Record
+from core.run.directory import count_field
 
 STATUS = {
     "finished": "finished",
@@ -27,7 +28,7 @@ def status(name: str) -> str:
 def reached(record: Record) -> list[Fact]:
     """The numbers of the result, from `summary.json`, else from the curves so far; then the effort."""
     summary, kind = record.summary, record.kind
-    rate, notes = summary.get(kind.rate), []
+    rate, notes = summary.get(f"{count_field(str(summary.get('unit')))}_per_s"), []
     if isinstance(rate, int | float):
         notes.append(f"{rate:,.0f} a second")
     if summary.get("updates") is not None:

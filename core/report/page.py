@@ -38,12 +38,8 @@ class ReportConfig:
 def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = unknown) -> Path:
     """Write `report.html` into a run directory, of a finished run or one under way; returns its path.
 
-    With a second run it is `report_against_NAME.html`, so that the run's own page stays.
-
-    Args:
-        directory: of a run, or of several that belong together.
-        against: directory of a second run.
-        kind_of: what is known about runs of a trainer.
+    The directory may also hold several runs that belong together. With a second run the page is
+    `report_against_NAME.html`, so that the run's own page stays.
 
     Raises:
         ConfigError: there is no run, its files are damaged, or the two cannot be shown on one page.

@@ -1,24 +1,20 @@
 """Reading a run directory into one record. Nothing here knows of HTML."""
 
-import json
 import time
 from pathlib import Path
+from typing import Any, cast
 
 from core.cli.saved import saved_options, saved_overrides
 from core.config import ConfigError, flat
-from core.diagnosis.findings import read_findings
+from core.diagnosis.findings import FILE, Finding, rank
 from core.report.record import KindOf, Record, unknown
 from core.run.directory import in_use, read_summary
+from core.run.files import read_json
 from core.run.tensorboard import read_scalars
 
 
 def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") -> Record:
-    """Read everything that a report needs.
-
-    Args:
-        directory: the run directory.
-        kind_of: what is known about runs of a trainer.
-        option: the option that named the directory, for the message.
+    """Read everything that a report needs; `option` named the directory.
 
     Raises:
         ConfigError: there is no such directory, no run in it, or its files are damaged.
@@ -53,15 +49,30 @@ def read_media(directory: Path) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path.suffix in (".png", ".gif")}
 
 
+def read_findings(directory: Path) -> tuple[Finding, ...] | None:
+    """All findings of a run directory, the worst first; None where no diagnosis was made.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = directory / FILE
+    if not path.exists() or not path.stat().st_size:  # it has been made, and not yet been written
+        return None
+    content = cast(Any, read_json(path))
+    try:
+        found = [Finding.from_json(entry) for entry in content["findings"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{path} is damaged: it holds no findings ({reason})") from error
+    return tuple(sorted(found, key=lambda f: (-rank(f.severity), not f.active, f.first_step)))
+
+
 def _read_landscape(directory: Path) -> dict[str, dict[str, object]]:
     """Numbers and texts about the landscape; lists are left out, because the pictures show them."""
     path = directory / "landscape.json"
     if not path.exists():
         return {}
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
+    tree = read_json(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} is damaged: it holds no facts")
     tree = {"": {name: v for name, v in tree.items() if not isinstance(v, dict)}} | tree

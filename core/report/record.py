@@ -67,7 +67,6 @@ class Kind:
         command: that starts such a run; empty = the name of the trainer's package.
         unit: what the x-axis counts, in the plural; empty = what `summary.json` calls it.
         length: the option with the run's length on the x-axis.
-        rate: the entry of `summary.json` with the x-axis units per second.
         efforts: entries of `summary.json` about time and effort, with their labels, to compare two runs.
         players: names of the gradient steps in the order of their colours; any others follow.
         children: options that make a run for each of their names, in a sub-directory of that name.
@@ -87,7 +86,6 @@ class Kind:
     command: str = ""
     unit: str = ""
     length: str = ""
-    rate: str = ""
     efforts: Mapping[str, str] = field(default_factory=dict)
     players: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
@@ -190,13 +188,13 @@ class Record:
             if tag.startswith(start) and tag.endswith("/gradient_norm")
         ]
         rows = []
-        for name in sorted(names, key=_natural):
+        for name in sorted(names, key=natural):
             norm, ratio = (self.last(f"{start}{name}/{what}") for what in ("gradient_norm", "update_ratio"))
             rows.append((name, norm and norm[0], ratio and ratio[0]))
         return rows
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """Sort key in which layer 10 comes after layer 9, and a weight before its bias."""
     parts = re.split(r"(\d+)", name.replace(".bias", ".~bias"))
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

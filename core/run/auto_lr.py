@@ -21,16 +21,10 @@ def auto_lr(
     say: Callable[[str], None],
     name: str = "",
 ) -> float:
-    """The learning rate that `auto` stands for.
+    """The learning rate that `auto` stands for, its evidence said line by line.
 
-    Args:
-        optimizer: what will train, its rate still open.
-        clipper: what will transform its gradients.
-        objective: the loss on data like the training's, at the initial parameters.
-        batch_size: samples of a training step.
-        seed: of the run.
-        say: prints one line of the evidence.
-        name: of the player, when there are two.
+    The objective is the loss on data like the training's, at the initial parameters. A name is that of one of
+    two players.
 
     Raises:
         ConfigError: there is no evidence for any rate.

@@ -4,13 +4,12 @@ Written to a temporary name, synced and renamed, so that a file under its final 
 `weights_only=True`: loading a stranger's file runs no code.
 """
 
-import os
 from pathlib import Path
 
 import torch
 
 from core.config import ConfigError
-from core.run.files import rename_synced
+from core.run.files import writing
 from core.state import StateDict, Stateful
 
 FORMAT = "gradsight-1"
@@ -19,12 +18,8 @@ FORMAT = "gradsight-1"
 def save(path: Path, state: StateDict) -> None:
     """Write `state` so that `path` holds either the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with writing(path) as file:
         torch.save({"format": FORMAT} | state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    rename_synced(temporary, path)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> StateDict:

@@ -18,14 +18,12 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+        count = here[device.type]
+    except (RuntimeError, KeyError) as error:
         raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name!r}") from error
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    count = here.get(device.type)
-    if count is None:
-        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name!r}")
     if (device.index or 0) >= count:
         raise ConfigError(f"device={name} is not on this machine, which has {count} of type {device.type}")
     return device

@@ -15,18 +15,7 @@ from annotated_types import Ge
 
 from core.checks import checked
 from core.config import Tree, flat
-from core.diagnosis import (
-    RULES,
-    Context,
-    Finding,
-    History,
-    Layer,
-    Ledger,
-    Player,
-    Remedies,
-    Rule,
-    diagnose,
-)
+from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
 from core.diagnosis.findings import FILE, markdown
 from core.gradients import GradientStep
 from core.gradients.localise import localise
@@ -94,17 +83,7 @@ class Diagnosis:
         remedies: Remedies | None = None,
         limits: Mapping[str, float] | None = None,
     ) -> None:
-        """Take in what the run is made of.
-
-        Args:
-            unit: of the x-axis.
-            total: its value at the end.
-            steps: of all players.
-            probes: hold the objectives on which a non-finite number is looked for; None = nothing is.
-            rules: asked at every logged point.
-            remedies: what the trainer's options can do about a finding; None = only what all trainers can.
-            limits: as in `Context`.
-        """
+        """Take in what the run is made of, as `Run.start` does; the probes hold the objectives to look at."""
         self._steps, self._probes, self._rules = steps, probes, rules
         players = tuple(
             Player(
@@ -171,11 +150,8 @@ class Diagnosis:
 
     def summary(self) -> dict[str, object]:
         """What the run's summary says: name and severity of every finding."""
-        return (
-            {"findings": [{"name": f.name, "severity": f.severity} for f in self.findings]}
-            if self.enabled
-            else {}
-        )
+        found = [{"name": f.name, "severity": f.severity} for f in self.findings]
+        return {"findings": found} if self.enabled else {}
 
     def write(self, directory: Path, step: int) -> None:
         """Write findings.json."""

@@ -3,14 +3,16 @@
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from core.config import ConfigError
-from core.run.files import write_text
+from core.run.files import read_json, write_text
 
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
 
@@ -89,10 +91,7 @@ def read_summary(directory: Path) -> dict[str, object] | None:
     path = directory / "summary.json"
     if not path.exists():
         return None
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
+    summary = read_json(path)
     if not isinstance(summary, dict):
         raise ConfigError(f"{path} is damaged: it holds no summary")
     return summary
@@ -121,21 +120,13 @@ def write_summary(directory: Path, summary: dict[str, object]) -> None:
 def versions() -> dict[str, str]:
     """Versions of Python and of what the results depend on."""
     names = (
-        "gradsight",
-        "torch",
-        "torchvision",
-        "gymnasium",
-        "hydra-core",
-        "tensorboard",
-        "torchmetrics",
+        "gradsight", "torch", "torchvision", "gymnasium", "hydra-core", "tensorboard", "torchmetrics",
         "numpy",
-    )
+    )  # fmt: skip
     found = {"python": platform.python_version()}
     for name in names:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -183,6 +174,4 @@ def jsonable(value: object) -> object:
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(v) for v in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,10 +1,15 @@
 """Small files that are whole or not there at all, whatever happens while they are written."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import yaml
+
+from core.config import ConfigError
 
 
 class _Dumper(yaml.SafeDumper):
@@ -29,23 +34,40 @@ def to_yaml(tree: Mapping[str, object]) -> str:
     )
 
 
+def read_json(path: Path) -> object:
+    """The content of a JSON file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file: to a temporary name, synced, then renamed."""
+    """Write a text file, whole or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file: to a temporary name, synced, then renamed."""
+    """Write a file, whole or not at all."""
+    with writing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name; once it is written it is synced and renamed.
+
+    The folder is synced too, so that the new name survives a power cut.
+    """
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
-        file.write(data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
-    rename_synced(temporary, path)
-
-
-def rename_synced(temporary: Path, path: Path) -> None:
-    """Rename, and sync the folder so that the new name survives a power cut too."""
     temporary.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

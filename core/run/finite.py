@@ -8,11 +8,7 @@ from core.gradients import GradientStep
 def require_finite(step: GradientStep, tags: Mapping[str, float], window: str, place: str) -> None:
     """Raise FloatingPointError where every gradient of a logged point was skipped.
 
-    Args:
-        step: the step that measured them.
-        tags: what was logged.
-        window: the length of the window, as text.
-        place: the position of the run, as text.
+    Length of the point's window and place of the run are texts for the message.
     """
     prefix = step.monitor.prefix
     if tags.get(f"{prefix}gradient/skipped") != 1.0:

@@ -13,11 +13,7 @@ from core.state import StateDict
 
 
 class GradientCharts:
-    """Keeps what the charts of the gradients show, and draws them.
-
-    Args:
-        steps: the gradient steps of the run.
-    """
+    """Keeps what the charts of the gradients show, and draws them."""
 
     def __init__(self, steps: Iterable[GradientStep]) -> None:
         self._steps = list(steps)
@@ -42,9 +38,8 @@ class GradientCharts:
         }
         for player in self._steps:
             prefix = player.monitor.prefix
-            if prefix in self._exponents:
-                chart = draw_exponents(self._exponents[prefix], player.monitor.names)
-                charts[f"{prefix}gradient/exponents"] = chart
+            if (counts := self._exponents.get(prefix)) is not None:
+                charts[f"{prefix}gradient/exponents"] = draw_exponents(counts, player.monitor.names)
         return charts
 
     def state_dict(self) -> StateDict:

@@ -53,13 +53,15 @@ class Probes:
         self.objectives = objectives
         self.others = others
 
-    def measure(self, before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, float]:
-        """What the probes find that have become due, by tag.
+    def start(self, steps: Sequence[GradientStep]) -> None:
+        """Take in the steps of the run, by whose counts probes become due."""
+        self._steps = steps
+        self._taken = {step.name: step.monitor.steps for step in steps}
 
-        Args:
-            before: optimizer steps taken before this iteration, by the name of the `GradientStep`.
-            after: the same, after it.
-        """
+    def measure(self) -> dict[str, float]:
+        """What the probes find that have become due since the last call, by tag."""
+        before, after = self._taken, {step.name: step.monitor.steps for step in self._steps}
+        self._taken = after
         due = {
             (name, step)
             for name, probe in self.probes.items()

@@ -102,7 +102,7 @@ class Run:
         self._wall_before = 0.0
         self._began = self._mark = time.perf_counter()
         self._interrupts = Interrupts()
-        self._writer: Writer | None = None
+        self._writer: Writer  # since `start`, as long as there is a console
         self._console: Console | None = None
         self._window = Window()
         self._charts = GradientCharts(())
@@ -181,7 +181,8 @@ class Run:
         else:
             self.say(f"resumed at {self.step:,} {unit}")
         self._interrupts.listen()
-        self._taken = {s.name: s.monitor.steps for s in self._steps}
+        if probes is not None:
+            probes.start(self._steps)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
         self._mark = time.perf_counter()
@@ -276,7 +277,6 @@ class Run:
 
     def save(self, name: str) -> None:
         """Write the events so far and then a checkpoint: after a kill no curve has a gap."""
-        assert self._writer is not None
         self._writer.flush()
         state: StateDict = {key: owner.state_dict() for key, owner in self._state.items()}
         state["run"] = {
@@ -297,10 +297,8 @@ class Run:
         self._interrupts.leave()
         if self._console is not None:
             self._console.close()
-            self._console = None
-        if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._console = None
 
     def _restore(self, path: Path) -> None:
         state = checkpoint.load(path)
@@ -320,7 +318,6 @@ class Run:
 
     def _log(self) -> None:
         """Write one point of every curve."""
-        assert self._writer is not None
         values = self._window.drain()
         hidden: dict[str, float] = {}
         for step in self._steps:
@@ -338,7 +335,6 @@ class Run:
 
     def _diagnose(self, hidden: Mapping[str, float]) -> None:
         """Ask the rules about the point just written, and say what they have found."""
-        assert self._writer is not None
         changed = self._diagnosis.update(self.step, hidden)
         for line in self._diagnosis.messages(changed):
             self.say(f"{self.step:>11,} {self.unit}   {line}")
@@ -349,10 +345,7 @@ class Run:
 
     def _probe(self) -> None:
         """Write the measurements of the probes that are due."""
-        if self._probes is None:
-            return
-        before, self._taken = self._taken, {s.name: s.monitor.steps for s in self._steps}
-        if measured := self._probes.measure(before, self._taken):
+        if self._probes is not None and (measured := self._probes.measure()):
             self._write(measured)
 
     def _record(self, evaluation: Evaluation) -> None:
@@ -365,7 +358,6 @@ class Run:
             self.save("best.pt")
 
     def _write(self, values: Mapping[str, float]) -> None:
-        assert self._writer is not None
         assert self._console is not None
         self._diagnosis.observe(self.step, values)
         self._writer.scalars(values, self.step)
@@ -373,7 +365,6 @@ class Run:
 
     def _show(self, pictures: Mapping[str, Media]) -> None:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
-        assert self._writer is not None
         folder = self.directory / "media"
         folder.mkdir(exist_ok=True)
         for tag, media in {**pictures, **self._charts.draw(self.unit)}.items():

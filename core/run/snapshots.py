@@ -5,7 +5,6 @@ that ends in a bin writes a snapshot, named after its step. A run that was kille
 the same files again, and a prolonged run keeps those of its old files that the wider bins would have left.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -91,12 +90,8 @@ class Snapshots:
 
 def files(directory: Path) -> list[tuple[Path, int]]:
     """The snapshots of a run and their steps, in order; files with other names are ignored."""
-    names = sorted(os.listdir(directory / FOLDER)) if (directory / FOLDER).is_dir() else []
-    return [
-        (directory / FOLDER / name, int(name[:-3]))
-        for name in names
-        if name.endswith(".pt") and name[:-3].isdecimal()
-    ]
+    paths = sorted((directory / FOLDER).glob("*.pt"))
+    return [(path, int(path.stem)) for path in paths if path.stem.isdecimal()]
 
 
 def read_snapshots(directory: Path, until: int) -> list[tuple[int, Snapshot]]:

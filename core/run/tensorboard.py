@@ -29,42 +29,29 @@ class Writer:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write all values in one event; a NaN or infinity is written as it is."""
-        summary = _proto("summary")
-
-        event = summary.Summary(
-            value=[summary.Summary.Value(tag=tag, simple_value=v) for tag, v in sorted(values.items())]
-        )
-        self._file().add_summary(event, step)
+        self._add(step, *({"tag": tag, "simple_value": value} for tag, value in sorted(values.items())))
 
     def media(self, tag: str, media: Media, step: int) -> tuple[bytes, str]:
         """Write a picture or a video; return its bytes and the ending of its file name."""
-        summary = _proto("summary")
-
         data, ending = encode(media)
-        shape = media.pixels.shape if isinstance(media, Image) else media.frames.shape[1:]
-        image = summary.Summary.Image(
-            height=shape[0], width=shape[1], colorspace=3, encoded_image_string=data
-        )
-        self._file().add_summary(summary.Summary(value=[summary.Summary.Value(tag=tag, image=image)]), step)
+        height, width = (media.pixels if isinstance(media, Image) else media.frames[0]).shape[:2]
+        image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": data}
+        self._add(step, {"tag": tag, "image": image})
         return data, ending
 
     def histogram(self, tag: str, edges: Sequence[float], counts: Sequence[int], step: int) -> None:
         """Write a histogram that is already counted: a count for every right edge, edges ascending."""
-        summary = _proto("summary")
-
         filled = [i for i, n in enumerate(counts) if n] or [0]
-        histogram = summary.HistogramProto(
-            min=edges[max(filled[0] - 1, 0)],
-            max=edges[filled[-1]],
-            num=sum(counts),
-            sum=sum(n * edge for n, edge in zip(counts, edges, strict=True)),
-            sum_squares=sum(n * edge * edge for n, edge in zip(counts, edges, strict=True)),
-            bucket_limit=list(edges),
-            bucket=list(counts),
-        )
-        self._file().add_summary(
-            summary.Summary(value=[summary.Summary.Value(tag=tag, histo=histogram)]), step
-        )
+        histogram = {
+            "min": edges[max(filled[0] - 1, 0)],
+            "max": edges[filled[-1]],
+            "num": sum(counts),
+            "sum": sum(n * edge for n, edge in zip(counts, edges, strict=True)),
+            "sum_squares": sum(n * edge * edge for n, edge in zip(counts, edges, strict=True)),
+            "bucket_limit": list(edges),
+            "bucket": list(counts),
+        }
+        self._add(step, {"tag": tag, "histo": histogram})
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """Write a text in Markdown."""
@@ -99,6 +86,10 @@ class Writer:
 
     def _file(self):
         return self._writer._get_file_writer()
+
+    def _add(self, step: int, *values: Mapping[str, object]) -> None:
+        """Write one event."""
+        self._file().add_summary(_proto("summary").Summary(value=values), step)
 
 
 def read_scalars(directory: Path) -> dict[str, dict[int, float]]:

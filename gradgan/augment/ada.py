@@ -45,22 +45,12 @@ class ADA:
     speed: Annotated[float, Gt(0), Finite]
 
     def check(self, shape: Shape) -> None:
-        """Refuse what is not a square image in grey or three colours.
-
-        Raises:
-            ValueError: says so.
-        """
+        """Refuse what is not a square image in grey or three colours."""
         if len(shape) != 3 or shape[1] != shape[2] or shape[0] not in (1, 3):
             raise ValueError("augment=ada transforms square images of 1 or 3 channels")
 
     def __call__(self, images: Tensor, p: Tensor, random: torch.Generator) -> Tensor:
-        """Transform each image by itself.
-
-        Args:
-            images: [B, C, H, H] in [-1, 1], C = 1 or 3; the result may leave that range.
-            p: probability of each transformation, 0-d; 0 gives the images back exactly.
-            random: on the CPU.
-        """
+        """Transform each image; the result may leave [-1, 1], and p = 0 gives the images back exactly."""
         wide = images.to(torch.promote_types(images.dtype, torch.float32))
         # Positions in bfloat16, which autocast multiplies matrices in, are off by up to half a pixel.
         with torch.autocast(images.device.type, enabled=False):

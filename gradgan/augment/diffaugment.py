@@ -7,6 +7,7 @@ from torch import Tensor
 
 from core.checks import require
 from core.transfer import send
+from gradgan.images import moved
 from gradgan.networks import Shape
 
 POLICIES = ("colour", "translation", "cutout")
@@ -42,22 +43,12 @@ class DiffAugment:
         return 1.0
 
     def check(self, shape: Shape) -> None:
-        """Refuse what is not an image.
-
-        Raises:
-            ValueError: says so.
-        """
+        """Refuse what is not an image."""
         if len(shape) != 3:
             raise ValueError("augment transforms images; these samples are points")
 
     def __call__(self, images: Tensor, p: Tensor, random: torch.Generator) -> Tensor:
-        """Transform each image by itself; `p` is not read.
-
-        Args:
-            images: [B, C, H, W] in [-1, 1].
-            p: not read.
-            random: on the CPU.
-        """
+        """Transform each image by itself; `p` is not read."""
         for name, transform in zip(POLICIES, (colour, translation, cutout), strict=True):
             if name in self.policy:
                 images = transform(images, random)
@@ -83,10 +74,8 @@ def translation(images: Tensor, random: torch.Generator) -> Tensor:
     count, _, height, width = images.shape
     rows, inside_rows = _shifted(height, count, random)
     columns, inside_columns = _shifted(width, count, random)
-    place = torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
-    batch, row, column = (send(index, images.device) for index in place)
     inside = send(inside_rows[:, :, None] & inside_columns[:, None, :], images)
-    return images.permute(0, 2, 3, 1)[batch, row, column].permute(0, 3, 1, 2) * inside.unsqueeze(1)
+    return moved(images, rows, columns) * inside.unsqueeze(1)
 
 
 def cutout(images: Tensor, random: torch.Generator) -> Tensor:

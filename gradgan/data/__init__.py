@@ -1,6 +1,8 @@
 """Real samples, as images or as points of a mixture; each data set is a dataclass that follows `Data`."""
 
+from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -27,22 +29,43 @@ class Stream(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class FreshStream:
+    """Endless samples that are made as they are asked for; all of its state is in the generator.
+
+    Attributes:
+        next: makes a batch; draws from a generator that is saved by its owner.
+    """
+
+    next: Callable[[], Batch]
+
+    def state_dict(self) -> dict[str, object]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Nothing to restore."""
+
+
 class Data(Protocol):
     """What a training asks of its data. Every method raises ConfigError where the data cannot be read."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """As the user writes it, `data=<name>`."""
         ...
 
     @property
+    @abstractmethod
     def shape(self) -> Shape:
         """Of one sample."""
         ...
 
     @property
+    @abstractmethod
     def num_classes(self) -> int | None:
-        """Number of classes; None = no labels."""
+        """Number of classes, known without reading a sample; None = no labels."""
         ...
 
     def notes(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Image data sets: what they have in common, and the stream of batches from images in memory."""
 
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,41 +11,25 @@ from torch import Tensor
 from core.config import ConfigError
 from core.transfer import send
 from gradgan.batch import Batch
-from gradgan.data import Stream
+from gradgan.data import Data, Stream
 from gradgan.evaluation.evaluator import FixedLatents, ImageEvaluator
 from gradgan.features import Features
 from gradgan.images import Images, normalised
-from gradgan.networks import Shape
 
 GPU_SHARE = 0.25  # of a GPU's free memory, for images; the players and the metrics need the rest
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageData:
-    """Images that fit into memory; a subclass has `name`, `shape`, `num_classes` and `load`."""
+class ImageData(Data, Protocol):
+    """Images that fit into memory; a data set of this kind says how to load them, and gets the rest."""
 
-    @property
-    def name(self) -> str:
-        """As the user writes it, `data=<name>`."""
-        raise NotImplementedError
-
-    @property
-    def shape(self) -> Shape:
-        """(channels, height, width)."""
-        raise NotImplementedError
-
-    @property
-    def num_classes(self) -> int | None:
-        """Number of classes, known without decoding an image; None = no labels."""
-        raise NotImplementedError
-
+    @abstractmethod
     def load(self) -> Images:
         """Read everything into memory.
 
         Raises:
             ConfigError: that cannot be done.
         """
-        raise NotImplementedError
+        ...
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the images were read, one line each."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.checks import Finite, checked
 from core.transfer import send
 from gradgan.batch import Batch
+from gradgan.data import FreshStream, Stream
 from gradgan.evaluation.evaluator import FixedLatents, MixtureEvaluator
 from gradgan.features import Features
 from gradgan.networks import Shape
@@ -57,9 +58,16 @@ class Mixture:
         """How many modes there are, for the diagnosis."""
         return {"modes": float(len(self.centres))}
 
-    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> "MixtureStream":
-        """Endless fresh samples."""
-        return MixtureStream(self, batch_size, random, device)
+    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> Stream:
+        """Endless fresh points in units of `scale`, float32 [B, 2], and the Gaussian of each, int64 [B]."""
+        centres, scale = self.centres, self.scale
+
+        def batch() -> Batch:
+            mode = torch.randint(len(centres), (batch_size,), generator=random)
+            noise = torch.randn(batch_size, 2, generator=random)
+            return Batch(send((centres[mode] + self.std * noise) / scale, device), send(mode, device))
+
+        return FreshStream(batch)
 
     def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
         """`count` fresh samples."""
@@ -120,30 +128,3 @@ class Grid(Mixture):
         """[side^2, 2]."""
         line = (torch.arange(self.side) - (self.side - 1) / 2) * self.spacing
         return torch.cartesian_prod(line, line).reshape(-1, 2)
-
-
-class MixtureStream:
-    """Endless fresh samples of a mixture; all of its state is in the generator."""
-
-    def __init__(
-        self, mixture: Mixture, batch_size: int, random: torch.Generator, device: torch.device
-    ) -> None:
-        self.mixture = mixture
-        self.batch_size = batch_size
-        self.random = random
-        self.device = device
-        self._centres, self._scale = mixture.centres, mixture.scale
-
-    def next(self) -> Batch:
-        """Points in units of the mixture's scale, float32 [B, 2], and the Gaussian of each, int64 [B]."""
-        mode = torch.randint(len(self._centres), (self.batch_size,), generator=self.random)
-        noise = torch.randn(self.batch_size, 2, generator=self.random)
-        x = (self._centres[mode] + self.mixture.std * noise) / self._scale
-        return Batch(send(x, self.device), send(mode, self.device))
-
-    def state_dict(self) -> dict[str, object]:
-        """Nothing: the generator is saved by its owner."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Nothing to restore."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from core.checks import checked
 from core.transfer import send
 from gradgan.batch import Batch
+from gradgan.data import FreshStream, Stream
 from gradgan.data.images import ImageData, loaded
 from gradgan.data.torchvision_data import Torchvision
 from gradgan.images import SPLIT_SEED, Images, normalised
@@ -21,7 +22,7 @@ from gradgan.networks import Shape
 class StackedMNIST(ImageData):
     """Images whose red, green and blue are three random digits of MNIST; class 100 a + 10 b + c.
 
-    Nothing is stored but MNIST: the images of the training are composed as they are drawn (`StackedStream`).
+    Nothing is stored but MNIST: the images of the training are composed as they are drawn.
 
     Attributes:
         root: folder that holds (or will hold) torchvision's files of MNIST.
@@ -65,51 +66,25 @@ class StackedMNIST(ImageData):
         train, train_labels = stack(digits.train, digits.train_labels, self.held_out, random)
         return Images(train=train, held_out=held_out, labels=torch.cat([train_labels, held_out_labels]))
 
-    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> "StackedStream":
-        """Endless fresh compositions of MNIST's training digits.
+    def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> Stream:
+        """Endless fresh compositions of MNIST's training digits, drawn with replacement.
 
         Raises:
             ConfigError: MNIST cannot be read.
         """
-        digits = loaded(self.digits)
-        assert digits.train_labels is not None
-        return StackedStream(digits.train, digits.train_labels, batch_size, random, device)
+        images = loaded(self.digits)
+        assert images.train_labels is not None
+        digits, labels = images.train.to(device), images.train_labels.to(device)  # 60 MB at most
+
+        def batch() -> Batch:
+            pixels, classes = stack(digits, labels, batch_size, random)
+            return Batch(normalised(pixels), classes)
+
+        return FreshStream(batch)
 
     def draw(self, count: int, random: torch.Generator, device: torch.device) -> Batch:
         """`count` fresh compositions."""
         return self.stream(count, random, device).next()
-
-
-class StackedStream:
-    """Endless fresh compositions of digits; all of its state is in the generator.
-
-    Args:
-        digits: uint8 [N, 1, H, W].
-        labels: 0 to 9, int64 [N].
-        batch_size: images of a batch; they are drawn with replacement, so it may exceed N.
-        random: decides the digits; on the CPU.
-        device: where batches are wanted.
-    """
-
-    def __init__(
-        self, digits: Tensor, labels: Tensor, batch_size: int, random: torch.Generator, device: torch.device
-    ) -> None:
-        self.digits = digits.to(device)  # 60 MB at most
-        self.labels = labels.to(device)
-        self.batch_size = batch_size
-        self.random = random
-
-    def next(self) -> Batch:
-        """Images in [-1, 1], float32 [B, 3, H, W], and their classes, int64 [B]."""
-        pixels, labels = stack(self.digits, self.labels, self.batch_size, self.random)
-        return Batch(normalised(pixels), labels)
-
-    def state_dict(self) -> dict[str, object]:
-        """Nothing: the generator is saved by its owner."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Nothing to restore."""
 
 
 def stack(digits: Tensor, labels: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:

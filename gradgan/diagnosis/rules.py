@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, remedies
+from core.diagnosis import Context, History, Overrides, Player, Sign, known, remedies
 from gradgan.diagnosis.remedies import augmentation, penalty
 
 BORDERLESS = ("Wasserstein",)  # losses of logits whose sign says nothing
@@ -38,12 +38,11 @@ class DiscriminatorTooStrong:
         vanishes = slope is not None and slope < self.vanished
         if not vanishes and real - fake < self.gap:
             return
-        evidence = {"accuracy": accuracy, "logit_gap": real - fake}
         yield Sign(
             name="discriminator_too_strong",
             severity="warning",
             player=player.name,
-            evidence=evidence | ({} if slope is None else {"logit_gradient": slope}),
+            evidence=known(accuracy=accuracy, logit_gap=real - fake, logit_gradient=slope),
             what=(
                 f"it is right in {accuracy:.0%}, and {slope:.1e} is left of the generator's "
                 "gradient behind its logits."
@@ -155,12 +154,11 @@ class ModeCollapse:
         alike = spread is not None and spread < self.diversity
         if not (missing or alike):
             return
-        evidence = {"diversity": spread, "modes": found, "of": every}
         yield Sign(
             name="mode_collapse",
             severity="warning",
             player=player.name,
-            evidence={label: value for label, value in evidence.items() if value is not None},
+            evidence=known(diversity=spread, modes=found, of=every),
             what=(
                 f"samples are {spread:.0%} as far from each other as the data are."
                 if alike
@@ -321,11 +319,8 @@ class PenaltyBalance:
             return
         gap = history.level("game/logit_gap", self.measurements)
         flat = gap is not None and abs(gap) < self.gap
-        evidence = {"penalty_share": share, "accuracy": accuracy} | (
-            {} if gap is None else {"logit_gap": gap}
-        )
+        evidence = known(penalty_share=share, accuracy=accuracy, logit_gap=gap)
         needed = accuracy > self.accuracy
-        severity: Severity = "warning" if needed else "note"
         if share > self.most and (accuracy < self.told or flat):
             yield Sign(
                 name="penalty_dominating",
@@ -342,7 +337,7 @@ class PenaltyBalance:
         elif share < (self.least if needed else self.nothing):
             yield Sign(
                 name="penalty_asleep",
-                severity=severity,
+                severity="warning" if needed else "note",
                 player=player.name,
                 evidence=evidence,
                 what=f"{share:.1e} of its gradient are the penalty's; it is right in {accuracy:.0%}.",

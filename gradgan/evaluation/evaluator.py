@@ -261,20 +261,16 @@ class ImageEvaluator:
         count = self.latents.num_classes
         if count is None:
             return None
-        return (
-            [i * count // MAX_CLASSES for i in range(MAX_CLASSES)]
-            if count > MAX_CLASSES
-            else list(range(count))
-        )
+        drawn = min(count, MAX_CLASSES)
+        return [i * count // drawn for i in range(drawn)]
 
     def _of_all(self, classes: list[int]) -> str:
         count = self.latents.num_classes
         return "" if len(classes) == count else f" ({len(classes)} of {count})"
 
     def _note(self) -> str:
-        return (
-            "" if self.latents.truncation is None else f" (latents truncated at {self.latents.truncation:g})"
-        )
+        bound = self.latents.truncation
+        return "" if bound is None else f" (latents truncated at {bound:g})"
 
     def _made(self, device: torch.device) -> ImageMetrics:
         if self._metrics is None:

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from core.draw.figure import new_figure, pixels
-from core.draw.palette import ORANGE
+from core.draw.palette import FAINT, INK, ORANGE
 
 SIDE = 480  # pixels that a grid is enlarged to, about: 8x8 digits are unreadable at their own size
 GAP = 4  # pixels between the images of a grid; dark digits fill their frame to the edge
 BREAK = 20  # pixels between groups of columns
 GROUND = 243  # grey level of the gaps: light, and not the white of a white image
-TEXT = "#222222"
 DPI = 100
-FAKE, REAL = ORANGE, "#8a9097"
+FAKE, REAL = ORANGE, FAINT
 
 
 def image_grid(pixels: Tensor, columns: int | None = None, *, group: int | None = None) -> np.ndarray:
@@ -72,13 +71,13 @@ def titled(
     top = 10 + 18 * len(lines) + (20 if headings else 0)
     high, wide = height + top, max(width + left, 160)
     figure = new_figure((wide + 0.5) / DPI, (high + 0.5) / DPI, dpi=DPI, pad=None)  # rounds down
-    figure.text(GAP / wide, 1 - 6 / high, "\n".join(lines), va="top", fontsize=10.5, color=TEXT)
+    figure.text(GAP / wide, 1 - 6 / high, "\n".join(lines), va="top", fontsize=10.5, color=INK)
     for share, text in headings:
         x, y = (left + GAP + share * width) / wide, (height + 3) / high
-        figure.text(x, y, text, va="bottom", fontsize=9, color=TEXT)
+        figure.text(x, y, text, va="bottom", fontsize=9, color=INK)
     for i, name in enumerate(rows):
         y = (height - (i + 0.5) * height / len(rows)) / high
-        figure.text((left - 5) / wide, y, name, va="center", ha="right", fontsize=9, color=TEXT)
+        figure.text((left - 5) / wide, y, name, va="center", ha="right", fontsize=9, color=INK)
     picture = pixels(figure).pixels
     picture[top:, left : left + width] = canvas
     return picture
@@ -103,7 +102,7 @@ def scatter(fake: Tensor, centres: Tensor, std: float) -> np.ndarray:
 
     limit = 1.3 * centres.abs().max().item() + 3 * std
     whole.scatter(*fake.T.numpy(), s=4, color=FAKE, alpha=0.35, linewidths=0)
-    whole.scatter(*centres.T.numpy(), s=40, marker="+", color="black", linewidths=0.8)
+    whole.scatter(*centres.T.numpy(), s=40, marker="+", color=INK, linewidths=0.8)
     whole.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     whole.set_title(f"{len(fake)} generated points; crosses: true centres", fontsize=11)
 
@@ -111,7 +110,7 @@ def scatter(fake: Tensor, centres: Tensor, std: float) -> np.ndarray:
     real = torch.randn(len(fake), 2, generator=torch.Generator().manual_seed(0))
     near.scatter(*real.T.numpy(), s=4, color=REAL, alpha=0.5, linewidths=0, label="real")
     near.scatter(*offset.T.numpy(), s=4, color=FAKE, alpha=0.4, linewidths=0, label="generated")
-    near.add_patch(Circle((0, 0), 3.0, fill=False, color="black", linewidth=0.8))
+    near.add_patch(Circle((0, 0), 3.0, fill=False, color=INK, linewidth=0.8))
     near.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal")
     near.set_title("Offset from the nearest centre, in std; circle: 3", fontsize=11)
     near.legend(loc="upper right", markerscale=3)

@@ -5,18 +5,21 @@ between two sets of real images.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from core.config import ConfigError
+from core.state import StateDict
 from gradgan.images import Images
 
 BATCH = 64  # images in one pass; on a CPU the activations of many more do not fit the cache
 
 
 class FeatureNetwork(nn.Module):
-    """Images to features; in evaluation mode, without gradients.
+    """Uint8 images [B, C, H, W], C = 1 or 3, to features, float32 [B, F]; in evaluation mode, no gradients.
 
     Attributes:
         num_features: F, size of a feature vector.
@@ -26,10 +29,6 @@ class FeatureNetwork(nn.Module):
 
     num_features: int
     shares: Tensor | None = None
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Features, float32 [B, F], of uint8 images [B, C, H, W], C = 1 or 3."""
-        raise NotImplementedError
 
     def logits(self, features: Tensor) -> Tensor | None:
         """Class logits [B, K], nats, of features [B, F]; None = this network knows no classes."""
@@ -70,3 +69,21 @@ class Features(Protocol):
 def extract(network: FeatureNetwork, pixels: Tensor, device: torch.device) -> Tensor:
     """Features, float32 [N, F] on the device, of uint8 images [N, C, H, W]; the network must be there too."""
     return torch.cat([network(batch.to(device)) for batch in pixels.split(BATCH)])
+
+
+def read_weights(path: str, holds: str) -> StateDict:
+    """The tensors of a file of weights, and nothing else: no code of it is run.
+
+    Args:
+        path: of the file.
+        holds: whose weights it should hold, for the message.
+
+    Raises:
+        ConfigError: there is no such file, or it is damaged.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"features.weights={path} is no file; it should hold {holds}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a foreign file makes the unpickler raise anything
+        raise ConfigError(f"features.weights={path} is cut off, damaged or no file of weights") from error

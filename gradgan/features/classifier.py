@@ -38,7 +38,6 @@ class Classifier(FeatureNetwork):
 
     Attributes:
         num_features: size of a feature vector.
-        num_classes: of the labels.
         scale: makes the mean square of a feature 1 on the training images, so that distances under
             classifiers of different data sets are of one order (FID has the features' unit squared).
     """
@@ -49,7 +48,6 @@ class Classifier(FeatureNetwork):
     def __init__(self, shape: Shape, num_classes: int, random: torch.Generator) -> None:
         super().__init__()
         channels, height, width = shape
-        self.num_classes = num_classes
         self.body = nn.Sequential(
             convolution(channels, 16, random),
             nn.ReLU(),
@@ -109,23 +107,16 @@ class ClassifierFeatures:
         return f"{data_name}_classifier"
 
     def check(self, images: Images) -> None:
-        """Check that there are labels.
-
-        Raises:
-            ConfigError: there are none.
-        """
+        """Check that there are labels."""
         _labels(images, "classifier")
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
-        """Load it from the cache, or train it (seconds; of 64 pixels minutes) and say so.
-
-        Raises:
-            ConfigError: the images have no labels.
-        """
+        """Load it from the cache, or train it (seconds; of 64 pixels minutes) and say so."""
         labels = _labels(images, "classifier")
         pixels = torch.cat([images.train, images.held_out])
-        network = cached_classifier("classifier", pixels, labels, say=say)
-        network.shares = _shares(labels, network.num_classes)
+        count = int(labels.max()) + 1
+        network = cached_classifier("classifier", pixels, labels, num_classes=count, updates=UPDATES, say=say)
+        network.shares = _shares(labels, count)
         return network
 
 
@@ -149,11 +140,7 @@ class ChannelClassifierFeatures:
         return f"{data_name}_channel_classifier"
 
     def check(self, images: Images) -> None:
-        """Check that the labels are those of as many digits as there are channels.
-
-        Raises:
-            ConfigError: they are not.
-        """
+        """Check that the labels are those of as many digits as there are channels."""
         labels, channels = _labels(images, "channel_classifier"), images.train.shape[1]
         if int(labels.max()) >= self.digits**channels:
             raise ConfigError(
@@ -162,11 +149,7 @@ class ChannelClassifierFeatures:
             )
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
-        """Load it from the cache, or train it (a minute) and say so.
-
-        Raises:
-            ConfigError: as `check`.
-        """
+        """Load it from the cache, or train it (a minute) and say so."""
         self.check(images)
         pixels = torch.cat([images.train, images.held_out])
         channels = pixels.shape[1]
@@ -181,38 +164,31 @@ class ChannelClassifierFeatures:
             say=say,
         )
         network = ChannelClassifier(digit, channels)
+        # The channels are independent: the products are far better known than 1,000 counts.
         shares = torch.ones(1, dtype=torch.float64)
-        for channel in single.unbind(
-            dim=1
-        ):  # the channels are independent: far better known than 1,000 counts
+        for channel in single.unbind(dim=1):
             shares = torch.outer(shares, _shares(channel, self.digits)).flatten()
         network.shares = shares
         return network
 
 
 @torch.enable_grad()
-def train_classifier(
-    pixels: Tensor,
-    labels: Tensor,
-    *,
-    num_classes: int | None = None,
-    updates: int | None = None,
-) -> Classifier:
+def train_classifier(pixels: Tensor, labels: Tensor, *, num_classes: int, updates: int) -> Classifier:
     """Train from scratch: the seed is fixed, so the same data give the same network on the same machine.
 
     Args:
         pixels: uint8 [N, C, H, W].
         labels: int64 [N], from 0.
-        num_classes: of the labels; None = one more than the largest.
-        updates: on batches of 128; None = 600.
+        num_classes: of the labels.
+        updates: on batches of 128.
 
     Returns:
         The network in evaluation mode, without gradients.
     """
     random = torch.Generator().manual_seed(VERSION)
-    network = Classifier(tuple(pixels.shape[1:]), num_classes or int(labels.max()) + 1, random)
+    network = Classifier(tuple(pixels.shape[1:]), num_classes, random)
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
-    for _ in range(updates or UPDATES):
+    for _ in range(updates):
         chosen = torch.randint(len(pixels), (BATCH,), generator=random)
         loss = cross_entropy(network.head(network(pixels[chosen])), labels[chosen])
         optimizer.zero_grad()
@@ -229,8 +205,8 @@ def cached_classifier(
     pixels: Tensor,
     labels: Tensor,
     *,
-    num_classes: int | None = None,
-    updates: int | None = None,
+    num_classes: int,
+    updates: int,
     folder: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Classifier:
@@ -254,15 +230,14 @@ def cached_classifier(
 
         folder = user_cache_path("gradsight")
     path = folder / f"{name}-{_digest(pixels, labels)}.pt"
-    count = num_classes or int(labels.max()) + 1
-    network = Classifier(tuple(pixels.shape[1:]), count, torch.Generator())
+    network = Classifier(tuple(pixels.shape[1:]), num_classes, torch.Generator())
     try:
         checkpoint.restore(network, checkpoint.load(path), "classifier", path)
         return network.eval().requires_grad_(False)
     except ConfigError:
         kind = name.replace("_", " ")
         say(f"training the {kind} that FID and the like are measured under: once for these data")
-        network = train_classifier(pixels, labels, num_classes=count, updates=updates)
+        network = train_classifier(pixels, labels, num_classes=num_classes, updates=updates)
     with contextlib.suppress(OSError):  # a read-only home: nothing is lost but time
         checkpoint.save(path, {"classifier": network.state_dict()})
     return network

@@ -5,7 +5,6 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from sys import stderr
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config import ConfigError
-from gradgan.features import FeatureNetwork
+from gradgan.features import FeatureNetwork, read_weights
 from gradgan.images import Images
 
 
@@ -63,11 +62,7 @@ class InceptionFeatures:
         return "inception"
 
     def check(self, images: Images) -> None:
-        """Check that torch-fidelity is installed and that there are weights.
-
-        Raises:
-            ConfigError: it is not, or there are none.
-        """
+        """Check that torch-fidelity is installed and that there are weights."""
         self.make(images)
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
@@ -80,7 +75,7 @@ class InceptionFeatures:
             raise ConfigError("features=inception needs torch-fidelity: pip install 'gradsight[inception]'")
         library = import_module("torch_fidelity.feature_extractor_inceptionv3")
         if self.weights is not None:
-            _refuse_code(self.weights)
+            read_weights(self.weights, "torch-fidelity's Inception")  # the library will trust it
         # torch's constructors draw weights that are then replaced; the library prints what it fetches.
         with torch.random.fork_rng(devices=[]), redirect_stdout(stderr):
             try:
@@ -97,13 +92,3 @@ class InceptionFeatures:
                     f"features.weights={self.weights} is of another network than Inception"
                 ) from error
         return Inception(extractor)
-
-
-def _refuse_code(weights: str) -> None:
-    """Read a file that torch-fidelity will read again, trusting it: after this it holds tensors only."""
-    if not Path(weights).is_file():
-        raise ConfigError(f"features.weights={weights} is no file; it should hold torch-fidelity's Inception")
-    try:
-        torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file makes the unpickler raise anything
-        raise ConfigError(f"features.weights={weights} is cut off, damaged or no file of weights") from error

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -11,14 +10,11 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from core.config import ConfigError
 from core.state import StateDict
-from gradgan.features import FeatureNetwork
+from gradgan.features import FeatureNetwork, read_weights
 from gradgan.images import Images
 
 SIDE = 96  # pixels; 1 to 2 ms an image on one core, a sixth of what 224 pixels cost
-MEAN, STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet's training images, as torchvision has them
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training images, as in torchvision
 
 
 class MobileNet(FeatureNetwork):
@@ -86,11 +82,7 @@ class MobileNetFeatures:
         return "mobilenet"
 
     def check(self, images: Images) -> None:
-        """Check that there are weights that fit.
-
-        Raises:
-            ConfigError: there are not.
-        """
+        """Check that there are weights that fit."""
         self.make(images)
 
     def make(self, images: Images, say: Callable[[str], None] = print) -> FeatureNetwork:
@@ -99,22 +91,15 @@ class MobileNetFeatures:
         Raises:
             ConfigError: no such file, weights of another network, or they could not be fetched.
         """
-        state = _fetched() if self.weights is None else _read(self.weights)
+        state = (
+            _fetched() if self.weights is None else read_weights(self.weights, "torchvision's mobilenet_v2")
+        )
         try:
             return MobileNet(state)
         except (RuntimeError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"features.weights={self.weights} is of another network than mobilenet_v2"
             ) from error
-
-
-def _read(weights: str) -> StateDict:
-    if not Path(weights).is_file():
-        raise ConfigError(f"features.weights={weights} is no file; it should hold torchvision's mobilenet_v2")
-    try:
-        return torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file makes the unpickler raise anything
-        raise ConfigError(f"features.weights={weights} is cut off, damaged or no file of weights") from error
 
 
 def _fetched() -> StateDict:

@@ -164,6 +164,8 @@ def make_players(
     generator = Generator(network.generator(size, shape, generator_random), num_classes)
 
     body, num_features = network.body(shape, discriminator_random)
+    if network.spectral_norm:
+        normalise_spectra(body, discriminator_random)
     head = linear(num_features, 1, discriminator_random, gain=1.0)
     added: dict[str, nn.Module] = {}
     if num_classes is not None and isinstance(conditioning, Projection):

@@ -19,9 +19,20 @@ class Loss(Protocol):
     has_threshold: ClassVar[bool]
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Scalar loss of D, from logits [B] of real and fake samples."""
+        """L_D, a scalar.
+
+        Args:
+            real_logits: D(real), [B]; carries the gradient.
+            fake_logits: D(G(z)), [B]; carries the gradient into D alone.
+        """
         ...
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """Scalar loss of G, from logits [B]; real ones come when `generator_uses_real`."""
+        """L_G, a scalar.
+
+        Args:
+            fake_logits: D(G(z)), [B]; carries the gradient into G.
+            real_logits: D(real), [B], where `generator_uses_real`; needs no gradient. Not read elsewhere, so
+                that every loss is called alike.
+        """
         ...

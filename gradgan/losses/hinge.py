@@ -14,10 +14,6 @@ class Hinge:
         L_D = mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake)))
         L_G = -mean(D(fake))
 
-    Attributes:
-        generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
-
     Source: Lim and Ye 2017, arXiv:1705.02894, eq. 2 and 3; with spectral normalisation in Miyato et al. 2018,
     arXiv:1802.05957, eq. 16 and 17.
     """
@@ -26,25 +22,9 @@ class Hinge:
     has_threshold: ClassVar[bool] = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss.
-
-        Args:
-            real_logits: D(real), [B]; carries the gradient where it is below 1.
-            fake_logits: D(fake), [B]; carries the gradient where it is above -1.
-
-        Returns:
-            The scalar loss (2 where D says 0 everywhere).
-        """
+        """L_D: 2 where D says 0 everywhere; no gradient from a logit beyond the margin."""
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """The generator's loss; `real_logits` is not read.
-
-        Args:
-            fake_logits: D(G(z)), [B]; carries the gradient into G.
-            real_logits: ignored, so that every loss is called alike.
-
-        Returns:
-            The scalar loss (0 where D says 0 everywhere).
-        """
+        """L_G: 0 where D says 0 everywhere."""
         return -fake_logits.mean()

@@ -18,10 +18,6 @@ class LeastSquares:
     linear discriminator without a bias has a degenerate equilibrium, and 0 would not be the border between
     the two sides as it is under the other losses.
 
-    Attributes:
-        generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
-
     Source: Mao et al. 2017, arXiv:1611.04076, eq. 2, 7 and 8.
     """
 
@@ -29,25 +25,9 @@ class LeastSquares:
     has_threshold: ClassVar[bool] = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss.
-
-        Args:
-            real_logits: D(real), [B]; carries the gradient.
-            fake_logits: D(fake), [B]; carries the gradient.
-
-        Returns:
-            The scalar loss (1 where D says 0 everywhere).
-        """
+        """L_D: 1 where D says 0 everywhere."""
         return 0.5 * ((real_logits - 1).square().mean() + (fake_logits + 1).square().mean())
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """The generator's loss; `real_logits` is not read.
-
-        Args:
-            fake_logits: D(G(z)), [B]; carries the gradient into G.
-            real_logits: ignored, so that every loss is called alike.
-
-        Returns:
-            The scalar loss (0 where D says 0 everywhere).
-        """
+        """L_G: 0 where D says 0 everywhere."""
         return 0.5 * fake_logits.square().mean()

@@ -18,10 +18,6 @@ class Minimax:
     -sigmoid(D(fake)), which vanishes exactly where the discriminator is sure that a sample is generated, so
     a generator that starts far off learns nothing. It is included so that this failure can be observed.
 
-    Attributes:
-        generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
-
     Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1.
     """
 
@@ -29,25 +25,9 @@ class Minimax:
     has_threshold: ClassVar[bool] = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss.
-
-        Args:
-            real_logits: D(real), nats, [B]; carries the gradient.
-            fake_logits: D(fake), nats, [B]; carries the gradient.
-
-        Returns:
-            The scalar loss (2 log 2 where D says 0 everywhere).
-        """
+        """L_D: 2 log 2 where D says 0 everywhere."""
         return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """The generator's loss; `real_logits` is not read.
-
-        Args:
-            fake_logits: D(G(z)), nats, [B]; carries the gradient into G.
-            real_logits: ignored, so that every loss is called alike.
-
-        Returns:
-            The scalar loss (-log 2 where D says 0 everywhere).
-        """
+        """L_G: -log 2 where D says 0 everywhere."""
         return -softplus(fake_logits).mean()

@@ -18,10 +18,6 @@ class NonSaturating:
     -log sigmoid(D(fake)) instead of log(1 - sigmoid(D(fake))), whose gradient vanishes where the
     discriminator wins.
 
-    Attributes:
-        generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
-
     Source: Goodfellow et al. 2014, arXiv:1406.2661, eq. 1 and the end of section 3.
     """
 
@@ -29,25 +25,9 @@ class NonSaturating:
     has_threshold: ClassVar[bool] = True
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss.
-
-        Args:
-            real_logits: D(real), nats, [B]; carries the gradient.
-            fake_logits: D(fake), nats, [B]; carries the gradient.
-
-        Returns:
-            The scalar loss (2 log 2 where D says 0 everywhere).
-        """
+        """L_D: 2 log 2 where D says 0 everywhere."""
         return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """The generator's loss; `real_logits` is not read.
-
-        Args:
-            fake_logits: D(G(z)), nats, [B]; carries the gradient into G.
-            real_logits: ignored, so that every loss is called alike.
-
-        Returns:
-            The scalar loss (log 2 where D says 0 everywhere).
-        """
+        """L_G: log 2 where D says 0 everywhere."""
         return softplus(-fake_logits).mean()

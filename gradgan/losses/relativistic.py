@@ -18,10 +18,6 @@ class Relativistic:
     which is what lets a generator drop some of them. On its own the game does not converge (the eigenvalues
     at its equilibrium are imaginary): use it with the R1 and R2 penalties.
 
-    Attributes:
-        generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
-
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.1 (RpGAN); with R1 and R2: Huang et al.
     2024, arXiv:2501.05441, section 2.
     """
@@ -30,14 +26,7 @@ class Relativistic:
     has_threshold: ClassVar[bool] = False
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss; sample i of one batch is paired with sample i of the other.
-
-        Args:
-            real_logits: D(real), nats, [B]; carries the gradient.
-            fake_logits: D(fake), nats, [B]; carries the gradient.
-
-        Returns:
-            The scalar loss (log 2 where D cannot tell).
+        """L_D: sample i of one batch is paired with sample i of the other; log 2 where D cannot tell.
 
         Raises:
             ValueError: the two batches differ in shape ([B] against [B, 1] would pair all with all).
@@ -45,14 +34,7 @@ class Relativistic:
         return softplus(_difference(fake_logits, real_logits)).mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """The generator's loss, the discriminator's with the two batches swapped.
-
-        Args:
-            fake_logits: D(G(z)), nats, [B]; carries the gradient into G.
-            real_logits: D(real), nats, [B]; no gradient is needed.
-
-        Returns:
-            The scalar loss (log 2 where D cannot tell).
+        """L_G: the discriminator's loss with the two batches swapped.
 
         Raises:
             ValueError: `real_logits` is missing, or the two batches differ in shape.

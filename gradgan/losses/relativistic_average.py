@@ -17,10 +17,6 @@ class RelativisticAverage:
     with m the mean logit of a batch, which carries a gradient too. The half, as in the author's code, keeps
     the loss of one scale with the pairing one.
 
-    Attributes:
-        generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
-
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.2 (RaSGAN).
     """
 
@@ -28,26 +24,11 @@ class RelativisticAverage:
     has_threshold: ClassVar[bool] = False
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The discriminator's loss.
-
-        Args:
-            real_logits: D(real), nats, [B]; carries the gradient.
-            fake_logits: D(fake), nats, [B]; carries the gradient.
-
-        Returns:
-            The scalar loss (log 2 where D cannot tell).
-        """
+        """L_D: log 2 where D cannot tell."""
         return _against_means(real_logits, fake_logits)
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """The generator's loss, the discriminator's with the two batches swapped.
-
-        Args:
-            fake_logits: D(G(z)), nats, [B]; carries the gradient into G.
-            real_logits: D(real), nats, [B]; no gradient is needed.
-
-        Returns:
-            The scalar loss (log 2 where D cannot tell).
+        """L_G: the discriminator's loss with the two batches swapped.
 
         Raises:
             ValueError: `real_logits` is missing.

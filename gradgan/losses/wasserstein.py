@@ -16,10 +16,6 @@ class Wasserstein:
     -L_D approaches the Wasserstein-1 distance if D is kept 1-Lipschitz: `penalty=wgan_gp`, or
     `regularizer=weight_clipping` for the first version. Without either, L_D has no lower bound.
 
-    Attributes:
-        generator_uses_real: whether the generator's loss reads the logits of real samples.
-        has_threshold: whether 0 separates real from fake; if not, only differences of logits count.
-
     Source: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2 and algorithm 1.
     """
 
@@ -27,25 +23,9 @@ class Wasserstein:
     has_threshold: ClassVar[bool] = False
 
     def discriminator(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The critic's loss.
-
-        Args:
-            real_logits: D(real), [B]; carries the gradient.
-            fake_logits: D(fake), [B]; carries the gradient.
-
-        Returns:
-            The scalar loss.
-        """
+        """L_D; may be negative."""
         return fake_logits.mean() - real_logits.mean()
 
     def generator(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
-        """The generator's loss; `real_logits` is not read.
-
-        Args:
-            fake_logits: D(G(z)), [B]; carries the gradient into G.
-            real_logits: ignored, so that every loss is called alike.
-
-        Returns:
-            The scalar loss.
-        """
+        """L_G; may be negative."""
         return -fake_logits.mean()

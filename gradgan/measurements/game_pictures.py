@@ -8,14 +8,14 @@ from torch import Tensor
 
 from core.curvature.arnoldi import ComplexRitz
 from core.draw.figure import new_figure, pixels
-from core.draw.palette import BLUE, ORANGE, SKY
-from gradgan.evaluation.sample_pictures import DPI, TEXT
+from core.draw.palette import BLUE, FAINT, INK, ORANGE, SKY
+from gradgan.evaluation.sample_pictures import DPI
 from gradgan.measurements.vector_field import Path
 
 FAR = 10.0  # times the median modulus, from where an eigenvalue would press all others into one spot
 CONVERGED = 0.05  # of the largest modulus: residuals below it are drawn full
-TRAIN, HELD_OUT, FAKE = BLUE, SKY, ORANGE  # told apart by the colour-blind and by lightness
-ATTRACTS, REPELS, LINE = "#2a6f97", "#c8553d", "#5f6b76"  # told apart by the colour-blind too
+TRAIN, HELD_OUT, FAKE = BLUE, SKY, ORANGE
+ATTRACTS, REPELS = BLUE, ORANGE
 
 
 def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.ndarray:
@@ -43,9 +43,8 @@ def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.
     everything = torch.cat([logits[logits.isfinite()] for _, logits, _, _ in parts] or [torch.zeros(1)])
     low, high = (everything.min().item(), everything.max().item()) if len(everything) else (0.0, 0.0)
     margin = 0.02 * (high - low) or 0.5 * max(1.0, abs(high))
-    bins = min(
-        max(round(2 * len(train) ** 0.5), 10), 60
-    )  # fewer samples, fewer bins: noise would hide the shape
+    # Fewer samples, fewer bins: noise would hide the shape.
+    bins = min(max(round(2 * len(train) ** 0.5), 10), 60)
     edges = np.linspace(low - margin, high + margin, bins + 1)
 
     figure = new_figure(7.0, 4.2, dpi=DPI)
@@ -62,7 +61,7 @@ def logit_histogram(train: Tensor, held_out: Tensor | None, fake: Tensor) -> np.
         label = f"{name}: mean {mean:.3g}{lost}"
         axes.stairs(density, edges, color=colour, linestyle=line, linewidth=1.8, label=label)
         axes.axvline(mean, color=colour, linestyle=line, linewidth=1.0, alpha=0.8)
-    axes.axvline(0, color=TEXT, linewidth=0.8)
+    axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlim(edges[0], edges[-1])
     axes.set(xlabel="logit: above 0 the sample is taken for real", ylabel="density")
     axes.set_title("What the discriminator says", fontsize=11, loc="left")
@@ -95,8 +94,8 @@ def eigenvalue_picture(ritz: ComplexRitz) -> np.ndarray:
             axes.scatter(real[some], imaginary[some], s=42, facecolors=face, edgecolors=colour, label=label)
     limit = 1.15 * largest
     axes.axvspan(0, limit, color=REPELS, alpha=0.07, linewidth=0)
-    axes.axvline(0, color=LINE, linewidth=0.8)
-    axes.axhline(0, color=LINE, linewidth=0.8)
+    axes.axvline(0, color=FAINT, linewidth=0.8)
+    axes.axhline(0, color=FAINT, linewidth=0.8)
     middle = float(ritz.values.abs().quantile(0.5))
     note = ""
     if 0 < FAR * middle < largest:
@@ -127,7 +126,7 @@ def path_picture(path: Path) -> np.ndarray:
     upper, lower = figure.subplots(2, 1, sharex=True)
     shares = path.shares.numpy()
     upper.plot(shares, path.cosines.numpy(), color=ATTRACTS, marker="o", markersize=3)
-    upper.axhline(0, color=LINE, linewidth=0.8)
+    upper.axhline(0, color=FAINT, linewidth=0.8)
     upper.set(ylim=(-1.05, 1.05), ylabel="cosine of field and line")
     upper.set_title(
         "The field on the way: a sign change at 1 attracts, a bump turns", fontsize=11, loc="left"
@@ -137,5 +136,5 @@ def path_picture(path: Path) -> np.ndarray:
     if path.norms.max() > FAR * path.norms.min():
         lower.set_yscale("log")
     for axes in (upper, lower):
-        axes.axvline(1, color=LINE, linewidth=0.8, linestyle="--")
+        axes.axvline(1, color=FAINT, linewidth=0.8, linestyle="--")
     return pixels(figure).pixels

@@ -23,7 +23,7 @@ class Network(Protocol):
 
     @property
     def spectral_norm(self) -> bool:
-        """Whether every weight of the discriminator is divided by its largest singular value."""
+        """Whether every weight of the discriminator shall be divided by its largest singular value."""
         ...
 
     def check(self, shape: Shape) -> None:

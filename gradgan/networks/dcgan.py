@@ -2,21 +2,18 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from annotated_types import Ge
 from torch import nn
 
-from core.checks import checked, require
 from gradgan.networks import Shape
-from gradgan.networks.layers import SLOPE, doubling, halving, linear, normalise_spectra
-from gradgan.networks.pyramid import check_image, pyramid
+from gradgan.networks.layers import SLOPE, doubling, halving, linear
+from gradgan.networks.pyramid import ImagePair
 
 
 @dataclass(frozen=True, kw_only=True)
-@checked
-class DCGAN:
+class DCGAN(ImagePair):
     """Generator and discriminator that mirror each other; the image itself is one end of the first kernel.
 
     Unlike the original there is no batch norm in the discriminator: it would make the gradient of one sample
@@ -25,9 +22,7 @@ class DCGAN:
 
     Attributes:
         width: channels at half the image's resolution; they double with each further halving.
-        max_width: upper bound of the channels, >= width.
         batch_norm: batch norm in the generator, before each activation.
-        spectral_norm: each weight of the discriminator divided by its largest singular value.
 
     Source: Radford et al. 2016, arXiv:1511.06434, section 3; with spectral norm: Miyato et al. 2018,
     arXiv:1802.05957, table 3.
@@ -35,21 +30,7 @@ class DCGAN:
 
     name: ClassVar[str] = "dcgan"
 
-    width: Annotated[int, Ge(1)]
-    max_width: int
     batch_norm: bool
-    spectral_norm: bool
-
-    def __post_init__(self) -> None:
-        require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
-
-    def check(self, shape: Shape) -> None:
-        """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.
-
-        Raises:
-            ValueError: names the sizes that are taken.
-        """
-        check_image(shape)
 
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """Latents [B, latent_size] to images [B, C, H, W] in (-1, 1)."""
@@ -71,13 +52,11 @@ class DCGAN:
             layers += [halving(outer, inner, random), nn.LeakyReLU(SLOPE)]
         layers[-1:] = [nn.Flatten(1), layers[-1]]  # the last ones activated as a vector, as in the generator
         body = nn.Sequential(*layers)
-        if self.spectral_norm:
-            normalise_spectra(body, random)
         return body, widths[-1] * base * base
 
     def _levels(self, shape: Shape) -> tuple[int, list[int]]:
         """Side of the smallest level, and the channels of each from half resolution down."""
-        base, widths = pyramid(shape, self.width, self.max_width)
+        base, widths = self.levels(shape)
         return base, widths[:-1]
 
     def _activated(self, num_channels: int) -> list[nn.Module]:

@@ -3,6 +3,8 @@
 A stored weight has the same size whatever its fan-in, so an optimizer with a fixed step length (Adam) learns
 at the same relative speed in every layer; a smaller stored scale means a smaller learning rate.
 
+`num_in` and `num_out` count the channels that come and leave; `random` draws the weights.
+
 Source: Karras et al. 2018, arXiv:1710.10196, section 4.1 (equalised learning rate); Karras et al. 2020,
 arXiv:1912.04958, section 2 (modulation and demodulation).
 """
@@ -28,9 +30,6 @@ class ScaledLinear(nn.Module):
     """A linear layer [B, num_in] to [B, num_out] with a learning rate of its own.
 
     Args:
-        num_in: inputs.
-        num_out: outputs.
-        random: draws the weights.
         gain: initial standard deviation of an output where the inputs have mean square 1.
         bias: initial value of the biases.
         lr_multiplier: what steps on the stored parameters are multiplied by when they are used, > 0.
@@ -64,9 +63,6 @@ class ScaledConvolution(nn.Module):
     """A convolution with an odd kernel; it keeps height and width, or halves them with a filter before it.
 
     Args:
-        num_in: channels that come.
-        num_out: channels that leave.
-        random: draws the weights.
         kernel: pixels of a side of the kernel, 1 or 3.
         gain: initial standard deviation of an output where the inputs have mean square 1.
         halve: smooth, then step over every second pixel.
@@ -114,10 +110,6 @@ class ModulatedConvolution(nn.Module):
     for channels-last maps on a CPU, needs no weight [B, out, in, h, w], and keeps the memory format.
 
     Args:
-        num_in: channels that come.
-        num_out: channels that leave.
-        style_size: numbers in a style vector.
-        random: draws the weights.
         kernel: pixels of a side of the kernel, 1 or 3.
         gain: initial standard deviation of an output where the inputs have mean square 1; without
             demodulation only, with it that is 1.

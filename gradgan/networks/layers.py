@@ -1,6 +1,9 @@
-"""Layers initialised from an explicit generator; torch's constructors would draw from the global one."""
+"""Layers initialised from an explicit generator; torch's constructors would draw from the global one.
 
-from contextlib import AbstractContextManager
+`num_in` and `num_out` count the numbers or channels that come and leave; `random` draws the weights.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -27,16 +30,12 @@ def linear(
     num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY, bias: bool = True
 ) -> nn.Module:
     """A linear layer: normal weights of standard deviation gain / sqrt(num_in), zero biases."""
-    with _aside():
-        layer = nn.Linear(num_in, num_out, bias=bias)
-    return _initialised(layer, random, gain)
+    return _initialised(lambda: nn.Linear(num_in, num_out, bias=bias), random, gain)
 
 
 def embedding(num_classes: int, num_features: int, random: torch.Generator) -> nn.Module:
     """One vector for each class, normal of standard deviation 1 / sqrt(num_features)."""
-    with _aside():
-        layer = nn.Embedding(num_classes, num_features)
-    return _initialised(layer, random, 1.0)
+    return _initialised(lambda: nn.Embedding(num_classes, num_features), random, 1.0)
 
 
 def convolution(
@@ -50,30 +49,30 @@ def convolution(
     bias: bool = True,
 ) -> nn.Module:
     """A convolution with an odd kernel that keeps height and width, 3x3 unless told."""
-    with _aside():
-        layer = nn.Conv2d(num_in, num_out, kernel, padding=kernel // 2, groups=groups, bias=bias)
-    return _initialised(layer, random, gain)
+    return _initialised(
+        lambda: nn.Conv2d(num_in, num_out, kernel, padding=kernel // 2, groups=groups, bias=bias),
+        random,
+        gain,
+    )
 
 
 def summary(num_channels: int, side: int, random: torch.Generator) -> nn.Module:
     """A weighted sum of each channel's pixels: maps [B, C, side, side] to [B, C, 1, 1], without bias."""
-    with _aside():
-        layer = nn.Conv2d(num_channels, num_channels, side, groups=num_channels, bias=False)
-    return _initialised(layer, random, 1.0)
+    return _initialised(
+        lambda: nn.Conv2d(num_channels, num_channels, side, groups=num_channels, bias=False), random, 1.0
+    )
 
 
 def halving(num_in: int, num_out: int, random: torch.Generator) -> nn.Module:
     """A 4x4 convolution of stride 2: halves height and width."""
-    with _aside():
-        layer = nn.Conv2d(num_in, num_out, kernel_size=4, stride=2, padding=1)
-    return _initialised(layer, random, LEAKY)
+    return _initialised(lambda: nn.Conv2d(num_in, num_out, kernel_size=4, stride=2, padding=1), random, LEAKY)
 
 
 def doubling(num_in: int, num_out: int, random: torch.Generator, *, gain: float = LEAKY) -> nn.Module:
     """A 4x4 transposed convolution of stride 2: doubles height and width."""
-    with _aside():
-        layer = nn.ConvTranspose2d(num_in, num_out, kernel_size=4, stride=2, padding=1)
-    return _initialised(layer, random, gain)
+    return _initialised(
+        lambda: nn.ConvTranspose2d(num_in, num_out, kernel_size=4, stride=2, padding=1), random, gain
+    )
 
 
 def normalise_spectra(module: nn.Module, random: torch.Generator) -> None:
@@ -93,7 +92,7 @@ def normalise_spectra(module: nn.Module, random: torch.Generator) -> None:
         weight = layer._parameters.get("weight")
         if weight is None or weight.ndim < 2:
             continue
-        with _aside():
+        with torch.random.fork_rng(devices=[]):
             spectral_norm(layer)
         assert isinstance(layer.parametrizations, nn.ModuleDict)
         chain = layer.parametrizations["weight"]
@@ -106,16 +105,12 @@ def normalise_spectra(module: nn.Module, random: torch.Generator) -> None:
                 chain()
 
 
-def _aside() -> AbstractContextManager[None]:
-    """Around a constructor that draws from the global generator: hands that back untouched.
-
-    torch.nn.utils.skip_init would draw nothing, but imports torch._dynamo, which takes seconds.
-    """
-    return torch.random.fork_rng(devices=[])
-
-
-def _initialised(layer: nn.Module, random: torch.Generator, gain: float) -> nn.Module:
-    """Draw the weights of a fresh layer; the variance counts the inputs that reach one output."""
+def _initialised(make: Callable[[], nn.Module], random: torch.Generator, gain: float) -> nn.Module:
+    """Make a layer and draw its weights; the variance counts the inputs that reach one output."""
+    # Its constructor draws from the global generator, which is handed back untouched. skip_init would draw
+    # nothing, but imports torch._dynamo, which takes seconds.
+    with torch.random.fork_rng(devices=[]):
+        layer = make()
     weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
     fan_in = weight[0].numel()
     if isinstance(layer, nn.ConvTranspose2d):

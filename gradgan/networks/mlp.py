@@ -11,7 +11,7 @@ from torch import nn
 
 from core.checks import checked
 from gradgan.networks import Shape
-from gradgan.networks.layers import SLOPE, he_gain, linear, normalise_spectra
+from gradgan.networks.layers import SLOPE, he_gain, linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,6 @@ class MLP:
     def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
         """Samples [B, *shape] to the last hidden layer [B, width]."""
         body = nn.Sequential(nn.Flatten(1), *self._hidden(math.prod(shape), SLOPE, random))
-        if self.spectral_norm:
-            normalise_spectra(body, random)
         return body, self.width
 
     def _hidden(self, num_in: int, slope: float, random: torch.Generator) -> list[nn.Module]:

@@ -1,7 +1,11 @@
-"""Which images the convolutional pairs take, and how many channels they have at each resolution."""
+"""What the convolutional pairs share: which images they take, and how many channels at each resolution."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
+from annotated_types import Ge
+
+from core.checks import checked, require
 from gradgan.networks import Shape
 
 SMALLEST, LARGEST = 8, 128  # pixels of a side
@@ -19,27 +23,44 @@ class Pyramid(NamedTuple):
     widths: list[int]
 
 
-def check_image(shape: Shape) -> None:
-    """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.
+@dataclass(frozen=True, kw_only=True)
+@checked
+class ImagePair:
+    """Options of every convolutional pair.
 
-    Raises:
-        ValueError: names the sizes that are taken.
+    Attributes:
+        width: channels at full resolution; they double with each halving of the image.
+        max_width: upper bound of the channels, >= width.
+        spectral_norm: each weight of the discriminator divided by its largest singular value.
     """
-    if len(shape) != 3 or shape[1] != shape[2] or not _taken(shape[1]):
-        sizes = ", ".join(str(size) for size in range(SMALLEST, LARGEST + 1) if _taken(size))
-        raise ValueError(f"takes square images of {sizes} pixels")
 
+    width: Annotated[int, Ge(1)]
+    max_width: int
+    spectral_norm: bool
 
-def pyramid(shape: Shape, width: int, max_width: int) -> Pyramid:
-    """Channels begin with `width` at full resolution and double with each halving, up to `max_width`.
+    def __post_init__(self) -> None:
+        require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
 
-    Raises:
-        ValueError: as `check_image`.
-    """
-    check_image(shape)
-    base = _base(shape[1])
-    levels = (shape[1] // base).bit_length()
-    return Pyramid(base, [min(width << level, max_width) for level in range(levels)])
+    def check(self, shape: Shape) -> None:
+        """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.
+
+        Raises:
+            ValueError: names the sizes that are taken.
+        """
+        if len(shape) != 3 or shape[1] != shape[2] or not _taken(shape[1]):
+            sizes = ", ".join(str(size) for size in range(SMALLEST, LARGEST + 1) if _taken(size))
+            raise ValueError(f"takes square images of {sizes} pixels")
+
+    def levels(self, shape: Shape) -> Pyramid:
+        """Channels begin with `width` at full resolution and double with each halving, up to `max_width`.
+
+        Raises:
+            ValueError: as `check`.
+        """
+        self.check(shape)
+        base = _base(shape[1])
+        count = (shape[1] // base).bit_length()
+        return Pyramid(base, [min(self.width << level, self.max_width) for level in range(count)])
 
 
 def _taken(size: int) -> bool:

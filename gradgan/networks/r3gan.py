@@ -8,31 +8,28 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import checked, require
+from core.checks import require
 from gradgan.networks import Shape
-from gradgan.networks.layers import LEAKY, SLOPE, convolution, linear, normalise_spectra, summary
-from gradgan.networks.pyramid import check_image, pyramid
+from gradgan.networks.layers import LEAKY, SLOPE, convolution, linear, summary
+from gradgan.networks.pyramid import ImagePair
 
 
 @dataclass(frozen=True, kw_only=True)
-@checked
-class R3GAN:
+class R3GAN(ImagePair):
     """Inverted bottlenecks with grouped 3x3 convolutions; resampling is bilinear up and averaging down.
 
     Every residual branch begins as exactly zero (fix-up initialisation), so both networks begin as linear
     maps and no normalisation is needed. Unlike the published pair, the layers next to the image have biases.
 
     Attributes:
-        width: channels at full resolution; they double with each halving of the image. The published
-            networks have the same number at each resolution: max_width = width.
-        max_width: upper bound of the channels, >= width.
+        max_width: the published networks have the same number at each resolution: max_width = width.
         blocks: residual blocks at each resolution.
         expansion: channels inside a block for each channel outside.
         group_size: channels in one group of the 3x3 convolutions; divides expansion * width and
             expansion * max_width.
-        spectral_norm: each weight of the discriminator divided by its largest singular value. A zero weight
-            has no direction to keep, so the discriminator's branches then begin random instead of zero. Not
-            a published combination: the first logits are small (0.001 at width 32), as no layer has a gain.
+        spectral_norm: a zero weight has no direction to keep, so the discriminator's branches then begin
+            random instead of zero. Not a published combination: the first logits are small (0.001 at width
+            32), as no layer has a gain.
 
     Source: Huang et al. 2024, arXiv:2501.05441, section 3; fix-up: Zhang et al. 2019,
     arXiv:1901.09321, section 3.
@@ -40,15 +37,12 @@ class R3GAN:
 
     name: ClassVar[str] = "r3gan"
 
-    width: Annotated[int, Ge(1)]
-    max_width: int
     blocks: Annotated[int, Ge(1)]
     expansion: Annotated[int, Ge(1)]
     group_size: Annotated[int, Ge(1)]
-    spectral_norm: bool
 
     def __post_init__(self) -> None:
-        require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
+        super().__post_init__()
         inside = [self.expansion * width for width in (self.width, self.max_width)]
         require(
             all(width % self.group_size == 0 for width in inside),
@@ -57,17 +51,9 @@ class R3GAN:
             f"a divisor of expansion * width ({inside[0]}) and expansion * max_width ({inside[1]})",
         )
 
-    def check(self, shape: Shape) -> None:
-        """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.
-
-        Raises:
-            ValueError: names the sizes that are taken.
-        """
-        check_image(shape)
-
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """Latents [B, latent_size] to images [B, C, H, W]; pixels may leave [-1, 1] (linear last layer)."""
-        base, widths = pyramid(shape, self.width, self.max_width)
+        base, widths = self.levels(shape)
         layers: list[nn.Module] = [
             Basis(latent_size, widths[-1], base, random),
             *self._stage(widths[-1], len(widths), random, zero=True),
@@ -81,7 +67,7 @@ class R3GAN:
 
     def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
         """Images [B, C, H, W] to one weighted sum of each channel at the smallest level, [B, channels]."""
-        base, widths = pyramid(shape, self.width, self.max_width)
+        base, widths = self.levels(shape)
         zero = not self.spectral_norm
         layers: list[nn.Module] = [
             convolution(shape[0], widths[0], random, gain=1.0, kernel=1),
@@ -93,8 +79,6 @@ class R3GAN:
                 layers += [convolution(outer, inner, random, gain=1.0, kernel=1, bias=False)]
             layers += self._stage(inner, len(widths), random, zero=zero)
         body = nn.Sequential(*layers, summary(widths[-1], base, random), nn.Flatten(1))
-        if self.spectral_norm:
-            normalise_spectra(body, random)
         return body, widths[-1]
 
     def _stage(self, width: int, levels: int, random: torch.Generator, *, zero: bool) -> list[nn.Module]:
@@ -111,7 +95,6 @@ class Bottleneck(nn.Module):
         num_channels: C.
         num_inside: channels of the 3x3 convolution.
         group_size: channels of one of its groups; divides `num_inside`.
-        random: draws the weights.
         gain: initial gain of the first two convolutions. Fix-up: with m = 3 layers in each of L branches it
             is scaled by L^(-1 / (2 m - 2)) = L^-0.25.
         zero: begin the last convolution as zero.

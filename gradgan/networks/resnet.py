@@ -2,21 +2,18 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from annotated_types import Ge
 from torch import Tensor, nn
 
-from core.checks import checked, require
 from gradgan.networks import Shape
-from gradgan.networks.layers import RELU, convolution, linear, normalise_spectra
-from gradgan.networks.pyramid import check_image, pyramid
+from gradgan.networks.layers import RELU, convolution, linear
+from gradgan.networks.pyramid import ImagePair
 
 
 @dataclass(frozen=True, kw_only=True)
-@checked
-class ResNet:
+class ResNet(ImagePair):
     """Two 3x3 convolutions and a shortcut for each level; pixels are doubled, or averaged, in between.
 
     The published networks have 128 or 256 channels at every level of a 32-pixel image, and 64 doubling to
@@ -25,36 +22,19 @@ class ResNet:
     the latent, not through the batch norm.
 
     Attributes:
-        width: channels at full resolution; they double with each halving of the image.
-        max_width: upper bound of the channels, >= width.
         batch_norm: batch norm in the generator, before each activation.
-        spectral_norm: each weight of the discriminator divided by its largest singular value; the published
-            pair has it.
+        spectral_norm: the published pair has it.
 
     Source: Miyato et al. 2018, arXiv:1802.05957, appendix B.4.
     """
 
     name: ClassVar[str] = "resnet"
 
-    width: Annotated[int, Ge(1)]
-    max_width: int
     batch_norm: bool
-    spectral_norm: bool
-
-    def __post_init__(self) -> None:
-        require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
-
-    def check(self, shape: Shape) -> None:
-        """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.
-
-        Raises:
-            ValueError: names the sizes that are taken.
-        """
-        check_image(shape)
 
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """Latents [B, latent_size] to images [B, C, H, W] in (-1, 1)."""
-        base, widths = pyramid(shape, self.width, self.max_width)
+        base, widths = self.levels(shape)
         share = (len(widths) - 1) ** -0.5
         return nn.Sequential(
             linear(latent_size, widths[-1] * base * base, random, gain=1.0),
@@ -71,7 +51,7 @@ class ResNet:
 
     def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
         """Images [B, C, H, W] to the sum over the smallest level's pixels, [B, channels]."""
-        base, widths = pyramid(shape, self.width, self.max_width)
+        base, widths = self.levels(shape)
         share = len(widths) ** -0.5
         body = nn.Sequential(
             DownBlock(shape[0], widths[0], random, first=True, halve=True, share=share),
@@ -85,8 +65,6 @@ class ResNet:
             # sum of 16 to 49 numbers >= 0 made the first logits 3 to 9; divided by the side they are about 1.
             SumPool(1.0 if self.spectral_norm else 1.0 / base),
         )
-        if self.spectral_norm:
-            normalise_spectra(body, random)
         return body, widths[-1]
 
 
@@ -94,9 +72,6 @@ class UpBlock(nn.Module):
     """Feature maps [B, num_in, H, W] to [B, num_out, 2H, 2W].
 
     Args:
-        num_in: channels that come.
-        num_out: channels that leave.
-        random: draws the weights.
         batch_norm: batch norm before both activations.
         share: initial scale of the branch against the shortcut.
     """
@@ -129,9 +104,6 @@ class DownBlock(nn.Module):
     """Feature maps [B, num_in, H, W] to [B, num_out, H / 2, W / 2], or [B, num_out, H, W].
 
     Args:
-        num_in: channels that come.
-        num_out: channels that leave.
-        random: draws the weights.
         share: initial scale of the branch against the shortcut.
         first: the input is an image, so no activation comes before the first convolution.
         halve: average each 2x2 pixels at the end.

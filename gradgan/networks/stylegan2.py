@@ -8,7 +8,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from core.checks import Finite, checked, require
+from core.checks import Finite
 from gradgan.networks import Shape
 from gradgan.networks.equalised import (
     EPSILON,
@@ -17,13 +17,11 @@ from gradgan.networks.equalised import (
     ScaledConvolution,
     ScaledLinear,
 )
-from gradgan.networks.layers import normalise_spectra
-from gradgan.networks.pyramid import Pyramid, check_image, pyramid
+from gradgan.networks.pyramid import ImagePair, Pyramid
 
 
 @dataclass(frozen=True, kw_only=True)
-@checked
-class StyleGAN2:
+class StyleGAN2(ImagePair):
     """A mapping network, modulated convolutions with skips to the image, and a residual discriminator.
 
     Left out on purpose: the noise added to every layer, so that a sample is a function of its latent (what
@@ -32,15 +30,12 @@ class StyleGAN2:
     regularisation and truncation.
 
     Attributes:
-        width: channels at full resolution; they double with each halving of the image.
-        max_width: upper bound of the channels, >= width.
         style_size: numbers in a style, and units of each layer of the mapping network.
         mapping_depth: layers of the mapping network.
         mapping_lr: learning rate of the mapping network as a share of the generator's, through the scale
             of its stored weights: exact for Adam and its like, whose steps do not depend on the gradient's
             scale.
-        spectral_norm: each weight of the discriminator divided by its largest singular value. Not a published
-            combination: the first logits are small (0.002 at width 32).
+        spectral_norm: not a published combination: the first logits are small (0.002 at width 32).
 
     Source: Karras et al. 2020, arXiv:1912.04958, figures 2 and 7; mapping network: Karras et al. 2019,
     arXiv:1812.04948, section 2; with 2 layers instead of 8 for 32-pixel images: Karras et al. 2020,
@@ -49,27 +44,13 @@ class StyleGAN2:
 
     name: ClassVar[str] = "stylegan2"
 
-    width: Annotated[int, Ge(1)]
-    max_width: int
     style_size: Annotated[int, Ge(1)]
     mapping_depth: Annotated[int, Ge(1)]
     mapping_lr: Annotated[float, Gt(0), Finite]
-    spectral_norm: bool
-
-    def __post_init__(self) -> None:
-        require(self.max_width >= self.width, "max_width", self.max_width, f"at least width ({self.width})")
-
-    def check(self, shape: Shape) -> None:
-        """Refuse what is not a square image of 8 to 128 pixels that halves down to 4 to 7.
-
-        Raises:
-            ValueError: names the sizes that are taken.
-        """
-        check_image(shape)
 
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """Latents [B, latent_size] to images [B, C, H, W]; pixels may leave [-1, 1] (linear last layer)."""
-        levels = pyramid(shape, self.width, self.max_width)
+        levels = self.levels(shape)
         sizes = [latent_size] + [self.style_size] * self.mapping_depth
         mapping = [
             layer
@@ -83,7 +64,7 @@ class StyleGAN2:
 
     def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
         """Images [B, C, H, W] to the last hidden layer [B, channels of the smallest level]."""
-        base, widths = pyramid(shape, self.width, self.max_width)
+        base, widths = self.levels(shape)
         plain = {"equalised": not self.spectral_norm}
         body = nn.Sequential(
             ScaledConvolution(shape[0], widths[0], random, kernel=1, **plain),
@@ -95,8 +76,6 @@ class StyleGAN2:
             ScaledLinear(widths[-1] * base * base, widths[-1], random, **plain),
             Activation(),
         )
-        if self.spectral_norm:
-            normalise_spectra(body, random)
         return body, widths[-1]
 
 
@@ -105,10 +84,7 @@ class StyleGenerator(nn.Module):
 
     Args:
         mapping: latents to styles [B, style_size].
-        style_size: numbers in a style.
         levels: sides and channels.
-        image_channels: 1 or 3.
-        random: draws the weights.
     """
 
     def __init__(
@@ -147,11 +123,6 @@ class StyleLevel(nn.Module):
     """One resolution of the generator: a modulated convolution, a second one where it doubles, an image.
 
     Args:
-        num_in: channels that come.
-        num_out: channels that leave.
-        style_size: numbers in a style.
-        image_channels: 1 or 3.
-        random: draws the weights.
         double: whether it begins by doubling height and width; the first level does not.
         gain: initial standard deviation of its pixels.
     """

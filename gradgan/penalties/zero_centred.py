@@ -9,7 +9,6 @@ in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, ClassVar
 
 import torch
@@ -22,10 +21,8 @@ from core.optim.schedules import Cosine
 from gradgan.batch import ScoredBatch
 
 
-def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
-    """Mean over the batch of the squared Euclidean norm of each sample's input gradient.
-
-        mean_i |d D(x_i) / d x_i|^2
+def squared_gradient_norms(logits: Tensor, inputs: Tensor) -> Tensor:
+    """The squared Euclidean norm of each sample's input gradient, |d D(x_i) / d x_i|^2.
 
     Taking the gradient of the summed logits gives every sample its own gradient as long as D does not mix the
     samples of a batch: with batch norm in D this is not the penalty of the paper.
@@ -35,13 +32,8 @@ def squared_gradient_norm(logits: Tensor, inputs: Tensor) -> Tensor:
         inputs: [B, ...], requiring a gradient; a sample's gradient has all dimensions but the first.
 
     Returns:
-        0-d, differentiable with respect to D's parameters, in nats^2 per squared unit of the input.
+        [B], differentiable with respect to D's parameters, in nats^2 per squared unit of the input.
     """
-    return squared_gradient_norms(logits, inputs).mean()
-
-
-def squared_gradient_norms(logits: Tensor, inputs: Tensor) -> Tensor:
-    """The squared norm of each sample's input gradient, [B]; see `squared_gradient_norm`."""
     (gradient,) = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
     return gradient.square().flatten(1).sum(dim=1)
 
@@ -73,11 +65,7 @@ class ZeroCentred:
 
     def strength(self, progress: float) -> float:
         """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
-        return self.gamma * self._schedule(progress)
-
-    @cached_property
-    def _schedule(self) -> Cosine:
-        return Cosine(final=self.final)
+        return self.gamma * Cosine(final=self.final)(progress)
 
     def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
         """The penalty of one update at which it is due.
@@ -91,9 +79,9 @@ class ZeroCentred:
         """
         terms = {}
         if self.on_real:
-            terms["penalty/real_gradient"] = squared_gradient_norm(batch.real_logits, batch.real)
+            terms["penalty/real_gradient"] = squared_gradient_norms(batch.real_logits, batch.real).mean()
         if self.on_fake:
-            terms["penalty/fake_gradient"] = squared_gradient_norm(batch.fake_logits, batch.fake)
+            terms["penalty/fake_gradient"] = squared_gradient_norms(batch.fake_logits, batch.fake).mean()
         total = torch.stack(list(terms.values())).sum()
         metrics = {name: term.detach().sqrt() for name, term in terms.items()}
         return 0.5 * self.interval * self.strength(batch.progress) * total, metrics

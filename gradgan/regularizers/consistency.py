@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from core.checks import Finite, checked, require
 from core.gradients import Metrics
 from core.state import StateDict
-from core.transfer import send
 from gradgan.batch import ScoredBatch
+from gradgan.images import moved
 from gradgan.networks import Shape
 
 
@@ -45,11 +45,7 @@ class Consistency:
         require(self.shift > 0 or self.mirror, "shift", self.shift, "at least 1 when mirror=false")
 
     def check(self, shape: Shape) -> None:
-        """Refuse what is not an image, or one that a shift could move out of its frame.
-
-        Raises:
-            ValueError: says so.
-        """
+        """Refuse what is not an image, or one that a shift could move out of its frame."""
         if len(shape) != 3:
             raise ValueError("consistency shifts and mirrors images; these samples are points")
         if self.shift >= min(shape[1:]):
@@ -83,6 +79,4 @@ class Consistency:
         if self.mirror:
             mirrored = torch.rand(count, 1, generator=random) < 0.5
             columns = torch.where(mirrored, width - 1 - columns, columns)
-        place = torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
-        batch, row, column = (send(index, images.device) for index in place)
-        return images.permute(0, 2, 3, 1)[batch, row, column].permute(0, 3, 1, 2)
+        return moved(images, rows, columns)

@@ -20,7 +20,7 @@ class WeightClipping:
     """After each of the discriminator's updates every parameter is cut to [-bound, bound].
 
     The authors call it a terrible way to enforce a Lipschitz constraint: most weights end at a bound, and
-    gradients vanish or explode with depth. It is here to be batch.
+    gradients vanish or explode with depth. It is here so that this can be observed.
 
     Attributes:
         bound: > 0; 0.01 in the paper.

@@ -13,26 +13,17 @@ import torch
 from annotated_types import Ge, Interval
 
 from core.checks import Finite, checked
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
+from core.gradients import GradientStep, Metrics, Objective
+from core.optim.schedules import ScheduledRate
 from core.state import StateDict
-from gradrl.agents.on_policy import (
-    Forward,
-    Learner,
-    Losses,
-    actor_critic_loss,
-    batch_objective,
-    estimate_advantages,
-    flat_batch,
-    valid_rows,
-)
+from gradrl.agent import Learning
+from gradrl.agents.on_policy import Forward, Losses, actor_critic_loss, batch_objectives, gradient_step
 from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.losses import normalize_advantage
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
-from gradrl.returns import value_fit
+from gradrl.returns import generalized_estimates, value_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +62,12 @@ class A2C:
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
-        self,
-        cfg: A2CConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: A2CConfig, model: ActorCritic, learning: Learning, generator: torch.Generator
     ) -> None:
         self.cfg, self.model, self.device = cfg, model, generator.device
-        self.learner = Learner(model.named_parameters(), optimizer, clipper, schedule, monitor)
-        self.gradient_step = self.learner.gradient_step
+        self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
+        self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
         self.last: Batch | None = None  # the last rollout
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -92,16 +76,19 @@ class A2C:
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
-        self.learner.begin(progress)
+        lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch))
-        return self.learner.end(metrics | value_fit(batch.value, batch.target))
+        metrics |= value_fit(batch.value, batch.target) | {"policy/lr": torch.tensor(lr)}
+        self.learning_rate.observe(metrics)
+        return metrics
 
     def observe(self, rollout: Rollout) -> Batch:
         """The rollout's transitions with their advantages."""
         cfg, rollout = self.cfg, rollout.to(self.device)
-        self.estimates = estimate_advantages(self.model, rollout, cfg.gamma, cfg.gae_lambda)
-        batch = valid_rows(flat_batch(self.model, self.estimates), rollout)
+        values = self.model.values(rollout)
+        self.estimates = generalized_estimates(rollout, *values, cfg.gamma, cfg.gae_lambda)
+        batch = self.estimates.transitions(self.estimates.batch(self.model.policy))
         if cfg.normalize_advantage:
             batch = replace(batch, advantage=normalize_advantage(batch.advantage))
         self.last = batch
@@ -109,20 +96,16 @@ class A2C:
 
     def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """The weighted terms whose sum is minimised; the metrics have them without weights."""
-        policy, value = (forward or self.model)(batch.obs)
-        return actor_critic_loss(policy, value, batch, self.cfg.value_coef, self.cfg.entropy_coef)
+        return actor_critic_loss(forward or self.model, batch, self.cfg.value_coef, self.cfg.entropy_coef)
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout: what probes look at."""
-        if self.last is None:
-            return []
-        step = self.gradient_step
-        return [(batch_objective(self.model, self.last, self.loss, step), step)]
+        return batch_objectives(self.model, self.last, (self.gradient_step, self.loss))
 
     def state_dict(self) -> StateDict:
         """The state of the learning rate's schedule."""
-        return self.learner.state_dict()
+        return {"learning_rate": self.learning_rate.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learner.load_state_dict(state)
+        self.learning_rate.load_state_dict(state["learning_rate"])

@@ -15,18 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
+from core.gradients import GradientStep, Metrics, Objective
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, gradient_step
+from gradrl.agent import Learning
+from gradrl.agents.off_policy import (
+    Explorer,
+    OffPolicyConfig,
+    ReplayLearner,
+    critic_objective,
+    gradient_step,
+    update_critic,
+)
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor
 from gradrl.policies.exploration_noise import NoiseConfig, make_noise
 from gradrl.policies.q_networks import DeterministicActorCritics
 from gradrl.policies.target import Target
-from gradrl.q_losses import critic_loss, td_target
+from gradrl.q_losses import td_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +47,7 @@ class DDPGConfig(OffPolicyConfig):
 
 
 class DDPG:
-    """Learns from a replay.
-
-    Args:
-        cfg: options.
-        model: actor and critics, on their device.
-        optimizer: builds the optimizers of actor and critics.
-        clipper: transform of each gradient, a chain of them, or None.
-        schedule: learning rates' multiplier over the progress of training.
-        generator: samples the replay; on the model's device.
-        monitor: what is measured of the gradients.
-    """
+    """Learns from a replay; the arguments are those of every `Agent`; the generator samples the replay."""
 
     measures: ClassVar[tuple[str, ...]] = ()
     model_type: ClassVar[type] = DeterministicActorCritics
@@ -61,20 +57,16 @@ class DDPG:
         self,
         cfg: DDPGConfig,
         model: DeterministicActorCritics,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
+        learning: Learning,
         generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
     ) -> None:
         self.cfg, self.model, self.generator = cfg, model, generator
-        common = optimizer, clipper, monitor, cfg.batch_size
-        self.critic_step = gradient_step("critic", model.critic, *common, lr=cfg.critic_lr)
-        self.actor_step = gradient_step("actor", model.actor, *common)
+        self.critic_step = gradient_step("critic", model.critic, learning, cfg.batch_size, cfg.critic_lr)
+        self.actor_step = gradient_step("actor", model.actor, learning, cfg.batch_size)
         self.gradient_steps = self.critic_step, self.actor_step  # the critic's are the updates that count
         self.target_actor, self.target_critic = Target(model.actor, cfg.tau), Target(model.critic, cfg.tau)
         self.targets = [self.target_critic, self.target_actor]
-        self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
+        self.learner = ReplayLearner(cfg, learning.schedule, self.gradient_steps, generator.device)
         self.replay = self.learner.replay
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -101,14 +93,7 @@ class DDPG:
 
     def update_critic(self, batch: Transitions) -> Metrics:
         """Move Q(s, a) towards its target."""
-        target = self.target(batch)
-
-        def closure() -> tuple[Tensor, Metrics]:
-            q = self.model.critic(batch.obs, batch.action)
-            loss = critic_loss(q, target)
-            return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
-
-        return self.critic_step(closure)
+        return update_critic(self.critic_step, self.model.critic, batch, self.target(batch, self.generator))
 
     def update_actor(self, batch: Transitions) -> Metrics:
         """Climb Q(s, mu(s))."""
@@ -120,8 +105,8 @@ class DDPG:
         return self.actor_step(closure)
 
     @torch.no_grad()
-    def target(self, batch: Transitions) -> Tensor:
-        """What Q(s, a) should be, by the critic with the smallest value, [B].
+    def target(self, batch: Transitions, generator: torch.Generator) -> Tensor:
+        """What Q(s, a) should be, by the critic with the smallest value, [B]; nothing is drawn.
 
         y = r + gamma (1 - terminated) min_c Q'_c(s', mu'(s'))
         """
@@ -138,21 +123,10 @@ class DDPG:
         if self.learner.warming_up:
             return []
         batch = self.learner.frozen_batch()
-
-        def of_critic(critic: Callable[..., Tensor], obs: Tensor, action: Tensor, target: Tensor) -> Tensor:
-            return critic_loss(critic(obs, action), target)
-
-        rows = batch.obs, batch.action, self.target(batch)
-        return [
-            (
-                Objective(self.model.critic, of_critic, rows, batch_names=("obs", "action", "target")),
-                self.critic_step,
-            ),
-            (
-                Objective(self.model.actor, self.actor_loss, [batch.obs], batch_names=("obs",)),
-                self.actor_step,
-            ),
-        ]
+        target = self.target(batch, self.learner.frozen_generator())
+        of_actor = Objective(self.model.actor, self.actor_loss, [batch.obs], batch_names=("obs",))
+        of_critic = critic_objective(self.model.critic, batch, target)
+        return [(of_critic, self.critic_step), (of_actor, self.actor_step)]
 
     def state_dict(self) -> StateDict:
         """Replay, targets and the state of the schedules."""

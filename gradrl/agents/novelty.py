@@ -54,19 +54,12 @@ class NoveltyConfig(MLPConfig):
 class NoveltyActorCritic(nn.Module):
     """Actor, critic, a second critic for the value of novelty, and the two networks that measure it.
 
-    Args:
-        cfg: shape and initialisation.
-        observation: what a row is made of.
-        action: what the environment takes.
-        generator: draws the initial weights, on the CPU.
+    Arguments and errors are those of `ActorCritic`.
 
     Attributes:
         target: fixed random network, rows to embeddings [.., F].
         predictor: learns what the target says; relu, as the paper has it, in both.
         pixels: columns that belong to images, bool, [D].
-
-    Raises:
-        ValueError: as `ActorCritic`.
     """
 
     def __init__(

@@ -16,38 +16,27 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from core.checks import Finite, checked
-from core.config import Component
 from core.curvature.products import Hessian, Layout
-from core.gradients import (
-    Clipper,
-    GradientStep,
-    GradientView,
-    Metrics,
-    MonitorConfig,
-    Objective,
-    as_transforms,
-)
+from core.gradients import GradientStep, GradientView, Metrics, Objective, as_transforms
 from core.optim.natural import natural_gradient
-from core.optim.schedules import Schedule
+from core.optim.schedules import ScheduledRate
 from core.state import StateDict
+from gradrl.agent import Learning
 from gradrl.agents.on_policy import (
     Forward,
-    Learner,
     Losses,
-    batch_objective,
-    estimate_advantages,
-    flat_batch,
+    batch_objectives,
     frozen_policy,
+    gradient_step,
     minibatch_size,
     split_parameters,
-    valid_rows,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.losses import mean_metrics, normalize_advantage, surrogate_loss, value_loss
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
-from gradrl.returns import value_fit
+from gradrl.returns import generalized_estimates, value_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,22 +90,15 @@ class NPG:
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
-        self,
-        cfg: NPGConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: NPGConfig, model: ActorCritic, learning: Learning, generator: torch.Generator
     ) -> None:
         self.cfg, self.model, self.generator, self.device = cfg, model, generator, generator.device
         policy, critic = split_parameters(model)
         plain = torch.optim.SGD([p for _, p in policy], lr=1.0)  # the transform gives the whole step
-        transforms = [*as_transforms(clipper), self.to_natural]
-        self.policy_step = GradientStep(policy, plain, transforms, name="policy", monitor=monitor)
-        self.learner = Learner(critic, optimizer, clipper, schedule, monitor, name="critic")
-        self.critic_step = self.learner.gradient_step
+        transforms = [*as_transforms(learning.clipper), self.to_natural]
+        self.policy_step = GradientStep(policy, plain, transforms, name="policy", monitor=learning.monitor)
+        self.critic_step = gradient_step(learning, critic, "critic")
+        self.learning_rate = ScheduledRate(learning.schedule, self.critic_step)
         self.gradient_steps = [self.policy_step, self.critic_step]
         self.max_kl = cfg.max_kl
         self.batch: Batch  # what the policy's step is taken on
@@ -133,7 +115,7 @@ class NPG:
             much it has fallen, policy/kl the mean KL(old || new) in nats, in closed form.
         """
         cfg = self.cfg
-        self.learner.begin(progress)
+        lr = self.critic_step.base_lrs[0] * self.learning_rate.set(progress)
         self.max_kl = cfg.max_kl * (1 - progress if cfg.kl_schedule == "linear" else 1)
         whole, batch = self.observe(rollout)
         valid = rollout.valid.flatten().to(self.device)
@@ -143,7 +125,9 @@ class NPG:
             minibatches = whole.shuffled(valid, rollout.num_valid, cfg.num_minibatches, self.generator)
             history += [self.update_critic(minibatch) for minibatch in minibatches]
         metrics |= mean_metrics(history) | value_fit(batch.value, batch.target)
-        return self.learner.end(metrics, "critic")
+        metrics["critic/lr"] = torch.tensor(lr)
+        self.learning_rate.observe(metrics)
+        return metrics
 
     def observe(self, rollout: Rollout) -> tuple[Batch, Batch]:
         """The rollout as the critic and as the policy takes it.
@@ -152,9 +136,10 @@ class NPG:
             All T N rows; the valid ones, their advantages normalised.
         """
         cfg, rollout = self.cfg, rollout.to(self.device)
-        self.estimates = estimate_advantages(self.model, rollout, cfg.gamma, cfg.gae_lambda)
-        whole = flat_batch(self.model, self.estimates)
-        batch = valid_rows(whole, rollout)
+        values = self.model.values(rollout)
+        self.estimates = generalized_estimates(rollout, *values, cfg.gamma, cfg.gae_lambda)
+        whole = self.estimates.batch(self.model.policy)
+        batch = self.estimates.transitions(whole)
         if cfg.normalize_advantage:
             batch = replace(batch, advantage=normalize_advantage(batch.advantage))
         self.batch = batch
@@ -209,15 +194,13 @@ class NPG:
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """Surrogate and value loss on the last rollout: what probes look at."""
-        if self.estimates is None:
-            return []
-        losses = (self.loss, self.policy_step), (self.critic_loss, self.critic_step)
-        return [(batch_objective(self.model, self.batch, loss, step), step) for loss, step in losses]
+        players = (self.policy_step, self.loss), (self.critic_step, self.critic_loss)
+        return batch_objectives(self.model, self.batch if self.estimates else None, *players)
 
     def state_dict(self) -> StateDict:
         """The state of the schedule of the critic's learning rate."""
-        return self.learner.state_dict()
+        return {"learning_rate": self.learning_rate.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learner.load_state_dict(state)
+        self.learning_rate.load_state_dict(state["learning_rate"])

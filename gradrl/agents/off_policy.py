@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.checks import Finite, checked, require
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, as_transforms
+from core.gradients import GradientStep, Metrics, Objective, as_transforms
 from core.optim.factory import build_optimizer
 from core.optim.groups import own_groups
 from core.optim.schedules import Schedule, ScheduledRate
 from core.state import StateDict
+from gradrl.agent import Learning
 from gradrl.envs.spaces import BoxAction, DiscreteAction
 from gradrl.experience.replay import Replay, Transitions
 from gradrl.experience.rollout import Rollout
@@ -24,6 +24,8 @@ from gradrl.losses import mean_metrics
 from gradrl.policies.actor import Actor
 from gradrl.policies.exploration_noise import Gaussian, OrnsteinUhlenbeck
 from gradrl.policies.numpy_policy import Array
+from gradrl.policies.q_networks import Critics
+from gradrl.q_losses import critic_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +66,7 @@ class OffPolicyConfig:
 def gradient_step(
     name: str,
     parameters: nn.Module | Iterable[tuple[str, Tensor]],
-    optimizer: Component,
-    clipper: Clipper | None,
-    monitor: MonitorConfig | None,
+    learning: Learning,
     batch_size: int,
     lr: float | None = None,
 ) -> GradientStep:
@@ -76,23 +76,38 @@ def gradient_step(
         name: in front of its tags: actor, critic or temperature. In the patterns of `optimizer.groups` it is
             also in front of its parameters, as in the model's own names.
         parameters: of its own.
-        optimizer: builds its optimizer; of its groups the player takes those that have parameters of its own.
-        clipper: transform of its gradient, or None.
-        monitor: what is measured of it.
+        learning: of its optimizer's groups the player takes those that have parameters of its own.
         batch_size: transitions behind each gradient.
         lr: instead of the optimizer's own; None keeps that.
     """
-    named = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
-    named = list(named)
+    named = list(parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters)
     in_model = [(f"{name}.{own}", p) for own, p in named]
+    optimizer = build_optimizer(own_groups(learning.optimizer, in_model), in_model, lr)
+    transforms = as_transforms(learning.clipper)
     return GradientStep(
-        named,
-        build_optimizer(own_groups(optimizer, in_model), in_model, lr),
-        as_transforms(clipper),
-        name=name,
-        batch_size=batch_size,
-        monitor=monitor,
+        named, optimizer, transforms, name=name, batch_size=batch_size, monitor=learning.monitor
     )
+
+
+def update_critic(step: GradientStep, critic: Critics, batch: Transitions, target: Tensor) -> Metrics:
+    """Move every Q(s, a) towards the target of all, [B]."""
+
+    def closure() -> tuple[Tensor, Metrics]:
+        q = critic(batch.obs, batch.action)
+        loss = critic_loss(q, target)
+        return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
+
+    return step(closure)
+
+
+def critic_objective(critic: Critics, batch: Transitions, target: Tensor) -> Objective:
+    """The loss of `update_critic` as a function of the critics' parameters: what probes look at."""
+
+    def loss(forward: Callable[..., Tensor], obs: Tensor, action: Tensor, target: Tensor) -> Tensor:
+        return critic_loss(forward(obs, action), target)
+
+    rows = batch.obs, batch.action, target
+    return Objective(critic, loss, rows, batch_names=("obs", "action", "target"))
 
 
 class Explorer:
@@ -207,8 +222,11 @@ class ReplayLearner:
 
     def frozen_batch(self) -> Transitions:
         """The same transitions for every probe of this moment, also after a resumption."""
-        generator = torch.Generator(self.replay.device).manual_seed(self.replay.total)
-        return self.replay.sample(self.cfg.batch_size, generator)
+        return self.replay.sample(self.cfg.batch_size, self.frozen_generator())
+
+    def frozen_generator(self) -> torch.Generator:
+        """Draws the same numbers for every probe of this moment."""
+        return torch.Generator(self.replay.device).manual_seed(self.replay.total)
 
     def state_dict(self) -> StateDict:
         """Replay, and the state of the schedules."""

@@ -1,4 +1,4 @@
-"""What on-policy agents share: the scheduled gradient step, estimates, the batch, the frozen loss."""
+"""What on-policy agents share: the gradient step, copies of the policy, the loss on a frozen batch."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -8,76 +8,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from core.checks import require
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective, as_transforms
+from core.gradients import GradientStep, Metrics, Objective, as_transforms
 from core.optim.factory import build_optimizer
-from core.optim.schedules import Schedule, ScheduledRate
-from core.state import StateDict
-from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.losses import policy_gradient_loss, value_loss
+from gradrl.agent import Learning
+from gradrl.experience.rollout import Batch
+from gradrl.losses import policy_gradient_loss, value_loss, weighted_terms
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic
-from gradrl.returns import generalized_advantage_estimate
 
 Forward = Callable[..., tuple[Policy, Tensor]]  # observations [B, D] to policy and values
 Losses = tuple[dict[str, Tensor], Metrics]  # weighted terms by name, whose sum is minimised, and metrics
 Named = list[tuple[str, nn.Parameter]]
 
 
-class Learner:
-    """A gradient step whose learning rate follows a schedule.
-
-    Args:
-        named: the parameters that it moves, by name.
-        optimizer: builds their optimizer.
-        clipper: transform of the gradient, a chain of them, or None.
-        schedule: multiplier of the learning rate over the progress of training.
-        monitor: what is measured of the gradient.
-        name: of the step, in front of its tags, where an agent takes several.
-    """
-
-    def __init__(
-        self,
-        named: Iterable[tuple[str, Tensor]],
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        monitor: MonitorConfig | None,
-        name: str = "",
-    ) -> None:
-        self.gradient_step = gradient_step(named, optimizer, clipper, monitor, name)
-        self.learning_rate = ScheduledRate(schedule, self.gradient_step)
-
-    def begin(self, progress: float) -> None:
-        """Set the learning rate of an update that begins at this share of the training, in [0, 1]."""
-        self.lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
-
-    def end(self, metrics: Metrics, player: str = "policy") -> Metrics:
-        """The metrics of an update and its learning rate, <player>/lr; the schedule sees them."""
-        metrics = metrics | {f"{player}/lr": torch.tensor(self.lr)}
-        self.learning_rate.observe(metrics)
-        return metrics
-
-    def state_dict(self) -> StateDict:
-        """The state of the schedule; the gradient step is saved by the run."""
-        return {"learning_rate": self.learning_rate.state_dict()}
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`."""
-        self.learning_rate.load_state_dict(state["learning_rate"])
-
-
-def gradient_step(
-    named: Iterable[tuple[str, Tensor]],
-    optimizer: Component,
-    clipper: Clipper | None,
-    monitor: MonitorConfig | None,
-    name: str = "",
-) -> GradientStep:
-    """The gradient step of some parameters; the arguments are those of `Learner`."""
+def gradient_step(learning: Learning, named: Iterable[tuple[str, Tensor]], name: str = "") -> GradientStep:
+    """The gradient step of some parameters; `name` stands in front of its tags where there are several."""
     named = list(named)
-    built = build_optimizer(optimizer, named)
-    return GradientStep(named, built, as_transforms(clipper), name=name, monitor=monitor)
+    built, transforms = build_optimizer(learning.optimizer, named), as_transforms(learning.clipper)
+    return GradientStep(named, built, transforms, name=name, monitor=learning.monitor)
 
 
 def minibatch_size(num_steps: int, num_envs: int, num_minibatches: int) -> int:
@@ -90,39 +38,6 @@ def minibatch_size(num_steps: int, num_envs: int, num_minibatches: int) -> int:
     allowed = f"a divisor of num_steps * num_envs = {num_steps} * {num_envs} = {size}"
     require(size % num_minibatches == 0, "agent.num_minibatches", num_minibatches, allowed)
     return size // num_minibatches
-
-
-@torch.no_grad()
-def estimate_advantages(model: ActorCritic, rollout: Rollout, gamma: float, gae_lambda: float) -> Estimates:
-    """Generalized advantages by the critic as it now is; the target of each value is advantage + value."""
-    value, next_value = model.values(rollout)
-    advantage = generalized_advantage_estimate(
-        rollout.reward, value, next_value, rollout.terminated, rollout.truncated, gamma, gae_lambda
-    )
-    return Estimates(rollout, value, next_value, advantage, advantage + value)
-
-
-@torch.no_grad()
-def flat_batch(model: ActorCritic, estimates: Estimates) -> Batch:
-    """A rollout as T N rows, with the log-probabilities of its actions under a model's policy."""
-    rollout = estimates.rollout
-    obs, action = rollout.obs[:-1].flatten(0, 1), rollout.action.flatten(0, 1)
-    return Batch(
-        obs=obs,
-        action=action,
-        log_prob=model.policy(obs).log_prob(action),
-        advantage=estimates.advantage.flatten(),
-        value=estimates.value.flatten(0, 1),
-        target=estimates.target.flatten(0, 1),
-    )
-
-
-def valid_rows(batch: Batch, rollout: Rollout) -> Batch:
-    """The transitions among the rows of `flat_batch`, in order, without waiting for the device."""
-    if rollout.num_valid == len(batch):
-        return batch
-    rows = torch.argsort((~rollout.valid.flatten()).byte(), stable=True)[: rollout.num_valid]
-    return batch.rows(rows)
 
 
 @torch.no_grad()
@@ -151,48 +66,32 @@ def split_parameters(model: ActorCritic) -> tuple[Named, Named]:
     return [(n, p) for n, p in named if id(p) not in own], [(n, p) for n, p in named if id(p) in own]
 
 
-def actor_critic_loss(
-    policy: Policy, value: Tensor, batch: Batch, value_coef: float, entropy_coef: float
-) -> Losses:
-    """The weighted policy-gradient, value and entropy losses; their sum is minimised.
-
-    Args:
-        policy: pi(.|s) of the batch, with its graph.
-        value: V(s), [B], with its graph.
-        batch: advantages and targets.
-        value_coef: weight of the value loss.
-        entropy_coef: weight of the entropy bonus; at 0 its gradient is not computed.
-
-    Returns:
-        The terms by name, and the same without weights as metrics.
-
-    Source: Mnih et al. 2016, arXiv:1602.01783, section 4.
-    """
+def actor_critic_loss(forward: Forward, batch: Batch, value_coef: float, entropy_coef: float) -> Losses:
+    """Policy-gradient and value loss and entropy bonus of a batch, as `weighted_terms` gives them."""
+    policy, value = forward(batch.obs)
     policy_loss = policy_gradient_loss(policy.log_prob(batch.action), batch.advantage)
     critic_loss = value_loss(value, batch.target)
-    losses = {"policy": policy_loss, "value": value_coef * critic_loss}
-    entropy = policy.entropy().mean()
-    if entropy_coef:
-        losses["entropy"] = -entropy_coef * entropy
-    return losses, {
-        "loss/policy": policy_loss.detach(),
-        "loss/value": critic_loss.detach(),
-        "loss/entropy": -entropy.detach(),
-        "policy/entropy": entropy.detach(),
-    }
+    return weighted_terms(policy_loss, critic_loss, policy.entropy().mean(), value_coef, entropy_coef)
 
 
-def batch_objective(
-    model: nn.Module, batch: Batch, loss: Callable[[Batch, Forward], Losses], step: GradientStep
-) -> Objective:
-    """A loss on a frozen batch as a function of the parameters of one step.
+def batch_objectives(
+    model: nn.Module, batch: Batch | None, *players: tuple[GradientStep, Callable[[Batch, Forward], Losses]]
+) -> list[tuple[Objective, GradientStep]]:
+    """Losses on a frozen batch as functions of the parameters of their steps; none before there is a batch.
 
     Args:
         model: its forward gives policy and values.
         batch: the samples.
-        loss: maps a batch and a forward to losses that are means over the samples.
-        step: moves the parameters in question.
+        players: each step, and its loss, which maps a batch and a forward to means over the samples.
     """
+    if batch is None:
+        return []
+    return [(_batch_objective(model, batch, loss, step), step) for step, loss in players]
+
+
+def _batch_objective(
+    model: nn.Module, batch: Batch, loss: Callable[[Batch, Forward], Losses], step: GradientStep
+) -> Objective:
     names = [field.name for field in fields(Batch)]
 
     def on_tensors(forward: Forward, *tensors: Tensor) -> dict[str, Tensor]:

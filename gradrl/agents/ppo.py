@@ -16,25 +16,23 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from core.checks import Finite, checked
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
+from core.gradients import GradientStep, Metrics, Objective
+from core.optim.schedules import ScheduledRate
 from core.state import StateDict
-from gradrl.agents.on_policy import (
-    Forward,
-    Learner,
-    Losses,
-    batch_objective,
-    estimate_advantages,
-    flat_batch,
-    minibatch_size,
-)
+from gradrl.agent import Learning
+from gradrl.agents.on_policy import Forward, Losses, batch_objectives, gradient_step, minibatch_size
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.losses import clipped_surrogate_loss, mean_metrics, normalize_advantage, value_loss
+from gradrl.losses import (
+    clipped_surrogate_loss,
+    mean_metrics,
+    normalize_advantage,
+    value_loss,
+    weighted_terms,
+)
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
-from gradrl.returns import value_fit
+from gradrl.returns import generalized_estimates, value_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,19 +89,12 @@ class PPO:
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
-        self,
-        cfg: PPOConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: PPOConfig, model: ActorCritic, learning: Learning, generator: torch.Generator
     ) -> None:
         self.cfg, self.model, self.generator, self.device = cfg, model, generator, generator.device
-        self.learner = Learner(model.named_parameters(), optimizer, clipper, schedule, monitor)
-        self.gradient_step = self.learner.gradient_step
+        self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
+        self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
         self.clip_coef = cfg.clip_coef
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
 
@@ -115,7 +106,7 @@ class PPO:
         """Learn from one rollout; returns means over the minibatches, and what describes the rollout."""
         cfg = self.cfg
         rollout = rollout.to(self.device)
-        self.learner.begin(progress)
+        lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         self.clip_coef = cfg.clip_coef * (1 - progress if cfg.clip_schedule == "linear" else 1)
         first, valid = self.observe(rollout)
         batch = first
@@ -130,22 +121,25 @@ class PPO:
                 last_epoch = mean_metrics(history[-cfg.num_minibatches :])
                 if float(last_epoch["policy/approx_kl"]) > cfg.target_kl:
                     break
-        return self.learner.end({
-            **mean_metrics(history),
-            **value_fit(first.value[valid], first.target[valid]),
+        metrics = mean_metrics(history) | value_fit(first.value[valid], first.target[valid])
+        metrics |= {
             "policy/clip_coef": torch.tensor(self.clip_coef),
             "policy/epochs": torch.tensor(len(history) / cfg.num_minibatches),
-        })  # fmt: skip
+            "policy/lr": torch.tensor(lr),
+        }
+        self.learning_rate.observe(metrics)
+        return metrics
 
     def observe(self, rollout: Rollout) -> tuple[Batch, Tensor]:
         """The rollout as a batch of T N rows, and which of them are transitions, bool [T N]."""
         self.estimates = self.estimate(rollout.to(self.device))
-        self.last = flat_batch(self.model, self.estimates), self.estimates.rollout.valid.flatten()
+        self.last = self.estimates.batch(self.model.policy), self.estimates.rollout.valid.flatten()
         return self.last
 
     def estimate(self, rollout: Rollout) -> Estimates:
         """Values, advantages and targets by the critic as it now is."""
-        return estimate_advantages(self.model, rollout, self.cfg.gamma, self.cfg.gae_lambda)
+        values = self.model.values(rollout)
+        return generalized_estimates(rollout, *values, self.cfg.gamma, self.cfg.gae_lambda)
 
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
@@ -172,28 +166,18 @@ class PPO:
         )
         critic_loss = value_loss(value, batch.target, batch.value, cfg.value_clip_coef)
         entropy = policy.entropy().mean()
-        losses = {"policy": policy_loss, "value": cfg.value_coef * critic_loss}
-        if cfg.entropy_coef:
-            losses["entropy"] = -cfg.entropy_coef * entropy
-        return losses, metrics | {
-            "loss/policy": policy_loss.detach(),
-            "loss/value": critic_loss.detach(),
-            "loss/entropy": -entropy.detach(),
-            "policy/entropy": entropy.detach(),
-        }
+        losses, terms = weighted_terms(policy_loss, critic_loss, entropy, cfg.value_coef, cfg.entropy_coef)
+        return losses, metrics | terms
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout, its advantages normalised as a whole: what probes look at."""
-        if self.last is None:
-            return []
-        batch, valid = self.last
-        batch, step = self.normalized(batch.rows(valid)), self.gradient_step
-        return [(batch_objective(self.model, batch, self.loss, step), step)]
+        batch = None if self.last is None else self.normalized(self.last[0].rows(self.last[1]))
+        return batch_objectives(self.model, batch, (self.gradient_step, self.loss))
 
     def state_dict(self) -> StateDict:
         """The state of the learning rate's schedule."""
-        return self.learner.state_dict()
+        return {"learning_rate": self.learning_rate.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learner.load_state_dict(state)
+        self.learning_rate.load_state_dict(state["learning_rate"])

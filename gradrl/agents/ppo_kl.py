@@ -15,27 +15,25 @@ from torch import Tensor
 from torch.func import functional_call
 
 from core.checks import Finite, checked
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
+from core.gradients import GradientStep, Metrics, Objective
+from core.optim.schedules import ScheduledRate
 from core.state import StateDict
+from gradrl.agent import Learning
 from gradrl.agents.on_policy import (
     Forward,
-    Learner,
     Losses,
-    batch_objective,
+    batch_objectives,
     copied_parameters,
-    estimate_advantages,
-    flat_batch,
+    gradient_step,
     minibatch_size,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.losses import mean_metrics, normalize_advantage, surrogate_loss, value_loss
+from gradrl.losses import mean_metrics, normalize_advantage, surrogate_loss, value_loss, weighted_terms
 from gradrl.policies.actor import Actor
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
-from gradrl.returns import value_fit
+from gradrl.returns import generalized_estimates, value_fit
 
 TOLERANCE, FACTOR = 1.5, 2.0  # the paper's; it found the algorithm not very sensitive to them
 KL_COEF = (1e-6, 1e6)  # a policy that stands still would otherwise halve the weight to 0
@@ -91,19 +89,12 @@ class PPOKL:
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
-        self,
-        cfg: PPOKLConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: PPOKLConfig, model: ActorCritic, learning: Learning, generator: torch.Generator
     ) -> None:
         self.cfg, self.model, self.generator, self.device = cfg, model, generator, generator.device
-        self.learner = Learner(model.named_parameters(), optimizer, clipper, schedule, monitor)
-        self.gradient_step = self.learner.gradient_step
+        self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
+        self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
         self.kl_coef = torch.tensor(cfg.kl_coef, device=self.device)
         self.old_parameters: dict[str, Tensor] = {}
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
@@ -120,7 +111,7 @@ class PPOKL:
             after the update, in nats, policy/kl_coef the weight during the update.
         """
         cfg = self.cfg
-        self.learner.begin(progress)
+        lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch, valid = self.observe(rollout)
         history = [
             self.update_minibatch(minibatch)
@@ -129,21 +120,19 @@ class PPOKL:
         ]
         with torch.no_grad():
             kl = self.old_policy(batch.obs).kl(self.model.policy(batch.obs))[valid].mean()
-        metrics = self.learner.end({
-            **mean_metrics(history),
-            **value_fit(batch.value[valid], batch.target[valid]),
-            "policy/kl": kl,
-            "policy/kl_coef": self.kl_coef,
-        })  # fmt: skip
+        metrics = mean_metrics(history) | value_fit(batch.value[valid], batch.target[valid])
+        metrics |= {"policy/kl": kl, "policy/kl_coef": self.kl_coef, "policy/lr": torch.tensor(lr)}
+        self.learning_rate.observe(metrics)
         self.kl_coef = adapted_kl_coef(self.kl_coef, kl, cfg.target_kl)
         return metrics
 
     def observe(self, rollout: Rollout) -> tuple[Batch, Tensor]:
         """The rollout as a batch of T N rows, and which of them are transitions, bool [T N]."""
-        cfg = self.cfg
+        cfg, rollout = self.cfg, rollout.to(self.device)
         self.old_parameters = copied_parameters(self.model)
-        self.estimates = estimate_advantages(self.model, rollout.to(self.device), cfg.gamma, cfg.gae_lambda)
-        self.last = flat_batch(self.model, self.estimates), self.estimates.rollout.valid.flatten()
+        values = self.model.values(rollout)
+        self.estimates = generalized_estimates(rollout, *values, cfg.gamma, cfg.gae_lambda)
+        self.last = self.estimates.batch(self.model.policy), rollout.valid.flatten()
         return self.last
 
     @torch.no_grad()
@@ -179,32 +168,22 @@ class PPOKL:
         kl = self.old_policy(batch.obs).kl(policy).mean()
         critic_loss = value_loss(value, batch.target)
         entropy = policy.entropy().mean()
-        losses = {"policy": policy_loss, "kl": self.kl_coef * kl, "value": cfg.value_coef * critic_loss}
-        if cfg.entropy_coef:
-            losses["entropy"] = -cfg.entropy_coef * entropy
-        return losses, metrics | {
-            "loss/policy": policy_loss.detach(),
-            "loss/kl": kl.detach(),
-            "loss/value": critic_loss.detach(),
-            "loss/entropy": -entropy.detach(),
-            "policy/entropy": entropy.detach(),
-        }
+        losses, terms = weighted_terms(policy_loss, critic_loss, entropy, cfg.value_coef, cfg.entropy_coef)
+        losses = {"policy": policy_loss, "kl": self.kl_coef * kl} | losses
+        return losses, metrics | terms | {"loss/kl": kl.detach()}
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout, its advantages normalised as a whole: what probes look at."""
-        if self.last is None:
-            return []
-        batch, valid = self.last
-        batch, step = self.normalized(batch.rows(valid)), self.gradient_step
-        return [(batch_objective(self.model, batch, self.loss, step), step)]
+        batch = None if self.last is None else self.normalized(self.last[0].rows(self.last[1]))
+        return batch_objectives(self.model, batch, (self.gradient_step, self.loss))
 
     def state_dict(self) -> StateDict:
         """The state of the learning rate's schedule, and the penalty's weight."""
-        return self.learner.state_dict() | {"kl_coef": self.kl_coef.clone()}
+        return {"learning_rate": self.learning_rate.state_dict(), "kl_coef": self.kl_coef.clone()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learner.load_state_dict(state)
+        self.learning_rate.load_state_dict(state["learning_rate"])
         self.kl_coef = state["kl_coef"].to(self.device)
 
 

@@ -15,13 +15,13 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from core.checks import Finite, checked, require
-from core.config import Component
-from core.gradients import Clipper, Metrics, MonitorConfig
+from core.gradients import Metrics
 from core.optim.groups import own_groups
-from core.optim.schedules import Schedule
+from core.optim.schedules import ScheduledRate
 from core.state import StateDict
+from gradrl.agent import Learning
 from gradrl.agents.novelty import Curiosity, NoveltyActorCritic
-from gradrl.agents.on_policy import Learner, Losses, flat_batch, gradient_step
+from gradrl.agents.on_policy import Losses, gradient_step
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.experience.rollout import Batch, Estimates, Rollout, epoch_order
 from gradrl.losses import mean_metrics
@@ -66,25 +66,19 @@ class PPORND(PPO):
     cfg: PPORNDConfig
 
     def __init__(
-        self,
-        cfg: PPORNDConfig,
-        model: NoveltyActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: PPORNDConfig, model: NoveltyActorCritic, learning: Learning, generator: torch.Generator
     ) -> None:
-        super().__init__(cfg, cast(ActorCritic, model), optimizer, clipper, schedule, generator, monitor)
+        super().__init__(cfg, cast(ActorCritic, model), learning, generator)
         named = list(model.named_parameters())
         others = [(name, p) for name, p in named if not name.startswith("predictor.")]
         predictor = [(name, p) for name, p in named if name.startswith("predictor.")]
-        own = own_groups(optimizer, others)
-        self.learner = Learner(others, own, clipper, schedule, monitor, "actor_critic")
-        self.gradient_step = self.learner.gradient_step
-        own = own_groups(optimizer, predictor)  # the predictor's learning rate stays as it is
-        self.novelty_step = gradient_step(predictor, own, clipper, monitor, "novelty")
+        self.gradient_step, self.novelty_step = (
+            gradient_step(replace(learning, optimizer=own_groups(learning.optimizer, own)), own, name)
+            for own, name in ((others, "actor_critic"), (predictor, "novelty"))
+        )
         self.gradient_steps = [self.gradient_step, self.novelty_step]
+        # The predictor's learning rate stays as it is.
+        self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
         self.curiosity = Curiosity(model, cfg.intrinsic_gamma)
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
@@ -113,7 +107,7 @@ class PPORND(PPO):
         self.intrinsic_reward = self.curiosity.reward(self.seen, rollout.valid)
         both = self.estimate(rollout)
         self.estimates = replace(both, value=both.value[..., 0], next_value=both.next_value[..., 0])
-        self.last = flat_batch(cast(ActorCritic, self.model), both), rollout.valid.flatten()
+        self.last = both.batch(self.model.policy), rollout.valid.flatten()
         return self.last
 
     @torch.no_grad()

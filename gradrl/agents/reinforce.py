@@ -20,19 +20,17 @@ import torch
 from annotated_types import Ge, Interval
 
 from core.checks import Finite, checked
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
+from core.gradients import GradientStep, Metrics, Objective
+from core.optim.schedules import ScheduledRate
 from core.state import StateDict
+from gradrl.agent import Learning
 from gradrl.agents.on_policy import (
     Forward,
-    Learner,
     Losses,
     actor_critic_loss,
-    batch_objective,
-    flat_batch,
+    batch_objectives,
+    gradient_step,
     split_parameters,
-    valid_rows,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.policies.actor import Actor
@@ -82,21 +80,14 @@ class REINFORCE:
     estimates: Estimates | None = None  # of the last rollout
 
     def __init__(
-        self,
-        cfg: REINFORCEConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: REINFORCEConfig, model: ActorCritic, learning: Learning, generator: torch.Generator
     ) -> None:
         self.cfg, self.model, self.device = cfg, model, generator.device
         self.learned = cfg.baseline == "learned"
         named = model.named_parameters() if self.learned else split_parameters(model)[0]
-        self.learner = Learner(named, optimizer, clipper, schedule, monitor)
-        self.gradient_step = self.learner.gradient_step
+        self.gradient_step = gradient_step(learning, named)
         self.gradient_steps = [self.gradient_step]  # policy and learned baseline move in one step
+        self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
         self.last: Batch | None = None  # the last rollout
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -105,12 +96,14 @@ class REINFORCE:
 
     def update(self, rollout: Rollout, progress: float) -> Metrics:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
-        self.learner.begin(progress)
+        lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch))
         if self.learned:
             metrics |= value_fit(batch.value, batch.target)
-        return self.learner.end(metrics)
+        metrics["policy/lr"] = torch.tensor(lr)
+        self.learning_rate.observe(metrics)
+        return metrics
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> Batch:
@@ -125,28 +118,25 @@ class REINFORCE:
         if self.cfg.baseline == "mean":
             advantage = returns - (returns * rollout.valid).sum() / rollout.num_valid
         self.estimates = Estimates(rollout, value, next_value, advantage, returns, self.learned)
-        self.last = valid_rows(flat_batch(self.model, self.estimates), rollout)
+        self.last = self.estimates.transitions(self.estimates.batch(self.model.policy))
         return self.last
 
     def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """The weighted terms whose sum is minimised; the metrics have them without weights."""
-        policy, value = (forward or self.model)(batch.obs)
-        losses, metrics = actor_critic_loss(policy, value, batch, self.cfg.value_coef, self.cfg.entropy_coef)
+        cfg = self.cfg
+        losses, metrics = actor_critic_loss(forward or self.model, batch, cfg.value_coef, cfg.entropy_coef)
         if not self.learned:
             del losses["value"], metrics["loss/value"]
         return losses, metrics
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout: what probes look at."""
-        if self.last is None:
-            return []
-        step = self.gradient_step
-        return [(batch_objective(self.model, self.last, self.loss, step), step)]
+        return batch_objectives(self.model, self.last, (self.gradient_step, self.loss))
 
     def state_dict(self) -> StateDict:
         """The state of the learning rate's schedule."""
-        return self.learner.state_dict()
+        return {"learning_rate": self.learning_rate.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learner.load_state_dict(state)
+        self.learning_rate.load_state_dict(state["learning_rate"])

@@ -8,7 +8,7 @@ target. The two forms differ in one place, `value`: by one sampled action, or ex
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -17,12 +17,19 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from core.checks import Finite, require
-from core.config import AUTO, Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
+from core.config import AUTO
+from core.gradients import GradientStep, Metrics, Objective
 from core.optim.groups import own_groups
-from core.optim.schedules import Schedule
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, gradient_step
+from gradrl.agent import Learning
+from gradrl.agents.off_policy import (
+    Explorer,
+    OffPolicyConfig,
+    ReplayLearner,
+    critic_objective,
+    gradient_step,
+    update_critic,
+)
 from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
@@ -30,7 +37,7 @@ from gradrl.policies.actor import Actor
 from gradrl.policies.distributions import Categorical
 from gradrl.policies.q_networks import Critics, SoftPolicy, StochasticActorCritics
 from gradrl.policies.target import Target
-from gradrl.q_losses import critic_loss, expected_soft_value, soft_value, td_target, temperature_loss
+from gradrl.q_losses import expected_soft_value, soft_value, td_target, temperature_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +63,9 @@ class SACConfig(OffPolicyConfig):
 
 
 class SAC:
-    """Learns from a replay.
+    """Learns from a replay; the arguments are those of every `Agent`.
 
-    Args:
-        cfg: options.
-        model: actor and critics, on their device.
-        optimizer: builds the optimizers of actor, critics and temperature.
-        clipper: transform of the actor's and the critics' gradients, a chain of them, or None.
-        schedule: learning rates' multiplier over the progress of training.
-        generator: samples the replay and the policy; on the model's device.
-        monitor: what is measured of the gradients.
+    The generator samples the replay and the policy. The temperature's gradient is not clipped.
     """
 
     measures: ClassVar[tuple[str, ...]] = ()
@@ -73,14 +73,7 @@ class SAC:
     off_policy: ClassVar[bool] = True
 
     def __init__(
-        self,
-        cfg: SACConfig,
-        model: StochasticActorCritics,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: SACConfig, model: StochasticActorCritics, learning: Learning, generator: torch.Generator
     ) -> None:
         self.cfg, self.model, self.generator = cfg, model, generator
         self.learns_temperature = cfg.temperature == AUTO
@@ -89,18 +82,18 @@ class SAC:
         )
         start = cfg.initial_temperature if isinstance(cfg.temperature, str) else cfg.temperature
         self.log_temperature = nn.Parameter(torch.tensor(start, device=generator.device).log())
-        common = optimizer, clipper, monitor, cfg.batch_size
-        self.critic_step = gradient_step("critic", model.critic, *common, lr=cfg.critic_lr)
-        self.actor_step = gradient_step("actor", model.actor, *common)
+        self.critic_step = gradient_step("critic", model.critic, learning, cfg.batch_size, cfg.critic_lr)
+        self.actor_step = gradient_step("actor", model.actor, learning, cfg.batch_size)
         self.gradient_steps = [self.critic_step, self.actor_step]  # the critics' are the updates that count
         if self.learns_temperature:
             named = [("log_temperature", self.log_temperature)]
-            plain = own_groups(optimizer, [])  # groups are for networks
-            self.temperature_step = gradient_step("temperature", named, plain, None, monitor, cfg.batch_size)
+            plain = own_groups(learning.optimizer, [])  # groups are for networks
+            bare = replace(learning, optimizer=plain, clipper=None)
+            self.temperature_step = gradient_step("temperature", named, bare, cfg.batch_size)
             self.gradient_steps.append(self.temperature_step)
         self.target_critic = Target(model.critic, cfg.tau)
         self.targets = [self.target_critic]
-        self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
+        self.learner = ReplayLearner(cfg, learning.schedule, self.gradient_steps, generator.device)
         self.replay = self.learner.replay
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -129,13 +122,7 @@ class SAC:
     def update_critic(self, batch: Transitions, temperature: Tensor) -> Metrics:
         """Move both Q(s, a) towards their common target."""
         target = self.target(batch, temperature, self.generator)
-
-        def closure() -> tuple[Tensor, Metrics]:
-            q = self.model.critic(batch.obs, batch.action)
-            loss = critic_loss(q, target)
-            return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
-
-        return self.critic_step(closure)
+        return update_critic(self.critic_step, self.model.critic, batch, target)
 
     def update_actor(self, batch: Transitions, temperature: Tensor) -> Metrics:
         """Climb the soft value of the policy."""
@@ -202,28 +189,18 @@ class SAC:
         """Losses of actor and critics on transitions from the replay; none before the first update."""
         if self.learner.warming_up:
             return []
-        batch, device = self.learner.frozen_batch(), self.replay.device
-        generator = torch.Generator(device).manual_seed(self.replay.total)
-        temperature = self.log_temperature.detach().exp()
+        batch, generator = self.learner.frozen_batch(), self.learner.frozen_generator()
+        temperature, device = self.log_temperature.detach().exp(), generator.device
         noise = torch.randn(len(batch), self.model.action.size, generator=generator, device=device)
+        target = self.target(batch, temperature, generator)
 
-        def of_critic(critic: Callable[..., Tensor], obs: Tensor, action: Tensor, target: Tensor) -> Tensor:
-            return critic_loss(critic(obs, action), target)
-
-        def of_actor(actor: Callable[..., SoftPolicy], obs: Tensor, noise: Tensor) -> Tensor:
+        def actor_loss(actor: Callable[..., SoftPolicy], obs: Tensor, noise: Tensor) -> Tensor:
             return -self.value(actor(obs), self.model.critic, obs, temperature, noise)[0].mean()
 
-        rows = batch.obs, batch.action, self.target(batch, temperature, generator)
-        return [
-            (
-                Objective(self.model.critic, of_critic, rows, batch_names=("obs", "action", "target")),
-                self.critic_step,
-            ),
-            (
-                Objective(self.model.actor, of_actor, (batch.obs, noise), batch_names=("obs", "noise")),
-                self.actor_step,
-            ),
-        ]
+        rows, names = (batch.obs, noise), ("obs", "noise")
+        of_actor = Objective(self.model.actor, actor_loss, rows, batch_names=names)
+        of_critic = critic_objective(self.model.critic, batch, target)
+        return [(of_critic, self.critic_step), (of_actor, self.actor_step)]
 
     def state_dict(self) -> StateDict:
         """Replay, target, temperature, and the state of the schedules."""

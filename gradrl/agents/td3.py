@@ -1,101 +1,48 @@
 """Twin delayed deterministic policy gradient (Fujimoto et al. 2018, arXiv:1802.09477).
 
-DDPG with three cures for values that are too high: the smaller of two critics, targets smoothed over
-neighbouring actions, and an actor (with all targets) that moves more rarely than the critics.
+DDPG with three cures for values that are too high: the smaller of two critics (how many there are is the
+model's), targets smoothed over neighbouring actions, and an actor (with all targets) that moves more rarely
+than the critics.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from dataclasses import dataclass
+from typing import Annotated
 
-import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import Finite
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
+from core.gradients import Metrics
 from core.state import StateDict
-from gradrl.agents.off_policy import Explorer, OffPolicyConfig, ReplayLearner, gradient_step
+from gradrl.agents.ddpg import DDPG, DDPGConfig
 from gradrl.experience.replay import Transitions
-from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Actor
-from gradrl.policies.exploration_noise import NoiseConfig, make_noise
-from gradrl.policies.q_networks import DeterministicActorCritics
-from gradrl.policies.target import Target
-from gradrl.q_losses import critic_loss, smoothed_action, td_target
+from gradrl.q_losses import smoothed_action, td_target
 
 
 @dataclass(frozen=True, kw_only=True)
-class TD3Config(OffPolicyConfig):
-    """Options of TD3 and of every off-policy agent; conf/agent/td3.yaml gives the defaults.
+class TD3Config(DDPGConfig):
+    """Options of TD3 and of DDPG; conf/agent/td3.yaml gives the defaults.
 
     Attributes:
-        noise: exploration noise.
         policy_delay: gradient steps of the critics per one of the actor and the targets.
         target_noise: standard deviation of the noise on the target's action, whose box spans [-1, 1].
         target_noise_clip: largest absolute value of that noise.
     """
 
-    noise: NoiseConfig = field(default_factory=NoiseConfig)
     policy_delay: Annotated[int, Ge(1)] = 2
     target_noise: Annotated[float, Ge(0), Finite] = 0.2
     target_noise_clip: Annotated[float, Ge(0), Finite] = 0.5
 
 
-class TD3:
-    """Learns from a replay.
+class TD3(DDPG):
+    """Learns from a replay; the arguments are DDPG's. The generator also smooths the targets.
 
-    Args:
-        cfg: options.
-        model: actor and critics, on their device.
-        optimizer: builds the optimizers of actor and critics.
-        clipper: transform of each gradient, a chain of them, or None.
-        schedule: learning rates' multiplier over the progress of training.
-        generator: samples the replay and smooths targets; on the model's device.
-        monitor: what is measured of the gradients.
+    The critics learn, and the actor climbs the first of them, as in DDPG.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ()
-    model_type: ClassVar[type] = DeterministicActorCritics
-    off_policy: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        cfg: TD3Config,
-        model: DeterministicActorCritics,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
-    ) -> None:
-        self.cfg, self.model, self.generator = cfg, model, generator
-        common = optimizer, clipper, monitor, cfg.batch_size
-        self.critic_step = gradient_step("critic", model.critic, *common, lr=cfg.critic_lr)
-        self.actor_step = gradient_step("actor", model.actor, *common)
-        self.gradient_steps = self.critic_step, self.actor_step  # the critic's are the updates that count
-        self.target_actor, self.target_critic = Target(model.actor, cfg.tau), Target(model.critic, cfg.tau)
-        self.targets = [self.target_critic, self.target_actor]
-        self.learner = ReplayLearner(cfg, schedule, self.gradient_steps, generator.device)
-        self.replay = self.learner.replay
-        self.updates = 0  # gradient steps of the critics so far
-
-    def make_actor(self, generator: np.random.Generator) -> Actor:
-        """Uniformly random at first, then the policy with noise."""
-        policy = self.model.make_actor(generator, deterministic=True)
-        noise = make_noise(self.cfg.noise, generator)
-        return Explorer(policy, self.model.action, generator, lambda: self.learner.at_random, noise)
-
-    def observe(self, rollout: Rollout) -> None:
-        """Take a rollout into the replay."""
-        self.replay.add(rollout)
-
-    def update(self, rollout: Rollout, progress: float) -> Metrics:
-        """Take a rollout into the replay, then learn; empty while there is too little to learn from."""
-        return self.learner.round(rollout, progress, self.update_once)
+    cfg: TD3Config
+    updates = 0  # gradient steps of the critics so far
 
     def update_once(self) -> Metrics:
         """One gradient step of the critics; every `policy_delay` of them one of the actor and the targets."""
@@ -107,26 +54,6 @@ class TD3:
             self.target_critic.follow()
             self.target_actor.follow()
         return metrics
-
-    def update_critic(self, batch: Transitions) -> Metrics:
-        """Move both Q(s, a) towards their common target."""
-        target = self.target(batch, self.generator)
-
-        def closure() -> tuple[Tensor, Metrics]:
-            q = self.model.critic(batch.obs, batch.action)
-            loss = critic_loss(q, target)
-            return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
-
-        return self.critic_step(closure)
-
-    def update_actor(self, batch: Transitions) -> Metrics:
-        """Climb Q_1(s, mu(s))."""
-
-        def closure() -> tuple[Tensor, Metrics]:
-            loss = self.actor_loss(self.model.actor, batch.obs)
-            return loss, {"loss/actor": loss.detach()}
-
-        return self.actor_step(closure)
 
     @torch.no_grad()
     def target(self, batch: Transitions, generator: torch.Generator) -> Tensor:
@@ -142,43 +69,11 @@ class TD3:
         next_value = self.target_critic.net(batch.next_obs, next_action).amin(0)
         return td_target(batch.reward, batch.terminated, next_value, cfg.gamma)
 
-    def actor_loss(self, actor: Callable[[Tensor], Tensor], obs: Tensor) -> Tensor:
-        """Minus the mean value of what the actor does, by the first critic; moves the actor alone."""
-        return -self.model.critic.first(obs, actor(obs)).mean()
-
-    def objectives(self) -> list[tuple[Objective, GradientStep]]:
-        """Both losses on transitions from the replay: what probes look at; none before the first update."""
-        if self.learner.warming_up:
-            return []
-        batch = self.learner.frozen_batch()
-        generator = torch.Generator(batch.obs.device).manual_seed(self.replay.total)
-
-        def of_critic(critic: Callable[..., Tensor], obs: Tensor, action: Tensor, target: Tensor) -> Tensor:
-            return critic_loss(critic(obs, action), target)
-
-        rows = batch.obs, batch.action, self.target(batch, generator)
-        return [
-            (
-                Objective(self.model.critic, of_critic, rows, batch_names=("obs", "action", "target")),
-                self.critic_step,
-            ),
-            (
-                Objective(self.model.actor, self.actor_loss, [batch.obs], batch_names=("obs",)),
-                self.actor_step,
-            ),
-        ]
-
     def state_dict(self) -> StateDict:
-        """Replay, targets, count of updates, and the state of the schedules."""
-        return self.learner.state_dict() | {
-            "target_actor": self.target_actor.state_dict(),
-            "target_critic": self.target_critic.state_dict(),
-            "updates": self.updates,
-        }
+        """As DDPG, and the count of updates."""
+        return super().state_dict() | {"updates": self.updates}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learner.load_state_dict(state)
-        self.target_actor.load_state_dict(state["target_actor"])
-        self.target_critic.load_state_dict(state["target_critic"])
+        super().load_state_dict(state)
         self.updates = state["updates"]

@@ -14,19 +14,11 @@ import torch
 from annotated_types import Ge, Gt, Interval
 
 from core.checks import Finite, checked, require
-from core.config import Component
-from core.gradients import Clipper, GradientStep, Metrics, MonitorConfig, Objective
-from core.optim.schedules import Schedule
+from core.gradients import GradientStep, Metrics, Objective
+from core.optim.schedules import ScheduledRate
 from core.state import StateDict
-from gradrl.agents.on_policy import (
-    Forward,
-    Learner,
-    Losses,
-    actor_critic_loss,
-    batch_objective,
-    flat_batch,
-    valid_rows,
-)
+from gradrl.agent import Learning
+from gradrl.agents.on_policy import Forward, Losses, actor_critic_loss, batch_objectives, gradient_step
 from gradrl.experience.rollout import Batch, Estimates, Rollout
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
@@ -83,21 +75,14 @@ class VTrace:
     targets: ClassVar[tuple[Target, ...]] = ()
 
     def __init__(
-        self,
-        cfg: VTraceConfig,
-        model: ActorCritic,
-        optimizer: Component,
-        clipper: Clipper | None,
-        schedule: Schedule,
-        generator: torch.Generator,
-        monitor: MonitorConfig | None = None,
+        self, cfg: VTraceConfig, model: ActorCritic, learning: Learning, generator: torch.Generator
     ) -> None:
         self.cfg, self.model, self.device = cfg, model, generator.device
         self.acting = copy.deepcopy(model).requires_grad_(False)
         self.age = 0  # updates since the copy was taken
-        self.learner = Learner(model.named_parameters(), optimizer, clipper, schedule, monitor)
-        self.gradient_step = self.learner.gradient_step
+        self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
+        self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
         self.last: Batch | None = None  # the last rollout
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -112,14 +97,16 @@ class VTrace:
             estimator of KL(acting || learner)), policy/ratio_min and policy/ratio_max say how stale the
             rollout was before the step.
         """
-        self.learner.begin(progress)
+        lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch, staleness = self.prepare(rollout)
         metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch)) | staleness
         self.age += 1
         if self.age >= self.cfg.policy_lag:
             self.acting.load_state_dict(self.model.state_dict())
             self.age = 0
-        return self.learner.end(metrics | value_fit(batch.value, batch.target))
+        metrics |= value_fit(batch.value, batch.target) | {"policy/lr": torch.tensor(lr)}
+        self.learning_rate.observe(metrics)
+        return metrics
 
     def observe(self, rollout: Rollout) -> Batch:
         """The rollout's transitions with V-trace's targets: the batch that probes look at."""
@@ -144,8 +131,8 @@ class VTrace:
             cfg.rho_bar,
             cfg.c_bar,
         )
-        batch = flat_batch(self.acting, Estimates(rollout, value, next_value, advantage, target))
-        self.last = valid_rows(batch, rollout)
+        estimates = Estimates(rollout, value, next_value, advantage, target)
+        self.last = estimates.transitions(estimates.batch(self.acting.policy))
         log_ratio = log_ratio[rollout.valid.flatten()]
         ratio = log_ratio.exp()
         return self.last, {
@@ -156,22 +143,19 @@ class VTrace:
 
     def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """The weighted terms whose sum is minimised; the metrics have them without weights."""
-        policy, value = (forward or self.model)(batch.obs)
-        return actor_critic_loss(policy, value, batch, self.cfg.value_coef, self.cfg.entropy_coef)
+        return actor_critic_loss(forward or self.model, batch, self.cfg.value_coef, self.cfg.entropy_coef)
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout: what probes look at."""
-        if self.last is None:
-            return []
-        step = self.gradient_step
-        return [(batch_objective(self.model, self.last, self.loss, step), step)]
+        return batch_objectives(self.model, self.last, (self.gradient_step, self.loss))
 
     def state_dict(self) -> StateDict:
         """The state of the learning rate's schedule, the acting policy and its age."""
-        return self.learner.state_dict() | {"acting": self.acting.state_dict(), "age": self.age}
+        rate = self.learning_rate.state_dict()
+        return {"learning_rate": rate, "acting": self.acting.state_dict(), "age": self.age}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.learner.load_state_dict(state)
+        self.learning_rate.load_state_dict(state["learning_rate"])
         self.acting.load_state_dict(state["acting"])
         self.age = state["age"]

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, remedies
+from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, known, remedies
 from gradrl.diagnosis.remedies import scaled_rewards
 
 DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
+POINTS = 2  # logged points whose median every rule looks at
 
 
 def improved(history: History) -> bool | None:
@@ -39,16 +40,14 @@ class CollapsedEntropy:
         share: of the largest possible entropy, of a choice among actions.
         deviation: of a continuous action, whose box spans [-1, 1]: exp(entropy per number - 1.419), below
             which it is a point.
-        points: logged points whose median is taken.
     """
 
     share: float = 0.02
     deviation: float = 0.02
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign; a note once the return has risen: a policy that has learnt may be sure of itself."""
-        entropy, player = history.level("policy/entropy", self.points), policy_player(context)
+        entropy, player = history.level("policy/entropy", POINTS), policy_player(context)
         if entropy is None or player is None:
             return
         largest, size = context.limits.get("entropy_max"), context.limits.get("action_size")
@@ -98,19 +97,17 @@ class RunawayKL:
         kl: nats. PPO is healthy between 0.005 and 0.05.
         sudden: nats in one point alone that are a finding at once: a policy does not come back from there.
         beyond: times the trust region's own limit, where the agent has one.
-        points: logged points whose median is taken.
     """
 
     kl: float = 0.2
     sudden: float = 1.0
     beyond: float = 10.0
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = policy_player(context)
         for tag in DIVERGENCES:
-            now, lasting = history.now(tag), history.level(tag, self.points)
+            now, lasting = history.now(tag), history.level(tag, POINTS)
             sudden = now is not None and now > self.sudden
             kl = now if sudden else lasting
             limits = (context.number(f"agent.{name}") for name in ("max_kl", "target_kl"))
@@ -136,14 +133,10 @@ def _calmer(context: Context, player: Player) -> Overrides:
 
 def _slower(context: Context, player: Player) -> Overrides:
     if player.lr > 1e-3 or "agent.target_kl" not in context.options:
-        return remedies.sound_rate(
-            context, player, min(player.lr * 0.1, 3e-4 if player.lr > 1e-3 else player.lr)
-        )
-    return (
-        ("agent.target_kl=0.02",)
-        if context.number("agent.target_kl") is None
-        else remedies.learning_rate(context, player, 0.3)
-    )
+        return remedies.sound_rate(context, player, min(player.lr * 0.1, 3e-4))
+    if context.number("agent.target_kl") is None:
+        return ("agent.target_kl=0.02",)
+    return remedies.learning_rate(context, player, 0.3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,27 +146,24 @@ class RatioOutOfHand:
     Attributes:
         clip_fraction: of the samples; healthy PPO has 0.05 to 0.3.
         ratio: largest probability ratio.
-        points: logged points whose median is taken.
     """
 
     clip_fraction: float = 0.6
     ratio: float = 100.0
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for agents that learn more than once from a rollout."""
         player = policy_player(context)
-        fraction = history.level("policy/clip_fraction", self.points)
-        ratio = history.level("policy/ratio_max", self.points)
+        fraction = history.level("policy/clip_fraction", POINTS)
+        ratio = history.level("policy/ratio_max", POINTS)
         clipped = fraction is not None and fraction > self.clip_fraction
         if player is None or not (clipped or (ratio is not None and ratio > self.ratio)):
             return
-        evidence = {"clip_fraction": fraction, "ratio_max": ratio}
         yield Sign(
             name="ratio_out_of_hand",
             severity="warning",
             player=player.name,
-            evidence={label: value for label, value in evidence.items() if value is not None},
+            evidence=known(clip_fraction=fraction, ratio_max=ratio),
             what=(
                 f"{fraction:.0%} of the samples have left the clipping interval."
                 if clipped
@@ -194,21 +184,19 @@ class ExplodingValue:
         margin: return added to it.
         explained_variance: of the critic of an on-policy agent, below which it does harm; 0 explains nothing.
         matters: deviation of the advantages, relative to max(1, |return|), below which it does none.
-        points: logged points whose median is taken.
     """
 
     times: float = 5.0
     margin: float = 10.0
     explained_variance: float = -5.0
     matters: float = 0.1
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = value_player(context)
         returns = history.course("episode/return")
-        q = history.level("value/q_mean", self.points)
-        explained = history.level("policy/explained_variance", self.points)
+        q = history.level("value/q_mean", POINTS)
+        explained = history.level("policy/explained_variance", POINTS)
         if player is None:
             return
         if q is not None and returns:
@@ -221,7 +209,7 @@ class ExplodingValue:
                     f"its mean is {q:.3g}, where no return has passed {bound / self.times:.3g}.",
                 )
             return
-        error = history.level("policy/advantage_std", self.points)
+        error = history.level("policy/advantage_std", POINTS)
         scale = max(1.0, abs(history.last("episode/return") or 0.0))
         harmful = error is None or error > self.matters * scale
         if explained is not None and explained < self.explained_variance and harmful:
@@ -259,17 +247,15 @@ class UnnormalizedAdvantage:
 
     Attributes:
         large: deviation of the advantages above which the policy's gradient is their scale's.
-        points: logged points whose median is taken.
     """
 
     large: float = 10.0
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for agents that could normalise and do not."""
         if context.options.get("agent.normalize_advantage") is not False:
             return
-        scale, player = history.level("policy/advantage_std", self.points), policy_player(context)
+        scale, player = history.level("policy/advantage_std", POINTS), policy_player(context)
         if scale is None or player is None or scale < self.large:
             return
         yield Sign(
@@ -294,35 +280,31 @@ class RewardScale:
         large: deviation of the advantages, or root of the critic's squared error, in units of return.
         small: the same, below which all actions look alike; likewise where no episode has had any return.
         progress: share of the run from which there should have been one.
-        points: logged points whose median is taken.
     """
 
     large: float = 1000.0
     small: float = 1e-6
     progress: float = 0.1
-    points: int = 2
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = value_player(context)
-        scale = history.level("policy/advantage_std", self.points)
+        scale = history.level("policy/advantage_std", POINTS)
         if scale is None:
-            loss = history.level("loss/critic", self.points)
-            loss = loss if loss is not None else history.level("loss/value", self.points)
+            loss = history.level("loss/critic", POINTS)
+            loss = loss if loss is not None else history.level("loss/value", POINTS)
             scale = None if loss is None or loss < 0 else math.sqrt(2 * loss)
         returns = history.course("episode/return")
         none = len(returns) >= 4 and not any(returns) and history.step >= self.progress * context.total
         if player is None or scale is None or (self.small < scale < self.large and not none):
             return
         if scale >= self.large:
-            remedy = scaled_rewards(context)
-            what, cause = (
-                f"returns differ by {scale:.3g} from what is expected of them.",
-                "Rewards are too large",
+            what = f"returns differ by {scale:.3g} from what is expected of them."
+            cause = (
+                "Rewards are too large: the critic's gradient drowns everything, and its output layer "
+                "cannot reach them."
             )
-            cause += ": the critic's gradient drowns everything, and its output layer cannot reach them."
         else:
-            remedy = ()
             what = f"returns differ by {scale:.1e} from what is expected: no action is better than another."
             what = "no episode has had any return." if none else what
             cause = (
@@ -336,5 +318,5 @@ class RewardScale:
             evidence={"scale": scale},
             what=what,
             cause=cause,
-            remedy=remedy,
+            remedy=scaled_rewards(context) if scale >= self.large else (),
         )

@@ -3,8 +3,9 @@
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import gymnasium as gym
@@ -14,8 +15,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from core.checks import checked, require
 from core.config import Component
 from gradrl.envs.env_state import Origin, Replayable
+from gradrl.envs.observations import Observation
 from gradrl.envs.simulators import REGISTERED_BY, missing_package, quiet
-from gradrl.envs.spaces import Action, Observation, action_decoder, observation_encoder
+from gradrl.envs.spaces import Action, action_decoder
 
 MODES = {"next_step": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP}
 LEARNING = {
@@ -96,7 +98,7 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
         raise ValueError(f"env.vectorization=native: {cfg.id}: {reason}; use sync or async")
     env = make_env(cfg, disable_env_checker=False)
     try:
-        observation, action = observation_encoder(env.observation_space), action_decoder(env.action_space)
+        observation, action = Observation(env.observation_space), action_decoder(env.action_space)
     except ValueError as error:
         raise ValueError(f"env.id={cfg.id}: {error}") from error
     finally:
@@ -226,20 +228,14 @@ def make_envs(
         # A policy gives no action outside of the space; asking about each is a fifth of a step of CartPole.
         vars(envs.action_space)["contains"] = _anything
         return envs
-    make: Callable[[], gym.Env] = _Maker(cfg, training, max_episode_steps)
+    make = partial(_replayable, cfg, training, max_episode_steps)
     kind = AsyncVectorEnv if cfg.vectorization == "async" else SyncVectorEnv
     return kind([make] * num_envs, autoreset_mode=MODES[cfg.autoreset])
 
 
-class _Maker:
-    """Makes one copy, also in another process, where the registry starts out without third-party ids."""
-
-    def __init__(self, cfg: EnvConfig, training: bool, max_episode_steps: int | None) -> None:
-        self.cfg, self.training, self.max_episode_steps = cfg, training, max_episode_steps
-
-    def __call__(self) -> gym.Env:
-        env = make_env(self.cfg, training=self.training, max_episode_steps=self.max_episode_steps)
-        return Replayable(env)
+def _replayable(cfg: EnvConfig, training: bool, max_episode_steps: int | None) -> gym.Env:
+    """One copy, also in another process, where the registry starts out without third-party ids."""
+    return Replayable(make_env(cfg, training=training, max_episode_steps=max_episode_steps))
 
 
 def _anything(action: object) -> bool:

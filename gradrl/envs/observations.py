@@ -120,15 +120,6 @@ class Observation:
         return self.encode(_batch_of_one(obs))[0]
 
 
-def observation_encoder(space: spaces.Space) -> Observation:
-    """What turns this space's observations into rows.
-
-    Raises:
-        ValueError: as `Observation`.
-    """
-    return Observation(space)
-
-
 def _leaves(space: spaces.Space, path: tuple[str | int, ...] = ()) -> Iterator[Leaf]:
     """The spaces inside a space, in their own order."""
     if isinstance(space, spaces.Dict):

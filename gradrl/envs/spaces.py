@@ -10,12 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gradrl.envs.observations import Observation, described, observation_encoder
-
-__all__ = [
-    "Action", "BoxAction", "DiscreteAction", "MultiBinaryAction", "MultiDiscreteAction", "Observation",
-    "action_decoder", "observation_encoder",
-]  # fmt: skip
+from gradrl.envs.observations import described
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,8 @@ class MultiDiscreteAction:
     Attributes:
         sizes: number of options of each choice.
         size: K, number of choices.
+        outputs: numbers that a policy gives: one logit per option of every choice.
+        limits: entropy_max, the largest entropy of a policy, nats.
     """
 
     def __init__(self, space: spaces.MultiDiscrete) -> None:
@@ -66,16 +63,8 @@ class MultiDiscreteAction:
         self.shape = space.nvec.shape
         self.start = space.start.reshape(-1)
         self.dtype = space.dtype
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that a policy gives: one logit per option of every choice."""
-        return sum(self.sizes)
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """entropy_max: the largest entropy of a policy, nats."""
-        return {"entropy_max": sum(math.log(size) for size in self.sizes)}
+        self.outputs = sum(self.sizes)
+        self.limits = {"entropy_max": sum(math.log(size) for size in self.sizes)}
 
     def storage(self, *lead: int) -> NDArray[np.int64]:
         """Room for actions of shape [*lead, K]."""
@@ -94,22 +83,16 @@ class MultiBinaryAction:
 
     Attributes:
         size: K, number of switches.
+        outputs: numbers that a policy gives: one logit per switch.
+        limits: entropy_max, the largest entropy of a policy, nats.
     """
 
     def __init__(self, space: spaces.MultiBinary) -> None:
         self.shape = space.shape
         self.size = int(np.prod(space.shape))
         self.dtype = space.dtype
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that a policy gives: one logit per switch."""
-        return self.size
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """entropy_max: the largest entropy of a policy, nats."""
-        return {"entropy_max": self.size * math.log(2)}
+        self.outputs = self.size
+        self.limits = {"entropy_max": self.size * math.log(2)}
 
     def storage(self, *lead: int) -> NDArray[np.int64]:
         """Room for actions of shape [*lead, K]."""
@@ -133,6 +116,8 @@ class BoxAction:
     Attributes:
         size: A, numbers per action.
         bounded: whether every element has both bounds.
+        outputs: numbers that a policy gives: one mean per element.
+        limits: action_size, numbers per action.
     """
 
     def __init__(self, space: spaces.Box) -> None:
@@ -147,16 +132,8 @@ class BoxAction:
         span = np.subtract(high, low, out=np.full_like(low, 2.0), where=bounded)
         self.scale = (span / 2).astype(np.float32)
         self.centre = np.where(bounded, low + span / 2, 0.0).astype(np.float32)
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that a policy gives: one mean per element."""
-        return self.size
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """action_size: numbers per action."""
-        return {"action_size": float(self.size)}
+        self.outputs = self.size
+        self.limits = {"action_size": float(self.size)}
 
     def storage(self, *lead: int) -> NDArray[np.float32]:
         """Room for actions of shape [*lead, A]."""

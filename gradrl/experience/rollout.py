@@ -4,8 +4,9 @@ A `Rollout` keeps time: [T, N], T steps of N environments. A `Batch` is flat: it
 shuffled into minibatches whose shape never changes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -74,6 +75,14 @@ class Rollout:
         return replace(self, **moved)
 
 
+class Policy(Protocol):
+    """pi(.|s) in some states."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probabilities of actions, nats, [B]."""
+        ...
+
+
 @dataclass(frozen=True)
 class Estimates:
     """What an agent makes of a rollout before it learns from it; nothing carries a gradient.
@@ -93,6 +102,24 @@ class Estimates:
     advantage: Tensor
     target: Tensor
     critic: bool = True
+
+    @torch.no_grad()
+    def batch(self, policy: Callable[[Tensor], Policy]) -> "Batch":
+        """The rollout as T N rows, with the log-probabilities of its actions under the policy that acted."""
+        obs, action = self.rollout.obs[:-1].flatten(0, 1), self.rollout.action.flatten(0, 1)
+        return Batch(
+            obs=obs,
+            action=action,
+            log_prob=policy(obs).log_prob(action),
+            advantage=self.advantage.flatten(),
+            value=self.value.flatten(0, 1),
+            target=self.target.flatten(0, 1),
+        )
+
+    def transitions(self, batch: "Batch") -> "Batch":
+        """The valid rows of its `batch`, in order."""
+        valid, num_valid = self.rollout.valid.flatten(), self.rollout.num_valid
+        return batch if num_valid == len(batch) else batch.rows(valid_rows(valid, num_valid))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +199,11 @@ def epoch_order(valid: Tensor, num_valid: int, generator: torch.Generator) -> Te
     order = torch.randperm(size, generator=generator, device=valid.device)
     if num_valid == size:
         return order
-    rows = torch.argsort((~valid).byte(), stable=True)[
-        :num_valid
-    ]  # unlike nonzero it does not wait for the device
+    rows = valid_rows(valid, num_valid)
     extra = torch.randint(num_valid, (size - num_valid,), generator=generator, device=valid.device)
     return torch.cat([rows, rows[extra]])[order]
+
+
+def valid_rows(valid: Tensor, num_valid: int) -> Tensor:
+    """The numbers of the valid rows, in order, int64; unlike nonzero it does not wait for the device."""
+    return torch.argsort((~valid).byte(), stable=True)[:num_valid]

@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.state import StateDict
+from core.state import StateDict, Stateful
 from gradrl.experience.normalize import ObservationNormalizer, as_seen
 from gradrl.policies.numpy_policy import Array, NumpyPolicy
 
 
-class Actor(Protocol):
+class Actor(Stateful, Protocol):
     """Chooses actions for N environments that step together."""
 
     def begin(self, num_envs: int) -> None:
@@ -41,14 +41,6 @@ class Actor(Protocol):
     @property
     def recurrent_state(self) -> Array:
         """The recurrent state of each environment, [N, M]; M = 0 for a policy without one."""
-        ...
-
-    def state_dict(self) -> StateDict:
-        """Its state."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`."""
         ...
 
 

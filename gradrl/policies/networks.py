@@ -17,13 +17,13 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from core.checks import checked, require
+from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import (
     Action,
     BoxAction,
     DiscreteAction,
     MultiBinaryAction,
     MultiDiscreteAction,
-    Observation,
 )
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor, StatelessActor

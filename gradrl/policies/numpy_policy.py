@@ -46,7 +46,6 @@ class NumpyPolicy:
 
     Args:
         network: its layers, from rows to outputs.
-        log_std: log standard deviation of a Gaussian policy, [A]; short for `sampler`.
         sampler: makes actions of the outputs; None = a choice among as many as there are outputs.
         mask: columns of the rows that say which actions are allowed; None = all are.
     """
@@ -54,14 +53,13 @@ class NumpyPolicy:
     def __init__(
         self,
         network: Sequence[nn.Module] | nn.Sequential,
-        log_std: torch.Tensor | None = None,
         *,
         sampler: Sampler | None = None,
         mask: slice | None = None,
     ) -> None:
         self._forward = numpy_forward(network)
         self.mask = mask
-        self.sampler: Sampler = sampler or (Choice() if log_std is None else Normal(_std(log_std), False))
+        self.sampler: Sampler = sampler or Choice()
 
     def forward(self, obs: Array) -> Array:
         """The network's outputs, [N, M]."""
@@ -160,7 +158,7 @@ def sampler_of(action: Action, log_std: torch.Tensor | None, squash: bool) -> Sa
     if isinstance(action, MultiDiscreteAction):
         return Choices(action.sizes)
     if isinstance(action, BoxAction):
-        return Normal(None if log_std is None else _std(log_std), squash)
+        return Normal(None if log_std is None else np.exp(log_std.detach().cpu().numpy()), squash)
     return Switches()
 
 
@@ -202,10 +200,6 @@ def _layer(module: nn.Module) -> Callable[[Array], np.ndarray]:
         return ACTIVATIONS[type(module)]
     weight, bias = module.weight.detach().cpu().numpy().T, module.bias.detach().cpu().numpy()
     return lambda x: x @ weight + bias
-
-
-def _std(log_std: torch.Tensor) -> Array:
-    return np.exp(log_std.detach().cpu().numpy())
 
 
 def _halves(out: Array) -> tuple[Array, Array]:

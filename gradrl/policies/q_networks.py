@@ -4,6 +4,9 @@ The critics are separate networks, never layers of one: what makes several of th
 independently (Fujimoto et al. 2018, arXiv:1802.09477, section 4.2). Two nn.Sequential take no longer than one
 batched product of stacked weights (2 x 256 units, batch 256, one CPU thread), and every layer keeps a
 gradient norm of its own.
+
+Every network here is made of its options, what a row of observations consists of, what the environment takes
+as actions, and the generator of its initial weights, on the CPU.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +19,8 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from core.checks import checked
-from gradrl.envs.spaces import Action, BoxAction, DiscreteAction, Observation
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import Action, BoxAction, DiscreteAction
 from gradrl.policies.actor import Actor, StatelessActor
 from gradrl.policies.distributions import Categorical, SquashedGaussian
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, needs_encoder
@@ -72,15 +76,7 @@ class StochasticConfig(QNetworksConfig):
 
 
 class Critics(nn.Module):
-    """C action-value functions.
-
-    Args:
-        cfg: their number and shape.
-        observation: what a row is made of.
-        action: what the environment takes: a vector is a further input; for a choice among A
-            actions there are A outputs.
-        generator: draws the initial weights, on the CPU.
-    """
+    """C action-value functions; a vector of actions is a further input, a choice among A gives A outputs."""
 
     def __init__(
         self, cfg: QNetworksConfig, observation: Observation, action: Action, generator: torch.Generator
@@ -121,14 +117,7 @@ class Critics(nn.Module):
 
 
 class DeterministicActor(nn.Module):
-    """mu(s) = tanh(f(s)).
-
-    Args:
-        cfg: shape of f.
-        observation: what a row is made of.
-        action: bounded.
-        generator: draws the initial weights, on the CPU.
-    """
+    """mu(s) = tanh(f(s)), for bounded actions."""
 
     def __init__(
         self, cfg: QNetworksConfig, observation: Observation, action: BoxAction, generator: torch.Generator
@@ -142,14 +131,7 @@ class DeterministicActor(nn.Module):
 
 
 class StochasticActor(nn.Module):
-    """pi(.|s): a squashed Gaussian whose deviation depends on the state, or a choice among actions.
-
-    Args:
-        cfg: shape of the network, and the kind of exploration.
-        observation: what a row is made of.
-        action: what the environment takes; decides the kind of policy.
-        generator: draws the initial weights, on the CPU.
-    """
+    """pi(.|s): a squashed Gaussian whose deviation depends on the state, or a choice among actions."""
 
     def __init__(
         self,
@@ -186,12 +168,6 @@ class StochasticActor(nn.Module):
 class DeterministicActorCritics(nn.Module):
     """What DDPG and TD3 learn.
 
-    Args:
-        cfg: number and shape of the networks.
-        observation: what a row is made of.
-        action: what the environment takes.
-        generator: draws the initial weights, on the CPU.
-
     Raises:
         ValueError: the actions are not vectors within bounds.
     """
@@ -214,12 +190,6 @@ class DeterministicActorCritics(nn.Module):
 
 class StochasticActorCritics(nn.Module):
     """What SAC learns.
-
-    Args:
-        cfg: number and shape of the networks, and the kind of exploration.
-        observation: what a row is made of.
-        action: what the environment takes.
-        generator: draws the initial weights, on the CPU.
 
     Raises:
         ValueError: the actions are neither a choice nor vectors within bounds, or some are masked.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.state import StateDict
-from gradrl.envs.observations import MASK, Observation, observation_encoder
+from gradrl.envs.observations import MASK, Observation
 from gradrl.envs.spaces import Action
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor
@@ -52,19 +52,10 @@ class RecurrentConfig(MLPConfig):
 
 
 class RecurrentActorCritic(nn.Module):
-    """Sequences of rows [T, N, D] to policy and value.
-
-    Args:
-        cfg: shape and initialisation.
-        observation: what a row is made of.
-        action: what the environment takes; decides the kind of policy.
-        generator: draws the initial weights, on the CPU.
+    """Sequences of rows [T, N, D] to policy and value; arguments and errors are those of `ActorCritic`.
 
     Attributes:
         recurrent_state_size: M, size of the recurrent state per environment.
-
-    Raises:
-        ValueError: as `ActorCritic`.
     """
 
     def __init__(
@@ -78,7 +69,7 @@ class RecurrentActorCritic(nn.Module):
             features = spaces.Dict({"features": features, MASK: allowed})
         count = 1 if cfg.shared else 2
         self.recurrent = nn.ModuleList(RecurrentEncoder(cfg, observation, generator) for _ in range(count))
-        self.head = ActorCritic(cfg.head(), observation_encoder(features), action, generator)
+        self.head = ActorCritic(cfg.head(), Observation(features), action, generator)
         self.recurrent_state_size = 2 * cfg.recurrent_size * count
 
     def forward(
@@ -102,13 +93,12 @@ class RecurrentActorCritic(nn.Module):
             Of B = T N rows, step t of sequence n in row t N + n, or of those asked for.
         """
         parts = recurrent_state.chunk(len(self.recurrent), -1)
+        encoders = zip(self.recurrent, parts, strict=True)
         if mappable:
-            features = [
-                stepwise(m, obs, episode_start, part) for m, part in zip(self.recurrent, parts, strict=True)
-            ]
+            features = [stepwise(encoder, obs, episode_start, part) for encoder, part in encoders]
         else:
             segments = Segments(episode_start)
-            features = [m(obs, segments, part)[0] for m, part in zip(self.recurrent, parts, strict=True)]
+            features = [encoder(obs, segments, part)[0] for encoder, part in encoders]
         features = [x.flatten(0, 1) for x in features]
         if self.mask is not None:
             mask = obs[..., self.mask].flatten(0, 1)

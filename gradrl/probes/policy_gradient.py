@@ -25,10 +25,10 @@ from torch import Generator, Tensor, nn
 from core.gradients import NoiseEstimate, Objective
 from core.gradients.norms import accumulation_dtype
 from core.noise import per_sample_norms
-from gradrl.experience.rollout import Rollout
+from gradrl.experience.rollout import Estimates
 from gradrl.losses import normalize_advantage
 from gradrl.policies.distributions import Policy
-from gradrl.returns import generalized_advantage_estimate
+from gradrl.returns import generalized_estimates
 
 LARGER = 100  # times the minibatch: the batch whose gradient stands for the true one
 
@@ -52,10 +52,7 @@ class RolloutSnapshot:
     Attributes:
         module: the model; its parameters have moved on since.
         parameters: by name, as they were.
-        rollout: on the model's device.
-        advantage: what the agent weighs log-probabilities with, before any normalisation, [T, N] or [T N].
-        value: V(s_t) at those parameters, [T, N]; None without a critic.
-        next_value: V of what each step led to, [T, N]; None without a critic.
+        estimates: the rollout, on the model's device, and what the agent made of it at those parameters.
         gamma: discount per step.
         gae_lambda: of the `gae` weights; None = leave them out. Not used without a critic.
         minibatch_size: samples of one gradient step.
@@ -64,10 +61,7 @@ class RolloutSnapshot:
 
     module: nn.Module
     parameters: Mapping[str, Tensor]
-    rollout: Rollout
-    advantage: Tensor
-    value: Tensor | None
-    next_value: Tensor | None
+    estimates: Estimates
     gamma: float
     gae_lambda: float | None
     minibatch_size: int
@@ -88,62 +82,24 @@ class RolloutSnapshot:
         the same expectation of the gradient; `gae` trades some bias for less variance.
         """
         lambda_1 = self._estimate(1.0)
-        if self.value is None:
-            return {"no_baseline": lambda_1, "mean_baseline": lambda_1 - lambda_1.mean()}
-        returns = lambda_1 + self.valid(self.value)
-        weights = {
-            "no_baseline": returns,
-            "mean_baseline": returns - returns.mean(),
-            "value_baseline": lambda_1,
-        }
-        return weights if self.gae_lambda is None else weights | {"gae": self._estimate(self.gae_lambda)}
+        returns = lambda_1 + self.valid(self.estimates.value)
+        weights = {"no_baseline": returns, "mean_baseline": returns - returns.mean()}
+        if self.estimates.critic:
+            weights["value_baseline"] = lambda_1
+            if self.gae_lambda is not None:
+                weights["gae"] = self._estimate(self.gae_lambda)
+        return weights
 
     def valid(self, steps: Tensor) -> Tensor:
-        """Of something per step, [T, N, ...] or [T N], what belongs to valid ones, [B, ...]."""
-        steps = steps.flatten(0, 1) if steps.shape[:2] == self.rollout.valid.shape else steps
-        return steps[self.rollout.valid.flatten()]
+        """Of something per step, [T, N, ...], what belongs to valid ones, [B, ...]."""
+        return steps[self.estimates.rollout.valid]
 
     @torch.no_grad()
     def _estimate(self, gae_lambda: float) -> Tensor:
         """Generalized advantages of the valid steps, [B]; without a critic, returns-to-go."""
-        rollout = self.rollout
-        nothing = torch.zeros_like(rollout.reward)
-        value = nothing if self.value is None else self.value
-        next_value = nothing if self.next_value is None else self.next_value
-        ends = rollout.terminated, rollout.truncated
-        return self.valid(
-            generalized_advantage_estimate(rollout.reward, value, next_value, *ends, self.gamma, gae_lambda)
-        )
-
-
-def snapshot(
-    model: nn.Module,
-    rollout: Rollout,
-    advantage: Tensor,
-    value: Tensor | None = None,
-    next_value: Tensor | None = None,
-    *,
-    gamma: float,
-    gae_lambda: float | None,
-    minibatch_size: int,
-    normalize: bool,
-) -> RolloutSnapshot:
-    """A snapshot with a copy of the parameters as they now are.
-
-    Arguments as the attributes of `RolloutSnapshot`. The rollout's own tensors are kept, not copied.
-    """
-    return RolloutSnapshot(
-        module=model,
-        parameters={name: p.detach().clone() for name, p in model.named_parameters()},
-        rollout=rollout,
-        advantage=advantage,
-        value=value,
-        next_value=next_value,
-        gamma=gamma,
-        gae_lambda=gae_lambda,
-        minibatch_size=minibatch_size,
-        normalize=normalize,
-    )
+        known = self.estimates
+        again = generalized_estimates(known.rollout, known.value, known.next_value, self.gamma, gae_lambda)
+        return self.valid(again.advantage)
 
 
 class PolicyGradients:
@@ -166,11 +122,11 @@ class PolicyGradients:
         self.module = snapshot.model()
         self.model = cast(Model, self.module)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        rollout = snapshot.rollout
+        rollout = snapshot.estimates.rollout
         self.obs, self.action = snapshot.valid(rollout.obs[:-1]), snapshot.valid(rollout.action)
         self.samples = len(self.obs)
         self.dtype = accumulation_dtype(self.obs.device)
-        advantage = snapshot.valid(snapshot.advantage)
+        advantage = snapshot.valid(snapshot.estimates.advantage)
         self.advantage = normalize_advantage(advantage) if snapshot.normalize else advantage
 
     @cached_property
@@ -207,12 +163,12 @@ class PolicyGradients:
         """Cosine of the steps that policy and value loss ask of the layers they share; None without any."""
         shared = getattr(self.module, "shared_parameters", list)()  # by name
         parameters = [p for _, p in shared if p.requires_grad]
-        snapshot = self.snapshot
-        if snapshot.value is None or not parameters:
+        estimates = self.snapshot.estimates
+        if not estimates.critic or not parameters:
             return None
         with torch.enable_grad():
             value = self.model.value(self.obs)
-        target = snapshot.valid(snapshot.advantage + snapshot.value.view_as(snapshot.advantage))
+        target = self.snapshot.valid(estimates.advantage + estimates.value)
         uphill = self._flat(self._log_prob, self.advantage, parameters)
         return cosine(uphill, self._flat(value, target - value.detach(), parameters))
 

@@ -12,6 +12,7 @@ from core.checks import checked, require
 from core.gradients import GradientStep, Objective
 from core.gradients.probe import Probe
 from core.noise.per_sample import require_no_shared_statistics
+from gradrl.agent import Agent, AgentConfig
 from gradrl.experience.rollout import Estimates
 from gradrl.probes.policy_gradient import PolicyGradients, RolloutSnapshot
 
@@ -100,13 +101,8 @@ class PolicyGradientProbe:
         }
 
 
-class Options(Protocol):
+class Options(AgentConfig, Protocol):
     """Options of an agent that a snapshot needs."""
-
-    @property
-    def gamma(self) -> float:
-        """Discount per step."""
-        ...
 
     @property
     def gae_lambda(self) -> float | None:
@@ -118,13 +114,9 @@ class Options(Protocol):
         """Whether the agent learns from advantages of mean 0 and deviation 1."""
         ...
 
-    def minibatches(self, num_envs: int) -> tuple[int, int]:
-        """Gradient steps on each rollout, at most, and samples of each."""
-        ...
 
-
-class OnPolicyAgent(Protocol):
-    """An agent that learns from rollouts of its own policy."""
+class OnPolicyAgent(Agent, Protocol):
+    """An agent that learns from rollouts of its own policy, which its first gradient step moves."""
 
     estimates: Estimates | None
 
@@ -136,15 +128,6 @@ class OnPolicyAgent(Protocol):
     @property
     def model(self) -> nn.Module:
         """Its networks."""
-        ...
-
-    @property
-    def gradient_steps(self) -> Sequence[GradientStep]:
-        """The first one moves the policy."""
-        ...
-
-    def objectives(self) -> Sequence[tuple[Objective, GradientStep]]:
-        """The losses on the last rollout; the first one is the policy's."""
         ...
 
 
@@ -189,10 +172,7 @@ class PolicySnapshots:
         return RolloutSnapshot(
             module=self.agent.model,
             parameters=parameters,
-            rollout=estimates.rollout,
-            advantage=estimates.advantage,
-            value=estimates.value if estimates.critic else None,
-            next_value=estimates.next_value if estimates.critic else None,
+            estimates=estimates,
             gamma=cfg.gamma,
             gae_lambda=cfg.gae_lambda,
             minibatch_size=cfg.minibatches(self.num_envs)[1],

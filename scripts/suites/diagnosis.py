@@ -23,6 +23,7 @@ from core.cli.launch import compose_tree, status_of
 from core.config import ConfigError, config_dir
 from core.diagnosis.findings import SEVERITIES
 from core.diagnosis.remedies import applied
+from core.numbers import number
 
 from .faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
 
@@ -75,12 +76,12 @@ def run(cfg: "BenchConfig") -> None:
     unknown = [n for n in names if n not in FAULTS and n.removeprefix("healthy/") not in HEALTHY]
     if unknown:
         raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/faults.py")
-    verdicts = [v for name in names if name in FAULTS for v in judged(name, FAULTS[name], folder)]
+    verdicts = [v for name in names if name in FAULTS for v in scored(name, FAULTS[name], folder)]
     quiet = [q for name in names if name.startswith("healthy/") for q in alarms(name, folder)]
     print("\n".join(summary(verdicts, quiet)))
 
 
-def judged(name: str, fault: Fault, folder: Path) -> Iterator[Verdict]:
+def scored(name: str, fault: Fault, folder: Path) -> Iterator[Verdict]:
     """The fault with every seed: found, and repaired?"""
     setting = SETTINGS[fault.setting]
     for seed in SEEDS:
@@ -119,7 +120,7 @@ def alarms(row: str, folder: Path) -> Iterator[tuple[str, ...]]:
     setting = HEALTHY[name]
     found = outcome(setting.kind, setting.overrides, seed, folder / "healthy" / name / f"seed{seed}")
     wrong = tuple(f["name"] for f in found.findings if f["severity"] in ACT)
-    print(f"{row:<26} seed {seed}  score {_number(found.score)}  {', '.join(wrong) or 'quiet'}", flush=True)
+    print(f"{row:<26} seed {seed}  score {number(found.score)}  {', '.join(wrong) or 'quiet'}", flush=True)
     yield wrong
 
 
@@ -208,9 +209,5 @@ def line(v: Verdict) -> str:
     """One verdict in words."""
     if v.named is None:
         return f"{v.fault:<26} seed {v.seed}  NOT NAMED; {', '.join(v.others) or 'nothing found'}"
-    remedy = f"{' '.join(v.remedy)}: {'gone' if v.gone else 'still there'}, score {_number(v.restored)}"
+    remedy = f"{' '.join(v.remedy)}: {'gone' if v.gone else 'still there'}, score {number(v.restored)}"
     return f"{v.fault:<26} seed {v.seed}  {v.named} after {v.at:.0%}; {remedy}"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3g}"

@@ -13,7 +13,7 @@ SEEDS = (201, 202, 203)
 Kind = Literal["rl", "gan", "descend"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Setting:
     """A healthy run.
 
@@ -28,7 +28,7 @@ class Setting:
     floor: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Fault:
     """A setting with one thing wrong.
 
@@ -70,185 +70,115 @@ GAN = ("logging.interval=25", "diagnosis.unit_health.interval=30", "measurements
 DIGITS = ("data=digits", "total_images=100000", "logging.eval_interval=5000", *GAN)
 
 SETTINGS: dict[str, Setting] = {
-    "ppo": Setting(kind="rl", overrides=("agent=ppo", *CARTPOLE), floor=20.0),
+    "ppo": Setting("rl", ("agent=ppo", *CARTPOLE), floor=20.0),
     "reach": Setting(
-        kind="rl",
-        overrides=("agent=ppo", "env.id=Reacher-v5", "total_steps=100000", "logging.interval=1", *RL),
-        floor=-45.0,
+        "rl", ("agent=ppo", "env.id=Reacher-v5", "total_steps=100000", "logging.interval=1", *RL), floor=-45.0
     ),
-    "a2c": Setting(kind="rl", overrides=("agent=a2c", *CARTPOLE, "logging.interval=10"), floor=20.0),
-    "td3": Setting(kind="rl", overrides=("agent=td3", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
+    "a2c": Setting("rl", ("agent=a2c", *CARTPOLE, "logging.interval=10"), floor=20.0),
+    "td3": Setting("rl", ("agent=td3", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
     "ring": Setting(
-        kind="gan",
-        overrides=("data=ring", "total_images=384000", "logging.eval_interval=25600", *GAN),
-        floor=0.0,
+        "gan", ("data=ring", "total_images=384000", "logging.eval_interval=25600", *GAN), floor=0.0
     ),
-    "digits": Setting(kind="gan", overrides=DIGITS, floor=0.0),
+    "digits": Setting("gan", DIGITS, floor=0.0),
     "saddle": Setting(
-        kind="descend",
-        overrides=("function=himmelblau", "start=[0,1]", "steps=500", "optimizer=sgd"),
-        floor=0.0,
+        "descend", ("function=himmelblau", "start=[0,1]", "steps=500", "optimizer=sgd"), floor=0.0
     ),
     "classes": Setting(
-        kind="descend",
-        overrides=("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=1500", *QUIET[:2]),
+        "descend",
+        ("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=1500", *QUIET[:2]),
         floor=0.1,
     ),
     "moons": Setting(
-        kind="descend",
-        overrides=("objective=moons", "batch=full", "optimizer=sgd", "steps=1500", *QUIET[:2]),
-        floor=0.5,
+        "descend", ("objective=moons", "batch=full", "optimizer=sgd", "steps=1500", *QUIET[:2]), floor=0.5
     ),
 }
 
 FAULTS: dict[str, Fault] = {
     # the learning rate
     "ppo_lr_x100": Fault(
-        setting="ppo",
-        overrides=("optimizer.lr=0.1",),
-        finding=("update_too_large", "runaway_kl", "ratio_out_of_hand"),
+        "ppo", ("optimizer.lr=0.1",), ("update_too_large", "runaway_kl", "ratio_out_of_hand")
     ),
-    "ppo_lr_x1e-4": Fault(setting="ppo", overrides=("optimizer.lr=1e-7",), finding=("update_too_small",)),
-    "gan_lr_x100": Fault(setting="digits", overrides=("optimizer.lr=0.2",), finding=("update_too_large",)),
+    "ppo_lr_x1e-4": Fault("ppo", ("optimizer.lr=1e-7",), ("update_too_small",)),
+    "gan_lr_x100": Fault("digits", ("optimizer.lr=0.2",), ("update_too_large",)),
     "gan_generator_asleep": Fault(
-        setting="digits",
-        overrides=("optimizer.lr=1e-8", "discriminator.lr=2e-3"),
-        finding=("update_too_small", "discriminator_too_strong"),
+        "digits",
+        ("optimizer.lr=1e-8", "discriminator.lr=2e-3"),
+        ("update_too_small", "discriminator_too_strong"),
     ),
-    "critic_lr_x50": Fault(setting="td3", overrides=("agent.critic_lr=0.05",), finding=("update_too_large",)),
-    "classes_lr_x300": Fault(
-        setting="classes", overrides=("optimizer.lr=0.3",), finding=("update_too_large",)
-    ),
+    "critic_lr_x50": Fault("td3", ("agent.critic_lr=0.05",), ("update_too_large",)),
+    "classes_lr_x300": Fault("classes", ("optimizer.lr=0.3",), ("update_too_large",)),
     "momentum_over_the_edge": Fault(
-        setting="moons",
-        overrides=("optimizer=momentum", "optimizer.momentum=0.9", "optimizer.lr=20"),
-        finding=("oscillation", "above_edge_of_stability", "update_too_large"),
+        "moons",
+        ("optimizer=momentum", "optimizer.momentum=0.9", "optimizer.lr=20"),
+        ("oscillation", "above_edge_of_stability", "update_too_large"),
     ),
     # rewards
-    "reward_x1e4": Fault(
-        setting="ppo", overrides=(_wrapped("ScaledReward", "scale:10000.0"),), finding=("reward_scale",)
-    ),
-    "reward_nan": Fault(
-        setting="ppo",
-        overrides=(_wrapped("BrokenReward", "at:1500"),),
-        finding=("non_finite",),
-        onset=0.12,
-    ),
+    "reward_x1e4": Fault("ppo", (_wrapped("ScaledReward", "scale:10000.0"),), ("reward_scale",)),
+    "reward_nan": Fault("ppo", (_wrapped("BrokenReward", "at:1500"),), ("non_finite",), onset=0.12),
     "advantage_raw": Fault(
-        setting="ppo",
-        overrides=("agent.normalize_advantage=false", _wrapped("ScaledReward", "scale:100.0")),
-        finding=("unnormalized_advantage",),
+        "ppo",
+        ("agent.normalize_advantage=false", _wrapped("ScaledReward", "scale:100.0")),
+        ("unnormalized_advantage",),
     ),
     # units and layers
     "dead_relu": Fault(
-        setting="ppo",
-        overrides=(f"policy._target_={PLANTS}.DeadUnits", "policy.activation=relu"),
-        finding=("dead_units",),
+        "ppo", (f"policy._target_={PLANTS}.DeadUnits", "policy.activation=relu"), ("dead_units",)
     ),
-    "saturated_tanh": Fault(
-        setting="ppo", overrides=(f"policy._target_={PLANTS}.SaturatedUnits",), finding=("saturated_units",)
-    ),
-    "detached_critic": Fault(
-        setting="ppo", overrides=(f"policy._target_={PLANTS}.DetachedCritic",), finding=("detached_layer",)
-    ),
-    "frozen_layer": Fault(
-        setting="ppo", overrides=(f"policy._target_={PLANTS}.FrozenActor",), finding=("frozen_layer",)
-    ),
-    "dead_generator": Fault(
-        setting="digits", overrides=(f"network._target_={PLANTS}.DeadGenerator",), finding=("dead_units",)
-    ),
+    "saturated_tanh": Fault("ppo", (f"policy._target_={PLANTS}.SaturatedUnits",), ("saturated_units",)),
+    "detached_critic": Fault("ppo", (f"policy._target_={PLANTS}.DetachedCritic",), ("detached_layer",)),
+    "frozen_layer": Fault("ppo", (f"policy._target_={PLANTS}.FrozenActor",), ("frozen_layer",)),
+    "dead_generator": Fault("digits", (f"network._target_={PLANTS}.DeadGenerator",), ("dead_units",)),
     "deep_sigmoid": Fault(
-        setting="classes",
-        overrides=("objective=deep_sigmoid", "objective.depth=12"),
-        finding=("vanishing_gradient",),
+        "classes", ("objective=deep_sigmoid", "objective.depth=12"), ("vanishing_gradient",)
     ),
     "half_precision_unscaled": Fault(
-        setting="digits",
-        overrides=(
-            f"network._target_={PLANTS}.HalfGradients",
-            f"loss._target_={PLANTS}.Averaged",
-            "penalty=none",
-        ),
-        finding=("vanishing_gradient",),
+        "digits",
+        (f"network._target_={PLANTS}.HalfGradients", f"loss._target_={PLANTS}.Averaged", "penalty=none"),
+        ("vanishing_gradient",),
     ),
-    "log_of_zero": Fault(
-        setting="digits",
-        overrides=(f"loss._target_={PLANTS}.LogOfZero",),
-        finding=("non_finite",),
-        onset=0.38,
-    ),
+    "log_of_zero": Fault("digits", (f"loss._target_={PLANTS}.LogOfZero",), ("non_finite",), onset=0.38),
     # clipping, batches, averages
     "clip_to_nothing": Fault(
-        setting="ppo",
-        overrides=("clipper.max_norm=1e-6", "optimizer=sgd", "optimizer.lr=1e-2"),
-        finding=("clipping_always_on",),
+        "ppo", ("clipper.max_norm=1e-6", "optimizer=sgd", "optimizer.lr=1e-2"), ("clipping_always_on",)
     ),
-    "batch_of_two": Fault(setting="classes", overrides=("batch.size=2",), finding=("noise_dominated",)),
-    "average_asleep": Fault(
-        setting="digits",
-        overrides=("average.half_life=1e9", "average.ramp_up=null"),
-        finding=("stale_average",),
-    ),
-    "target_asleep": Fault(setting="td3", overrides=("agent.tau=1e-7",), finding=("stale_target",)),
+    "batch_of_two": Fault("classes", ("batch.size=2",), ("noise_dominated",)),
+    "average_asleep": Fault("digits", ("average.half_life=1e9", "average.ramp_up=null"), ("stale_average",)),
+    "target_asleep": Fault("td3", ("agent.tau=1e-7",), ("stale_target",)),
     # policies
-    "no_exploration": Fault(
-        setting="reach",
-        overrides=("policy.log_std=-7",),
-        finding=("collapsed_entropy",),
-    ),
+    "no_exploration": Fault("reach", ("policy.log_std=-7",), ("collapsed_entropy",)),
     "too_many_epochs": Fault(
-        setting="ppo",
-        overrides=("agent.num_epochs=150", "agent.clip_coef=0.95", "optimizer.lr=3e-3"),
-        finding=("runaway_kl", "ratio_out_of_hand"),
+        "ppo",
+        ("agent.num_epochs=150", "agent.clip_coef=0.95", "optimizer.lr=3e-3"),
+        ("runaway_kl", "ratio_out_of_hand"),
     ),
     # games
     "discriminator_x10": Fault(
-        setting="digits",
-        overrides=(
+        "digits",
+        (
             "loss=minimax",
             "penalty=none",
             "discriminator.steps=10",
             "logging.interval=4",
             "total_images=400000",
         ),
-        finding=("discriminator_too_strong",),
+        ("discriminator_too_strong",),
     ),
     "discriminator_asleep": Fault(
-        setting="digits",
-        overrides=("discriminator.lr=1e-7",),
-        finding=("discriminator_too_weak", "update_too_small"),
+        "digits", ("discriminator.lr=1e-7",), ("discriminator_too_weak", "update_too_small")
     ),
-    "penalty_x1000": Fault(
-        setting="ring",
-        overrides=("penalty.gamma=1000",),
-        finding=("penalty_dominating", "discriminator_too_weak"),
-    ),
-    "penalty_x1e-6": Fault(setting="ring", overrides=("penalty.gamma=1e-6",), finding=("penalty_asleep",)),
+    "penalty_x1000": Fault("ring", ("penalty.gamma=1000",), ("penalty_dominating", "discriminator_too_weak")),
+    "penalty_x1e-6": Fault("ring", ("penalty.gamma=1e-6",), ("penalty_asleep",)),
     "few_images": Fault(
-        setting="digits",
-        overrides=("data.held_out=1733", "penalty=none"),
-        finding=("discriminator_overfitting",),
-        onset=0.2,
+        "digits", ("data.held_out=1733", "penalty=none"), ("discriminator_overfitting",), onset=0.2
     ),
     "collapse": Fault(
-        setting="ring",
-        overrides=("loss=nonsaturating", "penalty=none", "discriminator.lr=1e-4"),
-        finding=("mode_collapse",),
-        onset=0.2,
+        "ring", ("loss=nonsaturating", "penalty=none", "discriminator.lr=1e-4"), ("mode_collapse",), onset=0.2
     ),
-    "wasserstein_bare": Fault(
-        setting="digits",
-        overrides=("loss=wasserstein", "penalty=none"),
-        finding=("exploding_gradient",),
-    ),
+    "wasserstein_bare": Fault("digits", ("loss=wasserstein", "penalty=none"), ("exploding_gradient",)),
     # landscapes
-    "start_on_saddle": Fault(
-        setting="saddle", overrides=("function=double_well", "start=[0,1]"), finding=("saddle",), onset=0.2
-    ),
+    "start_on_saddle": Fault("saddle", ("function=double_well", "start=[0,1]"), ("saddle",), onset=0.2),
     "start_on_plateau": Fault(
-        setting="classes",
-        overrides=("objective=deep_sigmoid", "optimizer=sgd"),
-        finding=("plateau", "vanishing_gradient"),
+        "classes", ("objective=deep_sigmoid", "optimizer=sgd"), ("plateau", "vanishing_gradient")
     ),
 }
 
@@ -256,23 +186,17 @@ HEALTHY: dict[str, Setting] = {
     "ppo": SETTINGS["ppo"],
     "a2c": SETTINGS["a2c"],
     **{
-        f"{agent}_cartpole": Setting(
-            kind="rl", overrides=(f"agent={agent}", *CARTPOLE, "total_steps=60000"), floor=20.0
-        )
+        f"{agent}_cartpole": Setting("rl", (f"agent={agent}", *CARTPOLE, "total_steps=60000"), floor=20.0)
         for agent in ("reinforce", "npg", "trpo", "ppo_kl", "ppo_recurrent", "vtrace")
     },
-    "ppo_relu": Setting(kind="rl", overrides=("agent=ppo", "policy.activation=relu", *CARTPOLE), floor=20.0),
-    "ppo_shared": Setting(kind="rl", overrides=("agent=ppo", "policy.shared=true", *CARTPOLE), floor=20.0),
+    "ppo_relu": Setting("rl", ("agent=ppo", "policy.activation=relu", *CARTPOLE), floor=20.0),
+    "ppo_shared": Setting("rl", ("agent=ppo", "policy.shared=true", *CARTPOLE), floor=20.0),
     "td3": SETTINGS["td3"],
-    "sac": Setting(kind="rl", overrides=("agent=sac", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
+    "sac": Setting("rl", ("agent=sac", *REACHER, *SMALL, "total_steps=5000"), floor=-45.0),
     "ring": SETTINGS["ring"],
     "digits": SETTINGS["digits"],
     **{
-        f"digits_{loss}": Setting(
-            kind="gan",
-            overrides=(*DIGITS, f"loss={loss}", *penalty),
-            floor=0.0,
-        )
+        f"digits_{loss}": Setting("gan", (*DIGITS, f"loss={loss}", *penalty), floor=0.0)
         for loss, penalty in {
             "hinge": (),
             "least_squares": (),
@@ -283,17 +207,15 @@ HEALTHY: dict[str, Setting] = {
     "classes": SETTINGS["classes"],
     "moons": SETTINGS["moons"],
     "classes_full": Setting(
-        kind="descend",
-        overrides=("objective=digits_mlp", "batch=full", "optimizer=adam", "steps=300", *QUIET[:2]),
+        "descend",
+        ("objective=digits_mlp", "batch=full", "optimizer=adam", "steps=300", *QUIET[:2]),
         floor=0.1,
     ),
     "logistic": Setting(
-        kind="descend",
-        overrides=("objective=logistic", "batch=minibatch", "optimizer=momentum", "steps=1500", *QUIET[:2]),
+        "descend",
+        ("objective=logistic", "batch=minibatch", "optimizer=momentum", "steps=1500", *QUIET[:2]),
         floor=0.1,
     ),
-    "rosenbrock": Setting(
-        kind="descend", overrides=("function=rosenbrock", "optimizer=adam", "steps=1000"), floor=0.0
-    ),
+    "rosenbrock": Setting("descend", ("function=rosenbrock", "optimizer=adam", "steps=1000"), floor=0.0),
     "himmelblau": SETTINGS["saddle"],
 }

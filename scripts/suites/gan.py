@@ -11,7 +11,6 @@ neighbouring pairs.
 """
 
 import copy
-import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from torch.nn.functional import softplus
 
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
+from core.numbers import quartiles
 from core.seeding import Generators
 from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
@@ -78,9 +78,9 @@ def run(cfg: "BenchConfig") -> None:
     print(f"DCGAN, 32x32 in colour, batch {BATCH}, {parts} parameters; torch {torch.__version__}, one thread")
     print(f"{'':<20}{'images per CPU second':>30}")
     for name, taken in seconds.items():
-        print(f"{name:<20}{_quartiles([BATCH / s for s in taken], '.1f'):>30}")
+        print(f"{name:<20}{quartiles([BATCH / s for s in taken], '.1f'):>30}")
     pairs = zip(seconds["pytorch/examples"], seconds["gradgan"], strict=True)
-    print(f"{'ratio':<20}{_quartiles([theirs / ours for theirs, ours in pairs], '.2f'):>30}")
+    print(f"{'ratio':<20}{quartiles([theirs / ours for theirs, ours in pairs], '.2f'):>30}")
 
 
 class Examples:
@@ -109,8 +109,3 @@ class Examples:
         of_generator.zero_grad()
         softplus(-self.discriminator(fake)).mean().backward()
         of_generator.step()
-
-
-def _quartiles(values: list[float], digits: str) -> str:
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{median:{digits}} [{low:{digits}}, {high:{digits}}]"

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.networks import Shape
 from gradgan.networks.mlp import MLP
-from gradrl.envs.spaces import Action, Observation
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import Action
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic, MLPConfig
 

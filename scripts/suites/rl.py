@@ -7,7 +7,6 @@ over the learning loop: acting, environment, update and logging, without constru
 
 import importlib
 import importlib.metadata
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ import torch
 
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
+from core.numbers import quartiles
 from core.run.run import Run
 from core.seeding import seed_globally
 from gradrl.train import TrainConfig, train
@@ -105,12 +105,6 @@ def summary(rounds: list[dict[str, Result]]) -> list[str]:
     return lines
 
 
-def quartiles(values: list[float], digits: str) -> str:
-    """Median and, in brackets, the quartiles."""
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{median:{digits}} [{low:{digits}}, {high:{digits}}]"
-
-
 def words(result: Result) -> str:
     """One run in words."""
     return f"{result.speed:,.0f} steps/s, mean return {result.score:.0f}"
@@ -183,7 +177,7 @@ def theirs(steps: int, seed: int) -> Result:
     began = time.process_time()
     model.learn(total_timesteps=steps)
     cpu_s = time.process_time() - began
-    judges = env_util.make_vec_env("CartPole-v1", n_envs=20, seed=10_000 + seed)
+    eval_envs = env_util.make_vec_env("CartPole-v1", n_envs=20, seed=10_000 + seed)
     with redirect_stdout(StringIO()):
-        score, _ = evaluation.evaluate_policy(model, judges, n_eval_episodes=EPISODES, deterministic=True)
+        score, _ = evaluation.evaluate_policy(model, eval_envs, n_eval_episodes=EPISODES, deterministic=True)
     return Result(model.num_timesteps / cpu_s, float(score))

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from gradgan.losses.nonsaturating import NonSaturating
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.networks import MLPConfig
 from scripts.suites import plants
 
 
 def policy(kind: type, **options):
     env = gym.make("CartPole-v1")
-    spaces = observation_encoder(env.observation_space), action_decoder(env.action_space)
+    spaces = Observation(env.observation_space), action_decoder(env.action_space)
     return kind(MLPConfig(hidden_sizes=(8, 8), **options), *spaces, torch.Generator().manual_seed(0))
 
 

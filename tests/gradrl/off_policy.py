@@ -6,10 +6,12 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.ddpg import DDPG, DDPGConfig
 from gradrl.agents.sac import SAC, SACConfig
 from gradrl.agents.td3 import TD3, TD3Config
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.q_networks import (
     DeterministicActorCritics,
     QNetworksConfig,
@@ -33,13 +35,18 @@ def make(kind, *, size=3, space=None, hidden=(8,), lr=1e-2, schedule=None, seed=
     shape = StochasticConfig if networks is StochasticActorCritics else QNetworksConfig
     model = networks(
         shape(num_critics=num_critics, hidden_sizes=hidden, **(network or {})),
-        observation_encoder(spaces.Box(-1, 1, (size,), np.float32)),
+        Observation(spaces.Box(-1, 1, (size,), np.float32)),
         action_decoder(space or default_space),
         torch.Generator().manual_seed(seed),
     )
     optimizer = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
     generator = torch.Generator().manual_seed(seed + 1)
-    return agent(config(**options), model, optimizer, None, schedule or Constant(), generator)
+    return agent(
+        config(**options),
+        model,
+        Learning(optimizer=optimizer, clipper=None, schedule=schedule or Constant()),
+        generator,
+    )
 
 
 def filled(kind, **options):

@@ -8,7 +8,9 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.agent import Learning
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.networks import ActorCritic, MLPConfig
 
@@ -19,7 +21,7 @@ def small_model(action=DISCRETE, seed=0, hidden=(8,), shared=False):
     """Actor and critic of three observations, without the tiny last layer that hides mistakes."""
     return ActorCritic(
         MLPConfig(hidden_sizes=hidden, orthogonal=False, shared=shared),
-        observation_encoder(spaces.Box(-1, 1, (3,))),
+        Observation(spaces.Box(-1, 1, (3,))),
         action_decoder(action),
         torch.Generator().manual_seed(seed),
     )
@@ -30,7 +32,12 @@ def small_agent(agent, config, lr=1e-2, clipper=None, schedule=None, model=None,
     adam = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
     cfg = config(**{"num_steps": 8} | options)
     generator = torch.Generator().manual_seed(1)
-    return agent(cfg, model or small_model(), adam, clipper, schedule or Constant(), generator)
+    return agent(
+        cfg,
+        model or small_model(),
+        Learning(optimizer=adam, clipper=clipper, schedule=schedule or Constant()),
+        generator,
+    )
 
 
 def small_rollout(t=8, n=4, seed=0, invalid=(), action=DISCRETE):

@@ -45,26 +45,12 @@ def draw_arrows(
             _fan(upper, place, -scale * full[None], INK, 0.011, 1.0, 5)
             upper.plot(*place, "o", color="white", markeredgecolor=INK, markersize=5.5, zorder=6)
         assert trajectory.path is not None
-        lower.plot(
-            *trajectory.path.numpy().T, color=hues[name], linewidth=1.3, path_effects=cased(2.4), zorder=5
-        )
-        lower.plot(
-            *trajectory.path[0].numpy(), "s", color=INK, markeredgecolor="white", markersize=7, zorder=6
-        )
-        lower.plot(
-            *trajectory.path[-1].numpy(),
-            "*",
-            color=hues[name],
-            markeredgecolor="white",
-            markersize=15,
-            zorder=6,
-        )
-        count = descent.samples
-        what = (
-            f"{count} sample{'s' if count > 1 else ''} a gradient"
-            if count < len(descent.data.x)
-            else "all samples"
-        )
+        way, edge = trajectory.path.numpy(), {"markeredgecolor": "white", "zorder": 6}
+        lower.plot(*way.T, color=hues[name], linewidth=1.3, path_effects=cased(2.4), zorder=5)
+        lower.plot(*way[0], "s", color=INK, markersize=7, **edge)
+        lower.plot(*way[-1], "*", color=hues[name], markersize=15, **edge)
+        count, some = descent.samples, descent.samples < len(descent.data.x)
+        what = f"{count} sample{'s' * (count > 1)} a gradient" if some else "all samples"
         upper.set_title(
             f"{name or 'gradient'}: {what}", loc="left", fontsize=10.5, color=hues[name], fontweight="bold"
         )

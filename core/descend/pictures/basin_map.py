@@ -10,9 +10,9 @@ from core.descend.functions import PlaneFunction
 from core.descend.pictures.maps import heights, levels_of, spoken
 from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import FAINT, INK, MAP, TINTS, cased
+from core.draw.palette import FAINT, INK, MAP, PALE, TINTS, cased
 
-NONE, GONE = "#e3e5e8", FAINT  # not at a minimum yet; outside or diverged
+NONE, GONE = PALE, FAINT  # not at a minimum yet; outside or diverged
 
 
 def draw_basins(plane: PlaneFunction, ends: Mapping[str, Tensor], left_out: str = "") -> Image:

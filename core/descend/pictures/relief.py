@@ -32,16 +32,7 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
     made = new_figure(7.4, 6.4)
     axes: Any = made.add_subplot(projection="3d", computed_zorder=False)  # types of 3-D axes are patchy
     mesh = np.meshgrid(x, y)
-    axes.plot_surface(
-        *mesh,
-        squeezed(value),
-        cmap=ground(),
-        rcount=GRID,
-        ccount=GRID,
-        linewidth=0,
-        antialiased=True,
-        zorder=1,
-    )
+    axes.plot_surface(*mesh, squeezed(value), cmap=ground(), rcount=GRID, ccount=GRID, linewidth=0, zorder=1)
     axes.contour(*mesh, squeezed(value), levels=14, colors="white", linewidths=0.7, alpha=0.9, zorder=2)
     lift = 0.015 * float(np.ptp(squeezed(value)))
     for i, (trajectory, colour) in enumerate(
@@ -49,25 +40,15 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
     ):
         assert trajectory.path is not None
         width = 2.2 + 0.8 * min(len(trajectories) - 1 - i, 4)
-        inside = [
-            (trajectory.path[:, i] >= low) & (trajectory.path[:, i] <= high)
-            for i, (low, high) in enumerate(box)
-        ]
-        path = trajectory.path[inside[0] & inside[1]]
+        low, high = torch.tensor(box, dtype=trajectory.path.dtype).T
+        path = trajectory.path[((trajectory.path >= low) & (trajectory.path <= high)).all(1)]
         if not len(path):
             continue
         with torch.no_grad():
             z = squeezed(plane.function(path).numpy()) + lift
         steps = path.numpy()
-        axes.plot(
-            *steps.T,
-            z,
-            color=colour,
-            linewidth=width,
-            zorder=5,
-            path_effects=cased(width + 1),
-            label=trajectory.name,
-        )
+        look = {"color": colour, "linewidth": width, "path_effects": cased(width + 1)}
+        axes.plot(*steps.T, z, label=trajectory.name, zorder=5, **look)
         axes.plot(*steps[:1].T, z[:1], "s", color=INK, markeredgecolor="white", markersize=8, zorder=6)
         axes.plot(*steps[-1:].T, z[-1:], "*", color=colour, markeredgecolor="white", markersize=15, zorder=7)
     marked = np.linspace(0, float(squeezed(value).max()), 5)
@@ -94,9 +75,7 @@ def draw_video(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Vide
     draw_ground(axes, plane, box)
     draw_field(axes, plane, box)
     draw_marks(axes, plane)
-    axes.set_title(
-        "step 0", loc="left", fontsize=11, color="white"
-    )  # keeps the room; each frame writes its own
+    axes.set_title("step 0", loc="left", fontsize=11, color="white")  # room for that of each frame
     hues = colours(t.name for t in trajectories)
     for name, colour in hues.items():
         axes.plot([], [], color=colour, linewidth=2.5, label=name)

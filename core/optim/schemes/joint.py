@@ -24,8 +24,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import Finite, checked
-from core.gradients import GradientStep, Metrics
-from core.optim.schemes.schemes import Closures, check_scheme
+from core.gradients import Metrics
+from core.optim.schemes.schemes import Move, check_scheme
 from core.state import StateDict
 
 
@@ -50,17 +50,10 @@ class Consensus:
     needs_joint_graph = True
     changes_gradients = True
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""
-        check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
-        players = _Player(discriminator, discriminator_closures), _Player(generator, generator_closures)
+        check_scheme(self, type(discriminator.step.optimizer), type(generator.step.optimizer))
+        players = _Player(discriminator), _Player(generator)
         field = [v for player in players for v in _differentiable(player.loss, player.parameters)]
         for player, term in zip(players, _pull_back(field, players), strict=True):
             player.compute([self.gamma * t for t in term])
@@ -97,17 +90,10 @@ class SymplecticAdjustment:
     needs_joint_graph = True
     changes_gradients = True
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""
-        check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
-        players = _Player(discriminator, discriminator_closures), _Player(generator, generator_closures)
+        check_scheme(self, type(discriminator.step.optimizer), type(generator.step.optimizer))
+        players = _Player(discriminator), _Player(generator)
         d, g = players
         v_d, cross_d = d.differentiate(g.parameters)
         v_g, cross_g = g.differentiate(d.parameters)
@@ -127,11 +113,12 @@ class SymplecticAdjustment:
 class _Player:
     """One player's losses at the current parameters, evaluated once, with their graph."""
 
-    def __init__(self, step: GradientStep, closures: Closures) -> None:
+    def __init__(self, move: Move) -> None:
+        step = move.step
         half = step.precision != "float32"
         dtype = getattr(torch, step.precision) if half else None
         with torch.autocast(step.device.type, dtype, enabled=half):
-            (closure,) = closures  # the losses of micro-batches have no common graph
+            (closure,) = move.closures  # the losses of micro-batches have no common graph
             losses, self.metrics = closure()
         self.step = step
         self.losses = dict(losses) if isinstance(losses, Mapping) else {"loss": losses}
@@ -168,9 +155,7 @@ def _pull_back(
 
 
 def _alignment(
-    field: Sequence[Tensor],
-    terms: tuple[list[Tensor], list[Tensor]],
-    players: tuple[_Player, _Player],
+    field: Sequence[Tensor], terms: tuple[list[Tensor], list[Tensor]], players: tuple[_Player, _Player]
 ) -> Tensor:
     """Balduzzi's sign, 0-d: +1 unless the term points against the field's way to (or from) a fixed point."""
     slope = [h for part in _pull_back(field, players) for h in part]

@@ -2,8 +2,7 @@
 
 Each scheme is called with two `GradientStep`s and their closures and moves both players once. The analytic
 games of the tests and the GANs above run through the same code. Schemes with a state are in
-`core.optim.schemes.stateful`, those that differentiate gradients again in
-`core.optim.schemes.joint`.
+`core.optim.schemes.stateful`, those that differentiate gradients again in `core.optim.schemes.joint`.
 
 The yardstick in the docstrings is the bilinear game, generator min_x xy, discriminator max_y xy, where plain
 gradients only turn around the equilibrium. With learning rate h and complex w = x + iy, simultaneous steps
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -22,7 +21,21 @@ from core.gradients import Closure, GradientStep, Metrics
 from core.gradients.arguments import step_needs_closure
 from core.state import StateDict, copied
 
-Closures = Sequence[Closure]
+
+class Move(NamedTuple):
+    """What one player does in an update.
+
+    Attributes:
+        step: takes the gradient and applies it.
+        closures: losses and metrics; several are the micro-batches of one update.
+    """
+
+    step: GradientStep
+    closures: Sequence[Closure]
+
+    def compute(self) -> Metrics:
+        """The gradient where the player stands, into `.grad`; the closures' metrics."""
+        return self.step.compute(*self.closures)
 
 
 class Scheme(Protocol):
@@ -42,21 +55,12 @@ class Scheme(Protocol):
         """Whether the optimizers get other gradients than the closures give; see `check_scheme`."""
         ...
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """One move of each player.
 
         Args:
             discriminator: moves first, where there is an order.
-            discriminator_closures: its losses and metrics; several are the micro-batches of one update.
             generator: the other player.
-            generator_closures: the same of the other player.
             state: what the scheme keeps from call to call; the caller keeps and saves it; empty at the
                 first call. No gradient that the guard skips enters it.
 
@@ -78,17 +82,10 @@ class Alternating:
     needs_joint_graph = False
     changes_gradients = False
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Discriminator, then generator at the discriminator's new parameters."""
-        metrics = discriminator(*discriminator_closures)
-        return metrics | generator(*generator_closures)
+        metrics = discriminator.step(*discriminator.closures)
+        return metrics | generator.step(*generator.closures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +100,11 @@ class Simultaneous:
     needs_joint_graph = False
     changes_gradients = False
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients first, then both updates."""
-        metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
-        discriminator.apply(*discriminator_closures)
-        generator.apply(*generator_closures)
+        metrics = discriminator.compute() | generator.compute()
+        for move in (discriminator, generator):
+            move.step.apply(*move.closures)
         return metrics
 
 
@@ -139,24 +129,18 @@ class Extragradient:
     needs_joint_graph = False
     changes_gradients = True
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Look one step ahead, take the gradients there, go back, and step with them."""
-        check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
-        with _returning(discriminator), _returning(generator):
-            metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
-            for player in (discriminator, generator):
-                player.apply(measure=False)
-            discriminator.compute(*discriminator_closures)
-            generator.compute(*generator_closures)
-        discriminator.apply()
-        generator.apply()
+        check_scheme(self, type(discriminator.step.optimizer), type(generator.step.optimizer))
+        moves = discriminator, generator
+        with _returning(discriminator.step), _returning(generator.step):
+            metrics = discriminator.compute() | generator.compute()
+            for move in moves:
+                move.step.apply(measure=False)
+            for move in moves:
+                move.compute()
+        for move in moves:
+            move.step.apply()
         return metrics
 
 

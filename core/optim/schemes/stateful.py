@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.checks import checked
 from core.gradients import GradientStep, Metrics, global_norm
-from core.optim.schemes.schemes import Closures, Scheme, check_scheme
+from core.optim.schemes.schemes import Move, Scheme, check_scheme
 from core.state import StateDict
 
 
@@ -34,18 +34,11 @@ class Optimistic:
     needs_joint_graph = False
     changes_gradients = True
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients, each with its last change added, then both updates."""
-        check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
-        metrics = discriminator.compute(*discriminator_closures) | generator.compute(*generator_closures)
-        for player, step in (("discriminator", discriminator), ("generator", generator)):
+        check_scheme(self, type(discriminator.step.optimizer), type(generator.step.optimizer))
+        metrics = discriminator.compute() | generator.compute()
+        for player, step in (("discriminator", discriminator.step), ("generator", generator.step)):
             gradient = _gradient(step)
             last = state.get(player) or [torch.zeros_like(g) for g in gradient]
             known = state.get(f"{player}_known", torch.zeros((), dtype=torch.bool, device=step.device))
@@ -81,28 +74,18 @@ class NegativeMomentum:
     needs_joint_graph = False
     changes_gradients = True
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Discriminator, then generator, each along its velocity."""
-        check_scheme(self, type(discriminator.optimizer), type(generator.optimizer))
+        check_scheme(self, type(discriminator.step.optimizer), type(generator.step.optimizer))
         metrics: Metrics = {}
-        for player, step, closures in (
-            ("discriminator", discriminator, discriminator_closures),
-            ("generator", generator, generator_closures),
-        ):
-            metrics |= step.compute(*closures)
-            gradient = _gradient(step)
+        for player, move in (("discriminator", discriminator), ("generator", generator)):
+            metrics |= move.compute()
+            gradient = _gradient(move.step)
             last = state.get(player) or [torch.zeros_like(g) for g in gradient]
             velocity = [self.beta * u + g for u, g in zip(last, gradient, strict=True)]
-            finite = _replace(step, velocity)
+            finite = _replace(move.step, velocity)
             state[player] = _choose(finite, velocity, last)
-            step.apply()
+            move.step.apply()
         return metrics
 
 
@@ -142,21 +125,12 @@ class Lookahead:
         """The inner scheme's answer."""
         return self.inner.changes_gradients
 
-    def __call__(
-        self,
-        discriminator: GradientStep,
-        discriminator_closures: Closures,
-        generator: GradientStep,
-        generator_closures: Closures,
-        state: StateDict,
-    ) -> Metrics:
+    def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """One update of the inner scheme, and at every k-th the return."""
-        parameters = [*discriminator.parameters, *generator.parameters]
+        parameters = [*discriminator.step.parameters, *generator.step.parameters]
         if not state:
             state.update(slow=[p.detach().clone() for p in parameters], updates=0, inner={})
-        metrics = self.inner(
-            discriminator, discriminator_closures, generator, generator_closures, state["inner"]
-        )
+        metrics = self.inner(discriminator, generator, state["inner"])
         state["updates"] += 1
         if state["updates"] % self.k == 0:
             with torch.no_grad():

@@ -193,7 +193,7 @@ def test_the_mean_curve_goes_on_without_a_seed_that_ended_early():
 def test_any_trainer_can_say_where_its_score_is(tmp_path):
     score = replace(
         SCORE, package="somebody", command="fit", runs="fits", unit="samples", entry="accuracy",
-        steps="samples", curve="test/accuracy", task="data", task_option="data.name", method="model",
+        curve="test/accuracy", task="data", task_option="data.name", method="model",
     )  # fmt: skip
     for seed, accuracy in ((1, 0.5), (2, 0.75)):
         run = tmp_path / str(seed)

@@ -141,7 +141,7 @@ def test_what_contradicts_itself_ends_in_one_line_with_nothing_made(command: Com
 def test_the_starts_of_one_batch_end_where_single_runs_do(name):
     function, component = Himmelblau(), optimizer(name, "clipper=value")
     clipper, schedule = Value(max_value=30.0), Linear(final=0.1)
-    ends = basins(function, component, clipper, schedule, 60).ends
+    ends = basins(function, component, clipper, schedule, 60)
     starts = grid(function)
     for row, column in ((0, 0), (17, 44), (59, 31)):
         x = torch.nn.Parameter(starts[row, column].clone())
@@ -163,11 +163,11 @@ def test_no_map_is_drawn_where_starts_of_one_batch_would_meddle():
     assert "GlobalNorm looks at more" in why_not(adam, GlobalNorm(max_norm=1.0), Constant())
     for name in ("lbfgs", "sam", "perturbed_sgd", "adafactor", "muon"):
         assert "looks at more than one number" in why_not(optimizer(name), None, Constant())
-        assert basins(Booth(), optimizer(name), None, Constant(), 5).ends is None
+        assert isinstance(basins(Booth(), optimizer(name), None, Constant(), 5), str)
 
 
 def test_gradient_descent_with_small_steps_divides_the_double_well_in_two_halves():
-    ends = basins(DoubleWell(), optimizer("sgd", "optimizer.lr=0.02"), None, Constant(), 500).ends
+    ends = basins(DoubleWell(), optimizer("sgd", "optimizer.lr=0.02"), None, Constant(), 500)
     minima, number = reached(around(DoubleWell()), {"sgd": ends})
     assert sorted(map(tuple, minima.tolist())) == [(-1.0, 0.0), (1.0, 0.0)]
     side = torch.tensor([minima[i, 0] for i in number["sgd"].flatten()]).view(GRID, GRID)
@@ -185,6 +185,6 @@ def test_minima_that_nobody_listed_are_found_and_what_reaches_none_is_told_apart
     assert found[0].tolist() == [0.0, 0.0]
     assert found[1].tolist() == pytest.approx([1.989912, 0.994959], abs=1e-5)
     assert found[2].tolist() == pytest.approx([-1.989912, 2.984856], abs=1e-5)
-    ends = basins(MonkeySaddle(), optimizer("sgd"), None, Constant(), 400).ends
+    ends = basins(MonkeySaddle(), optimizer("sgd"), None, Constant(), 400)
     _, number = reached(around(MonkeySaddle()), {"a": ends})
     assert set(number["a"].flatten().tolist()) <= {NOWHERE, LEFT}  # unbounded below, no minimum at all

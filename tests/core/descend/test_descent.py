@@ -264,13 +264,13 @@ def test_a_long_path_keeps_every_second_point_then_every_fourth():
 
 
 def test_verdicts_in_words_tell_kind_reason_and_the_nearest_known_point():
-    saddle = FunctionDescent(DoubleWell(), (0.0, 1e-6), CPU).measure().classification
+    saddle = FunctionDescent(DoubleWell(), (0.0, 1e-6), CPU).measure()[1]
     assert what(saddle) == "a saddle of index 1: Hessian eigenvalues -4, 2"
     assert nearest(DoubleWell(), (0.0, 1e-6), saddle) == "; 1e-06 from the known saddle at (0, 0)"
-    slope = FunctionDescent(Himmelblau(), (0.0, 0.0), CPU).measure().classification
+    slope = FunctionDescent(Himmelblau(), (0.0, 0.0), CPU).measure()[1]
     assert what(slope).startswith("still on a slope (|g| > 0.004")  # 1e-4 of 45.6...
     assert nearest(Himmelblau(), (0.0, 0.0), slope).startswith("; 0.962 from the known maximum at")
-    hole = FunctionDescent(Ackley(), (1.9744, 1.9744), CPU).measure().classification
+    hole = FunctionDescent(Ackley(), (1.9744, 1.9744), CPU).measure()[1]
     assert nearest(MonkeySaddle(), (0.0, 0.0), hole) == ""
     assert point(range(8)) == "(0, 1, 2, ... 2 more ..., 5, 6, 7)"
 

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from core.config import ConfigError
-from core.diagnosis import Finding, read_findings
+from core.diagnosis import Finding
+from core.report.read import read_findings
 
 FINDING = Finding(
     name="vanishing_gradient", severity="warning", player="actor", layer="0.weight", first_step=100,

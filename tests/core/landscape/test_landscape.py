@@ -53,7 +53,7 @@ def test_the_surface_of_a_quadratic_is_the_closed_form():
     a, x = root @ root.T, torch.randn(6, generator=generator(1), dtype=torch.float64)
     directions = torch.randn(2, 6, generator=generator(2), dtype=torch.float64)
     along, across = torch.linspace(-1, 1, 5), torch.linspace(-2, 2, 7)
-    found = surface_of(quadratic(a, x), x, directions, along, across)
+    found = surface_of(quadratic(a, x), directions, along, across)
     assert found.values.shape == (7, 5)
     assert found.pointwise is None
     for i, v in enumerate(across.double()):
@@ -106,8 +106,8 @@ def test_many_points_at_once_give_the_losses_of_single_points(name):
     directions = torch.stack([filter_normalised(objective, generator(i)) for i in range(2)])
     coordinates = torch.randn(9, 2, generator=generator(3))
     before = torch.get_rng_state()
-    whole, pointwise = losses_at(objective, origin_of(objective), directions, coordinates)
-    chunks, _ = losses_at(objective, origin_of(objective), directions, coordinates, memory=1)
+    whole, pointwise = losses_at(objective, directions, coordinates)
+    chunks, _ = losses_at(objective, directions, coordinates, memory=1)
     assert pointwise == (CONVOLUTIONS if name == "convolution" else None)
     for at, loss in zip(coordinates, whole, strict=True):
         point = origin_of(objective) + at @ directions
@@ -137,7 +137,7 @@ class Branching(nn.Module):
 def test_what_cannot_be_mapped_is_evaluated_point_by_point_and_says_so():
     objective = regression(Branching(), 3)
     direction = filter_normalised(objective, generator())[None]
-    losses, pointwise = losses_at(objective, origin_of(objective), direction, torch.tensor([[0.0], [1.0]]))
+    losses, pointwise = losses_at(objective, direction, torch.tensor([[0.0], [1.0]]))
     assert "data-dependent control flow" in str(pointwise)
     assert float(losses[0]) == pytest.approx(float(objective().detach()))
     with torch.no_grad():

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.config import ConfigError
-from core.diagnosis.findings import read_findings
 from core.report.figures import concerns
+from core.report.read import read_findings
 from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 VANISHING = {
@@ -69,6 +69,13 @@ def test_the_remedy_takes_the_place_of_the_word_with_the_same_option(run):
     assert f"{line} <b>optimizer.lr=0.001</b>" in page_of(run)
     write_findings(run, VANISHING | {"remedy": ["a=$(rm)"]})
     assert "<b>&#39;a=$(rm)&#39;</b></code>" in page_of(run)
+
+
+def test_a_remedy_that_chooses_another_file_of_a_group_leaves_nothing_typed_below_it(run):
+    words = ["clipper=global_norm", "clipper.max_norm=3", "seed=1"]
+    (run / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
+    write_findings(run, VANISHING | {"remedy": ["clipper=autoclip", "clipper.percentile=90"]})
+    assert "gradrl seed=1 <b>clipper=autoclip</b> <b>clipper.percentile=90</b>" in page_of(run)
 
 
 def test_a_finding_links_to_the_charts_of_its_evidence_and_is_marked_there(run):

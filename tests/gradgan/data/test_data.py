@@ -1,6 +1,7 @@
 """`gradgan.data.mixtures`, `images` and `digits`: geometry, labels, and streams that stop and go on."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ import torch
 from core.config import ConfigError
 from gradgan.data import images as images_module
 from gradgan.data.digits import Digits
-from gradgan.data.images import ImageStream
-from gradgan.data.mixtures import Grid, Mixture, MixtureStream, Ring
+from gradgan.data.images import ImageData, ImageStream
+from gradgan.data.mixtures import Grid, Mixture, Ring
 from gradgan.images import Images, normalised, resized
+from gradgan.networks import Shape
 
 CPU = torch.device("cpu")
 RING = Ring(num_modes=8, radius=1.0, std=0.01)
@@ -50,7 +52,7 @@ def test_the_grid_is_the_square_lattice_around_the_origin() -> None:
 
 @pytest.mark.parametrize("mixture", [RING, GRID])
 def test_samples_have_the_mixtures_moments_and_unit_mean_square(mixture: Ring | Grid) -> None:
-    x, labels = MixtureStream(mixture, 40_000, random(), CPU).next()
+    x, labels = mixture.stream(40_000, random(), CPU).next()
     assert x.square().mean().item() == pytest.approx(1.0, abs=0.01)
     distance, nearest = torch.cdist(x * mixture.scale, mixture.centres).min(dim=1)
     assert distance.square().mean().sqrt().item() == pytest.approx(mixture.std * math.sqrt(2), rel=0.02)
@@ -64,7 +66,7 @@ def test_samples_have_the_mixtures_moments_and_unit_mean_square(mixture: Ring | 
 
 @pytest.mark.parametrize("mixture", [RING, GRID])
 def test_a_point_is_its_centre_and_the_noise_that_the_generator_draws_next(mixture: Ring | Grid) -> None:
-    x, labels = MixtureStream(mixture, 6, random(3), CPU).next()
+    x, labels = mixture.stream(6, random(3), CPU).next()
     own = random(3)
     mode = torch.randint(len(mixture.centres), (6,), generator=own)
     noise = torch.randn(6, 2, generator=own)
@@ -73,13 +75,14 @@ def test_a_point_is_its_centre_and_the_noise_that_the_generator_draws_next(mixtu
 
 
 def test_a_resumed_mixture_goes_on_with_its_generator() -> None:
-    stream = MixtureStream(GRID, 5, random(), CPU)
+    own, other = random(), random(99)
+    stream = GRID.stream(5, own, CPU)
     stream.next()
-    state, generator_state = stream.state_dict(), stream.random.get_state()
+    state, generator_state = stream.state_dict(), own.get_state()
     x, labels = stream.next()
-    resumed = MixtureStream(GRID, 5, random(99), CPU)
+    resumed = GRID.stream(5, other, CPU)
     resumed.load_state_dict(state)
-    resumed.random.set_state(generator_state)
+    other.set_state(generator_state)
     again, labels_again = resumed.next()
     assert torch.equal(x, again)
     assert torch.equal(labels, labels_again)
@@ -242,3 +245,33 @@ def test_a_width_out_of_range_is_refused_by_name(value: float) -> None:
         Ring(num_modes=8, radius=1.0, std=value)
     with pytest.raises(ValueError, match="spacing must be a finite number > 0"):
         Grid(side=5, spacing=value, std=0.1)
+
+
+def test_a_data_set_of_images_that_lacks_something_says_what() -> None:
+    class Shapeless(ImageData):
+        name: ClassVar[str] = "shapeless"
+        num_classes: ClassVar[None] = None
+
+        def load(self) -> Images:
+            return Images(train=numbered(2), held_out=numbered(2), labels=None)
+
+    with pytest.raises(TypeError, match=r"abstract .*shape"):
+        Shapeless()  # pyright: ignore[reportAbstractUsage]
+
+
+def test_a_data_set_of_images_needs_no_more_than_to_load_them() -> None:
+    class Numbered(ImageData):
+        name: ClassVar[str] = "numbered"
+        num_classes: ClassVar[None] = None
+        shape: ClassVar[Shape] = (1, 1, 1)
+
+        def load(self) -> Images:
+            return Images(train=numbered(20), held_out=numbered(3), labels=None, notes=("read",))
+
+    data = Numbered()
+    train, held_out = data.references(5, random(), CPU)
+    assert ((train.x + 1) * 127.5).flatten().tolist() == pytest.approx([0, 1, 2, 3, 4])
+    assert held_out is not None
+    assert len(held_out.x) == 3
+    assert len(data.draw(99, random(), CPU).x) == 20  # all where there are fewer
+    assert (data.notes(), data.limits()) == (("read",), {"train_samples": 20.0})

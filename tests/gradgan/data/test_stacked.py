@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.config import ConfigError
-from gradgan.data.stacked import StackedMNIST, StackedStream, stack
+from gradgan.data.stacked import StackedMNIST, stack
 from tests.gradgan.data.files_of_torchvision import small_mnist
 
 CPU = torch.device("cpu")
@@ -76,14 +76,15 @@ def test_a_stream_composes_training_digits_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batches", [0, 1, 3])
 def test_a_resumed_stream_goes_on_to_the_bit(batches: int, tmp_path: Path) -> None:
     small_mnist(tmp_path)
-    stream = stacked(tmp_path).stream(6, random(), CPU)
+    own, other = random(), random(99)
+    stream = stacked(tmp_path).stream(6, own, CPU)
     for _ in range(batches):
         stream.next()
-    state, generator_state = stream.state_dict(), stream.random.get_state()
+    state, generator_state = stream.state_dict(), own.get_state()
     expected = [stream.next() for _ in range(3)]
-    resumed = stacked(tmp_path).stream(6, random(99), CPU)
+    resumed = stacked(tmp_path).stream(6, other, CPU)
     resumed.load_state_dict(state)
-    resumed.random.set_state(generator_state)
+    other.set_state(generator_state)
     for x, labels in expected:
         again, labels_again = resumed.next()
         assert torch.equal(x, again)
@@ -92,8 +93,8 @@ def test_a_resumed_stream_goes_on_to_the_bit(batches: int, tmp_path: Path) -> No
 
 def test_all_thousand_classes_are_equally_likely() -> None:
     digits, labels = torch.zeros(10, 1, 1, 1, dtype=torch.uint8), torch.arange(10)
-    stream = StackedStream(digits, labels, 200_000, random(), CPU)
-    counts = torch.bincount(stream.next().labels, minlength=StackedMNIST.num_classes).double()
+    _, classes = stack(digits, labels, 200_000, random())
+    counts = torch.bincount(classes, minlength=StackedMNIST.num_classes).double()
     chi_square = ((counts - 200) ** 2 / 200).sum().item()
     assert len(counts) == 1000
     assert abs(chi_square - 999) < 5 * (2 * 999) ** 0.5  # mean and deviation of chi square with 999 degrees

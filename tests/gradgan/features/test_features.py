@@ -11,6 +11,7 @@ from gradgan.data.digits import Digits
 from gradgan.data.stacked import stack
 from gradgan.features import BATCH, FeatureNetwork, classifier, extract
 from gradgan.features.classifier import (
+    UPDATES,
     ChannelClassifier,
     ChannelClassifierFeatures,
     Classifier,
@@ -32,7 +33,7 @@ def part(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_it_recognises_digits_it_has_not_seen_and_its_features_have_unit_mean_square() -> None:
     pixels, labels = part(0, 1347)
-    network = train_classifier(pixels, labels)
+    network = train_classifier(pixels, labels, num_classes=10, updates=UPDATES)
     unseen, truth = part(1347, 1797)
     found = network.logits(network(unseen)).argmax(dim=1)
     assert (found == truth).double().mean().item() > 0.96
@@ -42,49 +43,43 @@ def test_it_recognises_digits_it_has_not_seen_and_its_features_have_unit_mean_sq
     assert not any(p.requires_grad for p in network.parameters())
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "UPDATES", 3)
+def quick(pixels: Tensor, labels: Tensor, folder: Path) -> Classifier:
+    return cached_classifier("digits_classifier", pixels, labels, num_classes=10, updates=3, folder=folder)
 
 
-@pytest.mark.usefixtures("quick")
 def test_it_is_trained_once_and_then_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = cached_classifier("digits_classifier", *part(0, 300), folder=tmp_path)
+    first = quick(*part(0, 300), tmp_path)
     monkeypatch.setattr(classifier, "train_classifier", lambda *_, **__: pytest.fail("trained again"))
-    again = cached_classifier("digits_classifier", *part(0, 300), folder=tmp_path)
+    again = quick(*part(0, 300), tmp_path)
     assert torch.equal(first(IMAGES.held_out), again(IMAGES.held_out))
     assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
 
 
-@pytest.mark.usefixtures("quick")
 def test_other_data_have_a_file_of_their_own(tmp_path: Path) -> None:
-    cached_classifier("digits_classifier", *part(0, 300), folder=tmp_path)
-    cached_classifier("digits_classifier", *part(0, 299), folder=tmp_path)
+    quick(*part(0, 300), tmp_path)
+    quick(*part(0, 299), tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
-    first = cached_classifier("digits_classifier", *part(0, 300), folder=tmp_path)
+    first = quick(*part(0, 300), tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:500])
-    again = cached_classifier("digits_classifier", *part(0, 300), folder=tmp_path)
+    again = quick(*part(0, 300), tmp_path)
     assert torch.equal(first(IMAGES.held_out), again(IMAGES.held_out))
     assert path.stat().st_size > 500
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file where the folder should be")
-    network = cached_classifier("digits_classifier", *part(0, 300), folder=tmp_path / "file")
+    network = quick(*part(0, 300), tmp_path / "file")
     assert network(IMAGES.held_out).isfinite().all()
 
 
-@pytest.mark.usefixtures("quick")
 def test_training_leaves_the_global_generator_alone_and_works_without_gradients() -> None:
     before = torch.get_rng_state()
     with torch.no_grad():
-        train_classifier(*part(0, 300))
+        train_classifier(*part(0, 300), num_classes=10, updates=3)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -95,8 +90,9 @@ def test_features_are_the_same_however_many_images_are_taken_at_once() -> None:
 
 
 def test_the_classifier_knows_how_often_each_class_comes(
-    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(classifier, "UPDATES", 3)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path)
     labels = torch.tensor([0, 0, 2, 1])
     images = Images(train=IMAGES.train[:3], held_out=IMAGES.train[3:4], labels=labels)
@@ -147,7 +143,6 @@ def test_a_stacked_class_is_as_likely_as_its_digits_together() -> None:
         torch.testing.assert_close(joint[:, 16 * a + 4 * b + c], expected)
 
 
-@pytest.mark.usefixtures("quick")
 def test_shares_of_stacked_classes_are_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path)
     pixels, labels = stacked(4, 0, 100, 0)

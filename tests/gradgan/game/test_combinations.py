@@ -10,7 +10,7 @@ from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.augment.diffaugment import DiffAugment
 from gradgan.batch import Batch
-from gradgan.data.mixtures import MixtureStream, Ring
+from gradgan.data.mixtures import Ring
 from gradgan.game.game import Game
 from gradgan.game.players import make_players
 from gradgan.losses import Loss
@@ -153,7 +153,7 @@ def test_a_loss_with_its_customary_penalty_makes_200_updates_on_a_ring(
 ) -> None:
     network = MLP(width=16, depth=2, slope=0.2, spectral_norm=isinstance(loss, Hinge))
     trainer = make_trainer(made(network), Game(loss=loss, penalty=penalty), Alternating(), lr=0.02)
-    stream = MixtureStream(Ring(num_modes=8, radius=1.0, std=0.01), 64, random(5), torch.device("cpu"))
+    stream = Ring(num_modes=8, radius=1.0, std=0.01).stream(64, random(5), torch.device("cpu"))
     for _ in range(200):
         metrics = trainer.update([stream.next()], progress=0.0)
     assert all(value.isfinite() for value in metrics.values())

@@ -11,7 +11,7 @@ from gradgan.batch import ScoredBatch
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.penalties import Penalty
 from gradgan.penalties.one_centred import DRAGAN, WGANGP
-from gradgan.penalties.zero_centred import R1, R1R2, R2, squared_gradient_norm, squared_gradient_norms
+from gradgan.penalties.zero_centred import R1, R1R2, R2, squared_gradient_norms
 
 Discriminate = Callable[[Tensor], Tensor]
 
@@ -65,7 +65,7 @@ def smooth(dtype: torch.dtype = torch.float64) -> nn.Sequential:
 def test_a_linear_discriminator_has_the_squared_norm_of_its_weights() -> None:
     weight = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
     x = batch()
-    norm = squared_gradient_norm(x @ weight, x)
+    norm = squared_gradient_norms(x @ weight, x).mean()
     (gradient,) = torch.autograd.grad(norm, weight)
     assert norm.item() == pytest.approx(5.25)
     assert gradient.tolist() == pytest.approx((2 * weight).tolist())
@@ -84,7 +84,7 @@ def test_a_quadratic_discriminator_has_the_mean_squared_norm_of_its_inputs() -> 
 
 def test_images_are_one_vector_each() -> None:
     x = torch.ones(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    assert squared_gradient_norm(2 * x.sum(dim=(1, 2, 3)), x).item() == pytest.approx(4 * 48)
+    assert squared_gradient_norms(2 * x.sum(dim=(1, 2, 3)), x).tolist() == pytest.approx([4 * 48] * 2)
 
 
 def test_r1_looks_at_real_samples_r2_at_fake_ones_and_both_add_up() -> None:

@@ -10,10 +10,12 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant, Linear
+from gradrl.agent import Learning
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.agents.sac import SACConfig
 from gradrl.agents.td3 import TD3Config
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.losses import mean_metrics
 from gradrl.policies.encoders import ConvolutionConfig
 from gradrl.policies.q_networks import (
@@ -47,7 +49,7 @@ def test_ddpg_targets_are_the_target_critics_value_of_the_target_actors_action()
     inputs = torch.cat([batch.next_obs, agent.target_actor.net.net(batch.next_obs).tanh()], -1)
     value = agent.target_critic.net.q[0](inputs)[:, 0]
     expected = torch.where(batch.terminated == 1, batch.reward, batch.reward + 0.9 * value)
-    torch.testing.assert_close(agent.target(batch), expected)
+    torch.testing.assert_close(agent.target(batch, torch.Generator()), expected)
 
 
 def test_discrete_sac_targets_are_an_explicit_sum_over_the_actions():
@@ -285,10 +287,12 @@ def test_images_pass_through_convolutions_and_stay_bytes_in_the_replay(kind):
     shape = StochasticConfig if networks is StochasticActorCritics else QNetworksConfig
     small = ConvolutionConfig(channels=(2,), kernel_sizes=(8,), strides=(8,), features=4)
     cfg = shape(num_critics=num_critics, hidden_sizes=(8,), convolutions=small)
-    observation = observation_encoder(spaces.Box(0, 255, (36, 36, 1), np.uint8))
+    observation = Observation(spaces.Box(0, 255, (36, 36, 1), np.uint8))
     model = networks(cfg, observation, action_decoder(space), torch.Generator().manual_seed(0))
     optimizer = Component(torch.optim.Adam, {"lr": 1e-2}, "optimizer")
-    agent = KINDS[kind][0](agent.cfg, model, optimizer, None, Constant(), torch.Generator())
+    agent = KINDS[kind][0](
+        agent.cfg, model, Learning(optimizer=optimizer, clipper=None, schedule=Constant()), torch.Generator()
+    )
     data = experience(kind, 0, t=10)
     pixels = torch.randint(256, (11, 2, observation.size), dtype=torch.uint8)
     data = type(data)(

@@ -8,6 +8,7 @@ from core.cli.launch import compose_tree
 from core.config import Component, ConfigError, config_dir
 from core.optim.groups import own_groups
 from core.optim.sam import SAMConfig
+from gradrl.agent import Learning
 from gradrl.agents.sac import SAC, SACConfig
 from tests.gradrl.off_policy import make
 
@@ -27,7 +28,12 @@ def rates(step):
 def sac(groups):
     model = make("sac").model
     adam = Component(torch.optim.Adam, {"lr": 1e-2, "groups": groups}, "optimizer")
-    return SAC(SACConfig(), model, adam, None, lambda progress: 1.0, torch.Generator())
+    return SAC(
+        SACConfig(),
+        model,
+        Learning(optimizer=adam, clipper=None, schedule=lambda progress: 1.0),
+        torch.Generator(),
+    )
 
 
 def test_patterns_go_by_the_models_names_and_each_player_takes_its_own():

@@ -10,9 +10,11 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.novelty import CLIP, Curiosity, NoveltyActorCritic, NoveltyConfig
 from gradrl.agents.ppo_rnd import PPORND, PPORNDConfig
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.experience.normalize import RewardNormalizer
 from tests.gradrl.small import small_rollout
 
@@ -22,13 +24,18 @@ SPACE = spaces.Box(-1, 1, (3,))
 def model(space=SPACE, **options):
     cfg = NoveltyConfig(**{"hidden_sizes": (8,), "orthogonal": False, "embedding_size": 4} | options)
     action = action_decoder(spaces.Discrete(2))
-    return NoveltyActorCritic(cfg, observation_encoder(space), action, torch.Generator().manual_seed(0))
+    return NoveltyActorCritic(cfg, Observation(space), action, torch.Generator().manual_seed(0))
 
 
 def agent(net=None, lr=1e-2, **options):
     cfg = PPORNDConfig(**{"num_steps": 8, "num_epochs": 2, "num_minibatches": 4} | options)
     adam = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
-    return PPORND(cfg, net or model(), adam, None, Constant(), torch.Generator().manual_seed(1))
+    return PPORND(
+        cfg,
+        net or model(),
+        Learning(optimizer=adam, clipper=None, schedule=Constant()),
+        torch.Generator().manual_seed(1),
+    )
 
 
 def test_novelty_is_the_mean_squared_error_of_the_prediction():

@@ -4,7 +4,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from gradrl.envs.observations import observation_encoder
+from gradrl.envs.observations import Observation
 
 NESTED = spaces.Dict({
     "camera": spaces.Box(0, 255, (40, 50, 3), np.uint8),
@@ -25,7 +25,7 @@ NESTED = spaces.Dict({
     ],
 )
 def test_box_observations_are_flattened_and_keep_their_precision(dtype, raw):
-    encoder = observation_encoder(spaces.Box(-1, 1, (2, 3), dtype))
+    encoder = Observation(spaces.Box(-1, 1, (2, 3), dtype))
     obs = np.arange(12).reshape(2, 2, 3).astype(dtype)
     assert encoder.size == 6
     assert encoder.encode(obs).dtype == encoder.raw_dtype == raw
@@ -35,33 +35,33 @@ def test_box_observations_are_flattened_and_keep_their_precision(dtype, raw):
 
 def test_a_plain_vector_is_encoded_without_a_copy():
     obs = np.zeros((4, 3), np.float32)
-    assert np.shares_memory(observation_encoder(spaces.Box(-1, 1, (3,))).encode(obs), obs)
+    assert np.shares_memory(Observation(spaces.Box(-1, 1, (3,))).encode(obs), obs)
 
 
 def test_a_scalar_box_is_one_number():
-    encoder = observation_encoder(spaces.Box(-1, 1, ()))
+    encoder = Observation(spaces.Box(-1, 1, ()))
     assert encoder.encode(np.array([0.5, 1.0])).tolist() == [[0.5], [1.0]]
     assert encoder.encode_one(np.float32(0.5)).tolist() == [0.5]
 
 
 def test_discrete_observations_are_one_hot_from_their_start():
-    encoder = observation_encoder(spaces.Discrete(3, start=5))
+    encoder = Observation(spaces.Discrete(3, start=5))
     assert encoder.encode(np.array([5, 7])).tolist() == [[1, 0, 0], [0, 0, 1]]
     assert encoder.encode_one(6).tolist() == [0, 1, 0]
 
 
 def test_every_choice_of_a_multi_discrete_observation_is_one_hot():
-    encoder = observation_encoder(spaces.MultiDiscrete([[2, 3], [1, 2]], start=[[0, 1], [0, -1]]))
+    encoder = Observation(spaces.MultiDiscrete([[2, 3], [1, 2]], start=[[0, 1], [0, -1]]))
     assert encoder.encode(np.array([[[1, 3], [0, -1]]])).tolist() == [[0, 1, 0, 0, 1, 1, 1, 0]]
 
 
 def test_switches_are_numbers():
-    encoder = observation_encoder(spaces.MultiBinary((2, 2)))
+    encoder = Observation(spaces.MultiBinary((2, 2)))
     assert encoder.encode(np.array([[[1, 0], [0, 1]]], np.int8)).tolist() == [[1, 0, 0, 1]]
 
 
 def kinds(space):
-    return [(part.kind, part.shape) for part in observation_encoder(space).parts]
+    return [(part.kind, part.shape) for part in Observation(space).parts]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,7 @@ def test_images_are_bytes_of_rank_3_with_two_long_sides(shape, kind):
 
 def test_images_stay_bytes_with_channels_first():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), np.uint8)
-    last, first = (
-        observation_encoder(spaces.Box(0, 255, shape, np.uint8)) for shape in ((40, 50, 3), (3, 40, 50))
-    )
+    last, first = (Observation(spaces.Box(0, 255, shape, np.uint8)) for shape in ((40, 50, 3), (3, 40, 50)))
     rows = last.encode(pixels)
     assert rows.dtype == last.dtype == np.uint8
     assert np.array_equal(rows.reshape(2, 3, 40, 50), pixels.transpose(0, 3, 1, 2))
@@ -95,7 +93,7 @@ def test_images_stay_bytes_with_channels_first():
 
 
 def test_parts_of_dictionaries_and_tuples_stand_side_by_side_with_the_mask_kept_apart():
-    encoder = observation_encoder(NESTED)
+    encoder = Observation(NESTED)
     assert encoder.dtype == np.float32
     assert [part.kind for part in encoder.parts] == ["image", "vector", "vector", "vector", "vector"]
     assert [part.stop for part in encoder.parts[:-1]] == [part.start for part in encoder.parts[1:]]
@@ -121,7 +119,7 @@ def test_parts_of_dictionaries_and_tuples_stand_side_by_side_with_the_mask_kept_
 
 @pytest.mark.parametrize("space", [NESTED, spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (3,))))])
 def test_batches_are_the_rows_of_their_members(space):
-    encoder, batched = observation_encoder(space), batch_space(space, 3)
+    encoder, batched = Observation(space), batch_space(space, 3)
     batched.seed(0)
     batch = batched.sample()
     rows = encoder.encode(batch)
@@ -132,7 +130,7 @@ def test_batches_are_the_rows_of_their_members(space):
 
 def test_images_stay_bytes_beside_a_mask_whose_every_number_but_0_allows():
     image = spaces.Box(0, 255, (1, 36, 36), np.uint8)
-    encoder = observation_encoder(spaces.Dict({"action_mask": spaces.Box(0, 1, (3,)), "image": image}))
+    encoder = Observation(spaces.Dict({"action_mask": spaces.Box(0, 1, (3,)), "image": image}))
     row = encoder.encode_one({"image": np.full((1, 36, 36), 200, np.uint8), "action_mask": [0.0, 0.5, 1.0]})
     assert row.dtype == encoder.dtype == np.uint8
     assert row[-4:].tolist() == [200, 0, 1, 1]
@@ -140,7 +138,7 @@ def test_images_stay_bytes_beside_a_mask_whose_every_number_but_0_allows():
 
 def test_a_mask_deeper_down_is_a_part_like_any_other():
     inner = spaces.Dict({"action_mask": spaces.MultiBinary(2)})
-    encoder = observation_encoder(spaces.Dict({"inner": inner, "x": spaces.Box(-1, 1, (1,))}))
+    encoder = Observation(spaces.Dict({"inner": inner, "x": spaces.Box(-1, 1, (1,))}))
     assert encoder.mask is None
     assert encoder.size == 3
 
@@ -166,14 +164,14 @@ def test_a_mask_deeper_down_is_a_part_like_any_other():
 )
 def test_other_observations_are_refused_by_name_in_one_line(space, message):
     with pytest.raises(ValueError, match=message) as caught:
-        observation_encoder(space)
+        Observation(space)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("value", "wrong"), [([2, 4], 4), ([1, -1], -1), ([0, 3], 0), ([3, 2], None)])
 def test_an_integer_outside_of_its_space_is_refused(value, wrong):
     """Of 1 to 3 and 0 to 3; one beyond would be a row of the other, and -1 the last one."""
-    encoder = observation_encoder(spaces.MultiDiscrete([3, 4], start=[1, 0]))
+    encoder = Observation(spaces.MultiDiscrete([3, 4], start=[1, 0]))
     if wrong is None:
         assert encoder.encode_one(np.array(value)).tolist() == [0, 0, 1, 0, 0, 1, 0]
         return

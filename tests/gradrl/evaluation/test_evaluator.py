@@ -5,7 +5,8 @@ from gymnasium import spaces
 
 from core.seeding import seed_for
 from gradrl.envs.make import EnvConfig, inspect_env
-from gradrl.envs.spaces import DiscreteAction, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import DiscreteAction
 from gradrl.evaluation.evaluator import EvaluationConfig, evaluate, evaluation_actor
 from gradrl.evaluation.video import Camera, shrink
 from gradrl.experience.normalize import ObservationNormalizer
@@ -82,7 +83,7 @@ def test_the_environments_own_limit_is_no_cap():
 def test_acting_for_evaluation_moves_no_training_state():
     model = ActorCritic(
         MLPConfig(),
-        observation_encoder(spaces.Box(-1, 1, (2,))),
+        Observation(spaces.Box(-1, 1, (2,))),
         DiscreteAction(2, 0),
         torch.Generator().manual_seed(0),
     )

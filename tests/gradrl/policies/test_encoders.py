@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 from torch.nn import functional
 
-from gradrl.envs.spaces import observation_encoder
+from gradrl.envs.observations import Observation
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, needs_encoder
 
 SMALL = ConvolutionConfig(channels=(3, 4), kernel_sizes=(8, 4), strides=(4, 2), features=5)
@@ -20,7 +20,7 @@ MIXED = spaces.Dict({
 
 
 def encoder_of(space, cfg=SMALL, orthogonal=True, seed=0):
-    observation = observation_encoder(space)
+    observation = Observation(space)
     return observation, Encoder(cfg, observation, orthogonal, torch.Generator().manual_seed(seed))
 
 
@@ -67,11 +67,11 @@ def test_vectors_stand_beside_image_features_and_the_mask_is_left_out():
 
 
 def test_a_plain_vector_needs_no_encoder_while_images_and_masks_do():
-    assert not needs_encoder(observation_encoder(spaces.Box(-1, 1, (3,))))
-    assert not needs_encoder(observation_encoder(spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))))
-    assert needs_encoder(observation_encoder(spaces.Box(0, 255, (36, 36, 1), np.uint8)))
+    assert not needs_encoder(Observation(spaces.Box(-1, 1, (3,))))
+    assert not needs_encoder(Observation(spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))))
+    assert needs_encoder(Observation(spaces.Box(0, 255, (36, 36, 1), np.uint8)))
     masked = spaces.Dict({"x": spaces.Discrete(2), "action_mask": spaces.MultiBinary(2)})
-    assert needs_encoder(observation_encoder(masked))
+    assert needs_encoder(Observation(masked))
 
 
 def test_orthogonal_convolutions_have_equal_singular_values():

@@ -8,10 +8,12 @@ from gymnasium import spaces
 
 from core.config import Component
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.agents.ppo_recurrent import PPORecurrent, PPORecurrentConfig
 from gradrl.collector import Collector
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.policies.recurrent import RecurrentActorCritic, RecurrentConfig
 
@@ -41,7 +43,7 @@ class Corridor(gym.Env):
 
 def make(kind):
     observation, action = (
-        observation_encoder(Corridor.observation_space),
+        Observation(Corridor.observation_space),
         action_decoder(Corridor.action_space),
     )
     adam = Component(torch.optim.Adam, {"lr": 1e-2}, "optimizer")
@@ -49,12 +51,19 @@ def make(kind):
     options = {"num_steps": 16, "num_epochs": 2, "num_minibatches": 2, "entropy_coef": 0.1}
     if kind == "ppo":
         net = ActorCritic(MLPConfig(hidden_sizes=(8,), orthogonal=False), observation, action, generator)
-        learner = PPO(PPOConfig(**options), net, adam, None, Constant(), generator)
+        learner = PPO(
+            PPOConfig(**options), net, Learning(optimizer=adam, clipper=None, schedule=Constant()), generator
+        )
         return learner, net, observation, action
     net = RecurrentActorCritic(
         RecurrentConfig(recurrent_size=8, orthogonal=False), observation, action, generator
     )
-    learner = PPORecurrent(PPORecurrentConfig(**options), net, adam, None, Constant(), generator)
+    learner = PPORecurrent(
+        PPORecurrentConfig(**options),
+        net,
+        Learning(optimizer=adam, clipper=None, schedule=Constant()),
+        generator,
+    )
     return learner, net.head, observation, action
 
 

@@ -7,7 +7,8 @@ import torch
 from gymnasium import spaces
 from torch.func import functional_call, grad, vmap
 
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.actor import StatelessActor
 from gradrl.policies.distributions import (
     Bernoulli,
@@ -30,7 +31,7 @@ TINY = ConvolutionConfig(channels=(2,), kernel_sizes=(8,), strides=(4,), feature
 def make(action=DISCRETE, observation=VECTOR, seed=0, **options):
     cfg = MLPConfig(**{"convolutions": TINY} | options)
     return ActorCritic(
-        cfg, observation_encoder(observation), action_decoder(action), torch.Generator().manual_seed(seed)
+        cfg, Observation(observation), action_decoder(action), torch.Generator().manual_seed(seed)
     )
 
 
@@ -127,7 +128,7 @@ def test_a_state_dependent_deviation_moves_with_the_state_and_stays_within_its_r
 def test_shared_parameters_are_those_that_both_losses_reach(observation, hidden_sizes):
     for shared in (False, True):
         model = make(observation=observation, shared=shared, hidden_sizes=hidden_sizes, orthogonal=False)
-        encoded = observation_encoder(observation)
+        encoded = Observation(observation)
         obs = torch.randint(256, (6, encoded.size), generator=torch.Generator().manual_seed(0)).float()
         policy, value = model(obs / 100)
         parameters = dict(model.named_parameters())
@@ -213,7 +214,7 @@ EVERY = [
 def every(action, observation, options):
     """A model without small layers, rows and actions for it."""
     model = make(action, observation, orthogonal=False, **options)
-    encoder = observation_encoder(observation)
+    encoder = Observation(observation)
     g = torch.Generator().manual_seed(0)
     obs = torch.randint(256, (3, encoder.size), generator=g)
     if encoder.mask is not None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.encoders import ConvolutionConfig
 from gradrl.policies.networks import ACTIVATIONS, ActorCritic, MLPConfig
 from gradrl.policies.numpy_policy import numpy_forward
@@ -20,12 +21,12 @@ TINY = ConvolutionConfig(channels=(2,), kernel_sizes=(8,), strides=(4,), feature
 
 def make(action, observation=VECTOR, **options):
     cfg = MLPConfig(**{"convolutions": TINY, "orthogonal": False} | options)
-    encoder, decoder = observation_encoder(observation), action_decoder(action)
+    encoder, decoder = Observation(observation), action_decoder(action)
     return ActorCritic(cfg, encoder, decoder, torch.Generator().manual_seed(0))
 
 
 def rows(observation=VECTOR, count=6, seed=0):
-    encoder = observation_encoder(observation)
+    encoder = Observation(observation)
     random = np.random.default_rng(seed)
     if encoder.dtype == np.uint8:
         return random.integers(0, 256, (count, encoder.size), np.uint8)

@@ -12,8 +12,10 @@ from core.config import Component
 from core.gradients import Objective
 from core.noise import per_sample_norms
 from core.optim.schedules import Constant
+from gradrl.agent import Learning
 from gradrl.agents.ppo_recurrent import PPORecurrent, PPORecurrentConfig
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.recurrent import RecurrentActorCritic, RecurrentConfig, Segments
 from tests.gradrl.small import small_rollout
@@ -27,13 +29,18 @@ def model(space=BOX, action=2, **options):
     space_of_actions = action if isinstance(action, spaces.Space) else spaces.Discrete(action)
     cfg = RecurrentConfig(**{"recurrent_size": 5, "hidden_sizes": (4,), "orthogonal": False} | options)
     generator = torch.Generator().manual_seed(0)
-    return RecurrentActorCritic(cfg, observation_encoder(space), action_decoder(space_of_actions), generator)
+    return RecurrentActorCritic(cfg, Observation(space), action_decoder(space_of_actions), generator)
 
 
 def agent(net=None, lr=1e-2, **options):
     cfg = PPORecurrentConfig(**{"num_steps": 8, "num_epochs": 2, "num_minibatches": 2} | options)
     adam = Component(torch.optim.Adam, {"lr": lr}, "optimizer")
-    return PPORecurrent(cfg, net or model(), adam, None, Constant(), torch.Generator().manual_seed(1))
+    return PPORecurrent(
+        cfg,
+        net or model(),
+        Learning(optimizer=adam, clipper=None, schedule=Constant()),
+        torch.Generator().manual_seed(1),
+    )
 
 
 def rollout(net, invalid=(), **options):
@@ -54,7 +61,7 @@ def sequence(space, t=12, n=4):
     """Observations [T, N, D] of a space and flags with episodes of all lengths, from one on."""
     space.seed(0)
     g = torch.Generator().manual_seed(3)
-    encoder = observation_encoder(space)
+    encoder = Observation(space)
     rows = np.stack([[encoder.encode_one(space.sample()) for _ in range(n)] for _ in range(t)])
     episode_start = torch.rand(t, n, generator=g) < 0.3
     episode_start[3:5, 0] = True

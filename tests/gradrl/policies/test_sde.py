@@ -6,7 +6,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gradrl.envs.spaces import action_decoder, observation_encoder
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import action_decoder
 from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.policies.sde import EPSILON, Exploration, exploration_log_std
 
@@ -17,7 +18,7 @@ NONE = np.zeros(4, np.bool_)
 def make(**options):
     return ActorCritic(
         MLPConfig(**{"hidden_sizes": (6,), "orthogonal": False, "sde": True, "log_std": -1.0} | options),
-        observation_encoder(spaces.Box(-1, 1, (5,))),
+        Observation(spaces.Box(-1, 1, (5,))),
         action_decoder(spaces.Box(-1, 1, (2,))),
         torch.Generator().manual_seed(0),
     )

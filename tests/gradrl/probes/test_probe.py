@@ -11,9 +11,9 @@ from core.gradients import Objective
 from gradrl.agents.a2c import A2C, A2CConfig
 from gradrl.agents.ppo import PPO, PPOConfig
 from gradrl.agents.ppo_recurrent import PPORecurrent
-from gradrl.experience.rollout import Rollout
+from gradrl.experience.rollout import Estimates, Rollout
 from gradrl.policies.distributions import Categorical, DiagonalGaussian
-from gradrl.probes.policy_gradient import PolicyGradients, RolloutSnapshot, snapshot
+from gradrl.probes.policy_gradient import PolicyGradients, RolloutSnapshot
 from gradrl.probes.probe import PolicyGradientProbe, PolicyObjective, PolicySnapshots, check_agent
 from tests.gradrl.small import parameters, small_agent, small_model, small_rollout
 
@@ -111,12 +111,10 @@ def acted_of(
     with torch.no_grad():
         values = net.value(rollout.obs) if critic else torch.zeros(len(rollout.obs), N, dtype=torch.float64)
     advantage = slow_advantage(rollout, values[:-1], values[1:], LAMBDA if critic else 1.0)
-    return snapshot(
-        net,
-        rollout,
-        advantage.flatten(),
-        values[:-1] if critic else None,
-        values[1:] if critic else None,
+    return RolloutSnapshot(
+        module=net,
+        parameters={name: p.detach().clone() for name, p in net.named_parameters()},
+        estimates=Estimates(rollout, values[:-1], values[1:], advantage, advantage + values[:-1], critic),
         gamma=GAMMA,
         gae_lambda=LAMBDA if critic else None,
         minibatch_size=size,
@@ -167,7 +165,7 @@ def test_the_variance_with_each_baseline_is_that_of_the_single_samples_gradients
 def test_signal_and_noise_are_those_of_the_agents_own_weights(normalize):
     net, rollout = Net(), rollout_of()
     acted = acted_of(net, rollout, normalize=normalize)
-    weight = acted.advantage[rollout.valid.flatten()]
+    weight = acted.estimates.advantage[rollout.valid]
     if normalize:
         weight = (weight - weight.mean()) / weight.std()
     gradients = sample_gradients(net, rollout, weight)
@@ -199,8 +197,15 @@ def test_the_bandits_variance_with_a_baseline_is_the_closed_form():
     rollout = replace(
         rollout, action=action, reward=action.double(), terminated=~none, truncated=none, valid=~none
     )
-    acted = snapshot(
-        net, rollout, action.double(), gamma=1.0, gae_lambda=None, minibatch_size=1, normalize=False
+    nothing = torch.zeros_like(rollout.reward)
+    acted = RolloutSnapshot(
+        module=net,
+        parameters=dict(net.named_parameters()),
+        estimates=Estimates(rollout, nothing, nothing, action.double(), nothing, critic=False),
+        gamma=1.0,
+        gae_lambda=None,
+        minibatch_size=1,
+        normalize=False,
     )
     policy, count = PolicyGradients(acted), 20 * N
     for baseline in (0.0, 0.5, 2.0):
@@ -225,7 +230,7 @@ def test_the_cosine_with_the_value_gradient_is_taken_on_the_shared_layers_alone(
     acted = acted_of(net, rollout)
     valid, shared = rollout.valid.flatten(), [p for _, p in net.shared_parameters()]
     obs, action = rollout.obs[:-1].flatten(0, 1)[valid], rollout.action.flatten()[valid]
-    advantage = acted.advantage[valid]
+    advantage = acted.estimates.advantage.flatten()[valid]
     policy_loss = -(net.policy(obs).log_prob(action) * advantage).mean()
     value = net.value(obs)
     value_loss = (value - (value.detach() + advantage)).square().mean()
@@ -261,7 +266,7 @@ def test_minibatches_are_compared_with_other_samples_only():
     net, rollout = Net(), rollout_of()
     acted = acted_of(net, rollout, size=4)
     valid = rollout.valid.flatten()
-    gradients = sample_gradients(net, rollout, acted.advantage[valid])
+    gradients = sample_gradients(net, rollout, acted.estimates.advantage.flatten()[valid])
     generator, cosines = torch.Generator().manual_seed(3), []
     for _ in range(6):
         order = torch.randperm(len(gradients), generator=generator)
@@ -276,7 +281,7 @@ def test_minibatches_are_compared_with_other_samples_only():
 def test_a_minibatch_is_compared_with_a_hundred_times_as_many_others_where_there_are_as_many():
     net, rollout = Net(), rollout_of(steps=68)  # 203 valid steps
     acted = acted_of(net, rollout)
-    gradients = sample_gradients(net, rollout, acted.advantage[rollout.valid.flatten()])
+    gradients = sample_gradients(net, rollout, acted.estimates.advantage[rollout.valid])
     found = PolicyGradients(acted).large_batch_cosine(2, 5, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
     order, cosines = torch.randperm(203, generator=generator), []

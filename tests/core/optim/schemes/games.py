@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
 from core.gradients import GradientStep
-from core.optim.schemes.schemes import Scheme
+from core.optim.schemes.schemes import Move, Scheme
 from core.state import StateDict
 
 H = 0.1
@@ -55,10 +55,8 @@ class Game:
     def play(self, scheme: Scheme, updates: int = 1) -> None:
         for _ in range(updates):
             scheme(
-                self.discriminator,
-                [lambda: self.closure("y")],
-                self.generator,
-                [lambda: self.closure("x")],
+                Move(self.discriminator, [lambda: self.closure("y")]),
+                Move(self.generator, [lambda: self.closure("x")]),
                 self.state,
             )
 
