@@ -94,6 +94,7 @@ class PPORND(PPO):
         environments, noveltys = zip(batch.value[valid].T, batch.target[valid].T, strict=True)
         return metrics | {
             "policy/explained_variance": explained_variance(*environments),
+            "policy/advantage_std": batch.advantage[valid].std(correction=0),
             "novelty/explained_variance": explained_variance(*noveltys),
             "novelty/reward": self.intrinsic_reward[rollout.valid.to(self.device)].mean(),
             "loss/novelty": self.update_novelty(valid, rollout.num_valid),

@@ -104,7 +104,10 @@ class VTrace:
         if self.age >= self.cfg.policy_lag:
             self.acting.load_state_dict(self.model.state_dict())
             self.age = 0
-        metrics |= value_fit(batch.value, batch.target) | {"policy/lr": torch.tensor(lr)}
+        metrics |= value_fit(batch.value, batch.target) | {
+            "policy/advantage_std": batch.advantage.std(correction=0),  # its bars part it from target - value
+            "policy/lr": torch.tensor(lr),
+        }
         self.learning_rate.observe(metrics)
         return metrics
 

@@ -140,6 +140,9 @@ def test_an_update_reports_both_critics_and_goes_on_from_its_state():
     first = agent()
     metrics = first.update(small_rollout(invalid=[(2, 1)]), 0.0)
     assert metrics.keys() >= {"novelty/reward", "novelty/explained_variance", "loss/novelty", "loss/value"}
+    used, valid = agent().observe(small_rollout(invalid=[(2, 1)]))  # by the same networks, before they learn
+    assert int(valid.sum()) == len(valid) - 1
+    torch.testing.assert_close(metrics["policy/advantage_std"], used.advantage[valid].std(correction=0))
     assert all(value.dim() == 0 and not value.requires_grad for value in metrics.values())
     second = agent()
     second.model.load_state_dict(first.model.state_dict())

@@ -59,9 +59,9 @@ def test_with_an_older_policy_the_targets_are_those_of_the_slow_reference():
     batch = agent.observe(data)
     torch.testing.assert_close(batch.target, target.flatten())
     torch.testing.assert_close(batch.advantage, advantage.flatten())
-    torch.testing.assert_close(
-        agent.update(data, 0.0)["policy/approx_kl"], (log_ratio.exp() - 1 - log_ratio).mean()
-    )
+    metrics = agent.update(data, 0.0)
+    torch.testing.assert_close(metrics["policy/approx_kl"], (log_ratio.exp() - 1 - log_ratio).mean())
+    torch.testing.assert_close(metrics["policy/advantage_std"], advantage.std(correction=0))
 
 
 def test_the_acting_policy_is_refreshed_every_so_many_updates_and_saved_with_its_age():
