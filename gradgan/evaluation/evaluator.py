@@ -5,7 +5,7 @@ the whole training, and the training's own randomness is not touched.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from core.draw.media import Image, Media
 from core.seeding import seed_for
 from gradgan.evaluation.metrics import NAMES, ImageMetrics, mixture_metrics
 from gradgan.evaluation.sample_pictures import BREAK, image_grid, scatter, titled
-from gradgan.evaluation.sampling import even_labels, nearest, sample, spherical
+from gradgan.evaluation.sampling import even_labels, nearest, proportional_labels, sample, spherical
 from gradgan.features import Features
 from gradgan.game.players import latents
 from gradgan.images import Images, to_pixels
@@ -36,12 +36,15 @@ class FixedLatents:
         size: numbers in a latent.
         seed: of all of them.
         num_classes: of a conditional generator; None = it is not.
+        like: labels of the data, int64 [N], whose shares the labels have; None = all classes alike. With other
+            shares than the data's even a perfect generator would be another distribution.
         truncation: no element beyond it, > 0; None = any.
     """
 
     size: int
     seed: int
     num_classes: int | None = None
+    like: Tensor | None = None
     truncation: float | None = None
 
     def draw(self, count: int, purpose: str, device: torch.device) -> Tensor:
@@ -50,11 +53,13 @@ class FixedLatents:
         return latents(count, self.size, random, device, truncation=self.truncation)
 
     def labels(self, count: int, purpose: str) -> Tensor | None:
-        """Labels [count], evenly over the classes in random order, likewise; None = not conditional."""
+        """Labels [count] in random order, likewise; None = not conditional."""
         if self.num_classes is None:
             return None
         random = torch.Generator().manual_seed(seed_for(self.seed, purpose, "labels"))
-        return even_labels(count, self.num_classes, random)
+        if self.like is None:
+            return even_labels(count, self.num_classes, random)
+        return proportional_labels(count, self.like, random)
 
     def samples(self, generator: nn.Module, count: int, purpose: str) -> Tensor:
         """Samples [count, ...] on the CPU."""
@@ -165,7 +170,7 @@ class ImageEvaluator:
         say: Callable[[str], None] = print,
     ) -> None:
         self.images = images
-        self.latents = latents
+        self.latents = replace(latents, like=images.train_labels)
         self.samples = samples
         self.unmeasured = _lacking(images, features)
         self.features = None if self.unmeasured else features.name_on(name)

@@ -13,6 +13,18 @@ def even_labels(count: int, num_classes: int, random: torch.Generator) -> Tensor
     return order % num_classes
 
 
+def proportional_labels(count: int, like: Tensor, random: torch.Generator) -> Tensor:
+    """Labels in random order, each class as often as among others, to within one; int64 [count], on the CPU.
+
+    Args:
+        count: how many.
+        like: the others, int64 [N].
+        random: decides the order.
+    """
+    places = (torch.arange(count, dtype=torch.float64) + 0.5) * (len(like) / count)
+    return like.cpu().sort().values[places.long()][torch.randperm(count, generator=random)]
+
+
 @torch.no_grad()
 def sample(generator: nn.Module, z: Tensor, labels: Tensor | None = None) -> Tensor:
     """Samples [N, ...] on the CPU of a generator in evaluation mode.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from gradgan.evaluation.evaluator import FixedLatents, ImageEvaluator, MixtureEv
 from gradgan.evaluation.metrics import NAMES
 from gradgan.features import FeatureNetwork, Features
 from gradgan.features.classifier import Classifier, ClassifierFeatures
-from gradgan.images import Images
+from gradgan.images import Images, normalised
 
 RING = Ring(num_modes=8, radius=1.0, std=0.01)
 
@@ -190,7 +191,7 @@ def test_features_that_cannot_be_made_are_refused_before_anything_is_measured() 
         image_evaluator(10, features=Untrained("no weights"))
 
 
-def test_labels_are_drawn_evenly_and_alike_every_time() -> None:
+def test_labels_are_drawn_as_in_the_data_and_alike_every_time() -> None:
     generator = Conditional(10)
     evaluator = image_evaluator(1000, num_classes=10)
     before = torch.get_rng_state()
@@ -201,10 +202,39 @@ def test_labels_are_drawn_evenly_and_alike_every_time() -> None:
     second = [torch.cat(part) for part in zip(*generator.given, strict=True)]
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.bincount(first[1]).tolist() == [100] * 10
-    assert (
-        torch.bincount(first[1][:450]).min() > 25
-    )  # and in random order, so that those compared are even too
+    shares = torch.bincount(Digits(held_out=450).load().train_labels) / 1347
+    assert (torch.bincount(first[1]) - 1000 * shares).abs().max() < 1
+    assert torch.bincount(first[1][:450]).min() > 25  # in random order, so that those compared are alike too
+
+
+def test_a_perfect_conditional_generator_of_rare_classes_scores_like_real_data() -> None:
+    """Nine of ten images are bright on the left, one on the right; the generator draws from the very same."""
+
+    def draw(labels: Tensor, random: torch.Generator) -> Tensor:
+        pixels = 60 * torch.rand(len(labels), 1, 8, 8, generator=random)
+        pixels[labels == 0, :, :, :4] += 150
+        pixels[labels == 1, :, :, 4:] += 150
+        return pixels.to(torch.uint8)
+
+    class Perfect(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.random = nn.Parameter(torch.zeros(1)), torch.Generator().manual_seed(2)
+
+        def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+            return normalised(draw(labels, self.random))
+
+    random = torch.Generator().manual_seed(1)
+    labels = (torch.randperm(1200, generator=random) % 10 == 0).long()
+    pixels = draw(labels, random)
+    images = Images(train=pixels[:600], held_out=pixels[600:], labels=labels)
+    found = image_evaluator(1000, images, num_classes=2).measure(Perfect())
+    skewed = image_evaluator(1000, images, num_classes=2)
+    skewed.latents = replace(skewed.latents, like=None)  # evenly over the classes
+    even = skewed.measure(Perfect())
+    fid, floor, other = (float(str(x)) for x in (found["fid"], found["fid_floor"], even["fid"]))
+    assert fid < 3 * floor
+    assert other > 20 * fid
 
 
 def test_a_conditional_generator_of_points_gets_labels_too() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gradgan.evaluation import sampling
-from gradgan.evaluation.sampling import even_labels, nearest, sample, spherical
+from gradgan.evaluation.sampling import even_labels, nearest, proportional_labels, sample, spherical
 from gradgan.game.players import latents
 from gradgan.images import to_pixels
 
@@ -69,6 +69,21 @@ def test_labels_are_even_and_shuffled() -> None:
     assert labels[:10].tolist() != list(range(10))
     assert torch.equal(labels, even_labels(1003, 10, torch.Generator().manual_seed(0)))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("counts", [[9, 1], [900, 100], [1, 0, 2], [333, 333, 334]])
+@pytest.mark.parametrize("wanted", [1, 7, 1000])
+def test_labels_have_the_shares_of_others_to_within_one(counts: list[int], wanted: int) -> None:
+    like = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    labels = proportional_labels(wanted, like[torch.randperm(len(like))], torch.Generator().manual_seed(0))
+    exact = wanted * torch.tensor(counts) / sum(counts)
+    found = torch.bincount(labels, minlength=len(counts))
+    assert ((found - exact).abs() < 1).all()
+    assert not found[torch.tensor(counts) == 0].any()
+    again = proportional_labels(wanted, like, torch.Generator().manual_seed(0))
+    assert torch.equal(labels, again)  # the order of the others does not matter
+    if wanted == 1000:
+        assert not torch.equal(labels, labels.sort().values)
 
 
 def test_each_latent_goes_with_its_label_however_they_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
