@@ -36,8 +36,8 @@ class FixedLatents:
         size: numbers in a latent.
         seed: of all of them.
         num_classes: of a conditional generator; None = it is not.
-        like: labels of the data, int64 [N], whose shares the labels have; None = all classes alike. With other
-            shares than the data's even a perfect generator would be another distribution.
+        like: labels of the data, int64 [N], whose shares the labels have; None = all classes alike. Of other
+            shares than the data's even a perfect generator makes another distribution.
         truncation: no element beyond it, > 0; None = any.
     """
 
