@@ -96,7 +96,7 @@ def draw_exponents(counts: Tensor, names: list[str]) -> Image:
     axes.xaxis.get_major_locator().set_params(integer=True)
     for exponent in (-24, -14):  # the smallest float16, and the smallest one at full precision
         if low + LOWEST < exponent < high + LOWEST:
-            axes.axvline(exponent, color=ORANGE, linewidth=1, linestyle=":")
+            axes.axvline(exponent, color=ORANGE, linewidth=1.5, linestyle=":")
     axes.set_xlabel("e in |g| = m 2^e   (dotted: float16 ends at 2^-24, is rounded below 2^-14)", fontsize=8)
     made.suptitle("magnitude of every component of every layer's gradient", fontsize=10)
     made.colorbar(mesh, ax=axes, pad=0.01).set_label("share of the layer", fontsize=9)

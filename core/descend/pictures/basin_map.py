@@ -64,9 +64,8 @@ def draw_basins(plane: PlaneFunction, ends: Mapping[str, Tensor], left_out: str 
     if many:
         patches += [Patch(color=tints[2], label=f"the lowest of {len(minima)} minima"),
                     Patch(color=tints[-1], label="the highest: the darker the better")]  # fmt: skip
-    made.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    if left_out:
-        made.supxlabel(left_out, fontsize=8.5, color=FAINT)
+    look = {"ncols": 3, "fontsize": 9, "title_fontsize": 8.5, "frameon": False}
+    made.legend(handles=patches, loc="outside lower center", title=left_out, **look)
     made.suptitle(f"{spoken(plane.name)}: where each start ends", x=0.01, ha="left", fontsize=12, color=INK)
     return pixels(made)
 
