@@ -1,6 +1,7 @@
 """Layers × time, and layers × magnitude: every layer's gradient through a run in one picture."""
 
 from collections.abc import Mapping
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
-from core.draw.palette import MAP, MISSING, ORANGE
+from core.draw.palette import INK, MAP, MISSING, ORANGE
 from core.gradients.measure.exponents import BINS, LOWEST, ZERO
 from core.state import StateDict
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHARP = 140  # dots per inch: the names of the layers are small
+LONGEST = 36  # letters of a layer's name: half of the picture is left to the map
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
 
 
@@ -41,6 +43,9 @@ class HeatMap:
 
     def draw(self, unit: str) -> Image:
         """The picture: log10 of the norms, one row a layer, time to the right."""
+        from matplotlib.colors import ListedColormap
+        from matplotlib.patches import Patch
+
         norms, steps = np.array(self.rows, dtype=np.float64).T, self.steps
         log = np.log10(np.where(norms > 0, norms, np.nan))
         made = new_figure(6.4, min(1.3 + 0.24 * max(len(self.names), 3), 14.0), dpi=SHARP)
@@ -52,9 +57,15 @@ class HeatMap:
         edges, rows = np.concatenate([[max(0, steps[0] - width)], steps]), np.arange(len(self.names) + 1)
         axes.set_facecolor(MISSING)
         mesh = axes.pcolormesh(edges, rows, log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6))
+        zero = norms == 0  # a layer that gets no gradient is another matter than one whose gradient is NaN
+        axes.pcolormesh(edges, rows, np.ma.masked_where(~zero, zero), cmap=ListedColormap([INK]))
+        odd = [("exactly 0", INK, zero), ("not finite", MISSING, ~np.isfinite(norms))]
+        handles = [Patch(facecolor=colour, label=label) for label, colour, where in odd if where.any()]
+        if handles:
+            made.legend(handles=handles, fontsize=7, ncols=2, loc="outside lower right", frameon=False)
         _label_layers(axes, self.names)
         axes.tick_params(axis="x", labelsize=8)
-        axes.locator_params(axis="x", nbins=4)  # the layers' names may take half of the width
+        axes.locator_params(axis="x", nbins=4, integer=True)  # the layers' names may take half of the width
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         axes.set_xlabel(unit, fontsize=9)
         axes.set_title("gradient norm of every layer", fontsize=10)
@@ -107,4 +118,24 @@ def _label_layers(axes: "Axes", names: list[str]) -> None:
     """The layers from top to bottom, at most 48 of them by name."""
     axes.invert_yaxis()
     every = max(1, -(-len(names) // 48))
-    axes.set_yticks(np.arange(len(names))[::every] + 0.5, names[::every], fontsize=8)
+    axes.set_yticks(np.arange(len(names))[::every] + 0.5, shortened(names)[::every], fontsize=8)
+
+
+def shortened(names: list[str]) -> list[str]:
+    """Names of at most `LONGEST` letters; an ellipsis stands for what is left out.
+
+    That is first what all names end with, then the beginning of what all begin with. A name that is still too
+    long loses its middle, or, where two would become alike, its end, for its number in the picture.
+    """
+    if max(map(len, names), default=0) <= LONGEST:
+        return names
+    head, tail = (commonprefix([name[::step] for name in names]) for step in (1, -1))  # noqa: RUF071 (letters)
+    head, tail = (part[: part.rfind(".") + 1] for part in (head, tail))  # whole parts of the names
+    own = [name[len(head) : len(name) - len(tail)] + ("…" if tail else "") for name in names]
+    room = max(LONGEST - max(map(len, own)) - 1, 0)
+    texts = [("…" if len(head) > room else "") + head[max(0, len(head) - room) :] + text for text in own]
+    half = LONGEST // 2
+    short = [text if len(text) <= LONGEST else f"{text[:half]}…{text[1 - half :]}" for text in texts]
+    if len(set(short)) == len(set(names)):
+        return short
+    return [f"{text[: LONGEST - 6]}… {i}" for i, text in enumerate(texts)]

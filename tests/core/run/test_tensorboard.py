@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from core.draw.heatmap import COLUMNS, HeatMap
 from core.draw.media import Image, Video, encode
 from core.numbers import plain_number as number
 from core.run.tensorboard import Writer, read_scalars
@@ -90,18 +89,6 @@ def test_a_video_is_a_gif_of_all_its_frames(tmp_path):
 def test_pixels_of_another_kind_are_refused(bad):
     with pytest.raises(ValueError, match="wants uint8 pixels"):
         encode(Image(bad))
-
-
-def test_a_long_history_keeps_every_second_point_and_its_place():
-    heat = HeatMap(["a"])
-    for step in range(3 * COLUMNS):
-        heat.add(step, "", {"layer/a/gradient_norm": float(step)})
-    assert len(heat.rows) <= COLUMNS
-    assert all(row == [float(step)] for step, row in zip(heat.steps, heat.rows, strict=True))
-    assert len({b - a for a, b in zip(heat.steps, heat.steps[1:], strict=False)}) == 1
-    again = HeatMap(["a"])
-    again.load_state_dict(heat.state_dict())
-    assert again.draw("steps").pixels.shape == heat.draw("steps").pixels.shape
 
 
 def test_a_window_averages_each_tag_over_the_iterations_that_had_it():
