@@ -181,7 +181,7 @@ def cut(path: Path) -> None:
 def test_broken_files_are_refused_in_one_line(breaks: Callable[[Path], object], tmp_path: Path) -> None:
     small_mnist(tmp_path)
     breaks(tmp_path / "MNIST" / "raw")
-    with pytest.raises(ConfigError, match="holds no MNIST as torchvision stores it, or broken files") as info:
+    with pytest.raises(ConfigError, match="holds no intact MNIST in torchvision's layout") as info:
         data("MNIST", tmp_path).load()
     assert "\n" not in str(info.value)
 
