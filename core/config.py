@@ -282,8 +282,8 @@ def _check_keywords(target: type, options: Tree, path: str) -> Tree:
     for name, value in options.items():
         if name not in parameters and not open_ended and not (name == "groups" and optimizer):
             raise ConfigError(
-                f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has none of "
-                f"that name{nearest(name, parameters)}"
+                f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has no "
+                f"such option{nearest(name, parameters)}"
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{_join(path, name)} must be a finite number, got {value}")

@@ -168,7 +168,7 @@ def test_a_directory_in_use_is_refused_to_a_second_process(command: Command, fin
         ("env=acrobot", "env=acrobot cannot change while resuming"),
         ("+agent.typo=1", "+agent.typo=1 cannot change while resuming"),
         ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere cannot change while resuming"),
-        ("total_steps=32", "total_steps=32 is less than the total_steps=64 that the run has"),
+        ("total_steps=32", "total_steps=32 is less than the run's own total_steps=64"),
         ("total_steps=many", "total_steps must be an integer, got 'many'"),
         ("total_steps=1e3", "total_steps must be an integer, got 1000.0"),
         ("total_steps=", "total_steps must be an integer, got null"),

@@ -114,7 +114,7 @@ def test_one_that_diverges_fails_alone_and_is_listed_as_failed(tmp_path, capsys)
     [
         (["optimizers=[sgd,adma]"], "optimizers=adma does not exist; choose from adadelta, "),
         (["optimizers=[sgd]", "optimizer=adam"], "optimizer=adam is not read together with optimizers="),
-        (["optimizers=[sgd]", "optimizer.lr=0.1"], "each has options of its own: optimizers.NAME.OPTION=..."),
+        (["optimizers=[sgd]", "optimizer.lr=0.1"], "each has its own options: optimizers.NAME.OPTION=..."),
         (["optimizers=[sgd]", "optimizers.adam.lr=0.1"], "unknown option optimizers.adam.lr"),
         (["optimizers=[sgd,lbfgs]", "clipper=value"], "Value would change the gradients that the"),
         (["objective=logistic", "function=booth"], "objective: an objective replaces the function"),
