@@ -38,7 +38,7 @@ def main() -> int:
     lines = {name: its for name, its in everything.items() if fnmatchcase(name, args.only)}
     if not lines:
         parser.error(f"no command is called {args.only}")
-    old_lines = {name: [old_line(line, settings["arguments"]) for line in its] for name, its in lines.items()}
+    old_lines = {name: [old_line(line, settings["overrides"]) for line in its] for name, its in lines.items()}
     commit = git("rev-parse", "--verify", f"{args.revision}^{{commit}}").decode().strip()
     old = run_revision(commit, old_lines)
     new = run_tree(None, lines)
