@@ -148,7 +148,7 @@ def test_data_that_are_wrong_are_refused_by_the_check(configured: Configured, tm
     folder = ["data=folder", f"data.root={tmp_path / 'nowhere'}"]
     with pytest.raises(ConfigError, match=r"data.root=.*nowhere is not a folder"):
         check(configured(*QUICK, *folder))
-    with pytest.raises(ConfigError, match=r"data.root=.* holds no MNIST"):
+    with pytest.raises(ConfigError, match=r"data.root=.* holds no intact MNIST"):
         check(configured(*QUICK, "data=mnist", f"data.root={tmp_path}"))
     with pytest.raises(
         ConfigError, match="batch_size must be at most 1347, the images of data=digits, got 1348"
