@@ -37,20 +37,21 @@ def require(ok: bool, name: str, value: object, allowed: str) -> None:
         ok: whether the value is allowed.
         name: the option as the user writes it, without the path in front (the launcher adds that).
         value: what the user gave.
-        allowed: the allowed range in words, to read after "must be".
+        allowed: the allowed range as text, to read after "must be".
 
     Raises:
         ValueError: `ok` is false.
     """
     if not ok:
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        typed = list(value) if isinstance(value, tuple) else value
+        raise ValueError(f"{name} must be {allowed}, got {'null' if typed is None else repr(typed)}")
 
 
 def checked(cls: type[Options]) -> type[Options]:
     """Let a dataclass check the ranges of its annotations whenever one is made; stands below `@dataclass`.
 
     A field may be `Annotated` with `Ge`, `Gt`, `Le`, `Lt`, `Interval` and `Finite`; null is let through
-    where the type allows it, and of a tuple every element is checked. A `Literal` allows its words.
+    where the type allows it, and of a tuple every element is checked. A `Literal` allows its values.
     """
     own = getattr(cls, "__post_init__", None)
 
@@ -68,15 +69,15 @@ def checked(cls: type[Options]) -> type[Options]:
 
 @functools.cache
 def _ranges(cls: type) -> list[tuple[str, list[object], str]]:
-    """Name, constraints and allowed range in words of every field that has a range or a choice."""
+    """Name, constraints and allowed range (as text) of every field that has a range or a choice."""
     found = []
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         constraints = [one for given in _metadata(hint) for one in _single(given)]
         if typing.get_origin(hint) is typing.Literal:
-            words = typing.get_args(hint)
-            found.append((name, [Predicate(words.__contains__)], f"one of {list(words)}"))
+            values = typing.get_args(hint)
+            found.append((name, [Predicate(values.__contains__)], f"one of {list(values)}"))
         elif constraints:
-            found.append((name, constraints, _words(hint, constraints)))
+            found.append((name, constraints, _range_text(hint, constraints)))
     return found
 
 
@@ -108,7 +109,7 @@ def _single(given: object) -> Iterator[object]:
             yield one
 
 
-def _words(hint: object, constraints: list[object]) -> str:
+def _range_text(hint: object, constraints: list[object]) -> str:
     """An allowed range as a user reads it: "an integer >= 1 or null", "in (0, 1]"."""
     types = set(_types(hint))
     limits = {type(one): getattr(one, BOUNDS[type(one)][0]) for one in constraints if type(one) in BOUNDS}

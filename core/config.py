@@ -82,7 +82,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """A hint to append to a message: the nearest of `names`, or nothing.
 
     For a dotted name the options beside it come first: `clipper.max` is nearer to `clipper.max_norm` than to
-    a word that merely shares the path.
+    a name that only shares the path.
     """
     names = list(names)
     parent, _, leaf = name.rpartition(".")
@@ -187,7 +187,7 @@ def _convert(value: object, hint: object, path: str) -> object:
             return None
         raise ConfigError(f"{path} must be {_describe(hint)}, got null")
     literals = [
-        word for c in choices if typing.get_origin(c) is typing.Literal for word in typing.get_args(c)
+        each for c in choices if typing.get_origin(c) is typing.Literal for each in typing.get_args(c)
     ]
     if literals:
         if value in literals:
@@ -282,8 +282,8 @@ def _check_keywords(target: type, options: Tree, path: str) -> Tree:
     for name, value in options.items():
         if name not in parameters and not open_ended and not (name == "groups" and optimizer):
             raise ConfigError(
-                f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has none of "
-                f"that name{nearest(name, parameters)}"
+                f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has no "
+                f"such option{nearest(name, parameters)}"
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{_join(path, name)} must be a finite number, got {value}")
@@ -296,17 +296,17 @@ def _union(hint: object) -> tuple[object, ...]:
 
 
 def _describe(hint: object) -> str:
-    """A type in the user's words."""
-    words = {int: "an integer", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+    """A type, as an error message calls it."""
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
     parts = []
     for choice in _union(hint):
         args = typing.get_args(choice)
         if typing.get_origin(choice) is tuple:
             count = "" if args[-1] is Ellipsis else f"{len(args)} "
-            plural = {int: "integers", str: "words"}.get(args[0], "numbers")
+            plural = {int: "integers", str: "strings"}.get(args[0], "numbers")
             parts.append(f"a list of {count}{plural}")
         else:
-            parts.append(words.get(choice, getattr(choice, "__name__", str(choice))))
+            parts.append(names.get(choice, getattr(choice, "__name__", str(choice))))
     return " or ".join(parts)
 
 

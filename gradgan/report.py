@@ -31,7 +31,7 @@ OUTCOME = (
           "How sure a classifier is of single samples, and how evenly all of them spread over its classes.",
           (Line("generated", "eval/inception_score"),
            Line("real", "eval/inception_score_floor", 3, dashed=True))),
-    Chart("Modes found", "Clusters of the data that got a good sample, or classes that got any.",
+    Chart("Modes found", "Clusters of the data with a good sample, or classes with any sample.",
           (Line("modes", "eval/modes"), Line("real", "eval/modes_floor", 3, dashed=True))),
     Chart("High quality", "Share of samples close to a cluster of the data.",
           (Line("share", "eval/high_quality"),)),
@@ -45,7 +45,7 @@ GAME = (
     Chart("Verdicts of the discriminator",
           "Its mean output for real and for generated samples; the further apart they are, the better it "
           "tells them apart.", (Line("real", "logits/real", 3), Line("generated", "logits/fake", 4))),
-    Chart("Accuracy of the discriminator", "Share of samples that it classifies rightly; 0.5 is guessing.",
+    Chart("Accuracy of the discriminator", "Share of samples that it classifies correctly; 0.5 is guessing.",
           (Line("share", "logits/accuracy", 2),)),
     Chart("Gap of the logits",
           "Mean logit of training samples less that of generated ones, always on the same samples.",

@@ -1,6 +1,6 @@
 """The training loop: take real samples, move both players, report to the run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, ClassVar, Literal
@@ -12,6 +12,7 @@ from core.checks import checked, require
 from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.probe import Probe
+from core.numbers import plain_number
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -175,6 +176,12 @@ def train(cfg: TrainConfig, run: Run) -> None:
         measured = evaluator.measure(average)
         return Evaluation(points(measured), evaluator.score(measured))
 
+    def final() -> dict[str, object]:
+        measured = evaluator.measure(average)
+        if evaluator.headline:
+            run.say(f"final evaluation: {_outcome(measured, evaluator.headline)}")
+        return measured
+
     def summarise() -> dict[str, object]:
         speed = run.step / run.train_s if run.train_s > 0 else None
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
@@ -183,7 +190,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         for line in (*cfg.data.notes(), *_costs(cfg, trainer, device)):
             run.say(line)
     if evaluator.unmeasured:
-        run.say(f"FID and the like are not measured: data={cfg.data.name} {evaluator.unmeasured}")
+        run.say(f"FID and similar metrics are not measured: data={cfg.data.name} {evaluator.unmeasured}")
     run.start(
         total=cfg.total_images,
         unit="images",
@@ -211,7 +218,19 @@ def train(cfg: TrainConfig, run: Run) -> None:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
-    run.finish(lambda: evaluator.measure(average), points)
+    run.finish(final, points)
+
+
+def _outcome(measured: Mapping[str, object], headline: Sequence[str]) -> str:
+    """The metrics of the headline, each beside the same metric of real samples where it has one."""
+    texts = []
+    for tag in headline:
+        name = tag.removeprefix("eval/")
+        value, floor = (measured.get(key) for key in (name, f"{name}_floor"))
+        if isinstance(value, int | float):
+            real = f" (real data {plain_number(floor)})" if isinstance(floor, int | float) else ""
+            texts.append(f"{name} {plain_number(value)}{real}")
+    return ", ".join(texts)
 
 
 def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:

@@ -40,7 +40,7 @@ GRADIENTS = (
 LOSSES = (
     Chart("Policy loss", "Negative surrogate objective of the policy.", (Line("loss", "loss/policy"),)),
     Chart("Value loss", "Squared error of the predicted return.", (Line("loss", "loss/value"),), log=True),
-    Chart("Entropy", "Randomness of the policy, in nats; it falls as the agent makes up its mind.",
+    Chart("Entropy", "Randomness of the policy, in nats; it falls as the policy becomes deterministic.",
           (Line("nats", "policy/entropy"),)),
     Chart("Change of the policy",
           "KL divergence of the policy after an update from the one that acted, in nats.",

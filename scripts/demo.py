@@ -1,4 +1,4 @@
-"""Both trainers at work on something real, in three minutes: what `make demo` runs."""
+"""What `make demo` runs: both trainers on a real task, in three minutes."""
 
 import json
 import subprocess
@@ -16,25 +16,27 @@ def main() -> None:
     began = time.monotonic()
     folder = Path("runs") / "demo" / time.strftime("%Y%m%d-%H%M%S")
     reached = []
-    for title, (script, words) in RUNS.items():
+    for title, (script, overrides) in RUNS.items():
         directory = folder / script.removeprefix("train_")
-        print(f"\n=== {title}: {script}.py {' '.join(words)}", flush=True)
-        call(script, *words, f"hydra.run.dir={directory}")
+        print(f"\n=== {title}: {script}.py {' '.join(overrides)}", flush=True)
+        call(script, *overrides, f"hydra.run.dir={directory}")
         call("report", f"run={directory}")
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
-        reached.append(f"  {title}: {in_words(summary)}\n    {directory / 'report.html'}")
+        reached.append(f"  {title}: {outcome(summary)}\n    {directory / 'report.html'}")
     print(f"\nDone in {time.monotonic() - began:.0f} s.\n" + "\n".join(reached))
     print(f"\nEverything, layer by layer: make tensorboard, or tensorboard --logdir {folder}")
 
 
-def call(script: str, *words: str) -> None:
-    """Run one of our scripts as a user would; its failure is ours."""
-    status = subprocess.run([sys.executable, "-m", f"core.scripts.{script}", *words], check=False).returncode
+def call(script: str, *overrides: str) -> None:
+    """Run one of our scripts as a user would; exit with its status if it fails."""
+    status = subprocess.run(
+        [sys.executable, "-m", f"core.scripts.{script}", *overrides], check=False
+    ).returncode
     if status:
         sys.exit(status)
 
 
-def in_words(summary: dict[str, object]) -> str:
+def outcome(summary: dict[str, object]) -> str:
     """What a run reached, in one line."""
     if "eval_return_mean" in summary:
         solved = summary.get("solved_at_env_steps")

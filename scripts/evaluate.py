@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt
 from core.checks import Finite, checked, require
 from core.cli.launch import tool
 from core.config import ConfigError
+from core.numbers import plain_number
 
 if TYPE_CHECKING:
     from gradgan.features import Features
@@ -35,7 +36,7 @@ class EvaluateConfig:
     seed: Annotated[int | None, Ge(0)]
 
     def __post_init__(self) -> None:
-        require(self.run is not None, "run", self.run, "a run directory")
+        require(self.run is not None, "run", self.run, "a run directory: type run=DIR")
 
 
 def evaluate(cfg: EvaluateConfig) -> None:
@@ -71,7 +72,7 @@ def evaluate(cfg: EvaluateConfig) -> None:
         )
     found = {"checkpoint": cfg.checkpoint, **found}
     for name, value in found.items():
-        print(f"{name:<20} {value}")
+        print(f"{name:<20} {plain_number(value) if isinstance(value, float) else value}")
     write_text(directory / "evaluation.json", json.dumps(found, indent=2) + "\n")
 
 

@@ -37,7 +37,7 @@ class LandscapeConfig:
     num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
-        require(self.run is not None, "run", self.run, "a run directory")
+        require(self.run is not None, "run", self.run, "a run directory: type run=DIR")
         wrong = [name for name in self.which or () if name not in WHICH]
         require(not wrong, "which", ", ".join(wrong), f"null or some of {', '.join(WHICH)}")
 

@@ -34,15 +34,15 @@ Command = Callable[..., Outcome]
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
-    """Call a script in this process: importing torch anew for every bad word would take minutes."""
+    """Call a script in this process: importing torch again for every bad override would take minutes."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
     handlers = list(logging.getLogger().handlers)
 
-    def call(name: str, *words: str) -> Outcome:
+    def call(name: str, *overrides: str) -> Outcome:
         capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *overrides])
         with pytest.raises(SystemExit) as ended:
             importlib.import_module(f"core.scripts.{SCRIPTS[name]}").main()
         logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test

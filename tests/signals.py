@@ -42,15 +42,15 @@ Values = Mapping[str, float | Callable[[int], float] | None]
 
 
 @lru_cache(maxsize=64)
-def options(kind: str, words: tuple[str, ...] = ()) -> dict[str, object]:
-    return flat(composed(kind, words), empty=True)
+def options(kind: str, overrides: tuple[str, ...] = ()) -> dict[str, object]:
+    return flat(composed(kind, overrides), empty=True)
 
 
 @lru_cache(maxsize=256)
-def composed(kind: str, words: tuple[str, ...]) -> Tree:
+def composed(kind: str, overrides: tuple[str, ...]) -> Tree:
     """The run's configuration."""
     root, own = ROOTS[kind]
-    return compose_tree(root, applied(own, words), [config_dir()])[0]
+    return compose_tree(root, applied(own, overrides), [config_dir()])[0]
 
 
 def stack(*names: str) -> tuple[Layer, ...]:
@@ -86,10 +86,10 @@ LIMITS = {
 }
 
 
-def context(kind: str, words: tuple[str, ...] = (), total: int = 10_000) -> Context:
-    choices = tuple(word for word in words if (config_dir() / word.partition("=")[0]).is_dir())
+def context(kind: str, overrides: tuple[str, ...] = (), total: int = 10_000) -> Context:
+    choices = tuple(each for each in overrides if (config_dir() / each.partition("=")[0]).is_dir())
     return Context(
-        options=options(kind, words),
+        options=options(kind, overrides),
         players=PLAYERS[kind],
         unit="steps",
         total=total,
@@ -200,7 +200,7 @@ class Fault(NamedTuple):
     kind: str
     name: str
     planted: Values
-    words: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     player: str = ""
     layer: str | None = None
     severity: str = "warning"
@@ -211,7 +211,7 @@ LATE = 14  # points that a rule may look back over
 
 def found_where_and_when_it_is(fault: Fault) -> Finding:
     """The one finding of this name: it must be right, and close when the fault goes."""
-    found, _ = watch(context(fault.kind, fault.words), fault.kind, fault.planted, start=30, end=50)
+    found, _ = watch(context(fault.kind, fault.overrides), fault.kind, fault.planted, start=30, end=50)
     (finding,) = [f for f in found if f.name == fault.name]
     assert (finding.player, finding.severity) == (fault.player, fault.severity)
     if fault.layer is not None:
@@ -224,9 +224,9 @@ def found_where_and_when_it_is(fault: Fault) -> Finding:
     return finding
 
 
-def remedied(kind: str, words: tuple[str, ...], remedy: tuple[str, ...]) -> Tree:
+def remedied(kind: str, overrides: tuple[str, ...], remedy: tuple[str, ...]) -> Tree:
     """The configuration with the remedy's overrides, which must be accepted."""
-    tree = composed(kind, applied(words, remedy))
+    tree = composed(kind, applied(overrides, remedy))
     build(tree)
     return tree
 
@@ -238,8 +238,8 @@ def remedy_is_taken(fault: Fault) -> None:
         empty = ("non_finite", "detached_layer", "reward_scale", "discriminator_overfitting")
         assert fault.name in empty or fault.severity == "error"
         return
-    before = composed(fault.kind, fault.words)
-    tree = remedied(fault.kind, fault.words, finding.remedy)
+    before = composed(fault.kind, fault.overrides)
+    tree = remedied(fault.kind, fault.overrides, finding.remedy)
     assert tree != before or finding.severity == "note", finding.remedy
 
 

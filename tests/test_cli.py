@@ -1,4 +1,4 @@
-"""The command line: a bad word ends in one line and status 2 with nothing made; a good one gets through."""
+"""The command line: a bad override ends in one line and status 2, nothing made; a good one gets through."""
 
 import json
 import os
@@ -19,15 +19,15 @@ BOTH = [
     (["seeed=2"], "unknown option seeed; did you mean seed?"),
     (["+seeed=2"], "unknown option seeed; did you mean seed?"),
     (["++logging.intervl=3"], "unknown option logging.intervl; did you mean logging.interval?"),
-    (["optimizer=adm"], "optimizer=adm has no configuration file; there are adadelta, adafactor, "),
+    (["optimizer=adm"], "optimizer=adm does not exist; choose from adadelta, adafactor, "),
     (["seed=one"], "seed must be an integer, got 'one'"),
     (["optimizer.lr=fast"], "optimizer.lr must be a number, got 'fast'"),
     (["seed=-1"], "seed must be an integer >= 0, got -1"),
     (["optimizer.lr=nan"], "optimizer.lr must be a finite number, got nan"),
     (["optimizer.lr=inf"], "optimizer.lr must be a finite number, got inf"),
     (["optimizer.lr=-0.1"], "optimizer.lr must be a number >= 0, got -0.1"),
-    (["device=cuda:99"], "device=cuda:99 is not on this machine"),
-    (["seed=1,2"], "seed=1,2 is several values; to run all of them add -m"),
+    (["device=cuda:99"], "device=cuda:99 is not available: this machine has"),
+    (["seed=1,2"], "seed=1,2 has several values; add -m to run all of them"),
     (["-m", "seed=1,-2"], "seed must be an integer >= 0, got -2"),
     (["resume=nowhere"], "there is no run in nowhere"),
 ]
@@ -58,7 +58,7 @@ OWN = {
         (["env.id=CartPol-v1"], "gymnasium knows, got 'CartPol-v1'; did you mean CartPole-v1?"),
         (["env.kwargs.wind=1"], "env.id=CartPole-v1 cannot be made"),
         (["env.import_module=no_such_package"], "env.import_module=no_such_package cannot be imported"),
-        (["env=by_id"], "env.id must be a word, got null"),
+        (["env=by_id"], "env.id must be a string, got null"),
         (
             ["env.wrappers=[{_target_: gymnasium.wrappers.vector.ClipReward}]"],
             "env.wrappers.0._target_ must be a class of gymnasium.Wrapper, got 'ClipReward'",
@@ -70,7 +70,7 @@ OWN = {
     "gan": [
         (["++seeed=2"], "unknown option seeed; did you mean seed?"),
         (["optimizer.lr=[1,2]"], "optimizer.lr must be a number, got [1, 2]"),
-        (["data=ring", "optimizer.lr=null"], "optimizer.lr must be a number >= 0, got None"),
+        (["data=ring", "optimizer.lr=null"], "optimizer.lr must be a number >= 0, got null"),
         (["optimizer.betas=0.9"], "optimizer.betas must be a list"),
         (["clipper=value", "clipper.max_value=inf"], "clipper.max_value must be a finite number, got inf"),
         (["logging.interval=0"], "logging.interval must be an integer >= 1, got 0"),
@@ -88,10 +88,10 @@ OWN = {
         (["total_images=0"], "total_images must be an integer >= 1, got 0"),
         (["batch_size=-1"], "batch_size must be an integer >= 1, got -1"),
         (["batch_size=5000"], "batch_size must be at most 1347, the images of data=digits, got 5000"),
-        (["data=digit"], "data=digit has no configuration file"),
+        (["data=digit"], "data=digit does not exist"),
         (["data=ring", "network=dcgan"], "network=dcgan takes square images"),
         (["data=ring", "data.std=-0.01"], "data.std must be a finite number > 0, got -0.01"),
-        (["data=folder"], "data.root must be a folder or a zip archive of images, got None"),
+        (["data=folder"], "data.root must be a folder or a zip archive of images, got null"),
         (["data=folder", "data.root=nowhere"], "data.root=nowhere is not a folder"),
         (["update=alternatin"], "did you mean alternating?"),
         (["agent=ppo"], "error: this command has no options agent"),
@@ -102,19 +102,21 @@ OWN = {
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-@pytest.mark.parametrize(("words", "message"), BOTH, ids=lambda value: str(value)[:40])
-def test_a_bad_word_ends_in_one_line_with_nothing_made(command: Command, name, words, message):
+@pytest.mark.parametrize(("overrides", "message"), BOTH, ids=lambda value: str(value)[:40])
+def test_a_bad_override_ends_in_one_line_with_nothing_made(command: Command, name, overrides, message):
     quick = ["data=ring"] if name == "gan" else []  # nothing to load
-    assert_refused(command(name, *quick, *words), message)
+    assert_refused(command(name, *quick, *overrides), message)
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "message"),
-    [(name, words, message) for name in sorted(OWN) for words, message in OWN[name]],
+    ("name", "overrides", "message"),
+    [(name, overrides, message) for name in sorted(OWN) for overrides, message in OWN[name]],
     ids=lambda value: str(value)[:40],
 )
-def test_a_bad_word_of_one_trainer_ends_in_one_line_with_nothing_made(command: Command, name, words, message):
-    assert_refused(command(name, *words), message)
+def test_a_bad_override_of_one_trainer_ends_in_one_line_with_nothing_made(
+    command: Command, name, overrides, message
+):
+    assert_refused(command(name, *overrides), message)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_misspelt_experiment_is_named_as_typed_with_the_pages_of_that_command(
     command, name, typed, nearest
 ):
     outcome = command(name, f"experiment={typed}")
-    assert_refused(outcome, f"error: experiment={typed} has no", f"there are none, {name}/")
+    assert_refused(outcome, f"error: experiment={typed} does not exist", f"choose from none, {name}/")
     assert ("gan/" in outcome.err, "rl/" in outcome.err) == (name == "gan", name == "rl")
     assert nearest is None or outcome.err.endswith(f"did you mean {nearest}?\n")
 
@@ -184,9 +186,9 @@ def test_an_environment_id_drops_the_named_environments_experiment(command: Comm
 
 
 def test_options_of_the_environment_need_no_plus(command: Command, jobs):
-    words = ["env.kwargs.sutton_barto_reward=true", "+env.kwargs.render_mode=rgb_array"]
-    assert command("rl", *words, "hydra.run.dir=one").status == 0
-    assert command("rl", "-m", *words, "seed=1,2", "hydra.sweep.dir=two").status == 0
+    overrides = ["env.kwargs.sutton_barto_reward=true", "+env.kwargs.render_mode=rgb_array"]
+    assert command("rl", *overrides, "hydra.run.dir=one").status == 0
+    assert command("rl", "-m", *overrides, "seed=1,2", "hydra.sweep.dir=two").status == 0
     assert [tree["env"]["kwargs"] for tree, _ in jobs] == [
         {"sutton_barto_reward": True, "render_mode": "rgb_array"}
     ] * 3
@@ -196,8 +198,8 @@ def test_options_of_the_environment_need_no_plus(command: Command, jobs):
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_another_optimizer_class_takes_its_own_options(command: Command, jobs, name):
-    words = ["optimizer._target_=torch.optim.NAdam", "optimizer.momentum_decay=0.01"]
-    assert command(name, *words, "hydra.run.dir=run").status == 0
+    overrides = ["optimizer._target_=torch.optim.NAdam", "optimizer.momentum_decay=0.01"]
+    assert command(name, *overrides, "hydra.run.dir=run").status == 0
     assert jobs[0][0]["optimizer"]["momentum_decay"] == 0.01
 
 
@@ -221,7 +223,7 @@ def test_a_users_own_yaml_is_found_with_config_dir_and_checked_as_ours(command: 
 def test_the_experiment_that_is_meant_is_named_in_the_first_line(command: Command, jobs):
     outcome = command("rl", "agent=a2c", "env=acrobot", "hydra.run.dir=run")
     assert outcome.out.splitlines()[0] == (
-        "settings: experiment=rl/a2c_acrobot; experiment=none for the agent's defaults"
+        "settings: experiment=rl/a2c_acrobot; type experiment=none for the agent's defaults"
     )
     noted = Path("run", ".hydra", "overrides.yaml").read_text().splitlines()
     assert noted == ["- experiment=rl/a2c_acrobot", "- agent=a2c", "- env=acrobot"]
@@ -229,13 +231,13 @@ def test_the_experiment_that_is_meant_is_named_in_the_first_line(command: Comman
 
 
 def test_every_job_of_a_sweep_has_the_experiment_of_its_own_choices(command: Command, jobs):
-    words = [
+    overrides = [
         "agent=ppo",
         "env=cartpole,acrobot",
         "hydra.sweep.dir=sweep",
         "hydra.sweep.subdir=${hydra.job.override_dirname}",
     ]
-    assert command("rl", "-m", *words).status == 0
+    assert command("rl", "-m", *overrides).status == 0
     assert [tree["agent"]["num_steps"] for tree, _ in jobs] == [32, 256]
     assert [place.name for _, place in jobs] == ["agent=ppo,env=cartpole", "agent=ppo,env=acrobot"]
 
@@ -266,8 +268,8 @@ from io import StringIO
 from core.scripts import compare, descend, evaluate, landscape, train_gan, train_rl
 
 answers = []
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["script", *words]
+for overrides in json.loads(sys.argv[1]):
+    sys.argv = ["script", *overrides]
     for script in (train_rl, train_gan, descend, evaluate, compare, landscape):
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             try:
@@ -279,8 +281,8 @@ print(json.dumps([answers, "torch" in sys.modules]))
 
 
 def test_help_misspelt_names_and_wrong_types_are_answered_without_torch(tmp_path):
-    words = [["--help"], ["seeed=1"], ["++seeed=1"], ["seed=[1]"], ["sed=one"]]
-    command = [sys.executable, "-c", LIGHT, json.dumps(words)]
+    overrides = [["--help"], ["seeed=1"], ["++seeed=1"], ["seed=[1]"], ["sed=one"]]
+    command = [sys.executable, "-c", LIGHT, json.dumps(overrides)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     answers, torch_imported = json.loads(done.stdout)
     assert not torch_imported

@@ -32,14 +32,14 @@ LONGER = {"rl": "total_steps=128", "gan": "total_images=1024"}
 def finished(tmp_path_factory) -> dict[str, Path]:
     """A finished run of each trainer; tests work on copies."""
     runs = {}
-    for name, words in SMALL.items():
+    for name, overrides in SMALL.items():
         runs[name] = tmp_path_factory.mktemp("finished") / name
-        assert execute(compose_tree(name, words, [config_dir()])[0], runs[name]) == 0
+        assert execute(compose_tree(name, overrides, [config_dir()])[0], runs[name]) == 0
     return runs
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Every file of a run but its lock and its options, which a prolonging word has already changed."""
+    """Every file of a run except its lock and its options, which an override has already changed."""
     left_out = (".lock", "config.yaml")
     return {str(p): p.read_bytes() for p in directory.rglob("*") if p.is_file() and p.name not in left_out}
 
@@ -101,9 +101,9 @@ def test_a_checkpoint_of_the_other_trainer_is_refused(command: Command, finished
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
-        ([], "run must be a run directory, got None"),
+        ([], "run must be a run directory: type run=DIR"),
         (["run=nowhere"], "there is no run in nowhere"),
         (["run=nowhere", "episodes=0"], "episodes must be an integer >= 1 or null, got 0"),
         (["rnu=nowhere"], "unknown option rnu; did you mean run?"),
@@ -111,12 +111,12 @@ def test_a_checkpoint_of_the_other_trainer_is_refused(command: Command, finished
         (["-m", "run=nowhere"], "leave -m out"),
     ],
 )
-def test_evaluate_refuses_bad_words(command: Command, words, message):
-    assert_refused(command("evaluate", *words), message)
+def test_evaluate_refuses_bad_overrides(command: Command, overrides, message):
+    assert_refused(command("evaluate", *overrides), message)
 
 
 @pytest.mark.parametrize(
-    ("name", "word", "message"),
+    ("name", "override", "message"),
     [
         ("rl", "samples=77", "holds an agent, which has no samples"),
         ("rl", "truncation=0.5", "holds an agent, which has no truncation"),
@@ -125,8 +125,8 @@ def test_evaluate_refuses_bad_words(command: Command, words, message):
         ("gan", "features=classifier", "holds a generator of points, which are measured under no features"),
     ],
 )
-def test_evaluate_refuses_what_it_would_not_read(command: Command, finished, name, word, message):
-    assert_refused(command("evaluate", f"run={finished[name]}", word), message)
+def test_evaluate_refuses_what_it_would_not_read(command: Command, finished, name, override, message):
+    assert_refused(command("evaluate", f"run={finished[name]}", override), message)
 
 
 def test_evaluate_measures_a_run_and_writes_what_it_found(command: Command, finished, tmp_path):
@@ -161,14 +161,14 @@ def test_a_directory_in_use_is_refused_to_a_second_process(command: Command, fin
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("override", "message"),
     [
         ("seed=2", "seed=2 cannot change while resuming"),
         ("optimizer.lr=0.1", "optimizer.lr=0.1 cannot change while resuming"),
         ("env=acrobot", "env=acrobot cannot change while resuming"),
         ("+agent.typo=1", "+agent.typo=1 cannot change while resuming"),
         ("hydra.run.dir=elsewhere", "hydra.run.dir=elsewhere cannot change while resuming"),
-        ("total_steps=32", "total_steps=32 is less than the total_steps=64 that the run has"),
+        ("total_steps=32", "total_steps=32 is less than the run's own total_steps=64"),
         ("total_steps=many", "total_steps must be an integer, got 'many'"),
         ("total_steps=1e3", "total_steps must be an integer, got 1000.0"),
         ("total_steps=", "total_steps must be an integer, got null"),
@@ -178,18 +178,18 @@ def test_a_directory_in_use_is_refused_to_a_second_process(command: Command, fin
         ("logging.interval.x=3", "unknown option logging.interval.x"),
         ("logging.interval=[1", "cannot read 'logging.interval=[1'"),
         ("logging=3", "logging=3 cannot change while resuming"),
-        ("device=cuda:99", "device=cuda:99 is not on this machine"),
+        ("device=cuda:99", "device=cuda:99 is not available: this machine has"),
         ("-m", "leave -m out"),
     ],
 )
 def test_a_resumed_run_refuses_words_that_would_change_it(
-    command: Command, finished, tmp_path, word, message
+    command: Command, finished, tmp_path, override, message
 ):
     run = tmp_path / "run"
     shutil.copytree(finished["rl"], run)
     before = contents(run)
-    longer = [] if word.startswith("total") else [LONGER["rl"]]
-    assert_refused(command("rl", f"resume={run}", word, *longer), message)
+    longer = [] if override.startswith("total") else [LONGER["rl"]]
+    assert_refused(command("rl", f"resume={run}", override, *longer), message)
     assert contents(run) == before
 
 
@@ -223,9 +223,9 @@ def test_a_run_with_a_damaged_file_is_refused(command: Command, finished, tmp_pa
     shutil.copytree(finished["rl"], run)
     old = (run / file).read_text()
     (run / file).write_text(text if file == "summary.json" else old.replace("total_steps: 64", text))
-    words = [] if file == "config.yaml" else [LONGER["rl"]]
-    assert_refused(command("rl", f"resume={run}", *words), message)
-    if file == "config.yaml":  # also a word that is held against the damaged one
+    overrides = [] if file == "config.yaml" else [LONGER["rl"]]
+    assert_refused(command("rl", f"resume={run}", *overrides), message)
+    if file == "config.yaml":  # also an override that is compared with the damaged one
         assert command("rl", f"resume={run}", LONGER["rl"]).status == 0
 
 
@@ -246,13 +246,13 @@ def test_all_jobs_of_a_sweep_are_in_one_directory_named_by_when_the_sweep_began(
 
 def test_a_sweep_into_used_or_shared_directories_is_refused_before_it_begins(command: Command, tmp_path):
     place = tmp_path / "sweep"
-    words = ["-m", *SMALL["gan"], f"hydra.sweep.dir={place}"]
-    shared = command("gan", *words, "seed=1,2", "hydra.sweep.subdir=same")
+    overrides = ["-m", *SMALL["gan"], f"hydra.sweep.dir={place}"]
+    shared = command("gan", *overrides, "seed=1,2", "hydra.sweep.subdir=same")
     assert_refused(shared, f"two jobs of this sweep would share {place / 'same'}")
     assert not place.exists()
     (place / "1").mkdir(parents=True)
     (place / "1" / "config.yaml").touch()
-    assert_refused(command("gan", *words, "seed=1,2"), f"{place / '1'} already holds a run")
+    assert_refused(command("gan", *overrides, "seed=1,2"), f"{place / '1'} already holds a run")
     assert sorted(p.name for p in place.iterdir()) == ["1"]
 
 
@@ -287,16 +287,16 @@ def test_the_loser_of_two_starts_leaves_the_winners_directory_alone(command: Com
     run.mkdir()
     winner = Lock(run)
     monkeypatch.setattr(launch, "refuse_used", lambda directory: None)  # both have looked before either wrote
-    words = [*SMALL["gan"], f'hydra.run.dir="{run}"']
-    outcome = command("gan", *words)
+    overrides = [*SMALL["gan"], f'hydra.run.dir="{run}"']
+    outcome = command("gan", *overrides)
     assert (outcome.status, "is in use" in outcome.err) == (2, True)
     assert [path.name for path in run.iterdir()] == [".lock"]
     winner.release()
     (run / "config.yaml").touch()  # the winner has ended by the time that the loser takes the lock
-    assert command("gan", *words).status == 2
+    assert command("gan", *overrides).status == 2
     assert sorted(path.name for path in run.iterdir()) == [".lock", "config.yaml"]
     (run / "config.yaml").unlink()
-    assert command("gan", *words).status == 0
+    assert command("gan", *overrides).status == 0
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 
 
@@ -318,17 +318,19 @@ def test_the_summary_of_a_stopped_run_is_written_before_its_directory_is_free(mo
     assert (held, in_use(tmp_path)) == ([True], False)
 
 
-@pytest.mark.parametrize("words", [["hydra.run.dir=file/run"], ["-m", "seed=1,2", "hydra.sweep.dir=file"]])
-def test_a_directory_below_a_file_is_refused_in_one_line(command: Command, words):
+@pytest.mark.parametrize(
+    "overrides", [["hydra.run.dir=file/run"], ["-m", "seed=1,2", "hydra.sweep.dir=file"]]
+)
+def test_a_directory_below_a_file_is_refused_in_one_line(command: Command, overrides):
     Path("file").write_text("not a folder")
-    outcome = command("gan", *SMALL["gan"], *words)
+    outcome = command("gan", *SMALL["gan"], *overrides)
     assert (outcome.status, outcome.err.count("\n"), outcome.made) == (2, 1, ["file"])
     assert "file is no folder" in outcome.err
 
 
 def test_a_run_that_fails_says_why_and_exits_with_1(command: Command, odd_envs):
-    words = [*SMALL["rl"], "env.import_module=odd_envs", "env.id=Odd-v0", "hydra.run.dir=run"]
-    outcome = command("rl", *words)
+    overrides = [*SMALL["rl"], "env.import_module=odd_envs", "env.id=Odd-v0", "hydra.run.dir=run"]
+    outcome = command("rl", *overrides)
     assert outcome.status == 1
     assert "the motor is on fire" in outcome.err
     assert json.loads(Path("run", "summary.json").read_text())["status"] == "failed"

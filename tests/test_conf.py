@@ -62,12 +62,12 @@ def test_every_folder_of_yaml_files_is_a_group_of_some_root():
 
 @pytest.mark.parametrize(("root", "group", "option"), CHOICES)
 def test_every_option_of_every_group_composes_and_builds(root, group, option):
-    words = [f"{group}={option}", *NEEDS.get(option.rpartition("/")[2], [])]
+    overrides = [f"{group}={option}", *NEEDS.get(option.rpartition("/")[2], [])]
     if group in ("batch", "function") and (option == "none") == (group == "function"):
-        words.append("objective=logistic")  # whose function is none
+        overrides.append("objective=logistic")  # whose function is none
     if root == "descend" and group == "probe" and option != "none":
-        words.append("objective=logistic")
-    cfg = build(composed(root, *words))
+        overrides.append("objective=logistic")
+    cfg = build(composed(root, *overrides))
     assert type(cfg).__module__ == ROOTS[root]
     if group != "experiment":
         assert (getattr(cfg, group) is None) == (option == "none")
@@ -110,7 +110,9 @@ def test_the_choices_in_its_name_stand_for_an_experiment(root, overrides, path):
         assert arrived[name] == value, f"{path.name}: {name}"
     named = f"{root}/{path.stem}"
     assert tree == composed(root, f"experiment={named}", *overrides[1:] if root == "gan" else ())
-    assert (note(root, *overrides) or "").startswith(f"settings: experiment={named}; experiment=none for")
+    assert (note(root, *overrides) or "").startswith(
+        f"settings: experiment={named}; type experiment=none for"
+    )
 
 
 def test_an_agent_or_an_environment_at_its_default_stands_for_an_experiment_too():
@@ -169,8 +171,8 @@ def test_a_data_set_alone_chooses_what_fits_and_explicit_words_win(data):
     assert chosen.keys() >= {"network", "loss", "penalty"}
     for group, option in chosen.items():
         assert alone[group]["_target_"] == read(CONF / group / f"{option}.yaml")["_target_"]
-    words = ["network=mlp", "loss=relativistic", "penalty=none", "optimizer.lr=0.125", "total_images=640"]
-    tree = composed("gan", *words, f"data={data}", *needed)
+    overrides = ["network=mlp", "loss=relativistic", "penalty=none", "optimizer.lr=0.125", "total_images=640"]
+    tree = composed("gan", *overrides, f"data={data}", *needed)
     assert tree["network"]["_target_"] == read(CONF / "network" / "mlp.yaml")["_target_"]
     assert tree["loss"]["_target_"] == read(CONF / "loss" / "relativistic.yaml")["_target_"]
     assert (tree["penalty"], tree["optimizer"]["lr"], tree["total_images"]) == (None, 0.125, 640)
@@ -179,8 +181,8 @@ def test_a_data_set_alone_chooses_what_fits_and_explicit_words_win(data):
 
 @pytest.mark.parametrize("env", ["pong", "breakout"])
 def test_a_game_alone_chooses_a_policy_that_sees_unless_the_agent_or_a_word_chooses(env):
-    def policy(*words):
-        return composed("rl", f"env={env}", "experiment=none", *words)["policy"]
+    def policy(*overrides):
+        return composed("rl", f"env={env}", "experiment=none", *overrides)["policy"]
 
     assert policy() == read(CONF / "policy" / "cnn.yaml")
     assert policy("policy=mlp") == read(CONF / "policy" / "mlp.yaml")

@@ -23,8 +23,8 @@ FIELDS = {"name", "severity", "player", "layer", "first_step", "last_step", "act
 FIELDS |= {"what", "cause", "remedy"}
 
 
-def run(name: str, directory: Path, *words: str) -> int:
-    return execute(compose_tree(name, [*RUNS[name], *QUICK, *words], [config_dir()])[0], directory)
+def run(name: str, directory: Path, *overrides: str) -> int:
+    return execute(compose_tree(name, [*RUNS[name], *QUICK, *overrides], [config_dir()])[0], directory)
 
 
 def written(directory: Path) -> tuple[dict, dict]:
@@ -36,7 +36,7 @@ def written(directory: Path) -> tuple[dict, dict]:
 def test_training_is_the_same_to_the_bit_with_and_without_a_diagnosis(name, tmp_path):
     slope = ["network.slope=0.0"] if name == "gan" else []
     assert run(name, tmp_path / "on", *slope) == 0
-    plain = [word for word in QUICK if "unit_health" not in word]
+    plain = [override for override in QUICK if "unit_health" not in override]
     tree = compose_tree(name, [*RUNS[name], *plain, *slope, "diagnosis=none"], [config_dir()])[0]
     assert execute(tree, tmp_path / "off") == 0
     on, off = (torch.load(tmp_path / d / "checkpoints" / "last.pt", weights_only=True) for d in ("on", "off"))
@@ -77,9 +77,9 @@ def test_a_finding_is_said_written_and_resumed(tmp_path, monkeypatch, capsys):
     assert summary["findings"] == [{k: f[k] for k in ("name", "severity")} for f in findings["findings"]]
     (finding,) = [f for f in findings["findings"] if f["name"] == "runaway_kl"]
     assert set(finding) == FIELDS
-    (word,) = finding["remedy"]
-    assert word.startswith("optimizer.lr=")
-    assert 1e-5 <= float(word.partition("=")[2]) <= 3e-3
+    (override,) = finding["remedy"]
+    assert override.startswith("optimizer.lr=")
+    assert 1e-5 <= float(override.partition("=")[2]) <= 3e-3
     assert "warning: runaway_kl: one update moves the policy by" in capsys.readouterr().out
     finish_step, left = Run.finish_step, iter(range(2))
 

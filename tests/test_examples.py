@@ -91,11 +91,11 @@ def test_an_agent_of_ones_own_is_trained_by_the_launcher(command, monkeypatch, t
     folder = Path(own_agent.__file__).parent
     monkeypatch.syspath_prepend(folder)
     few = ("evaluation.episodes=1", "evaluation.interval_episodes=1", "evaluation.max_episode_steps=5")
-    words = (*OWN, *few, "agent.alpha=0.25", f"hydra.run.dir={tmp_path / 'run'}")
-    outcome = command("rl", "--config-dir", str(folder / "conf"), *words)
+    overrides = (*OWN, *few, "agent.alpha=0.25", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = command("rl", "--config-dir", str(folder / "conf"), *overrides)
     assert outcome.status == 0, outcome.err
     assert list(read_scalars(tmp_path / "run")["policy/approx_kl"]) == [128]
-    refused = command("rl", "--config-dir", str(folder / "conf"), *words[:-2], "agent.alpha=-1")
+    refused = command("rl", "--config-dir", str(folder / "conf"), *overrides[:-2], "agent.alpha=-1")
     assert refused.status == 2
     assert "agent.alpha must be a finite number >= 0, got -1" in refused.err
 
@@ -120,16 +120,16 @@ def test_every_example_says_how_to_call_it(path):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["function._target_=own_function.Ripples", "function.depth=0.8"],
         ["--config-dir", str(EXAMPLES[0].parent / "conf"), "function=ripples", "function.depth=0.8"],
     ],
     ids=["target", "config dir"],
 )
-def test_a_function_of_ones_own_is_descended_like_any_other(command, monkeypatch, words):
+def test_a_function_of_ones_own_is_descended_like_any_other(command, monkeypatch, overrides):
     monkeypatch.syspath_prepend(EXAMPLES[0].parent)
-    outcome = command("descend", *words, "pictures=[]", "steps=300", "optimizer=sgd", "optimizer.lr=0.05",
+    outcome = command("descend", *overrides, "pictures=[]", "steps=300", "optimizer=sgd", "optimizer.lr=0.05",
                       "logging.progress=false", "hydra.run.dir=run")  # fmt: skip
     assert outcome.status == 0, outcome.err
     ended = json.loads(Path("run/summary.json").read_text())

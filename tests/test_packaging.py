@@ -52,10 +52,10 @@ def installed(wheel, tmp_path_factory) -> Path:
     return folder
 
 
-def call(installed: Path, here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def call(installed: Path, here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python from the directory `here`, with the wheel's packages before those of the environment."""
     environment = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *words]
+    command = [sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=here, env=environment, check=False)
 
 

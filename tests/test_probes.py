@@ -23,9 +23,9 @@ EVERYTHING = ["probe=[noise,curvature]", "probe.noise.interval=7", "probe.curvat
 NOTHING = ["monitor.sample_interval=100000", "monitor.histogram_interval=100000"]
 
 
-def trained(name: str, words: list[str], directory: Path) -> tuple[dict, set[str]]:
+def trained(name: str, overrides: list[str], directory: Path) -> tuple[dict, set[str]]:
     """What training changed, and the tags it wrote."""
-    tree = compose_tree(name, [*RUNS[name], *words, "logging.progress=false"], [config_dir()])[0]
+    tree = compose_tree(name, [*RUNS[name], *overrides, "logging.progress=false"], [config_dir()])[0]
     assert execute(tree, directory) == 0
     state = torch.load(directory / "checkpoints" / "last.pt", weights_only=True)
     optimizers = {key: state[key]["optimizer"] for key in state if key.endswith("gradient_step")}
@@ -58,8 +58,8 @@ def test_training_is_the_same_to_the_bit_with_monitor_and_probes_on_or_off(name,
 
 
 def test_a_network_that_a_probe_cannot_measure_is_refused_before_anything_is_made():
-    words = ["data=digits", "network=dcgan", "network.batch_norm=true", "probe=noise"]
-    tree = compose_tree("gan", words, [config_dir()])[0]
+    overrides = ["data=digits", "network=dcgan", "network.batch_norm=true", "probe=noise"]
+    tree = compose_tree("gan", overrides, [config_dir()])[0]
     with pytest.raises(ValueError, match=r"probe=noise: per-sample gradients are not defined .*BatchNorm2d"):
         check(tree)
-    check(compose_tree("gan", [*words[:3], "probe=curvature"], [config_dir()])[0])
+    check(compose_tree("gan", [*overrides[:3], "probe=curvature"], [config_dir()])[0])

@@ -54,7 +54,7 @@ VARIANTS: dict[str, list[tuple[str, ...]]] = {
         ("batch.size=2", "clipper=none"),
     ],
 }
-CASES = [(kind, words) for kind in ROOTS for words in [(), *VARIANTS[kind]]]
+CASES = [(kind, given) for kind in ROOTS for given in [(), *VARIANTS[kind]]]
 
 
 def planted_in(kind: str, fault: Fault) -> Values:
@@ -85,9 +85,9 @@ def history(kind: str, number: int) -> History:
 
 
 @cache
-def signs(kind: str, words: tuple[str, ...]) -> list[Sign]:
+def signs(kind: str, overrides: tuple[str, ...]) -> list[Sign]:
     """Everything that the rules see, whatever is planted."""
-    where = context(kind, words)
+    where = context(kind, overrides)
     return [s for number in range(len(FAULTS)) for s in diagnose(RULES[kind], history(kind, number), where)]
 
 
@@ -97,16 +97,18 @@ def kind_of(remedy: Overrides) -> Overrides:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "words"), CASES, ids=[f"{kind}-{'-'.join(words)}" for kind, words in CASES])
-def test_every_remedy_is_accepted_by_the_configuration_it_is_proposed_for(kind, words):
-    remedies = {kind_of(sign.remedy): sign.remedy for sign in signs(kind, words) if sign.remedy}
+@pytest.mark.parametrize(
+    ("kind", "overrides"), CASES, ids=[f"{kind}-{'-'.join(given)}" for kind, given in CASES]
+)
+def test_every_remedy_is_accepted_by_the_configuration_it_is_proposed_for(kind, overrides):
+    remedies = {kind_of(sign.remedy): sign.remedy for sign in signs(kind, overrides) if sign.remedy}
     assert len(remedies) >= 3
     for remedy in remedies.values():
-        remedied(kind, words, remedy)
+        remedied(kind, overrides, remedy)
 
 
 def test_every_finding_has_been_seen_and_those_of_any_network_in_every_kind_of_run():
-    seen = {kind: {s.name for of, words in CASES if of == kind for s in signs(kind, words)} for kind in ROOTS}
+    seen = {kind: {s.name for of, given in CASES if of == kind for s in signs(kind, given)} for kind in ROOTS}
     for names in seen.values():
         assert names >= {"exploding_gradient", "oscillation", "above_edge_of_stability", "non_finite"}
     assert {name for names in seen.values() for name in names} == NAMED

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, so that the next tensor of that size need not ask the system for it.
+"""Freed memory stays with the process, so that the next tensor of that size reuses it.
 
 glibc hands large blocks back to the system when they are freed: those beyond a threshold (32 MB at most,
 unless told) at once, others when they lie at the end of its heap. The activations of a larger network are

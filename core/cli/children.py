@@ -1,4 +1,4 @@
-"""Runs inside of a run: each a whole run directory, begun, continued, or left alone where it has ended."""
+"""Runs inside a run: each in its own run directory, which is begun, continued, or left alone if finished."""
 
 import signal
 from pathlib import Path
@@ -9,7 +9,7 @@ from core.run.directory import already_finished, holds_run
 
 
 def run_child(options: Tree, directory: Path, total: int) -> int:
-    """Bring one run to its end, and give the signals back to the run around it.
+    """Run one child to its end, then give the signals back to the run around it.
 
     Args:
         options: the child's own, resolved.

@@ -96,14 +96,14 @@ class Choices:
         if self.page is None:
             return None
         groups = re.findall(r"\$\{(\w+)\}", self.root.content["page"])
-        whose = f"the {groups[0]}'s" if len(groups) > 1 else "the parts'"
+        whose = f"the {groups[0]}'s defaults" if len(groups) > 1 else "the defaults of every part"
         line = f"settings: {EXPERIMENT}={self.page}"
         replaced = self.replaced().keys() & self._experiment().content.keys()
         if replaced:
             line += f" without its {' and '.join(sorted(replaced))}"
             others = self._pages_with(sorted(replaced))
             line += f" (with settings of its own: {', '.join(others)})" if others else ""
-        return f"{line}; {EXPERIMENT}=none for {whose} defaults"
+        return f"{line}; type {EXPERIMENT}=none for {whose}"
 
     def replaced(self) -> dict[str, Tree]:
         """Own options of each typed part whose option names differ from those of the part it replaces.

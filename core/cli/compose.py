@@ -262,7 +262,7 @@ def _pages(config_name: str) -> list[str]:
 
 
 def _foreign(message: str) -> str:
-    """What to say instead when Hydra misses a group that only another command has; else nothing."""
+    """The message in place of Hydra's where only another command has the group; else nothing."""
     found = re.search(r"(?:In '([^']+)': )?Could not override '([^'@]+)", message)
     if not found:
         return ""
@@ -272,7 +272,7 @@ def _foreign(message: str) -> str:
 
 
 def _missing_choice(error: MissingConfigException, chosen: Sequence[str], config_name: str) -> str:
-    """What to say of a group's option that has no file."""
+    """The message about a choice that has no file."""
     missing, options = error.missing_cfg_file or "", list(error.options or [])
     group, _, choice = missing.rpartition("/")
     if group.split("/")[0] == EXPERIMENT:  # its pages stand in a folder for each command
@@ -285,4 +285,4 @@ def _missing_choice(error: MissingConfigException, chosen: Sequence[str], config
     for several, one in SEVERAL.items():
         group = several if f"+{one}@{several}.{choice}={choice}" in chosen else group
     there = ", ".join(options)
-    return f"{group}={choice} has no configuration file; there are {there}{nearest(choice, options)}"
+    return f"{group}={choice} does not exist; choose from {there}{nearest(choice, options)}"

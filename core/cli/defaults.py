@@ -1,4 +1,4 @@
-"""What the options of a run would be had no value been typed: those of the chosen files and its experiment.
+"""The options of a run before any value was typed: those of the chosen files and of its experiment.
 
 A remedy looks here first: where somebody typed a learning rate in place of a tuned one, that is the cure.
 """

@@ -1,4 +1,4 @@
-"""What a command says of itself: its groups and options, and one job's configuration."""
+"""A command's help: its groups and options, and one job's configuration."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from core.cli.overrides import SEVERAL
 from core.run.files import to_yaml
 
 END = """\
---cfg job prints the configuration alone, -m runs a sweep (seed=1,2,3), --config-dir FOLDER finds YAML files
-of your own, hydra.run.dir=DIR chooses the run directory, --hydra-help says what Hydra offers."""
+--cfg job prints only the configuration, -m runs a sweep (seed=1,2,3), --config-dir FOLDER adds YAML files of
+your own, hydra.run.dir=DIR sets the run directory, --hydra-help lists what else Hydra offers."""
 
 
 def help_text(config_name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
@@ -27,12 +27,14 @@ def help_text(config_name: str, overrides: Sequence[str], folders: Sequence[Path
     pages = str(root.content.get("page", "")).rpartition("/")[0]
     shown = [f"{name}: {', '.join(_options(name, folders, pages))}" for name in groups]
     shown += [
-        f"{name}: several of {one}: {name}=[...]" for name, one in SEVERAL.items() if name in root.content
+        f"{name}: several choices of {one}, as {name}=[A,B]"
+        for name, one in SEVERAL.items()
+        if name in root.content
     ]
     parts = [
         "\n".join(purpose),
         "== Groups: GROUP=CHOICE ==\n" + "\n".join(shown) if shown else "",
-        "== Options: OPTION=VALUE, as they are now ==\n" + to_yaml(_shown(composed)),
+        "== Options: OPTION=VALUE, with their present values ==\n" + to_yaml(_shown(composed)),
         END,
     ]
     return "\n\n".join(part for part in parts if part)

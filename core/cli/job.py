@@ -1,4 +1,4 @@
-"""One job: checked options and a directory become a trained network, or a summary that says why not."""
+"""One job: from checked options and a directory to a trained network and a summary."""
 
 import importlib
 import signal
@@ -32,17 +32,17 @@ class RootConfig(Protocol):
 
     @property
     def diagnosis(self) -> "DiagnosisConfig | None":
-        """How closely the run is looked at."""
+        """The diagnosis of the run; None = none."""
         ...
 
     @property
     def on_finding(self) -> "OnFinding":
-        """What a finding brings about."""
+        """What a finding does: it is reported, or it stops the run."""
         ...
 
 
 def check(tree: Tree) -> None:
-    """Everything that can be known to be wrong before a directory is made.
+    """Check everything that can be checked before a directory is made.
 
     Raises:
         ConfigError: one line about it.
@@ -57,12 +57,12 @@ def check(tree: Tree) -> None:
 
 
 def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Lock | None" = None) -> int:
-    """Train in `directory`, whatever happens leave a summary, and return the exit status.
+    """Train in `directory`, write a summary whatever happens, and return the exit status.
 
     Args:
         tree: the resolved configuration, plain containers.
         directory: the run directory.
-        continuing: it holds a run of these options, which is to go on; without this one is refused.
+        continuing: it holds a run of these options, which continues; without it, a run there is refused.
         lock: of this directory, where it is held already; it is released here.
 
     Raises:

@@ -122,7 +122,7 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
         return _run_sweep(jobs)
     composed, tree, directory = jobs[0]
     assert directory is not None
-    lock = Lock(directory)  # before anything is written into it: of two starts, one finds it as it was
+    lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
         if is_run(directory):  # another run began and ended here since the check
             raise used(directory)
@@ -160,7 +160,7 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     parser.error = _refuse  # argparse's own prints the usage, several lines of it
     args = parser.parse_intermixed_args(list(arguments))
     if args.config_path or args.config_name:
-        raise ConfigError("use --config-dir FOLDER for YAML files of your own; the root file is fixed")
+        raise ConfigError("the root file is fixed; use --config-dir FOLDER to add YAML files of your own")
     return args
 
 
@@ -174,7 +174,7 @@ def _shows(args: Namespace) -> bool:
 
 
 def _show(config_name: str, args: Namespace, overrides: Sequence[str]) -> int:
-    """Print what is asked for: our help, the configuration, or what Hydra says of itself."""
+    """Print what is asked for: our help, the configuration, or Hydra's own help."""
     from core.cli.help import configuration, help_text
 
     folders = _folders(args)
@@ -228,7 +228,7 @@ def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
     if not multirun:
         swept = [each for each in overrides if parse(each).is_sweep_override()]
         if swept:
-            raise ConfigError(f"{swept[0]} is several values; to run all of them add -m")
+            raise ConfigError(f"{swept[0]} has several values; add -m to run all of them")
         return [list(overrides)]
     own = [each for each in overrides if each.startswith("hydra")]
     others = OverridesParser.create().parse_overrides([each for each in overrides if each not in own])

@@ -1,8 +1,8 @@
-"""Overrides of the command line, held against the composed YAML before anything heavy is imported.
+"""Overrides of the command line, compared with the composed YAML before anything heavy is imported.
 
 Hydra lets `+group.typo=1` through, checks no types of plain YAML, and answers a misspelt name with advice to
-append it. So every override is looked up here first: its name must exist, and its value must look like the
-one it replaces. Ranges and classes are checked later, by `core.config`.
+append it. So every override is looked up here first: its name must exist, and its value must be of the
+same kind as the one it replaces. Ranges and classes are checked later, by `core.config`.
 """
 
 from collections.abc import Sequence
@@ -44,13 +44,13 @@ def refuse_one_and_several(overrides: Sequence[Override]) -> None:
             key = other.key_or_group
             if key == one or key.startswith((f"{one}.", f"{one}@")):
                 raise ConfigError(
-                    f"{other.input_line} is not read beside {several}=, where each has options of its own: "
-                    f"{several}.NAME.OPTION=..."
+                    f"{other.input_line} is not read together with {several}=, where each has its own "
+                    f"options: {several}.NAME.OPTION=..."
                 )
 
 
 def check_override(override: Override, base: DictConfig, overrides: Sequence[Override]) -> bool:
-    """Check one option's name and the look of its value.
+    """Check one option's name and the kind of its value.
 
     Args:
         override: sets or deletes an option.
@@ -73,7 +73,7 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         if isinstance(node, ListConfig) and part.isdecimal() and int(part) < len(node):
             if override.is_delete() and depth == len(parts) - 1:
                 whole = ".".join(parts[:depth])
-                raise ConfigError(f"cannot take {key} out of its list; write the whole one, {whole}=[...]")
+                raise ConfigError(f"cannot remove {key} from its list; write the whole list, {whole}=[...]")
             node = node[int(part)]
             continue
         path = ".".join(parts[:depth])
@@ -96,13 +96,13 @@ def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override])
 
 
 def _check_value(key: str, value: object, old: object) -> None:
-    """Refuse a value that is of another kind than the one in the YAML; null in the YAML tells nothing."""
+    """Refuse a value that is of another kind than the one in the YAML; null in the YAML allows every kind."""
     if old is None or (isinstance(value, str) and "${" in value):
         return
     if key == "optimizer.lr" and value == AUTO:
         return
     if value is None:
-        return  # whether null is allowed, the dataclass knows
+        return  # the dataclass knows whether null is allowed
     wanted = None
     if isinstance(old, bool):
         wanted = None if isinstance(value, bool) else "true or false"
@@ -113,7 +113,7 @@ def _check_value(key: str, value: object, old: object) -> None:
     elif isinstance(old, float):
         wanted = None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
     elif isinstance(old, str):
-        wanted = "a word" if isinstance(value, dict | list) else None
+        wanted = "a string" if isinstance(value, dict | list) else None
     elif OmegaConf.is_list(old):
         wanted = None if isinstance(value, list) else "a list such as [64,64]"
     elif OmegaConf.is_dict(old):

@@ -60,12 +60,12 @@ def _change(options: Tree, override: str, length: str) -> None:
     for part in path:
         node = node.get(part) if isinstance(node, dict) else None
     if not isinstance(node, dict) or name not in node:
-        raise ConfigError(f"unknown option {key}: this run has none of that name")
+        raise ConfigError(f"unknown option {key}: this run has no such option")
     try:
         new = OmegaConf.from_dotlist([f"value={value}"]).value
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"cannot read {override!r}: expected option=value") from error
     whole = all(isinstance(number, int) for number in (new, node[name]))  # `build` refuses what is not
     if key == length and whole and new < node[name]:
-        raise ConfigError(f"{override} is less than the {key}={node[name]} that the run has")
+        raise ConfigError(f"{override} is less than the run's own {key}={node[name]}")
     node[name] = new

@@ -1,4 +1,4 @@
-"""What a run directory says of how its run was started."""
+"""How a run was started, read from its directory."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def saved_options(directory: Path) -> Tree:
     path = path if path.exists() else directory / ".hydra" / "config.yaml"
     tree = _load(path)
     if not isinstance(tree, DictConfig) or "_target_" not in tree:
-        raise ConfigError(f"{path} is damaged: it holds no options of a run")
+        raise ConfigError(f"{path} is damaged: it contains no options of a run")
     return plain(tree)
 
 

@@ -34,7 +34,8 @@ class CompareConfig:
     seed: Annotated[int, Ge(0)]
 
     def __post_init__(self) -> None:
-        require(bool(self.runs), "runs", self.runs, "a list of run directories or folders of them")
+        allowed = "a list of run directories or folders of them: type runs=[DIR,...]"
+        require(bool(self.runs), "runs", self.runs, allowed)
         ok = self.figure is None or Path(self.figure).suffix.lower() == ".png"
         require(ok, "figure", self.figure, "the name of a .png file or null")
 
@@ -51,7 +52,9 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
         raise ConfigError(f"target={cfg.target:g} is a score on one task, but runs are on {', '.join(tasks)}")
     parts = [task_table([g for g in groups if g.task == task], cfg, score.unit) for task in tasks]
     remarks = [line for group in groups for line in _remarks(group, score.unit)]
-    parts.append("\n".join(["Intervals: 95 %, percentile bootstrap over seeds.", *remarks]))
+    if any(len(group.scores) > 1 for group in groups):
+        remarks.insert(0, "Intervals: 95 %, percentile bootstrap over seeds.")
+    parts += ["\n".join(remarks)] if remarks else []
     parts.append(_figure(groups, cfg, score))
     return "\n\n".join(parts)
 

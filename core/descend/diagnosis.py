@@ -50,12 +50,12 @@ class Flat:
                     player=player.name,
                     evidence=evidence,
                     what=(
-                        f"the gradient is nearly zero (|g| = {norm:.1e}), and the ground curves down "
+                        f"the gradient is nearly zero (|g| = {norm:.1e}), and the loss curves down "
                         f"({lowest:.2g})."
                     ),
                     cause=(
-                        "It has come to a saddle along a direction from which the gradient alone does "
-                        "not lead away."
+                        "The descent has reached a saddle along a direction from which the gradient alone "
+                        "does not lead away."
                     ),
                     remedy=self._push(context, player),
                 )
@@ -66,12 +66,10 @@ class Flat:
                     player=player.name,
                     evidence=evidence,
                     what=(
-                        f"the loss stands still at {values[-1]:.4g}, with hardly a gradient and hardly a "
+                        f"the loss stands still at {values[-1]:.4g}, with almost no gradient and almost no "
                         "curvature."
                     ),
-                    cause=(
-                        "It stands on a plateau: steps as long as the gradient is small do not lead off it."
-                    ),
+                    cause=("It is on a plateau: steps in proportion to so small a gradient do not leave it."),
                     remedy=stride(context, player),
                 )
 
@@ -109,7 +107,7 @@ class Unmoved:
                 player=player.name,
                 evidence={"loss": now, "first": course[0]},
                 what=f"the loss is {now:.4g}, and began at {course[0]:.4g}.",
-                cause="It began on a plateau: steps as long as the gradient is small do not lead off it.",
+                cause="It began on a plateau: steps in proportion to so small a gradient do not leave it.",
                 remedy=stride(context, player),
             )
 

@@ -149,7 +149,7 @@ def what(found: Classification) -> str:
         "degenerate": "a degenerate point (the Hessian is singular)",
     }
     kind = kinds.get(found.kind, f"a {found.kind}")
-    return f"{kind}: Hessian eigenvalues {point(found.eigenvalues)[1:-1]}"
+    return f"{kind}; eigenvalues of the Hessian: {point(found.eigenvalues)[1:-1]}"
 
 
 def nearest(function: Function, x: Sequence[float], found: Classification) -> str:
@@ -159,4 +159,5 @@ def nearest(function: Function, x: Sequence[float], found: Classification) -> st
         return ""
     closest = min(known, key=lambda c: math.dist(c.point, x))
     name = "degenerate point" if closest.kind == "degenerate" else closest.kind
-    return f"; {plain_number(math.dist(closest.point, x))} from the known {name} at {point(closest.point)}"
+    distance = plain_number(math.dist(closest.point, x))
+    return f"; distance to the known {name} at {point(closest.point)}: {distance}"

@@ -254,16 +254,16 @@ class ObjectiveDescent:
         effort = f"{steps:,} steps, {now.samples:,} samples ({passes} passes)" if steps else "the start"
         kind = self.classify()
         ends = point(kind.eigenvalues or ())[1:-1]
-        all_or_ends = "Hessian eigenvalues" if self.size <= DENSE else "Hessian eigenvalues from and to"
+        which = "" if self.size <= DENSE else "lowest and largest "
         name = {"slope": "still on a slope", "degenerate": "a degenerate point"}.get(
             str(kind.kind), f"a {kind.kind}"
         )
         return [
             f"{effort}: loss {plain_number(now.value)}, held out {plain_number(now.held_out_value)}; "
             f"accuracy {now.accuracy:.1%}, held out {now.held_out_accuracy:.1%}",
-            f"{name}: |g| = {plain_number(now.gradient_norm)}, {all_or_ends} {ends}",
-            f"a gradient of {self.samples:,} of {len(self.data.x):,} samples: cosine with that of all "
-            f"{now.gradient_cosine:.3f}; noise scale {plain_number(now.noise_scale)}",
+            f"{name}: |g| = {plain_number(now.gradient_norm)}; {which}eigenvalues of the Hessian: {ends}",
+            f"a gradient of {self.samples:,} of {len(self.data.x):,} samples: its cosine with that of all is "
+            f"{now.gradient_cosine:.3f}, its noise scale {plain_number(now.noise_scale)}",
         ]
 
     def plane_function(self) -> PlaneFunction | None:

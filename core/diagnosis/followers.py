@@ -47,7 +47,8 @@ class Stale:
             player=self.player,
             evidence={"initial_share": share, "distance": distance},
             what=(
-                f"{share:.0%} of it are still the initial weights; it is {distance:.0%} of their length away."
+                f"{share:.0%} of it is still the initial weights; its distance from the trained weights is "
+                f"{distance:.0%} of their length."
             ),
             cause=self.cause,
             remedy=self.remedy(context),

@@ -177,13 +177,15 @@ def _place(how: str, where: str, nearest: str | None) -> str:
     if how in ("forward", "backward"):
         return f"the first that is not finite is the {how} of {where}"
     if how == "loss":
-        return f"the network's outputs are finite, its loss's {where} is not"
+        return f"the network's outputs are finite, but the {where} of its loss is not"
     return f"nearest to the loss is {nearest}" if nearest else "no layer could be named"
 
 
 def _cause(how: str, where: str) -> str:
     if how == "batch":
-        return f"What the environment or the data hand over ({where}) holds a NaN or an infinity: look there."
+        return (
+            f"What the environment or the data hand over ({where}) contains a NaN or an infinity: look there."
+        )
     if how == "loss":
         return "A logarithm, division or exponential in the loss has left its range."
     if how == "backward":
@@ -214,8 +216,8 @@ class DetachedLayer:
                     layer=cut[-1],
                     evidence={"layers": float(len(cut)), "of": float(len(player.layers))},
                     what=(
-                        f"{len(cut)} of {len(player.layers)} layers, the last of them this, have no "
-                        "gradient at all."
+                        f"{len(cut)} of {len(player.layers)} layers have no gradient at all; this is the "
+                        "last of them."
                     ),
                     cause=(
                         "The graph is cut behind it (detach, no_grad, an item() on the way), or it is "
@@ -241,7 +243,7 @@ class FrozenLayer:
                     layer=player.frozen[0],
                     evidence={"frozen": float(len(player.frozen)), "trained": float(len(player.layers))},
                     what=f"it{several} has requires_grad=False and keeps its values.",
-                    cause="Right for a part that is only to be used; else a line was forgotten.",
+                    cause="Right for a part that is used but not trained; otherwise a line was forgotten.",
                     remedy=remedies.built_in_network(context),
                 )
 

@@ -271,9 +271,7 @@ class NoiseDominated:
                 severity="warning" if severe else "note",
                 player=player.name,
                 evidence={"noise_scale": scale, "batch": float(player.batch)},
-                what=(
-                    f"a batch of {player.batch:,} is {scale / player.batch:,.0f} times below the noise scale."
-                ),
+                what=(f"the noise scale is {scale / player.batch:,.0f} times the batch of {player.batch:,}."),
                 cause="Samples disagree more than they agree: the steps are nearly all noise.",
                 remedy=remedies.batch(context, player, min(scale, 256.0 if severe else scale)),
             )

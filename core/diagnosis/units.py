@@ -53,7 +53,7 @@ class DeadUnits:
 
 @dataclass(frozen=True, kw_only=True)
 class SaturatedUnits:
-    """Units of a tanh or sigmoid that stand at an end of their range for nearly every sample.
+    """Units of a tanh or sigmoid that are saturated for nearly every sample.
 
     Attributes:
         share: of a layer's units, from which one should act.
@@ -83,10 +83,7 @@ class SaturatedUnits:
                 player=player.name,
                 layer=layer,
                 evidence={"saturated": share, "activation_layers": float(layers)},
-                what=(
-                    f"{share:.0%} of its units stand at an end of their range: almost no gradient "
-                    "passes them."
-                ),
+                what=(f"{share:.0%} of its units are saturated: almost no gradient passes them."),
                 cause="Weights or inputs are too large: steps too long, or observations of a large scale.",
                 remedy=_smaller(context, player),
             )

@@ -1,6 +1,6 @@
 """`UnitHealth`: signs of life of a network on a frozen batch, cheap enough to be on by default.
 
-It measures units that no sample activates, units that stand at an end of their range, and how the terms of a
+It measures units that no sample activates, saturated units, and how the terms of a
 loss share the gradient. It costs one forward pass, and one backward pass for each term of the loss.
 """
 

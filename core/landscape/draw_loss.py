@@ -220,8 +220,8 @@ def _field(axes, names: Sequence[str], first: Surface, second: Surface) -> None:
     axes.streamplot(x, y, across, upward, color=BLUE, linewidth=width, density=1.25, arrowsize=1.1)
     axes.contour(x, y, across, [0.0], colors=ORANGE, linewidths=2.0, linestyles="--")
     axes.contour(x, y, upward, [0.0], colors=INK, linewidths=2.2, linestyles=":")
-    axes.plot([], [], "--", color=ORANGE, linewidth=2.0, label=f"the {names[0]} rests")
-    axes.plot([], [], ":", color=INK, linewidth=2.2, label=f"the {names[1]} rests")
+    axes.plot([], [], "--", color=ORANGE, linewidth=2.0, label=f"no slope for the {names[0]}")
+    axes.plot([], [], ":", color=INK, linewidth=2.2, label=f"no slope for the {names[1]}")
     axes.legend(
         fontsize=8.5, labelcolor=INK, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
     )

@@ -217,7 +217,7 @@ class _At:
 def _unknown(path: str, component: OptimizerComponent, name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"unknown option {path}: {component.target.__qualname__} has none of that name{hint}"
+    return f"unknown option {path}: {component.target.__qualname__} has no such option{hint}"
 
 
 def _probe() -> Tensor:

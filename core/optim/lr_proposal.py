@@ -56,16 +56,18 @@ class RateProposal:
     def lines(self) -> list[str]:
         """The evidence as text, one line for each piece."""
         undetermined = "undetermined"
-        steepest = f"{self.steepest:.1e}  the loss falls fastest there" if self.steepest else undetermined
-        exploding = f", and explodes at {self.exploding:.1e}" if self.exploding else ""
+        steepest = (
+            f"{self.steepest:.1e}  the loss falls fastest at this rate" if self.steepest else undetermined
+        )
+        exploding = f" and explodes at {self.exploding:.1e}" if self.exploding else ""
         stable = undetermined
         if self.stable is not None:
-            stable = f"{self.stable:.1e}  stable below it, at a sharpness of {self.sharpness:.3g}"
+            stable = f"{self.stable:.1e}  the largest stable rate, at a sharpness of {self.sharpness:.3g}"
         noise = undetermined
         if self.noise_scale is not None:
             noise = (
-                f"x {self.noise_factor:.2f}   of that at {self.batch_size:,} samples a step "
-                f"(noise scale {self.noise_scale:,.0f})"
+                f"x {self.noise_factor:.2f}   of the stable rate remains with {self.batch_size:,} samples a "
+                f"step (noise scale {self.noise_scale:,.0f})"
             )
         return [
             f"range test  {steepest}{exploding}",

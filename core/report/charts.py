@@ -38,7 +38,7 @@ GRADIENTS = (
           (Line("norm", "gradient/norm"),), log=True),
     Chart("Cosine",
           "Cosine of the angle to the gradient one step before: 1 is the same direction, 0 is unrelated "
-          "(mostly noise), −1 is back and forth.", (Line("cosine", "gradient/cosine"),)),
+          "(mostly noise), −1 is the opposite one.", (Line("cosine", "gradient/cosine"),)),
     Chart("Update ratio", "Length of a step relative to the parameters that it changes. Logarithmic.",
           (Line("update ratio", "gradient/update_ratio"),), log=True),
     Chart("Noise scale",
@@ -60,8 +60,8 @@ NOISE = (
           (Line("noise scale", "noise/noise_scale"),
            Line("recommended batch", "noise/recommended_batch", 3)), log=True),
     Chart("Is the batch large enough?",
-          "Relative error of its gradient: along it, across it, and both. Above 1 the batch does not know "
-          "the direction. Logarithmic.",
+          "Relative error of its gradient: along it, across it, and both. Above 1 the batch does not "
+          "determine the direction. Logarithmic.",
           (Line("both", "noise/norm_test"), Line("along", "noise/inner_product_test", 3),
            Line("across", "noise/orthogonality_test", 2)), log=True, level=1.0),
     Chart("Signal to noise",

@@ -32,7 +32,7 @@ class ReportConfig:
     against: str | None = None
 
     def __post_init__(self) -> None:
-        require(self.run is not None, "run", self.run, "a run directory")
+        require(self.run is not None, "run", self.run, "a run directory: type run=DIR")
 
 
 def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = unknown) -> Path:

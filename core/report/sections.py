@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 LAYERS_LEAD = (
     "Each row is a weight or a bias, the network's input on top: the length of its gradient, then how far "
-    "one step moves it relative to its own size. About 10⁻³ is common; far above, the layer is thrown about; "
-    "far below, it hardly learns. These are the last values of the run; the bars are logarithmic."
+    "one step moves it relative to its own size. About 10⁻³ is common; far above, the layer changes too "
+    "fast; far below, it hardly learns. These are the last values of the run; the bars are logarithmic."
 )
 OTHERS = "All other curves"
 

@@ -6,7 +6,7 @@ from core.config import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device a word stands for.
+    """The device that a name stands for.
 
     Args:
         name: "auto" (CUDA, else Apple's MPS, else the CPU), "cpu", "cuda", "cuda:1", "mps".
@@ -25,7 +25,8 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, KeyError) as error:
         raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name!r}") from error
     if (device.index or 0) >= count:
-        raise ConfigError(f"device={name} is not on this machine, which has {count} of type {device.type}")
+        found = f"{count or 'no'} {device.type} device{'s' * (count > 1)}"
+        raise ConfigError(f"device={name} is not available: this machine has {found}")
     return device
 
 

@@ -139,9 +139,9 @@ class Diagnosis:
         return next((f.line() for f in changed if f.active and f.severity != "note"), None)
 
     def messages(self, changed: Sequence[Finding]) -> list[str]:
-        """Lines for the console: what has appeared, with its remedy, and what has gone."""
+        """Lines for the console: what has appeared, with its remedy, and what is resolved."""
         return [
-            f.line() if f.active else f"gone: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed
+            f.line() if f.active else f"resolved: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed
         ]
 
     def table(self) -> str:

@@ -118,8 +118,8 @@ class Torchvision(ImageData):
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise ConfigError(f"data.download=true: could not fetch {self.dataset}: {reason}") from error
             raise ConfigError(
-                f"data.root={self.root} holds no {self.dataset} as torchvision stores it, or broken files; "
-                "set data.root= to the folder that does, or data.download=true"
+                f"data.root={self.root} holds no intact {self.dataset} in torchvision's layout; "
+                "set data.root= to a folder that does, or data.download=true"
             ) from error
 
 

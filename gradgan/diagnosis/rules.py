@@ -44,10 +44,10 @@ class DiscriminatorTooStrong:
             player=player.name,
             evidence=known(accuracy=accuracy, logit_gap=real - fake, logit_gradient=slope),
             what=(
-                f"it is right in {accuracy:.0%}, and {slope:.1e} is left of the generator's "
+                f"it is right for {accuracy:.0%}, and {slope:.1e} is left of the generator's "
                 "gradient behind its logits."
                 if vanishes
-                else f"it is right in {accuracy:.0%}, by {real - fake:.3g} nats: it has left "
+                else f"it is right for {accuracy:.0%}, by {real - fake:.3g} nats: it has left "
                 f"the generator behind."
             ),
             cause="It learns faster than the generator, or nothing keeps it smooth where the samples are.",
@@ -105,7 +105,7 @@ class DiscriminatorTooWeak:
                 f"its logits of data are {gap:.2g} above those of samples, which are far away "
                 f"(energy distance {apart:.2f})."
             ),
-            cause="It learns too slowly, or its penalty allows no slope: the generator is told nothing.",
+            cause="It learns too slowly, or its penalty allows no slope: the generator learns nothing.",
             remedy=self._remedy(context, player),
         )
 
@@ -251,7 +251,8 @@ class DiscriminatorOverfitting:
                 "and held-out data."
             ),
             cause=(
-                "Too few images for a discriminator of this size: it learns them instead of what they share."
+                "Too few images for a discriminator of this size: it memorises them instead of what "
+                "they share."
             ),
             remedy=augmentation(context) or penalty(context, 10.0),
         )
@@ -328,7 +329,7 @@ class PenaltyBalance:
                 player=player.name,
                 evidence=evidence,
                 what=(
-                    f"{share:.0%} of its gradient are the penalty's; it is right in {accuracy:.0%}"
+                    f"{share:.0%} of its gradient comes from the penalty; it is right for {accuracy:.0%}"
                     f"{f', by {gap:.1g} nats' if flat else ''}."
                 ),
                 cause="The penalty flattens the discriminator faster than it can learn.",
@@ -340,7 +341,7 @@ class PenaltyBalance:
                 severity="warning" if needed else "note",
                 player=player.name,
                 evidence=evidence,
-                what=f"{share:.1e} of its gradient are the penalty's; it is right in {accuracy:.0%}.",
+                what=f"{share:.1e} of its gradient comes from the penalty; it is right for {accuracy:.0%}.",
                 cause="The penalty is too weak to keep the discriminator smooth where the samples are.",
                 remedy=penalty(context, 10.0),
             )

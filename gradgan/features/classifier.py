@@ -236,7 +236,7 @@ def cached_classifier(
         return network.eval().requires_grad_(False)
     except ConfigError:
         kind = name.replace("_", " ")
-        say(f"training the {kind} that FID and the like are measured under: once for these data")
+        say(f"training the {kind} that FID and similar metrics use: once for these data")
         network = train_classifier(pixels, labels, num_classes=num_classes, updates=updates)
     with contextlib.suppress(OSError):  # a read-only home: nothing is lost but time
         checkpoint.save(path, {"classifier": network.state_dict()})

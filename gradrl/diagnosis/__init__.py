@@ -33,7 +33,7 @@ RULES: tuple[Rule, ...] = (
     Stale(
         follower="target",
         player="critic",
-        cause="tau is too small: the critics chase targets of networks long gone.",
+        cause="tau is too small: the critics learn from targets of networks that are long out of date.",
         remedy=faster_target,
     ),
     CollapsedEntropy(),

@@ -69,7 +69,7 @@ class CollapsedEntropy:
             player=player.name,
             evidence={"entropy": entropy, "left": left},
             what=f"the policy always does the same: {what}",
-            cause="It became certain before it had learnt; what it does not try it cannot learn about.",
+            cause="It became certain before it had learnt; it cannot learn about what it does not try.",
             remedy=self._remedy(history, context, player),
         )
 
@@ -120,7 +120,7 @@ class RunawayKL:
                 player=player.name,
                 evidence={"kl": kl},
                 what=f"one update moves the policy by {kl:.2g} nats from the one that acted.",
-                cause="The learning rate is too high, or a rollout is gone over too often.",
+                cause="The learning rate is too high, or each rollout is used too often.",
                 remedy=_calmer(context, player),
                 patience=1 if sudden else None,
             )
@@ -264,8 +264,8 @@ class UnnormalizedAdvantage:
             player=player.name,
             evidence={"advantage_std": scale},
             what=(
-                f"advantages deviate by {scale:.3g}: they scale the policy's loss against "
-                "everything beside it."
+                f"advantages deviate by {scale:.3g}: they scale the policy's loss relative to "
+                "every other term."
             ),
             cause="agent.normalize_advantage=false with returns of a large scale.",
             remedy=("agent.normalize_advantage=true", *scaled_rewards(context)),
@@ -301,7 +301,7 @@ class RewardScale:
         if scale >= self.large:
             what = f"returns differ by {scale:.3g} from what is expected of them."
             cause = (
-                "Rewards are too large: the critic's gradient drowns everything, and its output layer "
+                "Rewards are too large: the critic's gradient drowns all others, and its output layer "
                 "cannot reach them."
             )
         else:

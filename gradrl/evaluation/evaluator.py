@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from core.checks import checked
 from core.draw.media import Media
+from core.numbers import plain_number
 from core.run.run import Evaluation, Run
 from core.seeding import seed_for
 from core.state import StateDict
@@ -188,9 +189,15 @@ class Evaluator:
                 f"{seen.capped} of {len(seen.returns)} final episodes were cut off by"
                 f" evaluation.max_episode_steps={self.cfg.max_episode_steps}"
             )
+        std = float(seen.returns.std())
+        solved = f", solved at {self.solved_at[0]:,} env steps" if self.solved_at else ""
+        self.run.say(
+            f"final evaluation: mean return {plain_number(mean)} ± {plain_number(std)}"
+            f" over {len(seen.returns)} episodes{solved}"
+        )
         return {
             "eval_return_mean": mean,
-            "eval_return_std": float(seen.returns.std()),
+            "eval_return_std": std,
             "eval_return_mean_stochastic": float(sampled.returns.mean()),
             "eval_return_std_stochastic": float(sampled.returns.std()),
             "eval_episodes": len(seen.returns),

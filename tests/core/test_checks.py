@@ -1,4 +1,4 @@
-"""`core.checks`: ranges in types, at their edges, with NaN and null, and the words that name them."""
+"""`core.checks`: ranges in types, at their edges, with NaN and null, and the text that describes them."""
 
 from dataclasses import dataclass
 from typing import Annotated

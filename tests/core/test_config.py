@@ -113,7 +113,7 @@ def test_options_of_a_third_party_class_are_held_against_its_signature():
 
 
 @pytest.mark.parametrize(
-    ("dotted", "words"),
+    ("dotted", "message"),
     [
         ("torch.optim.Adm", "torch.optim has no Adm; did you mean Adam?"),
         ("nowhere.at.all", "no module named nowhere"),
@@ -121,8 +121,8 @@ def test_options_of_a_third_party_class_are_held_against_its_signature():
         (3, "must be a dotted name"),
     ],
 )
-def test_a_target_that_does_not_exist_is_named(dotted, words):
-    with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
+def test_a_target_that_does_not_exist_is_named(dotted, message):
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         import_target(dotted, "optimizer._target_")
 
 

@@ -38,7 +38,7 @@ def main() -> int:
     lines = {name: its for name, its in everything.items() if fnmatchcase(name, args.only)}
     if not lines:
         parser.error(f"no command is called {args.only}")
-    old_lines = {name: [old_line(line, settings["words"]) for line in its] for name, its in lines.items()}
+    old_lines = {name: [old_line(line, settings["overrides"]) for line in its] for name, its in lines.items()}
     commit = git("rev-parse", "--verify", f"{args.revision}^{{commit}}").decode().strip()
     old = run_revision(commit, old_lines)
     new = run_tree(None, lines)
@@ -54,24 +54,28 @@ def main() -> int:
 
 
 def read_commands(path: Path) -> Lines:
-    """Every command's lines with their program's common words."""
+    """Every command's lines with their program's common overrides."""
     content = tomllib.loads(path.read_text())
-    common = {program: words.split() for program, words in content["common"].items()}
+    common = {program: arguments.split() for program, arguments in content["common"].items()}
     return {name: [whole(line, common) for line in lines] for name, lines in content["commands"].items()}
 
 
 def whole(line: str, common: dict[str, list[str]]) -> str:
-    """The line with its program's common words, but for those that it sets itself."""
-    words = line.split()
-    first = 2 if words[0] == "stopped" else 1
-    own = {key(word) for word in words}
-    shared = [] if "resume" in own else [w for w in common.get(words[first - 1], []) if key(w) not in own]
-    return " ".join([*words[:first], *shared, *words[first:]])
+    """The line with its program's common overrides, except for those that it sets itself."""
+    arguments = line.split()
+    first = 2 if arguments[0] == "stopped" else 1
+    own = {key(argument) for argument in arguments}
+    shared = (
+        []
+        if "resume" in own
+        else [each for each in common.get(arguments[first - 1], []) if key(each) not in own]
+    )
+    return " ".join([*arguments[:first], *shared, *arguments[first:]])
 
 
-def key(word: str) -> str:
-    """What a word sets."""
-    return word.partition("=")[0]
+def key(argument: str) -> str:
+    """The option that an argument sets."""
+    return argument.partition("=")[0]
 
 
 def run_revision(commit: str, lines: Lines) -> dict:
@@ -131,14 +135,14 @@ def run_tree(commit: str | None, lines: Lines) -> dict:
     return results
 
 
-def git(*words: str) -> bytes:
+def git(*arguments: str) -> bytes:
     """What git says about this checkout."""
-    return command("git", *words)
+    return command("git", *arguments)
 
 
-def command(*words: str, given: bytes | None = None) -> bytes:
+def command(*arguments: str, given: bytes | None = None) -> bytes:
     """Output of a program run in the checkout."""
-    return subprocess.run(words, cwd=ROOT, input=given, stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(arguments, cwd=ROOT, input=given, stdout=subprocess.PIPE, check=True).stdout
 
 
 if __name__ == "__main__":

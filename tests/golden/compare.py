@@ -39,15 +39,15 @@ def rename(name: str, names: Names) -> str:
     return name
 
 
-def old_line(line: str, words: Names) -> str:
-    """A command line in the older revision's words: whole words, else what stands before the `=`."""
-    back = {new: old for old, new in words.items()}
-    if len(back) < len(words):
-        raise ValueError("[words]: two old words have one new form, which cannot be led back")
+def old_line(line: str, overrides: Names) -> str:
+    """A command line with the older revision's overrides: by the whole override, else by its option."""
+    back = {new: old for old, new in overrides.items()}
+    if len(back) < len(overrides):
+        raise ValueError("[overrides]: two old overrides have one new form, which cannot be led back")
 
-    def old(word: str) -> str:
-        whole, (key, equals, value) = rename(word, back), word.partition("=")
-        return whole if whole != word else rename(key, back) + equals + value
+    def old(override: str) -> str:
+        whole, (key, equals, value) = rename(override, back), override.partition("=")
+        return whole if whole != override else rename(key, back) + equals + value
 
     return " ".join(map(old, line.split()))
 

@@ -82,15 +82,15 @@ def test_an_exact_name_wins_and_one_pattern_counts():
     assert [rename(name, names) for name in ("x1", "x2", "y2", "v")] == ["z", "y2", "w2", "v"]
 
 
-def test_new_words_are_led_back():
-    words = {"agent=ppo_kl": "agent=kl", "agent.num_steps": "agent.rollout", "probe.*": "measure.*"}
+def test_new_overrides_are_led_back():
+    overrides = {"agent=ppo_kl": "agent=kl", "agent.num_steps": "agent.rollout", "probe.*": "measure.*"}
     new = "gradrl agent=kl agent.rollout=64 measure.noise.interval=4 seed=1"
-    assert old_line(new, words) == "gradrl agent=ppo_kl agent.num_steps=64 probe.noise.interval=4 seed=1"
+    assert old_line(new, overrides) == "gradrl agent=ppo_kl agent.num_steps=64 probe.noise.interval=4 seed=1"
     with pytest.raises(ValueError, match="cannot be led back"):
         old_line(new, {"a": "c", "b": "c"})
 
 
-def test_a_line_wins_over_the_common_words_and_a_resumed_one_takes_none(tmp_path):
+def test_a_line_wins_over_the_common_overrides_and_a_resumed_one_takes_none(tmp_path):
     path = tmp_path / "commands.toml"
     path.write_text('[common]\np = "a=1 b=2"\n[commands]\nx = ["stopped p b=3", "p resume=run"]')
     assert read_commands(path) == {"x": ["stopped p a=1 b=3", "p resume=run"]}

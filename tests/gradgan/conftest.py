@@ -11,17 +11,17 @@ from gradgan.features import classifier
 from gradgan.train import TrainConfig
 
 
-def composed(*words: str) -> Tree:
-    """The resolved options of `conf/gan.yaml` with these words, as a run keeps them."""
-    return compose_tree("gan", words, [config_dir()])[0]
+def composed(*overrides: str) -> Tree:
+    """The resolved options of `conf/gan.yaml` with these overrides, as a run keeps them."""
+    return compose_tree("gan", overrides, [config_dir()])[0]
 
 
 @pytest.fixture
 def configured() -> Callable[..., TrainConfig]:
-    """Words to the checked configuration."""
+    """Overrides to the checked configuration."""
 
-    def make(*words: str) -> TrainConfig:
-        cfg = build(composed(*words))
+    def make(*overrides: str) -> TrainConfig:
+        cfg = build(composed(*overrides))
         assert isinstance(cfg, TrainConfig)
         return cfg
 

@@ -1,4 +1,4 @@
-"""conf/gan.yaml and its groups: `data=NAME` chooses what fits, explicit words win, misfits are refused."""
+"""conf/gan.yaml and its groups: `data=NAME` chooses what fits, overrides win, misfits are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,17 +29,17 @@ def options(group: str) -> list[str]:
 def test_every_data_set_alone_gives_a_whole_configuration(
     data: str, configured: Configured, tmp_path: Path
 ) -> None:
-    words = [f"data.root={tmp_path}"] if data == "folder" else []
-    cfg = configured(f"data={data}", *words)
+    overrides = [f"data.root={tmp_path}"] if data == "folder" else []
+    cfg = configured(f"data={data}", *overrides)
     assert cfg.data.name == data
 
 
 @pytest.mark.parametrize(
-    "word",
+    "override",
     [f"{group}={option}" for group in GROUPS for option in options(group)],
 )
-def test_every_option_of_our_groups_composes_and_builds(word: str, configured: Configured) -> None:
-    configured("data=digits", word)
+def test_every_option_of_our_groups_composes_and_builds(override: str, configured: Configured) -> None:
+    configured("data=digits", override)
 
 
 def test_the_grid_chooses_perceptrons_pairing_and_both_penalties(configured: Configured) -> None:
@@ -52,7 +52,7 @@ def test_the_grid_chooses_perceptrons_pairing_and_both_penalties(configured: Con
 
 
 def test_explicit_words_win_over_what_the_data_set_chooses(configured: Configured) -> None:
-    words = [
+    overrides = [
         "network=mlp",
         "loss=nonsaturating",
         "penalty=r1",
@@ -60,7 +60,7 @@ def test_explicit_words_win_over_what_the_data_set_chooses(configured: Configure
         "batch_size=3",
         "optimizer.lr=0.5",
     ]
-    cfg = configured("data=mnist", *words)
+    cfg = configured("data=mnist", *overrides)
     assert isinstance(cfg.network, MLP)
     assert isinstance(cfg.loss, NonSaturating)
     assert isinstance(cfg.penalty, R1)
@@ -100,7 +100,7 @@ def test_an_image_size_that_the_network_cannot_make_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["data=ring", "augment=ada"], "augment=ada transforms square images"),
         (["data=ring", "regularizer=consistency"], "consistency shifts and mirrors images"),
@@ -117,13 +117,15 @@ def test_an_image_size_that_the_network_cannot_make_is_refused(
         ),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(words: list[str], message: str, configured: Configured) -> None:
+def test_parts_that_do_not_fit_are_refused(
+    overrides: list[str], message: str, configured: Configured
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        configured(*words)
+        configured(*overrides)
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("override", "message"),
     [
         ("batch_size=0", "batch_size must be an integer >= 1, got 0"),
         ("seed=-1", "seed must be an integer >= 0, got -1"),
@@ -144,10 +146,10 @@ def test_parts_that_do_not_fit_are_refused(words: list[str], message: str, confi
     ],
 )
 def test_values_out_of_range_are_refused_with_their_path(
-    word: str, message: str, configured: Configured
+    override: str, message: str, configured: Configured
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        configured("data=digits", word)
+        configured("data=digits", override)
 
 
 def test_all_words_compose_together() -> None:

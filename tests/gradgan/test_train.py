@@ -148,7 +148,7 @@ def test_data_that_are_wrong_are_refused_by_the_check(configured: Configured, tm
     folder = ["data=folder", f"data.root={tmp_path / 'nowhere'}"]
     with pytest.raises(ConfigError, match=r"data.root=.*nowhere is not a folder"):
         check(configured(*QUICK, *folder))
-    with pytest.raises(ConfigError, match=r"data.root=.* holds no MNIST"):
+    with pytest.raises(ConfigError, match=r"data.root=.* holds no intact MNIST"):
         check(configured(*QUICK, "data=mnist", f"data.root={tmp_path}"))
     with pytest.raises(
         ConfigError, match="batch_size must be at most 1347, the images of data=digits, got 1348"
@@ -165,12 +165,12 @@ def test_labels_that_are_not_there_are_missed_by_the_check(
     (tmp_path / "only").mkdir()
     for i in range(16):
         Image.new("RGB", (8, 8), (16 * i, 0, 0)).save(tmp_path / "only" / f"{i}.png")
-    words = [*QUICK, "data=folder", f"data.root={tmp_path}", "data.size=8"]
-    check(configured(*words))
+    overrides = [*QUICK, "data=folder", f"data.root={tmp_path}", "data.size=8"]
+    check(configured(*overrides))
     with pytest.raises(
         ConfigError, match=rf"conditioning={conditioning} wants labels, .* fewer than two sub-folders"
     ):
-        check(configured(*words, f"conditioning={conditioning}"))
+        check(configured(*overrides, f"conditioning={conditioning}"))
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "sam"])
@@ -190,8 +190,8 @@ def test_a_folder_of_images_trains_without_metrics(configured: Configured, tmp_p
     for i in range(20):
         pixels = torch.randint(256, (9, 11, 3), generator=random, dtype=torch.uint8)
         Image.fromarray(pixels.numpy()).save(tmp_path / f"{i}.png")
-    words = ["data=folder", f"data.root={tmp_path}", "data.size=8", "network.width=2"]
-    trained(tmp_path / "run", configured(*QUICK, *words))
+    overrides = ["data=folder", f"data.root={tmp_path}", "data.size=8", "network.width=2"]
+    trained(tmp_path / "run", configured(*QUICK, *overrides))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["images"] == 128
     assert summary["fid"] is None
@@ -205,9 +205,9 @@ def test_measuring_a_run_again_repeats_its_summary(kind: str, configured: Config
 
     from tests.gradgan.conftest import composed
 
-    words = [*QUICK, *RUNS[kind]]
-    trained(tmp_path / "run", configured(*words))
-    (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(composed(*words)))
+    overrides = [*QUICK, *RUNS[kind]]
+    trained(tmp_path / "run", configured(*overrides))
+    (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(composed(*overrides)))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     again = evaluate_run(tmp_path / "run", samples=20, checkpoint="last", seed=None)
     assert again == {key: summary[key] for key in again}
@@ -217,8 +217,8 @@ def test_measuring_a_run_again_repeats_its_summary(kind: str, configured: Config
 
 
 def test_a_line_search_beside_a_clipper_is_refused_by_the_check(configured: Configured) -> None:
-    words = [*QUICK, "data=ring", "optimizer=lbfgs"]
-    check(configured(*words, "clipper=none"))
-    check(configured(*words, "clipper=global_norm", "optimizer.line_search_fn=null"))
+    overrides = [*QUICK, "data=ring", "optimizer=lbfgs"]
+    check(configured(*overrides, "clipper=none"))
+    check(configured(*overrides, "clipper=global_norm", "optimizer.line_search_fn=null"))
     with pytest.raises(ValueError, match=r"clipper: GlobalNorm would change .*clipper=none"):
-        check(configured(*words, "clipper=global_norm"))
+        check(configured(*overrides, "clipper=global_norm"))

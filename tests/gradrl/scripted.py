@@ -1,4 +1,4 @@
-"""A behaviour that follows a script: for tests of what surrounds it."""
+"""An actor that follows a script, for tests of the code around it."""
 
 import numpy as np
 

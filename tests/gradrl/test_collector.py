@@ -1,4 +1,4 @@
-"""The collector against a slow single environment, under both ways to begin anew."""
+"""The collector against a slow single environment, under both kinds of autoreset."""
 
 from dataclasses import replace
 

@@ -20,7 +20,7 @@ TINY = ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32",
         "evaluation.interval_episodes=1", "evaluation.num_envs=1", "evaluation.max_episode_steps=5",
         "logging.progress=false", "policy.hidden_sizes=[8]"]  # fmt: skip
 # On Pendulum no episode ends here, so a minibatch of the whole rollout is the rollout.
-WORDS = {
+OVERRIDES = {
     "ppo": ["agent=ppo", "env=pendulum", "agent.num_minibatches=1", "agent.num_epochs=1"],
     "a2c": ["agent=a2c", "normalize_observation=true", "normalize_reward=true"],
     "trpo": ["agent=trpo", "env=pendulum", "agent.num_critic_updates=1", "agent.num_minibatches=1"],
@@ -32,9 +32,9 @@ WORDS = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     directories = {}
-    for name, words in WORDS.items():
+    for name, overrides in OVERRIDES.items():
         directories[name] = tmp_path_factory.mktemp("probe") / name
-        tree = compose_tree("rl", [*TINY, *words], [config_dir()])[0]
+        tree = compose_tree("rl", [*TINY, *overrides], [config_dir()])[0]
         assert execute(tree, directories[name]) == 0
     return directories
 
@@ -162,7 +162,7 @@ def test_the_command_draws_a_run_and_keeps_the_numbers(command, runs):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["players=[generator]"], "players must be some of critic, actor, got generator"),
         (["which=[game]"], "which=game cannot be drawn: a picture of the game needs two players"),
@@ -174,9 +174,9 @@ def test_the_command_draws_a_run_and_keeps_the_numbers(command, runs):
         (["run=null"], "run must be a run directory"),
     ],
 )
-def test_the_command_refuses_bad_words(command, runs, words, message):
-    run = [] if words[0].startswith("run=") else [f"run={runs['sac']}"]
-    outcome = command("landscape", *run, *words)
+def test_the_command_refuses_bad_overrides(command, runs, overrides, message):
+    run = [] if overrides[0].startswith("run=") else [f"run={runs['sac']}"]
+    outcome = command("landscape", *run, *overrides)
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
     assert message in outcome.err

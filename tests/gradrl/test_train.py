@@ -25,8 +25,8 @@ SHORT = [
 ]
 
 
-def tree(*words):
-    return compose_tree("rl", list(words), [config_dir()])[0]
+def tree(*overrides):
+    return compose_tree("rl", list(overrides), [config_dir()])[0]
 
 
 def names(group):
@@ -48,7 +48,7 @@ def test_an_environment_by_id_has_no_experiment():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["total_steps=0"], "total_steps must be an integer >= 1, got 0"),
         (
@@ -69,20 +69,20 @@ def test_an_environment_by_id_has_no_experiment():
         (["env=by_id", "env.id=Unsupported-v0", "+env.kwargs={observation: text}"], "is Text"),
         (["env.import_module=nowhere"], "env.import_module=nowhere cannot be imported"),
         (["env.vectorization=threads"], "env.vectorization must be one of"),
-        (["device=cuda:63"], "device=cuda:63 is not on this machine"),
+        (["device=cuda:63"], "device=cuda:63 is not available: this machine has"),
     ],
 )
-def test_bad_options_end_in_one_line_before_anything_is_made(words, message):
+def test_bad_options_end_in_one_line_before_anything_is_made(overrides, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        check(tree(*words))
+        check(tree(*overrides))
     assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
-    words = [*SHORT, "normalize_observation=true", "normalize_reward=true", "env.vectorization=sync"]
-    assert execute(tree(*words), directory) == 0
+    overrides = [*SHORT, "normalize_observation=true", "normalize_reward=true", "env.vectorization=sync"]
+    assert execute(tree(*overrides), directory) == 0
     return directory
 
 
@@ -140,13 +140,13 @@ def test_checkpoints_are_read_without_running_code(short_run):
 
 @pytest.mark.slow
 def test_cartpole_is_balanced_five_times_longer_after_eight_thousand_steps(tmp_path):
-    words = [
+    overrides = [
         "seed=1",
         "total_steps=8000",
         "evaluation.episodes=20",
         "logging.progress=false",
         "logging.eval_interval=8000",
     ]
-    assert execute(tree(*words), tmp_path / "run") == 0
+    assert execute(tree(*overrides), tmp_path / "run") == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["eval_return_mean"] >= 100  # a random policy reaches 22; seeds 1 and 2 reached 126 and 138

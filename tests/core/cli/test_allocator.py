@@ -1,4 +1,4 @@
-"""Memory that is freed is had again without the system's help."""
+"""Freed memory is reused without asking the system."""
 
 import platform
 import subprocess
@@ -25,9 +25,9 @@ print(kept, faults(5))
 """
 
 
-def measured(word: str, **environment: str) -> tuple[str, int]:
+def measured(mode: str, **environment: str) -> tuple[str, int]:
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, word], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", MEASURE, mode], capture_output=True, text=True, check=True,
         env={"PATH": "", "PYTHONPATH": ":".join(sys.path), **environment},
     )  # fmt: skip
     kept, faults = done.stdout.split()

@@ -6,17 +6,17 @@ from core.cli.defaults import defaults
 from core.config import config_dir
 
 
-def note(directory, config_name: str, words: list[str]) -> None:
+def note(directory, config_name: str, overrides: list[str]) -> None:
     (directory / ".hydra").mkdir()
-    OmegaConf.save(OmegaConf.create(words), directory / ".hydra" / "overrides.yaml")
+    OmegaConf.save(OmegaConf.create(overrides), directory / ".hydra" / "overrides.yaml")
     sources = [{"path": str(config_dir()), "schema": "file", "provider": "main"}]
     hydra = {"hydra": {"job": {"config_name": config_name}, "runtime": {"config_sources": sources}}}
     OmegaConf.save(OmegaConf.create(hydra), directory / ".hydra" / "hydra.yaml")
 
 
 def test_choices_stay_and_values_go_back_to_the_experiments(tmp_path):
-    words = ["agent=ppo", "env=cartpole", "optimizer=rmsprop", "optimizer.lr=0.1", "agent.num_epochs=99"]
-    note(tmp_path, "rl", words)
+    overrides = ["agent=ppo", "env=cartpole", "optimizer=rmsprop", "optimizer.lr=0.1", "agent.num_epochs=99"]
+    note(tmp_path, "rl", overrides)
     found = defaults(tmp_path)
     assert found["agent.num_epochs"] == 20  # of conf/experiment/rl/ppo_cartpole.yaml
     assert found["optimizer._target_"] == "torch.optim.RMSprop"

@@ -123,13 +123,13 @@ def test_options_that_are_too_many_for_a_label_are_told_below_it(tmp_path):
     ]
 
 
-def test_the_same_seeds_under_two_words_are_compared_and_under_one_word_are_told(command: Command, tmp_path):
+def test_the_same_seeds_under_two_names_are_compared_and_under_one_name_are_told(command: Command, tmp_path):
     for folder, score in {"before": 1.0, "after": 2.0}.items():
         for seed in (1, 2):
             write_run(tmp_path / folder, seed, score)
-    words = [str(tmp_path / "before"), str(tmp_path / "after")]
-    assert [g.scores for g in grouped(find_runs(words, SCORE))] == [[1.0, 1.0], [2.0, 2.0]]
-    assert len(find_runs([*words, words[0] + "/*"], SCORE)) == 4  # named twice, read once
+    folders = [str(tmp_path / "before"), str(tmp_path / "after")]
+    assert [g.scores for g in grouped(find_runs(folders, SCORE))] == [[1.0, 1.0], [2.0, 2.0]]
+    assert len(find_runs([*folders, folders[0] + "/*"], SCORE)) == 4  # named twice, read once
     outcome = command("compare", f"runs=[{tmp_path}]", "figure=null")
     assert "| PPO         | 4 " in outcome.out
     assert "seed 1 is there 2 times, and it is counted as often" in outcome.out
@@ -221,11 +221,11 @@ def test_seeds_whose_last_steps_differ_a_little_stay_together():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
-        ([], "runs must be a list of run directories or folders of them, got None"),
+        ([], "runs must be a list of run directories or folders of them: type runs=[DIR,...], got null"),
         (["runs=[]"], "runs must be a list of run directories"),
-        (["runs=here"], "runs must be a list of words or null, got 'here'"),
+        (["runs=here"], "runs must be a list of strings or null, got 'here'"),
         (["runs=[nowhere]"], "runs: nowhere does not exist"),
         (["runs=[../empty]"], "runs: ../empty holds no run"),
         (["runs=[../kept]", "figure=curves.svg"], "figure must be the name of a .png file or null"),
@@ -242,7 +242,7 @@ def test_seeds_whose_last_steps_differ_a_little_stay_together():
         (["-m", "runs=[../kept]"], "leave -m out"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(command: Command, tmp_path, words, message):
+def test_what_cannot_be_compared_is_refused(command: Command, tmp_path, overrides, message):
     keep_summaries(tmp_path / "kept", [1.0, 2.0])
     write_run(tmp_path / "other", 1, 3.0, env="Acrobot-v1")
     (tmp_path / "empty").mkdir()
@@ -250,7 +250,7 @@ def test_what_cannot_be_compared_is_refused(command: Command, tmp_path, words, m
     (tmp_path / "gan" / "config.yaml").write_text("_target_: gradgan.train.TrainConfig\nseed: 1\n")
     (tmp_path / "gan.json").write_text('{"status": "finished", "fid": 1.0}')
     (tmp_path / "broken.json").write_text('{"status": ')
-    assert_refused(command("compare", *words), message)
+    assert_refused(command("compare", *overrides), message)
 
 
 def test_a_damaged_run_is_refused_by_name(tmp_path):

@@ -23,8 +23,8 @@ from tests.test_resume import Killed, differences
 QUIET = ["logging.progress=false", "pictures=[]"]
 
 
-def tree_of(*words: str) -> dict:
-    return compose_tree("descend", [*QUIET, *words], [config_dir()])[0]
+def tree_of(*overrides: str) -> dict:
+    return compose_tree("descend", [*QUIET, *overrides], [config_dir()])[0]
 
 
 def summary(directory: Path) -> dict:
@@ -35,15 +35,15 @@ def around(function) -> PlaneFunction:
     return PlaneFunction(function, function.domain, function.critical_points, type(function).__name__)
 
 
-def optimizer(name: str, *words: str) -> Component:
-    return cast(Component, build(tree_of(f"optimizer={name}", *words)["optimizer"], "optimizer"))
+def optimizer(name: str, *overrides: str) -> Component:
+    return cast(Component, build(tree_of(f"optimizer={name}", *overrides)["optimizer"], "optimizer"))
 
 
 @pytest.mark.slow
 def test_optimizers_from_one_start_are_the_single_runs_and_their_parent_lists_them(tmp_path, capsys):
-    words = ["function=booth", "steps=40", "start=[-4,2]"]
+    overrides = ["function=booth", "steps=40", "start=[-4,2]"]
     several = tree_of(
-        *words, "optimizers=[sgd,adam]", "optimizers.adam.lr=0.3", "pictures=[curves,path,surface]"
+        *overrides, "optimizers=[sgd,adam]", "optimizers.adam.lr=0.3", "pictures=[curves,path,surface]"
     )
     assert execute(several, tmp_path / "all") == 0
     parent = summary(tmp_path / "all")
@@ -53,7 +53,7 @@ def test_optimizers_from_one_start_are_the_single_runs_and_their_parent_lists_th
         ["sgd", "adam"],
     )
     for name, more in (("sgd", []), ("adam", ["optimizer.lr=0.3"])):
-        assert execute(tree_of(*words, f"optimizer={name}", *more), tmp_path / name) == 0
+        assert execute(tree_of(*overrides, f"optimizer={name}", *more), tmp_path / name) == 0
         alone, child = summary(tmp_path / name), summary(tmp_path / "all" / name)
         assert child["x"] == alone["x"]
         assert parent["optimizers"][name]["x"] == alone["x"]
@@ -68,9 +68,9 @@ def test_optimizers_from_one_start_are_the_single_runs_and_their_parent_lists_th
 
 @pytest.mark.slow
 def test_a_comparison_killed_in_its_second_descent_and_resumed_ends_the_same(tmp_path, monkeypatch, capsys):
-    words = ["function=rosenbrock", "steps=30", "optimizers=[momentum,adam,perturbed_sgd]"]
-    words += ["logging.checkpoint_interval=7", "logging.interval=4"]
-    assert execute(tree_of(*words), tmp_path / "whole") == 0
+    overrides = ["function=rosenbrock", "steps=30", "optimizers=[momentum,adam,perturbed_sgd]"]
+    overrides += ["logging.checkpoint_interval=7", "logging.interval=4"]
+    assert execute(tree_of(*overrides), tmp_path / "whole") == 0
     finish_step, left = Run.finish_step, iter(range(46))
 
     def dying(self, step, metrics):
@@ -80,7 +80,7 @@ def test_a_comparison_killed_in_its_second_descent_and_resumed_ends_the_same(tmp
 
     monkeypatch.setattr(Run, "finish_step", dying)
     with pytest.raises(Killed):
-        execute(tree_of(*words), tmp_path / "killed")
+        execute(tree_of(*overrides), tmp_path / "killed")
     monkeypatch.setattr(Run, "finish_step", finish_step)
     first = (tmp_path / "killed" / "momentum" / "checkpoints" / "last.pt").stat().st_mtime_ns
     capsys.readouterr()
@@ -110,11 +110,11 @@ def test_one_that_diverges_fails_alone_and_is_listed_as_failed(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
-        (["optimizers=[sgd,adma]"], "optimizers=adma has no configuration file; there are adadelta, "),
-        (["optimizers=[sgd]", "optimizer=adam"], "optimizer=adam is not read beside optimizers="),
-        (["optimizers=[sgd]", "optimizer.lr=0.1"], "each has options of its own: optimizers.NAME.OPTION=..."),
+        (["optimizers=[sgd,adma]"], "optimizers=adma does not exist; choose from adadelta, "),
+        (["optimizers=[sgd]", "optimizer=adam"], "optimizer=adam is not read together with optimizers="),
+        (["optimizers=[sgd]", "optimizer.lr=0.1"], "each has its own options: optimizers.NAME.OPTION=..."),
         (["optimizers=[sgd]", "optimizers.adam.lr=0.1"], "unknown option optimizers.adam.lr"),
         (["optimizers=[sgd,lbfgs]", "clipper=value"], "Value would change the gradients that the"),
         (["objective=logistic", "function=booth"], "objective: an objective replaces the function"),
@@ -129,8 +129,8 @@ def test_one_that_diverges_fails_alone_and_is_listed_as_failed(tmp_path, capsys)
         (["pictures=[maps]"], "pictures must be a list of path, surface, curves, video, basins, arrows"),
     ],
 )  # fmt: skip
-def test_what_contradicts_itself_ends_in_one_line_with_nothing_made(command: Command, words, message):
-    assert_refused(command("descend", *words), message)
+def test_what_contradicts_itself_ends_in_one_line_with_nothing_made(command: Command, overrides, message):
+    assert_refused(command("descend", *overrides), message)
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ def no_pictures(monkeypatch) -> None:
     monkeypatch.setattr(Run, "_show", lambda self, pictures: None)
 
 
-def descend(directory: Path, *words: str) -> dict:
+def descend(directory: Path, *overrides: str) -> dict:
     """Run a descent that ends well; its summary."""
-    tree = compose_tree("descend", ["logging.progress=false", *words], [config_dir()])[0]
+    tree = compose_tree("descend", ["logging.progress=false", *overrides], [config_dir()])[0]
     assert execute(tree, directory) == 0
     return summary(directory)
 
@@ -72,8 +72,8 @@ def test_a_descent_takes_the_very_steps_of_torchs_optimizer(tmp_path):
 
 
 def test_himmelblau_from_the_origin_ends_in_the_nearest_minimum_with_its_analytic_curvature(tmp_path, capsys):
-    words = ["function=himmelblau", "optimizer=rmsprop", "start=[0,0]", "steps=500", "pictures=[path]"]
-    ended = descend(tmp_path, *words)
+    overrides = ["function=himmelblau", "optimizer=rmsprop", "start=[0,0]", "steps=500", "pictures=[path]"]
+    ended = descend(tmp_path, *overrides)
     assert ended["x"] == pytest.approx([3.0, 2.0], abs=1e-6)
     assert ended["hessian_eigenvalues"] == pytest.approx([25.715729, 82.284271], abs=1e-4)
     assert (ended["critical_point"], ended["saddle_index"]) == ("minimum", 0)
@@ -87,7 +87,7 @@ def test_himmelblau_from_the_origin_ends_in_the_nearest_minimum_with_its_analyti
     assert (tmp_path / "media" / "descent_path.png").is_file()
     said = capsys.readouterr().out
     assert "500 steps, 500 gradients: x = (3, 2)" in said
-    assert "a minimum: Hessian eigenvalues 25.7157, 82.2843;" in said
+    assert "a minimum; eigenvalues of the Hessian: 25.7157, 82.2843;" in said
 
 
 def test_no_steps_classify_the_start(tmp_path):
@@ -108,10 +108,10 @@ def test_lbfgs_takes_several_gradients_a_step_and_all_are_counted(tmp_path):
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_schedule_and_the_clipper_apply(tmp_path):
-    words = ["function=booth", "optimizer=sgd", "optimizer.lr=0.01", "steps=4"]
-    plain = descend(tmp_path / "plain", *words)
-    clipped = descend(tmp_path / "clipped", *words, "clipper=global_norm", "clipper.max_norm=2.0")
-    falling = descend(tmp_path / "falling", *words, "schedule=linear", "schedule.final=0.0")
+    overrides = ["function=booth", "optimizer=sgd", "optimizer.lr=0.01", "steps=4"]
+    plain = descend(tmp_path / "plain", *overrides)
+    clipped = descend(tmp_path / "clipped", *overrides, "clipper=global_norm", "clipper.max_norm=2.0")
+    falling = descend(tmp_path / "falling", *overrides, "schedule=linear", "schedule.final=0.0")
     start = torch.tensor(Booth.start, dtype=torch.float64)
     moved = {n: torch.tensor(r["x"]) - start for n, r in (("plain", plain), ("clipped", clipped))}
     assert moved["clipped"].norm().item() == pytest.approx(4 * 0.01 * 2.0, rel=1e-2)
@@ -132,10 +132,16 @@ def test_more_than_two_variables_have_curves_for_six_and_no_picture(tmp_path):
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("words", [["steps=400"], ["steps=6"], ["start=[1e200,0]", "steps=3"]], ids=str)
-def test_a_descent_that_diverges_fails_with_one_line_and_leaves_what_is_known(command: Command, words):
-    words = ["optimizer=sgd", "optimizer.lr=0.9", *words, "logging.progress=false", "hydra.run.dir=run"]
-    outcome = command("descend", *words)
+@pytest.mark.parametrize("overrides", [["steps=400"], ["steps=6"], ["start=[1e200,0]", "steps=3"]], ids=str)
+def test_a_descent_that_diverges_fails_with_one_line_and_leaves_what_is_known(command: Command, overrides):
+    overrides = [
+        "optimizer=sgd",
+        "optimizer.lr=0.9",
+        *overrides,
+        "logging.progress=false",
+        "hydra.run.dir=run",
+    ]
+    outcome = command("descend", *overrides)
     assert outcome.status == 1
     assert outcome.err.count("\n") == 1, outcome.err
     assert outcome.err.startswith("error: ")
@@ -155,7 +161,7 @@ def test_a_point_without_a_second_derivative_is_said_to_be_one(command: Command)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["function=himelblau"], "did you mean himmelblau?"),
         (["start=[0,0,0]"], "start must be null or a list of 2 numbers, got [0.0, 0.0, 0.0]"),
@@ -171,12 +177,12 @@ def test_a_point_without_a_second_derivative_is_said_to_be_one(command: Command)
             ["optimizer=lbfgs", "clipper=value"],
             "clipper: Value would change the gradients that the line search",
         ),
-        (["device=cuda:99"], "device=cuda:99 is not on this machine"),
+        (["device=cuda:99"], "device=cuda:99 is not available: this machine has"),
         (["logging.eval_interval=3"], "unknown option logging.eval_interval"),
     ],
 )
-def test_a_bad_word_ends_in_one_line_with_nothing_made(command: Command, words, message):
-    assert_refused(command("descend", *words), message)
+def test_a_bad_override_ends_in_one_line_with_nothing_made(command: Command, overrides, message):
+    assert_refused(command("descend", *overrides), message)
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -187,7 +193,7 @@ def test_a_finished_descent_is_left_alone_or_prolonged(command: Command, tmp_pat
     assert outcome.status == 0
     assert "already finished" in outcome.out
     shorter = command("descend", f"resume={run}", "steps=30")
-    assert_refused(shorter, "steps=30 is less than the steps=40 that the run has")
+    assert_refused(shorter, "steps=30 is less than the run's own steps=40")
     moved = command("descend", f"resume={run}", "start=[1,1]")
     assert_refused(moved, "start=[1,1] cannot change while resuming; only steps, logging.")
     assert command("descend", f"resume={run}", "steps=70").status == 0
@@ -208,13 +214,15 @@ INTERVALS = [
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize(("words", "deaths"), [(ADAM, (35, 11)), (LBFGS, (2, 29, 40))], ids=["adam", "lbfgs"])
-def test_a_descent_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monkeypatch, words, deaths):
-    words = ["function=rosenbrock", "steps=90", *words, *INTERVALS]
+@pytest.mark.parametrize(
+    ("overrides", "deaths"), [(ADAM, (35, 11)), (LBFGS, (2, 29, 40))], ids=["adam", "lbfgs"]
+)
+def test_a_descent_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monkeypatch, overrides, deaths):
+    overrides = ["function=rosenbrock", "steps=90", *overrides, *INTERVALS]
     whole, directory = tmp_path / "whole", tmp_path / "run"
 
     def begin(place: Path) -> int:
-        return execute(compose_tree("descend", words, [config_dir()])[0], place)
+        return execute(compose_tree("descend", overrides, [config_dir()])[0], place)
 
     monkeypatch.setattr("core.descend.trajectory.KEPT", 20)  # so that the path is thinned on the way
     assert begin(whole) == 0
@@ -263,13 +271,15 @@ def test_a_long_path_keeps_every_second_point_then_every_fourth():
     assert rows[:, 0].tolist() == numbers
 
 
-def test_verdicts_in_words_tell_kind_reason_and_the_nearest_known_point():
+def test_verdicts_tell_kind_reason_and_the_nearest_known_point():
     saddle = FunctionDescent(DoubleWell(), (0.0, 1e-6), CPU).measure()[1]
-    assert what(saddle) == "a saddle of index 1: Hessian eigenvalues -4, 2"
-    assert nearest(DoubleWell(), (0.0, 1e-6), saddle) == "; 1e-06 from the known saddle at (0, 0)"
+    assert what(saddle) == "a saddle of index 1; eigenvalues of the Hessian: -4, 2"
+    assert nearest(DoubleWell(), (0.0, 1e-6), saddle) == "; distance to the known saddle at (0, 0): 1e-06"
     slope = FunctionDescent(Himmelblau(), (0.0, 0.0), CPU).measure()[1]
     assert what(slope).startswith("still on a slope (|g| > 0.004")  # 1e-4 of 45.6...
-    assert nearest(Himmelblau(), (0.0, 0.0), slope).startswith("; 0.962 from the known maximum at")
+    hill = nearest(Himmelblau(), (0.0, 0.0), slope)
+    assert hill.startswith("; distance to the known maximum at (")
+    assert "): 0.962" in hill
     hole = FunctionDescent(Ackley(), (1.9744, 1.9744), CPU).measure()[1]
     assert nearest(MonkeySaddle(), (0.0, 0.0), hole) == ""
     assert point(range(8)) == "(0, 1, 2, ... 2 more ..., 5, 6, 7)"

@@ -5,12 +5,12 @@ import pytest
 from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
 
 FAULTS = [
-    Fault("descend", "oscillation", {"gradient/cosine": -0.8}, words=("optimizer=sgd",)),
+    Fault("descend", "oscillation", {"gradient/cosine": -0.8}, overrides=("optimizer=sgd",)),
     Fault("descend", "saddle", {"descent/value": 0.7, "gradient/norm": 1e-05, "curvature/lowest": -4.0},
-          words=("optimizer=sgd",)),
+          overrides=("optimizer=sgd",)),
     Fault("descend", "plateau", {"descent/value": 0.7, "gradient/norm": 1e-05, "curvature/lowest": 0.0,
-          "curvature/sharpness": 0.0001}, words=("optimizer=sgd",)),
-    Fault("classes", "plateau", {"loss/train": 2.3}, words=("optimizer=sgd",)),
+          "curvature/sharpness": 0.0001}, overrides=("optimizer=sgd",)),
+    Fault("classes", "plateau", {"loss/train": 2.3}, overrides=("optimizer=sgd",)),
 ]  # fmt: skip
 
 

@@ -33,8 +33,8 @@ EVERY = [
 QUIET = ["logging.progress=false", "pictures=[]"]
 
 
-def tree_of(*words: str) -> dict:
-    return compose_tree("descend", [*QUIET, *words], [config_dir()])[0]
+def tree_of(*overrides: str) -> dict:
+    return compose_tree("descend", [*QUIET, *overrides], [config_dir()])[0]
 
 
 def summary(directory: Path) -> dict:
@@ -150,15 +150,15 @@ def test_the_gradient_of_a_batch_is_right_on_average_and_its_noise_falls_with_th
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", ["stochastic", "minibatch", "full"])
 def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monkeypatch, batch):
-    words = [
+    overrides = [
         "objective=moons",
         f"batch={batch}",
         "steps=45",
         "probe=[noise,curvature]",
         "probe.noise.interval=20",
     ]
-    words += ["logging.checkpoint_interval=11", "logging.interval=4", "optimizer=perturbed_sgd"]
-    assert execute(tree_of(*words), tmp_path / "whole") == 0
+    overrides += ["logging.checkpoint_interval=11", "logging.interval=4", "optimizer=perturbed_sgd"]
+    assert execute(tree_of(*overrides), tmp_path / "whole") == 0
     finish_step, left = Run.finish_step, iter(range(26))
 
     def dying(self, step, metrics):
@@ -168,7 +168,7 @@ def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monk
 
     monkeypatch.setattr(Run, "finish_step", dying)
     with pytest.raises(Killed):
-        execute(tree_of(*words), tmp_path / "run")
+        execute(tree_of(*overrides), tmp_path / "run")
     monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(tmp_path / "run", []) == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
@@ -188,8 +188,8 @@ def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monk
 
 @pytest.mark.slow
 def test_three_kinds_of_gradient_in_one_command_and_what_each_is_worth(tmp_path):
-    words = ["objective=logistic", "batches=[stochastic,minibatch,full]", "optimizer=sgd", "steps=200"]
-    assert execute(tree_of(*words, "pictures=[curves,arrows]"), tmp_path / "run") == 0
+    overrides = ["objective=logistic", "batches=[stochastic,minibatch,full]", "optimizer=sgd", "steps=200"]
+    assert execute(tree_of(*overrides, "pictures=[curves,arrows]"), tmp_path / "run") == 0
     found = summary(tmp_path / "run")["batches"]
     assert [s["samples"] for s in found.values()] == [200, 200 * 32, 200 * 269]
     assert [s["batch_size"] for s in found.values()] == [1, 32, 269]
@@ -205,8 +205,8 @@ def test_three_kinds_of_gradient_in_one_command_and_what_each_is_worth(tmp_path)
 
 @pytest.mark.slow
 def test_the_digits_are_learnt_and_a_rate_is_proposed(tmp_path, capsys):
-    words = ["objective=digits_mlp", "optimizer=momentum", "optimizer.lr=auto", "steps=150"]
-    assert execute(tree_of(*words), tmp_path) == 0
+    overrides = ["objective=digits_mlp", "optimizer=momentum", "optimizer.lr=auto", "steps=150"]
+    assert execute(tree_of(*overrides), tmp_path) == 0
     ended = summary(tmp_path)
     assert ended["held_out_accuracy"] > 0.9
     assert ended["x"] is None

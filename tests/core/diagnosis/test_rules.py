@@ -20,14 +20,14 @@ FAULTS = [
     Fault("ppo", "vanishing_gradient", {"layer/actor.0.weight/gradient_norm": 1e-06},
           layer="actor.0.weight"),
     Fault("ppo", "vanishing_gradient", {"layer/critic.2.weight/gradient_norm": 0.0},
-          words=("policy.orthogonal=false",), layer="critic.2.weight"),
+          overrides=("policy.orthogonal=false",), layer="critic.2.weight"),
     Fault("gan", "vanishing_gradient", {"generator/layer/0.weight/gradient_norm": 1e-06},
           player="generator", layer="0.weight"),
     Fault("gan", "vanishing_gradient", {"generator/gradient/norm": 0.0}, player="generator",
           layer="4.bias", severity="error"),
     Fault("ppo", "exploding_gradient", {"gradient/norm": 900.0,
           "layer/critic.4.weight/gradient_norm": 899.0}, layer="critic.4.weight"),
-    Fault("ppo", "exploding_gradient", {"gradient/norm": 900.0}, words=("clipper=none",),
+    Fault("ppo", "exploding_gradient", {"gradient/norm": 900.0}, overrides=("clipper=none",),
           layer="actor.0.weight"),
     Fault("ppo", "non_finite", {"gradient/skipped": 0.5, "layer/actor.2.weight/nonfinite": 1.0,
           "layer/actor.0.weight/nonfinite": 1.0}, layer="actor.2.weight"),
@@ -37,7 +37,7 @@ FAULTS = [
     Fault("ppo", "detached_layer", {"layer/actor.0.weight/detached": 1.0,
           "layer/actor.0.bias/detached": 1.0}, layer="actor.0.bias"),
     Fault("gan", "dead_units", {"generator/layer/3/dead_units": 0.95}, player="generator", layer="3"),
-    Fault("ppo", "dead_units", {"layer/3/dead_units": 1.0}, words=("policy.activation=relu",), layer="3",
+    Fault("ppo", "dead_units", {"layer/3/dead_units": 1.0}, overrides=("policy.activation=relu",), layer="3",
           severity="error"),
     Fault("sac", "dead_units", {"actor/layer/3/dead_units": 0.95}, player="actor", layer="3"),
     Fault("ppo", "saturated_units", {"layer/1/saturated_units": 0.97}, layer="1"),
@@ -48,19 +48,19 @@ FAULTS = [
     Fault("gan", "update_too_large", {"discriminator/gradient/update_ratio": 0.4}, player="discriminator"),
     Fault("ppo", "update_too_small", {"gradient/update_ratio": 1e-07}),
     Fault("ppo", "update_too_small", {"layer/critic.2.weight/update_ratio": 0.0}, layer="critic.2.weight",
-          words=("optimizer.groups={critic.2*:{lr:0.0}}",)),
+          overrides=("optimizer.groups={critic.2*:{lr:0.0}}",)),
     Fault("ppo", "oscillation", {"gradient/cosine": -0.8}, severity="note"),
-    Fault("gan", "oscillation", {"generator/gradient/update_cosine": -0.4}, words=("optimizer=momentum",
+    Fault("gan", "oscillation", {"generator/gradient/update_cosine": -0.4}, overrides=("optimizer=momentum",
           "optimizer.momentum=0.99"), player="generator", severity="note"),
     Fault("ppo", "noise_dominated", {"gradient/noise_scale": 100000.0}, severity="note"),
     Fault("gan", "noise_dominated", {"discriminator/gradient/noise_scale": 100000.0},
           player="discriminator", severity="note"),
     Fault("sac", "noise_dominated", {"critic/noise/noise_scale": 100000.0}, player="critic",
           severity="note"),
-    Fault("ppo", "above_edge_of_stability", {"curvature/stability": 3.0}, words=("probe=curvature",)),
-    Fault("descend", "above_edge_of_stability", {"curvature/sharpness": 500.0}, words=("optimizer=sgd",)),
+    Fault("ppo", "above_edge_of_stability", {"curvature/stability": 3.0}, overrides=("probe=curvature",)),
+    Fault("descend", "above_edge_of_stability", {"curvature/sharpness": 500.0}, overrides=("optimizer=sgd",)),
     Fault("ppo", "conflicting_losses", {"loss_cosine/policy_vs_value": -0.9},
-          words=("policy.shared=true",), severity="note"),
+          overrides=("policy.shared=true",), severity="note"),
 ]  # fmt: skip
 
 
@@ -120,10 +120,14 @@ def test_frozen_parameters_are_a_note_with_the_name_of_the_first():
 @pytest.mark.parametrize(
     ("typed", "wanted", "proposed"),
     [
-        (("optimizer.lr=0.1",), 1e-4, "optimizer.lr=0.001"),  # the recipe's lies on the way
+        (("optimizer.lr=0.1",), 1e-4, "optimizer.lr=0.001"),  # the experiment's value lies in that direction
         (("optimizer.lr=1e-7",), 3e-4, "optimizer.lr=0.001"),
-        (("optimizer.lr=1e-4",), 1e-5, "optimizer.lr=1e-05"),  # it lies the other way
-        ((), 1e-5, "optimizer.lr=1e-05"),  # it is what has been used
+        (
+            ("optimizer.lr=1e-4",),
+            1e-5,
+            "optimizer.lr=1e-05",
+        ),  # the experiment's value lies in the other direction
+        ((), 1e-5, "optimizer.lr=1e-05"),  # the experiment's value is the one in use
     ],
 )
 def test_a_number_goes_back_to_the_recipes_own_where_that_is_on_the_way(typed, wanted, proposed):

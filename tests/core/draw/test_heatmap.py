@@ -1,4 +1,4 @@
-"""Pictures of every layer's gradient: what is kept of a long run, which colour says what, which names show."""
+"""Pictures of every layer's gradient: what is kept of a long run, what the colours say, which names show."""
 
 import numpy as np
 import pytest

@@ -197,15 +197,15 @@ def test_a_step_saved_in_the_middle_of_a_window_continues_bit_for_bit():
 
 
 @pytest.mark.parametrize(
-    ("loss", "words"),
+    ("loss", "message"),
     [
         (lambda net: net(torch.ones(2, 4)), "must be a scalar"),
         (lambda net: torch.tensor(1.0), "does not depend"),
     ],
 )
-def test_a_loss_that_gives_no_gradient_is_named(loss, words):
+def test_a_loss_that_gives_no_gradient_is_named(loss, message):
     net = network()
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         GradientStep(net, adam(net))(lambda: ({"value": loss(net)}, {}))
 
 

@@ -52,14 +52,14 @@ class Quadratic(nn.Module):
         super().__init__()
         self.sparse = sparse
         if sparse:
-            self.words = nn.Embedding(4, 3, sparse=True)
-            nn.init.zeros_(self.words.weight)
+            self.tokens = nn.Embedding(4, 3, sparse=True)
+            nn.init.zeros_(self.tokens.weight)
         else:
             self.weight = nn.Parameter(torch.zeros(4, 3, dtype=dtype))
             self.bias = nn.Parameter(torch.zeros(3, dtype=dtype))
 
     def forward(self) -> torch.Tensor:
-        rows = self.words(torch.arange(4)) if self.sparse else self.weight
+        rows = self.tokens(torch.arange(4)) if self.sparse else self.weight
         curvature = torch.tensor([1.0, 2.0, 4.0], dtype=rows.dtype)
         loss = 0.5 * (curvature * (rows - 1).square()).sum()
         return loss if self.sparse else loss + 0.5 * (curvature * (self.bias - 1).square()).sum()
@@ -159,7 +159,7 @@ def test_a_sparse_embedding_is_trained_as_a_dense_one(kind):
         copied = step_of(model, of(kind, lr=0.1))
         copied.load_state_dict(step.state_dict())
         copied(lambda model=model: (model(), {}))
-    torch.testing.assert_close(sparse.words.weight, dense.weight)
+    torch.testing.assert_close(sparse.tokens.weight, dense.weight)
 
 
 def test_fused_is_left_out_where_there_is_no_kernel_and_the_users_choice_stands():
@@ -257,7 +257,7 @@ class Sign(torch.optim.Optimizer):
                 p -= group["lr"] * group["scale"] * p.grad.sign()
 
 
-def test_a_third_party_class_is_built_with_its_own_options_and_refuses_in_its_own_words():
+def test_a_third_party_class_is_built_with_its_own_options_and_keeps_its_own_message():
     model = Quadratic()
     step = step_of(model, of(Sign, lr=0.25, scale=2.0, groups={"bias": {"scale": 1.0}}))
     step(lambda: (model(), {}))
@@ -281,7 +281,7 @@ def test_optimizers_of_other_packages_descend_unmodified(module, name):
 
 
 class Averaging(torch.optim.SGD):
-    """As a schedule-free optimizer: trains at one point, is to be measured at another, in its own words.
+    """As a schedule-free optimizer: trains at one point, is to be measured at another, by its own methods.
 
     Averages all iterates; `eval` goes a third of the way to the average and `train` back.
     """

@@ -82,7 +82,7 @@ def test_groups_train_as_torchs_own_do():
         ),
         ({"*": {"lr": 0.1}, "bias": {"lr": 1}}, "the pattern bias matches no parameter's name"),
         ({"bias": {"learning_rate": 0.1}}, "unknown option optimizer.groups.bias.learning_rate: Adam"),
-        ({"bias": {"weight_decy": 0.1}}, "has none of that name; did you mean weight_decay"),
+        ({"bias": {"weight_decy": 0.1}}, "has no such option; did you mean weight_decay"),
         ({"bias": {"lr": -0.1}}, "optimizer.groups.bias.lr must be a number >= 0, got -0.1"),
         ({"bias": {"betas": [2.0, 0.9]}}, "optimizer.groups.bias: Adam refuses its options: Invalid beta"),
         ({"bias": 0.1}, "optimizer.groups.bias must be a mapping of options, got 0.1"),

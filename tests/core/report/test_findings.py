@@ -33,8 +33,8 @@ def write_findings(directory: Path, *findings: dict) -> None:
 def run(tmp_path: Path) -> Path:
     run = make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, RL_SUMMARY)
     (run / ".hydra").mkdir()
-    words = ["env=cartpole", "optimizer.lr=0.1", "probe=[noise,curvature]", "hydra.run.dir=x"]
-    (run / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
+    overrides = ["env=cartpole", "optimizer.lr=0.1", "probe=[noise,curvature]", "hydra.run.dir=x"]
+    (run / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
     return run
 
 

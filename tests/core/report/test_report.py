@@ -190,7 +190,7 @@ def test_no_run_is_one_clear_line(tmp_path):
         read_run(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="there is no run in"):
         read_run(tmp_path)
-    with pytest.raises(ValueError, match="run must be a run directory, got None"):
+    with pytest.raises(ValueError, match="run must be a run directory: type run=DIR"):
         ReportConfig(run=None)
 
 
@@ -310,20 +310,20 @@ def test_the_command_writes_the_page_and_nothing_else(agent_run, tmp_path, monke
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
 
-    def call(*words: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["report.py", *words])
+    def call(*overrides: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["report.py", *overrides])
         with pytest.raises(SystemExit) as ended:
             importlib.import_module("core.scripts.report").main()
         return ended.value.code, *capsys.readouterr()
 
     assert call(f"run={agent_run}") == (0, f"report: {agent_run / 'report.html'}\n", "")
     assert sorted(p.name for p in agent_run.iterdir()) == sorted([*before, "report.html"])
-    for words, line in (
-        ([], "run must be a run directory, got None"),
+    for overrides, line in (
+        ([], "run must be a run directory: type run=DIR"),
         (["run=nowhere"], "there is no such directory"),
         (["rum=x"], "did you mean run?"),
     ):
-        code, out, error = call(*words)
+        code, out, error = call(*overrides)
         assert (code, out, error.count("\n")) == (2, "", 1)
         assert line in error
     assert list(elsewhere.iterdir()) == []

@@ -79,10 +79,10 @@ def test_a_video_is_a_gif_of_all_its_frames(tmp_path):
     frames[:, 2:5, 2:5] = np.arange(5, dtype=np.uint8)[:, None, None, None] * 50
     data, ending = encode(Video(frames, fps=10))
     (tmp_path / f"a.{ending}").write_bytes(data)
-    with Pillow.open(tmp_path / "a.gif") as film:
-        assert film.n_frames == 5
-        assert film.size == (10, 8)
-        assert film.info["duration"] == 100
+    with Pillow.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 5
+        assert gif.size == (10, 8)
+        assert gif.info["duration"] == 100
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)])

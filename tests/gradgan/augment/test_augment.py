@@ -125,7 +125,7 @@ def test_colour_follows_the_papers_formulas(channels: int) -> None:
 
 
 def moved_with_zeros(image: Tensor, down: int, right: int) -> Tensor:
-    """One image on a sheet of zeros, cut out anew."""
+    """One image on a sheet of zeros, cut out again."""
     side = image.shape[-1]
     sheet = torch.nn.functional.pad(image, (side, side, side, side))
     return sheet[:, side - down : 2 * side - down, side - right : 2 * side - right]

@@ -310,7 +310,7 @@ def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"root": None}, "root must be a folder or a zip archive of images, got None"),
+        ({"root": None}, "root must be a folder or a zip archive of images, got null"),
         ({"size": 0}, "size must be an integer >= 1, got 0"),
         ({"channels": 2}, r"channels must be one of \[1, 3\], got 2"),
         ({"held_out": -0.1}, r"held_out must be a share in \[0, 1\) or a whole number of images, got -0.1"),

@@ -112,5 +112,5 @@ def test_options_out_of_range_and_missing_files_are_refused(tmp_path: Path) -> N
         stacked(tmp_path, 30)
     with pytest.raises(ValueError, match="held_out must be an integer >= 1, got 0"):
         stacked(tmp_path, held_out=0)
-    with pytest.raises(ConfigError, match=f"data.root={tmp_path} holds no MNIST"):
+    with pytest.raises(ConfigError, match=f"data.root={tmp_path} holds no intact MNIST"):
         stacked(tmp_path).load()

@@ -158,7 +158,8 @@ def test_a_size_is_that_of_both_parts_and_of_the_shape(size: int, tmp_path: Path
 
 @pytest.mark.parametrize("dataset", NAMES)
 def test_data_that_are_not_there_say_which_option_to_set(dataset: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"data.root={tmp_path} holds no {dataset} .*data.download=true"):
+    message = rf"data.root={tmp_path} holds no intact {dataset} .*data.download=true"
+    with pytest.raises(ConfigError, match=message):
         data(dataset, tmp_path).load()
 
 
@@ -181,7 +182,7 @@ def cut(path: Path) -> None:
 def test_broken_files_are_refused_in_one_line(breaks: Callable[[Path], object], tmp_path: Path) -> None:
     small_mnist(tmp_path)
     breaks(tmp_path / "MNIST" / "raw")
-    with pytest.raises(ConfigError, match="holds no MNIST as torchvision stores it, or broken files") as info:
+    with pytest.raises(ConfigError, match="holds no intact MNIST in torchvision's layout") as info:
         data("MNIST", tmp_path).load()
     assert "\n" not in str(info.value)
 

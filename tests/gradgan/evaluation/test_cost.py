@@ -101,7 +101,7 @@ def test_modes_come_back_when_the_module_fails() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "multiply_adds", "words"),
+    ("parameters", "multiply_adds", "line"),
     [
         (1_234_567, 34_512_345, "generator 1.2 M parameters, 34.5 M multiply-adds a sample"),
         (7, 999, "generator 7 parameters, 999 multiply-adds a sample"),
@@ -111,5 +111,5 @@ def test_modes_come_back_when_the_module_fails() -> None:
         (0, 10**13, "generator 0 parameters, 10.0 T multiply-adds a sample"),
     ],
 )
-def test_costs_read_as_one_line(parameters: int, multiply_adds: int, words: str) -> None:
-    assert Cost(parameters=parameters, multiply_adds=multiply_adds).line("generator") == words
+def test_costs_read_as_one_line(parameters: int, multiply_adds: int, line: str) -> None:
+    assert Cost(parameters=parameters, multiply_adds=multiply_adds).line("generator") == line

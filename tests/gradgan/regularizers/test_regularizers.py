@@ -57,10 +57,10 @@ def means(real: float, fake: float, dtype: torch.dtype = torch.float64) -> dict[
 
 def test_lecam_counts_what_passes_the_other_kinds_average_squared() -> None:
     real, fake = [1.5, -2.0, 0.5], [-1.0, 0.75, 2.0]
-    memory = {"real": torch.tensor(0.5), "fake": torch.tensor(-0.25)}
+    state = {"real": torch.tensor(0.5), "fake": torch.tensor(-0.25)}
     above = sum(max(0.0, r + 0.25) ** 2 for r in real) / 3
     below = sum(max(0.0, 0.5 - f) ** 2 for f in fake) / 3
-    term, metrics = LECAM.loss(with_logits(real, fake), 1, memory)
+    term, metrics = LECAM.loss(with_logits(real, fake), 1, state)
     assert term is not None
     assert term.item() == pytest.approx(0.3 * (above + below), rel=1e-12)
     assert metrics["regularizer/lecam"].item() == pytest.approx(above + below, rel=1e-12)
@@ -69,60 +69,63 @@ def test_lecam_counts_what_passes_the_other_kinds_average_squared() -> None:
 
 def test_lecam_pulls_each_logit_back_by_twice_its_excess() -> None:
     shown = with_logits([1.5, -2.0, 0.5], [-1.0, 0.75, 2.0])
-    memory = {"real": torch.tensor(0.5), "fake": torch.tensor(-0.25)}
-    term, _ = LECAM.loss(shown, 1, memory)
+    state = {"real": torch.tensor(0.5), "fake": torch.tensor(-0.25)}
+    term, _ = LECAM.loss(shown, 1, state)
     at_real, at_fake = torch.autograd.grad(term, (shown.real, shown.fake))
     assert at_real.tolist() == pytest.approx([0.1 * 2 * e for e in (1.75, 0.0, 0.75)], rel=1e-6)
     assert at_fake.tolist() == pytest.approx([-0.1 * 2 * e for e in (1.5, 0.0, 0.0)], rel=1e-6)
 
 
 def test_lecams_averages_begin_at_the_first_update_and_then_follow() -> None:
-    memory: StateDict = {}
+    state: StateDict = {}
     real, fake = [2.0, 1.0, 4.0, -1.0], [-3.0, 0.0, 1.0, 5.0]
     expected = (real[0], fake[0])
     for step, values in enumerate(zip(real, fake, strict=True)):
-        LECAM.after(nn.Identity(), means(*values), memory)
+        LECAM.after(nn.Identity(), means(*values), state)
         if step > 0:
             expected = tuple(0.9 * old + 0.1 * new for old, new in zip(expected, values, strict=True))
-        assert (memory["real"].item(), memory["fake"].item()) == pytest.approx(expected, rel=1e-12)
+        assert (state["real"].item(), state["fake"].item()) == pytest.approx(expected, rel=1e-12)
 
 
 def test_lecams_averages_do_not_stop_in_the_precision_of_bfloat16() -> None:
     """From 1 towards 2 by hundredths of the way: in bfloat16 itself they would stop at 1.6."""
     slow = LeCam(weight=1.0, decay=0.99, warm_up=1)
-    memory: StateDict = {}
-    slow.after(nn.Identity(), means(1.0, 1.0, torch.bfloat16), memory)
+    state: StateDict = {}
+    slow.after(nn.Identity(), means(1.0, 1.0, torch.bfloat16), state)
     for _ in range(1000):
-        slow.after(nn.Identity(), means(2.0, 2.0, torch.bfloat16), memory)
-    assert memory["real"].dtype == torch.float32
-    assert memory["real"].item() == pytest.approx(2 - 0.99**1000, abs=1e-4)
+        slow.after(nn.Identity(), means(2.0, 2.0, torch.bfloat16), state)
+    assert state["real"].dtype == torch.float32
+    assert state["real"].item() == pytest.approx(2 - 0.99**1000, abs=1e-4)
 
 
 def test_lecam_waits_until_its_averages_have_settled() -> None:
     shown = with_logits([1.0], [-1.0])
     late = LeCam(weight=1.0, decay=0.9, warm_up=3)
-    memory = {"real": torch.tensor(1.0), "fake": torch.tensor(-1.0)}
-    assert [late.loss(shown, update, memory)[0] is None for update in range(5)] == [True] * 3 + [False] * 2
-    assert late.loss(shown, 4, {}) == (None, {})  # a run that goes on without its memory has to find it anew
+    state = {"real": torch.tensor(1.0), "fake": torch.tensor(-1.0)}
+    assert [late.loss(shown, update, state)[0] is None for update in range(5)] == [True] * 3 + [False] * 2
+    assert late.loss(shown, 4, {}) == (
+        None,
+        {},
+    )  # a run that continues without its state starts the averages again
 
 
 def test_lecams_memory_survives_being_saved(tmp_path: str) -> None:
-    memory: StateDict = {}
+    state: StateDict = {}
     for step in range(3):
-        LECAM.after(nn.Identity(), means(float(step), -float(step)), memory)
-    torch.save(memory, f"{tmp_path}/memory.pt")
-    again = torch.load(f"{tmp_path}/memory.pt", weights_only=True)
+        LECAM.after(nn.Identity(), means(float(step), -float(step)), state)
+    torch.save(state, f"{tmp_path}/state.pt")
+    again = torch.load(f"{tmp_path}/state.pt", weights_only=True)
     shown = with_logits([1.5, 0.3], [0.1, -2.0])
-    assert torch.equal(LECAM.loss(shown, 3, memory)[0], LECAM.loss(shown, 3, again)[0])
+    assert torch.equal(LECAM.loss(shown, 3, state)[0], LECAM.loss(shown, 3, again)[0])
 
 
 def test_lecams_memory_holds_no_graph_and_is_not_the_metric_itself() -> None:
-    memory: StateDict = {}
+    state: StateDict = {}
     metrics = means(1.0, -1.0)
-    LECAM.after(nn.Identity(), metrics, memory)
+    LECAM.after(nn.Identity(), metrics, state)
     metrics["logits/real"] += 5
-    assert memory["real"].item() == 1.0
-    assert not memory["real"].requires_grad
+    assert state["real"].item() == 1.0
+    assert not state["real"].requires_grad
 
 
 # Consistency
@@ -285,12 +288,12 @@ def test_weight_clipping_adds_no_term() -> None:
 
 @pytest.mark.parametrize("regularizer", ALL, ids=lambda r: type(r).__name__)
 def test_asking_twice_gives_the_same_term_and_changes_no_memory(regularizer: Regularizer) -> None:
-    memory: StateDict = {}
-    regularizer.after(nn.Linear(1, 1), means(1.0, -1.0), memory)
-    before = copied(memory)
-    first, _ = regularizer.loss(seen(curved), 2, memory)
-    second, _ = regularizer.loss(seen(curved), 2, memory)
-    assert memory == before
+    state: StateDict = {}
+    regularizer.after(nn.Linear(1, 1), means(1.0, -1.0), state)
+    before = copied(state)
+    first, _ = regularizer.loss(seen(curved), 2, state)
+    second, _ = regularizer.loss(seen(curved), 2, state)
+    assert state == before
     assert (first is None) == (second is None)
     assert first is None or torch.equal(first, second)
 

@@ -64,15 +64,15 @@ def without_films(monkeypatch):
     monkeypatch.setattr(Evaluator, "draw", lambda self: {})
 
 
-def tree(agent, *words):
-    return compose_tree("rl", [f"agent={agent}", *words], [config_dir()])[0]
+def tree(agent, *overrides):
+    return compose_tree("rl", [f"agent={agent}", *overrides], [config_dir()])[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", ALL)
 def test_a_run_that_dies_and_is_resumed_ends_the_same(agent, tmp_path, monkeypatch):
-    words = [*SHORT, *ALL[agent]]
-    assert execute(tree(agent, *words), tmp_path / "whole") == 0
+    overrides = [*SHORT, *ALL[agent]]
+    assert execute(tree(agent, *overrides), tmp_path / "whole") == 0
     left, finish_step = iter(range(5)), Run.finish_step
 
     def dying(self, step, metrics):
@@ -82,7 +82,7 @@ def test_a_run_that_dies_and_is_resumed_ends_the_same(agent, tmp_path, monkeypat
 
     monkeypatch.setattr(Run, "finish_step", dying)
     with pytest.raises(Killed):
-        execute(tree(agent, *words), tmp_path / "run")
+        execute(tree(agent, *overrides), tmp_path / "run")
     monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(tmp_path / "run", []) == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
@@ -93,7 +93,7 @@ def test_a_run_that_dies_and_is_resumed_ends_the_same(agent, tmp_path, monkeypat
     ("agent", "steps", "reached"), [("a2c", 30000, 100), ("trpo", 8000, 250), ("vtrace", 8000, 60)]
 )
 def test_cartpole_is_balanced_several_times_longer_after_some_thousand_steps(agent, steps, reached, tmp_path):
-    words = [
+    overrides = [
         *QUIET,
         "seed=1",
         "schedule=constant",  # a page's rate may fall to 0 over the run, which is far shorter here
@@ -101,6 +101,6 @@ def test_cartpole_is_balanced_several_times_longer_after_some_thousand_steps(age
         f"logging.eval_interval={steps}",
         "evaluation.episodes=20",
     ]
-    assert execute(tree(agent, *words), tmp_path / "run") == 0
+    assert execute(tree(agent, *overrides), tmp_path / "run") == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["eval_return_mean"] >= reached  # a random policy reaches 22

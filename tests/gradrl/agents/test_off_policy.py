@@ -311,7 +311,7 @@ def test_images_pass_through_convolutions_and_stay_bytes_in_the_replay(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "space", "words"),
+    ("kind", "space", "message"),
     [
         ("td3", CHOICE, "Discrete"),
         ("ddpg", CHOICE, "Discrete"),
@@ -319,8 +319,8 @@ def test_images_pass_through_convolutions_and_stay_bytes_in_the_replay(kind):
         ("sac", spaces.Box(np.float32([-1, -np.inf]), np.float32([1, 1])), "bounds"),
     ],
 )
-def test_actions_that_do_not_fit_are_refused_in_one_line(kind, space, words):
-    with pytest.raises(ValueError, match=words) as refusal:
+def test_actions_that_do_not_fit_are_refused_in_one_line(kind, space, message):
+    with pytest.raises(ValueError, match=message) as refusal:
         make(kind, space=space)
     assert "\n" not in str(refusal.value)
 

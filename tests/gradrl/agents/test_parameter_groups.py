@@ -15,8 +15,8 @@ from tests.gradrl.off_policy import make
 NAMED = [(name, torch.zeros(1)) for name in ("critic.0.weight", "critic.0.bias")]
 
 
-def tree(*words):
-    return compose_tree("rl", list(words), [config_dir()])[0]
+def tree(*overrides):
+    return compose_tree("rl", list(overrides), [config_dir()])[0]
 
 
 def rates(step):
@@ -71,7 +71,7 @@ def test_options_for_one_player_or_for_all_are_accepted(agent, groups):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["agent=sac", "optimizer.groups={nobody.*:{lr:0.01}}"], r"the pattern nobody\.\* matches no"),
         (["agent=sac", "optimizer=muon"], "no parameter of two dimensions"),
@@ -83,9 +83,9 @@ def test_options_for_one_player_or_for_all_are_accepted(agent, groups):
         (["agent=ppo_rnd", "optimizer.groups={target.*:{lr:0.01}}"], r"the pattern target\.\* matches no"),
     ],
 )
-def test_what_a_player_refuses_is_one_line_before_anything_is_made(words, message):
+def test_what_a_player_refuses_is_one_line_before_anything_is_made(overrides, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        check(tree(*words))
+        check(tree(*overrides))
     assert "\n" not in str(caught.value)
 
 

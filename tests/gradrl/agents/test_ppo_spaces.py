@@ -110,8 +110,8 @@ def metrics(monkeypatch):
     return seen
 
 
-def run(directory, *words):
-    assert execute(compose_tree("rl", [*SHORT, *words], [config_dir()])[0], directory) == 0
+def run(directory, *overrides):
+    assert execute(compose_tree("rl", [*SHORT, *overrides], [config_dir()])[0], directory) == 0
     return json.loads((directory / "summary.json").read_text())
 
 
@@ -125,13 +125,13 @@ def check(summary, metrics):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_space_is_learnt_from(case, tmp_path, metrics):
-    observation, action, words = CASES[case]
+    observation, action, overrides = CASES[case]
     env = ["env=by_id", "env.id=Sampled-v0", f"+env.kwargs={{observation: {observation}, action: {action}}}"]
-    check(run(tmp_path / "run", *env, *words), metrics)
+    check(run(tmp_path / "run", *env, *overrides), metrics)
     assert all({"episode/return", "loss/value"} <= row.keys() for row in metrics)
 
 
 @pytest.mark.parametrize("interval", ["null", "4"])
 def test_state_dependent_exploration_is_learnt_from(interval, tmp_path, metrics):
-    words = ["env=pendulum", "policy.sde=true", "policy.log_std=-2", f"policy.sde_interval={interval}"]
-    check(run(tmp_path / "run", *words, "evaluation.max_episode_steps=20"), metrics)
+    overrides = ["env=pendulum", "policy.sde=true", "policy.log_std=-2", f"policy.sde_interval={interval}"]
+    check(run(tmp_path / "run", *overrides, "evaluation.max_episode_steps=20"), metrics)

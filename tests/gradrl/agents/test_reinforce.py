@@ -17,7 +17,7 @@ def make(**options):
 
 
 def played(actions, *, ends):
-    """The rollout of these actions where action 1 at the first step ends the episode, which begins anew."""
+    """The rollout of these actions; action 1 at the first step ends the episode, and a new one begins."""
     first = torch.tensor([1.0, 0.0, 0.0])
     obs = [first]
     for t, action in enumerate(actions):

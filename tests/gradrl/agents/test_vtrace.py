@@ -85,7 +85,7 @@ def test_the_acting_policy_is_refreshed_every_so_many_updates_and_saved_with_its
             assert resumed.age == 1
 
 
-def test_the_behaviour_is_the_acting_copy():
+def test_the_actor_is_the_acting_copy():
     agent = make(policy_lag=10, lr=0.5)
     agent.update(small_rollout(), 0.0)
     actor = agent.make_actor(np.random.default_rng(0))

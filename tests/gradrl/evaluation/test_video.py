@@ -1,4 +1,4 @@
-"""Films of simulators: something is to be seen, it moves, and it plays at the speed of the real thing."""
+"""Videos of simulators: they show something, it moves, and it plays at the simulator's own speed."""
 
 import os
 

@@ -76,10 +76,10 @@ def test_the_most_likely_actions_are_torchs(action, options, observation):
 
 def test_the_numpy_policy_sees_parameters_that_change_in_place():
     model = make(DISCRETE)
-    host = model.numpy_policy()
+    policy = model.numpy_policy()
     with torch.no_grad():
         model.actor[-1].bias += torch.tensor([0.0, 99.0, 0.0, 0.0, 0.0])
-    assert host.mode(rows(count=2)).tolist() == [1, 1]
+    assert policy.mode(rows(count=2)).tolist() == [1, 1]
 
 
 COUNT = 40_000
@@ -129,8 +129,8 @@ def test_drawn_vectors_have_the_policys_moments(squash, state_dependent_std):
 
 
 def test_with_state_dependent_exploration_the_numpy_policy_adds_no_noise_of_its_own():
-    host = make(BOX, sde=True).numpy_policy()
-    assert np.array_equal(host.sample(rows(), np.random.default_rng(0)), host.mode(rows()))
+    policy = make(BOX, sde=True).numpy_policy()
+    assert np.array_equal(policy.sample(rows(), np.random.default_rng(0)), policy.mode(rows()))
 
 
 def test_silu_of_very_negative_numbers_does_not_overflow():
@@ -140,7 +140,7 @@ def test_silu_of_very_negative_numbers_does_not_overflow():
 
 def test_drawing_follows_the_given_generator():
     for action in (DISCRETE, SEVERAL, SWITCHES, BOX):
-        host = make(action).numpy_policy()
-        one, two, other = (host.sample(rows(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+        policy = make(action).numpy_policy()
+        one, two, other = (policy.sample(rows(), np.random.default_rng(seed)) for seed in (1, 1, 2))
         assert np.array_equal(one, two)
         assert not np.array_equal(one, other)

@@ -267,7 +267,7 @@ def test_probes_do_not_see_what_stands_in_invalid_places():
     assert found[0] == found[1]
 
 
-def test_an_interrupted_behaviour_goes_on_where_it_was():
+def test_an_interrupted_actor_continues_where_it_was():
     net = model(action=spaces.Box(-1, 1, (2,)), sde=True, sde_interval=3)
     obs, episode_start = (x.numpy() for x in sequence(BOX))
     first = net.make_actor(np.random.default_rng(0))

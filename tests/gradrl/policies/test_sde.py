@@ -116,7 +116,7 @@ def test_squashed_actions_are_tanh_of_the_others():
 
 
 @pytest.mark.parametrize("interval", [None, 3])
-def test_a_resumed_behaviour_goes_on_with_the_same_noise(interval):
+def test_a_resumed_actor_continues_with_the_same_noise(interval):
     model = make(sde_interval=interval)
     actor, resumed = exploration(model), exploration(model, seed=9)
     assert actor.state_dict()["noise"] is None  # nothing drawn yet

@@ -219,7 +219,7 @@ def test_zclip_comes_up_to_a_level_that_lasts():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (lambda: AGC(clipping=0.0), "clipping must be a finite number > 0"),
         (lambda: AGC(clipping=math.nan), "clipping must be"),
@@ -240,6 +240,6 @@ def test_zclip_comes_up_to_a_level_that_lasts():
         (lambda: AdaGC(warmup_steps=0), "warmup_steps must be"),
     ],
 )
-def test_an_option_out_of_range_is_named(make, words):
-    with pytest.raises(ValueError, match=words):
+def test_an_option_out_of_range_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

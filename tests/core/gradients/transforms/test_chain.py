@@ -80,8 +80,8 @@ def test_something_that_is_no_list_is_refused():
         build({"_target_": "core.gradients.Chain", "transforms": CLIP}, "clipper")
 
 
-def composed(*words: str) -> object:
-    tree = compose_checked("rl", ["clipper=chain", *words], [config_dir()]).tree
+def composed(*overrides: str) -> object:
+    tree = compose_checked("rl", ["clipper=chain", *overrides], [config_dir()]).tree
     return OmegaConf.to_container(tree.clipper.transforms)
 
 
@@ -95,7 +95,7 @@ def test_one_link_is_changed_by_its_place_and_the_whole_list_by_writing_it():
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("override", "message"),
     [
         ("clipper.transforms.1.max_nrm=1", "did you mean clipper.transforms.1.max_norm?"),
         ("clipper.transforms.2.max_norm=1", "unknown option clipper.transforms.2.max_norm"),
@@ -104,9 +104,9 @@ def test_one_link_is_changed_by_its_place_and_the_whole_list_by_writing_it():
         ("~clipper.transforms.1", "cannot take clipper.transforms.1 out of its list"),
     ],
 )
-def test_a_wrong_word_about_a_link_is_named(word, message):
+def test_a_wrong_override_of_a_link_is_named(override, message):
     with pytest.raises(ConfigError) as caught:
-        composed(word)
+        composed(override)
     assert message in str(caught.value)
 
 

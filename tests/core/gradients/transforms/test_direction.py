@@ -159,7 +159,7 @@ def test_a_loss_without_gradient_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (lambda: GradientNoise(eta=-0.1), "eta must be a finite number >= 0"),
         (lambda: GradientNoise(eta=math.nan), "eta must be"),
@@ -168,6 +168,6 @@ def test_a_loss_without_gradient_changes_nothing():
         (lambda: PCGrad(seed=-1), "seed must be"),
     ],
 )
-def test_an_option_out_of_range_is_named(make, words):
-    with pytest.raises(ValueError, match=words):
+def test_an_option_out_of_range_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
         make()
