@@ -16,6 +16,7 @@ SCRIPTS = {
     "compare": "compare",
     "bench": "bench",
     "landscape": "landscape",
+    "report": "report",
 }
 
 

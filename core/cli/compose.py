@@ -22,8 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.choices import EXPERIMENT, Choices, find, put_back, set_optimizer_defaults
 from core.cli.overrides import SEVERAL, check_override, parse, refuse_one_and_several
+from core.cli.paths import quoted
 from core.config import ConfigError, Tree, config_dir, nearest
 
+FOR_LAUNCHER = ("page", "paths")  # entries of a root file that are no options
 LAUNCHER_ONLY = ("hydra", "resume")  # what only the launcher reads
 RUN, SWEEP = ("hydra.run.dir",), ("hydra.sweep.dir", "hydra.sweep.subdir")  # where a job's directory is
 HYDRA = ("hydra.", "hydra/")  # how the names of Hydra's own options begin
@@ -189,7 +191,8 @@ def _compose_choices(
         chosen.append(f"{EXPERIMENT}={choices.page}")
     tree = copy.deepcopy(_compose(config_name, tuple(chosen), folders))
     with open_dict(tree):
-        tree.pop("page", None)
+        for key in FOR_LAUNCHER:
+            tree.pop(key, None)
         put_back(tree, choices.replaced())
         set_optimizer_defaults(tree, folders)
         for several, one in SEVERAL.items():
@@ -242,7 +245,7 @@ def _override_dirname(tree: DictConfig, overrides: Sequence[Override]) -> str:
 @lru_cache(maxsize=4)  # the jobs of a sweep share it
 def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
     own, *others = folders
-    extra = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
+    extra = [f"hydra.searchpath=[{','.join(quoted(f'file://{f}') for f in others)}]"] if others else []
     try:
         with initialize_config_dir(os.fspath(own), version_base="1.3"):
             return compose(config_name, [*extra, *chosen], return_hydra_config=True)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
 from core.cli.allocator import keep_freed_memory
+from core.cli.choices import YamlFile
 from core.cli.compose import Composed, compose_checked
 from core.cli.job import check, execute
+from core.cli.paths import as_text, typed_path
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
 from core.run.directory import Lock, is_run, refuse_used, used
@@ -49,7 +51,7 @@ def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
             return _show(config_name, args, args.overrides)
         if args.multirun:
             raise ConfigError("this command does one thing at a time; leave -m out")
-        tree, _, _ = compose_tree(config_name, args.overrides, _folders(args))
+        tree, _, _ = compose_tree(config_name, as_text(args.overrides, _root(config_name)), _folders(args))
         work(cast(Options, build(tree)))
         return 0
 
@@ -91,7 +93,7 @@ def _guarded(main: Callable[[], int]) -> int:
 
 def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> int:
     args = _arguments(arguments)
-    overrides = _select_by_id(args.overrides, by_id)
+    overrides = _select_by_id(as_text(args.overrides, _root(config_name), sweep=args.multirun), by_id)
     if _shows(args):
         return _show(config_name, args, overrides)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -101,7 +103,7 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
         if args.multirun:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
-        return resume_run(Path(resume[-1].partition("=")[2]), others)
+        return resume_run(Path(typed_path(resume[-1].partition("=")[2])), others)
     return _start(config_name, _batches(overrides, args.multirun), _folders(args), args.multirun)
 
 
@@ -193,10 +195,14 @@ def _show(config_name: str, args: Namespace, overrides: Sequence[str]) -> int:
     return 0
 
 
+def _root(config_name: str) -> YamlFile:
+    return YamlFile(config_dir() / f"{config_name}.yaml")
+
+
 def _folders(args: Namespace) -> list[Path]:
     folders = [config_dir()]
     if args.config_dir:
-        own = Path(args.config_dir).resolve()
+        own = Path(typed_path(args.config_dir)).resolve()
         if not own.is_dir():
             raise ConfigError(f"--config-dir {args.config_dir}: there is no such folder")
         folders.append(own)

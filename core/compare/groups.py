@@ -1,6 +1,7 @@
 """Runs of several seeds, found in folders and grouped by the options in which they differ."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,7 +112,8 @@ def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
     """
     runs: dict[Path, SeedRun] = {}
     for pattern in patterns:
-        paths = [Path(p) for p in sorted(glob.glob(pattern))] or [Path(pattern)]
+        exact = os.path.exists(pattern)  # `net[1]` may be a name
+        paths = [Path(p) for p in ([] if exact else sorted(glob.glob(pattern)))] or [Path(pattern)]
         found = [run for path in paths for run in _runs_below(path, pattern, score)]
         if not found:
             missing = not any(path.exists() for path in paths)

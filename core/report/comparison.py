@@ -1,5 +1,6 @@
 """The page about several runs that belong together, each in a sub-directory of one directory."""
 
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,7 @@ def _link(name: str, record: Record) -> tuple[str, str]:
     """Where the page of a single run is, or how to make it."""
     if (record.directory / "report.html").exists():
         return f"{name}/report.html", name
-    return "", f"gradsight-report run={record.directory}"
+    return "", shlex.join(["gradsight-report", f"run={record.directory}"])
 
 
 def _listed(summary: dict[str, object]) -> list[str]:

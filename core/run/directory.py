@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import time
 from contextlib import suppress
@@ -62,8 +63,13 @@ def is_run(directory: Path) -> bool:
 def used(directory: Path) -> ConfigError:
     """The error for a directory that already holds a run."""
     return ConfigError(
-        f"{directory} already holds a run; continue it with resume={directory} or choose another"
+        f"{directory} already holds a run; continue it with {resumption(directory)} or choose another"
     )
+
+
+def resumption(directory: Path) -> str:
+    """What continues the run in a directory, to be pasted into a shell."""
+    return shlex.quote(f"resume={directory}")
 
 
 def refuse_used(directory: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from textwrap import indent
 from typing import Annotated
 
@@ -24,7 +25,7 @@ from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
-from core.run.directory import count_field, write_summary
+from core.run.directory import count_field, resumption, write_summary
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
@@ -220,7 +221,7 @@ class Run:
         if self._stop is not None:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
         if self._interrupts.caught is not None:
-            self.say(f"stopped at {self.step:,} {self.unit}; continue with resume={self.directory}")
+            self.say(f"stopped at {self.step:,} {self.unit}; continue with {resumption(self.directory)}")
             raise Stopped(128 + self._interrupts.caught)
         self._mark = time.perf_counter()
 
@@ -247,13 +248,15 @@ class Run:
                 finals = (curves or _below_eval)(extra)
                 self._show(self._draw() if self._draw is not None else {})
         except KeyboardInterrupt:
-            self.say(f"trained, but not measured; continue with resume={self.directory}")
+            self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
             raise
         if finals:
             self._write(finals)
         self.save("last.pt")
         self.write_summary("finished", extra)
-        self.say(f"finished: {self.directory}; look at it with: tensorboard --logdir {self.directory}")
+        self.say(
+            f"finished: {self.directory}; look at it with: tensorboard --logdir {quote(str(self.directory))}"
+        )
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
         """Write `summary.json` and `findings.json`.
