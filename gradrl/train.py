@@ -154,6 +154,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=info.action.limits,
     )
+    for remark in info.remarks:
+        run.say(remark)
     try:
         while run.step < cfg.total_steps:
             rollout = collector.collect(actor)

@@ -208,7 +208,7 @@ class Evaluator:
         """What the summary says of a run at any moment."""
         steps, wall = self.solved_at or (None, None)
         speed = self.run.step / self.run.train_s if self.run.train_s > 0 else None
-        return {
+        found: dict[str, object] = {
             "env": self.env.id,
             "env_steps": self.run.step,
             "env_steps_per_s": speed,
@@ -216,6 +216,7 @@ class Evaluator:
             "solved_at_env_steps": steps,
             "solved_at_wall_s": wall,
         }
+        return found | ({"remarks": [*self.info.remarks]} if self.info.remarks else {})
 
     def state_dict(self) -> StateDict:
         """Best mean return so far, and when the environment was solved."""
