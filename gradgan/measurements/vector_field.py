@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from core.curvature.arnoldi import ComplexRitz, arnoldi
+from core.curvature.kernels import require_differentiable, twice_differentiable
 from core.state import StateDict
 from gradgan.batch import Batch
 from gradgan.game.game import FakeBatch, Game, StepInfo
@@ -68,7 +69,7 @@ class VectorField:
     def gradients(self, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
         """V at the present parameters, each player's part as one vector."""
         discriminator = self.players[1]
-        with unchanged(*self.players), torch.enable_grad():
+        with unchanged(*self.players), torch.enable_grad(), twice_differentiable(*self.players):
             by_player = [
                 self.game.generator_loss(discriminator, self.real, self.fake, self.info),
                 self.game.discriminator_loss(discriminator, self.real, self.fake, self.info, self.states),
@@ -111,6 +112,7 @@ class VectorField:
         """
         every = [p for own in self.parameters for p in own]
         v = torch.cat(self.gradients(create_graph=True))
+        require_differentiable([v])
 
         def transposed(u: Tensor) -> Tensor:
             return -_flat(torch.autograd.grad(v @ u, every, retain_graph=True, materialize_grads=True))
