@@ -261,7 +261,7 @@ class GradientStep:
         return _averaged(collected), total
 
     def _require_reached(self, losses: dict[str, Tensor]) -> None:
-        """Look whether a reentrant checkpoint is why parameters have no gradient; once for those same ones."""
+        """Look whether a reentrant checkpoint is why parameters have no gradient, once for the same ones."""
         missing = tuple(i for i, p in enumerate(self.parameters) if p.grad is None)
         if missing and missing not in self._missed:
             self._missed.add(missing)

@@ -8,7 +8,7 @@ buffers (running statistics, power iterations) are put back.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,7 +69,8 @@ class VectorField:
     def gradients(self, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
         """V at the present parameters, each player's part as one vector."""
         discriminator = self.players[1]
-        with unchanged(*self.players), torch.enable_grad(), twice_differentiable(*self.players):
+        kernels = twice_differentiable(*self.players) if create_graph else nullcontext()
+        with unchanged(*self.players), torch.enable_grad(), kernels:
             by_player = [
                 self.game.generator_loss(discriminator, self.real, self.fake, self.info),
                 self.game.discriminator_loss(discriminator, self.real, self.fake, self.info, self.states),
