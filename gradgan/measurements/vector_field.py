@@ -172,11 +172,18 @@ class Path:
 @contextmanager
 def unchanged(*players: nn.Module) -> Iterator[None]:
     """Put the buffers of both players back at the end."""
-    kept = [(b, b.clone()) for player in players for b in player.buffers()]
+    kept = [
+        (part._buffers, name, buffer, buffer.clone())
+        for player in players
+        for part in player.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
-        for buffer, value in kept:
+        for owner, name, buffer, value in kept:
+            owner[name] = buffer  # where one was assigned anew
             # Past autograd: a graph through batch norm refers to the running statistics without reading them.
             buffer.data.copy_(value)
 
