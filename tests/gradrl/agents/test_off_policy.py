@@ -121,7 +121,7 @@ def test_td3_moves_its_actor_and_its_targets_every_second_step():
 
 @pytest.mark.parametrize("tau", [1.0, 0.25])
 def test_a_target_has_the_buffers_of_its_source_as_they_now_are(tau):
-    source = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1))
+    source = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
     target = Target(source, tau)
     first = source[1].weight.detach().clone()
     x = torch.tensor([[1.0, 4.0], [3.0, 4.0]])
