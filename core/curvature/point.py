@@ -47,7 +47,7 @@ def classify_point(
 ) -> Point:
     """Say what kind of point a loss stands at.
 
-    With |lambda|max the largest absolute eigenvalue: `slope` unless |gradient| <= 1e-4 max(1, |lambda|max);
+    With |lambda|max the largest absolute eigenvalue: `slope` unless |gradient| <= 1e-4 |lambda|max;
     then an eigenvalue below -eps |lambda|max and one above eps |lambda|max make a `saddle`, both ends on one
     side beyond it a `minimum` or a `maximum`, and anything else is `degenerate`. A Hessian of zeros is too.
 
@@ -91,7 +91,7 @@ def classify_point(
 
 def _kind(gradient_norm: float, ritz: Ritz, zero: float) -> Kind:
     lowest, sharpness = float(ritz.values[0]), float(ritz.values[-1])
-    if not gradient_norm <= SLOPE * max(1.0, abs(lowest), abs(sharpness)):
+    if not gradient_norm <= SLOPE * max(abs(lowest), abs(sharpness)):
         return "slope"
     if lowest < -zero and sharpness > zero:
         return "saddle"

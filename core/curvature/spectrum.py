@@ -263,8 +263,8 @@ def spectral_density(
     nodes = torch.cat([ritz.values for ritz in found])
     weights = torch.cat([ritz.weights for ritz in found]) / probes
     span = float(nodes.max() - nodes.min())
-    # A multiple of the identity has no width of its own.
-    sigma = width * (span if span > 0 else max(abs(float(nodes[0])), 1.0))
+    # A multiple of the identity has no width of its own, and zero none at all.
+    sigma = width * (span or abs(float(nodes[0])) or 1.0)
     low, high = float(nodes.min()) - 6 * sigma, float(nodes.max()) + 6 * sigma
     grid = torch.linspace(low, high, points, dtype=torch.float64)
     bumps = torch.exp(-0.5 * ((grid[:, None] - nodes) / sigma) ** 2) @ weights

@@ -15,6 +15,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from core.checks import checked
+from core.gradients.graph import refuse_reentrant
 from core.gradients.objective import Objective, own_randomness
 from core.gradients.step import GradientStep
 
@@ -142,6 +143,8 @@ def term_shares(terms: dict[str, Tensor], parameters: list[Tensor]) -> dict[str,
         terms: losses with a common graph.
         parameters: that they are differentiated by.
     """
+    for loss in terms.values():
+        refuse_reentrant(loss)
     gradients = {
         name: torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         for name, loss in terms.items()
