@@ -166,6 +166,7 @@ class Run:
         self.unit, self.total = unit, total
         self._evaluate, self._draw, self._probes, self._summarise = evaluate, draw, probes, summarise
         self._steps = list(gradient_steps)
+        self._unread = list(gradient_steps)
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
         self._charts = GradientCharts(self._steps)
@@ -197,11 +198,13 @@ class Run:
             Stopped: a signal came; the run is saved.
             Stopping: a finding ends the run, which is saved.
             FloatingPointError: every gradient since the last logged point was non-finite.
+            UnreadableError: an optimizer keeps what no checkpoint can hold.
         """
         self.train_s += time.perf_counter() - self._mark
         previous, self.step = self.step, step
         self.iteration += 1
         self._window.add(metrics)
+        self._unread = checkpoint.require_readable_steps(self._unread)
         if self.iteration % self.cfg.interval == 0 or step >= self.total:
             self._log()
         self._snapshots.add(step)

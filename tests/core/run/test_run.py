@@ -1,5 +1,6 @@
 """The run's own behaviour, on a training loop of three lines."""
 
+import collections
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from torch import nn
 
 from core.draw.media import Image
 from core.gradients import GradientStep
+from core.run.checkpoint import UnreadableError
 from core.run.directory import already_finished
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.tensorboard import read_scalars
@@ -62,6 +64,15 @@ def keep_signal_handlers():
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def test_a_state_that_cannot_be_read_ends_the_run_after_its_first_update(tmp_path):
+    loop = Loop(tmp_path, 100)
+    loop.step.optimizer.state[loop.net.weight]["recent"] = collections.deque(maxlen=3)
+    with pytest.raises(UnreadableError, match=r"state of SGD .*\['recent'\] is a collections.deque"):
+        loop.go()
+    loop.run.close()
+    assert loop.run.step == 10
 
 
 def test_everything_happens_when_the_x_axis_crosses_its_interval(tmp_path):
