@@ -216,7 +216,7 @@ def _built(tree: Tree, choices: Iterable[object], path: str) -> object:
     built = build(tree, path)
     kinds = [choice for choice in choices if choice is not type(None)]
     if not any(_is_kind(built, kind) for kind in kinds):
-        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+        names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in cast(list[type], kinds))
         wanted = "that is no dataclass" if kinds == [Component] else f"of the kind {names}"
         raise ConfigError(f"{path}._target_ must name a class {wanted}, got {tree['_target_']}")
     return built
@@ -301,11 +301,19 @@ def options_class(target: type) -> type | None:
     """
     if dataclasses.is_dataclass(target):
         return target
-    names = list(inspect.signature(target).parameters)
+    names = list(parameters_of(target))
     if not names or names[0] != "cfg":
         return None
     hint = typing.get_type_hints(target).get("cfg") or typing.get_type_hints(target.__init__).get("cfg")
     return cast(type, hint) if dataclasses.is_dataclass(hint) else None
+
+
+def parameters_of(target: type) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a class by name; none where Python does not tell (`dict`)."""
+    try:
+        return inspect.signature(target).parameters
+    except ValueError:
+        return {}
 
 
 def same_options(target: type, other: type) -> bool:
@@ -326,7 +334,7 @@ def takes_keyword(target: object, name: str) -> bool:
     """Whether a third-party class has an option of this name, which a page need not list."""
     if not inspect.isclass(target) or options_class(target) is not None:
         return False
-    parameters = inspect.signature(target).parameters
+    parameters = parameters_of(target)
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
@@ -339,7 +347,7 @@ def _check_keywords(target: type, options: Tree, path: str) -> Tree:
 
     An optimizer may have `groups` beside them, which core.optim.factory reads and never hands on.
     """
-    parameters = inspect.signature(target).parameters
+    parameters = parameters_of(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     optimizer = hasattr(target, "add_param_group")
     for name, value in options.items():

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from core.cli.choices import CLASS, KEPT
-from core.config import import_target, same_options
+from core.config import ConfigError, import_target, parameters_of, same_options
 
 
 def typed_classes(overrides: Sequence[Override]) -> dict[str, object]:
@@ -32,21 +32,18 @@ def leave_defaults(tree: DictConfig, classes: dict[str, object]) -> list[str]:
 
     Returns:
         The paths of these parts.
-
-    Raises:
-        ConfigError: there is no such class.
     """
     left = []
     for path, dotted in classes.items():
         node = OmegaConf.select(tree, path, throw_on_resolution_failure=False)
         if not isinstance(node, DictConfig) or CLASS not in node:
             continue
-        typed, usual = (import_target(name, f"{path}.{CLASS}") for name in (dotted, node[CLASS]))
-        if not (inspect.isclass(typed) and inspect.isclass(usual)) or same_options(typed, usual):
+        typed, usual = (_class(name, f"{path}.{CLASS}") for name in (dotted, node[CLASS]))
+        if typed and usual and same_options(typed, usual):
             continue
         with open_dict(tree):
             OmegaConf.update(
-                tree, path, {CLASS: dotted, **(_own_lr(typed) if KEPT in node else {})}, merge=False
+                tree, path, {CLASS: dotted, **(_own_lr(typed) if typed and KEPT in node else {})}, merge=False
             )
         left.append(path)
     return left
@@ -62,8 +59,17 @@ def note(tree: DictConfig, path: str) -> str:
     return f"{path}: {options[CLASS]}({given}); every other option is the class's own default"
 
 
+def _class(dotted: object, path: str) -> type | None:
+    """The class of this name; None where there is none, which is refused when it is to be built."""
+    try:
+        found = import_target(dotted, path)
+    except ConfigError:
+        return None
+    return found if inspect.isclass(found) else None
+
+
 def _own_lr(target: type) -> dict[str, float]:
-    parameter = inspect.signature(target).parameters.get(KEPT)
+    parameter = parameters_of(target).get(KEPT)
     default = parameter.default if parameter else None
     return {KEPT: default} if isinstance(default, int | float) and not isinstance(default, bool) else {}
 

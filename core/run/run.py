@@ -19,7 +19,7 @@ from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
-from core.numbers import plain_number
+from core.numbers import beats, plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.console import Console
@@ -362,7 +362,7 @@ class Run:
         printed = [item for item in evaluation.metrics.items() if item[0].startswith("eval/")][:PRINTED]
         text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in printed)
         self.say(f"{self.step:>11,} {self.unit}   {text}")
-        if self.best_score is None or evaluation.score > self.best_score:
+        if beats(evaluation.score, self.best_score):
             self.best_score = evaluation.score
             self.save("best.pt")
 

@@ -167,25 +167,42 @@ def test_another_kernel_of_torchs_can_be_typed_beside_the_fused_one_that_we_choo
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("gan", ["loss._target_=torch.nn.ReLU"], "loss._target_ must name a class of the kind Loss"),
-        ("gan", ["update._target_=torch.nn.ReLU"], "update._target_ must name a class of the kind Scheme"),
+        (
+            "gan",
+            ["loss._target_=torch.nn.ReLU"],
+            "loss._target_ must name a class of the kind gradgan.losses.Loss",
+        ),
+        (
+            "gan",
+            ["update._target_=torch.nn.ReLU"],
+            "update._target_ must name a class of the kind core.optim.schemes.schemes.Scheme",
+        ),
         (
             "gan",
             ["features._target_=torch.nn.ReLU"],
-            "features._target_ must name a class of the kind Features",
+            "features._target_ must name a class of the kind gradgan.features.Features",
         ),
         (
             "gan",
             ["network._target_=core.gradients.AGC"],
-            "network._target_ must name a class of the kind Network",
+            "network._target_ must name a class of the kind gradgan.networks.Network",
+        ),
+        (
+            "rl",
+            ["optimizer._target_=builtins.dict", "optimizer.lr=1"],
+            "unknown option optimizer.lr: builtins",
         ),
         ("rl", ["agent._target_=torch.nn.ReLU"], "agent must be an agent like those of gradrl.agents"),
         (
             "rl",
             ["clipper._target_=torch.nn.ReLU"],
-            "clipper._target_ must name a class of the kind Transform",
+            "clipper._target_ must name a class of the kind core.gradients.",
         ),
-        ("rl", ["monitor._target_=torch.nn.ReLU"], "monitor._target_ must name a class of the kind Monitor"),
+        (
+            "rl",
+            ["monitor._target_=torch.nn.ReLU"],
+            "monitor._target_ must name a class of the kind core.gradients.",
+        ),
         (
             "rl",
             ["optimizer._target_=core.gradients.AGC"],

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_the_last_points_of_curves_are_chosen_by_who_measures(tmp_path):
     assert (curves["eval/fid"], curves["game/x"]) == ({100: 2.0}, {100: 1.0})
     assert "eval/samples" not in curves
     assert json.loads((tmp_path / "summary.json").read_text())["samples"] == 10
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(tmp_path):
+    loop = Loop(tmp_path, 100, scores=(math.nan, 1.0, math.nan))
+    loop.go()
+    loop.run.finish(dict)
+    loop.run.close()
+    best = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)
+    assert (best["run"]["step"], best["run"]["best_score"]) == (60, 1.0)
+    assert json.loads((tmp_path / "summary.json").read_text())["best_score"] == 1.0
 
 
 def test_best_is_the_checkpoint_of_the_highest_score(tmp_path):
