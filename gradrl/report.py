@@ -79,6 +79,9 @@ def facts(record: Record) -> Iterator[Fact]:
         note += remarks
         yield Fact(value, f"mean return over {number(summary.get('eval_episodes'))} episodes", note, mean)
     else:
+        if lost := summary.get("eval_episodes_without_return"):
+            note = f"{number(lost)} of {number(summary.get('eval_episodes'))} returns are not a number"
+            yield Fact("none", "mean return of the final evaluation", note)
         for tag, source in (("eval/return_mean", "evaluation"), ("episode/return", "training episodes")):
             last = record.last(tag)
             if last:

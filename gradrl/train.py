@@ -61,6 +61,8 @@ class TrainConfig:
     num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
+        ours = not isinstance(self.agent.options, dict)
+        require(ours, "agent", self.agent.target.__name__, "an agent like those of gradrl.agents")
         cast(AgentConfig, self.agent.options).minibatches(self.num_envs)
 
 

@@ -127,6 +127,8 @@ def _remarks(group: SeedGroup, unit: str) -> Iterator[str]:
         if run.score is None:
             at = "" if run.steps is None else f" at {run.steps:,} {unit}"
             yield f"{where}: {run.path} has status {run.status}{at}; without a final score it is in no mean."
+        if run.lost:
+            yield f"{where}: {run.lost} points of the curve of {run.path} are not numbers, and are left out."
     seeds = [run.seed for run in group.runs if run.seed is not None]
     for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
         yield f"{where}: seed {seed} is there {seeds.count(seed)} times, and it is counted as often."

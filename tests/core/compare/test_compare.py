@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,6 +204,17 @@ def test_the_mean_curve_goes_on_without_a_seed_that_ended_early():
     alone = band([{10: 1.0, 20: 2.0}, {10: 3.0, 100: 4.0}], 200, 0)
     assert np.isnan(alone[2][-1])
     assert alone[1][-1] == 4.0
+
+
+def test_evaluations_that_are_not_a_number_are_left_out_and_told(command: Command, tmp_path):
+    run = write_run(tmp_path / "ppo", 1, 300.0)
+    writer = Writer(run)
+    writer.scalars({"eval/return_mean": math.nan}, 60)
+    writer.close()
+    [found] = find_runs([str(run)], SCORE)
+    assert found.curve == {20: 60.0, 40: 120.0, 80: 240.0, 100: 300.0}
+    told = command("compare", f"runs=[{tmp_path}/ppo]", "figure=null").out
+    assert f"1 points of the curve of {run} are not numbers, and are left out." in told
 
 
 def test_any_trainer_can_say_where_its_score_is(tmp_path):

@@ -16,6 +16,7 @@ from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simul
 from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from core.state import StateDict
 from tests.core.optim.schemes.games import Game, H, bilinear, nonsaturating
+from tests.foreign import Recent
 
 SCHEMES: list[Scheme] = [
     Alternating(),
@@ -121,6 +122,21 @@ def test_extragradient_without_a_step_ahead_is_a_plain_step() -> None:
     extra.play(Extragradient())
     plain.play(Simultaneous())
     assert torch.equal(extra.at, plain.at)
+
+
+def test_extragradient_puts_back_what_is_no_tensor_too() -> None:
+    """On f = x y each player steps by the sum of its last three gradients, which are kept in a deque."""
+    game = Game(bilinear, optimizer=Recent, lr=0.1)
+    x, y = game.at.tolist()
+    game.play(Extragradient(), 6)
+    xs, ys = [], []
+    for _ in range(6):
+        ahead_x, ahead_y = x - 0.1 * sum([*xs, y][-3:]), y - 0.1 * sum([*ys, -x][-3:])
+        xs, ys = [*xs, ahead_y][-3:], [*ys, -ahead_x][-3:]
+        x, y = x - 0.1 * sum(xs), y - 0.1 * sum(ys)
+    assert game.at.tolist() == pytest.approx([x, y], rel=1e-12)
+    recent = game.generator.optimizer.state[game.generator.parameters[0]]["recent"]
+    assert (len(recent), recent.maxlen) == (3, 3)
 
 
 def test_extragradient_steps_ahead_with_the_optimizer_and_then_from_the_state_before() -> None:
