@@ -111,7 +111,7 @@ def build(tree: Tree, path: str = "") -> object:
     auto_lr = options.get("lr") == AUTO
     if auto_lr:
         options["lr"] = STAND_IN_LR
-    cfg_class = _config_class(target)
+    cfg_class = options_class(target)
     if cfg_class is not None:
         return Component(target, structure(options, cfg_class, path), path, auto_lr)
     return Component(target, _check_keywords(target, options, path), path, auto_lr)
@@ -179,9 +179,10 @@ def _convert(value: object, hint: object, path: str) -> object:
     if value is not None and any(_holds_components(choice) for choice in choices):
         if not isinstance(value, list) or not all(isinstance(v, Mapping) and "_target_" in v for v in value):
             raise ConfigError(f"{path} must be a list of mappings with a _target_, got {value!r}")
-        return tuple(build(dict(v), f"{path}.{i}") for i, v in enumerate(value))
+        kinds = [kind for c in choices if _holds_components(c) for kind in _union(typing.get_args(c)[0])]
+        return tuple(_built(dict(v), kinds, f"{path}.{i}") for i, v in enumerate(value))
     if isinstance(value, Mapping) and "_target_" in value:
-        return build(dict(value), path)
+        return _built(dict(value), choices, path)
     if value is None:
         if type(None) in choices:
             return None
@@ -201,8 +202,41 @@ def _convert(value: object, hint: object, path: str) -> object:
             return structure(dict(value), cast(type, choice), path)
         if (typing.get_origin(choice) or choice) is dict and isinstance(value, Mapping):
             nested = {k: isinstance(v, Mapping) and "_target_" in v for k, v in value.items()}
-            return {k: build(dict(v), f"{path}.{k}") if nested[k] else v for k, v in value.items()}
+            kinds = _union(typing.get_args(choice)[1]) if typing.get_args(choice) else (object,)
+            return {k: _built(dict(v), kinds, f"{path}.{k}") if nested[k] else v for k, v in value.items()}
     return _primitive(value, hint, path)
+
+
+def _built(tree: Tree, choices: Iterable[object], path: str) -> object:
+    """What a mapping with a `_target_` stands for, which must be of one of the kinds that are wanted there.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    built = build(tree, path)
+    kinds = [choice for choice in choices if choice is not type(None)]
+    if not any(_is_kind(built, kind) for kind in kinds):
+        names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in cast(list[type], kinds))
+        wanted = "that is no dataclass" if kinds == [Component] else f"of the kind {names}"
+        raise ConfigError(f"{path}._target_ must name a class {wanted}, got {tree['_target_']}")
+    return built
+
+
+def _is_kind(value: object, kind: object) -> bool:
+    """Whether a built value is of the class that a field asks for, or has all that its Protocol names.
+
+    A class that is built later, with other arguments, says nothing of itself yet.
+    """
+    if not isinstance(kind, type) or kind is object:
+        return True
+    if not getattr(kind, "_is_protocol", False):
+        return isinstance(value, kind)
+    named = {name for base in kind.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", {}))}
+    if isinstance(value, Component) and "target" not in named:
+        return False
+    called = {"__call__"} & named
+    wanted = [name for name in named if not name.startswith("_") or name in called]
+    return all(inspect.getattr_static(value, name, None) is not None for name in wanted)
 
 
 def _holds_components(hint: object) -> bool:
@@ -259,16 +293,53 @@ def _boolean(value: int | str) -> bool:
     return int(value) != 0
 
 
-def _config_class(target: type) -> type | None:
-    """The dataclass of a class's `cfg`, its first argument; None for a class that is not ours.
+def options_class(target: type) -> type | None:
+    """The dataclass that lists a class's options: itself, or that of `cfg`, its first argument.
 
-    The annotation of the class itself counts first, so that a subclass need not repeat the constructor.
+    None for a third-party class, whose options are the keywords of its constructor. The annotation of the
+    class itself counts first, so that a subclass need not repeat the constructor.
     """
-    names = list(inspect.signature(target).parameters)
+    if dataclasses.is_dataclass(target):
+        return target
+    names = list(parameters_of(target))
     if not names or names[0] != "cfg":
         return None
     hint = typing.get_type_hints(target).get("cfg") or typing.get_type_hints(target.__init__).get("cfg")
     return cast(type, hint) if dataclasses.is_dataclass(hint) else None
+
+
+def parameters_of(target: type) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a class by name; none where Python does not tell (`dict`)."""
+    try:
+        return inspect.signature(target).parameters
+    except ValueError:
+        return {}
+
+
+def same_options(target: type, other: type) -> bool:
+    """Whether values chosen for `other` hold for `target`: its options have the same names.
+
+    So it is with one class, and with classes of ours that list the same options or inherit them. The keywords
+    of two third-party classes say nothing: AdamW has Adam's, and another weight decay.
+    """
+    if target is other:
+        return True
+    own, others = options_class(target), options_class(other)
+    if own is None or others is None:
+        return False
+    return issubclass(target, other) or _field_names(own) == _field_names(others)
+
+
+def takes_keyword(target: object, name: str) -> bool:
+    """Whether a third-party class has an option of this name, which a page need not list."""
+    if not inspect.isclass(target) or options_class(target) is not None:
+        return False
+    parameters = parameters_of(target)
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _field_names(cls: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls) if field.init}
 
 
 def _check_keywords(target: type, options: Tree, path: str) -> Tree:
@@ -276,7 +347,7 @@ def _check_keywords(target: type, options: Tree, path: str) -> Tree:
 
     An optimizer may have `groups` beside them, which core.optim.factory reads and never hands on.
     """
-    parameters = inspect.signature(target).parameters
+    parameters = parameters_of(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     optimizer = hasattr(target, "add_param_group")
     for name, value in options.items():

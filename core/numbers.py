@@ -1,10 +1,15 @@
-"""Numbers as text: few digits, thousands separated, powers of ten written as such."""
+"""Numbers as text: few digits, thousands separated, powers of ten written as such; and which is higher."""
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def beats(score: float, best: float | None) -> bool:
+    """Whether a score is higher than the best so far, of which NaN is none and beats none."""
+    return not math.isnan(score) and (best is None or math.isnan(best) or score > best)
 
 
 def number(value: object) -> str:

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.run import checkpoint as checkpoints
 from core.seeding import seed_for
 from gradrl.envs.make import inspect_env
-from gradrl.evaluation.evaluator import evaluate, evaluation_actor
+from gradrl.evaluation.evaluator import evaluate, evaluation_actor, lost_returns
 from gradrl.train import TrainConfig, make_model, make_observation_normalizer
 
 
@@ -54,11 +56,12 @@ def evaluate_run(
         "env_steps": state["run"]["step"],
         "eval_return_mean": float(seen.returns.mean()),
         "eval_return_std": float(seen.returns.std()),
-        "eval_return_min": float(seen.returns.min()),
-        "eval_return_max": float(seen.returns.max()),
+        "eval_return_min": float(np.fmin.reduce(seen.returns)),
+        "eval_return_max": float(np.fmax.reduce(seen.returns)),
         "eval_length_mean": float(seen.lengths.mean()),
         "eval_episodes": len(seen.returns),
         "eval_episodes_capped": seen.capped,
+        **lost_returns(seen),
     }
 
 

@@ -1,6 +1,7 @@
 """What the report knows about reinforcement-learning agents."""
 
 from collections.abc import Iterator
+from typing import cast
 
 from core.compare.groups import Score
 from core.numbers import number, seconds
@@ -66,6 +67,7 @@ def title(record: Record) -> str:
 def facts(record: Record) -> Iterator[Fact]:
     """The final return, else the last ones; when the task was solved; the best return."""
     summary = record.summary
+    remarks = "".join(f"; {remark}" for remark in cast(list[str], summary.get("remarks") or []))
     mean = summary.get("eval_return_mean")
     if isinstance(mean, int | float):
         greedy = option(record.options, "evaluation", "deterministic")
@@ -74,12 +76,16 @@ def facts(record: Record) -> Iterator[Fact]:
         if summary.get("eval_episodes_capped"):
             note += f"; {summary['eval_episodes_capped']} were cut off by evaluation.max_episode_steps"
         value = f"{number(mean)} ± {number(summary.get('eval_return_std'))}"
+        note += remarks
         yield Fact(value, f"mean return over {number(summary.get('eval_episodes'))} episodes", note, mean)
     else:
+        if lost := summary.get("eval_episodes_without_return"):
+            note = f"{number(lost)} of {number(summary.get('eval_episodes'))} returns are not a number"
+            yield Fact("none", "mean return of the final evaluation", note)
         for tag, source in (("eval/return_mean", "evaluation"), ("episode/return", "training episodes")):
             last = record.last(tag)
             if last:
-                note = f"at {last[1]:,} {record.unit}"
+                note = f"at {last[1]:,} {record.unit}{remarks}"
                 yield Fact(number(last[0]), f"last mean return, {source}", note, last[0])
     label = "environment steps until solved"
     note = f"first evaluation at or above the threshold, after {seconds(summary.get('solved_at_wall_s'))}"

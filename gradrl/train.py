@@ -61,6 +61,8 @@ class TrainConfig:
     num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
+        ours = not isinstance(self.agent.options, dict)
+        require(ours, "agent", self.agent.target.__name__, "an agent like those of gradrl.agents")
         cast(AgentConfig, self.agent.options).minibatches(self.num_envs)
 
 
@@ -154,6 +156,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=info.action.limits,
     )
+    for remark in info.remarks:
+        run.say(remark)
     try:
         while run.step < cfg.total_steps:
             rollout = collector.collect(actor)

@@ -46,6 +46,7 @@ def evaluate(cfg: EvaluateConfig) -> None:
         ConfigError: there is no such run or checkpoint, or it is damaged or of another network.
     """
     from core.cli.saved import saved_options
+    from core.run.directory import jsonable
     from core.run.files import write_text
 
     directory = Path(str(cfg.run))
@@ -73,7 +74,7 @@ def evaluate(cfg: EvaluateConfig) -> None:
     found = {"checkpoint": cfg.checkpoint, **found}
     for name, value in found.items():
         print(f"{name:<20} {plain_number(value) if isinstance(value, float) else value}")
-    write_text(directory / "evaluation.json", json.dumps(found, indent=2) + "\n")
+    write_text(directory / "evaluation.json", json.dumps(jsonable(found), indent=2, allow_nan=False) + "\n")
 
 
 def _refuse(cfg: EvaluateConfig, foreign: tuple[str, ...], holds: str) -> None:

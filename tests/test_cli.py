@@ -42,7 +42,7 @@ OWN = {
         (["clipper.max_norm=nan"], "clipper.max_norm must be a finite number, got nan"),
         (["schedule.final=1.5"], "schedule.final must be"),
         (["optimizer._target_=torch.optim.NAdm"], "torch.optim has no NAdm; did you mean NAdam?"),
-        (["optimizer._target_=torch.optim.SGD"], "unknown option optimizer.betas: torch.optim.sgd.SGD"),
+        (["optimizer._target_=torch.optim.SGD", "optimizer.betas=[0,0]"], "unknown option optimizer.betas: "),
         (["-m", "seeed=1,2"], "unknown option seeed; did you mean seed?"),
         (["--config-name", "other"], "use --config-dir FOLDER"),
         (["agent.clip_coeff=0.3"], "unknown option agent.clip_coeff; did you mean agent.clip_coef?"),

@@ -38,7 +38,7 @@ def composed(root: str, *overrides: str) -> Tree:
 
 
 def note(root: str, *overrides: str) -> str | None:
-    return compose_tree(root, overrides, [CONF])[2].note
+    return " ".join(compose_tree(root, overrides, [CONF])[2].notes) or None
 
 
 def components(root: str) -> list[tuple[str, str, str]]:

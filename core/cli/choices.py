@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from core.config import ConfigError, Tree
+from core.config import ConfigError, Tree, import_target, same_options
 
 EXPERIMENT = "experiment"
+CLASS = "_target_"
 KEPT = "lr"  # of an optimizer: every one has it, so an experiment's value is kept when another is typed
 BY_OPTIMIZER = "optimizer_defaults"  # options of optimizers by name, where they are not those of their files
 
@@ -118,9 +119,18 @@ class Choices:
                 continue
             files = [find(f"{group}/{name}", self.folders) for name in (option, usual)]
             own, replaced = (file.options_of(group) if file else None for file in files)
-            if own is not None and replaced is not None and own.keys() != replaced.keys():
+            named = CLASS in (self._experiment().content.get(group) or {})
+            if own is not None and replaced is not None and (named or own.keys() != replaced.keys()):
                 found[group] = own
         return found
+
+    def classes(self) -> dict[str, Tree]:
+        """What the experiment sets for each part whose class it names."""
+        return {
+            group: options
+            for group, options in self._experiment().content.items()
+            if isinstance(options, dict) and CLASS in options and group not in self.typed
+        }
 
     def _usual(self, group: str) -> str | None:
         """The option of a group that would be chosen had none been typed."""
@@ -159,6 +169,16 @@ def put_back(tree: Any, replaced: Mapping[str, Tree]) -> None:
         tree[group] = {**own, **kept} or None
 
 
+def leave_file(tree: Any, choices: Choices) -> None:
+    """Take from a composed tree what files set for parts whose class the experiment names."""
+    for group, options in choices.classes().items():
+        file = find(f"{group}/{tree.hydra.runtime.choices.get(group)}", choices.folders)
+        usual = file.content.get(CLASS) if file else None
+        classes = [import_target(name, f"{group}.{CLASS}") for name in (options[CLASS], usual) if name]
+        if len(classes) == 2 and not same_options(*cast(list[type], classes)):
+            tree[group] = options
+
+
 def set_optimizer_defaults(tree: Any, folders: tuple[Path, ...]) -> None:
     """Give the optimizers of a composed tree the options that its root file, agent or function has for them.
 
@@ -171,6 +191,6 @@ def set_optimizer_defaults(tree: Any, folders: tuple[Path, ...]) -> None:
             if group != "optimizer" or chosen != name or file is None:
                 continue
             node = OmegaConf.select(tree, package or group)
-            for option, value in options.items():
+            for option, value in options.items() if node else ():
                 if node[option] == file.content.get(option):
                     node[option] = value

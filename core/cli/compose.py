@@ -20,7 +20,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from core.cli.choices import EXPERIMENT, Choices, find, put_back, set_optimizer_defaults
+from core.cli.choices import EXPERIMENT, Choices, find, leave_file, put_back, set_optimizer_defaults
+from core.cli.classes import leave_defaults, note, typed_classes
 from core.cli.overrides import SEVERAL, check_override, parse, refuse_one_and_several
 from core.cli.paths import quoted
 from core.config import ConfigError, Tree, config_dir, nearest
@@ -37,11 +38,11 @@ class Composed:
 
     Attributes:
         tree: composed and checked, with Hydra's own node.
-        note: a line about settings that were not typed; None if there are none.
+        notes: lines about settings that were not typed.
     """
 
     tree: DictConfig
-    note: str | None
+    notes: tuple[str, ...]
 
     @property
     def options(self) -> Tree:
@@ -129,15 +130,17 @@ def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Pa
     refuse_one_and_several(overrides)
     tree, choices = _compose_choices(config_name, overrides, tuple(folders))
     values = [override for override in overrides if not _chooses(override, folders)]
+    left = leave_defaults(tree, typed_classes(values))
     free = [check_override(override, tree, values) for override in values]
     for override, new in zip(values, free, strict=True):
-        _set(tree, override, new)
+        _set(tree, override, new or override.key_or_group in left)
     with open_dict(tree):
         page = [f"{EXPERIMENT}={choices.page}"] if choices.page else []
         own = [each for each in typed if not each.lstrip("+~").startswith(HYDRA)]
         tree.hydra.overrides.task = [*page, *own]
         tree.hydra.job.override_dirname = _override_dirname(tree, overrides)
-    return Composed(tree, choices.note())
+    about = [choices.note(), *(note(tree, path) for path in left)]
+    return Composed(tree, tuple(line for line in about if line))
 
 
 def compose_defaults(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> DictConfig:
@@ -193,6 +196,7 @@ def _compose_choices(
     with open_dict(tree):
         for key in FOR_LAUNCHER:
             tree.pop(key, None)
+        leave_file(tree, choices)
         put_back(tree, choices.replaced())
         set_optimizer_defaults(tree, folders)
         for several, one in SEVERAL.items():
@@ -226,7 +230,7 @@ def _set(tree: DictConfig, override: Override, new: bool) -> None:
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(tree, parent) if parent else tree
         with open_dict(node):
-            del node[name]
+            node.pop(name, None)  # what a typed class does not have is gone already
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
 

@@ -9,7 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from core.cli.choices import CLASS
+from core.cli.classes import leave_defaults, typed_classes
 from core.cli.compose import compose_defaults
+from core.cli.overrides import parse
 from core.cli.saved import saved_overrides
 from core.config import ConfigError, flat
 
@@ -17,7 +20,8 @@ from core.config import ConfigError, flat
 def defaults(directory: Path) -> dict[str, object]:
     """The options by dotted name, from what Hydra noted in a run directory.
 
-    Empty where it noted nothing, or where its YAML files are gone: then there is nothing to look up.
+    Empty where it noted nothing, or where its YAML files are gone: then there is nothing to look up. Of a
+    part whose class was typed there is the usual class alone: what was tuned for it says nothing of another.
     """
     try:
         noted = OmegaConf.load(directory / ".hydra" / "hydra.yaml")
@@ -26,7 +30,13 @@ def defaults(directory: Path) -> dict[str, object]:
         name = str(OmegaConf.select(noted, "hydra.job.config_name"))
         if not folders or not (folders[0] / f"{name}.yaml").is_file():
             return {}
-        return flat(_container(compose_defaults(name, saved_overrides(directory), folders)), empty=True)
+        overrides = saved_overrides(directory)
+        tree = compose_defaults(name, overrides, folders)
+        found = flat(_container(tree), empty=True)
+        others = leave_defaults(tree, typed_classes([parse(each) for each in overrides]))
+        below = tuple(f"{path}." for path in others)
+        kept = [option for option in found if option.endswith(f".{CLASS}") or not option.startswith(below)]
+        return {option: found[option] for option in kept}
     except (OSError, YAMLError, OmegaConfBaseException, ConfigError):
         return {}
 

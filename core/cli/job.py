@@ -83,6 +83,7 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
 def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
     """The run itself, in a directory that is held; the exit status."""
     from core.cli.defaults import defaults
+    from core.run.checkpoint import UnreadableError
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis, Stopping
     from core.run.directory import git_state, versions
@@ -113,7 +114,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         status, code = "stopped", 128 + signal.SIGINT
     except ConfigError:
         raise
-    except (FloatingPointError, Stopping) as error:
+    except (FloatingPointError, Stopping, UnreadableError) as error:
         print(f"error: {error}", file=sys.stderr)
         status, code = "failed", 1
     except Exception:

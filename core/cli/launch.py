@@ -151,8 +151,8 @@ def _execute(tree: Tree, directory: Path, lock: Lock | None = None) -> int:
 
 
 def _say(composed: Composed) -> None:
-    if composed.note:
-        print(composed.note, flush=True)
+    for line in composed.notes:
+        print(line, flush=True)
 
 
 def _arguments(arguments: Sequence[str]) -> Namespace:

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from core.config import AUTO, ConfigError, nearest
+from core.config import AUTO, ConfigError, import_target, nearest, takes_keyword
 
 SEVERAL = {"optimizers": "optimizer", "batches": "batch"}  # several options of a group take the place of one
 
@@ -77,7 +77,7 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
             node = node[int(part)]
             continue
         path = ".".join(parts[:depth])
-        if _is_open(node, depth, path, overrides):
+        if _is_open(node, depth, path, overrides) or _is_keyword(node, part, path, base):
             return True
         raise ConfigError(f"unknown option {key}{nearest(key, _dotted(base))}")
     if not override.is_delete():
@@ -93,6 +93,17 @@ def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override])
     if not isinstance(node, DictConfig) or depth == 0:
         return False
     return len(node) == 0 or any(o.key_or_group == f"{path}._target_" for o in overrides)
+
+
+def _is_keyword(node: object, name: str, path: str, base: DictConfig) -> bool:
+    """Whether the page's class has this option and the page does not list it.
+
+    Pages of classes of ours list every option; so only for others is the class asked, which imports it.
+    """
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    if not path or target is None or target.partition(".")[0] in ("core", base._target_.partition(".")[0]):
+        return False
+    return takes_keyword(import_target(target, f"{path}._target_"), name)
 
 
 def _check_value(key: str, value: object, old: object) -> None:

@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from core.checks import checked, require
 from core.compare.groups import Score, SeedGroup, SeedRun, find_runs, grouped
-from core.compare.statistics import Estimate, Statistic, estimate, interquartile_mean, mean
+from core.compare.statistics import COVERAGE, Estimate, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
 from core.numbers import plain_number
 
@@ -53,7 +53,7 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
     parts = [task_table([g for g in groups if g.task == task], cfg, score.unit) for task in tasks]
     remarks = [line for group in groups for line in _remarks(group, score.unit)]
     if any(len(group.scores) > 1 for group in groups):
-        remarks.insert(0, "Intervals: 95 %, percentile bootstrap over seeds.")
+        remarks.insert(0, f"Intervals: 95 %, percentile bootstrap over seeds{_coverage(groups)}.")
     parts += ["\n".join(remarks)] if remarks else []
     parts.append(_figure(groups, cfg, score))
     return "\n\n".join(parts)
@@ -127,9 +127,18 @@ def _remarks(group: SeedGroup, unit: str) -> Iterator[str]:
         if run.score is None:
             at = "" if run.steps is None else f" at {run.steps:,} {unit}"
             yield f"{where}: {run.path} has status {run.status}{at}; without a final score it is in no mean."
+        if run.lost:
+            yield f"{where}: {run.lost} points of the curve of {run.path} are not numbers, and are left out."
     seeds = [run.seed for run in group.runs if run.seed is not None]
     for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
         yield f"{where}: seed {seed} is there {seeds.count(seed)} times, and it is counted as often."
+
+
+def _coverage(groups: Sequence[SeedGroup]) -> str:
+    """How often such intervals really hold the mean, where that is not 95 %."""
+    few = sorted({len(group.scores) for group in groups} & COVERAGE.keys())
+    found = ", ".join(f"{COVERAGE[count]} % of the time with {count}" for count in few)
+    return f"; with few seeds they are too narrow and hold the true mean {found}" if few else ""
 
 
 def _figure(groups: Sequence[SeedGroup], cfg: CompareConfig, score: Score) -> str:

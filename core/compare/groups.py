@@ -1,6 +1,7 @@
 """Runs of several seeds, found in folders and grouped by the options in which they differ."""
 
 import glob
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +64,9 @@ class SeedRun:
         options: by dotted name, without `FREE`; empty where only the summary was kept.
         score: the final score; None where the run did not reach its final evaluation.
         steps: its length on the x-axis.
-        curve: {step: score} of the evaluations during the run; empty where only the summary was kept.
+        curve: {step: score} of the evaluations during the run, without those that are not a number; empty
+            where only the summary was kept.
+        lost: evaluations that are not a number.
     """
 
     path: Path
@@ -76,6 +79,7 @@ class SeedRun:
     score: float | None
     steps: int | None
     curve: Curve
+    lost: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +175,10 @@ def _run(path: Path, pattern: str, kept: dict[str, object] | None, score: Score)
         task=str(summary.get(score.task) or named.get(score.task_option)),
         method=str(named.get(f"{score.method}._target_", _home(path))).rsplit(".", 1)[-1],
         options={key: tuple(v) if isinstance(v, list) else v for key, v in named.items()},
-        score=float(value) if isinstance(value, int | float) else None,
+        score=float(value) if isinstance(value, int | float) and not math.isnan(value) else None,
         steps=steps if isinstance(steps, int) else max(curve, default=None),
-        curve=curve,
+        curve={step: value for step, value in curve.items() if not math.isnan(value)},
+        lost=sum(map(math.isnan, curve.values())),
     )
 
 

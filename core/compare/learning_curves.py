@@ -1,4 +1,4 @@
-"""Learning curves over seeds: the mean with its interval, every seed behind it, one panel per task."""
+"""Learning curves over seeds: the mean, every seed, from five on the mean's interval; a panel per task."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.compare.groups import Score, SeedGroup
-from core.compare.statistics import interval, mean
+from core.compare.statistics import ENOUGH, interval, mean
 from core.config import Tree
 from core.draw.figure import new_figure, pixels
 from core.draw.media import encode
@@ -101,15 +101,18 @@ def band(
 
 
 def _draw_group(panel, group: SeedGroup, look: Tree, seed: int):
-    """One group's band, mean and single seeds; returns the mean's line."""
+    """One group's mean and seeds, with a band where there are enough of them; returns the mean's line."""
     curves = [run.curve for run in group.runs if run.curve]
     grid, middle, low, high = band(curves, RESAMPLES, seed)
     last = max(max(curve) for curve in curves)
+    enough = len(curves) >= ENOUGH
+    seeds = {"linewidth": 0.7, "alpha": 0.35} if enough else {"linewidth": 1.1, "alpha": 0.7}
     for curve in curves:
-        panel.plot([*curve], [*curve.values()], linewidth=0.7, alpha=0.35, **look)
+        panel.plot([*curve], [*curve.values()], **seeds, **look)
         if max(curve) < ENDED * last:
             panel.plot(max(curve), curve[max(curve)], marker="x", markersize=7, color=look["color"])
-    panel.fill_between(grid, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    if enough:
+        panel.fill_between(grid, low, high, color=look["color"], alpha=0.2, linewidth=0)
     (line,) = panel.plot(grid, middle, linewidth=2.4, **look)
     return line
 

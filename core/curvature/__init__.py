@@ -1,8 +1,9 @@
 """Second derivatives: products, spectra, critical points, stability."""
 
 from core.curvature.critical import Classification, classify
+from core.curvature.kernels import twice_differentiable
 from core.curvature.point import Point, classify_point
-from core.curvature.probe import CurvatureProbe, twice_differentiable
+from core.curvature.probe import CurvatureProbe
 from core.curvature.products import Fisher, GaussNewton, Hessian, LinearOperator
 from core.curvature.spectrum import (
     eigenvalues,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 Kind = Literal["minimum", "saddle", "maximum", "degenerate", "slope"]
 
-SLOPE = 1e-4  # a gradient norm above this, relative to max(1, |lambda|max), is a slope
-FLAT = 1e-6  # an eigenvalue within this, relative to max(1, |lambda|max), counts as zero
+SLOPE = 1e-4  # a gradient norm above this, relative to |lambda|max, is a slope
+FLAT = 1e-6  # an eigenvalue within this, relative to |lambda|max, counts as zero
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,11 @@ class Classification:
 def classify(gradient: Tensor, hessian: Tensor) -> Classification:
     """Say what kind of point has this gradient and this Hessian.
 
-    With |lambda|max the largest absolute eigenvalue, in float64: `slope` unless
-    |gradient| <= 1e-4 max(1, |lambda|max); then, with eps = 1e-6 max(1, |lambda|max), eigenvalues below -eps
-    and above eps make a `saddle`; else any within eps makes it `degenerate`; else `minimum` or `maximum`.
+    With |lambda|max the largest absolute eigenvalue, in float64: `slope` unless |gradient| <= 1e-4
+    |lambda|max, so that the point is within about 1e-4 of a critical one along the steepest direction; then,
+    with eps = 1e-6 |lambda|max, eigenvalues below -eps and above eps make a `saddle`; else any within eps
+    makes it `degenerate`; else `minimum` or `maximum`. The unit of the function does not matter. Where all
+    eigenvalues are 0 there is no such length: a gradient of 0 is `degenerate`, any other a `slope`.
 
     Args:
         gradient: [n].
@@ -59,7 +61,7 @@ def classify(gradient: Tensor, hessian: Tensor) -> Classification:
         raise ValueError("classify wants a finite gradient and a finite Hessian, got NaN or infinity")
     norm = float(torch.linalg.vector_norm(gradient.double()))
     eigenvalues = (torch.linalg.eigvalsh(hessian.double()) + 0.0).tolist()  # no -0.0
-    scale = max(1.0, abs(eigenvalues[0]), abs(eigenvalues[-1]))
+    scale = max(abs(eigenvalues[0]), abs(eigenvalues[-1]))
     eps = FLAT * scale
     negative, positive = (sum(sign * v > eps for v in eigenvalues) for sign in (-1, 1))
     kind: Kind

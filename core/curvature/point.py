@@ -13,7 +13,7 @@ from torch import Tensor
 from core.checks import require
 from core.curvature.critical import SLOPE, Kind
 from core.curvature.products import Hessian
-from core.curvature.spectrum import Krylov, Ritz, lanczos
+from core.curvature.spectrum import Krylov, lanczos
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class Point:
     Attributes:
         kind: `slope`, where the gradient is not small; `saddle`, certain up to the products' rounding, since
             a Ritz value is a mean of eigenvalues; `minimum` and `maximum`, beyond the bounds of the Ritz
-            values; `degenerate`, neither: flat directions, of which the second derivative cannot tell, or an
-            end that has not `converged`. A network with more parameters than data needs ends there.
+            values and of what may have escaped them; `degenerate`, neither: flat directions, of which the
+            second derivative cannot tell, or an end that has not `converged`. A network with more parameters
+            than data needs ends there.
         gradient_norm: Euclidean.
         lowest, sharpness: lowest and largest eigenvalue.
         negative_share: see `Ritz.negative_share`.
-        converged: both ends are known to within eps.
+        converged: both ends are known to within eps, see `Krylov.excludes`.
         escape: eigenvector of the lowest eigenvalue, of unit length, [d]; along both signs of it the loss
             falls away from a saddle.
     """
@@ -47,7 +48,7 @@ def classify_point(
 ) -> Point:
     """Say what kind of point a loss stands at.
 
-    With |lambda|max the largest absolute eigenvalue: `slope` unless |gradient| <= 1e-4 max(1, |lambda|max);
+    With |lambda|max the largest absolute eigenvalue: `slope` unless |gradient| <= 1e-4 |lambda|max;
     then an eigenvalue below -eps |lambda|max and one above eps |lambda|max make a `saddle`, both ends on one
     side beyond it a `minimum` or a `maximum`, and anything else is `degenerate`. A Hessian of zeros is too.
 
@@ -72,14 +73,19 @@ def classify_point(
     def converged(found: Krylov) -> bool:
         ritz = found.ritz()
         ends = torch.stack([ritz.bounds[0], ritz.bounds[-1]])
-        return bool((ends <= 0.5 * eps * ritz.values.abs().max()).all())
+        margin = float(eps * ritz.values.abs().max())
+        return (
+            bool((ends <= 0.5 * margin).all())
+            and found.excludes(float(ritz.values[0]) - margin)
+            and found.excludes(float(ritz.values[-1]) + margin)
+        )
 
     found = lanczos(hessian, hessian.size, steps, generator, enough=converged)
     ritz = found.ritz()
     lowest, sharpness = float(ritz.values[0]), float(ritz.values[-1])
     largest = max(abs(lowest), abs(sharpness))
     return Point(
-        kind=_kind(gradient_norm, ritz, eps * largest),
+        kind=_kind(gradient_norm, found, eps * largest),
         gradient_norm=gradient_norm,
         lowest=lowest,
         sharpness=sharpness,
@@ -89,13 +95,15 @@ def classify_point(
     )
 
 
-def _kind(gradient_norm: float, ritz: Ritz, zero: float) -> Kind:
+def _kind(gradient_norm: float, found: Krylov, zero: float) -> Kind:
+    ritz = found.ritz()
     lowest, sharpness = float(ritz.values[0]), float(ritz.values[-1])
-    if not gradient_norm <= SLOPE * max(1.0, abs(lowest), abs(sharpness)):
+    if not gradient_norm <= SLOPE * max(abs(lowest), abs(sharpness)):
         return "slope"
     if lowest < -zero and sharpness > zero:
         return "saddle"
     # Ritz values lie inside the spectrum: what is on one side now may still cross over with more steps.
-    if lowest - float(ritz.bounds[0]) > zero:
+    if lowest - float(ritz.bounds[0]) > zero and found.excludes(zero):
         return "minimum"
-    return "maximum" if sharpness + float(ritz.bounds[-1]) < -zero else "degenerate"
+    above = sharpness + float(ritz.bounds[-1]) < -zero and found.excludes(-zero)
+    return "maximum" if above else "degenerate"

@@ -5,17 +5,15 @@ random number is touched, and a run is the same to the bit with it and without i
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.checks import checked, require
+from core.curvature.kernels import twice_differentiable
 from core.curvature.products import Hessian
 from core.curvature.spectrum import Ritz, eigenvalues, lanczos
 from core.curvature.stability import Along, UnknownRuleError, UpdateRule, along, update_rule
@@ -135,13 +133,3 @@ def _change(rule: UpdateRule, hessian: Hessian, downhill: Along) -> Tensor:
     if not isinstance(rule.scale, Tensor):
         return downhill.change(rule.lr * rule.scale)
     return along(hessian, -rule.lr * rule.scale * hessian.gradient).change()
-
-
-@contextmanager
-def twice_differentiable(module: nn.Module) -> Iterator[None]:
-    """Choose kernels with a second derivative: plain attention, and no cuDNN where there is an RNN."""
-    with ExitStack() as stack:
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(part, nn.RNNBase) for part in module.modules()):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        yield

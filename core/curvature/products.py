@@ -13,6 +13,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from core.curvature.kernels import require_differentiable, require_twice_differentiable
+from core.gradients.norms import accumulation_dtype
+
 LinearOperator = Callable[[Tensor], Tensor]  # symmetric, [d] -> [d]
 
 # What autograd says, what it means here, and what to do. The first match counts.
@@ -99,6 +102,9 @@ class Hessian:
     Args:
         loss: 0-d, with a graph that can be differentiated twice. ReLU counts as linear on both sides.
         parameters: leaves of that graph; one that the loss does not reach counts zero.
+        check: test at the first product, by one more, that H is symmetric: a function whose own derivative
+            is not that of its values (a custom one, or a fused kernel) is found that way. False where a
+            Hessian of known operations is made at every training step.
 
     Attributes:
         gradient: [d], detached.
@@ -106,18 +112,20 @@ class Hessian:
 
     Raises:
         ValueError: the loss is not a scalar, or depends on no parameter; see also `Layout`.
-        RuntimeError: the graph is freed already, or a kernel in it cannot be differentiated twice. Some
-            kernels say so only at the first product.
+        RuntimeError: the graph is freed already, or a kernel in it cannot be differentiated twice, or not
+            rightly. Some kernels say so only at the first product.
 
     Source: Pearlmutter 1994, "Fast exact multiplication by the Hessian", by reverse over reverse.
     """
 
-    def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, loss: Tensor, parameters: Sequence[Tensor], *, check: bool = True) -> None:
         self.layout = Layout(parameters)
         self.parameters = self.layout.parameters
         self.size, self.device, self.dtype = self.layout.size, self.layout.device, self.layout.dtype
+        self._unchecked = check
         if loss.dim():
             raise ValueError(f"curvature needs a scalar loss, got one of shape {tuple(loss.shape)}")
+        require_twice_differentiable(loss)
         # autograd.grad and never backward(create_graph=True): a .grad that holds its own graph is a
         # reference cycle that leaks the whole graph (and .grad belongs to the training step).
         gradients = _grad([loss], self.parameters, None, create_graph=True)
@@ -137,9 +145,46 @@ class Hessian:
             ValueError: `vector` is not [d].
             RuntimeError: see the class.
         """
+        product = self._product(vector)
+        if self._unchecked:
+            self._unchecked = False
+            self._require_symmetric(vector, product)
+        return product
+
+    def _product(self, vector: Tensor) -> Tensor:
         pieces = self.layout.split(vector)
         products = _grad(self._gradients, self.parameters, [pieces[i] for i in self._curved])
         return self.layout.join(products)
+
+    def _require_symmetric(self, vector: Tensor, product: Tensor) -> None:
+        """Raise RuntimeError unless u.Hv = v.Hu for a random u, up to the rounding of the products.
+
+        What rounding does shows in H(u + v) - Hu - Hv, which is asked for only on suspicion.
+        """
+        wide = accumulation_dtype(self.device)
+        random = torch.Generator().manual_seed(0)
+        u = torch.randn(self.size, generator=random).to(self.device, wide)
+        length = torch.linalg.vector_norm(vector.to(self.device, wide))
+        scale = torch.where(length > 0, torch.linalg.vector_norm(u) / length, 0.0)
+        v, hv = vector.to(u) * scale, product.to(u) * scale
+        hu = self._product(u).to(u)
+        gap = (u @ hv - v @ hu).abs()  # of terms that are about |Hu| for vectors of length sqrt(d)
+        typical = torch.linalg.vector_norm(hu) + torch.linalg.vector_norm(hv)
+        if not gap > self._tolerance * typical:
+            return
+        rounding = torch.linalg.vector_norm(self._product(u + v).to(u) - hu - hv)
+        if gap > self._tolerance * typical + 10 * rounding:
+            raise RuntimeError(
+                f"the second derivatives of this loss are not symmetric (by {float(gap / typical):.1e}): a "
+                "function of the network has a wrong derivative of its derivative; use the plain operations"
+            )
+
+    @property
+    def _tolerance(self) -> float:
+        """Asymmetry that rounding explains, relative; convolutions on CUDA keep 10 bits by default."""
+        if self.dtype == torch.float64:
+            return 1e-6
+        return 1e-2 if self.device.type == "cuda" else 1e-3
 
 
 class GaussNewton:
@@ -251,27 +296,8 @@ def _grad(
             allow_unused=True,
         )
     if create_graph:
-        _refuse_once_differentiable(gradients)
+        require_differentiable(gradients)
     return list(gradients)
-
-
-def _refuse_once_differentiable(gradients: Sequence[Tensor | None]) -> None:
-    """Raise where a function's backward was marked as not differentiable.
-
-    Autograd would not: it prunes the node that is there to raise, and the second derivative comes out wrong.
-    """
-    seen: set[object] = set()
-    waiting = [g.grad_fn for g in gradients if g is not None]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if node.name() == "torch::autograd::Error":
-            raise RuntimeError(
-                "a custom function of this network is marked once_differentiable: use the plain operations"
-            )
-        seen.add(node)
-        waiting += [following for following, _ in node.next_functions]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ orthogonality as soon as the first eigenvalue has converged, and copies of that 
 size 200 with three large eigenvalues, 80 steps found 16 "ghosts" of them. The basis takes 8 m d bytes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from core.gradients.norms import accumulation_dtype
 # that a few steps cannot sort them: of one whose share below -1e-4 was 0.36, ten steps from 20 starts found
 # 0.41 with a standard deviation of 0.39; below -1e-2 they found 0.06 and 0.01, and 0.13 was right.
 NOTABLE = 1e-2
+# A random start lies nearer than this to a right angle with an eigenvector, times sqrt(d), once in 125 times.
+UNLIKELY = 1e-2
 BREAKDOWN = 1e-10  # a residual this small against the largest entry of T: the subspace is invariant
 
 
@@ -66,6 +69,28 @@ class Krylov:
         _, vectors = self._eigh()
         chosen = vectors[:, list(indices)].T.to(self.basis)
         return chosen @ self.basis
+
+    def excludes(self, value: float) -> bool:
+        """Whether there is hardly an eigenvalue at `value` or beyond, seen from all Ritz values.
+
+        A small bound says that some eigenvalue is near a Ritz value, not that it is the last one: another may
+        have escaped the start so far. Its eigenvector e would have
+
+            |<q_1, e>| <= beta_1 ... beta_m / |value - theta_1| ... |value - theta_m|,
+
+        and a random start of d numbers is hardly ever so near to a right angle that this is below
+        UNLIKELY / sqrt(d).
+
+        Args:
+            value: below the lowest Ritz value, or above the largest.
+
+        Source: e^T (A Q) = e^T (Q T + beta_m q_(m+1) e_m^T), solved for the first entry of Q^T e.
+        """
+        if self.betas[-1] == 0:
+            return True
+        values, _ = self._eigh()
+        cosine = self.betas.log().sum() - (value - values).abs().log().sum()
+        return bool(cosine <= math.log(UNLIKELY / self.basis.shape[1] ** 0.5))
 
     def _eigh(self) -> tuple[Tensor, Tensor]:
         off = self.betas[:-1]
@@ -178,7 +203,8 @@ def eigenvalues(
         steps: at most this many products.
         top: how many of the largest; fewer come back when the Krylov space has fewer.
         bottom: how many of the lowest.
-        tolerance: stop when all bounds are within this share of the largest |eigenvalue|; 0 = take all steps.
+        tolerance: stop when all bounds are within this share of the largest |eigenvalue| and hardly an
+            eigenvalue is further out, see `Krylov.excludes`; 0 = take all steps.
         vectors: return the eigenvectors too.
         device: as for `lanczos`.
 
@@ -193,7 +219,12 @@ def eigenvalues(
         return bool((bounds <= tolerance * ritz.values.abs().max()).all())
 
     def enough(found: Krylov) -> bool:
-        return tolerance > 0 and len(found.alphas) >= top + bottom and bounded(found)
+        if tolerance == 0 or len(found.alphas) < top + bottom or not bounded(found):
+            return False
+        values = found.ritz().values
+        margin = float(tolerance * values.abs().max())
+        below, above = float(values[0]) - margin, float(values[-1]) + margin
+        return (not bottom or found.excludes(below)) and (not top or found.excludes(above))
 
     found = lanczos(operator, size, steps, generator, device=device, enough=enough)
     ritz = found.ritz()
@@ -263,8 +294,8 @@ def spectral_density(
     nodes = torch.cat([ritz.values for ritz in found])
     weights = torch.cat([ritz.weights for ritz in found]) / probes
     span = float(nodes.max() - nodes.min())
-    # A multiple of the identity has no width of its own.
-    sigma = width * (span if span > 0 else max(abs(float(nodes[0])), 1.0))
+    # A multiple of the identity has no width of its own, and zero none at all.
+    sigma = width * (span or abs(float(nodes[0])) or 1.0)
     low, high = float(nodes.min()) - 6 * sigma, float(nodes.max()) + 6 * sigma
     grid = torch.linspace(low, high, points, dtype=torch.float64)
     bumps = torch.exp(-0.5 * ((grid[:, None] - nodes) / sigma) ** 2) @ weights

@@ -136,7 +136,7 @@ def _polish(plane: PlaneFunction, points: Tensor, near: float) -> Tensor:
     gradient, hessian = _derivatives(plane, x)
     usable = hessian.isfinite().all(-1).all(-1) & gradient.isfinite().all(1)
     eigenvalues = torch.linalg.eigvalsh(torch.where(usable[:, None, None], hessian, 0.0))
-    scale = eigenvalues.abs().amax(1).clamp(min=1)
+    scale = eigenvalues.abs().amax(1)
     flat = torch.linalg.vector_norm(gradient, dim=1) <= FLAT * scale
     kept = usable & flat & (eigenvalues[:, 0] > FLAT * scale)
     kept &= torch.linalg.vector_norm(x - points, dim=1) <= near

@@ -91,15 +91,9 @@ class DescentConfig:
         one = (self.optimizer is None) == (self.optimizers is not None)
         require(one, "optimizer", "none", "the name of an optimizer")
         if self.objective is not None:
-            require(
-                isinstance(self.objective, Supervised), "objective", self.objective,
-                "a dataclass like those of core.descend.objectives",
-            )  # fmt: skip
             one = (self.batch is None) == (self.batches is not None)
             require(one, "batch", "none", "full, minibatch or stochastic with an objective")
             return
-        known = isinstance(self.function, Function)
-        require(known, "function", self.function, "a dataclass like those of core.descend.functions")
         assert self.function is not None
         dim, start = self.function.dim, self.start if self.start is None else list(self.start)
         require(start is None or len(start) == dim, "start", start, f"null or a list of {dim} numbers")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from core.curvature.critical import SLOPE
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
@@ -18,9 +19,10 @@ class Flat:
     Attributes:
         change: of the loss over the points, relative to itself, that counts as none.
         points: logged points.
-        gradient: norm, relative to max(1, |curvature|), up to which the ground is flat.
+        gradient: norm, relative to the larger of |curvature| and height, up to which the ground is flat.
+            Height is how far the loss has come since the first point, or its size where it has not moved.
         down: lowest eigenvalue, relative to the largest, below which there is a way down.
-        level: eigenvalues up to which a plateau has no curvature; a minimum has some.
+        level: eigenvalues, relative to the height, up to which a plateau has no curvature.
     """
 
     change: float = 1e-4
@@ -38,12 +40,17 @@ class Flat:
             sharpness = history.last(f"{player.prefix}curvature/sharpness")
             if norm is None or lowest is None or sharpness is None:
                 continue
-            still = max(values) - min(values) <= self.change * max(abs(values[-1]), 1e-3)
-            scale = max(1.0, abs(lowest), abs(sharpness))
-            if not still or norm > self.gradient * scale:
+            course = history.course(VALUE)
+            size = abs(values[-1])
+            height = max(course) - min(course)
+            height = height if height > self.change * size else size
+            still = max(values) - min(values) <= self.change * max(size, 1e-3 * height)
+            curvature = max(abs(lowest), abs(sharpness))
+            if not still or norm > self.gradient * max(height, curvature):
                 continue
+            level = self.level * height
             evidence = {"value": values[-1], "gradient_norm": norm, "lowest": lowest, "sharpness": sharpness}
-            if lowest < -self.down * max(abs(sharpness), self.level):
+            if lowest < -self.down * max(abs(sharpness), level):
                 yield Sign(
                     name="saddle",
                     severity="warning",
@@ -59,7 +66,7 @@ class Flat:
                     ),
                     remedy=self._push(context, player),
                 )
-            elif max(abs(lowest), abs(sharpness)) < self.level:
+            elif curvature < level and not (lowest > 0 and norm <= SLOPE * curvature):
                 yield Sign(
                     name="plateau",
                     severity="warning",

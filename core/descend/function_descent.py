@@ -144,7 +144,7 @@ def what(found: Classification) -> str:
     """What kind of point it is, and why."""
     lowest, sharpness = found.eigenvalues[0], found.eigenvalues[-1]
     kinds = {
-        "slope": f"still on a slope (|g| > {plain_number(SLOPE * max(1.0, abs(lowest), abs(sharpness)))})",
+        "slope": f"still on a slope (|g| > {plain_number(SLOPE * max(abs(lowest), abs(sharpness)))})",
         "saddle": f"a saddle of index {found.saddle_index}",
         "degenerate": "a degenerate point (the Hessian is singular)",
     }

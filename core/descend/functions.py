@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Protocol
 
 import torch
 from annotated_types import Ge
@@ -32,7 +32,6 @@ class CriticalPoint:
     kind: Kind
 
 
-@runtime_checkable
 class Function(Protocol):
     """A function of n variables with its known critical points."""
 

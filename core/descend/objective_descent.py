@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.curvature import Hessian, classify, classify_point
+from core.curvature import Hessian, classify, classify_point, twice_differentiable
 from core.curvature.critical import FLAT, Kind
 from core.descend.batches import Batch, BatchStream
 from core.descend.functions import PlaneFunction
@@ -227,17 +227,14 @@ class ObjectiveDescent:
         Up to DENSE parameters all eigenvalues of the Hessian; above, Lanczos finds the two ends, which tell a
         saddle from a minimum but not its index.
         """
+        with twice_differentiable(self.network):
+            hessian = Hessian(self.frozen()(), self.parameters)
         if self.size <= DENSE:
-            loss = self.frozen()
-            with torch.enable_grad():
-                gradient = torch.autograd.grad(loss(), self.parameters, create_graph=True)
-                flat = torch.cat([g.flatten() for g in gradient])
-                rows = [torch.autograd.grad(g, self.parameters, retain_graph=True) for g in flat]
-            hessian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
-            found = classify(flat.detach(), hessian)
+            identity = torch.eye(self.size, dtype=hessian.dtype, device=hessian.device)
+            found = classify(hessian.gradient, torch.stack([hessian(row) for row in identity]))
             return CriticalKind(found.kind, list(found.eigenvalues), found.saddle_index)
         random = torch.Generator().manual_seed(seed_for(self.seed, "lanczos"))
-        seen = classify_point(Hessian(self.frozen()(), self.parameters), random, steps=LANCZOS, eps=FLAT)
+        seen = classify_point(hessian, random, steps=LANCZOS, eps=FLAT)
         return CriticalKind(seen.kind, [seen.lowest, seen.sharpness], None)
 
     def lines(self, steps: int) -> list[str]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import torch
 from annotated_types import Ge
@@ -35,7 +35,6 @@ class Data(NamedTuple):
         return Data(*(part.to(device) for part in self))
 
 
-@runtime_checkable
 class Supervised(Protocol):
     """A loss on data."""
 

@@ -108,15 +108,15 @@ class History:
         return self._series[tag].seen if tag in self._series else 0
 
     def recent(self, tag: str, count: int) -> list[float]:
-        """The last `count` values, oldest first; empty unless there are as many."""
+        """The last `count` values, oldest first; empty unless there are as many, and all finite."""
         series = self._series.get(tag)
         found = [value for _, value in series.points[-count:]] if series else []
-        return found if len(found) == count else []
+        return found if len(found) == count and all(map(math.isfinite, found)) else []
 
     def level(self, tag: str, count: int) -> float | None:
         """Median of the last `count` finite values; None unless there are as many."""
         found = self.recent(tag, count)
-        return median(found) if found and all(map(math.isfinite, found)) else None
+        return median(found) if found else None
 
     def course(self, tag: str) -> list[float]:
         """The whole course, thinned to at most 64 finite values."""
@@ -134,9 +134,10 @@ class History:
         return {n: s.points[-1][1] for n, s in by_name.items() if s.points[-1][0] == self.step}
 
     def layers_last(self, prefix: str, quantity: str, count: int) -> dict[str, list[float]]:
-        """The last `count` values of those layers that have as many, however old."""
+        """The last `count` values of those layers that have as many finite ones, however old."""
         by_name = self._layers.get(prefix + quantity, {})
-        return {n: [v for _, v in s.points[-count:]] for n, s in by_name.items() if len(s.points) >= count}
+        found = {n: [v for _, v in s.points[-count:]] for n, s in by_name.items() if len(s.points) >= count}
+        return {n: values for n, values in found.items() if all(map(math.isfinite, values))}
 
     def state_dict(self) -> "StateDict":
         """All that is kept."""

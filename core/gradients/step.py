@@ -27,6 +27,7 @@ from core.gradients.arguments import (
     uneven,
     without_gradient,
 )
+from core.gradients.graph import refuse_reentrant
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
 from core.gradients.norms import GradientView, global_norm
@@ -89,6 +90,7 @@ class GradientStep:
         self.names = list(named)
         self.frozen = [name for name, p in pairs if not p.requires_grad]
         self.parameters = list(named.values())
+        self._own = {id(p) for p in self.parameters}
         self.device = self.parameters[0].device
         self.optimizer = optimizer
         self.transforms = [t for t in transforms if not isinstance(t, Combine)]
@@ -106,6 +108,7 @@ class GradientStep:
         self._parts = 1  # micro-batches times ranks that it is the mean of
         self._in_parts = False  # whether the norms of these parts can be compared
         self._part_norms: list[Tensor] = []  # norms of the parts' gradients, in a sampled step
+        self._missed: set[tuple[int, ...]] = set()  # sets of parameters that had no gradient, looked into
         self._unscaled = False  # under a loss scale: the gradient is ready to be applied
 
     def __call__(self, *closures: Closure, samples: int | None = None) -> Metrics:
@@ -126,7 +129,8 @@ class GradientStep:
         Raises:
             ValueError: a loss is not a scalar, or does not depend on these parameters; a closure returns no
                 metrics, or not the same as the others; the samples cannot be divided evenly among the
-                closures; a parameter has been frozen since the step was built.
+                closures; a parameter has been frozen, or unfrozen or added to the optimizer, since the step
+                was built; a reentrant checkpoint hides parameters.
         """
         metrics = self.compute(*closures, samples=samples)
         self.apply(*closures)
@@ -188,8 +192,10 @@ class GradientStep:
         return self.monitor.noise_scale
 
     def set_lr_scale(self, scale: float) -> None:
-        """Set every group's learning rate to `scale` times its initial one."""
-        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+        """Set every group's rate to `scale` times its initial one, of a later group the one it came with."""
+        groups = self.optimizer.param_groups
+        self.base_lrs += [group["lr"] for group in groups[len(self.base_lrs) :]]
+        for group, lr in zip(groups, self.base_lrs, strict=True):
             group["lr"] = lr * scale
 
     def state_dict(self) -> StateDict:
@@ -214,12 +220,18 @@ class GradientStep:
         self.monitor.load_state_dict(state["monitor"])
 
     def _require_trainable(self) -> None:
-        """Raise ValueError where a parameter has been frozen since the step was built."""
+        """Raise ValueError where what is to be trained has changed since the step was built."""
         frozen = [name for name, p in zip(self.names, self.parameters, strict=True) if not p.requires_grad]
         if frozen:
             raise ValueError(
                 f"requires_grad of {', '.join(frozen[:6])} was set to False after the GradientStep was "
                 "built: freeze before that, or build another GradientStep"
+            )
+        held = (p for group in self.optimizer.param_groups for p in group["params"])
+        if new := sum(p.requires_grad and id(p) not in self._own for p in held):
+            raise ValueError(
+                f"{new} of the optimizer's parameters were unfrozen or added after the GradientStep was "
+                "built and would never be trained: do so before that, or build another GradientStep"
             )
 
     def _evaluate(self, closures: Sequence[Closure], apart: bool = False) -> tuple[Metrics, float | Tensor]:
@@ -235,6 +247,7 @@ class GradientStep:
                 self._backward_apart(losses, len(closures))
             else:
                 self._backward(losses, 1 / len(closures))
+            self._require_reached(losses)
             if self._needs_closure:
                 total = total + sum(term.detach() for term in losses.values()) / len(closures)
             collected.append(metrics)
@@ -246,6 +259,14 @@ class GradientStep:
         if _num_ranks() > 1:
             average_over_ranks(self.parameters, _num_ranks())
         return _averaged(collected), total
+
+    def _require_reached(self, losses: dict[str, Tensor]) -> None:
+        """Look whether a reentrant checkpoint is why parameters have no gradient, once for the same ones."""
+        missing = tuple(i for i, p in enumerate(self.parameters) if p.grad is None)
+        if missing and missing not in self._missed:
+            self._missed.add(missing)
+            for loss in losses.values():
+                refuse_reentrant(loss)
 
     def _backward_apart(self, losses: dict[str, Tensor], parts: int) -> None:
         """As `_backward`; keeps the norm of this part's gradient before it is added to the others."""

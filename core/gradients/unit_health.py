@@ -15,8 +15,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from core.checks import checked
+from core.gradients.graph import refuse_reentrant
 from core.gradients.objective import Objective, own_randomness
 from core.gradients.step import GradientStep
+from core.gradients.unit_axes import Axes, UnitAxes
 
 # Ends of the range of activations that have one: |tanh x| > 0.97 where its slope is below 0.06; the sigmoid's
 # slope has fallen as far below its largest one at the same multiple, sigmoid(2 x) = (1 + tanh x) / 2.
@@ -91,10 +93,18 @@ class Units:
         self._samples = 0
         self._count: Tensor | None = None  # [units] samples at an end, or awake
 
-    def see(self, output: Tensor) -> None:
-        """Take in an output [B, units], [B, channels, H, W], or with further leading dimensions."""
-        by_unit = output.detach().movedim(1, -1) if output.dim() in (3, 4, 5) else output.detach()
-        by_unit = by_unit.flatten(0, -2) if by_unit.dim() > 1 else by_unit[None]
+    def see(self, output: Tensor, axes: Axes | None) -> None:
+        """Take in an output.
+
+        Args:
+            output: of any shape.
+            axes: which of its axes count units; None = channels, axis 1, where there are three axes to five,
+                else the last.
+        """
+        if axes is None:
+            axes = (1 - output.dim(),) if output.dim() in (3, 4, 5) else (-1,)
+        by_unit = output.detach().movedim(axes, tuple(range(-len(axes), 0)))
+        by_unit = by_unit.reshape(-1, by_unit.shape[-len(axes) :].numel())
         if self.ends is None:
             seen = by_unit > 0
         else:
@@ -119,15 +129,20 @@ class Units:
 @contextmanager
 def watched(module: nn.Module) -> Iterator[list[Units]]:
     """Look at every activation that can die or saturate while the module is called."""
-    units, handles = [], []
+    units, handles, unit_axes = [], [], UnitAxes()
     for name, part in module.named_modules():
+        handles += unit_axes.watch(part)
         relu = isinstance(part, nn.ReLU | nn.ReLU6) or (
             isinstance(part, nn.LeakyReLU) and part.negative_slope == 0
         )
         if relu or type(part) in ENDS:
             seen = Units(name, part)
             units.append(seen)
-            handles.append(part.register_forward_hook(lambda _, __, output, seen=seen: seen.see(output)))
+            handles.append(
+                part.register_forward_hook(
+                    lambda _, inputs, output, seen=seen: seen.see(output, unit_axes.of(output))
+                )
+            )
     try:
         yield units
     finally:
@@ -142,6 +157,8 @@ def term_shares(terms: dict[str, Tensor], parameters: list[Tensor]) -> dict[str,
         terms: losses with a common graph.
         parameters: that they are differentiated by.
     """
+    for loss in terms.values():
+        refuse_reentrant(loss)
     gradients = {
         name: torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         for name, loss in terms.items()

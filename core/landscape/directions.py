@@ -26,8 +26,8 @@ def filter_normalised(objective: Objective, generator: torch.Generator) -> Tenso
         d_f <- d_f |w_f| / |d_f|,   d normal
 
     A filter is what makes one output: a row of a matrix, a kernel [in, h, w] of a convolution, in a
-    transposed convolution [in, out, h, w] the slice of one output. Parameters of one dimension (biases,
-    gains) and of none stay where they are, their direction is 0.
+    transposed convolution [in, out / groups, h, w] the slice of one output and of the inputs of its group.
+    Parameters of one dimension (biases, gains) and of none stay where they are, their direction is 0.
 
     Args:
         objective: whose parameters, as they now are, give the lengths.
@@ -40,25 +40,30 @@ def filter_normalised(objective: Objective, generator: torch.Generator) -> Tenso
     pieces: list[Tensor | None] = []
     for name, weight in zip(objective.names, objective.parameters, strict=True):
         drawn = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight)
-        pieces.append(_scaled(drawn, weight.detach(), filter_axis(objective.module, name)))
+        pieces.append(_scaled(drawn, weight.detach(), _transposed_groups(objective.module, name)))
     if all(piece is None for piece in pieces):
         raise ValueError("no parameter has two dimensions or more, so there are no filters to normalise by")
     return layout.join(pieces)
 
 
-def filter_axis(module: nn.Module, name: str) -> int:
-    """The axis of a parameter that counts outputs: 1 in a transposed convolution, else 0."""
+def _transposed_groups(module: nn.Module, name: str) -> int | None:
+    """Groups of the transposed convolution that a parameter belongs to; None where it belongs to none."""
     inside = dict(module.named_modules())
     while name:
         name = name.rpartition(".")[0]
-        if isinstance(inside.get(name), _ConvTransposeNd):
-            return 1
-    return 0
+        if isinstance(layer := inside.get(name), _ConvTransposeNd):
+            return layer.groups
+    return None
 
 
-def _scaled(drawn: Tensor, weight: Tensor, axis: int) -> Tensor | None:
+def _scaled(drawn: Tensor, weight: Tensor, groups: int | None) -> Tensor | None:
+    """The direction with the weight's own filter lengths; None for what has no filters."""
     if weight.dim() < 2:
         return None
-    others = [i for i in range(weight.dim()) if i != axis]
+    if groups is not None:  # [groups, in / groups, out / groups, h, w]: a filter is a group and an output
+        weight, drawn = (x.unflatten(0, (groups, -1)) for x in (weight, drawn))
+    outputs = {0} if groups is None else {0, 2}
+    others = [i for i in range(weight.dim()) if i not in outputs]
     wanted, own = (torch.linalg.vector_norm(x, dim=others, keepdim=True) for x in (weight, drawn))
-    return drawn * wanted / own.clamp(min=torch.finfo(drawn.dtype).tiny)
+    scaled = drawn * wanted / own.clamp(min=torch.finfo(drawn.dtype).tiny)
+    return scaled if groups is None else scaled.flatten(0, 1)

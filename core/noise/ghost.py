@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from core.checks import require
+from core.gradients.graph import refuse_reentrant
 from core.gradients.norms import accumulation_dtype, layer_norms
 from core.gradients.objective import Objective, own_randomness
 from core.noise.per_sample import (
@@ -153,6 +154,7 @@ def sample_pass(objective: Objective, *, with_gradient: bool = False) -> SampleP
     inputs = [*(call.output for call in calls), *(parameters[name] for name in asked)]
     found: list[Tensor | None] = [None] * len(inputs)
     if loss.requires_grad:
+        refuse_reentrant(loss)
         # torch's stub promises tensors, also where allow_unused makes some of them None.
         found = list(torch.autograd.grad(loss, inputs, allow_unused=True))  # type: ignore[arg-type]
     # Backward starts from a mean over the batch: what arrives is 1/B of a sample's own.

@@ -9,6 +9,7 @@ from torch.func import grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.checks import require
+from core.gradients.graph import refuse_reentrant
 from core.gradients.norms import global_norm, require_real
 from core.gradients.objective import Objective, own_randomness
 
@@ -89,6 +90,7 @@ def gradients_or_zeros(objective: Objective, loss: Tensor) -> list[Tensor]:
     """Gradient of the loss per parameter, zeros where it does not reach."""
     if not loss.requires_grad:
         return [torch.zeros_like(p) for p in objective.parameters]
+    refuse_reentrant(loss)
     return list(torch.autograd.grad(loss, objective.parameters, allow_unused=True, materialize_grads=True))
 
 

@@ -9,12 +9,11 @@ import copy
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from annotated_types import Gt
-from torch import Tensor, nn
+from torch import nn
 
 from core.checks import Finite, checked
-from core.gradients.norms import global_norm
+from core.optim.following import Follower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +36,8 @@ class ExponentialMovingAverage:
 
         average <- average + (1 - d) (module - average),   d = 2^(-amount / half_life)
 
-    Floating-point parameters and buffers are averaged; other buffers (counters) are copied. Tied tensors are
-    averaged once.
+    Parameters and running statistics are averaged; other buffers (counters, the vectors of a power iteration)
+    are copied. Tied tensors are averaged once; see `Follower`.
 
     Attributes:
         module: the averaged copy: in evaluation mode, its parameters require no gradient.
@@ -55,10 +54,7 @@ class ExponentialMovingAverage:
         self.module = copy.deepcopy(source).eval().requires_grad_(False)
         self.seen = 0.0
         self.initial_share = 1.0
-        self._averaged: list[Tensor] = []
-        self._followed: list[Tensor] = []
-        self._copied: list[tuple[Tensor, Tensor]] = []
-        self._pair()
+        self._follower = Follower(self.module, source, running_statistics=True)
 
     def decay(self, amount: float) -> float:
         """The weight d in [0, 1] that the average keeps when `amount` more has been seen."""
@@ -67,7 +63,6 @@ class ExponentialMovingAverage:
             half_life = min(half_life, self.cfg.ramp_up * (self.seen + amount))
         return 0.5 ** (amount / half_life)
 
-    @torch.no_grad()
     def update(self, amount: float) -> None:
         """Take the module's present state into the average; call it after each optimizer step.
 
@@ -76,14 +71,13 @@ class ExponentialMovingAverage:
         """
         weight = 1.0 - self.decay(amount)
         self.initial_share *= 1.0 - weight
-        torch._foreach_lerp_(self._averaged, self._followed, weight)
-        for average, followed in self._copied:
-            average.copy_(followed)
+        self._follower.move(weight)
         self.seen += amount
 
     def state_dict(self) -> dict[str, object]:
         """The averaged copy's parameters and buffers, and the amount seen."""
-        return {"module": self.module.state_dict(), "seen": self.seen, "initial_share": self.initial_share}
+        counted = {"seen": self.seen, "initial_share": self.initial_share}
+        return {"module": self.module.state_dict(), **counted, **self._follower.state_dict()}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue from `state_dict`."""
@@ -91,30 +85,11 @@ class ExponentialMovingAverage:
         if not isinstance(module, dict) or not isinstance(seen, float):
             raise ValueError("not the state of an ExponentialMovingAverage: wants 'module' and 'seen'")
         self.module.load_state_dict(module)
+        self._follower.load_state_dict(state)
         self.seen = seen
         share = state.get("initial_share", 0.0)  # from before it was saved: it followed, as far as we know
         self.initial_share = share if isinstance(share, float) else 0.0
 
     def lag(self) -> float:
-        """|average - module| / |module|, of all that is averaged; synchronises."""
-        return distance(self._averaged, self._followed)
-
-    def _pair(self) -> None:
-        """Pair the tensors of the copy with those of the source, each tensor once."""
-        pairs = [
-            *zip(self.module.parameters(), self.source.parameters(), strict=True),
-            *zip(self.module.buffers(), self.source.buffers(), strict=True),
-        ]
-        for average, followed in pairs:
-            if average.is_floating_point():
-                self._averaged.append(average)
-                self._followed.append(followed)
-            else:
-                self._copied.append((average, followed))
-
-
-@torch.no_grad()
-def distance(following: list[Tensor], followed: list[Tensor]) -> float:
-    """|following - followed| / |followed| of tensors in one order; NaN where the latter is 0."""
-    apart = global_norm([a - b for a, b in zip(following, followed, strict=True)])
-    return (apart / global_norm(followed)).item()
+        """|average - module| / |module|, of all floating-point tensors; synchronises."""
+        return self._follower.distance()

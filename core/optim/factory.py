@@ -10,15 +10,17 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from core.checks import require
 from core.optim.groups import Group, split_by_name
+from core.optim.trial import is_foreign, require_kind, require_optimizer, try_step
 
 Named = Iterable[tuple[str, Tensor]]
+INSTEAD = ("foreach", "differentiable")  # of torch's options: what the fused kernel excludes
 
 
 class OptimizerComponent(Protocol):
@@ -61,6 +63,7 @@ def build_optimizer(
     """
     named = [(name, p) for name, p in named_parameters if p.requires_grad]
     if not isinstance(component.options, dict):
+        require_kind(component.target, component.path)
         return component.target(component.options, named, lr)
     options: dict[str, Any] = dict(component.options)
     groups = options.pop("groups", None)
@@ -71,7 +74,8 @@ def build_optimizer(
     split = split_by_name(groups, named, f"{component.path}.groups")
     momenta = [({"momentum": 0} | options | group.options)["momentum"] for group in split]
     late = component.target is torch.optim.SGD and any(momenta)
-    if not late and _has_fused(component.target, [p for _, p in named]):
+    chosen = any(each.get(name) for each in (options, *(g.options for g in split)) for name in INSTEAD)
+    if not late and not chosen and _has_fused(component.target, [p for _, p in named]):
         options.setdefault("fused", True)
     optimizer = _construct(component, _as_torch(split), options)
     for group in split:
@@ -109,21 +113,25 @@ def check_optimizer(
         ValueError: `optimizer.<option> ...`, or the class's own message.
     """
     options = component.options
-    ours = not isinstance(options, dict)
+    own = not isinstance(options, dict)
     particular = (torch.optim.Muon, torch.optim.SparseAdam)
-    if networks is not None and (ours or options.get("groups") or component.target in particular):
-        with warnings.catch_warnings(action="ignore"):  # they come when it is built in earnest, on its device
+    theirs = component.target in particular or not component.target.__module__.startswith("torch.optim.")
+    with warnings.catch_warnings(action="ignore"):  # they come when it is built in earnest, on its device
+        if networks is not None and (own or options.get("groups") or theirs):
             for network in networks():
                 if component.target is torch.optim.SparseAdam:
                     _check_sparse(component, network)
-                build_optimizer(component, network.named_parameters(), lr)
-        return
-    if ours:
-        build_optimizer(component, [("probe", _probe())], lr)
-        return
-    plain = {name: value for name, value in options.items() if name != "groups"}
-    _check_lr(component, plain)
-    _construct(component, [_probe()], plain)
+                make = _maker(component, lr)
+                named = list(network.named_parameters())
+                if is_foreign(make(named)):
+                    try_step(make, named, component.path)
+            return
+        plain = options if own else {name: value for name, value in options.items() if name != "groups"}
+        try_step(_maker(_At(component, component.path, plain), lr), [("probe", _probe())], component.path)
+
+
+def _maker(component: OptimizerComponent, lr: float | None) -> Callable[[Named], torch.optim.Optimizer]:
+    return lambda named: build_optimizer(component, named, lr)
 
 
 def _construct(
@@ -132,11 +140,13 @@ def _construct(
     options: dict[str, Any],
 ) -> torch.optim.Optimizer:
     """Call the class; what it refuses, in whatever way, becomes one ValueError."""
+    name = component.target.__qualname__
     try:
-        return component.target(parameters, **options)
+        optimizer = component.target(parameters, **options)
     except Exception as error:  # foreign classes assert, and raise what they like
-        name = component.target.__qualname__
         raise ValueError(f"{component.path}: {name} refuses its options: {error}") from error
+    require_optimizer(optimizer, component.path)
+    return optimizer
 
 
 def _as_torch(split: Sequence[Group]) -> list[Tensor] | list[dict[str, Any]]:
@@ -204,14 +214,15 @@ def _check_group(
     if "lr" in merged:
         lr = merged["lr"]
         require(isinstance(lr, int | float) and lr >= 0, f"{group.path}.lr", lr, "a number >= 0")
-    _construct(cast(OptimizerComponent, _At(component, group.path)), [_probe()], merged)
+    _construct(_At(component, group.path), [_probe()], merged)
 
 
 class _At:
-    """A component under another name in messages."""
+    """A component under another name in messages, or with other options."""
 
-    def __init__(self, component: OptimizerComponent, path: str) -> None:
-        self.target, self.options, self.path = component.target, component.options, path
+    def __init__(self, component: OptimizerComponent, path: str, options: object = None) -> None:
+        self.target, self.path = component.target, path
+        self.options = component.options if options is None else options
 
 
 def _unknown(path: str, component: OptimizerComponent, name: str, known: Sequence[str]) -> str:

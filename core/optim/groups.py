@@ -1,5 +1,6 @@
 """Parameter groups by name: which parameters have options of their own."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
@@ -11,6 +12,7 @@ from core.checks import require
 from core.config import Component
 
 NO_DECAY = "no_decay"
+NORM = re.compile("norm(?!al)", re.IGNORECASE)  # of a module's name; a normal distribution is none
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ def split_by_name(groups: object, named: Sequence[tuple[str, Tensor]], path: str
     """Divide parameters into groups.
 
     Args:
-        groups: None, all in one group; "no_decay", no weight decay for parameters of fewer than two
-            dimensions (biases, the gains of normalisation); or a mapping from name patterns to options, as in
+        groups: None, all in one group; "no_decay", no weight decay for biases and the gains of
+            normalisation, see `_decays`; or a mapping from name patterns to options, as in
             {"*.bias": {"lr": 0.01}}, where `*` stands for anything, dots included. The first pattern that
             matches a parameter decides.
         named: the parameters.
@@ -48,11 +50,28 @@ def split_by_name(groups: object, named: Sequence[tuple[str, Tensor]], path: str
     if not groups:
         return [Group([p for _, p in named], {}, path)]
     if groups == NO_DECAY:
-        rest = [p for _, p in named if p.dim() >= 2]
-        chosen = [Group([p for _, p in named if p.dim() < 2], {"weight_decay": 0.0}, path)]
+        decays = _decays(named)
+        rest = [p for name, p in named if name in decays]
+        chosen = [Group([p for name, p in named if name not in decays], {"weight_decay": 0.0}, path)]
     else:
         rest, chosen = _by_pattern(groups, named, path)
     return [group for group in (Group(rest, {}, path), *chosen) if group.parameters]
+
+
+def _decays(named: Sequence[tuple[str, Tensor]]) -> set[str]:
+    """Names of what is neither a bias nor a gain, as far as names and shapes tell.
+
+    A norm over maps has a gain of as many dimensions as a kernel. What tells it: a bias beside it of the same
+    shape, or a part of its name that says norm.
+    """
+    shapes = {name: p.shape for name, p in named}
+
+    def decays(name: str, p: Tensor) -> bool:
+        place, _, last = name.rpartition(".")
+        bias = shapes.get(f"{place}.bias" if place else "bias")
+        return p.dim() >= 2 and "bias" not in last and bias != p.shape and not NORM.search(place)
+
+    return {name for name, p in named if decays(name, p)}
 
 
 def _by_pattern(

@@ -179,7 +179,8 @@ def read_range_test(rates: list[float], losses: list[float]) -> tuple[float | No
     if not falls:
         return None, exploding
     steepest = min(falls, key=falls.__getitem__)
-    noise = 1e-6 * max(map(abs, finite))
+    # Rounding is relative to the losses it happened to, not to the one that exploded in the end.
+    noise = 1e-6 * max(map(abs, losses[steepest - 3 : steepest + 3]))
     return (rates[steepest] if falls[steepest] < -noise else None), exploding
 
 

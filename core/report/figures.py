@@ -1,5 +1,6 @@
 """The charts of one run, of two, or of several, as curves ready to draw."""
 
+import math
 import re
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -181,7 +182,8 @@ def _median_layer(record: Record, player: str) -> Curve:
     for tag, curve in record.curves.items():
         if tag.startswith(_of(player, "layer/")) and tag.endswith("/gradient_norm"):
             for step, value in curve.items():
-                values.setdefault(step, []).append(value)
+                if math.isfinite(value):
+                    values.setdefault(step, []).append(value)
     return {step: statistics.median(found) for step, found in sorted(values.items())}
 
 

@@ -4,19 +4,59 @@ Written to a temporary name, synced and renamed, so that a file under its final 
 `weights_only=True`: loading a stranger's file runs no code.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from core.config import ConfigError
+from core.gradients import GradientStep
 from core.run.files import writing
-from core.state import StateDict, Stateful
+from core.state import StateDict, Stateful, unreadable
 
 FORMAT = "gradsight-1"
 
 
+class UnreadableError(Exception):
+    """A state holds what no checkpoint could be read with; the message is one line."""
+
+
+def require_readable(owner: str, state: object) -> None:
+    """Raise UnreadableError where a state holds what `load` would refuse.
+
+    Args:
+        owner: whose state it is, for the message.
+        state: a state or a part of it.
+    """
+    if found := unreadable(state):
+        raise UnreadableError(
+            f"the state of {owner} cannot be read back from a checkpoint, so this run could not be resumed: "
+            f"state{found}"
+        )
+
+
+def require_readable_steps(steps: Sequence[GradientStep]) -> list[GradientStep]:
+    """Look at an optimizer's state when its first step has made it; return those that have taken none yet."""
+    for step in steps:
+        if step.monitor.steps:
+            require_readable(type(step.optimizer).__name__, step.optimizer.state_dict())
+    return [step for step in steps if not step.monitor.steps]
+
+
 def save(path: Path, state: StateDict) -> None:
-    """Write `state` so that `path` holds either the old file or the new one, whole."""
+    """Write `state` so that `path` holds either the old file or the new one, whole.
+
+    Raises:
+        UnreadableError: a part could not be read back. The file holds the others, so that a trained network
+            can be used without its optimizer.
+    """
+    whole = {name: part for name, part in state.items() if not unreadable(part)}
+    _write(path, whole)
+    for name in state.keys() - whole.keys():
+        require_readable(repr(name), state[name])
+
+
+def _write(path: Path, state: StateDict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path) as file:
         torch.save({"format": FORMAT} | state, file)

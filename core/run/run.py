@@ -20,7 +20,7 @@ from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
-from core.numbers import plain_number
+from core.numbers import beats, plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.console import Console
@@ -167,6 +167,7 @@ class Run:
         self.unit, self.total = unit, total
         self._evaluate, self._draw, self._probes, self._summarise = evaluate, draw, probes, summarise
         self._steps = list(gradient_steps)
+        self._unread = list(gradient_steps)
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
         self._charts = GradientCharts(self._steps)
@@ -200,11 +201,13 @@ class Run:
             Stopped: a signal came; the run is saved.
             Stopping: a finding ends the run, which is saved.
             FloatingPointError: every gradient since the last logged point was non-finite.
+            UnreadableError: an optimizer keeps what no checkpoint can hold.
         """
         self.train_s += time.perf_counter() - self._mark
         previous, self.step = self.step, step
         self.iteration += 1
         self._window.add(metrics)
+        self._unread = checkpoint.require_readable_steps(self._unread)
         if self.iteration % self.cfg.interval == 0 or step >= self.total:
             self._log()
         self._snapshots.add(step)
@@ -356,7 +359,7 @@ class Run:
         printed = [item for item in evaluation.metrics.items() if item[0].startswith("eval/")][:PRINTED]
         text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in printed)
         self.say(f"{self.step:>11,} {self.unit}   {text}")
-        if self.best_score is None or evaluation.score > self.best_score:
+        if beats(evaluation.score, self.best_score):
             self.best_score = evaluation.score
             self.save("best.pt")
 

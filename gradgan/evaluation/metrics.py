@@ -18,31 +18,35 @@ Measured = dict[str, float | None]
 def mixture_metrics(samples: Tensor, centres: Tensor, std: float) -> dict[str, float]:
     """Coverage and quality of samples of equally likely Gaussians.
 
-    Every sample belongs to its nearest centre. With p the shares of the K centres among all samples,
+    Every finite sample belongs to its nearest centre. With p the shares of the K centres among these,
 
         reverse_kl = KL(p || uniform) = sum_k p_k log(K p_k)
 
     Args:
-        samples: [N, 2], N >= 1, in the units of the centres; a non-finite sample is near no centre.
+        samples: [N, 2], N >= 1, in the units of the centres; a non-finite sample is near no centre, and
+            belongs to none.
         centres: [K, 2].
         std: of each Gaussian along each axis.
 
     Returns:
         modes: centres with at least one sample within 3 std. high_quality: share of the samples within 3 std
         of their centre, in [0, 1]; samples of the mixture itself give 1 - exp(-4.5) = 0.989. reverse_kl:
-        nats, in [0, log K]; (K - 1) / (2 N) is expected of a perfect sampler.
+        nats, in [0, log K]; (K - 1) / (2 N) is expected of a perfect sampler; NaN without a finite sample.
+        samples_not_finite: how many, where there are any.
 
     Source: Srivastava et al. 2017, arXiv:1705.07761, section 4.1; reverse KL: Lin et al. 2018,
     arXiv:1712.04086.
     """
     distance, nearest = torch.cdist(samples.double(), centres.double()).min(dim=1)
     near = distance < NEAR * std
-    counts = torch.bincount(nearest, minlength=len(centres))
+    finite = samples.isfinite().all(dim=1)  # of a NaN the nearest centre would be the first
+    counts = torch.bincount(nearest[finite], minlength=len(centres))
     uniform = torch.full((len(centres),), 1 / len(centres), dtype=torch.float64, device=counts.device)
     return {
         "modes": int(nearest[near].unique().numel()),
         "high_quality": near.double().mean().item(),
         "reverse_kl": reverse_kl(counts, uniform),
+        **({} if finite.all() else {"samples_not_finite": int((~finite).sum())}),
     }
 
 
@@ -52,7 +56,7 @@ def reverse_kl(counts: Tensor, shares: Tensor) -> float:
     With p the generated shares and q the wanted ones, KL(p || q) = sum_k p_k log(p_k / q_k).
 
     Args:
-        counts: int64 [K], not all 0.
+        counts: int64 [K]; NaN is returned where all are 0.
         shares: q, float64 [K], with sum 1.
 
     Returns:
@@ -63,7 +67,7 @@ def reverse_kl(counts: Tensor, shares: Tensor) -> float:
     """
     found = counts.double() / counts.sum()
     # Where p = 0 the term is 0 even if q = 0; rounding can leave a sum of -1e-17.
-    terms = torch.where(counts > 0, found * (found / shares).log(), 0.0)
+    terms = torch.where(found != 0, found * (found / shares).log(), 0.0)
     return max(terms.sum().item(), 0.0)
 
 

@@ -8,7 +8,7 @@ buffers (running statistics, power iterations) are put back.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from core.curvature.arnoldi import ComplexRitz, arnoldi
+from core.curvature.kernels import require_differentiable, twice_differentiable
 from core.state import StateDict
 from gradgan.batch import Batch
 from gradgan.game.game import FakeBatch, Game, StepInfo
@@ -68,7 +69,8 @@ class VectorField:
     def gradients(self, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
         """V at the present parameters, each player's part as one vector."""
         discriminator = self.players[1]
-        with unchanged(*self.players), torch.enable_grad():
+        kernels = twice_differentiable(*self.players) if create_graph else nullcontext()
+        with unchanged(*self.players), torch.enable_grad(), kernels:
             by_player = [
                 self.game.generator_loss(discriminator, self.real, self.fake, self.info),
                 self.game.discriminator_loss(discriminator, self.real, self.fake, self.info, self.states),
@@ -111,6 +113,7 @@ class VectorField:
         """
         every = [p for own in self.parameters for p in own]
         v = torch.cat(self.gradients(create_graph=True))
+        require_differentiable([v])
 
         def transposed(u: Tensor) -> Tensor:
             return -_flat(torch.autograd.grad(v @ u, every, retain_graph=True, materialize_grads=True))
@@ -169,11 +172,18 @@ class Path:
 @contextmanager
 def unchanged(*players: nn.Module) -> Iterator[None]:
     """Put the buffers of both players back at the end."""
-    kept = [(b, b.clone()) for player in players for b in player.buffers()]
+    kept = [
+        (part._buffers, name, buffer, buffer.clone())
+        for player in players
+        for part in player.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
-        for buffer, value in kept:
+        for owner, name, buffer, value in kept:
+            owner[name] = buffer  # where one was assigned anew
             # Past autograd: a graph through batch norm refers to the running statistics without reading them.
             buffer.data.copy_(value)
 

@@ -173,7 +173,8 @@ class NPG:
         cfg = self.cfg
         policy = self.model.policy(self.batch.obs)
         # The divergence from where the policy stands: its Hessian there is the Fisher matrix.
-        fisher = Hessian(frozen_policy(self.model, self.batch.obs).kl(policy).mean(), gradients.parameters)
+        divergence = frozen_policy(self.model, self.batch.obs).kl(policy).mean()
+        fisher = Hessian(divergence, gradients.parameters, check=False)
         return natural_gradient(
             fisher,
             layout.join(gradients.values),

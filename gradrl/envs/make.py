@@ -18,6 +18,7 @@ from gradrl.envs.env_state import Origin, Replayable
 from gradrl.envs.observations import Observation
 from gradrl.envs.simulators import REGISTERED_BY, missing_package, quiet
 from gradrl.envs.spaces import Action, action_decoder
+from gradrl.envs.wrappers import remarks
 
 MODES = {"next_step": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP}
 LEARNING = {
@@ -77,12 +78,14 @@ class EnvInfo:
         reward_threshold: mean return at which it counts as solved; None where its authors set none.
         max_episode_steps: its time limit in steps, None without one. Wrappers that repeat actions make
             fewer of it.
+        remarks: what a reader of its returns and steps must know, a sentence each.
     """
 
     observation: Observation
     action: Action
     reward_threshold: float | None
     max_episode_steps: int | None
+    remarks: tuple[str, ...] = ()
 
 
 def inspect_env(cfg: EnvConfig) -> EnvInfo:
@@ -103,6 +106,7 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
         raise ValueError(f"env.id={cfg.id}: {error}") from error
     finally:
         env.close()
+    training = env
     if cfg.train_wrappers:
         training = make_env(cfg, training=True)
         training.close()
@@ -111,7 +115,7 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
                 raise ValueError(f"env.train_wrappers must leave the {kind} as it is; use env.wrappers")
     limit = cfg.kwargs.get("max_episode_steps", spec.max_episode_steps)
     limit = limit if isinstance(limit, int) and limit > 0 else None
-    return EnvInfo(observation, action, spec.reward_threshold, limit)
+    return EnvInfo(observation, action, spec.reward_threshold, limit, remarks(env, training))
 
 
 def find_spec(cfg: EnvConfig) -> EnvSpec:

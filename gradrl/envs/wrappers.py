@@ -4,7 +4,7 @@ Rewards are left alone here, and every wrapper passes on the steps that the envi
 evaluation behind `env.wrappers` measures the environment itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +13,11 @@ from gymnasium import spaces
 
 Info = dict[str, Any]
 Step = tuple[Any, Any, bool, bool, Info]
+SKIPS: dict[type, str] = {  # who takes several steps at once, and its attribute that says how many
+    gym.wrappers.AtariPreprocessing: "frame_skip",
+    gym.wrappers.MaxAndSkipObservation: "_skip",
+    gym.wrappers.RepeatAction: "num_repeats",
+}
 
 
 class KeepElements(gym.ObservationWrapper):
@@ -206,3 +211,31 @@ def _lives(info: Info) -> int:
     if "lives" not in info:
         raise ValueError("the environment does not say how many lives are left in info['lives']")
     return int(info["lives"])
+
+
+def remarks(env: gym.Env, training: gym.Env) -> tuple[str, ...]:
+    """What a reader of returns and steps must know of the wrappers, a sentence each without its full stop.
+
+    Args:
+        env: a copy as an evaluation sees it.
+        training: one as the training sees it.
+    """
+    frames = 1
+    for wrapper in _chain(training):
+        for kind, name in SKIPS.items():
+            frames *= getattr(wrapper, name) if isinstance(wrapper, kind) else 1
+    found = [f"one environment step is {frames} frames"] if frames > 1 else []
+    changed, everywhere = (
+        [type(w).__name__ for w in _chain(e) if isinstance(w, gym.RewardWrapper)] for e in (training, env)
+    )
+    if changed:
+        own = "evaluations have the same" if everywhere else "evaluations have the environment's own"
+        found.append(f"training returns are sums of rewards changed by {' and '.join(changed)}; {own}")
+    return tuple(found)
+
+
+def _chain(env: gym.Env) -> Iterator[gym.Env]:
+    """The wrappers of an environment, from the outermost in."""
+    while isinstance(env, gym.Wrapper):
+        yield env
+        env = env.env

@@ -56,6 +56,11 @@ class Episodes:
     lengths: np.ndarray
     capped: int
 
+    @property
+    def without_return(self) -> int:
+        """Episodes whose return is not a number: then neither is the mean over all of them."""
+        return int(np.isnan(self.returns).sum())
+
 
 def evaluate(
     actor: Actor, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
@@ -117,6 +122,11 @@ def _run(
     return finished
 
 
+def lost_returns(seen: Episodes) -> dict[str, object]:
+    """How many episodes have no return, for a summary; empty where all have one."""
+    return {"eval_episodes_without_return": seen.without_return} if seen.without_return else {}
+
+
 def evaluation_actor(
     model: Model, normalizer: ObservationNormalizer | None, *, deterministic: bool, seed: int
 ) -> Actor:
@@ -158,7 +168,6 @@ class Evaluator:
         self.cfg, self.env, self.info, self.seed = cfg, env, info, seed
         self.model, self.normalizer, self.run = model, normalizer, run
         self.camera = Camera(env, info, seed_for(seed, "video"), run.say)
-        self.best: float | None = None
         self.solved_at: tuple[int, float] | None = None
 
     def evaluate(self) -> Evaluation:
@@ -202,37 +211,45 @@ class Evaluator:
             "eval_return_std_stochastic": float(sampled.returns.std()),
             "eval_episodes": len(seen.returns),
             "eval_episodes_capped": seen.capped,
+            **lost_returns(seen),
         }
 
     def summarise(self) -> dict[str, object]:
         """What the summary says of a run at any moment."""
         steps, wall = self.solved_at or (None, None)
         speed = self.run.step / self.run.train_s if self.run.train_s > 0 else None
-        return {
+        found: dict[str, object] = {
             "env": self.env.id,
             "env_steps": self.run.step,
             "env_steps_per_s": speed,
-            "best_eval_return_mean": self.best,
+            "best_eval_return_mean": self.run.best_score,
             "solved_at_env_steps": steps,
             "solved_at_wall_s": wall,
         }
+        return found | ({"remarks": [*self.info.remarks]} if self.info.remarks else {})
 
     def state_dict(self) -> StateDict:
-        """Best mean return so far, and when the environment was solved."""
-        return {"best": self.best, "solved_at": None if self.solved_at is None else list(self.solved_at)}
+        """When the environment was solved."""
+        return {"solved_at": None if self.solved_at is None else list(self.solved_at)}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.best = state["best"]
         self.solved_at = None if state["solved_at"] is None else tuple(state["solved_at"])
 
     def _episodes(self, episodes: int, purpose: str, deterministic: bool) -> Episodes:
         seed = seed_for(self.seed, "evaluation", purpose)
         actor = evaluation_actor(self.model, self.normalizer, deterministic=deterministic, seed=seed)
-        return evaluate(actor, self.env, self.info, self.cfg, episodes, seed)
+        seen = evaluate(actor, self.env, self.info, self.cfg, episodes, seed)
+        if lost := seen.without_return:
+            others = seen.returns[~np.isnan(seen.returns)]
+            mean = f"; that of the others is {others.mean():.4g}" if len(others) else ""
+            self.run.say(
+                f"{lost} of {len(seen.returns)} returns of this evaluation are not a number, nor is their "
+                f"mean{mean}"
+            )
+        return seen
 
     def _note(self, mean: float) -> None:
-        self.best = mean if self.best is None else max(self.best, mean)
         threshold = self.info.reward_threshold
         if self.solved_at is None and threshold is not None and mean >= threshold:
             self.solved_at = (self.run.step, self.run.wall_s)

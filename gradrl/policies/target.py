@@ -3,10 +3,9 @@
 import copy
 from typing import Generic, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from core.optim.averaging import distance
+from core.optim.following import Follower
 from core.state import StateDict
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -17,13 +16,14 @@ class Target(Generic[Net]):
 
         theta' <- theta' + tau (theta - theta')
 
+    Buffers (running statistics) are copied.
+
     Args:
         source: the network that learns.
         tau: how far the copy moves, in (0, 1].
 
     Attributes:
         net: the copy; its parameters require no gradient.
-        followed, following: parameters of the source and of the copy, in one order.
 
     Source: Lillicrap et al. 2016, arXiv:1509.02971, section 3.
     """
@@ -31,13 +31,11 @@ class Target(Generic[Net]):
     def __init__(self, source: Net, tau: float) -> None:
         self.net = copy.deepcopy(source).requires_grad_(False)
         self.tau = tau
-        self.followed: list[Tensor] = list(source.parameters())
-        self.following: list[Tensor] = list(self.net.parameters())
+        self._follower = Follower(self.net, source, running_statistics=False)
 
-    @torch.no_grad()
     def follow(self) -> None:
         """Move towards the source as it now is."""
-        torch._foreach_lerp_(self.following, self.followed, self.tau)
+        self._follower.move(self.tau)
 
     def lag(self, moves: int) -> dict[str, float]:
         """How far the copy is from its source, after a number of moves.
@@ -47,14 +45,15 @@ class Target(Generic[Net]):
             its initial weights, (1 - tau)^moves, in [0, 1].
         """
         return {
-            "target/distance": distance(self.following, self.followed),
+            "target/distance": self._follower.distance(),
             "target/initial_share": (1.0 - self.tau) ** moves,
         }
 
     def state_dict(self) -> StateDict:
-        """The copy's parameters."""
-        return self.net.state_dict()
+        """The copy's parameters and buffers."""
+        return {**self.net.state_dict(), **self._follower.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.net.load_state_dict(state)
+        self._follower.load_state_dict(state)
+        self.net.load_state_dict({name: value for name, value in state.items() if name != "left_over"})

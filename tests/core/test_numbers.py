@@ -1,6 +1,10 @@
 """Numbers as text: for people to read, and plain for a terminal."""
 
-from core.numbers import number, percent, plain_number, seconds, tick, ticks
+import math
+
+import pytest
+
+from core.numbers import beats, number, percent, plain_number, seconds, tick, ticks
 
 
 def test_numbers_are_written_for_people():
@@ -35,3 +39,21 @@ def test_plain_numbers_have_four_digits_and_separate_thousands():
     assert [plain_number(v) for v in values] == [
         "0", "0.0001234", "3.142", "999.4", "1,000", "1,234", "-1,000,000", "nan",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("score", "best", "higher"),
+    [
+        (1.0, None, True),
+        (1.0, 0.5, True),
+        (0.5, 1.0, False),
+        (1.0, 1.0, False),
+        (-math.inf, None, True),
+        (math.nan, None, False),
+        (math.nan, 1.0, False),
+        (1.0, math.nan, True),
+        (math.nan, math.nan, False),
+    ],
+)
+def test_a_score_that_is_not_a_number_is_never_the_best(score, best, higher):
+    assert beats(score, best) == higher

@@ -5,7 +5,8 @@ import numpy as np
 
 
 class Counting(gym.Env):
-    """Episode e lasts `lengths[e % len]` steps, ends as `kinds[e % len]`, and pays 1 + t + 10 e at step t.
+    """Episode e lasts `lengths[e % len]` steps, ends as `kinds[e % len]`, and pays 1 + t + 10 e at step t, or
+    NaN where `e % len` is one of `unpaid`.
 
     It observes (e, t). The seed of a reset chooses the episode it begins with.
     """
@@ -13,8 +14,13 @@ class Counting(gym.Env):
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = gym.spaces.Discrete(2)
 
-    def __init__(self, lengths=(3, 1, 4, 2), kinds=("terminated", "truncated", "truncated", "terminated")):
-        self.lengths, self.kinds = lengths, kinds
+    def __init__(
+        self,
+        lengths=(3, 1, 4, 2),
+        kinds=("terminated", "truncated", "truncated", "terminated"),
+        unpaid=(),
+    ):
+        self.lengths, self.kinds, self.unpaid = lengths, kinds, unpaid
         self.episode, self.t = -1, 0
 
     def _obs(self):
@@ -30,6 +36,7 @@ class Counting(gym.Env):
         reward = 1.0 + self.t + 10.0 * self.episode
         self.t += 1
         which = self.episode % len(self.lengths)
+        reward = np.nan if which in self.unpaid else reward
         done = self.t >= self.lengths[which]
         terminated, truncated = (done and self.kinds[which] == kind for kind in ("terminated", "truncated"))
         return self._obs(), reward, terminated, truncated, {}

@@ -14,6 +14,12 @@ def test_the_numbers_of_an_agent_come_from_its_summary(tmp_path):
         assert expected in page
 
 
+def test_what_returns_and_steps_count_stands_with_the_return(tmp_path):
+    summary = RL_SUMMARY | {"remarks": ["one environment step is 4 frames"]}
+    page = page_of(make_run(tmp_path / "run", RL_OPTIONS, RL_CURVES, summary))
+    assert "standard deviation between episodes; one environment step is 4 frames" in page
+
+
 def test_the_gradient_of_the_policy_is_drawn_with_all_baselines_and_is_no_player(tmp_path):
     names = ("no_baseline", "mean_baseline", "value_baseline", "gae")
     curves = RL_CURVES | {f"policy_gradient/variance_{name}": 10.0 for name in names}

@@ -134,10 +134,10 @@ def levels_of(value: np.ndarray) -> np.ndarray:
     Half of them are spaced evenly in the logarithm of the height above the lowest point shown, which shows
     the floor of a valley; half cut the picture into equal areas, which shows hills and plains.
     """
-    lowest, middle, highest = (np.quantile(value, q) for q in (0.0, 0.5, 1.0))
+    lowest, middle, highest = (np.nanquantile(value, q) for q in (0.0, 0.5, 1.0))
     offset = 1e-3 * (middle - lowest) + 1e-12
     log = lowest - offset + np.geomspace(offset, highest - lowest + offset, LEVELS // 2)
-    areas = np.quantile(value, np.linspace(0, 1, LEVELS // 2 + 1)[1:-1])
+    areas = np.nanquantile(value, np.linspace(0, 1, LEVELS // 2 + 1)[1:-1])
     return np.unique(np.concatenate([log, areas, [lowest, highest]]))
 
 

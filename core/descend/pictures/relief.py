@@ -23,8 +23,8 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
     """The function as a surface, with the paths on it; heights on a scale that spreads the valleys."""
     box = [(low, high) for low, high in plane.domain]
     x, y, value = heights(plane, box, GRID)
-    lowest = float(value.min())
-    scale = max(float(np.median(value)) - lowest, 1e-12) / 8
+    lowest = float(np.nanmin(value))
+    scale = max(float(np.nanmedian(value)) - lowest, 1e-12) / 8
 
     def squeezed(height: np.ndarray) -> np.ndarray:
         return np.arcsinh((height - lowest) / scale)
@@ -51,7 +51,7 @@ def draw_surface(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Im
         axes.plot(*steps.T, z, label=trajectory.name, zorder=5, **look)
         axes.plot(*steps[:1].T, z[:1], "s", color=INK, markeredgecolor="white", markersize=8, zorder=6)
         axes.plot(*steps[-1:].T, z[-1:], "*", color=colour, markeredgecolor="white", markersize=15, zorder=7)
-    marked = np.linspace(0, float(squeezed(value).max()), 5)
+    marked = np.linspace(0, float(np.nanmax(squeezed(value))), 5)
     axes.set_zticks(marked, ticks(lowest + scale * np.sinh(marked)))
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1, 1, 1, 0))

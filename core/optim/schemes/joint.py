@@ -24,6 +24,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import Finite, checked
+from core.curvature.kernels import require_differentiable, twice_differentiable
 from core.gradients import Metrics
 from core.optim.schemes.schemes import Move, check_scheme
 from core.state import StateDict
@@ -117,7 +118,7 @@ class _Player:
         step = move.step
         half = step.precision != "float32"
         dtype = getattr(torch, step.precision) if half else None
-        with torch.autocast(step.device.type, dtype, enabled=half):
+        with torch.autocast(step.device.type, dtype, enabled=half), twice_differentiable():
             (closure,) = move.closures  # the losses of micro-batches have no common graph
             losses, self.metrics = closure()
         self.step = step
@@ -165,9 +166,11 @@ def _alignment(
 
 def _differentiable(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """Gradient that can be differentiated again; zeros for parameters that the loss does not reach."""
-    return list(
-        torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+    gradient = torch.autograd.grad(
+        loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True
     )
+    require_differentiable(gradient)
+    return list(gradient)
 
 
 def _gradient(value: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import torch
+from torch import Tensor
 
 from core.gradients import Closure, GradientStep, Metrics
 from core.gradients.arguments import step_needs_closure
@@ -164,9 +165,16 @@ def _returning(step: GradientStep) -> Iterator[None]:
     """Put the player's parameters and optimizer state back at the end, however the block ends."""
     parameters = [p.detach().clone() for p in step.parameters]
     optimizer = copied(step.optimizer.state_dict())
+    # A deque that torch loads has lost its length; what is neither tensor nor number is put back as it was.
+    odd = {
+        p: copied(state)
+        for p, state in step.optimizer.state.items()
+        if not all(isinstance(value, Tensor | int | float) for value in state.values())
+    }
     try:
         yield
     finally:
         with torch.no_grad():
             torch._foreach_copy_(step.parameters, parameters)
         step.optimizer.load_state_dict(optimizer)
+        step.optimizer.state.update(odd)

@@ -23,6 +23,13 @@ def test_choices_stay_and_values_go_back_to_the_experiments(tmp_path):
     assert found["optimizer.lr"] == 1e-3
 
 
+def test_what_was_tuned_for_a_class_is_no_default_of_another_that_was_typed(tmp_path):
+    note(tmp_path, "rl", ["optimizer._target_=torch.optim.SGD", "optimizer.lr=0.1", "agent.num_epochs=99"])
+    found = defaults(tmp_path)
+    assert [option for option in found if option.startswith("optimizer")] == ["optimizer._target_"]
+    assert (found["optimizer._target_"], found["agent.num_epochs"]) == ("torch.optim.Adam", 20)
+
+
 def test_an_environment_by_its_id_has_defaults_too(tmp_path):
     note(tmp_path, "rl", ["agent=ppo", "env=by_id", "env.id=Reacher-v5", "agent.gamma=0.5"])
     assert defaults(tmp_path)["agent.gamma"] == 0.99

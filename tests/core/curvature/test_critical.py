@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.curvature import Hessian, classify_point
 from core.curvature.critical import classify, derivatives
 
 
@@ -30,7 +31,9 @@ FLAT = (0.0, 0.0)
         ((2e-6, 1.0), "minimum", 0),  # eps is 1e-6 below |lambda|max = 1
         ((0.9e-6, 1.0), "degenerate", 0),
         ((2e-6, 3e-6), "minimum", 0),
-        ((0.9e-6, 0.8e-6), "degenerate", 0),
+        ((0.9e-6, 0.8e-6), "minimum", 0),  # however small |lambda|max is
+        ((0.9e-12, 0.8e-6), "minimum", 0),
+        ((0.7e-12, 0.8e-6), "degenerate", 0),
         ((0.9e-3, 1e3), "degenerate", 0),  # and 1e-6 |lambda|max above
         ((1.1e-3, 1e3), "minimum", 0),
         ((-0.9e-3, 1e3), "degenerate", 0),
@@ -55,7 +58,8 @@ def test_a_saddle_may_have_flat_directions_and_falls_in_as_many_as_its_index():
         ((1e-4, 0.0), (0.5, 1.0), "minimum"),
         ((1.01e-4, 0.0), (0.5, 1.0), "slope"),
         ((0.8e-4, 0.8e-4), (0.5, 1.0), "slope"),  # the norm counts, 1.13e-4
-        ((1e-4, 0.0), (1e-3, 2e-3), "minimum"),  # |lambda|max below 1 counts as 1
+        ((1e-4, 0.0), (1e-3, 2e-3), "slope"),  # a twentieth away from the minimum
+        ((1e-7, 0.0), (1e-3, 2e-3), "minimum"),
         ((0.09, 0.0), (1.0, 1e3), "minimum"),
         ((0.11, 0.0), (1.0, 1e3), "slope"),
         ((0.09, 0.0), (1.0, -1e3), "saddle"),
@@ -114,3 +118,16 @@ def test_a_point_of_no_variables_is_refused():
     for x in (torch.zeros(0), torch.zeros(()), torch.zeros(2, 1)):
         with pytest.raises(ValueError, match=r"derivatives wants a point \[n\] with n >= 1, got shape \["):
             derivatives(lambda p: p.square().sum(), x)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("point", [(1.0, 1.0), (1e-6, 0.0), (0.5, 0.0)])
+def test_the_kind_of_a_point_does_not_depend_on_the_unit_of_the_function(unit, point):
+    def bowl(x: Tensor) -> Tensor:  # a minimum at 0, a saddle at (0.5, 0)
+        return unit * (x[0] ** 2 * (1.5 - 2 * x[0]) + x[1] ** 2)
+
+    wanted = {(1.0, 1.0): "slope", (1e-6, 0.0): "minimum", (0.5, 0.0): "saddle"}[point]
+    _, gradient, hessian = derivatives(bowl, torch.tensor(point, dtype=torch.float64))
+    assert classify(gradient, hessian).kind == wanted
+    x = torch.tensor(point, dtype=torch.float64, requires_grad=True)
+    assert classify_point(Hessian(bowl(x), [x]), torch.Generator().manual_seed(0)).kind == wanted

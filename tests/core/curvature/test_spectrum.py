@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.curvature import eigenvalues, hutch_pp, lanczos, spectral_density
+from core.curvature import Hessian, classify_point, eigenvalues, hutch_pp, lanczos, spectral_density
+from core.curvature.spectrum import UNLIKELY
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -202,3 +203,36 @@ def test_hutch_pp_is_exact_for_a_low_rank_and_beats_random_signs_alone_on_a_deca
 def test_too_few_products_are_refused():
     with pytest.raises(ValueError, match="at least 6 products"):
         hutch_pp(lambda v: v, 5, rng(), products=5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("lowest", [-2e-4, -1e-3, -1e-2])
+def test_a_small_negative_eigenvalue_beside_many_zeros_is_found_from_every_start(lowest, dtype):
+    curvatures = torch.cat([torch.zeros(300), torch.logspace(-2, 0, 5), torch.tensor([lowest])]).to(dtype)
+    x = torch.zeros(306, dtype=dtype, requires_grad=True)
+    hessian = Hessian(0.5 * (curvatures * x.square()).sum(), [x])
+    for seed in range(30):
+        generator = torch.Generator().manual_seed(seed)
+        found = classify_point(hessian, generator, eps=1e-4)
+        assert (found.kind, found.converged) == ("saddle", True)
+        assert found.lowest == pytest.approx(lowest, rel=1e-2)
+        ends = eigenvalues(hessian, 306, generator, steps=100, tolerance=1e-4)
+        assert ends.bottom[0] == pytest.approx(lowest, abs=1e-4)
+        assert ends.products < 50
+
+
+def test_a_krylov_space_excludes_only_eigenvalues_that_are_at_a_right_angle_to_its_start():
+    spectrum = torch.cat([torch.linspace(0, 1, 60), torch.tensor([-0.05, 1.2])]).double()
+    excluded = right = 0
+    for seed in range(100):
+        for steps in (2, 5, 10, 20):
+            found = lanczos(lambda v: spectrum * v, 62, steps, torch.Generator().manual_seed(seed))
+            for place, end in ((60, 0), (61, -1)):
+                value = float(spectrum[place])
+                if abs(float(found.ritz().values[end]) - value) > 1e-6:  # not found yet
+                    excluded += found.excludes(value)
+                    right += found.excludes(value) and abs(found.basis[0, place]) <= UNLIKELY / 62**0.5
+    assert excluded == right
+    assert excluded <= 0.02 * 800
+    assert found.excludes(-0.1)
+    assert found.excludes(1.25)

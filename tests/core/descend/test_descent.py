@@ -25,7 +25,7 @@ from core.descend.functions import (
     Quadratic,
     Rosenbrock,
 )
-from core.descend.pictures.maps import draw_paths
+from core.descend.pictures.maps import draw_paths, levels_of
 from core.descend.trajectory import KEPT, History, Trajectory, point
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
@@ -171,7 +171,10 @@ def test_a_point_without_a_second_derivative_is_said_to_be_one(command: Command)
         (["function=rosenbrock", "function.dim=1"], "function.dim must be an integer >= 2, got 1"),
         (["function=quadratic", "function.condition_number=0.5"], "function.condition_number must be"),
         (["function=beale", "function.dim=3"], "unknown option function.dim"),
-        (["function._target_=torch.nn.ReLU"], "function must be a dataclass like those of core.descend"),
+        (
+            ["function._target_=torch.nn.ReLU"],
+            "must name a class of the kind core.descend.functions.Function",
+        ),
         (["optimizer.lr=-1.0"], "optimizer.lr must be a number >= 0, got -1.0"),
         (
             ["optimizer=lbfgs", "clipper=value"],
@@ -309,3 +312,10 @@ def test_a_picture_shows_a_path_that_leaves_the_domain_and_leaves_out_what_is_no
     assert first.shape == second.shape == (858, 962, 3)
     assert (first != second).mean() > 0.1  # another section of the surface
     assert len(np.unique(first.reshape(-1, 3), axis=0)) > 20
+
+
+def test_the_heights_where_a_function_is_a_number_make_its_level_lines():
+    height = np.arange(100.0).reshape(10, 10)
+    levels = levels_of(height)
+    assert levels[[0, -1]].tolist() == [0.0, 99.0]
+    assert levels_of(np.where(height < 50, height, np.nan))[[0, -1]].tolist() == [0.0, 49.0]

@@ -2,6 +2,8 @@
 
 import pytest
 
+from core.descend.diagnosis import Flat
+from core.diagnosis.signals import History
 from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
 
 FAULTS = [
@@ -22,6 +24,21 @@ def test_a_planted_fault_is_found_where_and_when_it_is_and_closes_when_it_goes(f
 @pytest.mark.parametrize("fault", FAULTS, ids=ids(FAULTS))
 def test_the_remedy_is_overrides_that_the_configuration_takes(fault):
     remedy_is_taken(fault)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    ("gradient", "lowest", "sharpness", "wanted"),
+    [(1e-5, -4.0, 4.0, ["saddle"]), (1e-4, 0.0, 1e-4, ["plateau"]), (1e-9, 2.0, 2.0, [])],
+)
+def test_flat_ground_is_told_in_any_unit_of_the_function(unit, gradient, lowest, sharpness, wanted):
+    planted = {"gradient/norm": gradient, "curvature/lowest": lowest, "curvature/sharpness": sharpness}
+    history = History()
+    for step in range(10):
+        fall = 2.0**-step if step < 3 else 0.0
+        values = planted | {"descent/value": 0.7 + fall}
+        history.add(step, {tag: unit * value for tag, value in values.items()})
+    assert [sign.name for sign in Flat(points=5)(history, context("descend"))] == wanted
 
 
 def test_a_point_of_the_plane_may_move_by_more_than_its_length():

@@ -6,9 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from core.gradients import AGC, Centralize, GlobalNorm, GradientStep, Objective, PCGrad, SkipNonFinite, Value
+from core.gradients.unit_health import term_shares
 from core.noise import noise_statistics, per_sample_gradients, per_sample_norms
+from core.noise.per_sample import gradients_or_zeros
 
 ONE = torch.ones(1, 2)
 
@@ -67,6 +70,50 @@ def test_a_parameter_frozen_after_the_step_was_built_is_named():
         step(lambda: (net(ONE).sum(), {}))
     net.bias.requires_grad_(True)
     step(lambda: (net(ONE).sum(), {}))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_parameter_unfrozen_or_added_after_the_step_was_built_is_refused_or_trained_by_another_step(held):
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    net[0].requires_grad_(False)
+    optimizer = torch.optim.SGD((net if held else net[1]).parameters(), lr=0.1)
+    step = GradientStep(net, optimizer)
+    step(lambda: (net(ONE).sum(), {}))
+    net[0].requires_grad_(True)
+    if not held:
+        step(lambda: (net(ONE).sum(), {}))  # the optimizer does not know of it
+        optimizer.add_param_group({"params": list(net[0].parameters()), "lr": 0.02})
+    with pytest.raises(ValueError, match=r"2 of the optimizer's parameters were unfrozen or added after"):
+        step(lambda: (net(ONE).sum(), {}))
+    step.set_lr_scale(0.5)
+    step.set_lr_scale(0.5)
+    assert [g["lr"] for g in optimizer.param_groups] == ([0.05] if held else [0.05, 0.01])
+    before, outer = net[0].bias.detach().clone(), net[1].weight.detach().clone()
+    GradientStep(net, optimizer)(lambda: (net(ONE).sum(), {}))
+    torch.testing.assert_close(before - net[0].bias, optimizer.param_groups[-1]["lr"] * outer[0])
+
+
+def test_layers_in_a_reentrant_checkpoint_are_refused_where_they_would_get_no_gradient():
+    net = nn.ModuleDict({"inner": nn.Linear(2, 2), "outer": nn.Linear(2, 1)})
+    x = torch.ones(3, 2, requires_grad=True)
+
+    def loss(reentrant: bool) -> torch.Tensor:
+        hidden = checkpoint(lambda t: net["inner"](t).sin(), x, use_reentrant=reentrant)
+        return net["outer"](hidden).square().mean()
+
+    objective = Objective(net, lambda forward, x: loss(True), (x,))
+    step = sgd(net)
+    step(lambda: (net["outer"](net["inner"](x).sin()).square().mean(), {}))
+    for takes in (
+        lambda: step(lambda: (loss(True), {})),  # switched on in the middle of training
+        lambda: gradients_or_zeros(objective, loss(True)),
+        lambda: term_shares({"a": loss(True), "b": loss(True)}, objective.parameters),
+    ):
+        with pytest.raises(ValueError, match="use_reentrant=False"):
+            takes()
+    wanted = torch.autograd.grad(net["outer"](net["inner"](x).sin()).square().mean(), net["inner"].weight)
+    step(lambda: (loss(False), {}))
+    torch.testing.assert_close(net["inner"].weight.grad, wanted[0])
 
 
 @pytest.mark.parametrize("make", [lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.1, fused=True),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from core.gradients import GradientStep, Objective
 from core.gradients.unit_health import UnitHealth
@@ -94,3 +95,64 @@ def test_terms_without_a_common_parameter_have_no_cosine():
 
     objective = Objective(nets, mean_square, (torch.randn(8, 2),), terms=terms)
     assert HEALTH(objective, step, torch.Generator()).keys() == {"loss_share/a", "loss_share/b"}
+
+
+class Between(nn.Module):
+    """A layer, something done to its output, and an activation."""
+
+    def __init__(self, layer: nn.Module, between, activation: nn.Module):
+        super().__init__()
+        self.layer, self.between, self.activation = layer, between, activation
+
+    def forward(self, x):
+        return self.activation(self.between(self.layer(x)))
+
+
+class Turned(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
+def row_wise() -> nn.Linear:
+    return nn.Linear(4, 10)
+
+
+def heads(x):
+    return x.unflatten(-1, (2, 5)).transpose(1, 2)  # [batch, time, 10] to [batch, heads, time, 5]
+
+
+SEQUENCE, MAPS = (32, 6, 4), (32, 4, 5, 5)
+PLACES = {
+    "rows": (row_wise, nn.Identity(), (32, 4)),
+    "a sequence": (row_wise, nn.Identity(), SEQUENCE),
+    "a sequence of as many steps as units": (row_wise, nn.Identity(), (32, 10, 4)),
+    "a sequence of one": (row_wise, nn.Identity(), (32, 1, 4)),
+    "channels last": (row_wise, nn.Identity(), (32, 5, 5, 4)),
+    "a copy with channels first": (row_wise, lambda x: x.transpose(1, 2), SEQUENCE),
+    "turned by a module": (row_wise, nn.Sequential(Turned(), nn.Dropout(0.0)), SEQUENCE),
+    "heads": (row_wise, heads, SEQUENCE),
+    "a shortcut": (row_wise, lambda x: x + 0.0 * x, SEQUENCE),
+    "spectral norm": (lambda: spectral_norm(row_wise()), nn.Identity(), SEQUENCE),
+    "one dimension": (lambda: nn.Conv1d(4, 10, 3, padding=1), nn.Identity(), (32, 4, 7)),
+    "maps": (lambda: nn.Conv2d(4, 10, 3), nn.Identity(), MAPS),
+    "maps, transposed": (lambda: nn.ConvTranspose2d(4, 10, 3, groups=2), nn.Identity(), MAPS),
+    "maps turned into a sequence": (lambda: nn.Conv2d(4, 10, 3), lambda x: x.flatten(2).mT, MAPS),
+    "pooled maps": (lambda: nn.Conv2d(4, 10, 3), nn.AvgPool2d(2), MAPS),
+}
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("place", PLACES)
+def test_units_are_those_of_the_layer_wherever_their_axis_stands(place, activation):
+    """Three of ten units lie far below zero; all others move, and none is at an end."""
+    make, between, shape = PLACES[place]
+    torch.manual_seed(0)
+    layer = make()
+    with torch.no_grad():
+        layer.bias[:3], layer.bias[3:] = -1000.0, 0.0
+        for p in layer.parameters():
+            if p.dim() > 1:
+                p.mul_(0.1)
+    found = measured(Between(layer, between, activation()), torch.randn(shape))
+    name = "dead_units" if activation is nn.ReLU else "saturated_units"
+    assert found[f"layer/activation/{name}"] == pytest.approx(0.3)

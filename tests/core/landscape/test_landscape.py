@@ -78,6 +78,23 @@ def test_every_filter_of_a_direction_is_as_long_as_the_networks_own_and_biases_s
         assert not named[name].any()
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("layer", [nn.Conv2d, nn.ConvTranspose2d])
+def test_a_filter_is_what_one_output_depends_on_in_grouped_layers_too(layer, groups):
+    net = layer(4, 8, 2, groups=groups)
+    with torch.no_grad():
+        net.weight.mul_(torch.arange(1.0, net.weight.numel() + 1).view_as(net.weight))
+    objective = regression(net, 4, 3, 3)
+    pieces = filter_normalised(objective, generator()).split([p.numel() for p in objective.parameters])
+    direction = pieces[objective.names.index("weight")].view_as(net.weight)
+    outputs = net(torch.ones(1, 4, 3, 3)).sum((0, 2, 3))
+    for output in outputs:
+        (slope,) = torch.autograd.grad(output, net.weight, retain_graph=True)
+        own = slope != 0
+        assert own.sum() == 4 // groups * 4  # inputs of its group, times the kernel
+        torch.testing.assert_close(direction[own].norm(), net.weight[own].norm())
+
+
 def test_a_filter_direction_scales_with_the_layer_that_it_moves():
     first, second = nn.Linear(3, 4), nn.Linear(3, 4)
     second.load_state_dict({name: 10 * x for name, x in first.state_dict().items()})

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import spectral_norm as old_spectral_norm
+from torch.nn.utils.parametrizations import spectral_norm
 
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 
@@ -93,6 +95,71 @@ def test_a_resumed_average_continues_bit_by_bit() -> None:
     resumed.update(8)
     for name, tensor in average.module.state_dict().items():
         assert torch.equal(tensor, resumed.module.state_dict()[name])
+
+
+@pytest.mark.parametrize(("dtype", "half_life"), [(torch.bfloat16, 1000.0), (torch.float16, 5000.0)])
+def test_an_average_in_half_precision_follows_however_small_its_steps_are(dtype, half_life) -> None:
+    cfg = AverageConfig(half_life=half_life, ramp_up=None)
+    module = nn.Linear(4, 4).to(dtype)
+    average = ExponentialMovingAverage(cfg, module)
+    expected = module.weight.detach().double()
+    nn.init.ones_(module.weight)
+    for step in range(2 * int(half_life)):
+        if step == int(half_life):  # continues to the bit from its state
+            state, average = average.state_dict(), ExponentialMovingAverage(cfg, module)
+            average.load_state_dict(state)
+        average.update(1.0)
+    expected = 1 - 0.25 * (1 - expected)
+    found = average.module.get_parameter("weight")
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-4)
+
+
+def test_the_average_follows_a_module_that_is_cast_and_buffers_that_are_assigned_anew() -> None:
+    class Scaled(nn.Linear):
+        scale: Tensor
+
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.register_buffer("scale", torch.zeros(2))
+            self.register_buffer("running_scale", torch.zeros(2))
+
+    module = Scaled()
+    average = ExponentialMovingAverage(AverageConfig(half_life=1.0, ramp_up=None), module)
+    module.scale, module.running_scale = torch.ones(2), torch.ones(2)
+    average.update(1.0)
+    assert average.module.get_buffer("scale").tolist() == [1.0, 1.0]
+    assert average.module.get_buffer("running_scale").tolist() == [0.5, 0.5]
+    module.to(torch.float64).scale.fill_(2.0)
+    module.running_scale.fill_(2.5)
+    average.update(1.0)
+    assert average.module.get_buffer("scale").tolist() == [2.0, 2.0]
+    assert average.module.get_buffer("running_scale").tolist() == [1.5, 1.5]
+    assert average.lag() == pytest.approx(
+        2**0.5 / float(torch.cat([t.detach().flatten() for t in module.state_dict().values()]).norm())
+    )
+    module.weight = nn.Parameter(torch.full((2, 2), 7.0))
+    average.update(1e6)
+    assert average.module.get_parameter("weight").tolist() == [[7.0, 7.0], [7.0, 7.0]]
+
+
+@pytest.mark.parametrize("norm", [spectral_norm, old_spectral_norm])
+def test_the_average_of_a_spectrally_normalised_layer_has_the_largest_singular_value_1(norm) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layers = (norm(nn.Linear(16, 16)), nn.Tanh(), norm(nn.Conv2d(1, 8, 2)))
+    module = nn.Sequential(*layers)
+    average = ExponentialMovingAverage(AverageConfig(half_life=300.0, ramp_up=None), module)
+    for _ in range(200):
+        with torch.no_grad():
+            for p in module.parameters():
+                p.add_(0.3 * torch.randn(p.shape, generator=generator))
+            module[:2](torch.ones(1, 16))  # the module's own power iterations
+        average.update(1.0)
+    first, conv = average.module.get_submodule("0"), average.module.get_submodule("2")
+    first(torch.ones(1, 16)), conv(torch.ones(1, 1, 2, 2))  # the older one computes its weight when called
+    for layer in (first, conv):
+        assert isinstance(layer.weight, Tensor)
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])

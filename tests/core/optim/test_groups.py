@@ -40,6 +40,28 @@ def test_no_decay_spares_biases_and_norms():
     assert (first["weight_decay"], second["weight_decay"]) == (0.1, 0.0)
 
 
+def test_no_decay_spares_the_gains_of_norms_over_maps_and_biases_of_any_shape():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.LayerNorm([8, 4, 4]), nn.LSTM(3, 3, bias=True))
+            self.map_norm = nn.RMSNorm([8, 4, 4])
+            self.normal_head = nn.Linear(3, 3)
+            self.bias = nn.Parameter(torch.zeros(8, 1, 1))
+            self.square = nn.Bilinear(2, 2, 2)
+
+    net = Net()
+    chosen = of(torch.optim.AdamW, weight_decay=0.5, lr=0.1, groups="no_decay")
+    optimizer = build_optimizer(chosen, net.named_parameters())
+    for p in net.parameters():
+        nn.init.ones_(p)
+        p.grad = torch.zeros_like(p)
+    optimizer.step()  # without a gradient, only the decay moves anything
+    decayed = {name for name, p in net.named_parameters() if not torch.equal(p, torch.ones_like(p))}
+    lstm = {"body.2.weight_ih_l0", "body.2.weight_hh_l0"}
+    assert decayed == {"body.0.weight", "normal_head.weight", "square.weight"} | lstm
+
+
 def test_the_first_pattern_that_matches_decides_and_the_rest_keep_the_options():
     groups = {"2.*": {"lr": 0.5, "betas": [0.1, 0.2]}, "*.bias": {"weight_decay": 0.3}}
     found = groups_of(of(torch.optim.Adam, lr=0.01, groups=groups))

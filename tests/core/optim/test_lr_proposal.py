@@ -131,6 +131,15 @@ def test_the_range_test_is_read_where_the_loss_falls_fastest():
     assert read_range_test(rates[:2], [1.0, math.inf]) == (None, rates[1])
 
 
+@pytest.mark.parametrize("last", [30.0, 1e7, 1e30])
+def test_a_finite_explosion_at_the_end_hides_no_fall(last):
+    rates = [10.0**i for i in range(20)]
+    losses = [8.0] * 6 + [7.0, 5.0, 3.0, 2.0, 1.5, 1.4] + [1.35] * 7 + [last]
+    assert read_range_test(rates, losses) == (rates[8], rates[-1])  # 8 to 1.5: from step 5 to step 10
+    level = [1.0 + 1e-9 * (i % 2) for i in range(19)]  # rounding is still no fall
+    assert read_range_test(rates, [*level, last]) == (None, rates[-1])
+
+
 def regression() -> tuple[Objective, nn.Module]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(256, 8, generator=generator)

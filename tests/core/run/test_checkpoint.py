@@ -1,3 +1,4 @@
+import collections
 import fcntl
 import time
 
@@ -34,6 +35,16 @@ def test_another_programs_file_is_refused(tmp_path):
     torch.save({"model": torch.zeros(3)}, tmp_path / "last.pt")
     with pytest.raises(ConfigError, match="not a checkpoint of gradsight"):
         checkpoint.load(tmp_path / "last.pt")
+
+
+def test_a_part_that_cannot_be_read_is_told_and_the_others_are_kept(tmp_path):
+    path = tmp_path / "last.pt"
+    net = nn.Linear(2, 3)
+    optimizer = {"state": {0: {"recent": collections.deque([torch.zeros(2)], maxlen=3)}}}
+    with pytest.raises(checkpoint.UnreadableError, match=r"'optimizer' .*\['recent'\] is a coll"):
+        checkpoint.save(path, {"policy": net.state_dict(), "optimizer": optimizer, "run": {"step": 3}})
+    assert checkpoint.load(path).keys() == {"format", "policy", "run"}
+    assert torch.equal(checkpoint.load(path)["policy"]["weight"], net.weight)
 
 
 class Evil:

@@ -1,6 +1,8 @@
 """The run's own behaviour, on a training loop of three lines."""
 
+import collections
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import nn
 
 from core.draw.media import Image
 from core.gradients import GradientStep
+from core.run.checkpoint import UnreadableError
 from core.run.directory import already_finished
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.tensorboard import read_scalars
@@ -64,6 +67,15 @@ def keep_signal_handlers():
         signal.signal(number, handler)
 
 
+def test_a_state_that_cannot_be_read_ends_the_run_after_its_first_update(tmp_path):
+    loop = Loop(tmp_path, 100)
+    loop.step.optimizer.state[loop.net.weight]["recent"] = collections.deque(maxlen=3)
+    with pytest.raises(UnreadableError, match=r"state of SGD .*\['recent'\] is a collections.deque"):
+        loop.go()
+    loop.run.close()
+    assert loop.run.step == 10
+
+
 def test_everything_happens_when_the_x_axis_crosses_its_interval(tmp_path):
     loop = Loop(tmp_path, 100)
     loop.go()
@@ -107,6 +119,16 @@ def test_the_last_points_of_curves_are_chosen_by_who_measures(tmp_path):
     assert (curves["eval/fid"], curves["game/x"]) == ({100: 2.0}, {100: 1.0})
     assert "eval/samples" not in curves
     assert json.loads((tmp_path / "summary.json").read_text())["samples"] == 10
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(tmp_path):
+    loop = Loop(tmp_path, 100, scores=(math.nan, 1.0, math.nan))
+    loop.go()
+    loop.run.finish(dict)
+    loop.run.close()
+    best = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)
+    assert (best["run"]["step"], best["run"]["best_score"]) == (60, 1.0)
+    assert json.loads((tmp_path / "summary.json").read_text())["best_score"] == 1.0
 
 
 def test_best_is_the_checkpoint_of_the_highest_score(tmp_path):

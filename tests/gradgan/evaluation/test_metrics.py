@@ -66,6 +66,16 @@ def test_reverse_kl_is_zero_for_equal_shares_and_log_k_for_one_mode() -> None:
     assert mixture_metrics(SQUARE[:1].repeat(5, 1), SQUARE, 0.1)["reverse_kl"] == pytest.approx(math.log(4))
 
 
+def test_samples_that_are_not_finite_belong_to_no_centre() -> None:
+    """To the nearest, a NaN would belong to the first: half of the samples there, and all modes missing."""
+    lost = torch.tensor([[math.nan, 0.0], [math.inf, 1.0], [0.0, -math.inf], [math.nan, math.nan]])
+    found = mixture_metrics(torch.cat([SQUARE, lost]), SQUARE, 0.1)
+    assert found["reverse_kl"] == pytest.approx(0.0, abs=1e-12)
+    assert (found["high_quality"], found["samples_not_finite"]) == (0.5, 4)
+    assert math.isnan(mixture_metrics(lost, SQUARE, 0.1)["reverse_kl"])
+    assert "samples_not_finite" not in mixture_metrics(SQUARE, SQUARE, 0.1)
+
+
 def test_samples_that_are_not_finite_are_of_no_quality() -> None:
     found = mixture_metrics(torch.tensor([[float("nan"), 0.0], [0.0, 0.0]]), SQUARE, 0.1)
     assert found["high_quality"] == 0.5

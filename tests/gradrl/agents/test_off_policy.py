@@ -121,6 +121,23 @@ def test_td3_moves_its_actor_and_its_targets_every_second_step():
     assert not any(map(torch.equal, before, copies(agent.model.actor, agent.target_critic.net)))
 
 
+@pytest.mark.parametrize("tau", [1.0, 0.25])
+def test_a_target_has_the_buffers_of_its_source_as_they_now_are(tau):
+    source = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+    target = Target(source, tau)
+    first = source[1].weight.detach().clone()
+    x = torch.tensor([[1.0, 4.0], [3.0, 4.0]])
+    source(x)
+    with torch.no_grad():
+        source[1].weight.add_(1.0)
+    target.follow()
+    # 0.9 of the first 0 and 1, 0.1 of the batch's mean and (unbiased) variance
+    torch.testing.assert_close(target.net[0].running_mean, torch.tensor([0.2, 0.4]))
+    torch.testing.assert_close(target.net[0].running_var, torch.tensor([1.1, 0.9]))
+    assert target.net[0].num_batches_tracked == 1
+    torch.testing.assert_close(target.net[1].weight, first + tau)
+
+
 def test_a_target_goes_its_share_of_the_way():
     source = torch.nn.Linear(2, 2)
     target = Target(source, 0.25)

@@ -12,6 +12,7 @@ from gradrl.envs.wrappers import (
     FramesAsChannels,
     FreshWorld,
     KeepElements,
+    remarks,
 )
 
 
@@ -230,3 +231,32 @@ def test_in_a_fresh_world_an_episode_does_not_depend_on_those_before():
     assert np.array_equal(episode(0), episode(3))
     with pytest.raises(ValueError, match="no Box2D world"):
         FreshWorld(gym.make("CartPole-v1"))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "wrap_training", "expected"),
+    [
+        (lambda env: env, lambda env: env, []),
+        (lambda env: gym.wrappers.MaxAndSkipObservation(env, 4), lambda env: env, ["is 4 frames"]),
+        (
+            lambda env: gym.wrappers.RepeatAction(gym.wrappers.MaxAndSkipObservation(env, 2), 3),
+            lambda env: env,
+            ["is 6 frames"],
+        ),
+        (
+            lambda env: env,
+            lambda env: gym.wrappers.ClipReward(env, -1, 1),
+            ["rewards changed by ClipReward; evaluations have the environment's own"],
+        ),
+        (
+            lambda env: gym.wrappers.TransformReward(env, lambda reward: reward / 8),
+            lambda env: gym.wrappers.ClipReward(env, -1, 1),
+            ["rewards changed by ClipReward and TransformReward; evaluations have the same"],
+        ),
+    ],
+)
+def test_what_steps_and_returns_count_is_said(wrap, wrap_training, expected):
+    env = wrap(gym.make("Acrobot-v1"))
+    found = remarks(env, wrap_training(env))
+    assert len(found) == len(expected)
+    assert all(line.endswith(end) for line, end in zip(found, expected, strict=True))

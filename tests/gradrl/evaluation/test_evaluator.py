@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from core.seeding import seed_for
 from gradrl.envs.make import EnvConfig, inspect_env
 from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import DiscreteAction
-from gradrl.evaluation.evaluator import EvaluationConfig, evaluate, evaluation_actor
+from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator, evaluate, evaluation_actor
 from gradrl.evaluation.video import Camera, shrink
 from gradrl.experience.normalize import ObservationNormalizer
 from gradrl.policies.networks import ActorCritic, MLPConfig
@@ -149,3 +151,58 @@ def test_counts_below_one_are_refused(name):
     }
     with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got 0"):
         EvaluationConfig(**options | {name: 0})
+
+
+class Begun:
+    """As much of a run as an evaluator asks for."""
+
+    step, wall_s, train_s, best_score = 100, 2.0, 1.0, 7.0
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, line):
+        self.said.append(line)
+
+
+class Idle:
+    """A network that always chooses the first action."""
+
+    def make_actor(self, generator, *, deterministic):
+        return Scripted(lambda obs: np.zeros(len(obs), np.int64))
+
+
+def judge(unpaid=(), lengths=(1, 2)):
+    cfg, run = (
+        env(kwargs={"lengths": lengths, "kinds": ("terminated",) * len(lengths), "unpaid": unpaid}),
+        Begun(),
+    )
+    options = EvaluationConfig(
+        episodes=6, interval_episodes=6, num_envs=1, max_episode_steps=1000, deterministic=True
+    )
+    return Evaluator(options, cfg, inspect_env(cfg), 0, Idle(), None, run), run
+
+
+def test_one_episode_without_a_return_is_said_and_counted_and_the_others_mean_is_told():
+    whole, _ = judge()
+    begin = seed_for(seed_for(0, "evaluation", "final"), "evaluation", 0) % 7
+    returns = [sum(1 + t + 10 * e for t in range((1, 2)[e % 2])) for e in range(begin, begin + 6)]
+    assert whole.final()["eval_return_mean"] == np.mean(returns)
+    assert "eval_episodes_without_return" not in whole.final()
+
+    broken, run = judge(unpaid=(0,))
+    found = broken.final()
+    assert math.isnan(found["eval_return_mean"])
+    assert (found["eval_episodes"], found["eval_episodes_without_return"]) == (6, 3)
+    paid = np.mean([r for e, r in enumerate(returns, begin) if e % 2])
+    assert run.said[0] == (
+        "3 of 6 returns of this evaluation are not a number, nor is their mean; that of the others is "
+        f"{paid:.4g}"
+    )
+    assert math.isnan(broken.evaluate().score)
+
+
+def test_the_best_return_is_that_of_the_checkpoint_and_not_of_the_final_evaluation():
+    evaluator, run = judge()
+    assert evaluator.final()["eval_return_mean"] > run.best_score
+    assert evaluator.summarise()["best_eval_return_mean"] == run.best_score

@@ -6,13 +6,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+from torch.nn.utils.parametrizations import weight_norm
 
+from core.gradients import GradientStep
 from core.optim.schemes.joint import Consensus, SymplecticAdjustment
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
 from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from core.state import StateDict
 from tests.core.optim.schemes.games import Game, H, bilinear, nonsaturating
+from tests.foreign import Recent
 
 SCHEMES: list[Scheme] = [
     Alternating(),
@@ -120,6 +124,21 @@ def test_extragradient_without_a_step_ahead_is_a_plain_step() -> None:
     assert torch.equal(extra.at, plain.at)
 
 
+def test_extragradient_puts_back_what_is_no_tensor_too() -> None:
+    """On f = x y each player steps by the sum of its last three gradients, which are kept in a deque."""
+    game = Game(bilinear, optimizer=Recent, lr=0.1)
+    x, y = game.at.tolist()
+    game.play(Extragradient(), 6)
+    xs, ys = [], []
+    for _ in range(6):
+        ahead_x, ahead_y = x - 0.1 * sum([*xs, y][-3:]), y - 0.1 * sum([*ys, -x][-3:])
+        xs, ys = [*xs, ahead_y][-3:], [*ys, -ahead_x][-3:]
+        x, y = x - 0.1 * sum(xs), y - 0.1 * sum(ys)
+    assert game.at.tolist() == pytest.approx([x, y], rel=1e-12)
+    recent = game.generator.optimizer.state[game.generator.parameters[0]]["recent"]
+    assert (len(recent), recent.maxlen) == (3, 3)
+
+
 def test_extragradient_steps_ahead_with_the_optimizer_and_then_from_the_state_before() -> None:
     """Adam by hand: the step ahead is Adam's own, and the moments see only the gradient there."""
     beta1, beta2, eps = 0.9, 0.999, 1e-8
@@ -168,3 +187,45 @@ def test_schemes_that_change_the_gradient_refuse_an_optimizer_that_would_lose_it
 def test_options_out_of_range_are_refused(make: Callable[[], Scheme], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_consensus_has_the_right_derivatives_of_norms_under_a_gradient_penalty() -> None:
+    torch.manual_seed(0)
+    generator = weight_norm(nn.Linear(3, 3)).double()
+    critic = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 1)).double()
+    z = torch.randn(8, 3, dtype=torch.float64)
+
+    def loss_of_critic() -> Tensor:
+        x = generator(z)
+        score = critic(x)
+        (slope,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+        return softplus(score).mean() + slope.square().sum(1).mean()
+
+    def loss_of_generator() -> Tensor:
+        return softplus(-critic(generator(z))).mean()
+
+    losses = (critic, loss_of_critic), (generator, loss_of_generator)
+    every = [p for player, _ in losses for p in player.parameters()]
+
+    def field() -> Tensor:
+        gradients = [torch.autograd.grad(loss(), list(player.parameters())) for player, loss in losses]
+        return torch.cat([g.flatten() for own in gradients for g in own])
+
+    def move(direction: Tensor) -> None:
+        with torch.no_grad():
+            for p, d in zip(every, direction.split([p.numel() for p in every]), strict=True):
+                p.add_(d.view_as(p))
+
+    v = field()
+    direction = torch.randn(v.shape, dtype=torch.float64)
+    heights = []  # of |v|^2 / 2, whose gradient is J^T v
+    for e in (1e-6, -2e-6):
+        move(e * direction)
+        heights.append(0.5 * field().square().sum())
+    move(1e-6 * direction)
+    before = torch.cat([p.detach().flatten() for p in every])
+    steps = [GradientStep(player, torch.optim.SGD(player.parameters(), lr=1.0)) for player, _ in losses]
+    closures = [(lambda loss=loss: (loss(), {}),) for _, loss in losses]
+    Consensus(gamma=1.0)(steps[0], closures[0], steps[1], closures[1], {})
+    found = before - torch.cat([p.detach().flatten() for p in every]) - v
+    torch.testing.assert_close(found @ direction, (heights[0] - heights[1]) / 2e-6, rtol=1e-6, atol=0.0)
