@@ -22,7 +22,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.choices import EXPERIMENT, Choices, find, leave_file, put_back, set_optimizer_defaults
 from core.cli.classes import leave_defaults, note, typed_classes
-from core.cli.overrides import SEVERAL, check_override, parse, refuse_one_and_several
+from core.cli.overrides import (
+    SEVERAL,
+    check_override,
+    one_by_one,
+    parse,
+    refuse_no_choice,
+    refuse_one_and_several,
+)
 from core.cli.paths import quoted
 from core.config import ConfigError, Tree, config_dir, nearest
 
@@ -63,7 +70,7 @@ class Composed:
             None where a sweep's directory depends on what only the running job can resolve.
 
         Raises:
-            ConfigError: the directory of a job without a sweep does not resolve.
+            ConfigError: the directory does not resolve, or is no text.
         """
         with open_dict(self.tree):
             self.tree.hydra.job.num = job or 0
@@ -71,9 +78,10 @@ class Composed:
         try:
             return Path(*(str(OmegaConf.select(self.tree, part)) for part in parts))
         except OmegaConfBaseException as error:
-            if job is None:
-                raise ConfigError(f"hydra.run.dir: {' '.join(str(error).split())}") from error
-            return None
+            written = [str(OmegaConf.select(self.tree, part.rpartition(".")[0])) for part in parts]
+            if job is not None and any("${hydra:" in text for text in written):
+                return None
+            raise ConfigError(f"{' or '.join(parts)}: {' '.join(str(error).split())}") from error
 
     def join(self, first: "Composed", job: int) -> Path | None:
         """Take over the directory of a sweep from its first job, whose time of day names it; as `place`."""
@@ -105,13 +113,16 @@ class Composed:
             if job is None and directory is not None:
                 tree.hydra.run.dir = str(directory)
         context = HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(tree))
-        done = run_job(
-            hydra_context=context,
-            task_function=lambda _: work(Path(HydraConfig.get().runtime.output_dir)),
-            config=tree,
-            job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
-            job_subdir_key=None if job is None else "hydra.sweep.subdir",
-        )
+        try:
+            done = run_job(
+                hydra_context=context,
+                task_function=lambda _: work(Path(HydraConfig.get().runtime.output_dir)),
+                config=tree,
+                job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
+                job_subdir_key=None if job is None else "hydra.sweep.subdir",
+            )
+        except (HydraException, OmegaConfBaseException) as error:  # of the directory: the job's are in `done`
+            raise ConfigError(f"hydra.sweep.subdir: {' '.join(str(error).split())}") from error
         return cast(int, done.return_value)
 
 
@@ -129,7 +140,7 @@ def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Pa
     overrides = [parse(each) for each in typed]
     refuse_one_and_several(overrides)
     tree, choices = _compose_choices(config_name, overrides, tuple(folders))
-    values = [override for override in overrides if not _chooses(override, folders)]
+    values = [o for each in overrides if not _chooses(each, folders) for o in one_by_one(each, tree)]
     left = leave_defaults(tree, typed_classes(values))
     free = [check_override(override, tree, values) for override in values]
     for override, new in zip(values, free, strict=True):
@@ -170,7 +181,9 @@ def plain(tree: DictConfig) -> Tree:
 def _chooses(override: Override, folders: Sequence[Path]) -> bool:
     """Whether an override chooses a file, or is Hydra's own: those are composed by Hydra."""
     key = override.key_or_group.split("@")[0]
-    return key.startswith(HYDRA) or key in SEVERAL or any((folder / key).is_dir() for folder in folders)
+    if key.startswith(HYDRA) or key in SEVERAL:
+        return True
+    return any((folder / key).is_dir() for folder in folders) and not isinstance(override.value(), dict)
 
 
 def _compose_choices(
@@ -183,6 +196,8 @@ def _compose_choices(
     for override in overrides:
         if not _chooses(override, folders):
             continue
+        if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
+            refuse_no_choice(override)
         if override.key_or_group in SEVERAL:
             chosen += _several(override)
             continue

@@ -224,12 +224,11 @@ def _key(override: str) -> str:
 def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
     """The overrides of each job: one list for every job of a sweep, a single list without one."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from core.cli.overrides import parse
+    from core.cli.overrides import parse, refuse_uncountable
 
-    for key in ("hydra.mode", "hydra/launcher", "hydra/sweeper"):
-        if key in map(_key, overrides):
+    for key in map(_key, overrides):
+        if key.replace("/", ".").startswith(("hydra.mode", "hydra.launcher", "hydra.sweeper")):
             raise ConfigError(f"{key} is not read here; -m runs the jobs of a sweep one after the other")
     if not multirun:
         swept = [each for each in overrides if parse(each).is_sweep_override()]
@@ -237,6 +236,8 @@ def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
             raise ConfigError(f"{swept[0]} has several values; add -m to run all of them")
         return [list(overrides)]
     own = [each for each in overrides if each.startswith("hydra")]
-    others = OverridesParser.create().parse_overrides([each for each in overrides if each not in own])
+    others = [parse(each) for each in overrides if each not in own]
+    for each in others:
+        refuse_uncountable(each)
     batches = BasicSweeper.split_arguments(others, None)
     return [[*batch, *own] for chunk in batches for batch in chunk]
