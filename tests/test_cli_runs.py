@@ -1,9 +1,12 @@
 """Commands that train, continue, measure: exit codes, bad checkpoints, directories in use, sweeps."""
 
+import inspect
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -326,6 +329,76 @@ def test_a_directory_below_a_file_is_refused_in_one_line(command: Command, overr
     outcome = command("gan", *SMALL["gan"], *overrides)
     assert (outcome.status, outcome.err.count("\n"), outcome.made) == (2, 1, ["file"])
     assert "file is no folder" in outcome.err
+
+
+NO_RATE = [
+    "objective=logistic",
+    "steps=2",
+    "pictures=[]",
+    "optimizer.lr=auto",
+    "optimizer.groups={*:{lr:0.1}}",
+]
+
+
+def test_a_start_that_comes_to_nothing_leaves_nothing(command: Command):
+    outcome = command("descend", *NO_RATE, "hydra.run.dir=run")
+    assert_refused(outcome, "optimizer.lr=auto has nothing to choose")
+    assert command("descend", *NO_RATE[:3], "hydra.run.dir=run").status == 0
+
+
+def test_a_start_that_comes_to_nothing_leaves_the_files_of_others(command: Command):
+    Path("run").mkdir()
+    Path("run", "notes.txt").write_text("a plan")
+    assert command("descend", *NO_RATE, "hydra.run.dir=run").status == 2
+    assert [path.name for path in Path("run").iterdir()] == ["notes.txt"]
+
+
+def test_jobs_of_a_sweep_that_come_to_nothing_leave_nothing(command: Command):
+    outcome = command("descend", "-m", "seed=1,2", *NO_RATE, "hydra.sweep.dir=sweep")
+    assert outcome.status == 2
+    assert list(Path("sweep").iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "other", "by"), [("rl", "gan", "gradgan"), ("gan", "rl", "gradrl")])
+def test_a_run_of_another_command_is_not_continued(command: Command, finished, tmp_path, name, other, by):
+    shutil.copytree(finished[other], tmp_path / "a run")
+    before = contents(tmp_path / "a run")
+    outcome = command(name, f"resume={tmp_path}/a run", LONGER[name])
+    assert_refused(outcome, "holds a run of another command", f"with: {by} 'resume={tmp_path}/a run'")
+    assert contents(tmp_path / "a run") == before
+
+
+class StopsAtImport:
+    """Ctrl-C when a module is first looked for."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def find_spec(self, name, *_):
+        if name == self.module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("module", ["core.cli.launch", "hydra", "omegaconf.basecontainer", "torch"])
+def test_ctrl_c_while_the_libraries_are_imported_is_silent(module, tmp_path):
+    source = "\n".join(
+        [
+            "import os, signal, sys",
+            inspect.getsource(StopsAtImport),
+            f"sys.meta_path.insert(0, StopsAtImport({module!r}))",
+            "from core.scripts.descend import main",
+            "main()",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source, "hydra.run.dir=run"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_fails_says_why_and_exits_with_1(command: Command, odd_envs):

@@ -25,28 +25,16 @@ from core.run.directory import Lock, is_run, refuse_used, used
 Options = TypeVar("Options")
 
 
-def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
-    """Run a trainer from the command line and exit with its status.
-
-    Args:
-        config_name: the root YAML; its `_target_` names the dataclass of all options, whose module also has
-            `check(cfg)` (what can be known before a directory is made) and `train(cfg, run)`.
-        by_id: a group in which `GROUP.id=X` stands for an option without a YAML of its own: it also selects
-            `GROUP=by_id`.
-    """
-    sys.exit(status_of(config_name, sys.argv[1:], by_id))
-
-
 def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
-    """Do what `launch` does with these arguments; return the exit status."""
+    """Do what `core.cli.command.launch` does with these arguments; return the exit status."""
     return _guarded(lambda: _launch(config_name, arguments, by_id))
 
 
-def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
-    """Run a script that makes no run directory: check its configuration, call `work` with it, exit."""
+def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[Options], None]) -> int:
+    """Do what `core.cli.command.tool` does with these arguments; return the exit status."""
 
     def main() -> int:
-        args = _arguments(sys.argv[1:])
+        args = _arguments(arguments)
         if _shows(args):
             return _show(config_name, args, args.overrides)
         if args.multirun:
@@ -55,7 +43,7 @@ def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
         work(cast(Options, build(tree)))
         return 0
 
-    sys.exit(_guarded(main))
+    return _guarded(main)
 
 
 def compose_tree(
@@ -103,7 +91,7 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
         if args.multirun:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
-        return resume_run(Path(typed_path(resume[-1].partition("=")[2])), others)
+        return resume_run(Path(typed_path(resume[-1].partition("=")[2])), others, config_name)
     return _start(config_name, _batches(overrides, args.multirun), _folders(args), args.multirun)
 
 

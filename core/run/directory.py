@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -86,6 +87,14 @@ def refuse_used(directory: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "is no folder" if not there.is_dir() else "may not be written"
         raise ConfigError(f"{directory} cannot hold a run: {there} {reason}; choose another")
+
+
+def abandon(directory: Path) -> None:
+    """Remove what a start that came to nothing has left, so that another may begin there."""
+    shutil.rmtree(directory / ".hydra", ignore_errors=True)
+    (directory / ".lock").unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are in it
+        directory.rmdir()
 
 
 def read_summary(directory: Path) -> dict[str, object] | None:
