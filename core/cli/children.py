@@ -4,9 +4,13 @@ import signal
 import sys
 from pathlib import Path
 
+import yaml
+
 from core.cli.job import execute
+from core.cli.saved import saved_overrides
 from core.config import ConfigError, Tree
 from core.run.directory import already_finished, holds_run
+from core.run.files import write_text
 
 
 def run_child(options: Tree, directory: Path, total: int) -> int:
@@ -31,3 +35,31 @@ def run_child(options: Tree, directory: Path, total: int) -> int:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def note_start(parent: Path, name: str, several: str, one: str) -> None:
+    """Note in a child's directory how it would be started alone: its report and its remedies say it.
+
+    Args:
+        parent: directory of the run around it.
+        name: of the child, whose directory is below that.
+        several: the option that names the children, `optimizers`.
+        one: what it is for one of them, `optimizer`.
+    """
+    noted = parent / ".hydra" / "hydra.yaml"
+    if not noted.exists():
+        return
+    overrides = []
+    for typed in saved_overrides(parent):
+        key, _, value = typed.partition("=")
+        option = key.lstrip("+")
+        if option == several:
+            overrides.append(f"{one}={name}")
+        elif option.startswith(f"{several}.{name}."):
+            overrides.append(f"{key.replace(f'{several}.{name}.', f'{one}.', 1)}={value}")
+        elif not option.startswith(f"{several}."):
+            overrides.append(typed)
+    folder = parent / name / ".hydra"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "hydra.yaml", noted.read_text(encoding="utf-8"))
+    write_text(folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))

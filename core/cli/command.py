@@ -1,9 +1,11 @@
 """What the commands call first: Ctrl-C ends them without a trace even while the libraries are imported."""
 
 import os
+import shlex
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn, TypeVar
 
@@ -25,6 +27,21 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
 def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
     """Run a script that makes no run directory: check its configuration, call `work` with it, exit."""
     sys.exit(_imported().status_of_tool(config_name, sys.argv[1:], work))
+
+
+def typed_command(arguments: Sequence[str]) -> str:
+    """What was typed before these arguments, to be pasted; empty where the process has others.
+
+    `.venv/bin/python scripts/train_rl.py`, `python -m core.scripts.train_rl`, or `gradrl` where installed.
+    """
+    head = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
+    script = sys.argv[0]
+    if list(arguments) != sys.argv[1:] or sys.orig_argv != [*head, *arguments] or script == "-c":
+        return ""
+    if script.endswith(".py"):
+        return shlex.join(head)
+    name = os.path.basename(script)
+    return shlex.quote(name if shutil.which(name) else script)
 
 
 def _imported() -> ModuleType:

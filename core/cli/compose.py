@@ -93,13 +93,16 @@ class Composed:
             self.tree.hydra.sweep.dir = shared
         return self.place(job)
 
-    def run(self, work: Callable[[Path], int], directory: Path | None, job: int | None = None) -> int:
+    def run(
+        self, work: Callable[[Path], int], directory: Path | None, job: int | None = None, command: str = ""
+    ) -> int:
         """Let Hydra make the directory, note there how the job was started, and call `work` with it.
 
         Args:
             work: the job; returns its exit status.
             directory: what `place` returned.
             job: as for `place`.
+            command: what was typed in front of the overrides; empty = the name under which it is installed.
         """
         from hydra._internal.callbacks import Callbacks
         from hydra.core.utils import run_job, setup_globals
@@ -110,6 +113,7 @@ class Composed:
         with open_dict(tree):
             tree.hydra.mode = RunMode.RUN if job is None else RunMode.MULTIRUN
             tree.hydra.job.id = str(job or 0)
+            tree.hydra.help.app_name = command or tree.hydra.job.name
             if job is None and directory is not None:
                 tree.hydra.run.dir = str(directory)
         context = HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(tree))

@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar, cast
 
 from core.cli.allocator import keep_freed_memory
 from core.cli.choices import YamlFile
+from core.cli.command import typed_command
 from core.cli.compose import Composed, compose_checked
 from core.cli.job import check, execute
 from core.cli.paths import as_text, typed_path
@@ -92,10 +93,13 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
         return resume_run(Path(typed_path(resume[-1].partition("=")[2])), others, config_name)
-    return _start(config_name, _batches(overrides, args.multirun), _folders(args), args.multirun)
+    batches = _batches(overrides, args.multirun)
+    return _start(config_name, batches, _folders(args), args.multirun, typed_command(arguments))
 
 
-def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Path], sweep: bool) -> int:
+def _start(
+    config_name: str, batches: Sequence[list[str]], folders: Sequence[Path], sweep: bool, command: str
+) -> int:
     """Check every job, then run them one after the other; the worst of their statuses."""
     jobs: list[tuple[Composed, Tree, Path | None]] = []
     for number, overrides in enumerate(batches):
@@ -109,7 +113,7 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
         check(tree)
         jobs.append((composed, tree, directory))
     if sweep:
-        return _run_sweep(jobs)
+        return _run_sweep(jobs, command)
     composed, tree, directory = jobs[0]
     assert directory is not None
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
@@ -117,17 +121,17 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
         if is_run(directory):  # another run began and ended here since the check
             raise used(directory)
         _say(composed)
-        return composed.run(partial(_execute, tree, lock=lock), directory)
+        return composed.run(partial(_execute, tree, lock=lock), directory, command=command)
     finally:
         lock.release()
 
 
-def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]]) -> int:
+def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str) -> int:
     codes = [0]
     for number, (composed, tree, directory) in enumerate(jobs):
         print(f"job {number + 1} of {len(jobs)}: {' '.join(composed.tree.hydra.overrides.task)}", flush=True)
         _say(composed)
-        codes.append(composed.run(partial(_execute, tree), directory, number))
+        codes.append(composed.run(partial(_execute, tree), directory, number, command))
         if codes[-1] > 128:  # a signal is meant for the whole sweep
             return codes[-1]
     return max(codes)
