@@ -184,6 +184,12 @@ def _compose_choices(
         if override.key_or_group in SEVERAL:
             chosen += _several(override)
             continue
+        place = override.package or ""
+        if place and not override.key_or_group.startswith(HYDRA) and place.split(".")[0] not in SEVERAL:
+            raise ConfigError(
+                f"{override.input_line} is not read: a part inside of another is named by its class, "
+                f"{place}._target_=..., and its options"
+            )
         chosen.append(str(override.input_line))
         if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
             typed[override.key_or_group] = override.value()

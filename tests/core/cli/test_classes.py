@@ -158,6 +158,11 @@ def test_so_does_one_inside_of_another_and_one_of_several(command: Command, name
     assert_refused(command(name, *words), "is a collections.deque; the run could not be resumed")
 
 
+@pytest.mark.parametrize("word", ["+optimizer@optimizer.base=sgd", "optimizer@optimizer.base=sgd"])
+def test_a_file_put_inside_of_another_would_replace_the_whole_and_is_refused(command: Command, word):
+    assert_refused(command("rl", "optimizer=sam", word), "named by its class, optimizer.base._target_=...")
+
+
 @pytest.mark.parametrize("words", [["+optimizer.foreach=true"], ["optimizer.groups={x: {foreach: true}}"]])
 def test_another_kernel_of_torchs_can_be_typed_beside_the_fused_one_that_we_choose(command: Command, words):
     assert command("descend", *DESCEND, *words, "hydra.run.dir=run").status == 0
