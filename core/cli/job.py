@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.config import ConfigError, Tree, build
+from core.errors import ContractError
 
 if TYPE_CHECKING:
     from core.run.diagnosis import DiagnosisConfig, OnFinding
@@ -115,6 +116,9 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         raise
     except (FloatingPointError, Stopping) as error:
         print(f"error: {error}", file=sys.stderr)
+        status, code = "failed", 1
+    except ContractError as error:
+        print(f"error: {error}{run.rescue()}", file=sys.stderr)
         status, code = "failed", 1
     except Exception:
         traceback.print_exc()

@@ -18,6 +18,7 @@ from core.cli.compose import Composed, compose_checked
 from core.cli.job import check, execute
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
+from core.errors import ContractError
 from core.run.directory import Lock, is_run, refuse_used, used
 
 Options = TypeVar("Options")
@@ -80,6 +81,9 @@ def _guarded(main: Callable[[], int]) -> int:
     except ConfigError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except ContractError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:

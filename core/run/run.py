@@ -292,6 +292,13 @@ class Run:
         }
         checkpoint.save(self.directory / "checkpoints" / name, state)
 
+    def rescue(self) -> str:
+        """Save what there is after something outside of the run has failed; how to continue, to be said."""
+        if self._console is None:
+            return ""
+        self.save("last.pt")
+        return f"; saved at {self.step:,} {self.unit}, continue with resume={self.directory}"
+
     def close(self) -> None:
         """Release the terminal, the signals and the event file."""
         self._interrupts.leave()

@@ -17,6 +17,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from core.state import StateDict
+from gradrl.envs import contract
 
 
 class EnvState(Protocol):
@@ -81,10 +82,12 @@ class Replayable(gym.Wrapper):
     last outcome without touching the environment. So a vector environment driven once through both
     arrives at the saved moment too, its own autoreset flags included, in whichever process it runs.
 
-    Its observations are copies: under SAME_STEP a final one is read only after the reset that follows it.
+    Its observations are copies: under SAME_STEP a final one is read only after the reset that follows it. Its
+    infos are empty: nobody reads them, and copies whose infos differ in shape could not be batched.
 
     Args:
-        env: the environment; behind wrappers that hold back resets there must be an `Origin` within them.
+        env: the environment, watched by `gradrl.envs.contract`; behind wrappers that hold back resets there
+            must be an `Origin` within them.
 
     Attributes:
         exact: the last restored episode came out as it was saved.
@@ -93,6 +96,7 @@ class Replayable(gym.Wrapper):
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
         self.exact = True
+        self._space = env.observation_space
         self._origin = _find_origin(env)
         self._begin: dict[str, Any] = {}
         self._actions: list[Any] = []
@@ -110,14 +114,14 @@ class Replayable(gym.Wrapper):
         generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
         hidden = _hidden_state(self.unwrapped)
         before = None if self._origin is None else self._origin.resets
-        obs, info = self.env.reset(seed=seed, options=options)
+        obs = contract.reset(self.env, self._space, seed=seed, options=options)
         if self._origin is None or self._origin.resets != before:
             self._begin = {"seed": seed, "options": options, "generator": generator, "hidden": hidden}
             self._actions, self._resets = [], []
         else:
             self._resets.append(len(self._actions))
         self._outcome = Outcome(copied(obs), 0.0, False, False)
-        return self._outcome.obs, info
+        return self._outcome.obs, {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step and note its action."""
@@ -125,9 +129,9 @@ class Replayable(gym.Wrapper):
             self._repeat.discard("step")
             return copied(self._outcome.obs), *self._outcome[1:], {}
         self._actions.append(copy.copy(action))
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        self._outcome = Outcome(copied(obs), float(reward), bool(terminated), bool(truncated))
-        return self._outcome.obs, reward, terminated, truncated, info
+        obs, reward, terminated, truncated = contract.step(self.env, self._space, action)
+        self._outcome = Outcome(copied(obs), reward, terminated, truncated)
+        return self._outcome.obs, reward, terminated, truncated, {}
 
     @property
     def episode(self) -> StateDict:
@@ -210,11 +214,15 @@ class ReplayedEnvState:
         self.envs = envs
 
     def save(self) -> list[object]:
-        """One episode per environment."""
+        """One episode per environment; nothing where they are closed, after one of them has failed."""
+        if self.envs.closed:
+            return []
         return list(self.envs.get_attr("episode"))
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Replay every episode; one that comes out differently is replaced by a fresh one."""
+        if not saved:
+            return NoEnvState(self.envs).restore(saved)
         self.envs.set_attr("episode", list(saved))
         self.envs.reset()
         obs = self.envs.step(self.envs.action_space.sample())[0]  # repeats the outcome; the action is ignored
