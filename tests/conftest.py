@@ -15,6 +15,7 @@ SCRIPTS = {
     "evaluate": "evaluate",
     "compare": "compare",
     "bench": "bench",
+    "report": "report",
     "landscape": "landscape",
 }
 

@@ -126,7 +126,10 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     finally:
         run.close()
     if status != "finished":
-        run.write_summary(status)
+        try:
+            run.write_summary(status)
+        except ContractError as error:
+            print(f"error: {error}", file=sys.stderr)
     return code
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from core.config import ConfigError
+from core.errors import ContractError
 from core.run.files import writing
 from core.state import StateDict, Stateful
 
@@ -17,7 +18,6 @@ FORMAT = "gradsight-1"
 
 def save(path: Path, state: StateDict) -> None:
     """Write `state` so that `path` holds either the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path) as file:
         torch.save({"format": FORMAT} | state, file)
 
@@ -51,6 +51,8 @@ def restore(owner: Stateful, state: StateDict, name: str, path: Path) -> None:
         raise ConfigError(f"{path} has no state named {name!r}; it holds {', '.join(sorted(state))}")
     try:
         owner.load_state_dict(state[name])
+    except ContractError:  # an environment that is played up to where it was
+        raise
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(

@@ -18,6 +18,7 @@ from core.checks import checked, require
 from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
+from core.errors import ContractError
 from core.gradients import GradientStep, Metrics
 from core.numbers import plain_number
 from core.optim.evaluation import evaluation_parameters
@@ -25,7 +26,7 @@ from core.run import checkpoint
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, write_summary
-from core.run.files import to_yaml, write_text
+from core.run.files import to_yaml, write_bytes, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
@@ -296,7 +297,11 @@ class Run:
         """Save what there is after something outside of the run has failed; how to continue, to be said."""
         if self._console is None:
             return ""
-        self.save("last.pt")
+        try:
+            self.save("last.pt")
+        except ContractError:  # it is the disk that has failed
+            kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
+            return f"; not saved at {self.step:,} {self.unit}, {kept}"
         return f"; saved at {self.step:,} {self.unit}, continue with resume={self.directory}"
 
     def close(self) -> None:
@@ -372,12 +377,10 @@ class Run:
 
     def _show(self, pictures: Mapping[str, Media]) -> None:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
-        folder = self.directory / "media"
-        folder.mkdir(exist_ok=True)
         for tag, media in {**pictures, **self._charts.draw(self.unit)}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
-            (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
+            write_bytes(self.directory / "media" / f"{tag.replace('/', '_')}.{ending}", data)
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))

@@ -6,11 +6,14 @@ summary: torch's `add_video` drops them silently with current moviepy.
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
 from core.draw.media import Image, Media, encode
+from core.errors import ContractError
 
 
 class Writer:
@@ -25,7 +28,10 @@ class Writer:
     def __init__(self, directory: Path, purge_step: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+        self._directory = directory
+        self._excepthook, threading.excepthook = threading.excepthook, self._on_thread_error
+        with self._disk():
+            self._writer = SummaryWriter(str(directory), purge_step=purge_step)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write all values in one event; a NaN or infinity is written as it is."""
@@ -55,7 +61,8 @@ class Writer:
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """Write a text in Markdown."""
-        self._writer.add_text(tag, markdown, step)
+        with self._disk():
+            self._writer.add_text(tag, markdown, step)
 
     def hparams(self, options: Mapping[str, object], metrics: tuple[str, ...]) -> None:
         """Write one row of the HPARAMS table, in this run rather than in a sub-run.
@@ -73,23 +80,42 @@ class Writer:
             if not isinstance(value, float) or math.isfinite(value)
         }
         experiment, start, _ = hparams(texts, dict.fromkeys(metrics, 0.0))
-        for summary in (experiment, start):
-            self._file().add_summary(summary)
+        with self._disk():
+            for summary in (experiment, start):
+                self._file().add_summary(summary)
 
     def flush(self) -> None:
         """Hand everything to the operating system; after this a kill loses nothing written so far."""
-        self._writer.flush()
+        with self._disk():
+            self._writer.flush()
 
     def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
+        """Flush and close; what cannot be written any more has been said by `flush`."""
+        with suppress(OSError):
+            self._writer.close()
+        threading.excepthook = self._excepthook
 
     def _file(self):
         return self._writer._get_file_writer()
 
     def _add(self, step: int, *values: Mapping[str, object]) -> None:
         """Write one event."""
-        self._file().add_summary(_proto("summary").Summary(value=values), step)
+        with self._disk():
+            self._file().add_summary(_proto("summary").Summary(value=values), step)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Name the directory where an event cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            said = f"the event file in {self._directory} cannot be written: {error.strerror}"
+            raise ContractError(said) from error
+
+    def _on_thread_error(self, args: threading.ExceptHookArgs) -> None:
+        """Print no traceback of TensorBoard's thread: the next event or flush raises its error again."""
+        if not isinstance(args.exc_value, OSError):
+            self._excepthook(args)
 
 
 def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
