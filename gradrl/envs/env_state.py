@@ -19,12 +19,14 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from core.state import StateDict
 from gradrl.envs import contract
 
+RECORD_BYTES = 2**18  # of actions, for each copy: the longest episode of an Atari game takes 216 kB
+
 
 class EnvState(Protocol):
     """Saves and restores all sub-environments of one vector environment."""
 
     def save(self) -> list[object]:
-        """Plain data: tensors, numbers, strings, lists and dicts."""
+        """Plain data: tensors, numbers, strings, lists and dicts; None for an episode too long to be kept."""
         ...
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
@@ -82,6 +84,8 @@ class Replayable(gym.Wrapper):
     last outcome without touching the environment. So a vector environment driven once through both
     arrives at the saved moment too, its own autoreset flags included, in whichever process it runs.
 
+    A record that outgrows RECORD_BYTES is dropped: no checkpoint grows with an episode that never ends.
+
     Its observations are copies: under SAME_STEP a final one is read only after the reset that follows it. Its
     infos are empty: nobody reads them, and copies whose infos differ in shape could not be batched.
 
@@ -99,7 +103,8 @@ class Replayable(gym.Wrapper):
         self._space = env.observation_space
         self._origin = _find_origin(env)
         self._begin: dict[str, Any] = {}
-        self._actions: list[Any] = []
+        self._actions: list[Any] | None = []  # None: more than are kept
+        self._kept = 0  # bytes of them
         self._resets: list[int] = []  # numbers of actions before each reset that a wrapper held back
         self._outcome = Outcome(None, 0.0, False, False)
         self._repeat: set[str] = set()
@@ -117,8 +122,8 @@ class Replayable(gym.Wrapper):
         obs = contract.reset(self.env, self._space, seed=seed, options=options)
         if self._origin is None or self._origin.resets != before:
             self._begin = {"seed": seed, "options": options, "generator": generator, "hidden": hidden}
-            self._actions, self._resets = [], []
-        else:
+            self._actions, self._resets, self._kept = [], [], 0
+        elif self._actions is not None:
             self._resets.append(len(self._actions))
         self._outcome = Outcome(copied(obs), 0.0, False, False)
         return self._outcome.obs, {}
@@ -128,19 +133,33 @@ class Replayable(gym.Wrapper):
         if "step" in self._repeat:
             self._repeat.discard("step")
             return copied(self._outcome.obs), *self._outcome[1:], {}
-        self._actions.append(copy.copy(action))
+        if self._actions is not None:
+            self._actions.append(copy.copy(action))
+            self._kept += getattr(action, "nbytes", 8)
+            if self._kept > RECORD_BYTES:
+                self._actions, self._resets = None, []
         obs, reward, terminated, truncated = contract.step(self.env, self._space, action)
         self._outcome = Outcome(copied(obs), reward, terminated, truncated)
         return self._outcome.obs, reward, terminated, truncated, {}
 
     @property
-    def episode(self) -> StateDict:
-        """What the episode started from, its actions, and what they led to."""
+    def episode(self) -> StateDict | None:
+        """What the episode started from, its actions, and what they led to; None where it is too long."""
+        if self._actions is None:
+            return None
         log = {"actions": np.array(self._actions), "resets": self._resets}
         return to_plain(self._begin | self._outcome._asdict() | log)
 
     @episode.setter
-    def episode(self, saved: StateDict) -> None:
+    def episode(self, saved: StateDict | None) -> None:
+        self.exact = saved is not None and self._replayed(saved)
+        if not self.exact:
+            self._repeat = set()
+            self.reset(seed=int(self.unwrapped.np_random.integers(2**31)))
+        self._repeat = {"reset", "step"}
+
+    def _replayed(self, saved: StateDict) -> bool:
+        """Play an episode again; whether it came out as it was saved."""
         state = from_plain(saved)
         wanted = Outcome(**{name: state[name] for name in Outcome._fields})
         self._repeat = set()
@@ -155,15 +174,12 @@ class Replayable(gym.Wrapper):
             if number == len(state["actions"]) or self._outcome.terminated or self._outcome.truncated:
                 break  # where this is not the end of the record, it is not the same episode
             self.step(state["actions"][number])
-        self.exact = (
-            len(self._actions) == len(state["actions"])
+        return (
+            len(self._actions or ()) == len(state["actions"])
             and self._resets == state["resets"]
             and _equal(self._outcome.obs, wanted.obs)
             and self._outcome[1:] == wanted[1:]
         )
-        if not self.exact:
-            self.reset(seed=int(self.unwrapped.np_random.integers(2**31)))
-        self._repeat = {"reset", "step"}
 
 
 def copied(obs: Any) -> Any:
