@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -75,6 +76,8 @@ def compose_tree(
 
 def _guarded(main: Callable[[], int]) -> int:
     keep_freed_memory()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is shown escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main()
         sys.stdout.flush()

@@ -35,6 +35,11 @@ def to_yaml(tree: Mapping[str, object]) -> str:
     )
 
 
+def as_text(name: str) -> str:
+    """A name with every byte escaped that is no UTF-8: Python keeps those as lone surrogates."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def read_json(path: Path) -> object:
     """The content of a JSON file.
 
@@ -48,8 +53,8 @@ def read_json(path: Path) -> object:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all, as `writing` does."""
-    write_bytes(path, text.encode())
+    """Write a text file, whole or not at all, as `writing` does; what is no UTF-8 is escaped."""
+    write_bytes(path, as_text(text).encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
