@@ -11,6 +11,7 @@ import yaml
 
 from core.config import ConfigError
 from core.errors import ContractError
+from core.text import as_text
 
 
 class _Dumper(yaml.SafeDumper):
@@ -33,11 +34,6 @@ def to_yaml(tree: Mapping[str, object]) -> str:
     return yaml.dump(
         dict(tree), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False
     )
-
-
-def as_text(name: str) -> str:
-    """A name with every byte escaped that is no UTF-8: Python keeps those as lone surrogates."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def read_json(path: Path) -> object:

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from core.draw.media import Image, Media, encode
 from core.errors import ContractError
-from core.run.files import as_text
+from core.text import as_text
 
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
 _COUNT = itertools.count()  # tells the files apart that one process begins in the same second
@@ -142,13 +142,11 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
     Returns:
         {tag: {step: value}}, steps ascending; a file cut off in the middle gives what it has.
     """
-    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-
     event_pb2 = _proto("event")
 
     curves: dict[str, dict[int, float]] = {}
     for path in sorted(directory.glob("events.out.tfevents.*"), key=_age):
-        for raw in RawEventFileLoader(os.fsencode(path)).Load():
+        for raw in _events(path):
             event = event_pb2.Event.FromString(raw)
             if event.session_log.status == event_pb2.SessionLog.START:
                 for points in curves.values():
@@ -158,6 +156,16 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
     return {tag: dict(sorted(points.items())) for tag, points in curves.items() if points}
+
+
+def _events(path: Path) -> Iterator[bytes]:
+    """All whole events of a file."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+    with path.open("rb") as file:
+        name = str(path)
+        readable = name == as_text(name)  # TensorBoard opens no path that is not UTF-8
+        yield from RawEventFileLoader(name if readable else f"/dev/fd/{file.fileno()}").Load()
 
 
 def _proto(name: str) -> ModuleType:
