@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from core.errors import described
+
 AUTO = "auto"  # as an optimizer's `lr`: proposed from the gradient before the training begins
 STAND_IN_LR = 1e-3
 TRUE, FALSE = ("yes", "y", "on", "true"), ("no", "n", "off", "false")
@@ -163,6 +165,8 @@ def import_target(dotted: object, path: str) -> object:
                     f"{path}={dotted}: importing {name} needs {error.name}, not installed"
                 ) from error
             continue
+        except (Exception, SystemExit) as error:  # a module of the user's own
+            raise ConfigError(f"{path}={dotted}: importing {name} failed: {described(error)}") from error
         for attribute in parts[cut:]:
             if not hasattr(found, attribute):
                 raise ConfigError(

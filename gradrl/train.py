@@ -27,7 +27,7 @@ from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
-from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs
+from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, try_env
 from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
@@ -71,8 +71,9 @@ def check(cfg: TrainConfig) -> None:
 
     Raises:
         ValueError: the device is not there, the optimizer refuses its options or the parameters of one of the
-            players, the schedule follows what the agent does not measure, the environment is unknown or has
-            spaces that are not supported, or agent, policy and the options around them do not fit each other.
+            players, the schedule follows what the agent does not measure, the environment is unknown, has
+            spaces that are not supported or returns what it should not, or agent, policy and the options
+            around them do not fit each other.
     """
     resolve_device(cfg.device)
     agent = cast(type[Agent], cfg.agent.target)
@@ -93,6 +94,7 @@ def check(cfg: TrainConfig) -> None:
         require(
             ok, "optimizer.lr", "auto", f"a number for {agent.__name__}: auto is for one loss on a rollout"
         )
+    try_env(cfg.env, info)
 
 
 def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:

@@ -16,7 +16,7 @@ from core.cli.launch import compose_tree
 from core.config import ConfigError, config_dir
 from core.run.directory import Lock, in_use
 from core.run.run import Run
-from tests.conftest import Command, assert_refused
+from tests.conftest import ODD_ENVS, Command, assert_refused
 
 SMALL = {
     "rl": ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2",
@@ -328,12 +328,33 @@ def test_a_directory_below_a_file_is_refused_in_one_line(command: Command, overr
     assert "file is no folder" in outcome.err
 
 
-def test_a_run_that_fails_says_why_and_exits_with_1(command: Command, odd_envs):
-    overrides = [*SMALL["rl"], "env.import_module=odd_envs", "env.id=Odd-v0", "hydra.run.dir=run"]
+def test_an_environment_that_fails_at_once_is_refused_with_its_place(command: Command, odd_envs):
+    outcome = command("rl", *SMALL["rl"], "env.import_module=odd_envs", "env.id=Odd-v0", "hydra.run.dir=run")
+    place = next(i for i, line in enumerate(ODD_ENVS.splitlines(), 1) if "on fire" in line)
+    said = "env.id=Odd-v0: step() raised RuntimeError: the motor is on fire ("
+    assert_refused(outcome, said, f"odd_envs.py, line {place})")
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_run_whose_environment_breaks_its_contract_is_saved_and_continues(
+    command: Command, odd_envs, vectorization
+):
+    overrides = [*SMALL["rl"], "env.import_module=odd_envs", "env.id=Late-v0", "agent.num_steps=8",
+                 "hydra.run.dir=run", f"env.vectorization={vectorization}"]  # fmt: skip
+    Path("broken").touch()
     outcome = command("rl", *overrides)
     assert outcome.status == 1
-    assert "the motor is on fire" in outcome.err
-    assert json.loads(Path("run", "summary.json").read_text())["status"] == "failed"
+    assert outcome.err == (
+        "error: env.id=Late-v0: step() returned an observation of shape (4,), its space has shape (3,);"
+        f" saved at 32 env steps, continue with resume={Path('run').resolve()}\n"
+    )
+    summary = json.loads(Path("run", "summary.json").read_text())
+    assert (summary["status"], summary["env_steps"]) == ("failed", 32)
+    Path("broken").unlink()
+    outcome = command("rl", "resume=run")
+    assert outcome.status == 0, outcome.err
+    assert "2 of 2 copies begin a new episode" in outcome.out
+    assert json.loads(Path("run", "summary.json").read_text())["env_steps"] == 64
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -103,13 +103,16 @@ class Composed:
             if job is None and directory is not None:
                 tree.hydra.run.dir = str(directory)
         context = HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(tree))
-        done = run_job(
-            hydra_context=context,
-            task_function=lambda _: work(Path(HydraConfig.get().runtime.output_dir)),
-            config=tree,
-            job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
-            job_subdir_key=None if job is None else "hydra.sweep.subdir",
-        )
+        try:
+            done = run_job(
+                hydra_context=context,
+                task_function=lambda _: work(Path(HydraConfig.get().runtime.output_dir)),
+                config=tree,
+                job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
+                job_subdir_key=None if job is None else "hydra.sweep.subdir",
+            )
+        except OSError as error:  # of Hydra's own notes: the job itself answers for its files
+            raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from error
         return cast(int, done.return_value)
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.config import ConfigError, Tree, build
+from core.errors import ContractError
 
 if TYPE_CHECKING:
     from core.run.diagnosis import DiagnosisConfig, OnFinding
@@ -83,7 +84,6 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
 def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
     """The run itself, in a directory that is held; the exit status."""
     from core.cli.defaults import defaults
-    from core.run.checkpoint import UnreadableError
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis, Stopping
     from core.run.directory import git_state, versions
@@ -114,8 +114,11 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         status, code = "stopped", 128 + signal.SIGINT
     except ConfigError:
         raise
-    except (FloatingPointError, Stopping, UnreadableError) as error:
+    except (FloatingPointError, Stopping) as error:
         print(f"error: {error}", file=sys.stderr)
+        status, code = "failed", 1
+    except ContractError as error:
+        print(f"error: {error}{run.rescue()}", file=sys.stderr)
         status, code = "failed", 1
     except Exception:
         traceback.print_exc()
@@ -123,7 +126,10 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     finally:
         run.close()
     if status != "finished":
-        run.write_summary(status)
+        try:
+            run.write_summary(status)
+        except ContractError as error:
+            print(f"error: {error}", file=sys.stderr)
     return code
 
 

@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -18,6 +19,7 @@ from core.cli.compose import Composed, compose_checked
 from core.cli.job import check, execute
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
+from core.errors import ContractError
 from core.run.directory import Lock, is_run, refuse_used, used
 
 Options = TypeVar("Options")
@@ -74,12 +76,17 @@ def compose_tree(
 
 def _guarded(main: Callable[[], int]) -> int:
     keep_freed_memory()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is shown escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main()
         sys.stdout.flush()
     except ConfigError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except ContractError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:

@@ -18,6 +18,7 @@ from core.checks import checked, require
 from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
+from core.errors import ContractError
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats, plain_number
 from core.optim.evaluation import evaluation_parameters
@@ -25,7 +26,7 @@ from core.run import checkpoint
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, write_summary
-from core.run.files import to_yaml, write_text
+from core.run.files import to_yaml, write_bytes, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
@@ -200,7 +201,7 @@ class Run:
             Stopped: a signal came; the run is saved.
             Stopping: a finding ends the run, which is saved.
             FloatingPointError: every gradient since the last logged point was non-finite.
-            UnreadableError: an optimizer keeps what no checkpoint can hold.
+            ContractError: an optimizer keeps what no checkpoint can hold.
         """
         self.train_s += time.perf_counter() - self._mark
         previous, self.step = self.step, step
@@ -259,12 +260,7 @@ class Run:
         self.say(f"finished: {self.directory}; look at it with: tensorboard --logdir {self.directory}")
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `summary.json` and `findings.json`.
-
-        Args:
-            status: finished, stopped or failed.
-            extra: fields that are added to those of every run.
-        """
+        """Write `findings.json`, and `summary.json` with the status (finished, stopped, failed) and `extra`."""
         started = bool(self._state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         write_summary(
@@ -294,6 +290,16 @@ class Run:
             "generators": global_state(),
         }
         checkpoint.save(self.directory / "checkpoints" / name, state)
+
+    def rescue(self) -> str:
+        """Save what there is after something outside of the run has failed; how to continue, to be said."""
+        if self._console is None:
+            return ""
+        try:
+            self.save("last.pt")
+        except ContractError:  # it is the disk that has failed, or a state that no file can hold
+            return f"; not saved whole at {self.step:,} {self.unit}"
+        return f"; saved at {self.step:,} {self.unit}, continue with resume={self.directory}"
 
     def close(self) -> None:
         """Release the terminal, the signals and the event file."""
@@ -368,12 +374,10 @@ class Run:
 
     def _show(self, pictures: Mapping[str, Media]) -> None:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
-        folder = self.directory / "media"
-        folder.mkdir(exist_ok=True)
         for tag, media in {**pictures, **self._charts.draw(self.unit)}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
-            (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
+            write_bytes(self.directory / "media" / f"{tag.replace('/', '_')}.{ending}", data)
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))
