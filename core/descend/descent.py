@@ -17,7 +17,7 @@ from core.config import Component
 from core.descend.basins import basins
 from core.descend.batches import Batch
 from core.descend.comparison import compare
-from core.descend.diagnosis import REMEDIES, RULES_OF_FUNCTION, RULES_OF_OBJECTIVE
+from core.descend.diagnosis import REMEDIES
 from core.descend.drawing import PICTURES, draw
 from core.descend.function_descent import FunctionDescent
 from core.descend.functions import Function
@@ -188,8 +188,10 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         lr = auto_lr(component, cfg.clipper, descent.frozen(), descent.samples, cfg.seed, run.say)
         component = component.with_lr(lr)
     optimizer = build_optimizer(component, descent.named)
+    # A gradient of all samples has no noise that a larger batch would have less of.
+    batch = None if descent.exact else descent.samples
     step = GradientStep(
-        descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=descent.samples
+        descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=batch
     )
     rate = ScheduledRate(cfg.schedule, step)
     title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
@@ -210,8 +212,9 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,
-        rules=RULES_OF_FUNCTION if cfg.objective is None else RULES_OF_OBJECTIVE,
+        rules=descent.rules,
         remedies=REMEDIES,
+        limits=descent.limits,
     )
     while run.step < cfg.steps:
         rate.set(run.step / cfg.steps)

@@ -4,11 +4,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
+from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
 
 VALUE = "descent/value"  # of the function, which has no noise
 LOSS = "loss/train"  # over all samples, while the steps are noisy
+
+
+def falling(history: History) -> bool:
+    """Whether the value or the loss is no higher than it usually was."""
+    return any(
+        now is not None and usual is not None and now <= usual
+        for now, usual in ((history.level(tag, 4), history.usual(tag)) for tag in (VALUE, LOSS))
+    )
+
+
+def known_ground(history: History) -> bool:
+    """Whether the curvature is known, by which `Flat` tells a minimum from where a descent is stuck."""
+    return history.last("curvature/lowest") is not None
+
+
+def fitted(history: History) -> bool:
+    """Whether nothing is left of the loss that the descent began with."""
+    course, now = history.course(LOSS), history.now(LOSS)
+    return bool(course) and now is not None and 0.0 <= now <= 1e-9 * course[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +41,8 @@ class Flat:
         gradient: norm, relative to max(1, |curvature|), up to which the ground is flat.
         down: lowest eigenvalue, relative to the largest, below which there is a way down.
         level: eigenvalues up to which a plateau has no curvature; a minimum has some.
+        near: |g| over the lowest eigenvalue, the length of Newton's step there, up to which the descent is at
+            a minimum, however shallow.
     """
 
     change: float = 1e-4
@@ -28,6 +50,7 @@ class Flat:
     gradient: float = 1e-2
     down: float = 1e-2
     level: float = 1e-2
+    near: float = 1e-3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for runs whose loss and curvature are known without noise."""
@@ -44,9 +67,10 @@ class Flat:
                 continue
             evidence = {"value": values[-1], "gradient_norm": norm, "lowest": lowest, "sharpness": sharpness}
             if lowest < -self.down * max(abs(sharpness), self.level):
+                leaves = context.chosen("optimizer") == "PerturbedSGD"
                 yield Sign(
                     name="saddle",
-                    severity="warning",
+                    severity="note" if leaves else "warning",
                     player=player.name,
                     evidence=evidence,
                     what=(
@@ -57,9 +81,13 @@ class Flat:
                         "The descent has reached a saddle along a direction from which the gradient alone "
                         "does not lead away."
                     ),
-                    remedy=self._push(context, player),
+                    remedy=()
+                    if leaves
+                    else ("optimizer=perturbed_sgd", remedies.override("optimizer.lr", min(player.lr, 0.05))),
                 )
-            elif max(abs(lowest), abs(sharpness)) < self.level:
+            elif max(abs(lowest), abs(sharpness)) < self.level and not (
+                lowest > 0.0 and norm <= self.near * lowest
+            ):
                 yield Sign(
                     name="plateau",
                     severity="warning",
@@ -72,11 +100,6 @@ class Flat:
                     cause=("It is on a plateau: steps in proportion to so small a gradient do not leave it."),
                     remedy=stride(context, player),
                 )
-
-    def _push(self, context: Context, player: Player) -> Overrides:
-        if context.chosen("optimizer") == "PerturbedSGD":
-            return ()
-        return ("optimizer=perturbed_sgd", remedies.override("optimizer.lr", min(player.lr, 0.05)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +135,44 @@ class Unmoved:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outset:
+    """The initial weights stretch what passes through them: loss and gradient are huge before the first step.
+
+    Attributes:
+        growth: the first loss over that of a network whose outputs are zeros, from which it is a finding.
+            Ten matrices of gain 1 begin at up to twice that loss, of gain 1.5 at some thousand times it.
+    """
+
+    growth: float = 30.0
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, until the loss has come down to that of zeros."""
+        first, zeros = (context.limits.get(name, 0.0) for name in ("first_loss", "loss_of_zeros"))
+        now = history.now(LOSS)
+        if now is None or not 0.0 < self.growth * zeros < first or now <= zeros:
+            return
+        for player in context.players[:1]:
+            gain = context.number("objective.gain")
+            yield Sign(
+                name="exploding_gradient",
+                severity="warning",
+                player=player.name,
+                evidence={"first_loss": first, "loss_of_zeros": zeros, "loss": now},
+                what=(
+                    f"before the first step the loss was {first:.3g}, {first / zeros:,.0f} times that of a "
+                    "network whose outputs are zeros."
+                ),
+                cause=(
+                    "The initial weights are too large: each layer stretches what passes through it, and the "
+                    "gradient on its way back."
+                ),
+                remedy=(remedies.toward(context, "objective.gain", 1.0),)
+                if gain is not None and gain > 1.0
+                else shallower(context),
+            )
+
+
 def stride(context: Context, player: Player) -> Overrides:
     """Steps that do not shrink with the gradient."""
     if player.optimizer in ("SGD", "ASGD", "Adadelta"):
@@ -132,12 +193,20 @@ def shallower(context: Context) -> Overrides:
 
 
 REMEDIES = Remedies(larger_batch=larger_batch, shallower=shallower)
-RULES_OF_OBJECTIVE: tuple[Rule, ...] = (*network_rules(), Unmoved())
+RULES_OF_OBJECTIVE: tuple[Rule, ...] = (
+    *network_rules(VanishingGradient(reached=fitted), ExplodingGradient(falling=falling)),
+    Unmoved(),
+    Outset(),
+)
 # The length of a point is no measure for a step.
 RULES_OF_FUNCTION: tuple[Rule, ...] = (
     *(
         r
-        for r in network_rules(Oscillation(noiseless=True))
+        for r in network_rules(
+            VanishingGradient(reached=known_ground),
+            ExplodingGradient(falling=falling),
+            Oscillation(noiseless=True),
+        )
         if not isinstance(r, UpdateTooLarge | UpdateTooSmall)
     ),
     Flat(),

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from core.curvature.critical import SLOPE, Classification, classify, derivatives
+from core.descend.diagnosis import RULES_OF_FUNCTION
 from core.descend.functions import Function, PlaneFunction
 from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics
@@ -27,6 +29,9 @@ class FunctionDescent:
 
     headline = ("descent/value", "gradient/norm")
     samples = None  # a function has no samples
+    exact = True  # so that its gradient has no noise
+    rules = RULES_OF_FUNCTION
+    limits: ClassVar[dict[str, float]] = {}
 
     def __init__(self, function: Function, start: Sequence[float] | None, device: torch.device) -> None:
         self.function = function

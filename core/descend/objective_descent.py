@@ -12,6 +12,7 @@ from torch import Tensor
 from core.curvature import Hessian, classify, classify_point
 from core.curvature.critical import FLAT, Kind
 from core.descend.batches import Batch, BatchStream
+from core.descend.diagnosis import RULES_OF_OBJECTIVE
 from core.descend.functions import PlaneFunction
 from core.descend.objectives import Data, Logistic, Supervised
 from core.descend.trajectory import History, Trajectory, point
@@ -102,6 +103,7 @@ class ObjectiveDescent:
     """
 
     headline = ("loss/train", "accuracy/held_out")
+    rules = RULES_OF_OBJECTIVE
 
     def __init__(
         self,
@@ -128,8 +130,15 @@ class ObjectiveDescent:
         self._began = 0.0
         self._steps = 0
         self._path = History(self.point()) if self.size == 2 else None
-        self._history = History(self._row(self.measure()))
+        first = self.measure()
+        self._history = History(self._row(first))
+        self.limits = {"first_loss": first.value, "loss_of_zeros": self._loss_of_zeros()}
         self._seconds = History(torch.zeros(1))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the gradient of a step is that of all samples."""
+        return self.samples == len(self.data.x)
 
     def point(self) -> Tensor:
         """All parameters in a row, [d]."""
@@ -139,7 +148,7 @@ class ObjectiveDescent:
         """The closure of the next step, on samples that stay the same however often it is called."""
         self._began = time.perf_counter()
         chosen = self.stream.next().to(self.data.x.device)
-        x, y = (self.data.x, self.data.y) if self.samples == len(self.data.x) else (
+        x, y = (self.data.x, self.data.y) if self.exact else (
             self.data.x[chosen], self.data.y[chosen]
         )  # fmt: skip
 
@@ -321,10 +330,16 @@ class ObjectiveDescent:
 
     def _cosine(self, full: Tensor) -> float:
         """Mean cosine between gradients of batches and the gradient of all samples."""
-        if self.samples == len(self.data.x):
+        if self.exact:
             return 1.0
         drawn = self.draws(DRAWS, "look", self._steps)
         return torch.nn.functional.cosine_similarity(drawn, full[None]).mean().item()
+
+    @torch.no_grad()
+    def _loss_of_zeros(self) -> float:
+        """The loss over all training samples of a network whose outputs are zeros."""
+        data = self.data
+        return self.objective.loss(lambda x: torch.zeros_like(self.network(x)), data.x, data.y).item()
 
     def _place(self, start: Sequence[float]) -> None:
         """Write the first parameters."""

@@ -39,7 +39,7 @@ class AboveEdge:
                     "The learning rate is too high for the curvature here: that direction grows at "
                     "every step."
                 ),
-                remedy=remedies.learning_rate(context, player, 0.7 / now),
+                remedy=remedies.sound_rate(context, player, player.lr * 0.7 / now),
             )
 
     def _of_sgd(self, history: History, context: Context, player: Player) -> list[float]:

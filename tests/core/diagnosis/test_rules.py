@@ -92,6 +92,21 @@ def test_short_steps_at_a_minimum_are_right():
     assert "update_too_small" not in [f.name for f in watch(context("ppo"), "ppo", planted)[0]]
 
 
+@pytest.mark.parametrize(("back", "found"), [(1.0, []), (90.0, ["exploding_gradient"])])
+def test_a_gradient_that_had_vanished_and_comes_back_explodes_only_beyond_what_it_began_with(back, found):
+    planted = {"gradient/norm": lambda n: 1e-6 if n < 60 else back}
+    findings, _ = watch(context("ppo", ("clipper=none",)), "ppo", planted, start=4, end=80)
+    assert [f.name for f in findings] == found
+    assert [f.remedy for f in findings] == [("clipper=global_norm", "clipper.max_norm=2")] * len(found)
+
+
+def test_a_rate_that_is_proposed_against_curvature_is_one_that_trains():
+    findings, _ = watch(
+        context("gan", ("probe=curvature",)), "gan", {"generator/curvature/stability": 4_000.0}
+    )
+    assert [(f.name, f.remedy) for f in findings] == [("above_edge_of_stability", ("optimizer.lr=1e-05",))]
+
+
 def test_nothing_is_said_of_a_point_or_two():
     planted = {"gradient/update_ratio": 0.5, "policy/clip_fraction": 0.9}
     assert watch(context("ppo"), "ppo", planted, start=20, end=22)[0] == []
