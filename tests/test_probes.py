@@ -63,3 +63,10 @@ def test_a_network_that_a_probe_cannot_measure_is_refused_before_anything_is_mad
     with pytest.raises(ValueError, match=r"probe=noise: per-sample gradients are not defined .*BatchNorm2d"):
         check(tree)
     check(compose_tree("gan", [*overrides[:3], "probe=curvature"], [config_dir()])[0])
+
+
+def test_noise_of_a_loss_that_compares_its_samples_is_refused_before_anything_is_made():
+    overrides = ["data=ring", "loss=relativistic_average", "probe=[noise,curvature]"]
+    with pytest.raises(ValueError, match=r"probe=noise wants a loss that is the mean of its samples' own"):
+        check(compose_tree("gan", overrides, [config_dir()])[0])
+    check(compose_tree("gan", [*overrides[:2], "probe=curvature"], [config_dir()])[0])

@@ -218,8 +218,7 @@ class ObjectiveDescent:
 
     def fields(self) -> dict[str, object]:
         """The fields of the summary at the current parameters."""
-        now = self.measure()
-        kind = self.classify() if math.isfinite(now.gradient_norm) else CriticalKind(None, None, None)
+        now, kind = self.measure(), self.classify()
         return {
             "x": self.point().tolist() if self.size <= DENSE else None,
             **vars(now),
@@ -231,11 +230,12 @@ class ObjectiveDescent:
         }
 
     def classify(self) -> "CriticalKind":
-        """What kind of point of the loss over all training samples this is.
+        """What kind of point of the loss over all training samples this is; unknown where it is not finite.
 
         Up to DENSE parameters all eigenvalues of the Hessian; above, Lanczos finds the two ends, which tell a
         saddle from a minimum but not its index.
         """
+        unknown = CriticalKind(None, None, None)
         if self.size <= DENSE:
             loss = self.frozen()
             with torch.enable_grad():
@@ -243,10 +243,15 @@ class ObjectiveDescent:
                 flat = torch.cat([g.flatten() for g in gradient])
                 rows = [torch.autograd.grad(g, self.parameters, retain_graph=True) for g in flat]
             hessian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+            if not (flat.isfinite().all() and hessian.isfinite().all()):
+                return unknown
             found = classify(flat.detach(), hessian)
             return CriticalKind(found.kind, list(found.eigenvalues), found.saddle_index)
         random = torch.Generator().manual_seed(seed_for(self.seed, "lanczos"))
-        seen = classify_point(Hessian(self.frozen()(), self.parameters), random, steps=LANCZOS, eps=FLAT)
+        try:
+            seen = classify_point(Hessian(self.frozen()(), self.parameters), random, steps=LANCZOS, eps=FLAT)
+        except FloatingPointError:
+            return unknown
         return CriticalKind(seen.kind, [seen.lowest, seen.sharpness], None)
 
     def lines(self, steps: int) -> list[str]:
@@ -262,11 +267,13 @@ class ObjectiveDescent:
         passes = plain_number(now.samples / len(self.data.x))
         effort = f"{steps:,} steps, {now.samples:,} samples ({passes} passes)" if steps else "the start"
         kind = self.classify()
-        ends = point(kind.eigenvalues or ())[1:-1]
+        ends = point(kind.eigenvalues)[1:-1] if kind.eigenvalues else "not finite"
         which = "" if self.size <= DENSE else "lowest and largest "
-        name = {"slope": "still on a slope", "degenerate": "a degenerate point"}.get(
-            str(kind.kind), f"a {kind.kind}"
-        )
+        name = {
+            "slope": "still on a slope",
+            "degenerate": "a degenerate point",
+            "None": "no kind of point",
+        }.get(str(kind.kind), f"a {kind.kind}")
         return [
             f"{effort}: loss {plain_number(now.value)}, held out {plain_number(now.held_out_value)}; "
             f"accuracy {now.accuracy:.1%}, held out {now.held_out_accuracy:.1%}",
@@ -288,7 +295,7 @@ class ObjectiveDescent:
         _, seconds = self._seconds.rows()
         columns = dict(zip(COLUMNS, rows.T.tolist(), strict=True))
         path_steps, path = self._path.rows() if self._path is not None else ([], None)
-        kind = self.classify().kind if math.isfinite(columns["gradient_norm"][-1]) else "diverged"
+        kind = self.classify().kind or "diverged"
         return Trajectory(
             name=name,
             steps=[int(step) for step in columns.pop("step")],

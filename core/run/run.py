@@ -22,6 +22,7 @@ from core.gradients import GradientStep, Metrics
 from core.numbers import plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
+from core.run.attempts import Attempts
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, write_summary
@@ -107,6 +108,7 @@ class Run:
         self._window = Window()
         self._charts = GradientCharts(())
         self._diagnosis = diagnosis or Diagnosis(None, "report", options)
+        self._attempt = Attempts(self.say)
         self._stop: str | None = None
         self._state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
@@ -182,7 +184,7 @@ class Run:
             self.say(f"resumed at {self.step:,} {unit}")
         self._interrupts.listen()
         if probes is not None:
-            probes.start(self._steps)
+            probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
         self._mark = time.perf_counter()
@@ -213,7 +215,7 @@ class Run:
                 self._record(self._evaluate())
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
-                self._show(self._draw())
+                self._show()
         ending = self._stop is not None or self._interrupts.caught is not None
         if ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
@@ -245,7 +247,7 @@ class Run:
             with self._evaluation_parameters():
                 extra = measure()
                 finals = (curves or _below_eval)(extra)
-                self._show(self._draw() if self._draw is not None else {})
+                self._show()
         except KeyboardInterrupt:
             self.say(f"trained, but not measured; continue with resume={self.directory}")
             raise
@@ -363,11 +365,13 @@ class Run:
         self._writer.scalars(values, self.step)
         self._console.update(self.step, values)
 
-    def _show(self, pictures: Mapping[str, Media]) -> None:
+    def _show(self) -> None:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
         folder = self.directory / "media"
         folder.mkdir(exist_ok=True)
-        for tag, media in {**pictures, **self._charts.draw(self.unit)}.items():
+        pictures = self._attempt("pictures", self._draw) if self._draw is not None else {}
+        pictures |= self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
+        for tag, media in pictures.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
             (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)

@@ -100,11 +100,19 @@ def test_a_gradient_that_had_vanished_and_comes_back_explodes_only_beyond_what_i
     assert [f.remedy for f in findings] == [("clipper=global_norm", "clipper.max_norm=2")] * len(found)
 
 
-def test_a_rate_that_is_proposed_against_curvature_is_one_that_trains():
-    findings, _ = watch(
-        context("gan", ("probe=curvature",)), "gan", {"generator/curvature/stability": 4_000.0}
-    )
-    assert [(f.name, f.remedy) for f in findings] == [("above_edge_of_stability", ("optimizer.lr=1e-05",))]
+@pytest.mark.parametrize(
+    ("stability", "optimizer", "remedy"),
+    [
+        (80.0, "Adam", [("optimizer.lr=1e-05",)]),  # and not 1e-3 * 0.7 / 80, at which nothing trains
+        (7_000.0, "Adam", []),  # of denominators that stand for no gradient at all
+        (7_000.0, "SGD", [("optimizer.lr=1e-07",)]),
+    ],
+)
+def test_a_sharp_direction_is_believed_as_far_as_the_preconditioner_can_be(stability, optimizer, remedy):
+    where = context("ppo", ("probe=curvature",))
+    where = replace(where, players=(replace(where.players[0], optimizer=optimizer),))
+    findings, _ = watch(where, "ppo", {"curvature/stability": stability})
+    assert [f.remedy for f in findings if f.name == "above_edge_of_stability"] == remedy
 
 
 def test_nothing_is_said_of_a_point_or_two():
