@@ -124,6 +124,22 @@ class TrainConfig:
         )
 
 
+def check_noise(cfg: TrainConfig) -> None:
+    """Raise ConfigError where noise is to be measured of samples without gradients of their own."""
+    for name in (name for name, probe in (cfg.probe or {}).items() if isinstance(probe, NoiseProbe)):
+        if compares_samples(cfg.loss):
+            raise ConfigError(
+                f"probe={name} wants a loss that is the mean of its samples' own losses, and loss "
+                f"{type(cfg.loss).__name__} compares the samples of a whole batch: leave the probe out, or "
+                "take another loss"
+            )
+        if getattr(cfg.network, "batch_norm", False):
+            raise ConfigError(
+                f"probe={name} wants network.batch_norm=false: the samples of a batch share the statistics "
+                "of batch normalisation, so none has a gradient of its own"
+            )
+
+
 def check(cfg: TrainConfig) -> None:
     """Check all that can be checked before a directory is made: device, data, optimizer, scheme, probes.
 
@@ -144,14 +160,8 @@ def check(cfg: TrainConfig) -> None:
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper with it
+    check_noise(cfg)
     check_probes(cfg.probe, players)
-    single = [name for name, probe in (cfg.probe or {}).items() if isinstance(probe, NoiseProbe)]
-    if single and compares_samples(cfg.loss):
-        name = type(cfg.loss).__name__
-        raise ConfigError(
-            f"probe={single[0]} wants a loss that is the mean of its samples' own losses, and loss {name} "
-            "compares the samples of a whole batch: leave the probe out, or take another loss"
-        )
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 

@@ -33,6 +33,7 @@ from core.optim.schedules import Schedule, ScheduledRate, check_schedule
 from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding
+from core.run.finite import advice
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.state import StateDict
@@ -224,7 +225,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         logs = (run.iteration + 1) % cfg.logging.interval == 0 or run.step + 1 == cfg.steps
         run.finish_step(run.step + 1, found | metrics() if logs else found)
     with evaluation_parameters(optimizer):
-        for line in descent.lines(run.step):
+        for line in descent.lines(run.step, advice(optimizer)):
             run.say(line)
     run.finish(dict)
 

@@ -84,15 +84,19 @@ class FunctionDescent:
         finite = value.isfinite() & gradient.isfinite().all() & hessian.isfinite().all()
         return value.item(), classify(gradient, hessian) if finite else None
 
-    def lines(self, steps: int) -> list[str]:
+    def lines(self, steps: int, advice: str) -> list[str]:
         """The lines printed at the end: the point, and what kind of point it is.
+
+        Args:
+            steps: taken so far.
+            advice: what to try where numbers are not finite.
 
         Raises:
             FloatingPointError: the function or a derivative is not finite here.
         """
         x, (value, found) = self.x.tolist(), self.measure()
         if found is None:
-            advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
+            advice = f"; {advice}" if steps else ""
             at = f"x = {point(x)}, after {steps:,} steps"
             raise FloatingPointError(f"f or a derivative of it is not finite at {at}{advice}")
         effort = f"{steps:,} steps, {self.evaluations:,} gradients" if steps else "the start"

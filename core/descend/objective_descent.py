@@ -254,15 +254,19 @@ class ObjectiveDescent:
             return unknown
         return CriticalKind(seen.kind, [seen.lowest, seen.sharpness], None)
 
-    def lines(self, steps: int) -> list[str]:
+    def lines(self, steps: int, advice: str) -> list[str]:
         """The lines printed at the end: loss, accuracy, and what kind of point it is.
+
+        Args:
+            steps: taken so far.
+            advice: what to try where numbers are not finite.
 
         Raises:
             FloatingPointError: the loss or its gradient is not finite here.
         """
         now = self.measure()
         if not (math.isfinite(now.value) and math.isfinite(now.gradient_norm)):
-            advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
+            advice = f"; {advice}" if steps else ""
             raise FloatingPointError(f"the loss or its gradient is not finite after {steps:,} steps{advice}")
         passes = plain_number(now.samples / len(self.data.x))
         effort = f"{steps:,} steps, {now.samples:,} samples ({passes} passes)" if steps else "the start"

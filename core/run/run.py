@@ -215,7 +215,7 @@ class Run:
                 self._record(self._evaluate())
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
-                self._show()
+                self._show(self._drawn())
         ending = self._stop is not None or self._interrupts.caught is not None
         if ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
@@ -247,7 +247,7 @@ class Run:
             with self._evaluation_parameters():
                 extra = measure()
                 finals = (curves or _below_eval)(extra)
-                self._show()
+                self._show(self._drawn())
         except KeyboardInterrupt:
             self.say(f"trained, but not measured; continue with resume={self.directory}")
             raise
@@ -365,13 +365,15 @@ class Run:
         self._writer.scalars(values, self.step)
         self._console.update(self.step, values)
 
-    def _show(self) -> None:
+    def _drawn(self) -> dict[str, Media]:
+        return {} if self._draw is None else self._attempt("pictures", self._draw)
+
+    def _show(self, pictures: Mapping[str, Media]) -> None:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
         folder = self.directory / "media"
         folder.mkdir(exist_ok=True)
-        pictures = self._attempt("pictures", self._draw) if self._draw is not None else {}
-        pictures |= self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
-        for tag, media in pictures.items():
+        charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
+        for tag, media in {**pictures, **charts}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
             (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)

@@ -214,6 +214,18 @@ def test_muon_and_adamw_share_the_parameters_and_each_does_what_it_does_alone():
         assert torch.equal(a, b)
 
 
+def test_a_lone_scalar_is_moved_as_adamw_moves_it():
+    scalar, alone = (nn.Parameter(torch.tensor(2.0)) for _ in range(2))
+    muon = build_optimizer(component(tree("muon")), [("log_temperature", scalar)])
+    adamw = torch.optim.AdamW([alone], lr=3e-4, weight_decay=0.0)
+    for _ in range(4):
+        for p, optimizer in ((scalar, muon), (alone, adamw)):
+            p.grad = p.detach().clone()
+            optimizer.step()
+    assert muon.param_groups[0]["lr"] == 3e-4
+    torch.testing.assert_close(scalar, alone)
+
+
 def test_what_cannot_be_split_is_refused():
     options = tree("muon")
     with pytest.raises(ValueError, match=r"the pattern head.\* matches no matrix"):
