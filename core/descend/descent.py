@@ -17,7 +17,7 @@ from core.config import Component
 from core.descend.basins import basins
 from core.descend.batches import Batch
 from core.descend.comparison import compare
-from core.descend.diagnosis import REMEDIES, RULES_OF_FUNCTION, RULES_OF_OBJECTIVE
+from core.descend.diagnosis import REMEDIES
 from core.descend.drawing import PICTURES, draw
 from core.descend.function_descent import FunctionDescent
 from core.descend.functions import Function
@@ -33,6 +33,7 @@ from core.optim.schedules import Schedule, ScheduledRate, check_schedule
 from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding
+from core.run.finite import advice
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.state import StateDict
@@ -182,8 +183,10 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         lr = auto_lr(component, cfg.clipper, descent.frozen(), descent.samples, cfg.seed, run.say)
         component = component.with_lr(lr)
     optimizer = build_optimizer(component, descent.named)
+    # A gradient of all samples has no noise that a larger batch would have less of.
+    batch = None if descent.exact else descent.samples
     step = GradientStep(
-        descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=descent.samples
+        descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=batch
     )
     rate = ScheduledRate(cfg.schedule, step)
     title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
@@ -204,8 +207,9 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,
-        rules=RULES_OF_FUNCTION if cfg.objective is None else RULES_OF_OBJECTIVE,
+        rules=descent.rules,
         remedies=REMEDIES,
+        limits=descent.limits,
     )
     while run.step < cfg.steps:
         rate.set(run.step / cfg.steps)
@@ -215,7 +219,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         logs = (run.iteration + 1) % cfg.logging.interval == 0 or run.step + 1 == cfg.steps
         run.finish_step(run.step + 1, found | metrics() if logs else found)
     with evaluation_parameters(optimizer):
-        for line in descent.lines(run.step):
+        for line in descent.lines(run.step, advice(optimizer)):
             run.say(line)
     run.finish(dict)
 

@@ -23,6 +23,7 @@ from core.gradients import GradientStep, Metrics
 from core.numbers import beats, plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
+from core.run.attempts import Attempts
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, write_summary
@@ -108,6 +109,7 @@ class Run:
         self._window = Window()
         self._charts = GradientCharts(())
         self._diagnosis = diagnosis or Diagnosis(None, "report", options)
+        self._attempt = Attempts(self.say)
         self._stop: str | None = None
         self._state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
@@ -184,7 +186,7 @@ class Run:
             self.say(f"resumed at {self.step:,} {unit}")
         self._interrupts.listen()
         if probes is not None:
-            probes.start(self._steps)
+            probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
         self._mark = time.perf_counter()
@@ -217,7 +219,7 @@ class Run:
                 self._record(self._evaluate())
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
-                self._show(self._draw())
+                self._show(self._drawn())
         ending = self._stop is not None or self._interrupts.caught is not None
         if ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
@@ -235,12 +237,9 @@ class Run:
     ) -> None:
         """End the run: last checkpoint, final evaluation, last pictures, summary with status `finished`.
 
-        Args:
-            measure: what only the end knows, the final evaluation.
-            curves: of that, the last points of curves; None = every number, below `eval/`.
-
-        Raises:
-            KeyboardInterrupt: two signals came while measuring; the run goes on here when it is resumed.
+        `measure` is the final evaluation; `curves` gives the last points of curves from it, None every number
+        below `eval/`. KeyboardInterrupt is raised where two signals came while measuring; resumed, the run
+        goes on here.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
         answer = "the training has ended and is saved; a second signal stops its final measurement"
@@ -249,7 +248,7 @@ class Run:
             with self._evaluation_parameters():
                 extra = measure()
                 finals = (curves or _below_eval)(extra)
-                self._show(self._draw() if self._draw is not None else {})
+                self._show(self._drawn())
         except KeyboardInterrupt:
             self.say(f"trained, but not measured; continue with resume={self.directory}")
             raise
@@ -260,7 +259,7 @@ class Run:
         self.say(f"finished: {self.directory}; look at it with: tensorboard --logdir {self.directory}")
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `findings.json`, and `summary.json` with the status (finished, stopped, failed) and `extra`."""
+        """Write `findings.json`, and `summary.json` with the status and, besides its own, `extra` fields."""
         started = bool(self._state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         write_summary(
@@ -298,7 +297,8 @@ class Run:
         try:
             self.save("last.pt")
         except ContractError:  # it is the disk that has failed, or a state that no file can hold
-            return f"; not saved whole at {self.step:,} {self.unit}"
+            kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
+            return f"; not saved at {self.step:,} {self.unit}, {kept}"
         return f"; saved at {self.step:,} {self.unit}, continue with resume={self.directory}"
 
     def close(self) -> None:
@@ -372,9 +372,13 @@ class Run:
         self._writer.scalars(values, self.step)
         self._console.update(self.step, values)
 
+    def _drawn(self) -> dict[str, Media]:
+        return {} if self._draw is None else self._attempt("pictures", self._draw)
+
     def _show(self, pictures: Mapping[str, Media]) -> None:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
-        for tag, media in {**pictures, **self._charts.draw(self.unit)}.items():
+        charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
+        for tag, media in {**pictures, **charts}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
             write_bytes(self.directory / "media" / f"{tag.replace('/', '_')}.{ending}", data)

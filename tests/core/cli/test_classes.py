@@ -49,7 +49,7 @@ def test_what_is_typed_reaches_the_class_in_any_order_and_is_said_once():
     group = optimizer_of(*words).param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.5, (0.1, 0.2, 0.3), 0.02)
     assert notes("rl", *words) == [
-        "settings: experiment=rl/ppo_cartpole; experiment=none for the agent's defaults",
+        "settings: experiment=rl/ppo_cartpole; type experiment=none for the agent's defaults",
         f"optimizer: {target}(lr=0.5, betas=[0.1, 0.2, 0.3]); every other option is the class's own default",
     ]
 

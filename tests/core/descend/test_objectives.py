@@ -186,6 +186,17 @@ def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monk
     assert "noise/noise_scale" in read_scalars(tmp_path / "run")
 
 
+@pytest.mark.parametrize("objective", [Logistic(), DigitsMLP(hidden_sizes=(8,))], ids=["dense", "lanczos"])
+def test_a_point_that_is_not_finite_is_of_no_kind_and_drawn_as_one_that_diverged(objective):
+    here = descent(objective)
+    assert here.trajectory("sgd").ended == here.classify().kind
+    with torch.no_grad():
+        here.parameters[0].fill_(math.nan)
+    assert here.classify() == (None, None, None)
+    assert here.trajectory("sgd").ended == "diverged"
+    assert here.fields()["critical_point"] is None
+
+
 @pytest.mark.slow
 def test_three_kinds_of_gradient_in_one_command_and_what_each_is_worth(tmp_path):
     overrides = ["objective=logistic", "batches=[stochastic,minibatch,full]", "optimizer=sgd", "steps=200"]
