@@ -115,7 +115,8 @@ def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
     """
     runs: dict[Path, SeedRun] = {}
     for pattern in patterns:
-        paths = [Path(p) for p in sorted(glob.glob(pattern))] or [Path(pattern)]
+        here = Path(pattern)  # as written, where it exists: `net[1]` is no pattern for `net1` then
+        paths = [here] if here.exists() else [Path(p) for p in sorted(glob.glob(pattern))] or [here]
         found = [run for path in paths for run in _runs_below(path, pattern, score)]
         if not found:
             missing = not any(path.exists() for path in paths)

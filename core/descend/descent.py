@@ -20,7 +20,7 @@ from core.descend.comparison import compare
 from core.descend.diagnosis import REMEDIES
 from core.descend.drawing import PICTURES, draw
 from core.descend.function_descent import FunctionDescent
-from core.descend.functions import Function
+from core.descend.functions import Function, require_form
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Supervised
 from core.draw.media import Media
@@ -136,11 +136,14 @@ def check(cfg: DescentConfig) -> None:
     Raises:
         ValueError: the device is not there or has no float64, an optimizer refuses its options, these
             parameters or the clipper, the schedule follows something that is not measured here, a probe
-            cannot measure this network, or start and batch do not fit the objective.
+            cannot measure this network, the function is of another form, or start and batch do not fit the
+            objective.
     """
     device = resolve_device(cfg.device)
     require(device.type != "mps", "device", cfg.device, "one that has float64: cpu or cuda")
     check_schedule(cfg.schedule, ())
+    if cfg.function is not None:
+        require_form(cfg.function)
     for single in singles(cfg).values():
         descent, optimizer = make_descent(single, torch.device("cpu")), single.optimizer
         assert optimizer is not None
