@@ -84,13 +84,19 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """A hint to append to a message: the nearest of `names`, or nothing.
 
     For a dotted name the options beside it come first: `clipper.max` is nearer to `clipper.max_norm` than to
-    a name that only shares the path.
+    a name that only shares the path. Between two names in one place, a slip of the finger (`radm`) comes
+    before a part of a name (`sparse_adam` is an adam, not a radam).
     """
     names = list(names)
     parent, _, leaf = name.rpartition(".")
     beside = {n.rpartition(".")[2]: n for n in names if n.rpartition(".")[0] == parent}
-    close = [beside[n] for n in difflib.get_close_matches(leaf, beside, n=1, cutoff=0.6)]
-    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    slips = difflib.get_close_matches(leaf, beside, n=1, cutoff=0.75)
+    parts = [n for n in beside if min(len(n), len(leaf)) > 2 and (n in leaf or leaf in n)]
+    parts = difflib.get_close_matches(leaf, parts, n=1, cutoff=0)
+    close = slips or parts or difflib.get_close_matches(leaf, beside, n=1, cutoff=0.63)
+    close = [beside[n] for n in close] or difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    elsewhere = [n for n in names if n.endswith(f".{name}")]
+    close = close or (elsewhere if len(elsewhere) == 1 else [])
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -372,7 +378,8 @@ def _union(hint: object) -> tuple[object, ...]:
 
 def _describe(hint: object) -> str:
     """A type, as an error message calls it."""
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+    names |= {dict: "a group of options", type(None): "null"}
     parts = []
     for choice in _union(hint):
         args = typing.get_args(choice)
@@ -381,7 +388,9 @@ def _describe(hint: object) -> str:
             plural = {int: "integers", str: "strings"}.get(args[0], "numbers")
             parts.append(f"a list of {count}{plural}")
         else:
-            parts.append(names.get(choice, getattr(choice, "__name__", str(choice))))
+            parts.append(
+                names.get(typing.get_origin(choice) or choice, getattr(choice, "__name__", str(choice)))
+            )
     return " or ".join(parts)
 
 

@@ -3,6 +3,8 @@
 python examples/curvature_and_noise.py
 """
 
+import argparse
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -47,6 +49,7 @@ def study(num_steps: int = 300) -> Findings:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     proposal, statistics, edge, here, origin = study()
     print("learning rate", *proposal.lines(), sep="\n    ")
     print("\nafter training, signal-to-noise of one image")

@@ -3,6 +3,7 @@
 python examples/loss_surface.py && ls loss_surface.png
 """
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -38,6 +39,7 @@ def study(num_steps: int = 200, grid: int = 41) -> tuple[Surface, float, bytes]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     surface, here, picture = study()
     Path("loss_surface.png").write_bytes(picture)
     print(f"loss {here:.4f} after training, up to {surface.values.max():.2f} around it: loss_surface.png")

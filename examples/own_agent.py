@@ -16,7 +16,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import Finite
-from core.cli.launch import launch
+from core.cli.command import launch
 from core.gradients import Metrics
 from gradrl.agents.on_policy import Forward, Losses
 from gradrl.agents.ppo import PPO, PPOConfig

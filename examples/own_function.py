@@ -17,7 +17,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import checked
-from core.cli.launch import launch
+from core.cli.command import launch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 python examples/plain_loop.py && tensorboard --logdir runs/plain_loop
 """
 
+import argparse
 from functools import partial
 
 import torch
@@ -46,4 +47,5 @@ def train(log_dir: str, epochs: int = 12) -> float:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"accuracy {train('runs/plain_loop'):.1%}; the gradients: tensorboard --logdir runs/plain_loop")

@@ -93,7 +93,8 @@ def facts(record: Record) -> Iterator[Fact]:
     if "solved_at_env_steps" in summary and summary["solved_at_env_steps"] is None:
         note = "no evaluation reached the environment's reward threshold, or it has none"
         yield Fact("not solved", label, note)
-    note = "of the evaluations during training; kept in checkpoints/best.pt"
+    kept = (record.directory / "checkpoints" / "best.pt").exists()
+    note = "of the evaluations during training" + ("; kept in checkpoints/best.pt" if kept else "")
     yield from summary_fact(record, "best_eval_return_mean", "best mean return", note)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from core.checks import checked, require
-from core.cli.launch import tool
+from core.cli.command import tool
 
 MODELS = ("5k", "90k", "1M", "resnet18")
 USED = {  # options that only some suites have

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from core.cli.launch import tool
+from core.cli.command import tool
 
 if TYPE_CHECKING:
     from core.compare.comparison import CompareConfig

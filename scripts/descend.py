@@ -1,6 +1,6 @@
 """Descent down a function or a loss on data: `descend.py function=himmelblau "optimizers=[rmsprop,adam]"`."""
 
-from core.cli.launch import launch
+from core.cli.command import launch
 
 
 def main() -> None:

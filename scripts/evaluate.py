@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from annotated_types import Ge, Gt
 
 from core.checks import Finite, checked, require
-from core.cli.launch import tool
+from core.cli.command import tool
 from core.config import ConfigError
 from core.numbers import plain_number
 

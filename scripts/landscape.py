@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Gt, Interval
 
 from core.checks import Finite, checked, require
-from core.cli.launch import tool
+from core.cli.command import tool
 from core.config import ConfigError, nearest
 
 if TYPE_CHECKING:

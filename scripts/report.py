@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.cli.launch import tool
+from core.cli.command import tool
 
 if TYPE_CHECKING:
     from core.report.page import ReportConfig

@@ -1,6 +1,6 @@
 """Train a GAN: `train_gan.py data=digits total_images=200000 seed=1`."""
 
-from core.cli.launch import launch
+from core.cli.command import launch
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Train a policy-gradient agent: `train_rl.py agent=ppo env=cartpole total_steps=100000 seed=1`."""
 
-from core.cli.launch import launch
+from core.cli.command import launch
 
 
 def main() -> None:

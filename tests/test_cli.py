@@ -35,6 +35,21 @@ OWN = {
     "rl": [
         (["optimzer=adam"], "unknown option optimzer; did you mean optimizer"),
         (["seed"], "cannot read 'seed': expected option=value"),
+        (["=3"], "cannot read '=3': expected option=value"),
+        (["agent={clip_coeff: 0.3}"], "unknown option agent.clip_coeff; did you mean agent.clip_coef?"),
+        (["logging={intervl: 3}"], "unknown option logging.intervl; did you mean logging.interval?"),
+        (["logging={interval: fast}"], "logging.interval must be an integer, got 'fast'"),
+        (["env.kwargs=null"], "env.kwargs must be a group of options, got null"),
+        (["agent=null"], "agent=null must name different choices of agent, as agent=A"),
+        (["probe=[noise,noise]"], "probe=[noise,noise] must name different choices of probe, as probe=[A,B]"),
+        (["-m", "clipper=glob(*)"], "clipper=glob(*): -m cannot count these; write a,b or"),
+        (["-m", "optimizer.lr=interval(0,1)"], "optimizer.lr=interval(0,1): -m cannot count these"),
+        (["-m", "seed=range(0,inf)"], "seed=range(0,inf) must have between 1 and 100,000 values"),
+        (["-m", "seed=range(3,1)"], "seed=range(3,1) must have between 1 and 100,000 values"),
+        (["-m", "seed=range(1,3,0)"], "seed=range(1,3,0) must have between 1 and 100,000 values"),
+        (["-m", "seed=1,2", "hydra.sweeper.params.seed=1,2"], "hydra.sweeper.params.seed is not read here"),
+        (["-m", "clipper=none,value", "hydra.sweep.subdir=${clipper}"], "hydra.sweep.subdir: While"),
+        (["-m", "seed=1,2", "hydra.sweep.subdir=${hydra:runtime.choices.no}"], "hydra.sweep.subdir: While"),
         (["~seed"], "seed is missing"),
         (["hydra.rnu.dir=there"], "rnu"),
         (["seed=1.5"], "seed must be an integer, got 1.5"),
@@ -58,6 +73,8 @@ OWN = {
         (["env.id=CartPol-v1"], "gymnasium knows, got 'CartPol-v1'; did you mean CartPole-v1?"),
         (["env.kwargs.wind=1"], "env.id=CartPole-v1 cannot be made"),
         (["env.import_module=no_such_package"], "env.import_module=no_such_package cannot be imported"),
+        (["env.id=no_such_package:X-v0"], "env.id=no_such_package:X-v0 cannot be imported: Mod"),
+        (["env.id=gymnasium:CartPol-v1"], "gymnasium knows, got 'CartPol-v1'; did you mean CartPole-v1?"),
         (["env=by_id"], "env.id must be a string, got null"),
         (
             ["env.wrappers=[{_target_: gymnasium.wrappers.vector.ClipReward}]"],
@@ -134,6 +151,12 @@ def test_a_misspelt_experiment_is_named_as_typed_with_the_pages_of_that_command(
 
 def test_the_configuration_of_a_sweep_is_not_one_to_print(command: Command):
     assert_refused(command("rl", "-m", "seed=1,2", "--cfg", "job"), "leave -m out")
+
+
+@pytest.mark.parametrize("several", ["[sgd,sgd]", "3", "[3]", "[[sgd]]", "{sgd: 1}", "[sgd,null]"])
+def test_several_choices_that_are_none_are_refused_in_our_own_words(command: Command, several):
+    message = f"optimizers={several} must name different choices of optimizer, as optimizers=[A,B]"
+    assert_refused(command("descend", f"optimizers={several}"), message)
 
 
 @pytest.mark.parametrize("env", ["Reads-v0", "Writes-v0"])

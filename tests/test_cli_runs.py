@@ -328,6 +328,15 @@ def test_a_directory_below_a_file_is_refused_in_one_line(command: Command, overr
     assert "file is no folder" in outcome.err
 
 
+@pytest.mark.parametrize(("name", "other", "by"), [("rl", "gan", "gradgan"), ("gan", "rl", "gradrl")])
+def test_a_run_of_another_command_is_not_continued(command: Command, finished, tmp_path, name, other, by):
+    shutil.copytree(finished[other], tmp_path / "a run")
+    before = contents(tmp_path / "a run")
+    outcome = command(name, f"resume={tmp_path}/a run", LONGER[name])
+    assert_refused(outcome, "holds a run of another command", f"with: {by} 'resume={tmp_path}/a run'")
+    assert contents(tmp_path / "a run") == before
+
+
 def test_an_environment_that_fails_at_once_is_refused_with_its_place(command: Command, odd_envs):
     outcome = command("rl", *SMALL["rl"], "env.import_module=odd_envs", "env.id=Odd-v0", "hydra.run.dir=run")
     place = next(i for i, line in enumerate(ODD_ENVS.splitlines(), 1) if "on fire" in line)

@@ -1,6 +1,7 @@
 """Commands that the documentation shows are accepted: short ones run, long ones are composed and checked."""
 
 import importlib
+import json
 import logging
 import re
 import shlex
@@ -114,14 +115,29 @@ def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, reque
     assert status == 0, f"{shown.place}: {shlex.join(shown.words)}\n{capfd.readouterr().err}"
 
 
-def test_the_output_that_the_readme_shows_is_that_of_the_command_above_it(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    ("page", "quick", "status"),
+    [("README.md", ["pictures=[]"], 0), ("docs/diagnosis.md", ["on_finding=stop"], 1)],
+)
+def test_the_output_that_a_page_shows_is_that_of_the_command_above_it(
+    page, quick, status, tmp_path, monkeypatch, capfd
+):
     monkeypatch.chdir(tmp_path)
-    shown = [block for block in BLOCKS if block.page == "README.md"]
+    shown = [block for block in BLOCKS if block.page == page]
     ((above, output),) = [pair for pair in pairwise(shown) if pair[1].label == "text"]
     *_, last = commands(above)
     script, words = script_of(list(last.words), last.place)
-    assert call(str(script), *words, "pictures=[]", "logging.progress=false") == 0
+    assert call(str(script), *words, *quick, "logging.progress=false") == status
     assert output.text in capfd.readouterr().out
+
+
+def test_the_point_that_the_docs_classify_is_the_saddle_that_they_mean(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (shown,) = [each for each in COMMANDS if each.words[-1] == "steps=0"]
+    script, words = script_of(list(shown.words), shown.place)
+    assert call(str(script), *words, "hydra.run.dir=run") == 0
+    found = json.loads(Path("run", "summary.json").read_text(encoding="utf-8"))
+    assert found["critical_point"] == "saddle"
 
 
 def test_a_run_directory_holds_what_the_readme_says(stand_ins):

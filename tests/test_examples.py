@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import runpy
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,11 @@ def test_the_plain_loop_fits_on_a_page_and_needs_neither_trainers_nor_hydra():
     nodes = list(ast.walk(ast.parse(source)))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert {name for name in modules if name.partition(".")[0] not in ("torch", "sklearn", "functools")} == {
-        "core.gradients"
-    }
+    assert {
+        name
+        for name in modules
+        if name.partition(".")[0] not in ("torch", "sklearn", "functools", "argparse")
+    } == {"core.gradients"}
 
 
 def test_noise_curvature_and_the_rate_of_a_small_network_are_consistent():
@@ -112,6 +115,22 @@ def test_the_agent_of_ones_own_without_noise_is_ppo_and_its_noise_is_as_wide_as_
     assert 0.4 < shifts[0].abs().max() <= 0.5
     assert rpo.shift is None
     assert ratios["policy/ratio_max"] > 1.1
+
+
+SCRIPTS = sorted((EXAMPLES[0].parents[1] / "scripts").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("path", [*EXAMPLES, *SCRIPTS], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_help_is_answered_and_nothing_else_is_done(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(path.parent)
+    monkeypatch.setattr("sys.argv", [path.name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    printed = capsys.readouterr()
+    assert (ended.value.code or 0, printed.err) == (0, "")
+    assert len(printed.out.splitlines()) > 3
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -1,11 +1,16 @@
 """Runs inside a run: each in its own run directory, which is begun, continued, or left alone if finished."""
 
 import signal
+import sys
 from pathlib import Path
 
+import yaml
+
 from core.cli.job import execute
-from core.config import Tree
+from core.cli.saved import saved_overrides
+from core.config import ConfigError, Tree
 from core.run.directory import already_finished, holds_run
+from core.run.files import write_text
 
 
 def run_child(options: Tree, directory: Path, total: int) -> int:
@@ -17,13 +22,44 @@ def run_child(options: Tree, directory: Path, total: int) -> int:
         total: on its x-axis.
 
     Returns:
-        The child's exit status; 0 for one that had ended before.
+        The child's exit status; 0 for one that had ended before, 2 for one whose options cannot be.
     """
     if already_finished(directory, total):
         return 0
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return execute(options, directory, continuing=holds_run(directory))
+    except ConfigError as error:  # the others go on
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 2
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def note_start(parent: Path, name: str, several: str, one: str) -> None:
+    """Note in a child's directory how it would be started alone: its report and its remedies say it.
+
+    Args:
+        parent: directory of the run around it.
+        name: of the child, whose directory is below that.
+        several: the option that names the children, `optimizers`.
+        one: what it is for one of them, `optimizer`.
+    """
+    noted = parent / ".hydra" / "hydra.yaml"
+    if not noted.exists():
+        return
+    overrides = []
+    for typed in saved_overrides(parent):
+        key, _, value = typed.partition("=")
+        option = key.lstrip("+")
+        if option == several:
+            overrides.append(f"{one}={name}")
+        elif option.startswith(f"{several}.{name}."):
+            overrides.append(f"{key.replace(f'{several}.{name}.', f'{one}.', 1)}={value}")
+        elif not option.startswith(f"{several}."):
+            overrides.append(typed)
+    folder = parent / name / ".hydra"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "hydra.yaml", noted.read_text(encoding="utf-8"))
+    write_text(folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))

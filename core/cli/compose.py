@@ -22,9 +22,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.choices import EXPERIMENT, Choices, find, leave_file, put_back, set_optimizer_defaults
 from core.cli.classes import leave_defaults, note, typed_classes
-from core.cli.overrides import SEVERAL, check_override, parse, refuse_one_and_several
+from core.cli.overrides import (
+    SEVERAL,
+    check_override,
+    one_by_one,
+    parse,
+    refuse_no_choice,
+    refuse_one_and_several,
+)
+from core.cli.paths import quoted
 from core.config import ConfigError, Tree, config_dir, nearest
 
+FOR_LAUNCHER = ("page", "paths")  # entries of a root file that are no options
 LAUNCHER_ONLY = ("hydra", "resume")  # what only the launcher reads
 RUN, SWEEP = ("hydra.run.dir",), ("hydra.sweep.dir", "hydra.sweep.subdir")  # where a job's directory is
 HYDRA = ("hydra.", "hydra/")  # how the names of Hydra's own options begin
@@ -61,7 +70,7 @@ class Composed:
             None where a sweep's directory depends on what only the running job can resolve.
 
         Raises:
-            ConfigError: the directory of a job without a sweep does not resolve.
+            ConfigError: the directory does not resolve, or is no text.
         """
         with open_dict(self.tree):
             self.tree.hydra.job.num = job or 0
@@ -69,9 +78,10 @@ class Composed:
         try:
             return Path(*(str(OmegaConf.select(self.tree, part)) for part in parts))
         except OmegaConfBaseException as error:
-            if job is None:
-                raise ConfigError(f"hydra.run.dir: {' '.join(str(error).split())}") from error
-            return None
+            written = [str(OmegaConf.select(self.tree, part.rpartition(".")[0])) for part in parts]
+            if job is not None and any("${hydra:" in text for text in written):
+                return None
+            raise ConfigError(f"{' or '.join(parts)}: {' '.join(str(error).split())}") from error
 
     def join(self, first: "Composed", job: int) -> Path | None:
         """Take over the directory of a sweep from its first job, whose time of day names it; as `place`."""
@@ -83,13 +93,16 @@ class Composed:
             self.tree.hydra.sweep.dir = shared
         return self.place(job)
 
-    def run(self, work: Callable[[Path], int], directory: Path | None, job: int | None = None) -> int:
+    def run(
+        self, work: Callable[[Path], int], directory: Path | None, job: int | None = None, command: str = ""
+    ) -> int:
         """Let Hydra make the directory, note there how the job was started, and call `work` with it.
 
         Args:
             work: the job; returns its exit status.
             directory: what `place` returned.
             job: as for `place`.
+            command: what was typed in front of the overrides; empty = the name under which it is installed.
         """
         from hydra._internal.callbacks import Callbacks
         from hydra.core.utils import run_job, setup_globals
@@ -100,6 +113,7 @@ class Composed:
         with open_dict(tree):
             tree.hydra.mode = RunMode.RUN if job is None else RunMode.MULTIRUN
             tree.hydra.job.id = str(job or 0)
+            tree.hydra.help.app_name = command or tree.hydra.job.name
             if job is None and directory is not None:
                 tree.hydra.run.dir = str(directory)
         context = HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(tree))
@@ -113,6 +127,8 @@ class Composed:
             )
         except OSError as error:  # of Hydra's own notes: the job itself answers for its files
             raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from error
+        except (HydraException, OmegaConfBaseException) as error:  # of the directory: the job's are in `done`
+            raise ConfigError(f"hydra.sweep.subdir: {' '.join(str(error).split())}") from error
         return cast(int, done.return_value)
 
 
@@ -130,7 +146,7 @@ def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Pa
     overrides = [parse(each) for each in typed]
     refuse_one_and_several(overrides)
     tree, choices = _compose_choices(config_name, overrides, tuple(folders))
-    values = [override for override in overrides if not _chooses(override, folders)]
+    values = [o for each in overrides if not _chooses(each, folders) for o in one_by_one(each, tree)]
     left = leave_defaults(tree, typed_classes(values))
     free = [check_override(override, tree, values) for override in values]
     for override, new in zip(values, free, strict=True):
@@ -171,7 +187,9 @@ def plain(tree: DictConfig) -> Tree:
 def _chooses(override: Override, folders: Sequence[Path]) -> bool:
     """Whether an override chooses a file, or is Hydra's own: those are composed by Hydra."""
     key = override.key_or_group.split("@")[0]
-    return key.startswith(HYDRA) or key in SEVERAL or any((folder / key).is_dir() for folder in folders)
+    if key.startswith(HYDRA) or key in SEVERAL:
+        return True
+    return any((folder / key).is_dir() for folder in folders) and not isinstance(override.value(), dict)
 
 
 def _compose_choices(
@@ -184,6 +202,8 @@ def _compose_choices(
     for override in overrides:
         if not _chooses(override, folders):
             continue
+        if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
+            refuse_no_choice(override)
         if override.key_or_group in SEVERAL:
             chosen += _several(override)
             continue
@@ -201,7 +221,8 @@ def _compose_choices(
         chosen.append(f"{EXPERIMENT}={choices.page}")
     tree = copy.deepcopy(_compose(config_name, tuple(chosen), folders))
     with open_dict(tree):
-        tree.pop("page", None)
+        for key in FOR_LAUNCHER:
+            tree.pop(key, None)
         leave_file(tree, choices)
         put_back(tree, choices.replaced())
         set_optimizer_defaults(tree, folders)
@@ -255,7 +276,7 @@ def _override_dirname(tree: DictConfig, overrides: Sequence[Override]) -> str:
 @lru_cache(maxsize=4)  # the jobs of a sweep share it
 def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
     own, *others = folders
-    extra = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
+    extra = [f"hydra.searchpath=[{','.join(quoted(f'file://{f}') for f in others)}]"] if others else []
     try:
         with initialize_config_dir(os.fspath(own), version_base="1.3"):
             return compose(config_name, [*extra, *chosen], return_hydra_config=True)

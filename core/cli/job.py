@@ -67,9 +67,10 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
         lock: of this directory, where it is held already; it is released here.
 
     Raises:
-        ConfigError: the directory is in use or holds a run, or what can only be seen now is wrong.
+        ConfigError: the directory is in use or holds a run, or what can only be seen now is wrong (then
+            nothing is left of this start).
     """
-    from core.run.directory import Lock, holds_run, used
+    from core.run.directory import Lock, abandon, holds_run, used
 
     cfg, module = _entry(tree)
     held = lock or Lock(directory)
@@ -77,6 +78,10 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
         if not continuing and holds_run(directory):
             raise used(directory)
         return _train(tree, directory, cfg, module)
+    except ConfigError:
+        if not continuing and not holds_run(directory):
+            abandon(directory)
+        raise
     finally:
         held.release()  # last: until then the summary may still change
 

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
 from core.cli.allocator import keep_freed_memory
+from core.cli.choices import YamlFile
+from core.cli.command import typed_command
 from core.cli.compose import Composed, compose_checked
 from core.cli.job import check, execute
+from core.cli.paths import as_text, typed_path
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
 from core.errors import ContractError
@@ -25,37 +28,25 @@ from core.run.directory import Lock, is_run, refuse_used, used
 Options = TypeVar("Options")
 
 
-def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
-    """Run a trainer from the command line and exit with its status.
-
-    Args:
-        config_name: the root YAML; its `_target_` names the dataclass of all options, whose module also has
-            `check(cfg)` (what can be known before a directory is made) and `train(cfg, run)`.
-        by_id: a group in which `GROUP.id=X` stands for an option without a YAML of its own: it also selects
-            `GROUP=by_id`.
-    """
-    sys.exit(status_of(config_name, sys.argv[1:], by_id))
-
-
 def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
-    """Do what `launch` does with these arguments; return the exit status."""
+    """Do what `core.cli.command.launch` does with these arguments; return the exit status."""
     return _guarded(lambda: _launch(config_name, arguments, by_id))
 
 
-def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
-    """Run a script that makes no run directory: check its configuration, call `work` with it, exit."""
+def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[Options], None]) -> int:
+    """Do what `core.cli.command.tool` does with these arguments; return the exit status."""
 
     def main() -> int:
-        args = _arguments(sys.argv[1:])
+        args = _arguments(arguments)
         if _shows(args):
             return _show(config_name, args, args.overrides)
         if args.multirun:
             raise ConfigError("this command does one thing at a time; leave -m out")
-        tree, _, _ = compose_tree(config_name, args.overrides, _folders(args))
+        tree, _, _ = compose_tree(config_name, as_text(args.overrides, _root(config_name)), _folders(args))
         work(cast(Options, build(tree)))
         return 0
 
-    sys.exit(_guarded(main))
+    return _guarded(main)
 
 
 def compose_tree(
@@ -98,7 +89,7 @@ def _guarded(main: Callable[[], int]) -> int:
 
 def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> int:
     args = _arguments(arguments)
-    overrides = _select_by_id(args.overrides, by_id)
+    overrides = _select_by_id(as_text(args.overrides, _root(config_name), sweep=args.multirun), by_id)
     if _shows(args):
         return _show(config_name, args, overrides)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -108,11 +99,14 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
         if args.multirun:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
-        return resume_run(Path(resume[-1].partition("=")[2]), others)
-    return _start(config_name, _batches(overrides, args.multirun), _folders(args), args.multirun)
+        return resume_run(Path(typed_path(resume[-1].partition("=")[2])), others, config_name)
+    batches = _batches(overrides, args.multirun)
+    return _start(config_name, batches, _folders(args), args.multirun, typed_command(arguments))
 
 
-def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Path], sweep: bool) -> int:
+def _start(
+    config_name: str, batches: Sequence[list[str]], folders: Sequence[Path], sweep: bool, command: str
+) -> int:
     """Check every job, then run them one after the other; the worst of their statuses."""
     jobs: list[tuple[Composed, Tree, Path | None]] = []
     for number, overrides in enumerate(batches):
@@ -126,7 +120,7 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
         check(tree)
         jobs.append((composed, tree, directory))
     if sweep:
-        return _run_sweep(jobs)
+        return _run_sweep(jobs, command)
     composed, tree, directory = jobs[0]
     assert directory is not None
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
@@ -134,17 +128,17 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
         if is_run(directory):  # another run began and ended here since the check
             raise used(directory)
         _say(composed)
-        return composed.run(partial(_execute, tree, lock=lock), directory)
+        return composed.run(partial(_execute, tree, lock=lock), directory, command=command)
     finally:
         lock.release()
 
 
-def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]]) -> int:
+def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str) -> int:
     codes = [0]
     for number, (composed, tree, directory) in enumerate(jobs):
         print(f"job {number + 1} of {len(jobs)}: {' '.join(composed.tree.hydra.overrides.task)}", flush=True)
         _say(composed)
-        codes.append(composed.run(partial(_execute, tree), directory, number))
+        codes.append(composed.run(partial(_execute, tree), directory, number, command))
         if codes[-1] > 128:  # a signal is meant for the whole sweep
             return codes[-1]
     return max(codes)
@@ -200,10 +194,14 @@ def _show(config_name: str, args: Namespace, overrides: Sequence[str]) -> int:
     return 0
 
 
+def _root(config_name: str) -> YamlFile:
+    return YamlFile(config_dir() / f"{config_name}.yaml")
+
+
 def _folders(args: Namespace) -> list[Path]:
     folders = [config_dir()]
     if args.config_dir:
-        own = Path(args.config_dir).resolve()
+        own = Path(typed_path(args.config_dir)).resolve()
         if not own.is_dir():
             raise ConfigError(f"--config-dir {args.config_dir}: there is no such folder")
         folders.append(own)
@@ -225,12 +223,11 @@ def _key(override: str) -> str:
 def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
     """The overrides of each job: one list for every job of a sweep, a single list without one."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from core.cli.overrides import parse
+    from core.cli.overrides import parse, refuse_uncountable
 
-    for key in ("hydra.mode", "hydra/launcher", "hydra/sweeper"):
-        if key in map(_key, overrides):
+    for key in map(_key, overrides):
+        if key.replace("/", ".").startswith(("hydra.mode", "hydra.launcher", "hydra.sweeper")):
             raise ConfigError(f"{key} is not read here; -m runs the jobs of a sweep one after the other")
     if not multirun:
         swept = [each for each in overrides if parse(each).is_sweep_override()]
@@ -238,6 +235,8 @@ def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
             raise ConfigError(f"{swept[0]} has several values; add -m to run all of them")
         return [list(overrides)]
     own = [each for each in overrides if each.startswith("hydra")]
-    others = OverridesParser.create().parse_overrides([each for each in overrides if each not in own])
+    others = [parse(each) for each in overrides if each not in own]
+    for each in others:
+        refuse_uncountable(each)
     batches = BasicSweeper.split_arguments(others, None)
     return [[*batch, *own] for chunk in batches for batch in chunk]

@@ -5,15 +5,18 @@ append it. So every override is looked up here first: its name must exist, and i
 same kind as the one it replaces. Ranges and classes are checked later, by `core.config`.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from core.config import AUTO, ConfigError, import_target, nearest, takes_keyword
 
+MOST_JOBS = 100_000  # of one sweep
 SEVERAL = {"optimizers": "optimizer", "batches": "batch"}  # several options of a group take the place of one
 
 
@@ -24,9 +27,61 @@ def parse(typed: str) -> Override:
         ConfigError: it is not `option=value`.
     """
     try:
-        return OverridesParser.create().parse_override(typed)
+        override = OverridesParser.create().parse_override(typed)
     except HydraException as error:
         raise ConfigError(f"cannot read {typed!r}: expected option=value") from error
+    if not override.key_or_group:
+        raise ConfigError(f"cannot read {typed!r}: expected option=value")
+    return override
+
+
+def refuse_uncountable(override: Override) -> None:
+    """Refuse a sweep whose jobs cannot be counted, or that has none.
+
+    Raises:
+        ConfigError: it is a pattern or an interval, or a range that is empty or endless.
+    """
+    sweep = override.value()
+    line = override.input_line
+    if override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
+        raise ConfigError(f"{line}: -m cannot count these; write a,b or choice(a,b) or range(1,4)")
+    if isinstance(sweep, RangeSweep) and sweep.start is not None and sweep.stop is not None:
+        count = (sweep.stop - sweep.start) / sweep.step if sweep.step else math.inf
+        if not 0 < count <= MOST_JOBS:
+            raise ConfigError(
+                f"{line} must have between 1 and {MOST_JOBS:,} values, as range(1,4) or range(0,1,0.1)"
+            )
+
+
+def one_by_one(override: Override, tree: DictConfig) -> Iterator[Override]:
+    """`group={lr: 0.1, groups: []}` as `group.lr=0.1 group.groups=[]`: each is checked, and the others stay.
+
+    A mapping in place of null, or an empty one, stays whole.
+    """
+    value, key = override.value(), override.key_or_group
+    node = OmegaConf.select(tree, key, throw_on_resolution_failure=False)
+    if override.is_delete() or not value or not isinstance(value, dict) or not isinstance(node, DictConfig):
+        yield override
+        return
+    for name, inner in value.items():
+        option = f"{key}.{name}"
+        line = f"{option}={inner}"
+        yield from one_by_one(replace(override, key_or_group=option, _value=inner, input_line=line), tree)
+
+
+def refuse_no_choice(override: Override) -> None:
+    """Refuse what names no file of a group, or one of them twice, before Hydra speaks of defaults lists.
+
+    Raises:
+        ConfigError: it is neither a name nor a list of different names.
+    """
+    group, value = override.key_or_group, override.value()
+    one = SEVERAL.get(group, group)
+    choices = value if isinstance(value, list) else [value]
+    names = all(isinstance(each, str) for each in choices) or (value is None and group in SEVERAL)
+    if not names or len(set(choices)) < len(choices):
+        example = f"{group}=[A,B]" if isinstance(value, list) or one != group else f"{group}=A"
+        raise ConfigError(f"{override.input_line} must name different choices of {one}, as {example}")
 
 
 def refuse_one_and_several(overrides: Sequence[Override]) -> None:
@@ -79,7 +134,7 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         path = ".".join(parts[:depth])
         if _is_open(node, depth, path, overrides) or _is_keyword(node, part, path, base):
             return True
-        raise ConfigError(f"unknown option {key}{nearest(key, _dotted(base))}")
+        raise ConfigError(f"unknown option {key}{nearest(key, [*_dotted(base), *_groups(base)])}")
     if not override.is_delete():
         _check_value(key, override.value(), node)
     return isinstance(node, DictConfig) and len(node) == 0
@@ -88,11 +143,13 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
 def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override]) -> bool:
     """Whether names that the YAML does not list may stand below this node.
 
-    An empty mapping is free-form. Where the user names another class, the class decides.
+    An empty mapping is free-form, and so are keyword arguments. Where the user names another class, the class
+    decides.
     """
     if not isinstance(node, DictConfig) or depth == 0:
         return False
-    return len(node) == 0 or any(o.key_or_group == f"{path}._target_" for o in overrides)
+    free = len(node) == 0 or path.rpartition(".")[2] == "kwargs"
+    return free or any(o.key_or_group == f"{path}._target_" for o in overrides)
 
 
 def _is_keyword(node: object, name: str, path: str, base: DictConfig) -> bool:
@@ -131,6 +188,11 @@ def _check_value(key: str, value: object, old: object) -> None:
         wanted = None if isinstance(value, dict) else f"a group of options ({key}.NAME=...)"
     if wanted:
         raise ConfigError(f"{key} must be {wanted}, got {value!r}")
+
+
+def _groups(base: DictConfig) -> list[str]:
+    """What stands at the top of a tree and has options below it."""
+    return [str(key) for key in base if key != "hydra" and OmegaConf.is_dict(base._get_node(key))]
 
 
 def _dotted(tree: DictConfig, path: str = "") -> list[str]:

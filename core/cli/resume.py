@@ -8,30 +8,39 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from core.cli.choices import YamlFile
 from core.cli.job import RootConfig, check, execute
-from core.config import ConfigError, Tree, build, import_target
+from core.config import ConfigError, Tree, build, config_dir, import_target
 
 CHANGEABLE = ("logging.", "device", "num_threads")  # besides the run's length
 
 
-def resume_run(directory: Path, overrides: Sequence[str]) -> int:
+def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> int:
     """Continue the run in `directory`; a finished one is left as it is.
 
     Args:
         directory: a run directory.
         overrides: the others of the command line; they may only prolong, log or place the run.
+        config_name: the root YAML of this command, which continues no run of another one.
 
     Returns:
         The exit status.
 
     Raises:
-        ConfigError: there is no run, it is damaged or in use, or an override would change what it computes.
+        ConfigError: there is no run, it is damaged, in use or another command's, or an override would change
+            what it computes.
     """
     from core.cli.saved import saved_options
-    from core.run.directory import already_finished
+    from core.run.directory import already_finished, resumption
 
     options = saved_options(directory)
-    length = cast(type[RootConfig], import_target(options["_target_"], "_target_")).LENGTH
+    roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
+    target = options["_target_"]
+    if target != roots[config_name]["_target_"]:
+        whose = [root["hydra"]["job"]["name"] for root in roots.values() if root["_target_"] == target]
+        hint = f"; continue it with: {whose[0]} {resumption(directory)}" if whose else ""
+        raise ConfigError(f"{directory} holds a run of another command, of {target}{hint}")
+    length = cast(type[RootConfig], import_target(target, "_target_")).LENGTH
     for override in overrides:
         _change(options, override, length)
     build(options)  # types and ranges, before the new length is compared

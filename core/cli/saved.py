@@ -28,6 +28,18 @@ def saved_options(directory: Path) -> Tree:
     return plain(tree)
 
 
+def saved_command(directory: Path) -> str:
+    """What was typed in front of the overrides, words quoted for a shell; empty where it was not noted.
+
+    Raises:
+        ConfigError: the note is damaged.
+    """
+    path = directory / ".hydra" / "hydra.yaml"
+    noted = _load(path) if path.exists() else None
+    name = OmegaConf.select(noted, "hydra.help.app_name") if isinstance(noted, DictConfig) else None
+    return str(name or "")
+
+
 def saved_overrides(directory: Path) -> tuple[str, ...]:
     """The overrides that started a run, those of Hydra's own options left out; empty where none were noted.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from core.cli.children import run_child
+from core.cli.children import note_start, run_child
 from core.cli.saved import saved_options
 from core.config import Tree
 from core.descend.trajectory import point
@@ -80,6 +80,7 @@ def compare(
     failed = []
     for name in names:
         run.say(f"--- {name}")
+        note_start(run.directory, name, group, SINGULAR[group])
         status = run_child(of_one(options, group, name), run.directory / name, total)
         if status > 128:
             raise Stopped(status)

@@ -52,7 +52,8 @@ def facts(record: Record) -> Iterator[Fact]:
         yield Fact(str(kind), "where it ended", f"eigenvalues of the Hessian there: {shown}")
     place = [f"{v:.6g}" for v in x] if isinstance(x, list) else []
     note = f"at ({', '.join(place[:4])}{', …' if len(place) > 4 else ''})" if place else ""
-    yield from summary_fact(record, "value", "value of the function", note)
+    label = "loss on the training data" if record.options.get("objective") else "value of the function"
+    yield from summary_fact(record, "value", label, note)
     for name in OF_DATA:
         yield from summary_fact(record, name, name.replace("_", " "))
     yield from summary_fact(record, "gradient_norm", "gradient norm", "length of the gradient where it ended")

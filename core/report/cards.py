@@ -2,6 +2,7 @@
 
 import base64
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def title_of(finding: Finding) -> str:
 def command(record: Record, new: Sequence[str] = ()) -> Command:
     """The command that made a run, with new overrides in place of those of the same options."""
     kept = remedies.kept(record.overrides, new)
-    return Command([record.kind.command or record.package, *kept], new)
+    return Command([*shlex.split(record.command), *kept], new)
 
 
 def run_card(record: Record, run: str = "") -> RunCard:

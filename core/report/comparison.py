@@ -1,9 +1,12 @@
 """The page about several runs that belong together, each in a sub-directory of one directory."""
 
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from core.cli.command import typed_command
 from core.cli.saved import saved_options
 from core.config import ConfigError
 from core.report import cards, facts, figures
@@ -47,7 +50,7 @@ def comparison_page(directory: Path, runs: Mapping[str, Record]) -> Page:
         raise ConfigError(f"run={directory} holds runs of different kinds; name one of its sub-directories")
     kind, summary = records[0].kind, read_summary(directory) or {}
     subjects = ", ".join(filter(None, dict.fromkeys(map(kind.subject, records))))
-    status = "running" if in_use(directory) else str(summary.get("status", "unfinished"))
+    status = "running" if in_use(directory) else str(summary.get("status") or _together(directory, records))
     charts = partial(cards.charts, end=max(record.step for record in records))
     outcome, gradients, curvature = (
         charts(figures.comparison_figures([make(record) for record in records], names))
@@ -72,6 +75,12 @@ def comparison_page(directory: Path, runs: Mapping[str, Record]) -> Page:
             Section(heading="Each run", links=[_link(name, record) for name, record in runs.items()]),
         ],
     )
+
+
+def _together(directory: Path, records: Sequence[Record]) -> str:
+    """The status of the runs of a directory without a summary: a sweep has none, nor one that was killed."""
+    found = {record.status for record in records} | ({"unfinished"} if is_run(directory) else set())
+    return next(s for s in ("running", "failed", "stopped", "unfinished", "finished") if s in found)
 
 
 def _outcomes(runs: Mapping[str, Record]) -> Table:
@@ -101,7 +110,7 @@ def _link(name: str, record: Record) -> tuple[str, str]:
     """Where the page of a single run is, or how to make it."""
     if (record.directory / "report.html").exists():
         return f"{name}/report.html", name
-    return "", f"gradsight-report run={record.directory}"
+    return "", f"{typed_command(sys.argv[1:]) or 'gradsight-report'} {shlex.quote(f'run={record.directory}')}"
 
 
 def _listed(summary: dict[str, object]) -> list[str]:

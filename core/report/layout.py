@@ -163,7 +163,7 @@ class Page:
         origins: a line for each run, or for all of them.
         counted: how many findings there are.
         notice: what a reader has to know first.
-        resume: the directory of a run that can be continued; the notice ends with how.
+        resume: the override that continues the run; the notice ends with it.
         sections: in order.
     """
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from core.cli.saved import saved_options, saved_overrides
+from core.cli.saved import saved_command, saved_options, saved_overrides
 from core.config import ConfigError, flat
 from core.diagnosis.findings import FILE, Finding, rank
 from core.report.record import KindOf, Record, unknown
@@ -27,11 +27,13 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
     if in_use(directory):
         # A summary, if there is one, is of an earlier end of a run that has been resumed.
         status, summary = "running", None
+    kind = kind_of(str(options["_target_"]))
     return Record(
         directory=directory,
-        kind=kind_of(str(options["_target_"])),
+        kind=kind,
         status=status,
         options=options,
+        command=saved_command(directory) or kind.command or str(options["_target_"]).partition(".")[0],
         overrides=saved_overrides(directory),
         summary=summary or {},
         curves=read_scalars(directory),

@@ -64,7 +64,7 @@ class Kind:
 
     Attributes:
         name: of this kind of run, such as "Reinforcement learning".
-        command: that starts such a run; empty = the name of the trainer's package.
+        command: that starts such a run where none was noted; empty = the name of the trainer's package.
         unit: what the x-axis counts, in the plural; empty = what `summary.json` calls it.
         length: the option with the run's length on the x-axis.
         efforts: entries of `summary.json` about time and effort, with their labels, to compare two runs.
@@ -118,6 +118,7 @@ class Record:
         kind: what the trainer knows about its runs.
         status: finished, stopped, failed, running, or unfinished (it was killed and wrote no summary).
         options: the resolved configuration.
+        command: what was typed in front of the overrides, quoted for a shell.
         overrides: what was typed on the command line.
         summary: `summary.json`; empty while there is none.
         curves: {tag: {step: value}}, steps ascending.
@@ -131,6 +132,7 @@ class Record:
     kind: Kind
     status: str
     options: Tree
+    command: str
     overrides: tuple[str, ...]
     summary: dict[str, object]
     curves: dict[str, Curve]

@@ -4,6 +4,7 @@ from core.report import cards, facts
 from core.report.layout import Origin, Page, Section
 from core.report.record import Bars, Record
 from core.report.sections import run_sections
+from core.run.directory import resumption
 
 
 def single_page(record: Record) -> Page:
@@ -15,7 +16,7 @@ def single_page(record: Record) -> Page:
         origins=[origin(record)],
         counted=cards.counted(record.findings or ()),
         notice=facts.incomplete(record),
-        resume=str(record.directory) if record.status not in ("finished", "running") else "",
+        resume=resumption(record.directory) if record.status not in ("finished", "running") else "",
         sections=[result, *run_sections({"": record})],
     )
 

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import platform
+import shlex
+import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -62,8 +64,13 @@ def is_run(directory: Path) -> bool:
 def used(directory: Path) -> ConfigError:
     """The error for a directory that already holds a run."""
     return ConfigError(
-        f"{directory} already holds a run; continue it with resume={directory} or choose another"
+        f"{directory} already holds a run; continue it with {resumption(directory)} or choose another"
     )
+
+
+def resumption(directory: Path) -> str:
+    """What continues the run in a directory, to be pasted into a shell."""
+    return shlex.quote(f"resume={directory}")
 
 
 def refuse_used(directory: Path) -> None:
@@ -79,6 +86,14 @@ def refuse_used(directory: Path) -> None:
     reason = unwritable(directory)
     if reason:
         raise ConfigError(f"{directory} cannot hold a run: {reason}; choose another")
+
+
+def abandon(directory: Path) -> None:
+    """Remove what a start that came to nothing has left, so that another may begin there."""
+    shutil.rmtree(directory / ".hydra", ignore_errors=True)
+    (directory / ".lock").unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are in it
+        directory.rmdir()
 
 
 def read_summary(directory: Path) -> dict[str, object] | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from textwrap import indent
 from typing import Annotated
 
@@ -26,7 +27,7 @@ from core.run import checkpoint
 from core.run.attempts import Attempts
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
-from core.run.directory import count_field, write_summary
+from core.run.directory import count_field, resumption, write_summary
 from core.run.files import to_yaml, write_bytes, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
@@ -226,7 +227,7 @@ class Run:
         if self._stop is not None:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
         if self._interrupts.caught is not None:
-            self.say(f"stopped at {self.step:,} {self.unit}; continue with resume={self.directory}")
+            self.say(f"stopped at {self.step:,} {self.unit}; continue with {resumption(self.directory)}")
             raise Stopped(128 + self._interrupts.caught)
         self._mark = time.perf_counter()
 
@@ -250,13 +251,15 @@ class Run:
                 finals = (curves or _below_eval)(extra)
                 self._show(self._drawn())
         except KeyboardInterrupt:
-            self.say(f"trained, but not measured; continue with resume={self.directory}")
+            self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
             raise
         if finals:
             self._write(finals)
         self.save("last.pt")
         self.write_summary("finished", extra)
-        self.say(f"finished: {self.directory}; look at it with: tensorboard --logdir {self.directory}")
+        self.say(
+            f"finished: {self.directory}; look at it with: tensorboard --logdir {quote(str(self.directory))}"
+        )
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
         """Write `findings.json`, and `summary.json` with the status and, besides its own, `extra` fields."""
@@ -299,7 +302,7 @@ class Run:
         except ContractError:  # it is the disk that has failed, or a state that no file can hold
             kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
             return f"; not saved at {self.step:,} {self.unit}, {kept}"
-        return f"; saved at {self.step:,} {self.unit}, continue with resume={self.directory}"
+        return f"; saved at {self.step:,} {self.unit}, continue with {resumption(self.directory)}"
 
     def close(self) -> None:
         """Release the terminal, the signals and the event file."""
@@ -393,8 +396,5 @@ class Run:
 
 def _below_eval(measured: Mapping[str, object]) -> dict[str, float]:
     """Every number as a point of a curve."""
-    return {
-        f"eval/{key.removeprefix('eval_')}": float(value)
-        for key, value in measured.items()
-        if isinstance(value, int | float)
-    }
+    numbers = {key: float(value) for key, value in measured.items() if isinstance(value, int | float)}
+    return {f"eval/{key.removeprefix('eval_')}": value for key, value in numbers.items()}

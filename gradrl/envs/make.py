@@ -158,28 +158,38 @@ def find_spec(cfg: EnvConfig) -> EnvSpec:
     Raises:
         ValueError: `import_module` cannot be imported, or nothing is registered under the id.
     """
-    if cfg.import_module is not None:
-        try:
-            importlib.import_module(cfg.import_module)
-        except (Exception, SystemExit) as error:  # it is somebody's own, and runs when it is imported
-            needs = missing_package(error)
-            if needs and cfg.import_module in REGISTERED_BY.values():
-                raise ValueError(f"env.id={cfg.id} needs {needs}") from error
-            raise ValueError(
-                f"env.import_module={cfg.import_module} cannot be imported: {described(error)}"
-            ) from error
-    if cfg.id in gym.registry:
-        return gym.registry[cfg.id]
+    before, _, name = cfg.id.rpartition(":")  # gymnasium's own "module:Id-v0"
+    _import(cfg, f"env.import_module={cfg.import_module}", cfg.import_module)
+    _import(cfg, f"env.id={cfg.id}", before)
+    if name in gym.registry:
+        return gym.registry[name]
     lower = {known.lower(): known for known in gym.registry}
-    near = difflib.get_close_matches(cfg.id.lower(), lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     hint = f"; did you mean {lower[near[0]]}?" if near else ""
-    module = next((module for start, module in REGISTERED_BY.items() if cfg.id.startswith(start)), None)
+    module = next((module for start, module in REGISTERED_BY.items() if name.startswith(start)), None)
     if module not in (None, cfg.import_module):
         hint = f"; it comes with env.import_module={module}"
     raise ValueError(
-        f"env.id must be an environment that gymnasium knows, got {cfg.id!r}{hint}"
+        f"env.id must be an environment that gymnasium knows, got {name!r}{hint}"
         " (env.import_module imports a package that registers more)"
     )
+
+
+def _import(cfg: EnvConfig, typed: str, module: str | None) -> None:
+    """Import a package that registers environments, if there is one.
+
+    Raises:
+        ValueError: it cannot be imported; says what named it.
+    """
+    if not module:
+        return
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # it is somebody's own, and runs when it is imported
+        needs = missing_package(error)
+        if needs and module in REGISTERED_BY.values():
+            raise ValueError(f"env.id={cfg.id} needs {needs}") from error
+        raise ValueError(f"{typed} cannot be imported: {described(error)}") from error
 
 
 def has_native(cfg: EnvConfig, spec: EnvSpec) -> bool:

@@ -126,6 +126,24 @@ def test_a_target_that_does_not_exist_is_named(dotted, message):
         import_target(dotted, "optimizer._target_")
 
 
+@pytest.mark.parametrize(
+    ("typed", "names", "meant"),
+    [
+        ("sparse_adam", "adam nadam radam sgd", "adam"),
+        ("radm", "adam nadam radam sgd", "radam"),
+        ("recipe", "clipper page seed", None),
+        ("agnt", "agent env seed", "agent"),
+        ("clip", "clipper page", "clipper"),
+        ("steps", "total_steps seed", "total_steps"),
+        ("clipper.max", "clipper.max_norm max", "clipper.max_norm"),
+        ("lr", "optimizer.lr seed", "optimizer.lr"),
+        ("lr", "optimizer.lr discriminator.lr", None),
+    ],
+)
+def test_a_hint_is_a_slip_of_the_finger_or_the_rest_of_the_name_and_never_a_guess(typed, names, meant):
+    assert nearest(typed, names.split()) == (f"; did you mean {meant}?" if meant else "")
+
+
 def test_the_nearest_name_is_one_beside_it():
     names = ["agent.clip_coef", "agent.num_steps", "logging.progress"]
     assert nearest("agent.clip", names) == "; did you mean agent.clip_coef?"

@@ -151,6 +151,15 @@ def test_the_same_seeds_under_two_names_are_compared_and_under_one_name_are_told
     assert "seed 1 is there 2 times, and it is counted as often" in outcome.out
 
 
+def test_a_folder_whose_name_is_a_pattern_too_is_that_folder_and_only_else_a_pattern(tmp_path):
+    for folder, score in {"net[1]": 1.0, "net1": 2.0, "net2": 3.0}.items():
+        write_run(tmp_path / folder, 1, score)
+    scores = [
+        [run.score for run in find_runs([f"{tmp_path}/{name}"], SCORE)] for name in ("net[1]", "net[2]")
+    ]
+    assert scores == [[1.0], [3.0]]
+
+
 def test_kept_summaries_are_compared_by_their_folders_without_curves(command: Command, tmp_path):
     keep_summaries(tmp_path / "one", [1.0, 2.0, 3.0])
     keep_summaries(tmp_path / "two", [4.0, 5.0, 6.0])

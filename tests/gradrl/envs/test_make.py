@@ -334,3 +334,12 @@ def test_a_grid_world_without_wrappers_is_refused_for_its_text():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match=r"^env.id=MiniGrid-Empty-5x5-v0: .*Mission"):
             inspect_env(config("MiniGrid-Empty-5x5-v0", import_module="minigrid"))
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_an_id_may_name_its_module_as_gymnasium_has_it(odd_envs, vectorization):
+    cfg = config("odd_envs:Odd-v0", vectorization=vectorization)
+    assert find_spec(cfg).id == "Odd-v0"
+    envs = make_envs(cfg, 2)
+    assert envs.num_envs == 2
+    envs.close()

@@ -1,0 +1,83 @@
+"""Paths on the command line: a path that is typed is that path, whatever Hydra's grammar makes of it.
+
+To Hydra `runs/lr=0.1` is a syntax error, `2024_01` the number 202401, and `a,b` a sweep. The options that are
+paths are listed under `paths:` in the root file; they are handed on as text in Hydra's quotes where the text
+alone would be read as something else.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from core.cli.choices import YamlFile
+from core.cli.overrides import parse
+from core.config import ConfigError
+
+PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # paths of every command
+ELEMENT = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*?)\s*(?:,|$)""")  # of a list
+
+
+def typed_path(text: str) -> str:
+    """The path that a text stands for: as it is, without quotes around it, and `~` as the home folder.
+
+    Hydra's reading counts for text in quotes, and where only that exists (a folder whose comma is escaped).
+    """
+    if os.path.exists(text):
+        return text
+    reading = _reading(text)
+    if isinstance(reading, str) and (text.startswith(("'", '"')) or os.path.exists(reading)):
+        text = reading
+    return os.path.expanduser(text)
+
+
+def as_text(overrides: Sequence[str], root: YamlFile, *, sweep: bool = False) -> list[str]:
+    """The overrides, those of paths written so that Hydra reads the path.
+
+    Args:
+        overrides: as typed.
+        root: the root file.
+        sweep: a list of values, `run=a,b`, is a sweep unless a file has that name.
+    """
+    own = tuple(root.content.get("paths") or ())
+    return [_as_text(each, own, sweep) for each in overrides]
+
+
+def quoted(path: str) -> str:
+    """A text as Hydra's grammar reads it back."""
+    return QuotedString(path, Quote.single).with_quotes()
+
+
+def _as_text(override: str, own: tuple[str, ...], sweep: bool) -> str:
+    name, _, text = override.partition("=")
+    key = name.lstrip("+")
+    if key not in (*PLACES, *own) or text.lower() in ("", "null"):
+        return override
+    if os.path.exists(text) or key in PLACES:
+        return f"{name}={_element(text)}"
+    if text.startswith("[") and text.endswith("]"):
+        found = [match[1] for match in ELEMENT.finditer(text[1:-1]) if match[1]]
+        return f"{name}=[{','.join(map(_element, found))}]"
+    return override if sweep and _sweeps(text) else f"{name}={_element(text)}"
+
+
+def _element(text: str) -> str:
+    path = typed_path(text)
+    return path if _reading(path) == path else quoted(path)
+
+
+def _reading(text: str) -> object:
+    """What Hydra makes of a value; None where it cannot read it."""
+    try:
+        override = parse(f"path={text}")
+        return None if override.is_sweep_override() else override.value()
+    except ConfigError:
+        return None
+
+
+def _sweeps(text: str) -> bool:
+    try:
+        return parse(f"path={text}").is_sweep_override()
+    except ConfigError:
+        return False
