@@ -112,7 +112,7 @@ class Folder(ImageData):
         pixels = torch.empty(len(names), *self.shape, dtype=torch.uint8)
         view = pixels.numpy()  # cheaper than a tensor of each image
         broken: dict[Name, str] = {}
-        found: dict[str, list[Name]] = {"grey": [], "small": [], "transparent": []}
+        found: dict[str, list[Name]] = {"grey": [], "small": [], "transparent": [], "unread": []}
 
         def take(index: int) -> None:
             name = names[index]
@@ -141,7 +141,7 @@ class Folder(ImageData):
         """One line for each kind of image that does not fit; raises ConfigError where `mixed` is `error`."""
         of_all = f"{self._option}: {{}} of {count} images"
         notes = []
-        grey, small, transparent = found["grey"], found["small"], found["transparent"]
+        grey, small, transparent, unread = found.values()
         if self.channels == 3 and 0 < len(grey) < count:
             what = f"{of_all.format(len(grey))} are grey among colour ones: {listed(grey)}"
             if self.mixed == "error":
@@ -162,4 +162,9 @@ class Folder(ImageData):
             notes.append(f"{what}; they are enlarged")
         if transparent:
             notes.append(f"{of_all.format(len(transparent))} are partly transparent and laid on white")
+        if unread:
+            notes.append(
+                f"{of_all.format(len(unread))} have text, EXIF or a colour profile that cannot be read: "
+                f"{listed(unread)}; their pixels are used as they are stored"
+            )
         return notes

@@ -39,7 +39,7 @@ class Mortal(gym.Env):
             elif self.what == "exit":
                 os._exit(7)
             elif self.what == "sleep":
-                time.sleep(0.5)
+                time.sleep(processes.CLOSE_S + 1)
             elif self.what == "raise":
 
                 class LocalError(Exception):  # which no pipe can carry
@@ -109,8 +109,7 @@ def test_an_error_that_no_pipe_can_carry_ends_in_its_line():
         run(config("raise"))
 
 
-def test_a_slow_step_is_no_death(monkeypatch):
-    monkeypatch.setattr(processes, "CLOSE_S", 0.1)
+def test_a_slow_step_is_no_death():
     assert run(config("sleep")).lengths.tolist() == [9, 9, 9]
 
 
