@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
@@ -28,7 +29,8 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
 
     Args:
         config_name: the root YAML; its `_target_` names the dataclass of all options, whose module also has
-            `check(cfg)` (what can be known before a directory is made) and `train(cfg, run)`.
+            `check(cfg)` (what can be known before a directory is made), `without_effect(cfg)` (options that
+            change nothing in this configuration, by dotted name, and why) and `train(cfg, run)`.
         by_id: a group in which `GROUP.id=X` stands for an option without a YAML of its own: it also selects
             `GROUP=by_id`.
     """
@@ -116,8 +118,8 @@ def _start(config_name: str, batches: Sequence[list[str]], folders: Sequence[Pat
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
             refuse_used(directory)
-        check(tree)
-        jobs.append((composed, tree, directory))
+        idle = check(tree, composed.typed)
+        jobs.append((replace(composed, notes=composed.notes + idle), tree, directory))
     if sweep:
         return _run_sweep(jobs)
     composed, tree, directory = jobs[0]
