@@ -11,6 +11,7 @@ from annotated_types import Ge
 from core.checks import checked, require
 from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
+from core.gradients.arguments import check_exclude
 from core.gradients.probe import Probe
 from core.noise import NoiseProbe
 from core.numbers import plain_number
@@ -24,6 +25,7 @@ from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run, RunConfig
 from core.seeding import Generators, seed_for
+from gradgan import effects
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.data import Data
@@ -161,9 +163,15 @@ def check(cfg: TrainConfig) -> None:
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper with it
     check_noise(cfg)
+    check_exclude(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
+
+
+def without_effect(cfg: TrainConfig) -> dict[str, str]:
+    """Options that change nothing in this configuration, by dotted name, and why."""
+    return effects.without_effect(cfg.data, cfg.network, cfg.game, cfg.clipper)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from core.checks import checked, require
 from core.config import Component
 from core.gradients import Clipper, MonitorConfig
+from core.gradients.arguments import check_exclude
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -23,6 +24,7 @@ from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.seeding import Generators, seed_for
 from core.state import Stateful
+from gradrl import effects
 from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.collector import Collector
@@ -89,12 +91,20 @@ def check(cfg: TrainConfig) -> None:
     check_probes(cfg.probe, lambda: [cast(nn.Module, model)])
     with warnings.catch_warnings(action="ignore"):  # `train` will give them, on the run's device
         steps = make_agent(cfg, model, torch.Generator()).gradient_steps
+    check_exclude(cfg.clipper, [name for step in steps if step.transforms for name in step.names])
     if cfg.optimizer.auto_lr:
         ok = len(steps) == 1 and not agent.off_policy
         require(
             ok, "optimizer.lr", "auto", f"a number for {agent.__name__}: auto is for one loss on a rollout"
         )
     try_env(cfg.env, info)
+
+
+def without_effect(cfg: TrainConfig) -> dict[str, str]:
+    """Options that change nothing in this configuration, by dotted name, and why."""
+    return effects.without_effect(
+        cfg.agent, cfg.policy, cfg.clipper, cfg.evaluation, cfg.env, inspect_env(cfg.env)
+    )
 
 
 def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:

@@ -17,7 +17,8 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
 
     Args:
         config_name: the root YAML; its `_target_` names the dataclass of all options, whose module also has
-            `check(cfg)` (what can be known before a directory is made) and `train(cfg, run)`.
+            `check(cfg)` (what can be known before a directory is made), `without_effect(cfg)` (options that
+            change nothing in this configuration, by dotted name, and why) and `train(cfg, run)`.
         by_id: a group in which `GROUP.id=X` stands for an option without a YAML of its own: it also selects
             `GROUP=by_id`.
     """

@@ -46,10 +46,12 @@ class Composed:
     Attributes:
         tree: composed and checked, with Hydra's own node.
         notes: lines about settings that were not typed.
+        typed: names of the options that were typed, those inside of typed mappings and lists too.
     """
 
     tree: DictConfig
     notes: tuple[str, ...]
+    typed: tuple[str, ...]
 
     @property
     def options(self) -> Tree:
@@ -157,7 +159,7 @@ def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Pa
         tree.hydra.overrides.task = [*page, *own]
         tree.hydra.job.override_dirname = _override_dirname(tree, overrides)
     about = [choices.note(), *(note(tree, path) for path in left)]
-    return Composed(tree, tuple(line for line in about if line))
+    return Composed(tree, tuple(line for line in about if line), tuple(_typed(overrides)))
 
 
 def compose_defaults(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> DictConfig:
@@ -182,6 +184,21 @@ def plain(tree: DictConfig) -> Tree:
         raise ConfigError(" ".join(str(error).split())) from error
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def _typed(overrides: Sequence[Override]) -> Iterator[str]:
+    """The options that overrides give a value or choose a file for."""
+    for override in overrides:
+        if not override.is_delete() and not override.key_or_group.startswith(HYDRA):
+            yield from _named(override.key_or_group, override.value())
+
+
+def _named(name: str, value: object) -> Iterator[str]:
+    """An option's name, and those of the options inside of its value."""
+    yield name
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _named(f"{name}.{key}", inner)
 
 
 def _chooses(override: Override, folders: Sequence[Path]) -> bool:

@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -117,8 +118,8 @@ def _start(
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
             refuse_used(directory)
-        check(tree)
-        jobs.append((composed, tree, directory))
+        idle = check(tree, composed.typed)
+        jobs.append((replace(composed, notes=composed.notes + idle), tree, directory))
     if sweep:
         return _run_sweep(jobs, command)
     composed, tree, directory = jobs[0]

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from core.checks import checked, require
 from core.config import Component
-from core.descend.basins import basins
+from core.descend.basins import basins, why_not
 from core.descend.batches import Batch
 from core.descend.comparison import compare
 from core.descend.diagnosis import REMEDIES
-from core.descend.drawing import PICTURES, draw
+from core.descend.drawing import PICTURES, draw, undrawn
 from core.descend.function_descent import FunctionDescent
 from core.descend.functions import Function, require_form
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Supervised
 from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
-from core.gradients.arguments import require_true_line_search
+from core.gradients.arguments import check_exclude, clipper_without_effect, require_true_line_search
 from core.gradients.probe import Probe
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
@@ -152,7 +152,19 @@ def check(cfg: DescentConfig) -> None:
         module = descent.network
         check_optimizer(optimizer, lambda module=module: [module])
         require_true_line_search(build_optimizer(optimizer, descent.named), as_transforms(cfg.clipper))
+        check_exclude(cfg.clipper, [name for name, _ in descent.named])
         check_probes(cfg.probe, lambda module=module: [module])
+
+
+def without_effect(cfg: DescentConfig) -> dict[str, str]:
+    """Options that change nothing in this configuration, by dotted name, and why."""
+    parts = list(singles(cfg).values())
+    vectors = "the variables of a function are one vector, which has no rows" if cfg.function else ""
+    idle = clipper_without_effect(cfg.clipper, one_loss="every gradient step has one loss", vectors=vectors)
+    mixing = [why_not(part.optimizer, cfg.clipper, cfg.schedule) for part in parts if part.optimizer]
+    pictures = {"basins": mixing[0]} if all(mixing) else {}
+    pictures |= undrawn(make_descent(parts[0], torch.device("cpu")), cfg.steps)
+    return idle | {f"pictures=[{name}]": why for name, why in pictures.items() if name in cfg.pictures}
 
 
 def train(cfg: DescentConfig, run: Run) -> None:
