@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from core.errors import described
+
 AUTO = "auto"  # as an optimizer's `lr`: proposed from the gradient before the training begins
 STAND_IN_LR = 1e-3
 TRUE, FALSE = ("yes", "y", "on", "true"), ("no", "n", "off", "false")
@@ -91,7 +93,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     slips = difflib.get_close_matches(leaf, beside, n=1, cutoff=0.75)
     parts = [n for n in beside if min(len(n), len(leaf)) > 2 and (n in leaf or leaf in n)]
     parts = difflib.get_close_matches(leaf, parts, n=1, cutoff=0)
-    close = slips or parts or difflib.get_close_matches(leaf, beside, n=1, cutoff=0.7)
+    close = slips or parts or difflib.get_close_matches(leaf, beside, n=1, cutoff=0.63)
     close = [beside[n] for n in close] or difflib.get_close_matches(name, names, n=1, cutoff=0.75)
     elsewhere = [n for n in names if n.endswith(f".{name}")]
     close = close or (elsewhere if len(elsewhere) == 1 else [])
@@ -169,6 +171,8 @@ def import_target(dotted: object, path: str) -> object:
                     f"{path}={dotted}: importing {name} needs {error.name}, not installed"
                 ) from error
             continue
+        except (Exception, SystemExit) as error:  # a module of the user's own
+            raise ConfigError(f"{path}={dotted}: importing {name} failed: {described(error)}") from error
         for attribute in parts[cut:]:
             if not hasattr(found, attribute):
                 raise ConfigError(

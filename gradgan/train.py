@@ -11,7 +11,9 @@ from annotated_types import Ge
 from core.checks import checked, require
 from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
+from core.gradients.arguments import check_exclude
 from core.gradients.probe import Probe
+from core.noise import NoiseProbe
 from core.numbers import plain_number
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
@@ -23,6 +25,7 @@ from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run, RunConfig
 from core.seeding import Generators, seed_for
+from gradgan import effects
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.data import Data
@@ -32,8 +35,7 @@ from gradgan.evaluation.evaluator import Evaluator, FixedLatents
 from gradgan.features import Features
 from gradgan.game.game import Game
 from gradgan.game.players import Discriminator, Generator, latents, make_players
-from gradgan.losses import Loss
-from gradgan.losses.relativistic_average import RelativisticAverage
+from gradgan.losses import Loss, compares_samples
 from gradgan.measurements.measurements import Measurements, MeasurementsConfig
 from gradgan.networks import Network
 from gradgan.networks.conditioning import Auxiliary, Projection
@@ -90,7 +92,7 @@ class TrainConfig:
         kind = type(self.update).__name__
         require(whole, "micro_batches", parts, f"1 with update {kind}, which differentiates whole batches")
         for compares, name in (
-            (isinstance(self.loss, RelativisticAverage), "loss=relativistic_average"),
+            (compares_samples(self.loss), f"loss {type(self.loss).__name__}"),
             (self.generator.top_k < 1, "generator.top_k below 1"),
         ):
             told = f"1 with {name}, which compares the samples of a whole batch"
@@ -124,6 +126,22 @@ class TrainConfig:
         )
 
 
+def check_noise(cfg: TrainConfig) -> None:
+    """Raise ConfigError where noise is to be measured of samples without gradients of their own."""
+    for name in (name for name, probe in (cfg.probe or {}).items() if isinstance(probe, NoiseProbe)):
+        if compares_samples(cfg.loss):
+            raise ConfigError(
+                f"probe={name} wants a loss that is the mean of its samples' own losses, and loss "
+                f"{type(cfg.loss).__name__} compares the samples of a whole batch: leave the probe out, or "
+                "take another loss"
+            )
+        if getattr(cfg.network, "batch_norm", False):
+            raise ConfigError(
+                f"probe={name} wants network.batch_norm=false: the samples of a batch share the statistics "
+                "of batch normalisation, so none has a gradient of its own"
+            )
+
+
 def check(cfg: TrainConfig) -> None:
     """Check all that can be checked before a directory is made: device, data, optimizer, scheme, probes.
 
@@ -144,9 +162,16 @@ def check(cfg: TrainConfig) -> None:
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper with it
+    check_noise(cfg)
+    check_exclude(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
+
+
+def without_effect(cfg: TrainConfig) -> dict[str, str]:
+    """Options that change nothing in this configuration, by dotted name, and why."""
+    return effects.without_effect(cfg.data, cfg.network, cfg.game, cfg.clipper)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:

@@ -68,6 +68,7 @@ class Collector:
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
+        self._said = False  # that an episode is too long to be kept
 
     def collect(self, actor: Actor) -> Rollout:
         """The next T steps of every environment.
@@ -115,9 +116,19 @@ class Collector:
         }
 
     def state_dict(self) -> StateDict:
-        """Environments in mid-episode, half-counted episodes, and the count of steps."""
+        """Environments in mid-episode, half-counted episodes, and the count of steps.
+
+        Says once where an episode has become too long for a checkpoint.
+        """
+        envs = self.env_state.save()
+        if None in envs and not self._said:
+            self._said = True
+            self.say(
+                "an episode has become too long to be kept in checkpoints:"
+                " when this run is resumed, its copy begins a new one"
+            )
         return {
-            "envs": self.env_state.save(),
+            "envs": envs,
             "env_steps": self.env_steps,
             "ended": torch.from_numpy(self.ended.copy()),
             "episode_start": torch.from_numpy(self.episode_start[-1].copy()),

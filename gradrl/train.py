@@ -13,6 +13,7 @@ from torch import nn
 from core.checks import checked, require
 from core.config import Component
 from core.gradients import Clipper, MonitorConfig
+from core.gradients.arguments import check_exclude
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -23,11 +24,12 @@ from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.seeding import Generators, seed_for
 from core.state import Stateful
+from gradrl import effects
 from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
 from gradrl.agents.off_policy import OffPolicyConfig
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
-from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs
+from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, try_env
 from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
@@ -71,8 +73,9 @@ def check(cfg: TrainConfig) -> None:
 
     Raises:
         ValueError: the device is not there, the optimizer refuses its options or the parameters of one of the
-            players, the schedule follows what the agent does not measure, the environment is unknown or has
-            spaces that are not supported, or agent, policy and the options around them do not fit each other.
+            players, the schedule follows what the agent does not measure, the environment is unknown, has
+            spaces that are not supported or returns what it should not, or agent, policy and the options
+            around them do not fit each other.
     """
     resolve_device(cfg.device)
     agent = cast(type[Agent], cfg.agent.target)
@@ -88,11 +91,20 @@ def check(cfg: TrainConfig) -> None:
     check_probes(cfg.probe, lambda: [cast(nn.Module, model)])
     with warnings.catch_warnings(action="ignore"):  # `train` will give them, on the run's device
         steps = make_agent(cfg, model, torch.Generator()).gradient_steps
+    check_exclude(cfg.clipper, [name for step in steps if step.transforms for name in step.names])
     if cfg.optimizer.auto_lr:
         ok = len(steps) == 1 and not agent.off_policy
         require(
             ok, "optimizer.lr", "auto", f"a number for {agent.__name__}: auto is for one loss on a rollout"
         )
+    try_env(cfg.env, info)
+
+
+def without_effect(cfg: TrainConfig) -> dict[str, str]:
+    """Options that change nothing in this configuration, by dotted name, and why."""
+    return effects.without_effect(
+        cfg.agent, cfg.policy, cfg.clipper, cfg.evaluation, cfg.env, inspect_env(cfg.env)
+    )
 
 
 def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:

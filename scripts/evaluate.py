@@ -47,12 +47,13 @@ def evaluate(cfg: EvaluateConfig) -> None:
     """
     from core.cli.saved import saved_options
     from core.run.directory import jsonable
-    from core.run.files import write_text
+    from core.run.files import refuse_unwritable, write_text
 
     directory = Path(str(cfg.run))
     kind = str(saved_options(directory)["_target_"]).partition(".")[0]
     if kind == "core":
         raise ConfigError(f"{directory} holds a descent: its summary.json says all there is to measure")
+    refuse_unwritable(directory / "evaluation.json")
     if kind == "gradrl":
         from gradrl.evaluate import evaluate_run as evaluate_agent
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from core.landscape.subject import Subject
     from core.landscape.views import View, ViewConfig
 
+PICTURES = Path("media", "landscape")
 WHICH = ("slices", "surface", "path", "spectrum", "game")
 
 
@@ -74,9 +75,10 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
     """The run's losses on a frozen batch.
 
     Raises:
-        ConfigError: there is no such run or checkpoint.
+        ConfigError: there is no such run or checkpoint, or it may not be written.
     """
     from core.cli.saved import saved_options
+    from core.run.files import refuse_unwritable
 
     kind = str(saved_options(directory)["_target_"]).partition(".")[0]
     if kind == "gradrl":
@@ -87,6 +89,7 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
         raise ConfigError(f"{directory} holds a descent, whose landscape its own pictures show")
     if not (directory / "checkpoints" / f"{cfg.checkpoint}.pt").exists():
         raise ConfigError(f"{directory} has no checkpoint {cfg.checkpoint}.pt yet")
+    refuse_unwritable(directory / "landscape.json", directory / PICTURES / "slices.png")
     return load_probe(directory, cfg.checkpoint, batch_size=cfg.batch_size, seed=cfg.seed)
 
 
@@ -119,8 +122,7 @@ def keep(subject: "Subject", cfg: LandscapeConfig, tag: str, view: "View") -> Pa
     from core.run.directory import jsonable
     from core.run.files import write_bytes, write_text
 
-    folder = subject.directory / "media" / "landscape"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = subject.directory / PICTURES
     data, ending = encode(view.picture)
     write_bytes(folder / f"{tag}.{ending}", data)
     path = subject.directory / "landscape.json"

@@ -15,8 +15,8 @@ SCRIPTS = {
     "evaluate": "evaluate",
     "compare": "compare",
     "bench": "bench",
-    "landscape": "landscape",
     "report": "report",
+    "landscape": "landscape",
 }
 
 
@@ -55,6 +55,7 @@ def command(tmp_path, monkeypatch, capfd):
 
 
 ODD_ENVS = """
+import os
 import gymnasium as gym
 import numpy as np
 
@@ -69,13 +70,22 @@ class Odd(gym.Env):
     def step(self, action):
         raise RuntimeError("the motor is on fire")
 
+class Late(Odd):
+    # breaks its contract in its 21st step, where the folder it runs in holds a file `broken`
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        obs = np.zeros(4 if self.steps > 20 and os.path.exists("broken") else 3, np.float32)
+        return obs, 1.0, self.steps % 8 == 0, False, {}
+
 class Reads(Odd):
     observation_space = gym.spaces.Text(8)
 
 class Writes(Odd):
     action_space = gym.spaces.Text(8)
 
-for kind in (Odd, Reads, Writes):
+for kind in (Odd, Late, Reads, Writes):
     gym.register(f"{kind.__name__}-v0", kind)
 """
 

@@ -121,6 +121,7 @@ def test_imports_go_down_and_never_sideways(package):
 
 # Names of options and prefixes of tags that packages above have as well, and why core may use them.
 OWN_OPTIONS = {
+    "batch_norm": "a function of torch.nn.functional",
     "batch_size": "samples of one gradient: an argument of GradientStep",
     "eval_interval": "an option of core.run.run.RunConfig",
     "gradient_steps": "an argument of Run.start",
@@ -130,6 +131,7 @@ OWN_OPTIONS = {
     "logging.snapshots": "an option of core.run.run.RunConfig",
     "max_kl": "an argument of the natural gradient's step",
     "ramp_up": "an option of core.optim.averaging.AverageConfig",
+    "spectral_norm": "a module of torch.nn.utils",
 }
 OWN_TAGS = {
     "eval/": "Run writes every final measurement there",

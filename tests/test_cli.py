@@ -73,7 +73,7 @@ OWN = {
         (["env.id=CartPol-v1"], "gymnasium knows, got 'CartPol-v1'; did you mean CartPole-v1?"),
         (["env.kwargs.wind=1"], "env.id=CartPole-v1 cannot be made"),
         (["env.import_module=no_such_package"], "env.import_module=no_such_package cannot be imported"),
-        (["env.id=no_such_package:X-v0"], "env.id=no_such_package:X-v0 cannot be imported: No module named"),
+        (["env.id=no_such_package:X-v0"], "env.id=no_such_package:X-v0 cannot be imported: Mod"),
         (["env.id=gymnasium:CartPol-v1"], "gymnasium knows, got 'CartPol-v1'; did you mean CartPole-v1?"),
         (["env=by_id"], "env.id must be a string, got null"),
         (

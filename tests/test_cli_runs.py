@@ -1,12 +1,9 @@
 """Commands that train, continue, measure: exit codes, bad checkpoints, directories in use, sweeps."""
 
-import inspect
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from core.cli.launch import compose_tree
 from core.config import ConfigError, config_dir
 from core.run.directory import Lock, in_use
 from core.run.run import Run
-from tests.conftest import Command, assert_refused
+from tests.conftest import ODD_ENVS, Command, assert_refused
 
 SMALL = {
     "rl": ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2",
@@ -331,34 +328,6 @@ def test_a_directory_below_a_file_is_refused_in_one_line(command: Command, overr
     assert "file is no folder" in outcome.err
 
 
-NO_RATE = [
-    "objective=logistic",
-    "steps=2",
-    "pictures=[]",
-    "optimizer.lr=auto",
-    "optimizer.groups={*:{lr:0.1}}",
-]
-
-
-def test_a_start_that_comes_to_nothing_leaves_nothing(command: Command):
-    outcome = command("descend", *NO_RATE, "hydra.run.dir=run")
-    assert_refused(outcome, "optimizer.lr=auto has nothing to choose")
-    assert command("descend", *NO_RATE[:3], "hydra.run.dir=run").status == 0
-
-
-def test_a_start_that_comes_to_nothing_leaves_the_files_of_others(command: Command):
-    Path("run").mkdir()
-    Path("run", "notes.txt").write_text("a plan")
-    assert command("descend", *NO_RATE, "hydra.run.dir=run").status == 2
-    assert [path.name for path in Path("run").iterdir()] == ["notes.txt"]
-
-
-def test_jobs_of_a_sweep_that_come_to_nothing_leave_nothing(command: Command):
-    outcome = command("descend", "-m", "seed=1,2", *NO_RATE, "hydra.sweep.dir=sweep")
-    assert outcome.status == 2
-    assert list(Path("sweep").iterdir()) == []
-
-
 @pytest.mark.parametrize(("name", "other", "by"), [("rl", "gan", "gradgan"), ("gan", "rl", "gradrl")])
 def test_a_run_of_another_command_is_not_continued(command: Command, finished, tmp_path, name, other, by):
     shutil.copytree(finished[other], tmp_path / "a run")
@@ -368,45 +337,33 @@ def test_a_run_of_another_command_is_not_continued(command: Command, finished, t
     assert contents(tmp_path / "a run") == before
 
 
-class StopsAtImport:
-    """Ctrl-C when a module is first looked for."""
-
-    def __init__(self, module):
-        self.module = module
-
-    def find_spec(self, name, *_):
-        if name == self.module:
-            os.kill(os.getpid(), signal.SIGINT)
+def test_an_environment_that_fails_at_once_is_refused_with_its_place(command: Command, odd_envs):
+    outcome = command("rl", *SMALL["rl"], "env.import_module=odd_envs", "env.id=Odd-v0", "hydra.run.dir=run")
+    place = next(i for i, line in enumerate(ODD_ENVS.splitlines(), 1) if "on fire" in line)
+    said = "env.id=Odd-v0: step() raised RuntimeError: the motor is on fire ("
+    assert_refused(outcome, said, f"odd_envs.py, line {place})")
 
 
-@pytest.mark.parametrize("module", ["core.cli.launch", "hydra", "omegaconf.basecontainer", "torch"])
-def test_ctrl_c_while_the_libraries_are_imported_is_silent(module, tmp_path):
-    source = "\n".join(
-        [
-            "import os, signal, sys",
-            inspect.getsource(StopsAtImport),
-            f"sys.meta_path.insert(0, StopsAtImport({module!r}))",
-            "from core.scripts.descend import main",
-            "main()",
-        ]
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", source, "hydra.run.dir=run"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_that_fails_says_why_and_exits_with_1(command: Command, odd_envs):
-    overrides = [*SMALL["rl"], "env.import_module=odd_envs", "env.id=Odd-v0", "hydra.run.dir=run"]
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_run_whose_environment_breaks_its_contract_is_saved_and_continues(
+    command: Command, odd_envs, vectorization
+):
+    overrides = [*SMALL["rl"], "env.import_module=odd_envs", "env.id=Late-v0", "agent.num_steps=8",
+                 "hydra.run.dir=run", f"env.vectorization={vectorization}"]  # fmt: skip
+    Path("broken").touch()
     outcome = command("rl", *overrides)
     assert outcome.status == 1
-    assert "the motor is on fire" in outcome.err
-    assert json.loads(Path("run", "summary.json").read_text())["status"] == "failed"
+    assert outcome.err == (
+        "error: env.id=Late-v0: step() returned an observation of shape (4,), its space has shape (3,);"
+        f" saved at 32 env steps, continue with resume={Path('run').resolve()}\n"
+    )
+    summary = json.loads(Path("run", "summary.json").read_text())
+    assert (summary["status"], summary["env_steps"]) == ("failed", 32)
+    Path("broken").unlink()
+    outcome = command("rl", "resume=run")
+    assert outcome.status == 0, outcome.err
+    assert "2 of 2 copies begin a new episode" in outcome.out
+    assert json.loads(Path("run", "summary.json").read_text())["env_steps"] == 64
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

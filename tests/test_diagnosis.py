@@ -92,7 +92,7 @@ def test_a_finding_is_said_written_and_resumed(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run("rl", tmp_path / "killed", *fault)
     monkeypatch.setattr(Run, "finish_step", finish_step)
-    assert resume_run(tmp_path / "killed", []) == 0
+    assert resume_run(tmp_path / "killed", [], "rl") == 0
     assert written(tmp_path / "killed")[0] == findings
 
 

@@ -60,6 +60,13 @@ def test_training_is_the_same_to_the_bit_with_monitor_and_probes_on_or_off(name,
 def test_a_network_that_a_probe_cannot_measure_is_refused_before_anything_is_made():
     overrides = ["data=digits", "network=dcgan", "network.batch_norm=true", "probe=noise"]
     tree = compose_tree("gan", overrides, [config_dir()])[0]
-    with pytest.raises(ValueError, match=r"probe=noise: per-sample gradients are not defined .*BatchNorm2d"):
+    with pytest.raises(ValueError, match=r"probe=noise wants network\.batch_norm=false"):
         check(tree)
     check(compose_tree("gan", [*overrides[:3], "probe=curvature"], [config_dir()])[0])
+
+
+def test_noise_of_a_loss_that_compares_its_samples_is_refused_before_anything_is_made():
+    overrides = ["data=ring", "loss=relativistic_average", "probe=[noise,curvature]"]
+    with pytest.raises(ValueError, match=r"probe=noise wants a loss that is the mean of its samples' own"):
+        check(compose_tree("gan", overrides, [config_dir()])[0])
+    check(compose_tree("gan", [*overrides[:2], "probe=curvature"], [config_dir()])[0])

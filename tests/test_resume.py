@@ -104,14 +104,14 @@ def test_a_run_that_dies_and_is_resumed_ends_the_same(uninterrupted, deaths, tmp
 
         monkeypatch.setattr(Run, "finish_step", dying)
         go = (
-            partial(resume_run, directory, [])
+            partial(resume_run, directory, [], name)
             if directory.exists()
             else partial(execute, tree_of(name), directory)
         )
         with pytest.raises(Killed):
             go()
     monkeypatch.setattr(Run, "finish_step", finish_step)
-    assert resume_run(directory, []) == 0
+    assert resume_run(directory, [], name) == 0
     assert differences(whole, directory) == []
 
 
@@ -128,7 +128,7 @@ def test_a_run_killed_by_the_system_loses_nothing(uninterrupted, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert resume_run(directory, []) == 0
+    assert resume_run(directory, [], name) == 0
     assert differences(whole, directory) == []
 
 
@@ -150,9 +150,9 @@ def test_a_signal_saves_the_run_and_a_finished_run_is_left_alone(
     assert execute(tree_of(name), directory) == 143
     assert '"status": "stopped"' in (directory / "summary.json").read_text()
     monkeypatch.setattr(Run, "finish_step", finish_step)
-    assert resume_run(directory, []) == 0
+    assert resume_run(directory, [], name) == 0
     assert differences(whole, directory) == []
     before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
-    assert resume_run(directory, []) == 0
+    assert resume_run(directory, [], name) == 0
     assert "already finished" in capsys.readouterr().out
     assert before == {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}

@@ -191,6 +191,6 @@ def set_optimizer_defaults(tree: Any, folders: tuple[Path, ...]) -> None:
             if group != "optimizer" or chosen != name or file is None:
                 continue
             node = OmegaConf.select(tree, package or group)
-            for option, value in options.items() if node else ():
+            for option, value in options.items():
                 if node[option] == file.content.get(option):
                     node[option] = value

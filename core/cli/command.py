@@ -17,7 +17,8 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
 
     Args:
         config_name: the root YAML; its `_target_` names the dataclass of all options, whose module also has
-            `check(cfg)` (what can be known before a directory is made) and `train(cfg, run)`.
+            `check(cfg)` (what can be known before a directory is made), `without_effect(cfg)` (options that
+            change nothing in this configuration, by dotted name, and why) and `train(cfg, run)`.
         by_id: a group in which `GROUP.id=X` stands for an option without a YAML of its own: it also selects
             `GROUP=by_id`.
     """
@@ -32,7 +33,7 @@ def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
 def typed_command(arguments: Sequence[str]) -> str:
     """What was typed before these arguments, to be pasted; empty where the process has others.
 
-    `.venv/bin/python scripts/train_rl.py`, `python -m core.scripts.train_rl`, or `gradrl` where installed.
+    `.venv/bin/python scripts/descend.py`, `python -m core.scripts.descend`, or its installed name.
     """
     head = sys.orig_argv[: len(sys.orig_argv) - len(arguments)]
     script = sys.argv[0]

@@ -46,10 +46,12 @@ class Composed:
     Attributes:
         tree: composed and checked, with Hydra's own node.
         notes: lines about settings that were not typed.
+        typed: names of the options that were typed, those inside of typed mappings and lists too.
     """
 
     tree: DictConfig
     notes: tuple[str, ...]
+    typed: tuple[str, ...]
 
     @property
     def options(self) -> Tree:
@@ -125,6 +127,8 @@ class Composed:
                 job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
                 job_subdir_key=None if job is None else "hydra.sweep.subdir",
             )
+        except OSError as error:  # of Hydra's own notes: the job itself answers for its files
+            raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from error
         except (HydraException, OmegaConfBaseException) as error:  # of the directory: the job's are in `done`
             raise ConfigError(f"hydra.sweep.subdir: {' '.join(str(error).split())}") from error
         return cast(int, done.return_value)
@@ -155,7 +159,7 @@ def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Pa
         tree.hydra.overrides.task = [*page, *own]
         tree.hydra.job.override_dirname = _override_dirname(tree, overrides)
     about = [choices.note(), *(note(tree, path) for path in left)]
-    return Composed(tree, tuple(line for line in about if line))
+    return Composed(tree, tuple(line for line in about if line), tuple(_typed(overrides)))
 
 
 def compose_defaults(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> DictConfig:
@@ -182,6 +186,21 @@ def plain(tree: DictConfig) -> Tree:
     return {str(key): value for key, value in container.items()}
 
 
+def _typed(overrides: Sequence[Override]) -> Iterator[str]:
+    """The options that overrides give a value or choose a file for."""
+    for override in overrides:
+        if not override.is_delete() and not override.key_or_group.startswith(HYDRA):
+            yield from _named(override.key_or_group, override.value())
+
+
+def _named(name: str, value: object) -> Iterator[str]:
+    """An option's name, and those of the options inside of its value."""
+    yield name
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _named(f"{name}.{key}", inner)
+
+
 def _chooses(override: Override, folders: Sequence[Path]) -> bool:
     """Whether an override chooses a file, or is Hydra's own: those are composed by Hydra."""
     key = override.key_or_group.split("@")[0]
@@ -205,6 +224,12 @@ def _compose_choices(
         if override.key_or_group in SEVERAL:
             chosen += _several(override)
             continue
+        place = override.package or ""
+        if place and not override.key_or_group.startswith(HYDRA) and place.split(".")[0] not in SEVERAL:
+            raise ConfigError(
+                f"{override.input_line} is not read: a part inside of another is named by its class, "
+                f"{place}._target_=..., and its options"
+            )
         chosen.append(str(override.input_line))
         if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
             typed[override.key_or_group] = override.value()

@@ -4,11 +4,13 @@ import importlib
 import signal
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.config import ConfigError, Tree, build
+from core.errors import ContractError
 
 if TYPE_CHECKING:
     from core.run.diagnosis import DiagnosisConfig, OnFinding
@@ -41,19 +43,40 @@ class RootConfig(Protocol):
         ...
 
 
-def check(tree: Tree) -> None:
+def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     """Check everything that can be checked before a directory is made.
 
+    Args:
+        tree: the resolved configuration, plain containers.
+        typed: names of the options that were typed.
+
+    Returns:
+        One line for every reason why some of those have no effect in this run.
+
     Raises:
-        ConfigError: one line about it.
+        ConfigError: one line about what is wrong.
     """
     cfg, module = _entry(tree)
     try:
         module.check(cfg)
+        return _idle(typed, module.without_effect(cfg)) if typed else ()
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _idle(typed: Sequence[str], without_effect: Mapping[str, str]) -> tuple[str, ...]:
+    """What is said of typed options without effect, `name` or `name=value`, those of one reason together."""
+    names: dict[str, list[str]] = {}
+    for option, reason in without_effect.items():
+        key = option.partition("=")[0]
+        if any(name == key or name.startswith(f"{key}.") for name in typed):
+            names.setdefault(reason, []).append(option)
+    return tuple(
+        f"{' and '.join(options)} {'have' if options[1:] else 'has'} no effect here: {reason}"
+        for reason, options in names.items()
+    )
 
 
 def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Lock | None" = None) -> int:
@@ -88,7 +111,6 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
 def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
     """The run itself, in a directory that is held; the exit status."""
     from core.cli.defaults import defaults
-    from core.run.checkpoint import UnreadableError
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis, Stopping
     from core.run.directory import git_state, versions
@@ -119,8 +141,11 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         status, code = "stopped", 128 + signal.SIGINT
     except ConfigError:
         raise
-    except (FloatingPointError, Stopping, UnreadableError) as error:
+    except (FloatingPointError, Stopping) as error:
         print(f"error: {error}", file=sys.stderr)
+        status, code = "failed", 1
+    except ContractError as error:
+        print(f"error: {error}{run.rescue()}", file=sys.stderr)
         status, code = "failed", 1
     except Exception:
         traceback.print_exc()
@@ -128,7 +153,10 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     finally:
         run.close()
     if status != "finished":
-        run.write_summary(status)
+        try:
+            run.write_summary(status)
+        except ContractError as error:
+            print(f"error: {error}", file=sys.stderr)
     return code
 
 

@@ -9,7 +9,9 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -21,6 +23,7 @@ from core.cli.job import check, execute
 from core.cli.paths import as_text, typed_path
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
+from core.errors import ContractError
 from core.run.directory import Lock, is_run, refuse_used, used
 
 Options = TypeVar("Options")
@@ -65,12 +68,17 @@ def compose_tree(
 
 def _guarded(main: Callable[[], int]) -> int:
     keep_freed_memory()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is shown escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main()
         sys.stdout.flush()
     except ConfigError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except ContractError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
@@ -110,8 +118,8 @@ def _start(
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
             refuse_used(directory)
-        check(tree)
-        jobs.append((composed, tree, directory))
+        idle = check(tree, composed.typed)
+        jobs.append((replace(composed, notes=composed.notes + idle), tree, directory))
     if sweep:
         return _run_sweep(jobs, command)
     composed, tree, directory = jobs[0]

@@ -38,7 +38,7 @@ def as_text(overrides: Sequence[str], root: YamlFile, *, sweep: bool = False) ->
     Args:
         overrides: as typed.
         root: the root file.
-        sweep: a list of values, `data.root=a,b`, is a sweep unless a file has that name.
+        sweep: a list of values, `run=a,b`, is a sweep unless a file has that name.
     """
     own = tuple(root.content.get("paths") or ())
     return [_as_text(each, own, sweep) for each in overrides]

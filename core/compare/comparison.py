@@ -12,6 +12,7 @@ from core.compare.groups import Score, SeedGroup, SeedRun, find_runs, grouped
 from core.compare.statistics import COVERAGE, Estimate, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
 from core.numbers import plain_number
+from core.run.files import refuse_unwritable, write_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,11 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
     """The tables and remarks; writes the figure.
 
     Raises:
-        ConfigError: an element of `runs` names no run, or one target is given for several tasks.
+        ConfigError: an element of `runs` names no run, one target is given for several tasks, or the figure
+            cannot be written.
     """
+    if cfg.figure is not None:
+        refuse_unwritable(Path(cfg.figure))
     groups = grouped(find_runs(cfg.runs or (), score))
     tasks = list(dict.fromkeys(group.task for group in groups))
     if cfg.target is not None and len(tasks) > 1:
@@ -149,6 +153,5 @@ def _figure(groups: Sequence[SeedGroup], cfg: CompareConfig, score: Score) -> st
     from core.compare.learning_curves import draw_learning_curves
 
     path = Path(cfg.figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(draw_learning_curves(groups, score, target=cfg.target, seed=cfg.seed))
+    write_bytes(path, draw_learning_curves(groups, score, target=cfg.target, seed=cfg.seed))
     return f"figure: {path}"

@@ -2,7 +2,6 @@
 
 import glob
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,8 +115,8 @@ def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
     """
     runs: dict[Path, SeedRun] = {}
     for pattern in patterns:
-        exact = os.path.exists(pattern)  # `net[1]` may be a name
-        paths = [Path(p) for p in ([] if exact else sorted(glob.glob(pattern)))] or [Path(pattern)]
+        here = Path(pattern)  # as written, where it exists: `net[1]` is no pattern for `net1` then
+        paths = [here] if here.exists() else [Path(p) for p in sorted(glob.glob(pattern))] or [here]
         found = [run for path in paths for run in _runs_below(path, pattern, score)]
         if not found:
             missing = not any(path.exists() for path in paths)

@@ -148,8 +148,11 @@ def _derivatives(plane: PlaneFunction, x: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(plane.function(x).sum(), x, create_graph=True)
+        # A linear function's gradient is a constant, which has no graph to walk back.
         rows = [
-            torch.autograd.grad(gradient[:, i].sum(), x, retain_graph=True, materialize_grads=True)[0]
-            for i in range(2)
+            torch.autograd.grad(g.sum(), x, retain_graph=True, materialize_grads=True)[0]
+            if g.requires_grad
+            else torch.zeros_like(x)
+            for g in gradient.unbind(1)
         ]
     return gradient.detach(), torch.stack(rows, 1)

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from core.checks import checked, require
 from core.config import Component
-from core.descend.basins import basins
+from core.descend.basins import basins, why_not
 from core.descend.batches import Batch
 from core.descend.comparison import compare
-from core.descend.diagnosis import REMEDIES, RULES_OF_FUNCTION, RULES_OF_OBJECTIVE
-from core.descend.drawing import PICTURES, draw
+from core.descend.diagnosis import REMEDIES
+from core.descend.drawing import PICTURES, draw, undrawn
 from core.descend.function_descent import FunctionDescent
-from core.descend.functions import Function
+from core.descend.functions import Function, require_form
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Supervised
 from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
-from core.gradients.arguments import require_true_line_search
+from core.gradients.arguments import check_exclude, clipper_without_effect, require_true_line_search
 from core.gradients.probe import Probe
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
@@ -33,6 +33,7 @@ from core.optim.schedules import Schedule, ScheduledRate, check_schedule
 from core.run.auto_lr import auto_lr
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding
+from core.run.finite import advice
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
 from core.state import StateDict
@@ -135,11 +136,14 @@ def check(cfg: DescentConfig) -> None:
     Raises:
         ValueError: the device is not there or has no float64, an optimizer refuses its options, these
             parameters or the clipper, the schedule follows something that is not measured here, a probe
-            cannot measure this network, or start and batch do not fit the objective.
+            cannot measure this network, the function is of another form, or start and batch do not fit the
+            objective.
     """
     device = resolve_device(cfg.device)
     require(device.type != "mps", "device", cfg.device, "one that has float64: cpu or cuda")
     check_schedule(cfg.schedule, ())
+    if cfg.function is not None:
+        require_form(cfg.function)
     for single in singles(cfg).values():
         descent, optimizer = make_descent(single, torch.device("cpu")), single.optimizer
         assert optimizer is not None
@@ -148,7 +152,19 @@ def check(cfg: DescentConfig) -> None:
         module = descent.network
         check_optimizer(optimizer, lambda module=module: [module])
         require_true_line_search(build_optimizer(optimizer, descent.named), as_transforms(cfg.clipper))
+        check_exclude(cfg.clipper, [name for name, _ in descent.named])
         check_probes(cfg.probe, lambda module=module: [module])
+
+
+def without_effect(cfg: DescentConfig) -> dict[str, str]:
+    """Options that change nothing in this configuration, by dotted name, and why."""
+    parts = list(singles(cfg).values())
+    vectors = "the variables of a function are one vector, which has no rows" if cfg.function else ""
+    idle = clipper_without_effect(cfg.clipper, one_loss="every gradient step has one loss", vectors=vectors)
+    mixing = [why_not(part.optimizer, cfg.clipper, cfg.schedule) for part in parts if part.optimizer]
+    pictures = {"basins": mixing[0]} if all(mixing) else {}
+    pictures |= undrawn(make_descent(parts[0], torch.device("cpu")), cfg.steps)
+    return idle | {f"pictures=[{name}]": why for name, why in pictures.items() if name in cfg.pictures}
 
 
 def train(cfg: DescentConfig, run: Run) -> None:
@@ -182,8 +198,10 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         lr = auto_lr(component, cfg.clipper, descent.frozen(), descent.samples, cfg.seed, run.say)
         component = component.with_lr(lr)
     optimizer = build_optimizer(component, descent.named)
+    # A gradient of all samples has no noise that a larger batch would have less of.
+    batch = None if descent.exact else descent.samples
     step = GradientStep(
-        descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=descent.samples
+        descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=batch
     )
     rate = ScheduledRate(cfg.schedule, step)
     title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
@@ -204,8 +222,9 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,
-        rules=RULES_OF_FUNCTION if cfg.objective is None else RULES_OF_OBJECTIVE,
+        rules=descent.rules,
         remedies=REMEDIES,
+        limits=descent.limits,
     )
     while run.step < cfg.steps:
         rate.set(run.step / cfg.steps)
@@ -215,7 +234,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         logs = (run.iteration + 1) % cfg.logging.interval == 0 or run.step + 1 == cfg.steps
         run.finish_step(run.step + 1, found | metrics() if logs else found)
     with evaluation_parameters(optimizer):
-        for line in descent.lines(run.step):
+        for line in descent.lines(run.step, advice(optimizer)):
             run.say(line)
     run.finish(dict)
 

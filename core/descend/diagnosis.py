@@ -5,11 +5,31 @@ from dataclasses import dataclass
 
 from core.curvature.critical import SLOPE
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
+from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
 
 VALUE = "descent/value"  # of the function, which has no noise
 LOSS = "loss/train"  # over all samples, while the steps are noisy
+
+
+def falling(history: History) -> bool:
+    """Whether the value or the loss is no higher than it usually was."""
+    return any(
+        now is not None and usual is not None and now <= usual
+        for now, usual in ((history.level(tag, 4), history.usual(tag)) for tag in (VALUE, LOSS))
+    )
+
+
+def known_ground(history: History) -> bool:
+    """Whether the curvature is known, by which `Flat` tells a minimum from where a descent is stuck."""
+    return history.last("curvature/lowest") is not None
+
+
+def fitted(history: History) -> bool:
+    """Whether nothing is left of the loss that the descent began with."""
+    course, now = history.course(LOSS), history.now(LOSS)
+    return bool(course) and now is not None and 0.0 <= now <= 1e-9 * course[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +71,10 @@ class Flat:
             level = self.level * height
             evidence = {"value": values[-1], "gradient_norm": norm, "lowest": lowest, "sharpness": sharpness}
             if lowest < -self.down * max(abs(sharpness), level):
+                leaves = context.chosen("optimizer") == "PerturbedSGD"
                 yield Sign(
                     name="saddle",
-                    severity="warning",
+                    severity="note" if leaves else "warning",
                     player=player.name,
                     evidence=evidence,
                     what=(
@@ -64,7 +85,9 @@ class Flat:
                         "The descent has reached a saddle along a direction from which the gradient alone "
                         "does not lead away."
                     ),
-                    remedy=self._push(context, player),
+                    remedy=()
+                    if leaves
+                    else ("optimizer=perturbed_sgd", remedies.override("optimizer.lr", min(player.lr, 0.05))),
                 )
             elif curvature < level and not (lowest > 0 and norm <= SLOPE * curvature):
                 yield Sign(
@@ -79,11 +102,6 @@ class Flat:
                     cause=("It is on a plateau: steps in proportion to so small a gradient do not leave it."),
                     remedy=stride(context, player),
                 )
-
-    def _push(self, context: Context, player: Player) -> Overrides:
-        if context.chosen("optimizer") == "PerturbedSGD":
-            return ()
-        return ("optimizer=perturbed_sgd", remedies.override("optimizer.lr", min(player.lr, 0.05)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +137,44 @@ class Unmoved:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outset:
+    """The initial weights stretch what passes through them: loss and gradient are huge before the first step.
+
+    Attributes:
+        growth: the first loss over that of a network whose outputs are zeros, from which it is a finding.
+            Ten matrices of gain 1 begin at up to twice that loss, of gain 1.5 at some thousand times it.
+    """
+
+    growth: float = 30.0
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, until the loss has come down to that of zeros."""
+        first, zeros = (context.limits.get(name, 0.0) for name in ("first_loss", "loss_of_zeros"))
+        now = history.now(LOSS)
+        if now is None or not 0.0 < self.growth * zeros < first or now <= zeros:
+            return
+        for player in context.players[:1]:
+            gain = context.number("objective.gain")
+            yield Sign(
+                name="exploding_gradient",
+                severity="warning",
+                player=player.name,
+                evidence={"first_loss": first, "loss_of_zeros": zeros, "loss": now},
+                what=(
+                    f"before the first step the loss was {first:.3g}, {first / zeros:,.0f} times that of a "
+                    "network whose outputs are zeros."
+                ),
+                cause=(
+                    "The initial weights are too large: each layer stretches what passes through it, and the "
+                    "gradient on its way back."
+                ),
+                remedy=(remedies.toward(context, "objective.gain", 1.0),)
+                if gain is not None and gain > 1.0
+                else shallower(context),
+            )
+
+
 def stride(context: Context, player: Player) -> Overrides:
     """Steps that do not shrink with the gradient."""
     if player.optimizer in ("SGD", "ASGD", "Adadelta"):
@@ -139,12 +195,20 @@ def shallower(context: Context) -> Overrides:
 
 
 REMEDIES = Remedies(larger_batch=larger_batch, shallower=shallower)
-RULES_OF_OBJECTIVE: tuple[Rule, ...] = (*network_rules(), Unmoved())
+RULES_OF_OBJECTIVE: tuple[Rule, ...] = (
+    *network_rules(VanishingGradient(reached=fitted), ExplodingGradient(falling=falling)),
+    Unmoved(),
+    Outset(),
+)
 # The length of a point is no measure for a step.
 RULES_OF_FUNCTION: tuple[Rule, ...] = (
     *(
         r
-        for r in network_rules(Oscillation(noiseless=True))
+        for r in network_rules(
+            VanishingGradient(reached=known_ground),
+            ExplodingGradient(falling=falling),
+            Oscillation(noiseless=True),
+        )
         if not isinstance(r, UpdateTooLarge | UpdateTooSmall)
     ),
     Flat(),

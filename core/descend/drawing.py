@@ -16,6 +16,22 @@ from core.draw.media import Media
 PICTURES = ("path", "surface", "curves", "video", "basins", "arrows")
 
 
+def undrawn(descent: FunctionDescent | ObjectiveDescent, steps: int) -> dict[str, str]:
+    """Pictures that there are none of, of this descent after so many steps, and why."""
+    function = isinstance(descent, FunctionDescent)
+    plane = "maps are of two variables" if descent.plane_function() is None else ""
+    moved = "" if steps else "there are no steps"
+    reasons = {
+        "path": plane,
+        "surface": plane,
+        "curves": moved,
+        "video": plane or moved,
+        "basins": plane or moved or ("" if function else "basins are of functions"),
+        "arrows": plane or ("a function has no samples" if function else ""),
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
 def draw(
     wanted: Sequence[str],
     descents: Mapping[str, FunctionDescent | ObjectiveDescent],
@@ -23,8 +39,7 @@ def draw(
 ) -> dict[str, Media]:
     """Draw what was asked for and can be drawn.
 
-    Maps, surfaces, videos, basins and arrows need two variables; a basin also an optimizer that treats every
-    number alone, and the arrows samples.
+    See `undrawn`; a basin also needs an optimizer that treats every number alone.
 
     Args:
         wanted: names out of PICTURES.
@@ -38,8 +53,9 @@ def draw(
     descents = {trajectory.name: descents[trajectory.name] for trajectory in trajectories}
     first = next(iter(descents.values()))
     plane = first.plane_function()
+    wanted = [name for name in wanted if name not in undrawn(first, trajectories[0].steps[-1])]
     found: dict[str, Media] = {}
-    if "curves" in wanted and trajectories[0].steps[-1]:
+    if "curves" in wanted:
         lowest = first.lowest if isinstance(first, FunctionDescent) else None
         found["curves"] = (
             draw_training(trajectories) if trajectories[0].more else draw_curves(trajectories, lowest)
@@ -50,16 +66,16 @@ def draw(
         found["path"] = draw_paths(plane, trajectories)
     if "surface" in wanted:
         found["surface"] = draw_surface(plane, trajectories)
-    if "video" in wanted and trajectories[0].steps[-1]:
+    if "video" in wanted:
         found["video"] = draw_video(plane, trajectories)
-    if "basins" in wanted and starts is not None and trajectories[0].steps[-1]:
+    if "basins" in wanted and starts is not None:
         descended = starts()
         ends = {name: end for name, end in descended.items() if isinstance(end, Tensor)}
         if ends:
             why = [f"none of {name}: {end}" for name, end in descended.items() if isinstance(end, str)]
             found["basins"] = draw_basins(plane, ends, "; ".join(why))
     trained = {name: descent for name, descent in descents.items() if isinstance(descent, ObjectiveDescent)}
-    if "arrows" in wanted and trained:
+    if "arrows" in wanted:
         found["arrows"] = draw_arrows(plane, trained, trajectories)
     return _named(found)
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from core.curvature.critical import SLOPE, Classification, classify, derivatives
+from core.descend.diagnosis import RULES_OF_FUNCTION
 from core.descend.functions import Function, PlaneFunction
 from core.descend.trajectory import History, Trajectory, point
 from core.gradients import Metrics
@@ -27,6 +29,9 @@ class FunctionDescent:
 
     headline = ("descent/value", "gradient/norm")
     samples = None  # a function has no samples
+    exact = True  # so that its gradient has no noise
+    rules = RULES_OF_FUNCTION
+    limits: ClassVar[dict[str, float]] = {}
 
     def __init__(self, function: Function, start: Sequence[float] | None, device: torch.device) -> None:
         self.function = function
@@ -79,15 +84,19 @@ class FunctionDescent:
         finite = value.isfinite() & gradient.isfinite().all() & hessian.isfinite().all()
         return value.item(), classify(gradient, hessian) if finite else None
 
-    def lines(self, steps: int) -> list[str]:
+    def lines(self, steps: int, advice: str) -> list[str]:
         """The lines printed at the end: the point, and what kind of point it is.
+
+        Args:
+            steps: taken so far.
+            advice: what to try where numbers are not finite.
 
         Raises:
             FloatingPointError: the function or a derivative is not finite here.
         """
         x, (value, found) = self.x.tolist(), self.measure()
         if found is None:
-            advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
+            advice = f"; {advice}" if steps else ""
             at = f"x = {point(x)}, after {steps:,} steps"
             raise FloatingPointError(f"f or a derivative of it is not finite at {at}{advice}")
         effort = f"{steps:,} steps, {self.evaluations:,} gradients" if steps else "the start"

@@ -353,6 +353,30 @@ class Quadratic:
         return 0.5 * (x.new_tensor(self.eigenvalues) * x**2).sum(-1)
 
 
+def require_form(function: Function) -> None:
+    """Raise ValueError unless a function takes single points and many, and its values have a gradient."""
+    name, dim = type(function).__name__, function.dim
+    point = torch.tensor(function.start, dtype=torch.float64, requires_grad=True)
+    many = (dim + 1, dim)  # of two lengths, so that a coordinate is not taken for a point
+    got = []
+    for points, shape in ((point, ()), (point.expand(many), many[:1])):
+        try:
+            value = function(points)
+        except Exception as error:
+            raise ValueError(
+                f"function: {name} fails on points {list(points.shape)}: {type(error).__name__}: {error}"
+            ) from error
+        right = isinstance(value, Tensor) and value.shape == shape and value.requires_grad
+        kind = f"{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        graph = " without a gradient" * (isinstance(value, Tensor) and not value.requires_grad)
+        got += [] if right else [f"{kind}{graph} of points {list(points.shape)}"]
+    if got:
+        raise ValueError(
+            f"function: {name} must make values [...] with a gradient of points [..., {dim}], whether one or "
+            f"many; it makes {' and '.join(got)}"
+        )
+
+
 def _require_dim(function: Function, x: Tensor) -> None:
     """Refuse points of another dimension, where broadcasting would hide the mistake."""
     if x.shape[-1] != function.dim:

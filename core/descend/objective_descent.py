@@ -12,6 +12,7 @@ from torch import Tensor
 from core.curvature import Hessian, classify, classify_point, twice_differentiable
 from core.curvature.critical import FLAT, Kind
 from core.descend.batches import Batch, BatchStream
+from core.descend.diagnosis import RULES_OF_OBJECTIVE
 from core.descend.functions import PlaneFunction
 from core.descend.objectives import Data, Logistic, Supervised
 from core.descend.trajectory import History, Trajectory, point
@@ -102,6 +103,7 @@ class ObjectiveDescent:
     """
 
     headline = ("loss/train", "accuracy/held_out")
+    rules = RULES_OF_OBJECTIVE
 
     def __init__(
         self,
@@ -128,8 +130,15 @@ class ObjectiveDescent:
         self._began = 0.0
         self._steps = 0
         self._path = History(self.point()) if self.size == 2 else None
-        self._history = History(self._row(self.measure()))
+        first = self.measure()
+        self._history = History(self._row(first))
+        self.limits = {"first_loss": first.value, "loss_of_zeros": self._loss_of_zeros()}
         self._seconds = History(torch.zeros(1))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the gradient of a step is that of all samples."""
+        return self.samples == len(self.data.x)
 
     def point(self) -> Tensor:
         """All parameters in a row, [d]."""
@@ -139,7 +148,7 @@ class ObjectiveDescent:
         """The closure of the next step, on samples that stay the same however often it is called."""
         self._began = time.perf_counter()
         chosen = self.stream.next().to(self.data.x.device)
-        x, y = (self.data.x, self.data.y) if self.samples == len(self.data.x) else (
+        x, y = (self.data.x, self.data.y) if self.exact else (
             self.data.x[chosen], self.data.y[chosen]
         )  # fmt: skip
 
@@ -209,8 +218,7 @@ class ObjectiveDescent:
 
     def fields(self) -> dict[str, object]:
         """The fields of the summary at the current parameters."""
-        now = self.measure()
-        kind = self.classify() if math.isfinite(now.gradient_norm) else CriticalKind(None, None, None)
+        now, kind = self.measure(), self.classify()
         return {
             "x": self.point().tolist() if self.size <= DENSE else None,
             **vars(now),
@@ -222,39 +230,51 @@ class ObjectiveDescent:
         }
 
     def classify(self) -> "CriticalKind":
-        """What kind of point of the loss over all training samples this is.
+        """What kind of point of the loss over all training samples this is; unknown where it is not finite.
 
         Up to DENSE parameters all eigenvalues of the Hessian; above, Lanczos finds the two ends, which tell a
         saddle from a minimum but not its index.
         """
-        with twice_differentiable(self.network):
-            hessian = Hessian(self.frozen()(), self.parameters)
-        if self.size <= DENSE:
-            identity = torch.eye(self.size, dtype=hessian.dtype, device=hessian.device)
-            found = classify(hessian.gradient, torch.stack([hessian(row) for row in identity]))
-            return CriticalKind(found.kind, list(found.eigenvalues), found.saddle_index)
-        random = torch.Generator().manual_seed(seed_for(self.seed, "lanczos"))
-        seen = classify_point(hessian, random, steps=LANCZOS, eps=FLAT)
+        try:
+            with twice_differentiable(self.network):
+                hessian = Hessian(self.frozen()(), self.parameters)
+            if self.size <= DENSE:
+                identity = torch.eye(self.size, dtype=hessian.dtype, device=hessian.device)
+                rows = torch.stack([hessian(row) for row in identity])
+                if not (hessian.gradient.isfinite().all() and rows.isfinite().all()):
+                    raise FloatingPointError("a second derivative is not finite")
+                found = classify(hessian.gradient, rows)
+                return CriticalKind(found.kind, list(found.eigenvalues), found.saddle_index)
+            random = torch.Generator().manual_seed(seed_for(self.seed, "lanczos"))
+            seen = classify_point(hessian, random, steps=LANCZOS, eps=FLAT)
+        except FloatingPointError:
+            return CriticalKind(None, None, None)
         return CriticalKind(seen.kind, [seen.lowest, seen.sharpness], None)
 
-    def lines(self, steps: int) -> list[str]:
+    def lines(self, steps: int, advice: str) -> list[str]:
         """The lines printed at the end: loss, accuracy, and what kind of point it is.
+
+        Args:
+            steps: taken so far.
+            advice: what to try where numbers are not finite.
 
         Raises:
             FloatingPointError: the loss or its gradient is not finite here.
         """
         now = self.measure()
         if not (math.isfinite(now.value) and math.isfinite(now.gradient_norm)):
-            advice = "; try a lower optimizer.lr or clipper=global_norm" if steps else ""
+            advice = f"; {advice}" if steps else ""
             raise FloatingPointError(f"the loss or its gradient is not finite after {steps:,} steps{advice}")
         passes = plain_number(now.samples / len(self.data.x))
         effort = f"{steps:,} steps, {now.samples:,} samples ({passes} passes)" if steps else "the start"
         kind = self.classify()
-        ends = point(kind.eigenvalues or ())[1:-1]
+        ends = point(kind.eigenvalues)[1:-1] if kind.eigenvalues else "not finite"
         which = "" if self.size <= DENSE else "lowest and largest "
-        name = {"slope": "still on a slope", "degenerate": "a degenerate point"}.get(
-            str(kind.kind), f"a {kind.kind}"
-        )
+        name = {
+            "slope": "still on a slope",
+            "degenerate": "a degenerate point",
+            "None": "no kind of point",
+        }.get(str(kind.kind), f"a {kind.kind}")
         return [
             f"{effort}: loss {plain_number(now.value)}, held out {plain_number(now.held_out_value)}; "
             f"accuracy {now.accuracy:.1%}, held out {now.held_out_accuracy:.1%}",
@@ -276,7 +296,7 @@ class ObjectiveDescent:
         _, seconds = self._seconds.rows()
         columns = dict(zip(COLUMNS, rows.T.tolist(), strict=True))
         path_steps, path = self._path.rows() if self._path is not None else ([], None)
-        kind = self.classify().kind if math.isfinite(columns["gradient_norm"][-1]) else "diverged"
+        kind = self.classify().kind or "diverged"
         return Trajectory(
             name=name,
             steps=[int(step) for step in columns.pop("step")],
@@ -318,10 +338,16 @@ class ObjectiveDescent:
 
     def _cosine(self, full: Tensor) -> float:
         """Mean cosine between gradients of batches and the gradient of all samples."""
-        if self.samples == len(self.data.x):
+        if self.exact:
             return 1.0
         drawn = self.draws(DRAWS, "look", self._steps)
         return torch.nn.functional.cosine_similarity(drawn, full[None]).mean().item()
+
+    @torch.no_grad()
+    def _loss_of_zeros(self) -> float:
+        """The loss over all training samples of a network whose outputs are zeros."""
+        data = self.data
+        return self.objective.loss(lambda x: torch.zeros_like(self.network(x)), data.x, data.y).item()
 
     def _place(self, start: Sequence[float]) -> None:
         """Write the first parameters."""

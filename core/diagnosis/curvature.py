@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.diagnosis import remedies
 from core.diagnosis.context import Context, Player
-from core.diagnosis.findings import Sign
+from core.diagnosis.findings import Severity, Sign
 from core.diagnosis.signals import History
 
 
@@ -15,11 +15,17 @@ class AboveEdge:
 
     Attributes:
         stability: sharpness over threshold. Training hovers about 1 (Cohen et al. 2021, arXiv:2103.00065).
+        most: beyond it a preconditioner says nothing: it is taken as it stands, and parameters that have
+            hardly had a gradient rule its sharpness. Did that direction grow so at every step, the run would
+            be over.
         measurements: in a row.
+        severity: a note where another player moves the loss between two steps.
     """
 
     stability: float = 1.5
+    most: float = 100.0
     measurements: int = 2
+    severity: Severity = "warning"
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player whose curvature is known."""
@@ -29,9 +35,11 @@ class AboveEdge:
             if not values or min(values) < self.stability:
                 continue
             now = values[-1]
+            if now > self.most and player.optimizer not in remedies.UNSCALED:
+                continue
             yield Sign(
                 name="above_edge_of_stability",
-                severity="warning",
+                severity=self.severity,
                 player=player.name,
                 evidence={"stability": now, "lr": player.lr},
                 what=f"the sharpest direction is {now:.2g} times as curved as this step can bear.",
@@ -39,7 +47,7 @@ class AboveEdge:
                     "The learning rate is too high for the curvature here: that direction grows at "
                     "every step."
                 ),
-                remedy=remedies.learning_rate(context, player, 0.7 / now),
+                remedy=remedies.sound_rate(context, player, player.lr * 0.7 / now),
             )
 
     def _of_sgd(self, history: History, context: Context, player: Player) -> list[float]:

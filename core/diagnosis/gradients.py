@@ -4,13 +4,13 @@ Every threshold is a field; docs/diagnosis.md says which runs it was calibrated 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
 from core.diagnosis.context import Context, Layer, Overrides, Player
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import History
+from core.diagnosis.signals import History, never
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +22,19 @@ class VanishingGradient:
             first and last layer; a policy's last layer of gain 0.01 alone makes 1e-2, a critic of returns of
             hundreds 4e-5.
         depth: weights that a branch must have.
+        reached: whether the loss stands at a minimum, as far as that is known: no gradient is right there.
     """
 
     ratio: float = 1e-5
     depth: int = 3
+    reached: Callable[[History], bool | None] = never
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """At most one sign for each player: its worst branch, or that there is no gradient anywhere."""
         for player in context.players:
             if history.now(f"{player.prefix}gradient/norm") == 0.0:
-                yield self._nothing(context, player)
+                if not self.reached(history):
+                    yield self._nothing(context, player)
                 continue
             norms = history.layers(player.prefix, "gradient_norm")
             worst: tuple[float, Layer, float, float] | None = None
@@ -94,25 +97,29 @@ def branches(layers: Iterable[Layer]) -> Iterator[list[Layer]]:
 class ExplodingGradient:
     """The joint norm is many times what it used to be, for several points in a row.
 
+    What a gradient that had vanished regains is no explosion: it must also be longer than at the beginning.
+
     Attributes:
         growth: times the median of the whole course. Practice says 10; values that grow with the return of a
             learning agent reach 30 in healthy runs.
         points: logged points before it can be a finding.
+        falling: whether the loss falls, as far as that is known: on the way down from a saddle or a plateau
+            a gradient may grow by any factor.
     """
 
     growth: float = 100.0
     points: int = 8
+    falling: Callable[[History], bool | None] = never
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player whose gradient it is; the layer is the one with the largest norm."""
         for player in context.players:
-            now, usual = (
-                history.now(f"{player.prefix}gradient/norm"),
-                history.usual(f"{player.prefix}gradient/norm"),
-            )
-            if now is None or not usual or history.count(f"{player.prefix}gradient/norm") <= self.points:
+            tag = f"{player.prefix}gradient/norm"
+            now, usual = history.now(tag), history.usual(tag)
+            if now is None or not usual or history.count(tag) <= self.points or self.falling(history):
                 continue
-            if now > self.growth * usual:
+            first = max(history.course(tag)[:3])
+            if now > max(self.growth * usual, first):
                 norms = history.layers(player.prefix, "gradient_norm")
                 clipping = remedies.has_clipping(context)
                 slower = remedies.learning_rate(context, player, 0.1)
@@ -124,7 +131,7 @@ class ExplodingGradient:
                     evidence={"norm": now, "median_norm": usual, "growth": now / usual},
                     what=f"its norm is {now / usual:.0f} times the median of the run.",
                     cause="The steps carry the parameters to where the loss is ever steeper.",
-                    remedy=slower if clipping else remedies.clip(context, max(usual, 1e-6)) or slower,
+                    remedy=slower if clipping else remedies.clip(context, max(usual, first)) or slower,
                 )
 
 

@@ -198,12 +198,15 @@ class Oscillation:
         cosine: of consecutive gradients, below which the steps jump across a valley. Practice says -0.5.
         update_cosine: of gradient and step, below which momentum climbs.
         noiseless: neither samples nor other players turn the gradients: then it is more than a note.
+        slope: share of its largest norm that the gradient must still have: at a minimum it may turn, and in
+            the end rounding turns it.
         measurements: over whose median.
     """
 
     cosine: float = -0.4
     update_cosine: float = -0.1
     noiseless: bool = False
+    slope: float = 1e-4
     measurements: int = 4
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
@@ -213,7 +216,10 @@ class Oscillation:
             along = history.level(f"{player.prefix}gradient/update_cosine", self.measurements)
             momentum = along is not None and along < self.update_cosine
             swings = cosine is not None and cosine < self.cosine
-            if not (swings or momentum) or _scalar(player):
+            norm = history.level(f"{player.prefix}gradient/norm", self.measurements)
+            most = max(history.course(f"{player.prefix}gradient/norm"), default=0.0)
+            vanished = norm is not None and norm < self.slope * most
+            if not (swings or momentum) or vanished or _scalar(player):
                 continue
             decay = context.number("optimizer.momentum")
             slower = remedies.learning_rate(context, player, 0.2)

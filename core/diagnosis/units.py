@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from core.diagnosis import remedies
 from core.diagnosis.context import Context, Overrides, Player
 from core.diagnosis.findings import Severity, Sign
-from core.diagnosis.signals import History
-
-
-def never(history: History) -> bool:
-    """No run has learnt, as far as this tells."""
-    return False
+from core.diagnosis.signals import History, never
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Figures of matplotlib: how one is made, what its axes look like, and how it becomes pixels."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from core.draw.media import Image
 from core.draw.palette import FAINT, INK, PALE
+from core.text import as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,11 @@ def new_figure(width: float, height: float, *, dpi: int = DPI, pad: float | None
 
 
 def pixels(made: "Figure") -> Image:
-    """The picture of a figure."""
+    """The picture of a figure; a name in it that is no text is escaped."""
+    from matplotlib.text import Text
+
+    for text in made.findobj(Text):
+        cast(Text, text).set_text(as_text(cast(Text, text).get_text()))
     canvas = canvas_of(made)
     canvas.draw()
     return Image(rgb(canvas))

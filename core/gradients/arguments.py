@@ -2,11 +2,15 @@
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
 from core.gradients.norms import require_real
+from core.gradients.transforms.adaptive import AGC
+from core.gradients.transforms.chain import Clipper, by_option
+from core.gradients.transforms.direction import Centralize, PCGrad
 from core.gradients.transforms.guard import SkipNonFinite
 from core.gradients.transforms.protocol import Combine, Transform
 
@@ -52,6 +56,38 @@ def require_true_line_search(
             f"{type(optimizer).__name__} compares with the loss; leave it out (clipper=none), or the search "
             "(optimizer.line_search_fn=null)"
         )
+
+
+def check_exclude(clipper: Clipper | None, names: Iterable[str]) -> None:
+    """Refuse a pattern of `exclude` that no parameter has: what it should have left out would be clipped.
+
+    Raises:
+        ValueError: one line about the first.
+    """
+    names = list(names)
+    for option, transform in by_option(clipper).items():
+        for pattern in transform.exclude if isinstance(transform, AGC) else ():
+            if not any(fnmatchcase(name, pattern) for name in names):
+                known = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+                raise ValueError(
+                    f"{option}.exclude: the pattern {pattern} matches no parameter's name; there are {known}"
+                )
+
+
+def clipper_without_effect(clipper: Clipper | None, *, one_loss: str, vectors: str = "") -> dict[str, str]:
+    """Transforms that change no gradient, by the options that choose them, and why.
+
+    Args:
+        clipper: as it is configured.
+        one_loss: why no step has losses that could conflict; empty where one may.
+        vectors: why no parameter is a matrix; empty where one is.
+    """
+    found = {}
+    for option, transform in by_option(clipper).items():
+        reason = {PCGrad: one_loss, Centralize: vectors}.get(type(transform))
+        if reason:
+            found[option] = reason
+    return found
 
 
 def only_combine(transforms: Sequence[Transform | Combine]) -> Combine | None:

@@ -31,6 +31,7 @@ from core.noise.per_sample import (
     gradients_or_zeros,
     require_mean_of_samples,
     require_separate_samples,
+    rounding,
     sample_gradients,
     tolerance,
 )
@@ -211,7 +212,7 @@ def compare_with_largest(objective: Objective, norms: Tensor) -> None:
     own = layer_norms(alone)
     difference = torch.linalg.vector_norm(own - norms[:, i])
     scale = torch.maximum(joint[i], torch.linalg.vector_norm(own))
-    if joint[i].isfinite() and not difference <= tolerance(alone[0]) * scale:
+    if joint[i].isfinite() and not difference <= tolerance(alone[0]) * scale + rounding(alone):
         raise ValueError(
             f"sample {i} alone has another gradient than it contributes to the batch: the loss is not the "
             "mean of its samples' own losses (a sum, or advantages normalised inside it: put the normalised "

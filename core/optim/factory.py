@@ -71,6 +71,9 @@ def build_optimizer(
         options["lr"] = lr
     _check_lr(component, options)
     _check_parameters(component, named)
+    if issubclass(component.target, torch.optim.LBFGS):
+        for _, p in named:  # it views each gradient as a vector, and a gradient is laid out as its parameter
+            p.data = p.data.contiguous()
     split = split_by_name(groups, named, f"{component.path}.groups")
     momenta = [({"momentum": 0} | options | group.options)["momentum"] for group in split]
     late = component.target is torch.optim.SGD and any(momenta)

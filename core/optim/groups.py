@@ -98,7 +98,7 @@ def _by_pattern(
 
 
 def own_groups(optimizer: Component, named: Iterable[tuple[str, Tensor]]) -> Component:
-    """The optimizer without those patterns of its `groups` that are meant for other players.
+    """The optimizer without those patterns of its `groups` and `exclude` that are meant for other players.
 
     A pattern that no player has is refused where the options are tried on the whole model.
 
@@ -118,7 +118,11 @@ def _at_names(optimizer: Component, names: list[str]) -> Component:
     if not is_dataclass(options):
         return optimizer
     all_options = {f.name: getattr(options, f.name) for f in fields(options)}
-    inside = {name: _at_names(x, names) for name, x in all_options.items() if isinstance(x, Component)}
+    inside: dict[str, object] = {
+        name: _at_names(x, names) for name, x in all_options.items() if isinstance(x, Component)
+    }
+    if "exclude" in all_options:
+        inside["exclude"] = tuple(p for p in all_options["exclude"] if any(fnmatchcase(n, p) for n in names))
     return replace(optimizer, options=replace(cast(Any, options), **inside)) if inside else optimizer
 
 

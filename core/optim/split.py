@@ -45,7 +45,8 @@ class Split(torch.optim.Optimizer):
         lr: replaces `cfg.lr`; None keeps it.
 
     Raises:
-        ValueError: there is no matrix, or a pattern of `exclude` matches none.
+        ValueError: there is no matrix, and not all parameters are scalars, or a pattern of `exclude` matches
+            none.
 
     Source: Jordan 2024, kellerjordan.github.io/posts/muon: hidden matrices by Muon, the rest by AdamW. One
     rate for both: Liu et al. 2025, arXiv:2502.16982, section 2.2 (Muon's adjust_lr_fn=match_rms_adamw).
@@ -64,15 +65,14 @@ class Split(torch.optim.Optimizer):
             for name, p in matrices
             if not any(fnmatchcase(name, pattern) for pattern in cfg.exclude)
         ]
-        if not matrices:
+        if not matrices and any(p.dim() for _, p in named):  # a lone scalar is a player that can have none
             raise ValueError("optimizer.matrices: there is no parameter of two dimensions to optimize")
         inside = {id(p) for _, p in matrices}
         others = [(name, p) for name, p in named if id(p) not in inside]
         super().__init__([p for _, p in named], {})
         lr = cfg.lr if lr is None else lr
-        self.parts = {"matrices": build_optimizer(cfg.matrices, matrices, lr)}
-        if others:
-            self.parts["others"] = build_optimizer(cfg.others, others, lr)
+        parts = {"matrices": (cfg.matrices, matrices), "others": (cfg.others, others)}
+        self.parts = {name: build_optimizer(part, of, lr) for name, (part, of) in parts.items() if of}
         self._share_groups()
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:

@@ -16,7 +16,7 @@ from core.report.pair import check_pair, pair_page
 from core.report.read import read_run
 from core.report.record import KindOf, unknown
 from core.report.single import single_page
-from core.run.files import write_text
+from core.run.files import refuse_unwritable, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,12 @@ def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = u
     Raises:
         ConfigError: there is no run, its files are damaged, or the two cannot be shown on one page.
     """
+    name = "report" if against is None else f"report_against_{against.resolve().name}"
+    path = directory / f"{name}.html"
+    if directory.is_dir():
+        refuse_unwritable(path)
     children = child_runs(directory, kind_of)
     if against is None:
-        path = directory / "report.html"
         if children:
             page = comparison_page(directory, {path.name: read_run(path, kind_of) for path in children})
         else:
@@ -57,7 +60,6 @@ def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = u
                 raise ConfigError(f"{name}={place} holds several runs; name one of its sub-directories")
         first, second = read_run(directory, kind_of), read_run(against, kind_of, "against")
         check_pair(first, second)
-        path = directory / f"report_against_{against.resolve().name}.html"
         page = pair_page(first, second)
     write_text(path, render(page))
     return path

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from core.config import ConfigError
+from core.errors import ContractError
 from core.gradients import GradientStep
 from core.run.files import writing
 from core.state import StateDict, Stateful, unreadable
@@ -17,19 +18,15 @@ from core.state import StateDict, Stateful, unreadable
 FORMAT = "gradsight-1"
 
 
-class UnreadableError(Exception):
-    """A state holds what no checkpoint could be read with; the message is one line."""
-
-
 def require_readable(owner: str, state: object) -> None:
-    """Raise UnreadableError where a state holds what `load` would refuse.
+    """Raise ContractError where a state holds what `load` would refuse.
 
     Args:
         owner: whose state it is, for the message.
         state: a state or a part of it.
     """
     if found := unreadable(state):
-        raise UnreadableError(
+        raise ContractError(
             f"the state of {owner} cannot be read back from a checkpoint, so this run could not be resumed: "
             f"state{found}"
         )
@@ -47,7 +44,7 @@ def save(path: Path, state: StateDict) -> None:
     """Write `state` so that `path` holds either the old file or the new one, whole.
 
     Raises:
-        UnreadableError: a part could not be read back. The file holds the others, so that a trained network
+        ContractError: a part could not be read back. The file holds the others, so that a trained network
             can be used without its optimizer.
     """
     whole = {name: part for name, part in state.items() if not unreadable(part)}
@@ -57,7 +54,6 @@ def save(path: Path, state: StateDict) -> None:
 
 
 def _write(path: Path, state: StateDict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path) as file:
         torch.save({"format": FORMAT} | state, file)
 
@@ -91,6 +87,8 @@ def restore(owner: Stateful, state: StateDict, name: str, path: Path) -> None:
         raise ConfigError(f"{path} has no state named {name!r}; it holds {', '.join(sorted(state))}")
     try:
         owner.load_state_dict(state[name])
+    except ContractError:  # an environment that is played up to where it was
+        raise
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.config import ConfigError
-from core.run.files import read_json, write_text
+from core.run.files import read_json, unwritable, write_text
 
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
 
@@ -83,10 +83,9 @@ def refuse_used(directory: Path) -> None:
         raise _busy(directory)
     if is_run(directory):
         raise used(directory)
-    there = next((path for path in (directory, *directory.parents) if path.exists()), Path())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        reason = "is no folder" if not there.is_dir() else "may not be written"
-        raise ConfigError(f"{directory} cannot hold a run: {there} {reason}; choose another")
+    reason = unwritable(directory)
+    if reason:
+        raise ConfigError(f"{directory} cannot hold a run: {reason}; choose another")
 
 
 def abandon(directory: Path) -> None:

@@ -3,13 +3,15 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import yaml
 
 from core.config import ConfigError
+from core.errors import ContractError
+from core.text import as_text
 
 
 class _Dumper(yaml.SafeDumper):
@@ -47,30 +49,63 @@ def read_json(path: Path) -> object:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    write_bytes(path, text.encode())
+    """Write a text file, whole or not at all, as `writing` does; what is no UTF-8 is escaped."""
+    write_bytes(path, as_text(text).encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all, as `writing` does."""
     with writing(path) as file:
         file.write(data)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file under a temporary name; once it is written it is synced and renamed.
+    """A file under a temporary name; once it is written it is synced and renamed. Its folder is made.
 
-    The folder is synced too, so that the new name survives a power cut.
+    The folder is synced too, so that the new name survives a power cut. Where writing fails, what there was
+    under the final name stays, and half of a file is not kept.
+
+    Raises:
+        ContractError: the disk is full or refuses; one line with the path.
     """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides it
+        if isinstance(cause, OSError):
+            raise ContractError(f"{path} cannot be written: {cause.strerror}") from error
+        raise
+
+
+def refuse_unwritable(*paths: Path) -> None:
+    """Check that files can be written where they will be, before the work for them begins; makes nothing.
+
+    Raises:
+        ConfigError: a folder is none, or may not be written; names the file and the folder.
+    """
+    for path in paths:
+        reason = unwritable(path.parent)
+        if reason or path.is_dir():
+            raise ConfigError(f"{path} cannot be written: {reason or 'it is a folder'}")
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why no file can be made in a folder, which may still have to be made itself; None where one can be."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), Path())
+    if not there.is_dir():
+        return f"{there} is no folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} may not be written"

@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 
+import torch
+
 from core.gradients import GradientStep
+
+
+def advice(optimizer: torch.optim.Optimizer) -> str:
+    """What may keep the numbers finite: no clipper where a line search would refuse it."""
+    searches = any(group.get("line_search_fn") for group in optimizer.param_groups)
+    return "try a lower optimizer.lr" + " or clipper=global_norm" * (not searches)
 
 
 def require_finite(step: GradientStep, tags: Mapping[str, float], window: str, place: str) -> None:
@@ -20,6 +28,5 @@ def require_finite(step: GradientStep, tags: Mapping[str, float], window: str, p
     of_whom = f" of the {step.name}" if step.name else ""
     raise FloatingPointError(
         f"every gradient{of_whom} in the last {window} was non-finite and skipped, at {place}, "
-        f"in {', '.join(layers[:6])}; the parameters are unharmed: try a lower optimizer.lr or "
-        "clipper=global_norm"
+        f"in {', '.join(layers[:6])}; the parameters are unharmed: {advice(step.optimizer)}"
     )

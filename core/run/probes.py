@@ -1,12 +1,14 @@
 """Probes of a run: called when they are due, each with a generator of its own for every measurement."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from core.gradients import GradientStep, Objective
 from core.gradients.probe import Probe
+from core.run.attempts import Attempts
 from core.seeding import seed_for
 
 STREAMS = {"unit_health": "vitals"}  # a stream keeps its first name, so that runs draw the same numbers
@@ -53,13 +55,13 @@ class Probes:
         self.objectives = objectives
         self.others = others
 
-    def start(self, steps: Sequence[GradientStep]) -> None:
-        """Take in the steps of the run, by whose counts probes become due."""
-        self._steps = steps
+    def start(self, steps: Sequence[GradientStep], attempt: Attempts) -> None:
+        """Take in the steps of the run, by whose counts probes become due, and who is told what fails."""
+        self._steps, self._attempt = steps, attempt
         self._taken = {step.name: step.monitor.steps for step in steps}
 
     def measure(self) -> dict[str, float]:
-        """What the probes find that have become due since the last call, by tag."""
+        """What the probes find that have become due since the last call, by tag; nothing where one fails."""
         before, after = self._taken, {step.name: step.monitor.steps for step in self._steps}
         self._taken = after
         due = {
@@ -74,8 +76,10 @@ class Probes:
                 if (name, step.name) in due:
                     stream = STREAMS.get(name, name)
                     seed = seed_for(self.seed, "probe", stream, step.name, after[step.name])
-                    found = probe(objective, step, torch.Generator().manual_seed(seed))
+                    of = f"probe={name}" + f" ({step.name})" * bool(step.name)
+                    random = torch.Generator().manual_seed(seed)
+                    found = self._attempt(of, partial(probe, objective, step, random))
                     values |= {f"{step.monitor.prefix}{tag}": value for tag, value in found.items()}
         if ("unit_health", next(iter(after))) in due:
-            values |= self.others()
+            values |= self._attempt("measurements of the diagnosis", self.others)
         return values

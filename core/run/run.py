@@ -19,14 +19,16 @@ from core.checks import checked, require
 from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
+from core.errors import ContractError
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats, plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
+from core.run.attempts import Attempts
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
-from core.run.files import to_yaml, write_text
+from core.run.files import to_yaml, write_bytes, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
@@ -108,6 +110,7 @@ class Run:
         self._window = Window()
         self._charts = GradientCharts(())
         self._diagnosis = diagnosis or Diagnosis(None, "report", options)
+        self._attempt = Attempts(self.say)
         self._stop: str | None = None
         self._state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
@@ -184,7 +187,7 @@ class Run:
             self.say(f"resumed at {self.step:,} {unit}")
         self._interrupts.listen()
         if probes is not None:
-            probes.start(self._steps)
+            probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
         self._mark = time.perf_counter()
@@ -201,7 +204,7 @@ class Run:
             Stopped: a signal came; the run is saved.
             Stopping: a finding ends the run, which is saved.
             FloatingPointError: every gradient since the last logged point was non-finite.
-            UnreadableError: an optimizer keeps what no checkpoint can hold.
+            ContractError: an optimizer keeps what no checkpoint can hold.
         """
         self.train_s += time.perf_counter() - self._mark
         previous, self.step = self.step, step
@@ -217,7 +220,7 @@ class Run:
                 self._record(self._evaluate())
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
-                self._show(self._draw())
+                self._show(self._drawn())
         ending = self._stop is not None or self._interrupts.caught is not None
         if ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
@@ -235,12 +238,9 @@ class Run:
     ) -> None:
         """End the run: last checkpoint, final evaluation, last pictures, summary with status `finished`.
 
-        Args:
-            measure: what only the end knows, the final evaluation.
-            curves: of that, the last points of curves; None = every number, below `eval/`.
-
-        Raises:
-            KeyboardInterrupt: two signals came while measuring; the run goes on here when it is resumed.
+        `measure` is the final evaluation; `curves` gives the last points of curves from it, None every number
+        below `eval/`. KeyboardInterrupt is raised where two signals came while measuring; resumed, the run
+        goes on here.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
         answer = "the training has ended and is saved; a second signal stops its final measurement"
@@ -249,7 +249,7 @@ class Run:
             with self._evaluation_parameters():
                 extra = measure()
                 finals = (curves or _below_eval)(extra)
-                self._show(self._draw() if self._draw is not None else {})
+                self._show(self._drawn())
         except KeyboardInterrupt:
             self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
             raise
@@ -262,12 +262,7 @@ class Run:
         )
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `summary.json` and `findings.json`.
-
-        Args:
-            status: finished, stopped or failed.
-            extra: fields that are added to those of every run.
-        """
+        """Write `findings.json`, and `summary.json` with the status and, besides its own, `extra` fields."""
         started = bool(self._state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         write_summary(
@@ -297,6 +292,17 @@ class Run:
             "generators": global_state(),
         }
         checkpoint.save(self.directory / "checkpoints" / name, state)
+
+    def rescue(self) -> str:
+        """Save what there is after something outside of the run has failed; how to continue, to be said."""
+        if self._console is None:
+            return ""
+        try:
+            self.save("last.pt")
+        except ContractError:  # it is the disk that has failed, or a state that no file can hold
+            kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
+            return f"; not saved at {self.step:,} {self.unit}, {kept}"
+        return f"; saved at {self.step:,} {self.unit}, continue with {resumption(self.directory)}"
 
     def close(self) -> None:
         """Release the terminal, the signals and the event file."""
@@ -369,14 +375,16 @@ class Run:
         self._writer.scalars(values, self.step)
         self._console.update(self.step, values)
 
+    def _drawn(self) -> dict[str, Media]:
+        return {} if self._draw is None else self._attempt("pictures", self._draw)
+
     def _show(self, pictures: Mapping[str, Media]) -> None:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
-        folder = self.directory / "media"
-        folder.mkdir(exist_ok=True)
-        for tag, media in {**pictures, **self._charts.draw(self.unit)}.items():
+        charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
+        for tag, media in {**pictures, **charts}.items():
             data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
-            (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
+            write_bytes(self.directory / "media" / f"{tag.replace('/', '_')}.{ending}", data)
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))
@@ -388,8 +396,5 @@ class Run:
 
 def _below_eval(measured: Mapping[str, object]) -> dict[str, float]:
     """Every number as a point of a curve."""
-    return {
-        f"eval/{key.removeprefix('eval_')}": float(value)
-        for key, value in measured.items()
-        if isinstance(value, int | float)
-    }
+    numbers = {key: float(value) for key, value in measured.items() if isinstance(value, int | float)}
+    return {f"eval/{key.removeprefix('eval_')}": value for key, value in numbers.items()}

@@ -59,7 +59,6 @@ class Snapshots:
         """Begin or continue at `step`; delete snapshots that were written after it, or between the bins."""
         if not self.interval:
             return
-        self.folder.mkdir(exist_ok=True)
         bins: set[int] = set()
         for path, at in files(self.folder.parent):
             if at > step or at // self.interval in bins:

@@ -5,27 +5,49 @@ summary: torch's `add_video` drops them silently with current moviepy.
 """
 
 import importlib
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
 from core.draw.media import Image, Media, encode
+from core.errors import ContractError
+from core.text import as_text
+
+FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
+_COUNT = itertools.count()  # tells the files apart that one process begins in the same second
 
 
 class Writer:
     """Writes one run's event file.
 
     Args:
-        directory: where the file goes; a resumed run adds another file to the same place.
+        directory: where the file goes, made if need be; a resumed run adds another file to the same place.
         purge_step: on resume, the first step that will be written again; TensorBoard forgets what an earlier
             file had from there on.
     """
 
     def __init__(self, directory: Path, purge_step: int | None = None) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+        # Not torch's SummaryWriter: its thread reports a full disk late, and some paths are none to it.
+        self._path = directory / (
+            f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNT)}"
+        )
+        with self._disk():
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+        self._records = RecordWriter(self._file)
+        self._flushed = time.monotonic()
+        self._event(0, file_version="brain.Event:2")
+        if purge_step is not None:
+            start = _proto("event").SessionLog(status=_proto("event").SessionLog.START)
+            self._event(purge_step, session_log=start)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write all values in one event; a NaN or infinity is written as it is."""
@@ -55,7 +77,9 @@ class Writer:
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """Write a text in Markdown."""
-        self._writer.add_text(tag, markdown, step)
+        from torch.utils.tensorboard.summary import text
+
+        self._event(step, summary=text(tag, as_text(markdown)))
 
     def hparams(self, options: Mapping[str, object], metrics: tuple[str, ...]) -> None:
         """Write one row of the HPARAMS table, in this run rather than in a sub-run.
@@ -68,28 +92,43 @@ class Writer:
         from torch.utils.tensorboard.summary import hparams
 
         texts = {
-            key: value if isinstance(value, float) else str(value)
+            as_text(key): value if isinstance(value, float) else as_text(str(value))
             for key, value in options.items()
             if not isinstance(value, float) or math.isfinite(value)
         }
         experiment, start, _ = hparams(texts, dict.fromkeys(metrics, 0.0))
         for summary in (experiment, start):
-            self._file().add_summary(summary)
+            self._event(0, summary=summary)
 
     def flush(self) -> None:
         """Hand everything to the operating system; after this a kill loses nothing written so far."""
-        self._writer.flush()
+        self._flushed = time.monotonic()
+        with self._disk():
+            self._file.flush()
 
     def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
-
-    def _file(self):
-        return self._writer._get_file_writer()
+        """Flush and close; what can no longer be written, `flush` has said."""
+        with suppress(OSError):
+            self._file.close()
 
     def _add(self, step: int, *values: Mapping[str, object]) -> None:
-        """Write one event."""
-        self._file().add_summary(_proto("summary").Summary(value=values), step)
+        """Write the values of one step as one event."""
+        self._event(step, summary=_proto("summary").Summary(value=values))
+        if time.monotonic() - self._flushed > FLUSH_S:
+            self.flush()
+
+    def _event(self, step: int, **content: object) -> None:
+        event = _proto("event").Event(wall_time=time.time(), step=step, **content)
+        with self._disk():
+            self._records.write(event.SerializeToString())
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Name the file where it cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise ContractError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
@@ -103,13 +142,11 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
     Returns:
         {tag: {step: value}}, steps ascending; a file cut off in the middle gives what it has.
     """
-    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-
     event_pb2 = _proto("event")
 
     curves: dict[str, dict[int, float]] = {}
     for path in sorted(directory.glob("events.out.tfevents.*"), key=_age):
-        for raw in RawEventFileLoader(str(path)).Load():
+        for raw in _events(path):
             event = event_pb2.Event.FromString(raw)
             if event.session_log.status == event_pb2.SessionLog.START:
                 for points in curves.values():
@@ -119,6 +156,16 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
     return {tag: dict(sorted(points.items())) for tag, points in curves.items() if points}
+
+
+def _events(path: Path) -> Iterator[bytes]:
+    """All whole events of a file."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+    with path.open("rb") as file:
+        name = str(path)
+        readable = name == as_text(name)  # TensorBoard opens no path that is not UTF-8
+        yield from RawEventFileLoader(name if readable else f"/dev/fd/{file.fileno()}").Load()
 
 
 def _proto(name: str) -> ModuleType:

@@ -12,8 +12,8 @@ from pathlib import Path, PureWindowsPath
 from core.config import ConfigError
 
 SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm",
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".pnm",
 )  # fmt: skip
 MAX_BYTES = 256 * 2**20  # of one image file; the largest picture that Pillow opens has 90 million pixels
 BOMB_RATIO, BOMB_BYTES = 100, 2**30  # an archive that grows by more, to more, holds no pictures

@@ -1,6 +1,7 @@
 """The diagnosis of GANs: the rules for any network and those about games, and their remedies."""
 
 from core.diagnosis import Context, Overrides, Rule, network_rules
+from core.diagnosis.curvature import AboveEdge
 from core.diagnosis.followers import Stale
 from core.diagnosis.gradients import ConflictingLosses
 from core.diagnosis.remedies import toward
@@ -27,6 +28,7 @@ def faster_average(context: Context) -> Overrides:
 RULES: tuple[Rule, ...] = (
     *network_rules(
         ConflictingLosses(balancing=("penalty",)),
+        AboveEdge(severity="note"),  # of one player's loss, while the other one moves
         Oscillation(cosine=-0.75),  # the other player moves in between: healthy games reach -0.55
     ),
     Stale(

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from core.checks import checked
 from core.config import ConfigError
+from core.errors import ContractError
 from core.run import checkpoint
 from gradgan.features import FeatureNetwork
 from gradgan.images import Images
@@ -238,7 +239,7 @@ def cached_classifier(
         kind = name.replace("_", " ")
         say(f"training the {kind} that FID and similar metrics use: once for these data")
         network = train_classifier(pixels, labels, num_classes=num_classes, updates=updates)
-    with contextlib.suppress(OSError):  # a read-only home: nothing is lost but time
+    with contextlib.suppress(ContractError):  # a read-only home: nothing is lost but time
         checkpoint.save(path, {"classifier": network.state_dict()})
     return network
 

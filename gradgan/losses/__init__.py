@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -36,3 +37,14 @@ class Loss(Protocol):
                 that every loss is called alike.
         """
         ...
+
+
+def compares_samples(loss: Loss) -> bool:
+    """Whether a loss is more than the mean of what each pair of samples contributes on its own."""
+    real, fake = torch.tensor([[0.7, -1.2, 0.1], [-0.4, 0.9, 1.6]], dtype=torch.float64)
+    own = [
+        loss.discriminator(r, f) + loss.generator(f, r)
+        for r, f in zip(real.split(1), fake.split(1), strict=True)
+    ]
+    whole = loss.discriminator(real, fake) + loss.generator(fake, real)
+    return not torch.allclose(whole, torch.stack(own).mean(), equal_nan=True)

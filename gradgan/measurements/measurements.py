@@ -4,6 +4,7 @@ One frozen batch of training samples, as many held-out ones and the same latents
 Measuring changes nothing of the training.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -113,8 +114,9 @@ class Measurements:
         field = self._field()
         if self.cfg.eigenvalues:
             random = torch.Generator().manual_seed(seed_for(self.seed, "eigenvalues"))
-            found = field.eigenvalues(self.cfg.eigenvalues, random)
-            pictures["eigenvalues"] = Image(eigenvalue_picture(found))
+            with suppress(FloatingPointError):  # a product is not finite: there is nothing to draw
+                found = field.eigenvalues(self.cfg.eigenvalues, random)
+                pictures["eigenvalues"] = Image(eigenvalue_picture(found))
         if self.cfg.path_points:
             former, self._former = self._former, field.point
             if former is not None and not torch.equal(former, self._former):

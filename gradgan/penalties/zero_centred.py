@@ -9,6 +9,7 @@ in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 import torch
@@ -63,9 +64,13 @@ class ZeroCentred:
         """Whether update number `update`, from 0, computes the penalty."""
         return update % self.interval == 0
 
+    @cached_property
+    def _decay(self) -> Cosine:
+        return Cosine(final=self.final)
+
     def strength(self, progress: float) -> float:
         """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
-        return self.gamma * Cosine(final=self.final)(progress)
+        return self.gamma * self._decay(progress)
 
     def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
         """The penalty of one update at which it is due.

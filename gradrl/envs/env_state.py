@@ -17,13 +17,16 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from core.state import StateDict
+from gradrl.envs import contract
+
+RECORD_BYTES = 2**18  # of actions, for each copy: the longest episode of an Atari game takes 216 kB
 
 
 class EnvState(Protocol):
     """Saves and restores all sub-environments of one vector environment."""
 
     def save(self) -> list[object]:
-        """Plain data: tensors, numbers, strings, lists and dicts."""
+        """Plain data: tensors, numbers, strings, lists and dicts; None for an episode too long to be kept."""
         ...
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
@@ -81,10 +84,14 @@ class Replayable(gym.Wrapper):
     last outcome without touching the environment. So a vector environment driven once through both
     arrives at the saved moment too, its own autoreset flags included, in whichever process it runs.
 
-    Its observations are copies: under SAME_STEP a final one is read only after the reset that follows it.
+    A record that outgrows RECORD_BYTES is dropped: no checkpoint grows with an episode that never ends.
+
+    Its observations are copies: under SAME_STEP a final one is read only after the reset that follows it. Its
+    infos are empty: nobody reads them, and copies whose infos differ in shape could not be batched.
 
     Args:
-        env: the environment; behind wrappers that hold back resets there must be an `Origin` within them.
+        env: the environment, watched by `gradrl.envs.contract`; behind wrappers that hold back resets there
+            must be an `Origin` within them.
 
     Attributes:
         exact: the last restored episode came out as it was saved.
@@ -93,9 +100,11 @@ class Replayable(gym.Wrapper):
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
         self.exact = True
+        self._space = env.observation_space
         self._origin = _find_origin(env)
         self._begin: dict[str, Any] = {}
-        self._actions: list[Any] = []
+        self._actions: list[Any] | None = []  # None: more than are kept
+        self._kept = 0  # bytes of them
         self._resets: list[int] = []  # numbers of actions before each reset that a wrapper held back
         self._outcome = Outcome(None, 0.0, False, False)
         self._repeat: set[str] = set()
@@ -110,33 +119,47 @@ class Replayable(gym.Wrapper):
         generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
         hidden = _hidden_state(self.unwrapped)
         before = None if self._origin is None else self._origin.resets
-        obs, info = self.env.reset(seed=seed, options=options)
+        obs = contract.reset(self.env, self._space, seed=seed, options=options)
         if self._origin is None or self._origin.resets != before:
             self._begin = {"seed": seed, "options": options, "generator": generator, "hidden": hidden}
-            self._actions, self._resets = [], []
-        else:
+            self._actions, self._resets, self._kept = [], [], 0
+        elif self._actions is not None:
             self._resets.append(len(self._actions))
         self._outcome = Outcome(copied(obs), 0.0, False, False)
-        return self._outcome.obs, info
+        return self._outcome.obs, {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step and note its action."""
         if "step" in self._repeat:
             self._repeat.discard("step")
             return copied(self._outcome.obs), *self._outcome[1:], {}
-        self._actions.append(copy.copy(action))
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        self._outcome = Outcome(copied(obs), float(reward), bool(terminated), bool(truncated))
-        return self._outcome.obs, reward, terminated, truncated, info
+        if self._actions is not None:
+            self._actions.append(copy.copy(action))
+            self._kept += getattr(action, "nbytes", 8)
+            if self._kept > RECORD_BYTES:
+                self._actions, self._resets = None, []
+        obs, reward, terminated, truncated = contract.step(self.env, self._space, action)
+        self._outcome = Outcome(copied(obs), reward, terminated, truncated)
+        return self._outcome.obs, reward, terminated, truncated, {}
 
     @property
-    def episode(self) -> StateDict:
-        """What the episode started from, its actions, and what they led to."""
+    def episode(self) -> StateDict | None:
+        """What the episode started from, its actions, and what they led to; None where it is too long."""
+        if self._actions is None:
+            return None
         log = {"actions": np.array(self._actions), "resets": self._resets}
         return to_plain(self._begin | self._outcome._asdict() | log)
 
     @episode.setter
-    def episode(self, saved: StateDict) -> None:
+    def episode(self, saved: StateDict | None) -> None:
+        self.exact = saved is not None and self._replayed(saved)
+        if not self.exact:
+            self._repeat = set()
+            self.reset(seed=int(self.unwrapped.np_random.integers(2**31)))
+        self._repeat = {"reset", "step"}
+
+    def _replayed(self, saved: StateDict) -> bool:
+        """Play an episode again; whether it came out as it was saved."""
         state = from_plain(saved)
         wanted = Outcome(**{name: state[name] for name in Outcome._fields})
         self._repeat = set()
@@ -151,15 +174,12 @@ class Replayable(gym.Wrapper):
             if number == len(state["actions"]) or self._outcome.terminated or self._outcome.truncated:
                 break  # where this is not the end of the record, it is not the same episode
             self.step(state["actions"][number])
-        self.exact = (
-            len(self._actions) == len(state["actions"])
+        return (
+            len(self._actions or ()) == len(state["actions"])
             and self._resets == state["resets"]
             and _equal(self._outcome.obs, wanted.obs)
             and self._outcome[1:] == wanted[1:]
         )
-        if not self.exact:
-            self.reset(seed=int(self.unwrapped.np_random.integers(2**31)))
-        self._repeat = {"reset", "step"}
 
 
 def copied(obs: Any) -> Any:
@@ -210,11 +230,15 @@ class ReplayedEnvState:
         self.envs = envs
 
     def save(self) -> list[object]:
-        """One episode per environment."""
+        """One episode per environment; nothing where they are closed, after one of them has failed."""
+        if self.envs.closed:
+            return []
         return list(self.envs.get_attr("episode"))
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Replay every episode; one that comes out differently is replaced by a fresh one."""
+        if not saved:
+            return NoEnvState(self.envs).restore(saved)
         self.envs.set_attr("episode", list(saved))
         self.envs.reset()
         obs = self.envs.step(self.envs.action_space.sample())[0]  # repeats the outcome; the action is ignored

@@ -9,18 +9,22 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from core.checks import checked, require
 from core.config import Component
+from core.errors import ContractError, described
 from gradrl.envs.env_state import Origin, Replayable
 from gradrl.envs.observations import Observation
+from gradrl.envs.processes import Processes
 from gradrl.envs.simulators import REGISTERED_BY, missing_package, quiet
-from gradrl.envs.spaces import Action, action_decoder
+from gradrl.envs.spaces import Action, MultiDiscreteAction, action_decoder
 from gradrl.envs.wrappers import remarks
 
 MODES = {"next_step": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP}
+TRIAL_STEPS = 4  # what breaks the contract at all mostly does so at once
 LEARNING = {
     gym.wrappers.NormalizeObservation: "normalize_observation",
     gym.wrappers.NormalizeReward: "normalize_reward",
@@ -118,6 +122,36 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
     return EnvInfo(observation, action, spec.reward_threshold, limit, remarks(env, training))
 
 
+def try_env(cfg: EnvConfig, info: EnvInfo) -> None:
+    """Take a few steps of one copy, as training would: an environment that breaks its contract is found.
+
+    It is stepped with action 0, or the first that its mask allows; with "async" in a process of its own, so
+    that one that dies is found too, and nothing that a simulator starts lives in this process.
+
+    Raises:
+        ContractError: what `reset` or `step` raised, or returned instead of what it should; one line.
+    """
+    envs = make_envs(cfg, 1, training=True)
+    try:
+        obs = reset_envs(envs, [0])
+        for _ in range(TRIAL_STEPS):
+            obs = envs.step(info.action.decode(_first_action(info, obs)))[0]
+    finally:
+        envs.close()
+
+
+def _first_action(info: EnvInfo, obs: Any) -> Any:
+    """The policy's first action that the mask of one copy allows, [1, ...]."""
+    action, row = info.action.storage(1), info.observation.encode(obs)[0]
+    if info.observation.mask is not None:
+        allowed = row[info.observation.mask]
+        sizes = info.action.sizes if isinstance(info.action, MultiDiscreteAction) else (len(allowed),)
+        stops = np.cumsum(sizes)
+        firsts = [allowed[stop - size : stop].argmax() for stop, size in zip(stops, sizes, strict=True)]
+        action[0] = firsts if action.ndim == 2 else firsts[0]
+    return action
+
+
 def find_spec(cfg: EnvConfig) -> EnvSpec:
     """The registration of the id.
 
@@ -151,11 +185,11 @@ def _import(cfg: EnvConfig, typed: str, module: str | None) -> None:
         return
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # it is somebody's own, and runs when it is imported
         needs = missing_package(error)
         if needs and module in REGISTERED_BY.values():
             raise ValueError(f"env.id={cfg.id} needs {needs}") from error
-        raise ValueError(f"{typed} cannot be imported: {error}") from error
+        raise ValueError(f"{typed} cannot be imported: {described(error)}") from error
 
 
 def has_native(cfg: EnvConfig, spec: EnvSpec) -> bool:
@@ -232,7 +266,8 @@ def make_envs(
         A vector environment whose metadata names its autoreset mode.
 
     Raises:
-        ValueError: as `inspect_env`, or the native version autoresets in no supported way.
+        ValueError: as `inspect_env` (a ContractError for single copies), or the native version autoresets in
+            no supported way.
     """
     spec = find_spec(cfg)
     if cfg.vectorization in ("auto", "native") and has_native(cfg, spec):
@@ -245,13 +280,22 @@ def make_envs(
         vars(envs.action_space)["contains"] = _anything
         return envs
     make = partial(_replayable, cfg, training, max_episode_steps)
-    kind = AsyncVectorEnv if cfg.vectorization == "async" else SyncVectorEnv
-    return kind([make] * num_envs, autoreset_mode=MODES[cfg.autoreset])
+    mode = MODES[cfg.autoreset]
+    if cfg.vectorization == "async":
+        return Processes(make, num_envs, mode, f"env.id={cfg.id}")
+    return SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
 
 
 def _replayable(cfg: EnvConfig, training: bool, max_episode_steps: int | None) -> gym.Env:
-    """One copy, also in another process, where the registry starts out without third-party ids."""
-    return Replayable(make_env(cfg, training=training, max_episode_steps=max_episode_steps))
+    """One copy, also in another process, where the registry starts out without third-party ids.
+
+    Raises:
+        ContractError: it cannot be made, though another could: a device or a port that only one can have.
+    """
+    try:
+        return Replayable(make_env(cfg, training=training, max_episode_steps=max_episode_steps))
+    except ValueError as error:
+        raise ContractError(str(error)) from error
 
 
 def _anything(action: object) -> bool:

@@ -13,6 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from core.errors import ContractError
+
 IMAGE_SIDE = 36  # a uint8 array of rank 3 is an image if its middle axis and one other are at least this
 MASK = "action_mask"  # key of a Dict whose value says which actions are allowed
 
@@ -105,7 +107,7 @@ class Observation:
         """Observations of N copies (an array [N, ...], or a dict or tuple of such) as rows [N, D].
 
         Raises:
-            ValueError: an integer is outside its Discrete or MultiDiscrete space.
+            ContractError: an integer is outside its Discrete or MultiDiscrete space.
         """
         if self._only is not None:
             return self._only.encode(np.asarray(obs))
@@ -202,7 +204,7 @@ def _one_hot(sizes: list[int], starts: list[int]) -> Callable[[NDArray[Any]], Ro
         chosen = value.reshape(len(value), -1).astype(np.int64) - first
         if ((chosen < 0) | (chosen >= count)).any():  # it would be another state's row
             row, column = np.argwhere((chosen < 0) | (chosen >= count))[0]
-            raise ValueError(
+            raise ContractError(
                 f"the environment gave the observation {chosen[row, column] + first[column]}, outside its"
                 f" space: {first[column]} to {first[column] + count[column] - 1}"
             )

@@ -1,5 +1,7 @@
 """What third-party simulators need around them: packages, a quiet console, a way to draw without a screen."""
 
+import contextlib
+import importlib
 import logging
 import os
 import re
@@ -61,3 +63,14 @@ def draw_without_screen() -> None:
         # wanted: where EGL is missing, training must not notice.
         os.environ.setdefault("MUJOCO_GL", "egl")
     logging.getLogger("OpenGL").setLevel(logging.WARNING)  # tells everyone which accelerator it does not have
+
+
+def load_triton_first() -> None:
+    """Import triton, which crashes the process when torch imports it after MuJoCo has drawn without a screen.
+
+    Triton and Mesa's software renderer each bring an LLVM. To be called once the environment is made, before
+    its first picture.
+    """
+    if "mujoco" in sys.modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("triton")

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.draw.media import Video
 from gradrl.envs.make import EnvConfig, EnvInfo, make_env
-from gradrl.envs.simulators import draw_without_screen
+from gradrl.envs.simulators import draw_without_screen, load_triton_first
 from gradrl.policies.actor import Actor
 
 WIDTH = 300  # pixels
@@ -72,6 +72,7 @@ def frames_per_second(env: gym.Env) -> float:
 def _record(actor: Actor, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
     draw_without_screen()
     env = make_env(cfg, render_mode="rgb_array")
+    load_triton_first()
     try:
         fps = frames_per_second(env)
         stride = max(math.ceil(fps / MAX_FPS), 2 if fps >= 2 * MIN_FPS else 1)

@@ -183,3 +183,20 @@ def test_values_are_converted_as_omegaconf_converts_them(hint):
         else:
             found = structure({"value": value}, cls, "").value
             assert (type(found), found) == (type(expected), expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("class Net(:", "SyntaxError: invalid syntax"),
+        ("Net = nn.Linear", "NameError: name 'nn' is not defined"),
+        ("raise SystemExit('no licence')", "SystemExit: no licence"),
+    ],
+)
+def test_a_module_of_ones_own_that_fails_is_named_with_the_place(source, said, tmp_path, monkeypatch):
+    (tmp_path / "own_nets.py").write_text(f"import math\n{source}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        import_target("own_nets.Net", "policy._target_")
+    place = f"({tmp_path / 'own_nets.py'}, line 2)"
+    assert str(caught.value) == f"policy._target_=own_nets.Net: importing own_nets failed: {said} {place}"

@@ -109,7 +109,7 @@ def test_an_image_size_that_the_network_cannot_make_is_refused(
             "shift=8 pixels would move",
         ),
         (["data=digits", "update=consensus", "micro_batches=2"], "micro_batches must be 1 with update"),
-        (["data=ring", "loss=relativistic_average", "micro_batches=2"], "1 with loss=relativistic_average"),
+        (["data=ring", "loss=relativistic_average", "micro_batches=2"], "1 with loss RelativisticAverage"),
         (["data=ring", "generator.top_k=0.5", "micro_batches=2"], "1 with generator.top_k below 1"),
         (
             ["data=mnist", "augment=ada", "loss=relativistic"],

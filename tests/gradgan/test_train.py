@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from core.config import ConfigError
+from core.curvature.arnoldi import ComplexRitz
 from core.run.run import Run
 from gradgan.evaluate import evaluate_run
+from gradgan.measurements.measurements import Measurements
+from gradgan.measurements.vector_field import VectorField
 from gradgan.train import TrainConfig, check, train
 
 Configured = Callable[..., TrainConfig]
@@ -222,3 +225,25 @@ def test_a_line_search_beside_a_clipper_is_refused_by_the_check(configured: Conf
     check(configured(*overrides, "clipper=global_norm", "optimizer.line_search_fn=null"))
     with pytest.raises(ValueError, match=r"clipper: GlobalNorm would change .*clipper=none"):
         check(configured(*overrides, "clipper=global_norm"))
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_end_the_training(
+    configured: Configured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def without(self: VectorField, *args: object) -> ComplexRitz:
+        raise FloatingPointError("a product with the operator is not finite")
+
+    cfg = configured(*QUICK, *RUNS["points"], "measurements.eigenvalues=4", "logging.draw_interval=32")
+    monkeypatch.setattr(VectorField, "eigenvalues", without)
+    trained(tmp_path / "run", cfg)
+    assert {path.stem for path in (tmp_path / "run" / "media").glob("*.png")} >= {"samples", "logits"}
+    assert "left out" not in capsys.readouterr().out  # what a game that diverged has not, is no mistake
+    monkeypatch.setattr(Measurements, "draw", without)
+    trained(tmp_path / "other", cfg)
+    for directory in ("run", "other"):
+        assert json.loads((tmp_path / directory / "summary.json").read_text())["status"] == "finished"
+    said = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert said == ["left out, and the training goes on: pictures: a product with the operator is not finite"]

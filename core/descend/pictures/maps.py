@@ -138,7 +138,9 @@ def levels_of(value: np.ndarray) -> np.ndarray:
     offset = 1e-3 * (middle - lowest) + 1e-12
     log = lowest - offset + np.geomspace(offset, highest - lowest + offset, LEVELS // 2)
     areas = np.nanquantile(value, np.linspace(0, 1, LEVELS // 2 + 1)[1:-1])
-    return np.unique(np.concatenate([log, areas, [lowest, highest]]))
+    found = np.unique(np.concatenate([log, areas, [lowest, highest]]))
+    around = 1e-6 * max(1.0, abs(lowest))  # where the function is the same everywhere, one plain
+    return found if len(found) > 1 else np.array([lowest - around, lowest + around])
 
 
 def spoken(name: str) -> str:

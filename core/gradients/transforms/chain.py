@@ -37,8 +37,16 @@ Clipper = Transform | Combine | Chain
 
 def as_transforms(clipper: Clipper | None) -> list[Transform | Combine]:
     """The list that `GradientStep` takes: the links of a chain, a single transform, or none."""
+    return [*by_option(clipper).values()]
+
+
+def by_option(clipper: Clipper | None, option: str = "clipper") -> dict[str, Transform | Combine]:
+    """The same, by the name of the option that says which transform it is."""
     if clipper is None:
-        return []
-    if isinstance(clipper, Chain):
-        return [transform for link in clipper.transforms for transform in as_transforms(link)]
-    return [clipper]
+        return {}
+    if not isinstance(clipper, Chain):
+        return {option: clipper}
+    found: dict[str, Transform | Combine] = {}
+    for place, link in enumerate(clipper.transforms):
+        found |= by_option(link, f"{option}.transforms.{place}")
+    return found

@@ -49,7 +49,7 @@ def test_what_is_typed_reaches_the_class_in_any_order_and_is_said_once():
     group = optimizer_of(*words).param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.5, (0.1, 0.2, 0.3), 0.02)
     assert notes("rl", *words) == [
-        "settings: experiment=rl/ppo_cartpole; experiment=none for the agent's defaults",
+        "settings: experiment=rl/ppo_cartpole; type experiment=none for the agent's defaults",
         f"optimizer: {target}(lr=0.5, betas=[0.1, 0.2, 0.3]); every other option is the class's own default",
     ]
 
@@ -156,6 +156,11 @@ def test_an_optimizer_that_no_run_can_use_ends_in_one_line_with_nothing_made(
 )
 def test_so_does_one_inside_of_another_and_one_of_several(command: Command, name, words):
     assert_refused(command(name, *words), "is a collections.deque; the run could not be resumed")
+
+
+@pytest.mark.parametrize("word", ["+optimizer@optimizer.base=sgd", "optimizer@optimizer.base=sgd"])
+def test_a_file_put_inside_of_another_would_replace_the_whole_and_is_refused(command: Command, word):
+    assert_refused(command("rl", "optimizer=sam", word), "named by its class, optimizer.base._target_=...")
 
 
 @pytest.mark.parametrize("words", [["+optimizer.foreach=true"], ["optimizer.groups={x: {foreach: true}}"]])

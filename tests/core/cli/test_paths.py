@@ -38,7 +38,7 @@ def read(override: str, **kwargs: bool) -> object:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/users/ada")
+    monkeypatch.setenv("HOME", "/houses/ada")
     return tmp_path
 
 
@@ -62,7 +62,7 @@ def test_every_element_of_a_list_is_a_path_of_its_own(here, name):
 
 def test_quotes_and_the_home_folder_are_understood_unless_there_is_a_file_of_that_name(here):
     assert read("data.root='lr=0.1'") == "lr=0.1"
-    assert read("data.root=~/pictures") == "/users/ada/pictures"
+    assert read("data.root=~/pictures") == "/houses/ada/pictures"
     Path("~").mkdir()
     Path("~/pictures").mkdir()
     Path("'a'").mkdir()

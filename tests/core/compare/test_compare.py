@@ -294,3 +294,10 @@ def test_a_damaged_run_is_refused_by_name(tmp_path):
     (run / "summary.json").write_text("{")
     with pytest.raises(ConfigError, match=r"summary\.json is damaged"):
         find_runs([str(tmp_path)], SCORE)
+
+
+def test_a_path_that_is_there_is_meant_before_any_pattern(tmp_path):
+    for name, score in (("net[1]", 1.0), ("net1", 2.0)):
+        write_run(tmp_path / name, 1, score)
+    assert [run.path for run in find_runs([str(tmp_path / "net[1]")], SCORE)] == [tmp_path / "net[1]" / "1"]
+    assert [run.path for run in find_runs([str(tmp_path / "net[0-9]")], SCORE)] == [tmp_path / "net1" / "1"]

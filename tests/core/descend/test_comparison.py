@@ -60,7 +60,9 @@ def test_optimizers_from_one_start_are_the_single_runs_and_their_parent_lists_th
         assert parent["optimizers"][name]["directory"] == name
         assert parent["optimizers"][name]["critical_point"] == alone["critical_point"]
         assert differences(tmp_path / name, tmp_path / "all" / name) == []
-        assert resume_run(tmp_path / "all" / name, []) == 0  # a run like any other, here at its end
+        assert (
+            resume_run(tmp_path / "all" / name, [], "descend") == 0
+        )  # a run like any other, here at its end
     made = sorted(path.name for path in (tmp_path / "all" / "media").iterdir())
     assert made == ["descent_curves.png", "descent_path.png", "descent_surface.png"]
     assert "adam           slope" in capsys.readouterr().out
@@ -84,16 +86,16 @@ def test_a_comparison_killed_in_its_second_descent_and_resumed_ends_the_same(tmp
     monkeypatch.setattr(Run, "finish_step", finish_step)
     first = (tmp_path / "killed" / "momentum" / "checkpoints" / "last.pt").stat().st_mtime_ns
     capsys.readouterr()
-    assert resume_run(tmp_path / "killed", []) == 0
+    assert resume_run(tmp_path / "killed", [], "descend") == 0
     assert "resumed at 14 steps" in capsys.readouterr().out
     # What had ended was left alone.
     assert (tmp_path / "killed" / "momentum" / "checkpoints" / "last.pt").stat().st_mtime_ns == first
     for name in ("momentum", "adam", "perturbed_sgd"):
         assert differences(tmp_path / "whole" / name, tmp_path / "killed" / name) == []
     assert list(summary(tmp_path / "killed")["optimizers"]) == ["momentum", "adam", "perturbed_sgd"]
-    assert resume_run(tmp_path / "killed", []) == 0
+    assert resume_run(tmp_path / "killed", [], "descend") == 0
     assert "already finished" in capsys.readouterr().out
-    assert resume_run(tmp_path / "killed", ["steps=35"]) == 0
+    assert resume_run(tmp_path / "killed", ["steps=35"], "descend") == 0
     assert {s["steps"] for s in summary(tmp_path / "killed")["optimizers"].values()} == {35}
 
 

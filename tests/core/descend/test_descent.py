@@ -95,7 +95,7 @@ def test_no_steps_classify_the_start(tmp_path):
     assert (ended["critical_point"], ended["saddle_index"]) == ("saddle", 1)
     assert (ended["steps"], ended["evaluations"]) == (0, 0)
     assert (tmp_path / "media" / "descent_path.png").is_file()
-    assert resume_run(tmp_path, []) == 0
+    assert resume_run(tmp_path, [], "descend") == 0
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -239,11 +239,12 @@ def test_a_descent_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monke
             finish_step(self, step, metrics)
 
         monkeypatch.setattr(Run, "finish_step", dying)
-        go = partial(resume_run, directory, []) if directory.exists() else partial(begin, directory)
+        again = partial(resume_run, directory, [], "descend")
+        go = again if directory.exists() else partial(begin, directory)
         with pytest.raises(Killed):
             go()
     monkeypatch.setattr(Run, "finish_step", finish_step)
-    assert resume_run(directory, []) == 0
+    assert resume_run(directory, [], "descend") == 0
     assert differences(whole, directory) == []
     for field in ("x", "value", "gradient_norm", "hessian_eigenvalues", "evaluations", "critical_point"):
         assert summary(whole)[field] == summary(directory)[field]

@@ -1,9 +1,21 @@
-"""Rules about descents on planted signals."""
+"""Rules about descents on planted signals, and on descents of which it is known what is wrong."""
+
+import json
+import math
+from dataclasses import replace
 
 import pytest
+import torch
 
+from core.cli.job import execute
+from core.cli.launch import compose_tree
+from core.config import config_dir
+from core.descend.batches import Full
 from core.descend.diagnosis import Flat
+from core.descend.objective_descent import ObjectiveDescent
+from core.descend.objectives import DeepLinear
 from core.diagnosis.signals import History
+from core.run.tensorboard import read_scalars
 from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
 
 FAULTS = [
@@ -13,6 +25,10 @@ FAULTS = [
     Fault("descend", "plateau", {"descent/value": 0.7, "gradient/norm": 1e-05, "curvature/lowest": 0.0,
           "curvature/sharpness": 0.0001}, overrides=("optimizer=sgd",)),
     Fault("classes", "plateau", {"loss/train": 2.3}, overrides=("optimizer=sgd",)),
+    Fault("descend", "exploding_gradient", {"gradient/norm": 900.0, "descent/value": lambda n: 1.1 ** n},
+          overrides=("optimizer=sgd",)),
+    Fault("classes", "exploding_gradient", {"gradient/norm": 900.0, "loss/train": lambda n: 1.1 ** n},
+          overrides=("optimizer=sgd",)),
 ]  # fmt: skip
 
 
@@ -46,3 +62,95 @@ def test_a_point_of_the_plane_may_move_by_more_than_its_length():
     assert watch(context("descend"), "descend", planted)[0] == []
     findings, _ = watch(context("classes"), "classes", planted)
     assert [f.name for f in findings] == ["update_too_large"]
+
+
+def names(kind, planted, overrides=("optimizer=sgd",), **how):
+    return [(f.name, f.severity) for f in watch(context(kind, overrides), kind, planted, **how)[0]]
+
+
+@pytest.mark.parametrize("lowest", [8.0, 1e-3], ids=["steep", "shallow"])
+def test_a_minimum_that_is_reached_exactly_is_no_fault(lowest):
+    there = {"descent/value": 0.0, "gradient/norm": 0.0, "curvature/lowest": lowest}
+    assert names("descend", there | {"curvature/sharpness": 2 * lowest, "gradient/cosine": None}) == []
+
+
+def test_no_gradient_on_a_plateau_is_one():
+    flat = {"descent/value": 0.7, "gradient/norm": 0.0, "curvature/lowest": 0.0, "curvature/sharpness": 0.0}
+    assert names("descend", flat) == [("plateau", "warning")]
+
+
+def test_no_gradient_of_a_loss_that_is_left_is_an_error_and_of_none_that_is_left_is_none():
+    nothing = {"gradient/norm": 0.0, "gradient/update_ratio": 0.0}
+    assert names("classes", nothing | {"loss/train": 0.1}) == [("vanishing_gradient", "error")]
+    assert names("classes", nothing | {"loss/train": 0.0}) == []
+
+
+def test_a_gradient_that_grows_on_the_way_down_from_a_saddle_does_not_explode():
+    def leaving(n):  # as exp(n / 3) for as long as the saddle is near
+        return 1e-8 * math.exp(min(n, 60) / 3)
+
+    down = {"gradient/norm": leaving, "descent/value": lambda n: 13.3 - leaving(n)}
+    assert "exploding_gradient" not in [name for name, _ in names("descend", down, start=1, end=80)]
+
+
+def test_the_turning_of_a_gradient_that_is_rounding_is_no_oscillation():
+    turning = {"gradient/cosine": -0.9, "gradient/update_cosine": -0.5}
+    assert names("descend", turning | {"gradient/norm": 1e-14, "descent/value": 1.0}) == []
+    assert names("descend", turning) == [("oscillation", "warning")]
+
+
+def test_an_optimizer_that_leaves_saddles_by_itself_is_only_told_that_it_is_at_one():
+    saddle = {"descent/value": 0.7, "gradient/norm": 1e-5, "curvature/lowest": -4.0}
+    assert names("descend", saddle, ("optimizer=perturbed_sgd",)) == [("saddle", "note")]
+
+
+def found(directory, *words):
+    """Names of the findings of a descent."""
+    given = ["optimizer=sgd", *words, "pictures=[]", "logging.progress=false"]
+    assert execute(compose_tree("descend", given, [config_dir()])[0], directory) == 0
+    findings = json.loads((directory / "findings.json").read_text())["findings"]
+    return [f["name"] for f in findings]
+
+
+def test_what_the_deep_networks_are_there_to_show_is_found(tmp_path):
+    deep = ["objective=deep_sigmoid", "objective.depth=12", "optimizer=adam", "steps=40"]
+    assert found(tmp_path / "deep", *deep) == ["vanishing_gradient"]
+    assert found(tmp_path / "sgd", "objective=deep_sigmoid", "steps=150") == ["plateau"]
+    wide = ["objective=deep_linear", "objective.gain=1.5", "optimizer=adam", "steps=30"]
+    assert found(tmp_path / "wide", *wide) == ["exploding_gradient"]
+
+
+@pytest.mark.parametrize(
+    ("function", "optimizer"), [("himmelblau", "rmsprop"), ("six_hump_camel", "adam"), ("ackley", "adam")]
+)
+def test_a_descent_that_settles_in_a_minimum_has_no_findings(tmp_path, function, optimizer):
+    assert found(tmp_path, f"function={function}", f"optimizer={optimizer}", "logging.interval=5") == []
+
+
+@pytest.mark.parametrize(("batch", "noisy"), [("full", False), ("minibatch", True)])
+def test_a_gradient_of_all_samples_is_not_told_that_it_is_noise(tmp_path, batch, noisy):
+    """Near the minimum of a convex loss every batch is noise but the one that has them all."""
+    assert (
+        "noise_dominated" in found(tmp_path, "objective=logistic", f"batch={batch}", "steps=300")
+    ) is noisy
+    tags = read_scalars(tmp_path)
+    assert "full_gradient/noise_scale" in tags
+    assert ("gradient/noise_scale" in tags) is noisy
+
+
+def test_weights_that_are_too_large_from_the_start_are_named_with_the_gain_that_is_not():
+    """A network of zeros has half the squared length of a unit vector, 1/2, as its loss."""
+    limits = {
+        gain: ObjectiveDescent(DeepLinear(gain=gain), Full(), None, 1, torch.device("cpu")).limits
+        for gain in (1.0, 1.5)
+    }
+    assert [found["loss_of_zeros"] for found in limits.values()] == [0.5, 0.5]
+    # Each of the ten matrices stretches by 1.5 on average, and the loss grows with the square of the output.
+    assert limits[1.5]["first_loss"] == pytest.approx(1.5**20 * limits[1.0]["first_loss"], rel=0.2)
+    for gain, found in limits.items():
+        where = context("classes", ("objective=deep_linear", f"objective.gain={gain}"))
+        loss = {"loss/train": lambda n: 400.0 / n**2}  # below 1/2 from the 29th point on
+        seen, _ = watch(replace(where, limits=found), "classes", loss, start=1, end=80)
+        assert [(f.name, f.remedy, f.last_step) for f in seen] == [
+            ("exploding_gradient", ("objective.gain=1",), 2800)
+        ] * (gain == 1.5)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,11 +17,16 @@ from core.descend.functions import (
     Function,
     Himmelblau,
     MonkeySaddle,
+    PlaneFunction,
     Quadratic,
     Rastrigin,
     Rosenbrock,
     SixHumpCamel,
+    require_form,
 )
+from core.descend.pictures.basin_map import draw_basins
+from core.descend.pictures.maps import draw_paths, levels_of
+from core.descend.trajectory import Trajectory
 from core.gradients import GradientStep
 
 SMOOTH = [
@@ -217,3 +223,51 @@ def test_gradient_descent_on_the_quadratic_has_its_best_rate(kappa):
 def test_options_out_of_range_are_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class Own:
+    """A function of one's own, of two variables."""
+
+    dim, start, domain, critical_points = 2, (1.0, -1.0), ((-2.0, 2.0), (-2.0, 2.0)), ()
+
+    def __init__(self, formula):
+        self.formula = formula
+
+    def __call__(self, x):
+        return self.formula(x)
+
+
+@pytest.mark.parametrize(
+    ("formula", "got"),
+    [
+        (lambda x: x.detach().sum(-1), r"\[\] without a gradient of points \[2\]"),
+        (
+            lambda x: x.square().sum(-1, keepdim=True),
+            r"makes \[1\] of points \[2\] and \[3, 1\] of",
+        ),
+        (lambda x: x[0] ** 2 + x[1] ** 2, r"makes \[2\] of points \[3, 2\]"),
+        (lambda x: 3.0, r"makes float of points \[2\]"),
+        (lambda x: 1 / 0, r"Own fails on points \[2\]: ZeroDivisionError"),
+    ],
+    ids=["no graph", "keepdim", "not batched", "no tensor", "fails"],
+)
+def test_a_function_of_another_form_is_refused_in_one_line_that_says_which_is_wanted(formula, got):
+    with pytest.raises(ValueError, match=got) as caught:
+        require_form(Own(formula))
+    assert "\n" not in str(caught.value)
+    require_form(Own(lambda x: x.square().sum(-1)))
+    require_form(Own(lambda x: 0 * x.sum(-1) + 3))
+
+
+@pytest.mark.parametrize("value", [3.0, -1e9, 0.0])
+def test_a_function_that_is_the_same_everywhere_is_drawn_as_a_plain(value):
+    levels = levels_of(np.full((4, 4), value))
+    assert len(levels) == 2
+    assert levels[0] < value < levels[1]
+    plane = PlaneFunction(lambda x: 0 * x.sum(-1) + value, ((-1.0, 1.0), (-1.0, 1.0)), (), "Constant")
+    still = Trajectory(
+        name="sgd", steps=[0, 1], value=[value] * 2, gradient_norm=[0.0] * 2, ended="degenerate",
+        path=torch.zeros(2, 2, dtype=torch.float64), path_steps=[0, 1],
+    )  # fmt: skip
+    for picture in (draw_paths(plane, [still]), draw_basins(plane, {"sgd": torch.zeros(60, 60, 2)})):
+        assert picture.pixels.std() > 0

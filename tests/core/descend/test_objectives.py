@@ -170,7 +170,7 @@ def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monk
     with pytest.raises(Killed):
         execute(tree_of(*overrides), tmp_path / "run")
     monkeypatch.setattr(Run, "finish_step", finish_step)
-    assert resume_run(tmp_path / "run", []) == 0
+    assert resume_run(tmp_path / "run", [], "descend") == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
     for field in (
         "value",
@@ -184,6 +184,17 @@ def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monk
     size = {"stochastic": 1, "minibatch": 32, "full": 500}[batch]
     assert summary(tmp_path / "run")["samples"] == 45 * size
     assert "noise/noise_scale" in read_scalars(tmp_path / "run")
+
+
+@pytest.mark.parametrize("objective", [Logistic(), DigitsMLP(hidden_sizes=(8,))], ids=["dense", "lanczos"])
+def test_a_point_that_is_not_finite_is_of_no_kind_and_drawn_as_one_that_diverged(objective):
+    here = descent(objective)
+    assert here.trajectory("sgd").ended == here.classify().kind
+    with torch.no_grad():
+        here.parameters[0].fill_(math.nan)
+    assert here.classify() == (None, None, None)
+    assert here.trajectory("sgd").ended == "diverged"
+    assert here.fields()["critical_point"] is None
 
 
 @pytest.mark.slow
@@ -217,7 +228,7 @@ def test_the_digits_are_learnt_and_a_rate_is_proposed(tmp_path, capsys):
 def test_what_a_training_looks_at_leaves_it_as_it_was():
     here = descent(Moons(), Minibatch(size=8))
     state = here.state_dict()
-    for measure in (here.measure, here.fields, lambda: here.lines(0), lambda: here.trajectory("a")):
+    for measure in (here.measure, here.fields, lambda: here.lines(0, ""), lambda: here.trajectory("a")):
         measure()
     NoiseProbe()(here.frozen(), None, torch.Generator())
     assert same(state, here.state_dict())

@@ -92,6 +92,29 @@ def test_short_steps_at_a_minimum_are_right():
     assert "update_too_small" not in [f.name for f in watch(context("ppo"), "ppo", planted)[0]]
 
 
+@pytest.mark.parametrize(("back", "found"), [(1.0, []), (90.0, ["exploding_gradient"])])
+def test_a_gradient_that_had_vanished_and_comes_back_explodes_only_beyond_what_it_began_with(back, found):
+    planted = {"gradient/norm": lambda n: 1e-6 if n < 60 else back}
+    findings, _ = watch(context("ppo", ("clipper=none",)), "ppo", planted, start=4, end=80)
+    assert [f.name for f in findings] == found
+    assert [f.remedy for f in findings] == [("clipper=global_norm", "clipper.max_norm=2")] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("stability", "optimizer", "remedy"),
+    [
+        (80.0, "Adam", [("optimizer.lr=1e-05",)]),  # and not 1e-3 * 0.7 / 80, at which nothing trains
+        (7_000.0, "Adam", []),  # of denominators that stand for no gradient at all
+        (7_000.0, "SGD", [("optimizer.lr=1e-07",)]),
+    ],
+)
+def test_a_sharp_direction_is_believed_as_far_as_the_preconditioner_can_be(stability, optimizer, remedy):
+    where = context("ppo", ("probe=curvature",))
+    where = replace(where, players=(replace(where.players[0], optimizer=optimizer),))
+    findings, _ = watch(where, "ppo", {"curvature/stability": stability})
+    assert [f.remedy for f in findings if f.name == "above_edge_of_stability"] == remedy
+
+
 def test_nothing_is_said_of_a_point_or_two():
     planted = {"gradient/update_ratio": 0.5, "policy/clip_fraction": 0.9}
     assert watch(context("ppo"), "ppo", planted, start=20, end=22)[0] == []

@@ -366,3 +366,20 @@ def test_a_gradient_that_is_not_finite_is_reported_as_such_and_not_as_a_wrong_lo
     objective.batch[0][2] = torch.nan
     assert per_sample_gradients(objective)["bias"].isnan().any(1).tolist() == [i == 2 for i in range(5)]
     assert per_sample_norms(objective)["bias"].isnan().tolist() == [i == 2 for i in range(5)]
+
+
+@pytest.mark.parametrize("measure", [noise_statistics, per_sample_norms, per_sample_gradients])
+def test_a_gradient_of_rounding_errors_is_not_taken_for_a_loss_that_mixes_its_samples(measure):
+    """At 5e-41 a product of float32 has two digits left."""
+    net = filled(nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 4)), torch.float32)
+    x = drawn(64, 64, dtype=torch.float32)
+    measure(Objective(net, lambda forward, x: (5e-41 * forward(x)).mean(), [x]))
+
+
+@pytest.mark.parametrize("measure", [noise_statistics, per_sample_norms, per_sample_gradients])
+def test_a_loss_that_mixes_its_samples_is_refused_at_gradients_that_are_small_but_no_rounding(measure):
+    net = filled(nn.Linear(4, 2), torch.float32)
+    x = drawn(16, 4, dtype=torch.float32)
+    mixes = Objective(net, lambda forward, x: 1e-4 * (forward(x) - forward(x).mean(0)).square().mean(), [x])
+    with pytest.raises(ValueError, match="own losses"):
+        measure(mixes)

@@ -214,6 +214,18 @@ def test_muon_and_adamw_share_the_parameters_and_each_does_what_it_does_alone():
         assert torch.equal(a, b)
 
 
+def test_a_lone_scalar_is_moved_as_adamw_moves_it():
+    scalar, alone = (nn.Parameter(torch.tensor(2.0)) for _ in range(2))
+    muon = build_optimizer(component(tree("muon")), [("log_temperature", scalar)])
+    adamw = torch.optim.AdamW([alone], lr=3e-4, weight_decay=0.0)
+    for _ in range(4):
+        for p, optimizer in ((scalar, muon), (alone, adamw)):
+            p.grad = p.detach().clone()
+            optimizer.step()
+    assert muon.param_groups[0]["lr"] == 3e-4
+    torch.testing.assert_close(scalar, alone)
+
+
 def test_what_cannot_be_split_is_refused():
     options = tree("muon")
     with pytest.raises(ValueError, match=r"the pattern head.\* matches no matrix"):
@@ -339,3 +351,25 @@ def test_an_optimizer_with_modes_trains_and_is_measured_elsewhere_without_a_trac
     with pytest.raises(KeyError), evaluation_parameters(steps[0].optimizer):
         raise KeyError
     assert torch.equal(measured.weight, untouched.weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_optimizer_takes_the_same_steps_whatever_the_layout_of_the_weights(name):
+    """Convolutions are faster with the channels last, and LBFGS views each gradient as one vector."""
+
+    def descended(layout: torch.memory_format) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Conv2d(8, 4, 4), nn.Flatten(), nn.Linear(4, 2)
+        ).double()
+        net.to(memory_format=layout)
+        x = torch.randn(4, 3, 6, 6, dtype=torch.float64).to(memory_format=layout)
+        with warnings.catch_warnings(action="ignore"):
+            optimizer = build_optimizer(component(tree(name)), net.named_parameters(), lr=1e-3)
+        step = GradientStep(net, optimizer, monitor=MONITOR)
+        for _ in range(3):
+            step(lambda: (net(x).square().mean(), {}))
+        return [p.detach() for p in net.parameters()]
+
+    found, wanted = (descended(layout) for layout in (torch.channels_last, torch.contiguous_format))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from core.draw.media import Image
+from core.errors import ContractError
 from core.gradients import GradientStep
-from core.run.checkpoint import UnreadableError
 from core.run.directory import already_finished
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.tensorboard import read_scalars
@@ -70,7 +70,7 @@ def keep_signal_handlers():
 def test_a_state_that_cannot_be_read_ends_the_run_after_its_first_update(tmp_path):
     loop = Loop(tmp_path, 100)
     loop.step.optimizer.state[loop.net.weight]["recent"] = collections.deque(maxlen=3)
-    with pytest.raises(UnreadableError, match=r"state of SGD .*\['recent'\] is a collections.deque"):
+    with pytest.raises(ContractError, match=r"state of SGD .*\['recent'\] is a collections.deque"):
         loop.go()
     loop.run.close()
     assert loop.run.step == 10

@@ -1,4 +1,4 @@
-"""`gradgan.data.decoding`: pixels that are good whatever else stands in their file, and what counts as grey."""
+"""`gradgan.data.decoding`: files with good pixels, whatever else stands in them, and what counts as grey."""
 
 import struct
 import zlib

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradgan.game.game import logit_metrics
-from gradgan.losses import Loss
+from gradgan.losses import Loss, compares_samples
 from gradgan.losses.hinge import Hinge
 from gradgan.losses.least_squares import LeastSquares
 from gradgan.losses.minimax import Minimax
@@ -282,3 +282,8 @@ def test_pairing_refuses_batches_of_different_shape() -> None:
 def test_relativistic_generators_refuse_to_go_without_real_logits(loss: Loss) -> None:
     with pytest.raises(ValueError, match="wants the logits of real samples"):
         loss.generator(torch.zeros(4))
+
+
+@every_loss
+def test_only_the_loss_with_a_mean_inside_compares_the_samples_of_a_batch(loss: Loss) -> None:
+    assert compares_samples(loss) is isinstance(loss, RelativisticAverage)

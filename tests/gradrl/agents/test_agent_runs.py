@@ -84,7 +84,7 @@ def test_a_run_that_dies_and_is_resumed_ends_the_same(agent, tmp_path, monkeypat
     with pytest.raises(Killed):
         execute(tree(agent, *overrides), tmp_path / "run")
     monkeypatch.setattr(Run, "finish_step", finish_step)
-    assert resume_run(tmp_path / "run", []) == 0
+    assert resume_run(tmp_path / "run", [], "rl") == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
 
 

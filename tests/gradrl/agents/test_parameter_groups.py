@@ -70,11 +70,19 @@ def test_options_for_one_player_or_for_all_are_accepted(agent, groups):
     check(tree(f"agent={agent}", "env=pendulum", f"optimizer.groups={groups}"))
 
 
+@pytest.mark.parametrize("exclude", ["[]", "[actor.*0.weight]", "[critic.*0.weight]"])
+def test_muon_takes_the_matrices_of_every_player_and_leaves_the_temperature_to_the_other_optimizer(exclude):
+    check(tree("agent=sac", "env=pendulum", "optimizer=muon", f"optimizer.exclude={exclude}"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["agent=sac", "optimizer.groups={nobody.*:{lr:0.01}}"], r"the pattern nobody\.\* matches no"),
-        (["agent=sac", "optimizer=muon"], "no parameter of two dimensions"),
+        (
+            ["agent=sac", "optimizer=muon", "optimizer.exclude=[head.*]"],
+            r"the pattern head\.\* matches no matrix",
+        ),
         (["agent=trpo", "optimizer.groups={actor.*:{lr:0.01}}"], r"the pattern actor\.\* matches no"),
         (
             ["agent=reinforce", "agent.baseline=mean", "optimizer.groups={critic.*:{lr:0.01}}"],

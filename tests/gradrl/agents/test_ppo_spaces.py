@@ -102,7 +102,7 @@ def metrics(monkeypatch):
     seen, finish_step = [], Run.finish_step
 
     def noting(self, step, metrics):
-        seen.append({name: float(value) for name, value in metrics.items()})
+        seen.append({name: value.double().mean().item() for name, value in metrics.items()})
         finish_step(self, step, metrics)
 
     monkeypatch.setattr(Run, "finish_step", noting)

@@ -122,6 +122,35 @@ def test_an_environment_with_hidden_memory_is_recognised_and_begins_anew():
     assert not second.episode_length.any()
 
 
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_an_episode_too_long_for_a_checkpoint_is_left_out_and_said_once(vectorization, monkeypatch):
+    """46 actions of 8 bytes are too many: copy 0 ends after 40 steps and has 6, copy 1 never ends."""
+    monkeypatch.setattr("gradrl.envs.env_state.RECORD_BYTES", 45 * 8)
+    said, resumed = [], []
+    cfg = config("Counting-v0", vectorization, kwargs={"lengths": (40, 10**6), "kinds": ("truncated",) * 2})
+    first, second = make(cfg, [0, 1], said.append), make(cfg, [0, 1], resumed.append)
+    try:
+        act = policy(first, 0)
+        for _ in range(2):
+            first.collect(Scripted(act))
+            saved = through_a_file(first.state_dict())
+        assert [episode is None for episode in saved["envs"]] == [False, True]
+        assert len(saved["envs"][0]["actions"]["array"]) == 6
+        first.state_dict()
+        assert len(said) == 1
+        assert "too long to be kept" in said[0]
+        second.load_state_dict(saved)
+        assert resumed == ["this environment cannot be resumed exactly: 1 of 2 copies begin a new episode"]
+        assert second.episode_length.tolist() == [6, 0]
+        assert second.obs[-1][1, 1] == 0.0  # the first observation of an episode
+        second.collect(Scripted(act))
+        assert second.episode_length.tolist() == [6 + 23, 23]
+        assert None not in second.state_dict()["envs"]
+    finally:
+        first.envs.close()
+        second.envs.close()
+
+
 def test_a_vector_environment_that_cannot_be_saved_starts_fresh():
     envs = make_envs(config("Pendulum-v1"), 2)
     reset_envs(envs, [0, 1])

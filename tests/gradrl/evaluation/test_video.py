@@ -1,6 +1,8 @@
 """Videos of simulators: they show something, it moves, and it plays at the simulator's own speed."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -63,6 +65,19 @@ def test_mujoco_is_drawn_without_a_screen(monkeypatch):
     assert video.frames.shape == (5, 240, 240, 3)
     assert video.fps == 10.0
     assert (video.frames[0] != video.frames[-1]).mean() > 0.02
+
+
+@pytest.mark.slow
+def test_an_optimizer_can_be_made_after_mujoco_has_been_drawn():
+    """torch's optimizers import triton, which crashed here; in a process of its own, where nobody has yet."""
+    pytest.importorskip("mujoco")
+    pytest.importorskip("triton")
+    code = (
+        "import torch; from tests.gradrl.evaluation import test_video as t; t.record('halfcheetah');"
+        "torch.optim.Adam([torch.zeros(1, requires_grad=True)]); print('made')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("made\n"), done.stderr[-500:]
 
 
 def test_egl_is_chosen_only_where_there_is_no_screen_and_no_choice(monkeypatch):

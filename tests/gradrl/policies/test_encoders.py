@@ -108,7 +108,7 @@ def test_images_too_small_for_the_convolutions_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strides": (4, 2)}, r"strides must be 3 integers >= 1, one per convolution, got \(4, 2\)"),
+        ({"strides": (4, 2)}, r"strides must be 3 integers >= 1, one per convolution, got \[4, 2\]"),
         ({"channels": (32, 0, 1)}, r"channels must be 3 integers >= 1"),
         ({"features": 0}, "features must be an integer >= 1, got 0"),
     ],

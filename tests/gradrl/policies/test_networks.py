@@ -268,7 +268,7 @@ def test_state_dependent_exploration_acts_by_itself_unless_the_most_likely_actio
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_sizes": (64, 0)}, r"hidden_sizes must be a list of integers >= 1, got \(64, 0\)"),
+        ({"hidden_sizes": (64, 0)}, r"hidden_sizes must be a list of integers >= 1, got \[64, 0\]"),
         ({"activation": "gelu"}, "activation must be one of"),
         ({"log_std": float("nan")}, r"log_std must be in \[-20, 2\], got nan"),
         ({"sde_interval": 0}, "sde_interval must be an integer >= 1 or null, got 0"),

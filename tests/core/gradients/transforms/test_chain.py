@@ -101,7 +101,7 @@ def test_one_link_is_changed_by_its_place_and_the_whole_list_by_writing_it():
         ("clipper.transforms.2.max_norm=1", "unknown option clipper.transforms.2.max_norm"),
         ("clipper.transforms.1.max_norm=big", "clipper.transforms.1.max_norm must be a number, got 'big'"),
         ("clipper.transforms=3", "clipper.transforms must be a list"),
-        ("~clipper.transforms.1", "cannot take clipper.transforms.1 out of its list"),
+        ("~clipper.transforms.1", "cannot remove clipper.transforms.1 from its list"),
     ],
 )
 def test_a_wrong_override_of_a_link_is_named(override, message):

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from core.gradients import GradientStep
 from core.optim.schemes.joint import Consensus, SymplecticAdjustment
-from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
+from core.optim.schemes.schemes import Alternating, Extragradient, Move, Scheme, Simultaneous
 from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from core.state import StateDict
 from tests.core.optim.schemes.games import Game, H, bilinear, nonsaturating
@@ -226,6 +226,6 @@ def test_consensus_has_the_right_derivatives_of_norms_under_a_gradient_penalty()
     before = torch.cat([p.detach().flatten() for p in every])
     steps = [GradientStep(player, torch.optim.SGD(player.parameters(), lr=1.0)) for player, _ in losses]
     closures = [(lambda loss=loss: (loss(), {}),) for _, loss in losses]
-    Consensus(gamma=1.0)(steps[0], closures[0], steps[1], closures[1], {})
+    Consensus(gamma=1.0)(*map(Move, steps, closures), {})
     found = before - torch.cat([p.detach().flatten() for p in every]) - v
     torch.testing.assert_close(found @ direction, (heights[0] - heights[1]) / 2e-6, rtol=1e-6, atol=0.0)

@@ -1,0 +1,38 @@
+"""What ends a run in one line because something outside of the project did not do what it promises."""
+
+import sysconfig
+import traceback
+
+LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+
+
+class ContractError(ValueError):
+    """Somebody else's code, process or disk broke its contract; the message is the one line the user sees.
+
+    Before a run it is refused, as any other ValueError of a check. In the middle of a run it ends: the run is
+    saved, its status is `failed`, and no traceback is printed.
+    """
+
+
+def described(error: BaseException) -> str:
+    """An error that was just caught, in one line: its class, its text, and where it was raised.
+
+    The place is the innermost one outside of the standard library, of installed packages and of the package
+    that calls this; without such a place, the innermost one outside of that package.
+    """
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{name}: {error.msg} ({error.filename}, line {error.lineno})"
+    steps = [(*step, _package(step[0])) for step in traceback.walk_tb(error.__traceback__)]
+    places = [
+        (frame.f_code.co_filename, line)
+        for frame, line, package in steps
+        if package not in (steps[0][2], "importlib", "_frozen_importlib", "_frozen_importlib_external")
+    ]
+    theirs = [place for place in places if not place[0].startswith(LIBRARIES)]
+    where = "".join(f" ({file}, line {line})" for file, line in (theirs or places)[-1:])
+    return f"{name}: {text}{where}"
+
+
+def _package(frame) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]

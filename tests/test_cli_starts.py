@@ -1,0 +1,72 @@
+"""Starts that come to nothing: refused after the directory is made, or stopped during the imports."""
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command, assert_refused
+
+NO_RATE = [
+    "objective=logistic",
+    "steps=2",
+    "pictures=[]",
+    "optimizer.lr=auto",
+    "optimizer.groups={*:{lr:0.1}}",
+]
+
+
+def test_a_start_that_comes_to_nothing_leaves_nothing(command: Command):
+    outcome = command("descend", *NO_RATE, "hydra.run.dir=run")
+    assert_refused(outcome, "optimizer.lr=auto has nothing to choose")
+    assert command("descend", *NO_RATE[:3], "hydra.run.dir=run").status == 0
+
+
+def test_a_start_that_comes_to_nothing_leaves_the_files_of_others(command: Command):
+    Path("run").mkdir()
+    Path("run", "notes.txt").write_text("a plan")
+    assert command("descend", *NO_RATE, "hydra.run.dir=run").status == 2
+    assert [path.name for path in Path("run").iterdir()] == ["notes.txt"]
+
+
+def test_jobs_of_a_sweep_that_come_to_nothing_leave_nothing(command: Command):
+    outcome = command("descend", "-m", "seed=1,2", *NO_RATE, "hydra.sweep.dir=sweep")
+    assert outcome.status == 2
+    assert list(Path("sweep").iterdir()) == []
+
+
+class StopsAtImport:
+    """Ctrl-C when a module is first looked for."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def find_spec(self, name, *_):
+        if name == self.module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("module", ["core.cli.launch", "hydra", "omegaconf.basecontainer", "torch"])
+def test_ctrl_c_while_the_libraries_are_imported_is_silent(module, tmp_path):
+    source = "\n".join(
+        [
+            "import os, signal, sys",
+            inspect.getsource(StopsAtImport),
+            f"sys.meta_path.insert(0, StopsAtImport({module!r}))",
+            "from core.scripts.descend import main",
+            "main()",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source, "hydra.run.dir=run"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
