@@ -129,6 +129,8 @@ class ModeCollapse:
         diversity: mean distance between samples over that between data, of the generator as it trains.
         modes: share of the data's modes that the evaluation finds, where it counts them, and finds no more of
             than at the one before.
+        uneven: reverse KL, nats, from which on modes are missing: without 1 - `modes` of them it is at least
+            -log(modes) = 0.51, while samples that lie evenly around all modes are inexact, not collapsed.
         progress: share of the run before which it is no finding: every generator begins with samples alike;
             `late` before the modes count.
         late: see `progress`.
@@ -137,6 +139,7 @@ class ModeCollapse:
 
     diversity: float = 0.25
     modes: float = 0.6
+    uneven: float = 0.25
     progress: float = 0.15
     late: float = 0.35
     measurements: int = 3
@@ -151,6 +154,8 @@ class ModeCollapse:
         found = counts[-1] if counts else None
         missing = found is not None and every is not None and max(counts) < self.modes * every
         missing = missing and counts[-1] <= counts[0] and history.step >= self.late * context.total
+        divergence = history.last("eval/reverse_kl")
+        missing = missing and (divergence is None or divergence >= self.uneven)
         alike = spread is not None and spread < self.diversity
         if not (missing or alike):
             return
@@ -158,7 +163,7 @@ class ModeCollapse:
             name="mode_collapse",
             severity="warning",
             player=player.name,
-            evidence=known(diversity=spread, modes=found, of=every),
+            evidence=known(diversity=spread, modes=found, of=every, reverse_kl=divergence),
             what=(
                 f"samples are {spread:.0%} as far from each other as the data are."
                 if alike

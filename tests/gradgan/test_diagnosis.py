@@ -46,3 +46,10 @@ def test_a_penalty_that_a_steep_slope_needs_is_one_of_slopes():
     where = context("gan", ("loss=wasserstein", "penalty=none"))
     findings, _ = watch(where, "gan", {"game/sample_gradient": 20.0})
     assert [f.remedy for f in findings] == [("penalty=wgan_gp",)]
+
+
+@pytest.mark.parametrize(("reverse_kl", "found"), [(0.24, []), (0.26, ["mode_collapse"])])
+def test_samples_that_lie_evenly_around_all_modes_are_inexact_and_not_collapsed(reverse_kl, found):
+    values = {"eval/modes": 2.0, "eval/reverse_kl": reverse_kl}
+    findings, _ = watch(context("ring", ()), "ring", values)
+    assert [finding.name for finding in findings] == found
