@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test golden lint tensorboard clean
+.PHONY: help install demo test golden pairs lint tensorboard clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,6 +24,9 @@ test: $(STAMP) ## run all tests (6 minutes)
 
 golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_*' for some (4 minutes)
 	@$(BIN)/python -m tests.golden $(or $(AGAINST),HEAD) --only '$(or $(ONLY),*)'
+
+pairs: $(STAMP) ## do options work together, and does each that is typed do something? (20 minutes)
+	@$(BIN)/python -m tests.pairs
 
 lint: $(STAMP) ## style, types and import rules
 	@$(BIN)/ruff check .

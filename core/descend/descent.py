@@ -162,6 +162,8 @@ def without_effect(cfg: DescentConfig) -> dict[str, str]:
     vectors = "the variables of a function are one vector, which has no rows" if cfg.function else ""
     idle = clipper_without_effect(cfg.clipper, one_loss="every gradient step has one loss", vectors=vectors)
     mixing = [why_not(part.optimizer, cfg.clipper, cfg.schedule) for part in parts if part.optimizer]
+    if cfg.function:
+        idle["diagnosis.unit_health"] = "a function has no layers"
     pictures = {"basins": mixing[0]} if all(mixing) else {}
     pictures |= undrawn(make_descent(parts[0], torch.device("cpu")), cfg.steps)
     return idle | {f"pictures=[{name}]": why for name, why in pictures.items() if name in cfg.pictures}
