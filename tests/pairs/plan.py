@@ -45,7 +45,7 @@ class Planner:
         for name in self._some(options, TYPED):
             overrides.append(self._newest([f"{name}={value}" for value in options[name]], overrides))
         self.covered |= set(map(frozenset, combinations(overrides, 2)))
-        return sorted(overrides, key=lambdan override: (self.left_out[key(override)], self.random.random()))
+        return sorted(overrides, key=lambda override: (self.left_out[key(override)], self.random.random()))
 
     def tried(self, overrides: Iterable[str]) -> None:
         """Remember which overrides were left out once."""
