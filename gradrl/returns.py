@@ -196,6 +196,8 @@ def explained_variance(value: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"explained_variance wants one shape, got {tuple(value.shape)}, {tuple(target.shape)}"
         )
+    largest = torch.maximum(target.abs().max(), value.abs().max()).clamp(min=torch.finfo(target.dtype).tiny)
+    target, value = target / largest, value / largest  # squares neither overflow nor vanish
     variance = (target - target.flatten()[0]).var(correction=0)  # shifted: exactly 0 for a constant
     unexplained = (target - value).var(correction=0)
     size = target.square().mean() + value.square().mean()

@@ -12,7 +12,8 @@ from core.checks import require
 from core.config import Component
 
 NO_DECAY = "no_decay"
-NORM = re.compile("norm(?!al)", re.IGNORECASE)  # of a module's name; a normal distribution is none
+# A module called norm, norm1, layer_norm, attention_layernorm, ...; not norm_head, denorm, normal.
+NORM = re.compile(r"(?:.*_)?(?:layer|batch|group|instance|rms|pixel)?_?norm_?\d*d?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,15 @@ def _decays(named: Sequence[tuple[str, Tensor]]) -> set[str]:
     """Names of what is neither a bias nor a gain, as far as names and shapes tell.
 
     A norm over maps has a gain of as many dimensions as a kernel. What tells it: a bias beside it of the same
-    shape, or a part of its name that says norm.
+    shape, or that its module is called a norm. A gain without either decays.
     """
     shapes = {name: p.shape for name, p in named}
 
     def decays(name: str, p: Tensor) -> bool:
         place, _, last = name.rpartition(".")
         bias = shapes.get(f"{place}.bias" if place else "bias")
-        return p.dim() >= 2 and "bias" not in last and bias != p.shape and not NORM.search(place)
+        of_norm = NORM.fullmatch(place.rpartition(".")[2])
+        return p.dim() >= 2 and "bias" not in last and bias != p.shape and not of_norm
 
     return {name for name, p in named if decays(name, p)}
 

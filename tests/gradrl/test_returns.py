@@ -228,7 +228,9 @@ def test_targets_that_do_not_vary_have_no_variance_to_explain(size, constant):
     assert explained_variance(value, (constant - value) + value) == 0  # they vary by rounding alone
 
 
-@pytest.mark.parametrize(("deviation", "offset"), [(1e-8, 0.0), (1e-15, 0.0), (0.1, 1000.0), (1e8, 0.0)])
+@pytest.mark.parametrize(
+    ("deviation", "offset"), [(1e-8, 0.0), (1e-25, 0.0), (0.1, 1000.0), (1e8, 0.0), (1e20, 0.0)]
+)
 def test_small_and_distant_targets_are_explained_as_in_float64(deviation, offset):
     generator = torch.Generator().manual_seed(0)
     spread, error = deviation * torch.randn(2, 4096, generator=generator, dtype=torch.float64)

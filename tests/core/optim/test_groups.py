@@ -7,6 +7,7 @@ from torch import nn
 from core.config import Component, ConfigError, build
 from core.gradients import GradientStep
 from core.optim.factory import build_optimizer, check_optimizer
+from core.optim.groups import split_by_name
 
 
 def of(target: type, **options: object) -> Component:
@@ -129,3 +130,16 @@ def test_groups_are_refused_where_the_class_has_none():
 def test_groups_of_anything_but_an_optimizer_are_an_unknown_option():
     with pytest.raises(ConfigError, match=r"unknown option env.groups"):
         build({"_target_": "fractions.Fraction", "groups": None}, "env")
+
+
+SPARED = ("norm", "norm1", "layer_norm", "block.attention_layernorm")
+DECAYED = ("norm_head", "denorm", "normflow", "norm.gamma_proj", "normal")
+
+
+@pytest.mark.parametrize(
+    ("module", "decays"), [*((name, False) for name in SPARED), *((name, True) for name in DECAYED)]
+)
+def test_a_weight_of_two_dimensions_decays_unless_its_module_is_called_a_norm(module, decays):
+    named = [(f"{module}.weight", torch.zeros(3, 4)), ("other.weight", torch.zeros(2, 2))]
+    groups = split_by_name("no_decay", named, "optimizer.groups")
+    assert any(p is named[0][1] for p in groups[0].parameters) == decays
