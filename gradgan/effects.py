@@ -1,7 +1,10 @@
 """Options that have no effect in a configuration: what a run says of them where they were typed."""
 
+from torch import nn
+
 from core.gradients import Clipper
 from core.gradients.arguments import clipper_without_effect
+from core.optim.sam import SAM
 from gradgan.data import Data
 from gradgan.game.game import Game
 from gradgan.networks import Network
@@ -25,3 +28,11 @@ def one_loss(game: Game) -> str:
     if game.penalty is not None or game.auxiliary is not None or terms:
         return ""
     return "without penalty, regularizer and class loss every gradient step has one loss"
+
+
+def twice_counted(optimizer: type, generator: nn.Module) -> tuple[str, ...]:
+    """What SAM does to the running statistics of batch norm, where there are some."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    if optimizer is not SAM or not any(isinstance(module, norms) for module in generator.modules()):
+        return ()
+    return ("SAM takes two gradients a step, and batch norm's running statistics move with both",)

@@ -212,7 +212,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
 
     if not run.resuming:
-        for line in (*cfg.data.notes(), *_costs(cfg, trainer, device)):
+        twice = effects.twice_counted(cfg.optimizer.target, trainer.generator)
+        for line in (*cfg.data.notes(), *_costs(cfg, trainer, device), *twice):
             run.say(line)
     if evaluator.unmeasured:
         run.say(f"FID and similar metrics are not measured: data={cfg.data.name} {evaluator.unmeasured}")

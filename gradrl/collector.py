@@ -68,6 +68,7 @@ class Collector:
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
+        self._masks_said = False
         self._said = False  # that an episode is too long to be kept
 
     def collect(self, actor: Actor) -> Rollout:
@@ -163,6 +164,7 @@ class Collector:
             valid[0], valid[1:] = ~self.ended, ~done[:-1]
         self.ended = done[-1].copy()
         self.env_steps += (num_valid := int(valid.sum()))
+        self._look_at_masks(valid)
         self._count_episodes(done, valid)
         world_ended = self.terminated.flatten()
         index = [[i for i in final if world_ended[i] == ended] for ended in (False, True)]
@@ -189,6 +191,18 @@ class Collector:
             episode_start=torch.from_numpy(self.episode_start),
             recurrent_state=recurrent_state,
         )
+
+    def _look_at_masks(self, valid: np.ndarray) -> None:
+        """Say once that an action was taken where the mask allows none; any is then drawn."""
+        if self.observation.mask is None or self._masks_said:
+            return
+        none = valid & ~self.obs[:-1, :, self.observation.mask].any(-1)
+        if none.any():
+            self._masks_said = True
+            self.say(
+                f"action_mask allows no action at {int(none.sum())} of {none.size} steps of a rollout: any "
+                "action is taken there"
+            )
 
     def _count_episodes(self, done: np.ndarray, valid: np.ndarray) -> None:
         """Add the rollout to the running episodes; those that ended go to `finished`, in order of time."""

@@ -11,6 +11,7 @@ from yaml import YAMLError
 from core.cli.choices import YamlFile
 from core.cli.job import RootConfig, check, execute
 from core.config import ConfigError, Tree, build, config_dir, import_target
+from core.optim.schedules import Schedule
 
 CHANGEABLE = ("logging.", "device", "num_threads")  # besides the run's length
 
@@ -31,7 +32,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
             what it computes.
     """
     from core.cli.saved import saved_options
-    from core.run.directory import already_finished, resumption
+    from core.run.directory import already_finished, reached, resumption
 
     options = saved_options(directory)
     roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
@@ -41,16 +42,32 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
         hint = f"; continue it with: {whose[0]} {resumption(directory)}" if whose else ""
         raise ConfigError(f"{directory} holds a run of another command, of {target}{hint}")
     length = cast(type[RootConfig], import_target(target, "_target_")).LENGTH
+    before = options[length]
     for override in overrides:
         _change(options, override, length)
-    build(options)  # types and ranges, before the new length is compared
+    cfg: Any = build(options)  # types and ranges, before the new length is compared
     if already_finished(directory, options[length]):
         print(f"{directory} is already finished; nothing to do")
         return 0
     check(options)
+    if not cfg.schedule.needs:
+        _say_rate(cfg.schedule, reached(directory), before, options[length])
     if not (directory / "checkpoints" / "last.pt").exists():
         print(f"{directory} has no checkpoint yet: starting again from the beginning", flush=True)
     return execute(options, directory, continuing=True)
+
+
+def _say_rate(schedule: Schedule, step: int | None, before: object, after: int) -> None:
+    """Say where a longer run makes the learning rate jump: a schedule spans the whole run."""
+    if step is None or not isinstance(before, int) or before == after:  # `check` refuses what is no number
+        return
+    old, new = (schedule(min(step / total, 1.0)) for total in (before, after))
+    if old != new:
+        print(
+            f"the schedule spans the whole run: the learning rate was {old:.3g} times its first value at "
+            f"{step:,} of {before:,}, and goes on at {new:.3g} times, for it is {step:,} of {after:,} now",
+            flush=True,
+        )
 
 
 def _change(options: Tree, override: str, length: str) -> None:

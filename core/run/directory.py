@@ -113,11 +113,15 @@ def read_summary(directory: Path) -> dict[str, object] | None:
 
 def already_finished(directory: Path, total: int) -> bool:
     """Whether the run in `directory` ended by reaching `total` (or more) on its x-axis."""
-    summary = read_summary(directory)
-    if not summary or summary.get("status") != "finished":
-        return False
-    reached = summary.get(count_field(str(summary.get("unit"))))
-    return isinstance(reached, int) and reached >= total
+    summary, step = read_summary(directory), reached(directory)
+    return bool(summary) and summary.get("status") == "finished" and step is not None and step >= total
+
+
+def reached(directory: Path) -> int | None:
+    """Where on its x-axis the run in `directory` ended; None where no summary says it."""
+    summary = read_summary(directory) or {}
+    step = summary.get(count_field(str(summary.get("unit"))))
+    return step if isinstance(step, int) else None
 
 
 def count_field(unit: str) -> str:

@@ -17,7 +17,7 @@ from core.checks import checked, require
 from core.config import Component
 from core.errors import ContractError, described
 from gradrl.envs.env_state import Origin, Replayable
-from gradrl.envs.observations import Observation
+from gradrl.envs.observations import Observation, unscaled_images
 from gradrl.envs.processes import Processes
 from gradrl.envs.simulators import REGISTERED_BY, missing_package, quiet
 from gradrl.envs.spaces import Action, MultiDiscreteAction, action_decoder
@@ -119,7 +119,10 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
                 raise ValueError(f"env.train_wrappers must leave the {kind} as it is; use env.wrappers")
     limit = cfg.kwargs.get("max_episode_steps", spec.max_episode_steps)
     limit = limit if isinstance(limit, int) and limit > 0 else None
-    return EnvInfo(observation, action, spec.reward_threshold, limit, remarks(env, training))
+    found = remarks(env, training)
+    if unscaled_images(env.observation_space):
+        found += ("only images of bytes are scaled: these numbers up to 255 reach the network as they are",)
+    return EnvInfo(observation, action, spec.reward_threshold, limit, found)
 
 
 def try_env(cfg: EnvConfig, info: EnvInfo) -> None:

@@ -5,7 +5,7 @@ normalisation know nothing of spaces; the network knows which columns are an ima
 say what actions are allowed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -134,6 +134,20 @@ def _leaves(space: spaces.Space, path: tuple[str | int, ...] = ()) -> Iterator[L
         yield _mask(space)
     else:
         yield _leaf(space, path)
+
+
+def unscaled_images(space: spaces.Space) -> bool:
+    """Whether there are images of numbers up to 255 among the observations that are no bytes.
+
+    Only bytes are taken as images and scaled.
+    """
+    inner = space.spaces if isinstance(space, (spaces.Dict, spaces.Tuple)) else None
+    if inner is not None:
+        return any(map(unscaled_images, inner.values() if isinstance(inner, Mapping) else inner))
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype == np.uint8:
+        return False
+    first, middle, last = space.shape
+    return min(middle, max(first, last)) >= IMAGE_SIDE and bool((space.high == 255).all())
 
 
 def _leaf(space: spaces.Space, path: tuple[str | int, ...]) -> Leaf:

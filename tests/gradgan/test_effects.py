@@ -1,10 +1,14 @@
 """A typed option that changes nothing in this run is named with its reason; a default or a page's is not."""
 
 import pytest
+import torch
+from torch import nn
 
 from core.cli.job import check
 from core.cli.launch import compose_tree
 from core.config import ConfigError, config_dir
+from core.optim.sam import SAM
+from gradgan.effects import twice_counted
 
 
 def said(*overrides: str) -> tuple[str, ...]:
@@ -63,3 +67,11 @@ def test_a_pattern_that_leaves_nothing_out_is_refused():
     assert said("data=ring", "clipper=agc", "clipper.exclude=[head.*]") == ()
     with pytest.raises(ConfigError, match=r"clipper\.exclude: the pattern nothing\.\* matches no parameter"):
         said("data=ring", "clipper=agc", "clipper.exclude=[nothing.*]")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "batch_norm", "count"), [(SAM, True, 1), (SAM, False, 0), (torch.optim.Adam, True, 0)]
+)
+def test_batch_norm_under_sam_is_said(optimizer, batch_norm, count):
+    generator = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2) if batch_norm else nn.Identity())
+    assert len(twice_counted(optimizer, generator)) == count

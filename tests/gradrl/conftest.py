@@ -125,7 +125,30 @@ class Clock(gym.Env):
         return np.array([self.seconds], self.observation_space.dtype), 1.0, False, False, {}
 
 
+class NoWayOut(gym.Env):
+    """Four steps; the masks of the third and of the last observation allow nothing."""
+
+    action_space = gym.spaces.Discrete(2)
+    observation_space = gym.spaces.Dict(
+        {"step": gym.spaces.Discrete(5), "action_mask": gym.spaces.MultiBinary(2)}
+    )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self.obs(), {}
+
+    def step(self, action):
+        self.count += 1
+        return self.obs(), 1.0, self.count == 4, False, {}
+
+    def obs(self):
+        allowed = 0 if self.count in (2, 4) else 1
+        return {"step": self.count, "action_mask": np.full(2, allowed, np.int8)}
+
+
 ENVIRONMENTS = {
+    "NoWayOut-v0": NoWayOut,
     "OneBuffer-v0": OneBuffer,
     "Clock-v0": Clock,
     "Counting-v0": Counting,

@@ -285,6 +285,17 @@ def test_without_normalisation_observations_are_float32():
     assert collect.collect(seen).obs.dtype == torch.float32
 
 
+def test_a_mask_that_allows_nothing_is_said_once_where_an_action_was_taken():
+    """The mask of step 2 is empty; episodes have four steps, and the last observation's mask is empty too."""
+    cfg = config(env_id="NoWayOut-v0")
+    info = inspect_env(cfg)
+    lines = []
+    collect = Collector(make_envs(cfg, 2), info.observation, info.action, 8, [0, 1], say=lines.append)
+    for _ in range(2):
+        collect.collect(Scripted(lambda obs: np.zeros(len(obs), np.int64)))
+    assert lines == ["action_mask allows no action at 4 of 16 steps of a rollout: any action is taken there"]
+
+
 def test_storage_is_reused_and_its_shape_never_changes():
     collect = collector(5)
     first, second = collect.collect(Scripted(act)), collect.collect(Scripted(act))

@@ -4,7 +4,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from gradrl.envs.observations import Observation
+from gradrl.envs.observations import Observation, unscaled_images
 
 NESTED = spaces.Dict({
     "camera": spaces.Box(0, 255, (40, 50, 3), np.uint8),
@@ -178,3 +178,17 @@ def test_an_integer_outside_of_its_space_is_refused(value, wrong):
     low, high = (1, 3) if wrong == value[0] else (0, 3)
     with pytest.raises(ValueError, match=f"observation {wrong}, outside its space: {low} to {high}$"):
         encoder.encode_one(np.array(value))
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        (spaces.Box(0, 255, (64, 64, 3), np.float32), True),
+        (spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(0, 255, (3, 64, 64), np.float64)}), True),
+        (spaces.Box(0, 255, (64, 64, 3), np.uint8), False),
+        (spaces.Box(0, 1, (64, 64, 3), np.float32), False),
+        (spaces.Box(0, 255, (4, 4, 3), np.float32), False),
+    ],
+)
+def test_images_of_numbers_up_to_255_that_are_no_bytes_are_known(space, expected):
+    assert unscaled_images(space) == expected
