@@ -5,7 +5,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.watch import Watch
+    from core.watch.watch import Watch
 
 __all__ = ["Watch"]
 __project__ = "gradsight"
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """`from core import Watch`, without importing torch for those that want another thing of `core`."""
     if name == "Watch":
-        from core.watch import Watch
+        from core.watch.watch import Watch
 
         return Watch
     raise AttributeError(f"module 'core' has no attribute {name!r}")

@@ -15,9 +15,14 @@ def single_page(record: Record) -> Page:
         origins=[origin(record)],
         counted=cards.counted(record.findings or ()),
         notice=facts.incomplete(record),
-        resume=str(record.directory) if record.status not in ("finished", "running") else "",
+        resume=str(record.directory) if resumable(record) else "",
         sections=[result, *run_sections({"": record})],
     )
+
+
+def resumable(record: Record) -> bool:
+    """Whether a command would continue the run."""
+    return record.status not in ("finished", "running") and record.kind.command is not None
 
 
 def bars(record: Record, name: str = "") -> list[tuple[str, Bars]]:

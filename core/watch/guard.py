@@ -1,6 +1,7 @@
 """Hooks that never end the training that they are hooked into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 Hook = Callable[..., Any]
@@ -20,6 +21,15 @@ class Guard:
         self.off = False
         self._say = say
         self._busy = False
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Hear nothing of what the Watch computes when it is asked to."""
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
 
     def __call__(self, work: Hook) -> Hook:
         """A hook that does the work, and hears nothing of what other such work computes meanwhile."""

@@ -16,7 +16,8 @@ from core.run.files import to_yaml, write_text
 from core.run.gradient_charts import GradientCharts
 from core.run.tensorboard import Writer
 
-TARGET = "core.watch.Watch"  # what tells a watched loop's directory from a trainer's
+LAST = {"loss/train": "loss", "loss/no_grad": "loss_without_gradient"}  # in the summary, by tag
+TARGET = "core.watch.watch.Watch"  # what tells a watched loop's directory from a trainer's
 
 
 class Journal:
@@ -42,6 +43,8 @@ class Journal:
         self._writer: Writer | None = None
         self._charts = GradientCharts(())
         self._began = time.perf_counter()
+        self._last: dict[str, float] = {}
+        self._script = ""
 
     @property
     def wall_s(self) -> float:
@@ -51,6 +54,7 @@ class Journal:
     def begin(self, players: Sequence[Measured], options: Tree) -> None:
         """Take in what is watched; again when that has changed, and then the charts begin anew."""
         self._charts = GradientCharts(players)
+        self._script = str(options["script"])
         write_text(self.directory / "config.yaml", to_yaml(options))
 
     def add(self, step: int, player: Measured, tags: Mapping[str, float]) -> None:
@@ -65,6 +69,7 @@ class Journal:
 
     def write(self, step: int, values: Mapping[str, float], diagnosis: Diagnosis, changed: bool) -> None:
         """Write one point, and the findings where they have changed."""
+        self._last |= {name: values[tag] for tag, name in LAST.items() if tag in values}
         writer = self.writer(step)
         writer.scalars({**values, "time/steps_per_s": step / max(self.wall_s, 1e-9)}, step)
         if changed:
@@ -80,10 +85,11 @@ class Journal:
                 folder = self.directory / "media"
                 folder.mkdir(exist_ok=True)
                 (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
-            facts = {"device": _device(self._charts), "versions": versions(), "git": git_state()}
             diagnosis.write(self.directory, step)
-            facts |= {"wall_s": self.wall_s, **diagnosis.summary(), "unit": unit, unit: step}
-            write_summary(self.directory, {"status": status, **facts})
+            own = {"status": status, "script": self._script, "device": _device(self._charts)}
+            made = {"versions": versions(), "git": git_state(), "wall_s": self.wall_s}
+            reached = {**self._last, **diagnosis.summary(), "unit": unit, unit: step}
+            write_summary(self.directory, {**own, **made, **reached})
         finally:
             if self._writer is not None:
                 self._writer.close()

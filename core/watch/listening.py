@@ -4,8 +4,9 @@ The loss is heard at every call. The rest is measured by hooks that are there on
 them, and is kept as tensors until a point is logged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,27 @@ class LossEar:
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self._means.load_state_dict(state["means"])
+
+
+def listened(loss: Callable[..., Any] | None, hear: Hook) -> tuple[Callable[..., Any] | None, list[Any]]:
+    """The loss, heard at every call, and the handles of its hooks; a function can only be wrapped.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if loss is None:
+        return None, []
+    if isinstance(loss, nn.Module):
+        return loss, [loss.register_forward_hook(hear, with_kwargs=True)]
+    if not callable(loss):
+        raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
+
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        output = loss(*args, **kwargs)
+        hear(loss, args, kwargs, output)
+        return output
+
+    return heard, []
 
 
 class ModelEar:

@@ -57,6 +57,17 @@ def named_parameters(models: Models) -> dict[int, Named]:
     return found
 
 
+def prefixes(models: Models, held: Mapping[str, Sequence[Tensor]]) -> dict[str, str]:
+    """What the tags of each model begin with: the name of the player that holds most of its parameters."""
+    found = {}
+    for name, model in models.items():
+        own = {id(p) for p in model.parameters()}
+        shares = {player: sum(id(p) in own for p in parameters) for player, parameters in held.items()}
+        player = max(shares, key=lambda key: shares[key])
+        found[name] = f"{player}/" if player else ""
+    return found
+
+
 def strays(known: Mapping[int, Named], held: Sequence[Tensor], stale: int) -> Strays:
     """What models and optimizers do not have in common.
 

@@ -1,6 +1,7 @@
 """What a frozen batch opens: noise of single samples, curvature, units, and where a NaN is born."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from core.gradients import Objective
 from core.gradients.measured import Measured
 from core.gradients.probe import Probe
 from core.gradients.unit_health import UnitHealth
+from core.landscape.keep import keep
+from core.landscape.subject import Subject
+from core.landscape.views import VIEWS, ViewConfig
 from core.noise.probe import NoiseProbe
 from core.run.probes import Probes
 from core.seeding import seed_for
@@ -60,6 +64,29 @@ class Frozen:
                     continue
                 values |= {f"{owner.monitor.prefix}{tag}": value for tag, value in found.items()}
         return values
+
+
+def draw_landscape(
+    directory: Path,
+    objectives: Sequence[tuple[Objective, Measured]],
+    step: int,
+    views: Sequence[str],
+    grid: int,
+) -> list[Path]:
+    """Draw the loss around the parameters as they now are; where the pictures are."""
+    by_player = {owner.name: objective for objective, owner in objectives}
+    count = min(objective.samples for objective in by_player.values())
+    subject = Subject(
+        directory=directory,
+        checkpoint="last",
+        objectives=by_player,
+        batch=f"{count:,} samples of the loop's own",
+        step=step,
+        unit="steps",
+    )
+    cfg = ViewConfig(grid=grid, span=1.0, seed=0)
+    wanted = [(player, view) for player in by_player for view in views]
+    return [keep(subject, f"{p}_{v}".lstrip("_"), VIEWS[v](subject, p, cfg), cfg.seed) for p, v in wanted]
 
 
 def _all_probes() -> dict[str, Probe]:

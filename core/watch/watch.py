@@ -26,9 +26,9 @@ from core.watch.arguments import by_name, first_rank, refuse_strangers
 from core.watch.followed import Followed, due
 from core.watch.guard import Guard
 from core.watch.journal import Journal, options_of
-from core.watch.listening import LOSS, LossEar, ModelEar
-from core.watch.models import Strays, named_parameters, strays, unwrapped
-from core.watch.objectives import Frozen, owner_of
+from core.watch.listening import LOSS, LossEar, ModelEar, listened
+from core.watch.models import Strays, named_parameters, prefixes, strays, unwrapped
+from core.watch.objectives import Frozen, draw_landscape, owner_of
 from core.watch.remedies import remedies_of
 from core.watch.rules import rules_of
 
@@ -102,11 +102,13 @@ class Watch:
         self._diagnosis = Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", self._options)
         self._frozen = Frozen(self._say)
         self._ear = LossEar(self._models)
-        self._eyes = ModelEar(self._models, self._prefixes(), self._guarded)
+        held = {player.name: player.held for player in self._players}
+        self._eyes = ModelEar(self._models, prefixes(self._models, held), self._guarded)
         self._journal = None if directory is None or self._guarded.off else Journal(Path(directory), resume)
         self._saved: StateDict | None = None
         self._handles: list[Any] = []
-        self.loss = self._heard(loss)
+        self.loss, handles = listened(loss, self._guarded(self._ear.hear))
+        self._handles.extend(handles)
         if not self._guarded.off:
             for player in self._players:
                 self._listen(player)
@@ -158,6 +160,30 @@ class Watch:
         if owner is None:
             raise ValueError("no optimizer moves a parameter of this objective's model")
         self._frozen.add(objective, owner)
+
+    def landscape(
+        self, views: Sequence[str] = ("slices", "surface", "spectrum"), grid: int = 25
+    ) -> list[Path]:
+        """Draw the loss of the objectives around the parameters as they now are, into the directory's media.
+
+        Args:
+            views: some of slices, surface, spectrum.
+            grid: points along each axis.
+
+        Returns:
+            The pictures; the report shows them.
+
+        Raises:
+            RuntimeError: the watch is closed.
+            ValueError: there is no objective, no directory, or no such view.
+        """
+        self._require_open("landscape")
+        known = ("slices", "surface", "spectrum")
+        require(set(views) <= set(known), "views", ", ".join(views), f"some of {', '.join(known)}")
+        if self._journal is None or not self._frozen.pairs:
+            raise ValueError("landscape() needs a directory to draw into, and a loss: call objective() first")
+        with self._guarded.resting():
+            return draw_landscape(self._journal.directory, self._frozen.pairs, self.step, views, grid)
 
     def close(self) -> None:
         """Write what is left, the pictures and the summary; a second call does nothing."""
@@ -215,25 +241,6 @@ class Watch:
 
         self._handles.append(player.optimizer.register_step_pre_hook(before))
         self._handles.append(player.optimizer.register_step_post_hook(after))
-
-    def _heard(self, loss: Callable[..., Any] | None) -> Callable[..., Any] | None:
-        """The loss, listened to."""
-        hear = self._guarded(self._ear.hear)
-        if isinstance(loss, nn.Module):
-            self._handles.append(loss.register_forward_hook(hear, with_kwargs=True))
-            return loss
-        if loss is None:
-            return None
-        if not callable(loss):
-            raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
-        function = loss
-
-        def heard(*args: Any, **kwargs: Any) -> Any:
-            output = function(*args, **kwargs)
-            hear(function, args, kwargs, output)
-            return output
-
-        return heard
 
     def _before(self, player: Followed, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: measure the gradient, or have it measured once the closure has made it."""
@@ -363,16 +370,6 @@ class Watch:
             self._count_skipped(player)
         if self.step and not due(self.step, self._interval):
             self._point()
-
-    def _prefixes(self) -> dict[str, str]:
-        """What the tags of each model's inputs and units begin with: the player's name that moves it."""
-        prefixes = {}
-        for name, model in self._models.items():
-            own = {id(p) for p in model.parameters()}
-            shares = {p.name: sum(id(q) in own for q in p.held) for p in self._players}
-            player = max(shares, key=lambda key: shares[key])
-            prefixes[name] = f"{player}/" if player else ""
-        return prefixes
 
     def _require_open(self, method: str) -> None:
         if self._closed:
