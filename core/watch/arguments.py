@@ -48,6 +48,13 @@ def refuse_strangers(
 
 def first_rank() -> bool:
     """Whether this process is the one that writes."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank() == 0
-    return os.environ.get("RANK", "0") == "0"
+    return torch.distributed.get_rank() == 0 if _in_group() else os.environ.get("RANK", "0") == "0"
+
+
+def num_ranks() -> int:
+    """Processes whose gradients are averaged."""
+    return torch.distributed.get_world_size() if _in_group() else 1
+
+
+def _in_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -44,18 +44,19 @@ class LossEar:
         """One call of the loss; what returns no tensor is not understood and passed over."""
         if not isinstance(output, Tensor):
             return
-        given = (*inputs, *named.values())
-        predictions = given[0] if given and isinstance(given[0], Tensor) else None
         if not output.requires_grad:
             self._means.add(EVALUATED, output)
             if self._modal:
                 self._means.add_number("mode/training_without_gradient", any(m.training for m in self._modal))
             return
         self._means.add(LOSS, output)
-        if predictions is not None and predictions.dim():
-            self.samples += len(predictions)
-        if self.looking and predictions is not None:
-            targets = next((x for x in given[1:] if isinstance(x, Tensor)), None)
+        predictions = inputs[0] if inputs else next(iter(named.values()), None)
+        if not isinstance(predictions, Tensor) or not predictions.dim():
+            return
+        self.samples += predictions.shape[0]
+        if self.looking:
+            others = (x for x in (*inputs, *named.values()) if isinstance(x, Tensor) and x is not predictions)
+            targets = next(others, None)
             for tag, value in described(predictions.detach(), targets).items():
                 self._means.add(tag, value)
 
@@ -224,6 +225,9 @@ class _Means:
 
     def add(self, tag: str, value: Tensor) -> None:
         """Add a number; the mean of several."""
+        if value.is_cpu and value.dim() == 0:  # reading it costs less than keeping it
+            self.add_number(tag, value.item())
+            return
         values = self._values.setdefault(tag, [])
         values.append(value.detach() if value.dim() == 0 else value.detach().double().mean())
         if len(values) == FEW:

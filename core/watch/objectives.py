@@ -46,6 +46,7 @@ class Frozen:
                 self.say(f"{name} is not measured: {reason}")
         self._probes.append(allowed)
 
+    @torch.enable_grad()
     def measure(self, step: int) -> dict[str, float]:
         """What is due, by tag."""
         if step < self._next or not self.pairs:

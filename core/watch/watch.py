@@ -22,7 +22,7 @@ from core.gradients.unit_health import UnitHealth
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.window import Window
 from core.state import StateDict
-from core.watch.arguments import by_name, first_rank, refuse_strangers
+from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers
 from core.watch.followed import Followed, due
 from core.watch.guard import Guard
 from core.watch.journal import Journal, options_of
@@ -77,7 +77,7 @@ class Watch:
         *,
         scaler: torch.amp.GradScaler | None = None,
         rules: Sequence[Rule] = (),
-        interval: int = 200,
+        interval: int = 250,
         resume: bool = False,
     ) -> None:
         require(interval >= 2, "interval", interval, "an integer >= 2")
@@ -269,7 +269,8 @@ class Watch:
 
     @torch.no_grad()
     def _measure(self, player: Followed) -> None:
-        player.before(self._ear.samples or None if len(self._players) == 1 else None)
+        alone = len(self._players) == 1  # of several, one cannot tell whose loss was heard
+        player.before(self._ear.samples * num_ranks() or None if alone else None)
 
     @torch.no_grad()
     def _after(self, player: Followed) -> None:

@@ -266,3 +266,23 @@ def test_a_function_is_heard_through_the_watch():
         optimizer.step()
     watch.close()
     assert "output_does_not_fit_loss" in named(watch)
+
+
+def test_the_long_steps_of_lbfgs_are_its_own_and_no_fault():
+    model = classifier()
+    x, y = next(classes(1, batch=256))
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=1.0, max_iter=10, line_search_fn="strong_wolfe")
+    watch = Watch(model, optimizer)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = cross_entropy(model(x), y)
+        value.backward()
+        return value
+
+    before = closure().item()
+    for _ in range(20):
+        optimizer.step(closure)
+    watch.close()
+    assert closure().item() < 0.1 * before
+    assert alarms(watch) == set()

@@ -294,7 +294,7 @@ def test_what_cannot_be_watched_is_refused_by_one_clear_line(tmp_path):
         Watch(model, optimizer, directory=tmp_path / "run2")
 
 
-def test_a_point_has_ten_gradients_and_the_sampled_one_is_followed_by_another():
+def test_a_point_has_five_gradients_and_the_sampled_one_is_followed_by_another():
     for interval in (2, 7, 200):
         busy = [step for step in range(1, 3000) if measured(step, interval)]
         points = [step for step in range(1, 3000) if due(step, interval)]
