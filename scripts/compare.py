@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 def compare(cfg: "CompareConfig") -> None:
     """Print the tables, draw the curves and say where they are."""
     from core.compare.comparison import compare_runs  # here, so that a misspelt option is answered at once
+    from core.compare.groups import score_of
+    from core.watch.report import SCORE as WATCHED
     from gradrl.report import SCORE
 
-    print(compare_runs(cfg, SCORE))
+    print(compare_runs(cfg, score_of(cfg.runs or (), (SCORE, WATCHED))))
 
 
 def main() -> None:

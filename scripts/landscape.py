@@ -1,6 +1,5 @@
 """Draw the loss landscape of a run: `landscape.py run=DIR`."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ def landscape(cfg: LandscapeConfig) -> None:
     Raises:
         ConfigError: there is no such run, checkpoint, player or view, or something of it is damaged.
     """
+    from core.landscape.keep import keep
     from core.landscape.views import ViewConfig
     from core.run.device import set_num_threads
 
@@ -67,7 +67,7 @@ def landscape(cfg: LandscapeConfig) -> None:
                 raise ConfigError(f"which={name} cannot be drawn: {error}") from error
             print(f"{tag}: not drawn: {error}", flush=True)
             continue
-        picture = keep(subject, cfg, tag, view)
+        picture = keep(subject, tag, view, cfg.seed)
         print(f"{tag}: {view.line}   {time.monotonic() - began:.1f} s   {picture}", flush=True)
 
 
@@ -80,7 +80,10 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
     from core.cli.saved import saved_options
     from core.run.files import refuse_unwritable
 
-    kind = str(saved_options(directory)["_target_"]).partition(".")[0]
+    target = str(saved_options(directory)["_target_"])
+    kind = target.partition(".")[0]
+    if target.startswith("core.watch."):
+        raise ConfigError(f"{directory} holds a loop of your own: call its Watch.landscape() there")
     if kind == "gradrl":
         from gradrl.landscape import load_probe
     elif kind == "gradgan":
@@ -114,25 +117,6 @@ def wanted(
                 yield names[player], name, partial(views.VIEWS[name], subject, names[player])
     if "game" in which:
         yield "", "game", partial(views.game, subject)
-
-
-def keep(subject: "Subject", cfg: LandscapeConfig, tag: str, view: "View") -> Path:
-    """Write the picture to media/landscape/ and the numbers into landscape.json; where the picture is."""
-    from core.draw.media import encode
-    from core.run.directory import jsonable
-    from core.run.files import write_bytes, write_text
-
-    folder = subject.directory / PICTURES
-    data, ending = encode(view.picture)
-    write_bytes(folder / f"{tag}.{ending}", data)
-    path = subject.directory / "landscape.json"
-    try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged: {error}; delete it") from error
-    head = {"checkpoint": cfg.checkpoint, "step": subject.step, "batch": subject.batch, "seed": cfg.seed}
-    write_text(path, json.dumps(jsonable({**before, tag: head | view.numbers}), allow_nan=False) + "\n")
-    return folder / f"{tag}.{ending}"
 
 
 def main() -> None:

@@ -22,11 +22,12 @@ def kind_of(target: str) -> "Kind":
     """What is known about the runs of a trainer, by the `_target_` of their options."""
     from core.descend.report import DESCENT
     from core.report.record import Kind
+    from core.watch.report import WATCHED
     from gradgan.report import GAN
     from gradrl.report import AGENT
 
-    kinds = {"core": DESCENT, "gradgan": GAN, "gradrl": AGENT}
-    return kinds.get(target.split(".")[0], Kind())
+    kinds = {"core.descend": DESCENT, "core.watch": WATCHED, "gradgan": GAN, "gradrl": AGENT}
+    return next((kind for start, kind in kinds.items() if target.startswith(f"{start}.")), Kind())
 
 
 def main() -> None:

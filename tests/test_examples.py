@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.run.tensorboard import read_scalars
-from examples import curvature_and_noise, loss_surface, own_agent, plain_loop
+from examples import curvature_and_noise, loss_surface, own_agent, plain_loop, watch_loop
 from gradrl.agents.ppo import PPO, PPOConfig
 from tests.gradrl.small import BOX, small_agent, small_model, small_rollout
 
@@ -78,6 +78,15 @@ def test_the_surface_of_a_trained_network_is_lowest_where_the_training_ended():
     assert float(surface.values.min()) > 0.5 * here
     assert float(surface.values[0].min()) > 20 * here
     assert picture.startswith(b"\x89PNG")
+
+
+def test_a_watched_loop_says_what_the_mistake_is_and_nothing_of_the_mended_one(tmp_path):
+    wrong, found = watch_loop.train(tmp_path / "mistaken", softmax=True, epochs=3)
+    right, nothing = watch_loop.train(tmp_path / "mended", softmax=False, epochs=3)
+    assert [f.name for f in found if f.severity != "note"] == ["output_does_not_fit_loss"]
+    assert found[0].kinds == ("activation", "loss")
+    assert [f.name for f in nothing if f.severity != "note"] == []
+    assert right < 0.3 < 1.4 < wrong  # a softmax of a softmax has a loss of 1.46 at least
 
 
 OWN = (

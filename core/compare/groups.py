@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from core.config import ConfigError, flat
+from core.cli.saved import saved_options
+from core.config import ConfigError, Tree, flat
 from core.report.read import read_run
 from core.report.record import Curve, natural
 from core.run.directory import count_field, is_run
@@ -23,7 +24,7 @@ class Score:
     """What is compared, and where runs of one trainer keep it.
 
     Attributes:
-        package: of the trainer.
+        package: of the trainer, as the `_target_` of its runs begins.
         command: that starts such a run, for messages.
         runs: what such runs are called, in the plural.
         label: of the score along a run, for the figure.
@@ -126,6 +127,19 @@ def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
     return list(runs.values())
 
 
+def score_of(patterns: Sequence[str], scores: Sequence[Score]) -> Score:
+    """The score of the first run directory that the patterns name; the first score where they name none."""
+    paths = (Path(path) for pattern in patterns for path in sorted(glob.glob(pattern)))
+    found = next((run for path in paths for run in _directories(path)), None)
+    options = {} if found is None else saved_options(found)
+    return next((score for score in scores if made_by(options, score)), scores[0])
+
+
+def made_by(options: Tree, score: Score) -> bool:
+    """Whether these are options of the trainer whose score it is."""
+    return str(options.get("_target_")).startswith(f"{score.package}.")
+
+
 def grouped(runs: Iterable[SeedRun]) -> list[SeedGroup]:
     """The groups, in order of their tasks and of their runs."""
     by_key: dict[tuple, list[SeedRun]] = {}
@@ -149,6 +163,15 @@ def _runs_below(path: Path, pattern: str, score: Score) -> Iterator[SeedRun]:
                 yield from _runs_below(child, pattern, score)
 
 
+def _directories(path: Path) -> Iterator[Path]:
+    """Run directories at and below a path."""
+    if is_run(path):
+        yield path
+    elif path.is_dir():
+        for child in sorted(path.iterdir()):
+            yield from _directories(child)
+
+
 def _kept_summary(path: Path) -> dict[str, object] | None:
     """A run's summary; None for a file that is something else."""
     content = read_json(path)
@@ -160,7 +183,7 @@ def _run(path: Path, pattern: str, kept: dict[str, object] | None, score: Score)
     record = read_run(path) if kept is None else None
     if kept is not None and score.task not in kept:
         raise ConfigError(f"{path} is no summary of {score.command}: compare takes {score.runs}")
-    if record is not None and record.package != score.package:
+    if record is not None and not made_by(record.options, score):
         raise ConfigError(f"{path} holds no run of {score.command}: compare takes {score.runs}")
     options, summary = (record.options, record.summary) if record else ({}, kept or {})
     curve = record.curves.get(score.curve, {}) if record else {}

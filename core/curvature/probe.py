@@ -18,8 +18,8 @@ from core.curvature.products import Hessian
 from core.curvature.spectrum import Ritz, eigenvalues, lanczos
 from core.curvature.stability import Along, UnknownRuleError, UpdateRule, along, update_rule
 from core.curvature.trace import hutch_pp
+from core.gradients.measured import Measured
 from core.gradients.objective import Objective
-from core.gradients.step import GradientStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,7 @@ class CurvatureProbe:
     def check(self, network: nn.Module) -> None:
         """Any network will do."""
 
-    def __call__(
-        self, objective: Objective, step: GradientStep, generator: torch.Generator
-    ) -> dict[str, float]:
+    def __call__(self, objective: Objective, step: Measured, generator: torch.Generator) -> dict[str, float]:
         """Measure once, at the parameters as they now are.
 
         Args:

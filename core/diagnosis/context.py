@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-Overrides = tuple[str, ...]  # as they are appended to a command: ("optimizer.lr=0.001",)
+# As they are appended to a command: ("optimizer.lr=0.001",); sentences where there is no such command.
+Overrides = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Remedies:
         smaller_targets: what the network is to predict, on a common scale.
         bare_data: none of the user's own code between the data and the network.
         full_precision: 32 bits in place of 16.
+        told: what is told of a remedy, by the name of its player, where there are no options to override;
+            None = overrides, and nothing where the run lacks one of their options.
     """
 
     own_rates: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +92,7 @@ class Remedies:
     smaller_targets: Callable[["Context"], Overrides] = nothing
     bare_data: Callable[["Context"], Overrides] = nothing
     full_precision: Callable[["Context"], Overrides] = nothing
+    told: Callable[["Context", str, Overrides], Overrides] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,9 @@ class Sign:
         evidence: the numbers that the sign rests on, by label.
         what: one sentence about what is the case.
         cause: one sentence about the likely reason.
-        remedy: overrides, valid for this run, of the one best cure; empty where there is none.
+        remedy: overrides, valid for this run, of the one best cure; a sentence where a loop has no options;
+            empty where there is none.
+        kinds: what kinds of fault it is evidence for, the likeliest first.
         patience: points in a row at which the sign must be seen; None = the usual number.
     """
 
@@ -37,6 +39,7 @@ class Sign:
     what: str
     cause: str
     remedy: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     player: str = ""
     layer: str | None = None
     patience: int | None = None
@@ -69,6 +72,7 @@ class Finding:
     what: str
     cause: str
     remedy: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -78,13 +82,19 @@ class Finding:
     def line(self) -> str:
         """The finding in one line, with the overrides to paste."""
         where = f" ({self.where})" if self.where else ""
-        remedy = f"; try {shlex.join(self.remedy)}" if self.remedy else ""
+        sentences = any(map(is_sentence, self.remedy))
+        tried = "; ".join(self.remedy) if sentences else shlex.join(self.remedy)
+        remedy = f"; try{':' * sentences} {tried}" if self.remedy else ""
         return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{remedy}"
 
     def as_json(self) -> dict[str, object]:
         """Plain containers; a number that is not finite becomes null."""
         evidence = {k: v if math.isfinite(v) else None for k, v in self.evidence.items()}
-        return asdict(self) | {"evidence": evidence, "remedy": list(self.remedy)}
+        return asdict(self) | {
+            "evidence": evidence,
+            "remedy": list(self.remedy),
+            "kinds": list(self.kinds),
+        }
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Finding":
@@ -110,7 +120,13 @@ class Finding:
             what=str(entry.get("what", "")),
             cause=str(entry.get("cause", "")),
             remedy=tuple(str(override) for override in entry.get("remedy") or ()),
+            kinds=tuple(str(kind) for kind in entry.get("kinds") or ()),
         )
+
+
+def is_sentence(remedy: str) -> bool:
+    """Whether a part of a remedy is a sentence and no override: an option's name has no spaces."""
+    return " " in remedy.partition("=")[0]
 
 
 def markdown(findings: Iterable[Finding], unit: str) -> str:
@@ -122,7 +138,7 @@ def markdown(findings: Iterable[Finding], unit: str) -> str:
             f.where or "–",
             f"{f.first_step:,} to {f.last_step:,}",
             f"{f.what} {f.cause}".replace("|", "\\|"),
-            " ".join(f"`{override}`" for override in f.remedy) or "–",
+            " ".join(text if is_sentence(text) else f"`{text}`" for text in f.remedy) or "–",
         )
         for f in findings
     ]
@@ -212,7 +228,9 @@ class Ledger:
             name, _, player = key.partition("|")
             finding = saved["finding"]
             if finding is not None:
-                finding = Finding(**finding | {"remedy": tuple(finding["remedy"])})
+                finding = Finding(
+                    **finding | {"remedy": tuple(finding["remedy"]), "kinds": tuple(finding.get("kinds", ()))}
+                )
             self._lives[name, player] = _Life(**saved | {"finding": finding})
 
 

@@ -141,9 +141,13 @@ class NonFinite:
 
     Attributes:
         rare: share of skipped steps up to which it is a note only.
+        skips: whether the loop skips such steps; where it does not, they reach the weights.
+        points: logged points in a row.
     """
 
     rare: float = 0.02
+    skips: bool = True
+    points: int = 1
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player with skipped steps in this window, at once."""
@@ -161,12 +165,13 @@ class NonFinite:
                 layer=(where if how in ("forward", "backward") else None) if how else nearest,
                 evidence={"skipped": share, "layers": float(len(bad))},
                 what=(
-                    f"{share:.0%} of the gradients were not finite and were skipped; "
+                    f"{share:.0%} of the gradients were not finite"
+                    f"{' and were skipped' if self.skips else ''}; "
                     f"{_place(how, where, nearest)}."
                 ),
                 cause=_cause(how, where),
                 remedy=self._remedy(context, player, how),
-                patience=1,
+                patience=self.points,
             )
 
     def _remedy(self, context: Context, player: Player, how: str) -> Overrides:

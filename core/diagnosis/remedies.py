@@ -30,6 +30,11 @@ def exist(context: Context, overrides: Overrides) -> bool:
     return True
 
 
+def existing(context: Context, player: str, remedy: Overrides) -> Overrides:
+    """A remedy, whoever the player; empty where the run lacks one of its options."""
+    return remedy if exist(context, remedy) else ()
+
+
 def applied(overrides: Sequence[str], remedy: Sequence[str]) -> Overrides:
     """The overrides of a command with a remedy's behind them, in place of those of the same options."""
     return (*kept(overrides, remedy), *remedy)

@@ -40,4 +40,5 @@ def diagnose(rules: Iterable[Rule], history: History, context: Context) -> list[
     A remedy with an option that this run does not have is left out, whichever rule proposes it.
     """
     signs = [sign for rule in rules for sign in rule(history, context)]
-    return [s if remedies.exist(context, s.remedy) else replace(s, remedy=()) for s in signs]
+    tell = context.remedies.told or remedies.existing
+    return [replace(sign, remedy=tell(context, sign.player, sign.remedy)) for sign in signs]

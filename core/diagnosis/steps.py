@@ -9,6 +9,7 @@ from core.diagnosis.findings import Sign, known
 from core.diagnosis.signals import History
 
 USUAL_RATIO = 1e-3  # |update| / |weights| that is commonly aimed at
+SEARCHES = "LBFGS"  # one call takes many steps, whose length the curvature sets and not the rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class UpdateTooLarge:
         for player in context.players:
             ratios = history.recent(f"{player.prefix}gradient/update_ratio", self.measurements)
             weights = history.course(f"{player.prefix}gradient/weight_norm")
-            if _scalar(player) or not (ratios or weights):
+            if _scalar(player) or player.optimizer == SEARCHES or not (ratios or weights):
                 continue
             grown = (
                 min(weights[0], weights[-1]) / player.initial_norm if weights and player.initial_norm else 0.0

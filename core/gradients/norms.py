@@ -52,19 +52,27 @@ class GradientView:
         Raises:
             ValueError: there is none.
         """
-        values = [p.grad for p in parameters if p.grad is not None]
-        if not values:
+        gradients = [p.grad for p in parameters]
+        if not any(g is not None for g in gradients):
             raise ValueError(
                 "no parameter of this GradientStep has a gradient; is the loss detached from it?"
             )
-        if any(v.is_sparse for v in values):
+        if any(g is not None and g.is_sparse for g in gradients):
             # Coalesced once, so that a transform writes into the values and not into a copy of them.
-            values = [v.coalesce() if v.is_sparse else v for v in values]
-            for p, v in zip((p for p in parameters if p.grad is not None), values, strict=True):
-                p.grad = v
+            gradients = [g.coalesce() if g is not None and g.is_sparse else g for g in gradients]
+            for p, g in zip(parameters, gradients, strict=True):
+                p.grad = g
+        return cls.among(names, parameters, gradients)
+
+    @classmethod
+    def among(
+        cls, names: Sequence[str], parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]
+    ) -> "GradientView":
+        """These gradients, without those that are missing."""
+        values = [g for g in gradients if g is not None]
         if len(values) == len(parameters):
             return cls(names, parameters, values)
-        index = [i for i, p in enumerate(parameters) if p.grad is not None]
+        index = [i for i, g in enumerate(gradients) if g is not None]
         return cls([names[i] for i in index], [parameters[i] for i in index], values, index)
 
     @property

@@ -5,8 +5,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from core.gradients.measured import Measured
 from core.gradients.objective import Objective
-from core.gradients.step import GradientStep
 
 
 class Probe(Protocol):
@@ -21,9 +21,7 @@ class Probe(Protocol):
         """Raise ValueError when this network cannot be measured."""
         ...
 
-    def __call__(
-        self, objective: Objective, step: GradientStep, generator: torch.Generator
-    ) -> dict[str, float]:
+    def __call__(self, objective: Objective, step: Measured, generator: torch.Generator) -> dict[str, float]:
         """The measured values by tag; undetermined ones are left out.
 
         Args:

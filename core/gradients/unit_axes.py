@@ -4,6 +4,8 @@ The shape does not tell; the layer that made the numbers does. What stands betwe
 view, heads split off and transposed, a norm, a sum with a shortcut) is followed by memory, module or shape.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.hooks import RemovableHandle
@@ -19,12 +21,14 @@ class UnitAxes:
         self._made: dict[int, tuple[Tensor, Axes]] = {}
         self._by_shape: dict[tuple[int, ...], Axes] = {}
 
-    def watch(self, module: nn.Module) -> list[RemovableHandle]:
+    def watch(
+        self, module: nn.Module, hooked: Callable[[Callable], Callable] = lambda hook: hook
+    ) -> list[RemovableHandle]:
         """Remember the outputs of a layer from now on; no handle for a module that only holds others."""
         whole = is_parametrized(module) or isinstance(module, nn.MultiheadAttention)
         if any(module.children()) and not whole:
             return []
-        return [module.register_forward_hook(self._remember)]
+        return [module.register_forward_hook(hooked(self._remember))]
 
     def _remember(self, module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         made = output[0] if isinstance(output, tuple) and output else output

@@ -5,7 +5,7 @@ loss share the gradient. It costs one forward pass, and one backward pass for ea
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from core.checks import checked
 from core.gradients.graph import refuse_reentrant
+from core.gradients.measured import Measured
 from core.gradients.objective import Objective, own_randomness
-from core.gradients.step import GradientStep
 from core.gradients.unit_axes import Axes, UnitAxes
 
 # Ends of the range of activations that have one: |tanh x| > 0.97 where its slope is below 0.06; the sigmoid's
@@ -47,9 +47,7 @@ class UnitHealth:
     def check(self, network: nn.Module) -> None:
         """Any network will do."""
 
-    def __call__(
-        self, objective: Objective, step: GradientStep, generator: torch.Generator
-    ) -> dict[str, float]:
+    def __call__(self, objective: Objective, step: Measured, generator: torch.Generator) -> dict[str, float]:
         """Measure once, at the parameters as they now are.
 
         Args:
@@ -127,11 +125,18 @@ class Units:
 
 
 @contextmanager
-def watched(module: nn.Module) -> Iterator[list[Units]]:
-    """Look at every activation that can die or saturate while the module is called."""
+def watched(
+    module: nn.Module, hooked: Callable[[Callable], Callable] = lambda hook: hook
+) -> Iterator[list[Units]]:
+    """Look at every activation that can die or saturate while the module is called.
+
+    Args:
+        module: the network.
+        hooked: makes of each hook the one that is registered.
+    """
     units, handles, unit_axes = [], [], UnitAxes()
     for name, part in module.named_modules():
-        handles += unit_axes.watch(part)
+        handles += unit_axes.watch(part, hooked)
         relu = isinstance(part, nn.ReLU | nn.ReLU6) or (
             isinstance(part, nn.LeakyReLU) and part.negative_slope == 0
         )
@@ -140,7 +145,7 @@ def watched(module: nn.Module) -> Iterator[list[Units]]:
             units.append(seen)
             handles.append(
                 part.register_forward_hook(
-                    lambda _, inputs, output, seen=seen: seen.see(output, unit_axes.of(output))
+                    hooked(lambda _, inputs, output, seen=seen: seen.see(output, unit_axes.of(output)))
                 )
             )
     try:

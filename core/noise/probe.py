@@ -9,8 +9,8 @@ from torch import Generator, Tensor, nn
 
 from core.checks import Finite, checked
 from core.gradients.measure.noise_scale import recommended_batch_size
+from core.gradients.measured import Measured
 from core.gradients.objective import Objective
-from core.gradients.step import GradientStep
 from core.noise.per_sample import require_no_shared_statistics
 from core.noise.sample_statistics import noise_statistics
 
@@ -39,7 +39,7 @@ class NoiseProbe:
         """Refuse batch normalisation: through it a sample has no gradient of its own."""
         require_no_shared_statistics(network)
 
-    def __call__(self, objective: Objective, step: GradientStep, generator: Generator) -> dict[str, float]:
+    def __call__(self, objective: Objective, step: Measured, generator: Generator) -> dict[str, float]:
         """Probe once; changes neither parameters nor gradients nor the global generators.
 
         Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from core.diagnosis import remedies
-from core.diagnosis.findings import SEVERITIES, Finding
+from core.diagnosis.findings import SEVERITIES, Finding, is_sentence
 from core.numbers import number
 from core.report import facts
 from core.report.curves import MARKS, Mark, draw
@@ -109,8 +109,10 @@ def title_of(finding: Finding) -> str:
     return finding.name.replace("_", " ").capitalize().replace(" kl", " KL")
 
 
-def command(record: Record, new: Sequence[str] = ()) -> Command:
-    """The command that made a run, with new overrides in place of those of the same options."""
+def command(record: Record, new: Sequence[str] = ()) -> Command | None:
+    """The command that made a run, new overrides in place of those of the same options; None without one."""
+    if record.kind.command is None:
+        return None
     kept = remedies.kept(record.overrides, new)
     return Command([*shlex.split(record.command), *kept], new)
 
@@ -141,9 +143,11 @@ def _finding_card(finding: Finding, record: Record, anchors: Anchors) -> Finding
     end = max(record.total or 0, record.step, last, 1)
     width = max(100 * (last - first) / end, 1.5)
     links = dict.fromkeys(chart for tag, chart in anchors.items() if concerns(finding, tag))
+    advice = [text for text in finding.remedy if is_sentence(text)]
     return FindingCard(
         finding=finding,
-        command=command(record, finding.remedy) if finding.remedy else None,
+        command=command(record, finding.remedy) if finding.remedy and not advice else None,
+        advice=advice,
         left=min(100 * first / end, 100 - width),
         width=width,
         axis=f"{end:,} {record.unit}",

@@ -61,10 +61,11 @@ class Command:
 
 @dataclass(frozen=True)
 class FindingCard:
-    """A finding with its stretch of the x-axis in percent, its evidence, and the charts that show it."""
+    """A finding with its remedy, its stretch of the x-axis in percent, its evidence, and its charts."""
 
     finding: Finding
     command: Command | None
+    advice: Sequence[str]
     left: float
     width: float
     axis: str
@@ -86,7 +87,7 @@ class RunCard:
     """How one run was made: its command, its main options, versions, directory, and every option."""
 
     run: str
-    command: Command
+    command: Command | None
     main: Pairs
     made_with: Pairs
     directory: str

@@ -64,7 +64,7 @@ class Kind:
 
     Attributes:
         name: of this kind of run, such as "Reinforcement learning".
-        command: that starts such a run where none was noted; empty = the name of the trainer's package.
+        command: that starts such a run where none was noted; empty = the trainer's package; None = none does.
         unit: what the x-axis counts, in the plural; empty = what `summary.json` calls it.
         length: the option with the run's length on the x-axis.
         efforts: entries of `summary.json` about time and effort, with their labels, to compare two runs.
@@ -83,7 +83,7 @@ class Kind:
     """
 
     name: str = "Run"
-    command: str = ""
+    command: str | None = ""
     unit: str = ""
     length: str = ""
     efforts: Mapping[str, str] = field(default_factory=dict)

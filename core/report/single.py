@@ -16,9 +16,14 @@ def single_page(record: Record) -> Page:
         origins=[origin(record)],
         counted=cards.counted(record.findings or ()),
         notice=facts.incomplete(record),
-        resume=resumption(record.directory) if record.status not in ("finished", "running") else "",
+        resume=resumption(record.directory) if resumable(record) else "",
         sections=[result, *run_sections({"": record})],
     )
+
+
+def resumable(record: Record) -> bool:
+    """Whether a command would continue the run."""
+    return record.status not in ("finished", "running") and record.kind.command is not None
 
 
 def bars(record: Record, name: str = "") -> list[tuple[str, Bars]]:

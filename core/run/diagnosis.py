@@ -17,8 +17,8 @@ from core.checks import checked
 from core.config import Tree, flat
 from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
 from core.diagnosis.findings import FILE, markdown
-from core.gradients import GradientStep
 from core.gradients.localise import localise
+from core.gradients.measured import Measured
 from core.gradients.norms import global_norm
 from core.gradients.unit_health import UnitHealth
 from core.run.files import write_text
@@ -70,14 +70,14 @@ class Diagnosis:
         self._rules: Sequence[Rule] = ()
         self._history = History()
         self._ledger = Ledger(cfg.patience if cfg is not None else 1)
-        self._steps: Sequence[GradientStep] = ()
+        self._steps: Sequence[Measured] = ()
         self._probes: Probes | None = None
 
     def begin(
         self,
         unit: str,
         total: int,
-        steps: Sequence[GradientStep],
+        steps: Sequence[Measured],
         probes: Probes | None,
         rules: Sequence[Rule] = RULES,
         remedies: Remedies | None = None,

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from core.draw.heatmap import HeatMap, draw_exponents
 from core.draw.media import Media
-from core.gradients import GradientStep
 from core.gradients.measure.exponents import histogram
+from core.gradients.measured import Measured
 from core.run.tensorboard import Writer
 from core.state import StateDict
 
@@ -15,12 +15,12 @@ from core.state import StateDict
 class GradientCharts:
     """Keeps what the charts of the gradients show, and draws them."""
 
-    def __init__(self, steps: Iterable[GradientStep]) -> None:
-        self._steps = list(steps)
-        self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names) for s in self._steps}
+    def __init__(self, steps: Iterable[Measured]) -> None:
+        self.players = list(steps)
+        self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names) for s in self.players}
         self._exponents: dict[str, Tensor] = {}
 
-    def add(self, step: int, player: GradientStep, tags: Mapping[str, float], writer: Writer) -> None:
+    def add(self, step: int, player: Measured, tags: Mapping[str, float], writer: Writer) -> None:
         """Take in one logged point of one player; write a new histogram of exponents when there is one."""
         prefix = player.monitor.prefix
         self._heat_maps[prefix].add(step, prefix, tags)
@@ -36,7 +36,7 @@ class GradientCharts:
             for prefix, heat in self._heat_maps.items()
             if heat.rows
         }
-        for player in self._steps:
+        for player in self.players:
             prefix = player.monitor.prefix
             if (counts := self._exponents.get(prefix)) is not None:
                 charts[f"{prefix}gradient/exponents"] = draw_exponents(counts, player.monitor.names)

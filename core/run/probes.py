@@ -6,13 +6,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from core.gradients import GradientStep, Objective
+from core.gradients import Objective
+from core.gradients.measured import Measured
 from core.gradients.probe import Probe
 from core.run.attempts import Attempts
 from core.seeding import seed_for
 
 STREAMS = {"unit_health": "vitals"}  # a stream keeps its first name, so that runs draw the same numbers
-Objectives = Callable[[], Sequence[tuple[Objective, GradientStep]]]
+Objectives = Callable[[], Sequence[tuple[Objective, Measured]]]
 
 
 def check_probes(probes: Mapping[str, Probe] | None, networks: Callable[[], Iterable[nn.Module]]) -> None:
@@ -55,7 +56,7 @@ class Probes:
         self.objectives = objectives
         self.others = others
 
-    def start(self, steps: Sequence[GradientStep], attempt: Attempts) -> None:
+    def start(self, steps: Sequence[Measured], attempt: Attempts) -> None:
         """Take in the steps of the run, by whose counts probes become due, and who is told what fails."""
         self._steps, self._attempt = steps, attempt
         self._taken = {step.name: step.monitor.steps for step in steps}

@@ -9,7 +9,8 @@ from annotated_types import Ge
 from torch import Generator, Tensor, nn
 
 from core.checks import checked, require
-from core.gradients import GradientStep, Objective
+from core.gradients import Objective
+from core.gradients.measured import Measured
 from core.gradients.probe import Probe
 from core.noise.per_sample import require_no_shared_statistics
 from gradrl.agent import Agent, AgentConfig
@@ -57,7 +58,7 @@ class PolicyGradientProbe:
         require(ok, "the network", type(network).__name__, "one with a policy and its log-probabilities")
         require_no_shared_statistics(network)
 
-    def __call__(self, objective: Objective, step: GradientStep, generator: Generator) -> dict[str, float]:
+    def __call__(self, objective: Objective, step: Measured, generator: Generator) -> dict[str, float]:
         """Probe once; changes neither parameters nor gradients nor the global generators.
 
         Args:
@@ -158,7 +159,7 @@ class PolicySnapshots:
         if any((taken + steps) // interval > taken // interval for interval in self.intervals):
             self.parameters = {name: p.detach().clone() for name, p in self.agent.model.named_parameters()}
 
-    def objectives(self) -> Sequence[tuple[Objective, GradientStep]]:
+    def objectives(self) -> Sequence[tuple[Objective, Measured]]:
         """The agent's; the first one with the policy that acted, where its parameters were copied."""
         objectives = self.agent.objectives()
         if self.parameters is None or not objectives:

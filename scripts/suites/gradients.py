@@ -7,6 +7,7 @@ the median of the ratios of such pairs. A busy machine slows both halves of a pa
 
 import itertools
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from core import Watch
 from core.curvature import Hessian
 from core.gradients import GlobalNorm, GradientStep, MonitorConfig, Objective
 from core.noise import per_sample_norms
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 BLOCK_S = 0.03  # seconds of one block: long enough for a clock, short enough to stay paired
 PLAIN = "fused Adam"
+LOOP, POINT, SETTLED = "not watched", 250, 2000  # steps between two points, and until they are so far apart
+WATCHED_ROUNDS = 20
+WIDE = "resnet18"  # a logged point of it takes minutes
 ROUNDS = 60
 
 Work = Callable[[], object]
@@ -36,6 +41,10 @@ def run(cfg: "BenchConfig") -> None:
     print(f"torch {torch.__version__}, one thread; medians and quartiles of {rounds} pairs, CPU time")
     for name in cfg.networks:
         report(name, "step", step_variants(name), PLAIN, rounds)
+        if name != WIDE:
+            for fused in (False, True):
+                what = f"{POINT} steps of a loop with {'fused ' * fused}Adam"
+                report(name, what, loop_variants(name, fused), LOOP, min(rounds, WATCHED_ROUNDS))
         report(name, "measurement", probe_variants(name), "gradient", rounds)
 
 
@@ -132,6 +141,31 @@ def step_variants(name: str) -> dict[str, Work]:
         "GradientStep: everything sampled": watched(False, MonitorConfig()),
         "GradientStep: everything sampled, clipping": watched(True, MonitorConfig()),
     }
+
+
+def loop_variants(name: str, fused: bool) -> dict[str, Work]:
+    """A loop as anyone writes it, from one logged point to the next, and the same with a Watch."""
+
+    def loop(watched: bool) -> Work:
+        torch.manual_seed(0)
+        net, shape, outputs = network(name)
+        x, y = torch.randn(64, *shape), torch.randint(outputs, (64,))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=fused or None)
+
+        def work() -> None:
+            for _ in range(POINT):
+                optimizer.zero_grad()
+                criterion(net(x), y).backward()
+                optimizer.step()
+
+        if watched:
+            Watch(net, optimizer, loss=criterion, directory=tempfile.mkdtemp())
+            for _ in range(SETTLED // POINT):
+                work()
+        return work
+
+    return {LOOP: loop(watched=False), "watched, all defaults": loop(watched=True)}
 
 
 def probe_variants(name: str) -> dict[str, Work]:

@@ -5,7 +5,7 @@ device; when the run logs a point, `drain` turns the window since the last call 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -51,6 +51,8 @@ class Monitor:
         parameters: the parameters, same order, on one device.
         cfg: what to measure.
         prefix: put in front of every tag, for example "generator/".
+        sampled: whether a step, counted from 1, is sampled; None = every `sample_interval`-th. Never two in a
+            row: the gradient after a sampled one is compared with it.
 
     Attributes:
         steps: steps observed since the beginning; decides which are sampled.
@@ -58,13 +60,19 @@ class Monitor:
     """
 
     def __init__(
-        self, names: Sequence[str], parameters: Sequence[Tensor], cfg: MonitorConfig, prefix: str = ""
+        self,
+        names: Sequence[str],
+        parameters: Sequence[Tensor],
+        cfg: MonitorConfig,
+        prefix: str = "",
+        sampled: Callable[[int], bool] | None = None,
     ) -> None:
         self.names = list(names)
         self.parameters = list(parameters)
         self.cfg = cfg
         self.prefix = prefix
         self.steps = 0
+        self._due = sampled or (lambda step: step % cfg.sample_interval == 0)
         device = self.parameters[0].device
         self.exponents = Exponents(len(self.names), device)
         kind = {"dtype": accumulation_dtype(device), "device": device}
@@ -86,7 +94,7 @@ class Monitor:
     @property
     def sampling(self) -> bool:
         """Whether the next step is a sampled one."""
-        return (self.steps + 1) % self.cfg.sample_interval == 0
+        return self._due(self.steps + 1)
 
     @property
     def noise_scale(self) -> NoiseScale:
@@ -107,7 +115,7 @@ class Monitor:
         if self.sampling:
             self._remember(gradients)
             self._previous_samples = samples
-        elif self.steps and self.steps % self.cfg.sample_interval == 0:
+        elif self.steps and self._due(self.steps) and self._previous is not None:
             self._observe_pair(gradients, samples)
         if (self.steps + 1) % self.cfg.histogram_interval == 0:
             self.exponents.add(_dense(gradients.values), gradients.index, gradients.norm.isfinite())
@@ -143,6 +151,12 @@ class Monitor:
             self._previous_norms = torch.full_like(
                 self._previous_norms, math.nan
             )  # nothing moved, so there is no update to measure
+
+    def observe_nothing(self, skipped: int) -> None:
+        """No gradient to look at: there is none, or a loss scaler has skipped so many steps unseen."""
+        self._counts[1] += skipped
+        # What is kept is not of the step before any more.
+        self._previous_norms = torch.full_like(self._previous_norms, math.nan)
 
     def before_update(self) -> None:
         """Keep the parameters when this step's update is sampled."""

@@ -78,13 +78,14 @@ def test_runs_of_an_unknown_trainer_are_shown_side_by_side(tmp_path):
 def test_a_page_is_written_without_torch():
     lines = (
         "import sys", "from core.report.page import write_page", "from core.scripts.report import kind_of",
-        "kinds = [kind_of(target).name for target in ('gradrl.x', 'gradgan.x', 'core.x', 'somebody.x')]",
+        "targets = ('gradrl.x', 'gradgan.x', 'core.descend.x', 'core.watch.x', 'somebody.x')",
+        "kinds = [kind_of(target).name for target in targets]",
         "print(*kinds, 'torch' in sys.modules, 'matplotlib' in sys.modules, sep=', ')",
     )  # fmt: skip
     output = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
     )
-    assert output.stdout == "Reinforcement learning, GAN, Descent, Run, False, False\n"
+    assert output.stdout == "Reinforcement learning, GAN, Descent, Watched loop, Run, False, False\n"
 
 
 def test_players_that_a_kind_does_not_name_have_colours_of_their_own(tmp_path):

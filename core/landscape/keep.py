@@ -1,0 +1,31 @@
+"""Where the pictures and the numbers of a landscape are kept: in the directory of its run."""
+
+import json
+from pathlib import Path
+
+from core.config import ConfigError
+from core.draw.media import encode
+from core.landscape.subject import Subject
+from core.landscape.views import View
+from core.run.directory import jsonable
+from core.run.files import write_bytes, write_text
+
+
+def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
+    """Write the picture to media/landscape/ and the numbers into landscape.json; where the picture is.
+
+    Raises:
+        ConfigError: landscape.json is damaged.
+    """
+    folder = subject.directory / "media" / "landscape"
+    folder.mkdir(parents=True, exist_ok=True)
+    data, ending = encode(view.picture)
+    write_bytes(folder / f"{tag}.{ending}", data)
+    path = subject.directory / "landscape.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}; delete it") from error
+    head = {"checkpoint": subject.checkpoint, "step": subject.step, "batch": subject.batch, "seed": seed}
+    write_text(path, json.dumps(jsonable({**before, tag: head | view.numbers}), allow_nan=False) + "\n")
+    return folder / f"{tag}.{ending}"

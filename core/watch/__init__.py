@@ -1,0 +1,1 @@
+"""Any training loop of torch, its gradients in full view, and what is wrong with it named."""

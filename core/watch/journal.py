@@ -1,0 +1,147 @@
+"""The run directory of a watched loop: the files of a trainer's, for TensorBoard, `report` and `compare`."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from core.config import ConfigError, Tree
+from core.gradients.measured import Measured
+from core.run.diagnosis import Diagnosis
+from core.run.directory import Lock, git_state, holds_run, versions, write_summary
+from core.run.files import to_yaml, write_text
+from core.run.gradient_charts import GradientCharts
+from core.run.tensorboard import Writer
+
+LAST = {"loss/train": "loss", "loss/no_grad": "loss_without_gradient"}  # in the summary, by tag
+TARGET = "core.watch.watch.Watch"  # what tells a watched loop's directory from a trainer's
+
+
+class Journal:
+    """Writes what a Watch has measured.
+
+    Args:
+        directory: of the run; made where it does not exist.
+        resume: whether it may hold a run, which goes on.
+
+    Raises:
+        ConfigError: the directory is in use, cannot be written, or holds a run.
+    """
+
+    def __init__(self, directory: Path, resume: bool) -> None:
+        if holds_run(directory) and not resume:
+            raise ConfigError(
+                f"{directory} already holds a run: choose another directory, or continue that run with "
+                "resume=True and load_state_dict"
+            )
+        self.directory = directory
+        self.resume = resume
+        self._lock = Lock(directory)
+        self._writer: Writer | None = None
+        self._charts = GradientCharts(())
+        self._began = time.perf_counter()
+        self._last: dict[str, float] = {}
+        self._script = ""
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since this journal was opened."""
+        return time.perf_counter() - self._began
+
+    def begin(self, players: Sequence[Measured], options: Tree) -> None:
+        """Take in what is watched; again when that has changed, and then the charts begin anew."""
+        self._charts = GradientCharts(players)
+        self._script = str(options["script"])
+        write_text(self.directory / "config.yaml", to_yaml(options))
+
+    def add(self, step: int, player: Measured, tags: Mapping[str, float]) -> None:
+        """Take in one player's point for the charts."""
+        self._charts.add(step, player, tags, self.writer(step))
+
+    def writer(self, step: int) -> Writer:
+        """Of the events; opened by the first point, so that a resumed run takes back what lies beyond it."""
+        if self._writer is None:
+            self._writer = Writer(self.directory, step if self.resume else None)
+        return self._writer
+
+    def write(self, step: int, values: Mapping[str, float], diagnosis: Diagnosis, changed: bool) -> None:
+        """Write one point, and the findings where they have changed."""
+        self._last |= {name: values[tag] for tag, name in LAST.items() if tag in values}
+        writer = self.writer(step)
+        writer.scalars({**values, "time/steps_per_s": step / max(self.wall_s, 1e-9)}, step)
+        if changed:
+            writer.text("findings", diagnosis.table(), step)
+            diagnosis.write(self.directory, step)
+
+    def close(self, step: int, unit: str, status: str, diagnosis: Diagnosis) -> None:
+        """Write the pictures and the summary, and release the directory."""
+        try:
+            charts = self._charts.draw(unit)
+            for tag, media in charts.items():
+                data, ending = self.writer(step).media(tag, media, step)
+                folder = self.directory / "media"
+                folder.mkdir(exist_ok=True)
+                (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
+            diagnosis.write(self.directory, step)
+            own = {"status": status, "script": self._script, "device": _device(self._charts)}
+            made = {"versions": versions(), "git": git_state(), "wall_s": self.wall_s}
+            reached = {**self._last, **diagnosis.summary(), "unit": unit, unit: step}
+            write_summary(self.directory, {**own, **made, **reached})
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+            self._lock.release()
+
+    def state_dict(self) -> Mapping[str, object]:
+        """What the charts show."""
+        return self._charts.state_dict()
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Continue."""
+        self._charts.load_state_dict(dict(state))
+
+
+def options_of(
+    models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer], loss: object
+) -> Tree:
+    """What a loop consists of, as far as it can be seen from outside, as the options of a run."""
+    tree: Tree = {"_target_": TARGET, "script": Path(sys.argv[0]).name, "seed": torch.initial_seed()}
+    if loss is not None:
+        tree["loss"] = getattr(loss, "__name__", type(loss).__name__)
+    for name, model in models.items():
+        node = tree.setdefault(name, {}) if name else tree
+        node["model"] = {
+            "_target_": _path(model),
+            "parameters": sum(p.numel() for p in model.parameters() if not _uninitialised(p)),
+        }
+    for name, optimizer in optimizers.items():
+        node = tree.setdefault(name, {}) if name else tree
+        group = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
+        known = {key: _plain(value) for key, value in group.items() if _plain(value) is not None}
+        node["optimizer"] = {"_target_": _path(optimizer), **known}
+    return tree
+
+
+def _plain(value: object) -> object:
+    """A number, text or list of them; None for anything else."""
+    if isinstance(value, torch.Tensor):
+        return value.item() if value.numel() == 1 else None
+    if isinstance(value, tuple | list):
+        parts = [_plain(part) for part in value]
+        return None if None in parts else parts
+    return value if isinstance(value, bool | int | float | str) else None
+
+
+def _path(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def _uninitialised(parameter: torch.Tensor) -> bool:
+    return isinstance(parameter, nn.parameter.UninitializedParameter)
+
+
+def _device(charts: GradientCharts) -> str:
+    return next((str(player.parameters[0].device) for player in charts.players if player.parameters), "")

@@ -1,0 +1,263 @@
+"""What a loop's loss and models are called with: the loss itself, predictions, inputs, modes and units.
+
+The loss is heard at every call. The rest is measured by hooks that are there only for the steps that need
+them, and is kept as tensors until a point is logged.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.gradients.unit_health import Units, watched
+from core.state import StateDict
+from core.watch.guard import Guard, Hook
+from core.watch.models import Models, differs_in_evaluation, first_weights, is_compiled, unwrapped
+
+LOSS, EVALUATED = "loss/train", "loss/no_grad"
+FEW = 512  # losses kept before they are added up
+SAMPLES = 4096  # rows of predictions that are looked at
+
+
+class LossEar:
+    """Hears what a loss module is called with and what it returns.
+
+    Args:
+        models: their modes are noted.
+
+    Attributes:
+        samples: seen by losses with a gradient; whoever listens to the optimizer sets it to 0 after a step.
+        looking: whether predictions are measured, too.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self.samples = 0
+        self.looking = False
+        self._means = _Means()
+        self._modal = [model for model in models.values() if differs_in_evaluation(model)]
+
+    def hear(
+        self, _: object, inputs: tuple[object, ...], named: Mapping[str, object], output: object
+    ) -> None:
+        """One call of the loss; what returns no tensor is not understood and passed over."""
+        if not isinstance(output, Tensor):
+            return
+        if not output.requires_grad:
+            self._means.add(EVALUATED, output)
+            if self._modal:
+                self._means.add_number("mode/training_without_gradient", any(m.training for m in self._modal))
+            return
+        self._means.add(LOSS, output)
+        predictions = inputs[0] if inputs else next(iter(named.values()), None)
+        if not isinstance(predictions, Tensor) or not predictions.dim():
+            return
+        self.samples += predictions.shape[0]
+        if self.looking:
+            others = (x for x in (*inputs, *named.values()) if isinstance(x, Tensor) and x is not predictions)
+            targets = next(others, None)
+            for tag, value in described(predictions.detach(), targets).items():
+                self._means.add(tag, value)
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call, by tag."""
+        return self._means.drain()
+
+    def state_dict(self) -> StateDict:
+        """The half-filled window."""
+        return {"means": self._means.state_dict()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self._means.load_state_dict(state["means"])
+
+
+def listened(loss: Callable[..., Any] | None, hear: Hook) -> tuple[Callable[..., Any] | None, list[Any]]:
+    """The loss, heard at every call, and the handles of its hooks; a function can only be wrapped.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if loss is None:
+        return None, []
+    if isinstance(loss, nn.Module):
+        return loss, [loss.register_forward_hook(hear, with_kwargs=True)]
+    if not callable(loss):
+        raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
+
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        output = loss(*args, **kwargs)
+        hear(loss, args, kwargs, output)
+        return output
+
+    return heard, []
+
+
+class ModelEar:
+    """Looks at the inputs, the modes and the units of models, from `open` to `close`.
+
+    Args:
+        models: by name.
+        prefixes: what the tags of each begin with.
+        guarded: makes a hook that never ends the training.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        prefixes: Mapping[str, str],
+        guarded: Guard,
+    ) -> None:
+        self.models, self.prefixes, self.guarded = models, prefixes, guarded
+        self._means = _Means()
+        self._stack: ExitStack | None = None
+        self._units: dict[str, list[Units]] = {}
+
+    def open(self) -> None:
+        """From here on the models' next calls are seen."""
+        if self._stack is not None:
+            return
+        self._stack = ExitStack()
+        for key, model in self.models.items():
+            hook = self._learning(lambda module, inputs, key=key: self._called(key, module, inputs))
+            self._stack.callback(model.register_forward_pre_hook(hook).remove)
+            if not is_compiled(model):
+                self._units[key] = self._stack.enter_context(watched(unwrapped(model), self._learning))
+
+    def close(self) -> None:
+        """Take every hook away; the units' shares wait to be drained."""
+        if self._stack is None:
+            return
+        self._stack.close()
+        self._stack = None
+        for key, units in self._units.items():
+            for unit in units:
+                for tag, share in unit.tags().items():
+                    self._means.add(f"{self.prefixes[key]}{tag}", share)
+        self._units = {}
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call, by tag."""
+        return self._means.drain()
+
+    def _learning(self, hook: Hook) -> Hook:
+        """A hook that never ends the training, and sees no call without gradients."""
+        guarded = self.guarded(hook)
+        return lambda *args: guarded(*args) if torch.is_grad_enabled() else None
+
+    def _called(self, key: str, module: nn.Module, inputs: tuple[object, ...]) -> None:
+        prefix = self.prefixes[key]
+        if differs_in_evaluation(module):
+            self._means.add_number(f"{prefix}mode/evaluation", not module.training)
+        given = next((x for x in inputs if isinstance(x, Tensor) and x.is_floating_point()), None)
+        if given is not None and given.dim() >= 2 and given.numel() and first_weights(module):
+            for tag, value in scale_of(given.detach()).items():
+                self._means.add(f"{prefix}{tag}", value)
+
+
+def scale_of(inputs: Tensor) -> dict[str, Tensor]:
+    """How large inputs are, 0-d each: root mean square, largest magnitude, and how they vary over samples.
+
+    Args:
+        inputs: [B, ...], floating point.
+
+    Returns:
+        input/rms, input/largest; input/variation: the largest standard deviation of a component over the
+        samples, over the root mean square; left out for one sample.
+    """
+    x = inputs[:SAMPLES].float().flatten(1)
+    rms = x.square().mean().sqrt()
+    found = {"input/rms": rms, "input/largest": x.abs().amax()}
+    if len(x) > 1:
+        found["input/variation"] = x.std(0, correction=0).amax() / rms.clamp(min=1e-30)
+    return found
+
+
+def described(predictions: Tensor, targets: Tensor | None) -> dict[str, Tensor]:
+    """What a loss was given, 0-d each.
+
+    Args:
+        predictions: the first tensor that the loss was called with; classes, if there are any, on axis 1.
+        targets: the second.
+
+    Returns:
+        output/classes: size of axis 1; 1 for a vector.
+        output/probabilities: share of rows that are probabilities of classes, not negative and of sum 1.
+        output/log_probabilities: share of rows whose exponentials are.
+        output/in_unit_interval: 1 where all numbers are in [0, 1]; with output/numbers, how many.
+        output/broadcast: numbers of predictions and targets, spread over each other, over those of the larger
+            one; 1 where the shapes fit.
+    """
+    if not predictions.is_floating_point() or not predictions.numel():
+        return {}
+    x = predictions.float()
+    rows = x.movedim(1, -1).flatten(0, -2) if x.dim() > 1 else x[:, None] if x.dim() else x[None, None]
+    rows = rows[:SAMPLES]
+    like = rows.new_tensor
+    found = {
+        "output/classes": like(float(rows.shape[1])),
+        "output/numbers": like(float(rows.numel())),
+        "output/in_unit_interval": ((rows >= 0) & (rows <= 1)).all().float(),
+    }
+    if rows.shape[1] > 1:
+        whole = (rows >= 0).all(1) & ((rows.sum(1) - 1).abs() < 1e-3)
+        log = (rows <= 0).all(1) & ((rows.exp().sum(1) - 1).abs() < 1e-3)
+        found |= {
+            "output/probabilities": whole.float().mean(),
+            "output/log_probabilities": log.float().mean(),
+        }
+    if targets is not None and targets.shape != predictions.shape and targets.is_floating_point():
+        try:
+            spread = torch.broadcast_shapes(targets.shape, predictions.shape).numel()
+        except RuntimeError:
+            return found
+        found["output/broadcast"] = like(spread / max(targets.numel(), predictions.numel()))
+    return found
+
+
+class _Means:
+    """Sums and counts by tag, on the device until they are read; faster than `Window` for single numbers."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Tensor]] = {}
+        self._folded: dict[str, tuple[float, int]] = {}
+
+    def add(self, tag: str, value: Tensor) -> None:
+        """Add a number; the mean of several."""
+        if value.is_cpu and value.dim() == 0:  # reading it costs less than keeping it
+            self.add_number(tag, value.item())
+            return
+        values = self._values.setdefault(tag, [])
+        values.append(value.detach() if value.dim() == 0 else value.detach().double().mean())
+        if len(values) == FEW:
+            self._fold(tag)
+
+    def add_number(self, tag: str, value: float) -> None:
+        """Add a number that is on the host."""
+        total, count = self._folded.get(tag, (0.0, 0))
+        self._folded[tag] = total + value, count + 1
+
+    def drain(self) -> dict[str, float]:
+        """Means since the last call."""
+        for tag in list(self._values):
+            self._fold(tag)
+        means = {tag: total / count for tag, (total, count) in self._folded.items()}
+        self._folded = {}
+        return means
+
+    def state_dict(self) -> StateDict:
+        """The sums so far."""
+        for tag in list(self._values):
+            self._fold(tag)
+        return {"folded": {tag: list(pair) for tag, pair in self._folded.items()}}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self._folded = {tag: (total, count) for tag, (total, count) in state["folded"].items()}
+
+    def _fold(self, tag: str) -> None:
+        values = self._values.pop(tag, [])
+        if values:
+            total, count = self._folded.get(tag, (0.0, 0))
+            self._folded[tag] = total + torch.stack(values).double().sum().item(), count + len(values)

@@ -1,0 +1,55 @@
+"""Remedies for a loop that has no options: sentences with the number to use."""
+
+from core.diagnosis import Context, Overrides, Player, Remedies
+from core.diagnosis.findings import is_sentence
+
+
+def told(context: Context, player: str, remedy: Overrides) -> Overrides:
+    """What the rules for any network propose as overrides, in sentences; what has no sentence is left out."""
+    values = {
+        name: value for name, _, value in (part.partition("=") for part in remedy if not is_sentence(part))
+    }
+    sentences = [part for part in remedy if is_sentence(part)]
+    whose = f" of the {player}" if player else ""
+    for option, value in values.items():
+        before = context.number(option)
+        group, _, name = option.rpartition(".")
+        if before is None or not group.endswith("optimizer"):
+            continue
+        called = "learning rate" if name == "lr" else name.replace("_", " ")
+        verb = "lower" if float(value) < before else "raise"
+        sentences.append(f"{verb} the {called}{whose} from {before:g} to {value}")
+    if limit := values.get("clipper.max_norm"):
+        sentences.append(
+            f"clip the gradient{whose} before the step: "
+            f"torch.nn.utils.clip_grad_norm_(parameters, max_norm={limit})"
+        )
+    return tuple(sentences)
+
+
+def larger_batch(context: Context, player: Player, samples: int) -> Overrides:
+    """About this number of samples behind one gradient."""
+    now = player.batch or samples
+    return (f"raise the batch from {now:,} to {samples:,} samples",) if samples > now else ()
+
+
+def option(player: str, name: str) -> str:
+    """The option, by dotted name, with a number of a player's optimizer."""
+    return f"{player}.optimizer.{name}" if player else f"optimizer.{name}"
+
+
+def remedies_of(players: tuple[str, ...]) -> Remedies:
+    """What a foreign loop can do, by the names of its players."""
+    return Remedies(
+        own_rates={player: option(player, "lr") for player in players},
+        larger_batch=larger_batch,
+        shallower=lambda _: (
+            "use fewer layers, or put normalisation or skip connections between them, or ReLU for sigmoid",
+        ),
+        leakier=lambda _: ("use nn.LeakyReLU or nn.GELU in place of nn.ReLU",),
+        smaller_inputs=lambda _: ("scale the inputs to mean 0 and standard deviation 1",),
+        smaller_targets=lambda _: ("scale the targets to mean 0 and standard deviation 1",),
+        bare_data=lambda _: ("drop or repair what is not finite in the batch before the model reads it",),
+        full_precision=lambda _: ("compute this part in float32: torch.autocast(..., enabled=False)",),
+        told=told,
+    )

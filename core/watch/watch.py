@@ -1,0 +1,382 @@
+"""`Watch`: three lines in anyone's training loop, and its gradients are measured and its faults named.
+
+It listens to the optimizers' hooks before and after a step, to the loss, and at the steps that need it to the
+models. It patches nothing and changes no number: parameters, gradients and random states are those of the
+same loop without it, to the bit.
+"""
+
+import atexit
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.checks import require
+from core.diagnosis import Finding, Rule
+from core.diagnosis.findings import rank
+from core.gradients import Objective
+from core.gradients.unit_health import UnitHealth
+from core.run.diagnosis import Diagnosis, DiagnosisConfig
+from core.run.window import Window
+from core.state import StateDict
+from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers
+from core.watch.followed import Followed, due
+from core.watch.guard import Guard
+from core.watch.journal import Journal, options_of
+from core.watch.listening import LOSS, LossEar, ModelEar, listened
+from core.watch.models import Strays, named_parameters, prefixes, strays, unwrapped
+from core.watch.objectives import Frozen, draw_landscape, owner_of
+from core.watch.remedies import remedies_of
+from core.watch.rules import rules_of
+
+UNIT = "steps"
+
+
+class Watch:
+    """Watches a training loop: what its gradients do, and what is wrong with it.
+
+        watch = Watch(model, optimizer, loss=criterion, directory="runs/mine")
+        for x, y in loader:  # the loop stays as it is
+            ...
+        watch.close()
+
+    The gradient is measured as the optimizer is given it: after the loop's own clipping, with a loss scale
+    divided out. A fault inside of it never ends the training: it says so once and watches no longer.
+
+    Args:
+        model: a module, or several by name.
+        optimizer: an optimizer, or several by name; with several, tags begin with the name.
+        loss: a module, which is listened to: the loss, predictions, targets and the number of samples are
+            seen at every call. A function cannot be listened to; where one is given, call `watch.loss` in its
+            place, which is the same function, heard.
+        directory: of the run: TensorBoard events, findings.json, summary.json; None = no files.
+        scaler: the `GradScaler`, so that steps that it skips are counted.
+        rules: further ones of one's own, asked like those of `core.diagnosis`.
+        interval: steps between two logged points; at the beginning they are closer.
+        resume: whether the directory may hold a run that goes on, see `load_state_dict`.
+
+    Attributes:
+        loss: the loss, heard.
+        step: optimizer steps so far; of several optimizers, those of the one with most.
+
+    Raises:
+        ValueError: no parameter requires a gradient; an optimizer has none of the models' parameters; the
+            directory is in use or holds a run (`core.config.ConfigError`).
+        TypeError: not a module, or not an optimizer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer | Mapping[str, torch.optim.Optimizer],
+        loss: Callable[..., Any] | None = None,
+        directory: str | Path | None = None,
+        *,
+        scaler: torch.amp.GradScaler | None = None,
+        rules: Sequence[Rule] = (),
+        interval: int = 250,
+        resume: bool = False,
+    ) -> None:
+        require(interval >= 2, "interval", interval, "an integer >= 2")
+        self._models = by_name("model", model, nn.Module)
+        self._optimizers = by_name("optimizer", optimizer, torch.optim.Optimizer)
+        refuse_strangers(self._models, self._optimizers)
+        self.step = 0
+        self._interval = interval
+        self._scaler = scaler
+        self._scale = None if scaler is None else scaler.get_scale()
+        self._scaled = scaler is not None and scaler.is_enabled()
+        self._closed = False
+        self._guarded = Guard(self._say)
+        self._guarded.off = not first_rank()
+        self._players = [Followed(name, each, interval) for name, each in self._optimizers.items()]
+        self._followed: list[Followed] = []
+        self._strays = Strays()
+        self._began = False
+        self._window = Window()
+        self._rules = rules_of(loss, lambda: self._strays, lambda: self._scaled, tuple(rules))
+        self._options = options_of(self._models, self._optimizers, loss)
+        self._diagnosis = Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", self._options)
+        self._frozen = Frozen(self._say)
+        self._ear = LossEar(self._models)
+        held = {player.name: player.held for player in self._players}
+        self._eyes = ModelEar(self._models, prefixes(self._models, held), self._guarded)
+        self._journal = None if directory is None or self._guarded.off else Journal(Path(directory), resume)
+        self._saved: StateDict | None = None
+        self._handles: list[Any] = []
+        self.loss, handles = listened(loss, self._guarded(self._ear.hear))
+        self._handles.extend(handles)
+        if not self._guarded.off:
+            for player in self._players:
+                self._listen(player)
+            atexit.register(self._end, "stopped")
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All so far, the worst first."""
+        return sorted(self._diagnosis.findings, key=lambda f: (-rank(f.severity), not f.active, f.first_step))
+
+    def log(self, loss: Tensor | float | None = None, **curves: Tensor | float) -> None:
+        """Add numbers of one's own to the curves; they are averaged until the next logged point.
+
+        Args:
+            loss: becomes loss/train, or loss/logged where the loss is listened to already.
+            curves: by tag; a tag with a slash is passed as `**{"accuracy/held_out": 0.9}`.
+
+        Raises:
+            RuntimeError: the watch is closed.
+        """
+        self._require_open("log")
+        if loss is not None:
+            curves[LOSS if self.loss is None else "loss/logged"] = loss
+        if not self._guarded.off:
+            self._window.add({tag: torch.as_tensor(value).detach() for tag, value in curves.items()})
+
+    def objective(self, loss: Callable[..., Tensor], batch: Sequence[Tensor], model: str = "") -> None:
+        """Open what needs a frozen batch: noise of single samples, curvature, units, where a NaN is born.
+
+            watch.objective(lambda forward, x, y: cross_entropy(forward(x), y), (x, y))
+
+        It is measured every few hundred steps, and costs some dozens of gradients each time.
+
+        Args:
+            loss: called with the model's forward and the batch; returns the mean over the samples, 0-d.
+            batch: tensors [B, ...]; they are kept.
+            model: name of the model, where there are several.
+
+        Raises:
+            RuntimeError: the watch is closed.
+            ValueError: there is no model of that name, or no optimizer moves it.
+        """
+        self._require_open("objective")
+        require(model in self._models, "model", model, f"one of {', '.join(map(repr, self._models))}")
+        module = unwrapped(self._models[model])
+        objective = Objective(getattr(module, "_orig_mod", module), loss, batch)
+        self._look_up()
+        owner = owner_of(objective, self._followed)
+        if owner is None:
+            raise ValueError("no optimizer moves a parameter of this objective's model")
+        self._frozen.add(objective, owner)
+
+    def landscape(
+        self, views: Sequence[str] = ("slices", "surface", "spectrum"), grid: int = 25
+    ) -> list[Path]:
+        """Draw the loss of the objectives around the parameters as they now are, into the directory's media.
+
+        Args:
+            views: some of slices, surface, spectrum.
+            grid: points along each axis.
+
+        Returns:
+            The pictures; the report shows them.
+
+        Raises:
+            RuntimeError: the watch is closed.
+            ValueError: there is no objective, no directory, or no such view.
+        """
+        self._require_open("landscape")
+        known = ("slices", "surface", "spectrum")
+        require(set(views) <= set(known), "views", ", ".join(views), f"some of {', '.join(known)}")
+        if self._journal is None or not self._frozen.pairs:
+            raise ValueError("landscape() needs a directory to draw into, and a loss: call objective() first")
+        with self._guarded.resting():
+            return draw_landscape(self._journal.directory, self._frozen.pairs, self.step, views, grid)
+
+    def close(self) -> None:
+        """Write what is left, the pictures and the summary; a second call does nothing."""
+        self._end("finished")
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self._end("finished" if kind is None else "stopped" if stopped else "failed")
+
+    def state_dict(self) -> StateDict:
+        """All that is needed to go on: save it beside the model and the optimizer."""
+        self._look_up()
+        journal = None if self._journal is None else self._journal.state_dict()
+        return {
+            "step": self.step,
+            "players": {player.name: player.state_dict() for player in self._players},
+            "window": self._window.state_dict(),
+            "ear": self._ear.state_dict(),
+            "diagnosis": self._diagnosis.state_dict(),
+            "journal": journal,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`, after model and optimizer have been loaded."""
+        self._require_open("load_state_dict")
+        self._look_up()
+        self.step = state["step"]
+        for player in self._players:
+            player.load_state_dict(state["players"][player.name])
+        self._window.load_state_dict(state["window"])
+        self._ear.load_state_dict(state["ear"])
+        self._diagnosis.load_state_dict(state["diagnosis"])
+        if self._journal is not None and state["journal"] is not None:
+            self._journal.load_state_dict(state["journal"])
+
+    def _listen(self, player: Followed) -> None:
+        """Hook into one optimizer."""
+        measure, look = self._guarded(self._before), self._guarded(self._after)
+
+        def before(_: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if player.steps + 1 < player.busy and self._scaler is None:
+                return None  # nine steps of ten: the least that can be done
+            return measure(player, args, kwargs)
+
+        def after(*_: object) -> None:
+            player.steps += 1
+            self._ear.samples = 0
+            if player.steps >= player.busy:
+                look(player)
+
+        self._handles.append(player.optimizer.register_step_pre_hook(before))
+        self._handles.append(player.optimizer.register_step_post_hook(after))
+
+    def _before(self, player: Followed, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Before a step: measure the gradient, or have it measured once the closure has made it."""
+        if not self._began:
+            self._look_up()
+        if player in self._followed:
+            self._count_skipped(player)
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
+            self._measure(player)
+            return None
+        measure = self._guarded(lambda: self._measure(player))
+        waiting = True
+
+        def observed() -> Any:
+            nonlocal waiting
+            loss = closure()
+            if waiting:  # at the parameters that the step begins with
+                waiting = False
+                measure()
+            return loss
+
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": observed}
+        return (*args[:1], observed, *args[2:]), kwargs
+
+    @torch.no_grad()
+    def _measure(self, player: Followed) -> None:
+        alone = len(self._players) == 1  # of several, one cannot tell whose loss was heard
+        player.before(self._ear.samples * num_ranks() or None if alone else None)
+
+    @torch.no_grad()
+    def _after(self, player: Followed) -> None:
+        """After a step: measure the update, and log a point where one is due."""
+        player.after()
+        if due(player.steps, self._interval):
+            player.look(self._guarded)
+        if player.steps <= self.step:
+            return
+        self.step = player.steps
+        if due(self.step, self._interval):
+            self._point()
+        self._ear.looking = due(self.step + 1, self._interval)
+        if self._ear.looking:
+            self._eyes.open()
+
+    def _count_skipped(self, player: Followed) -> None:
+        """Count the steps that the loss scaler has skipped since the last one, by how its scale has shrunk.
+
+        A fused optimizer is called all the same, and is told.
+        """
+        fused = hasattr(player.optimizer, "found_inf")
+        self._scaled = self._scaled or fused
+        if self._scaler is None or fused:
+            return
+        before, self._scale = self._scale, self._scaler.get_scale()
+        shrunk = 0
+        while before and self._scale < before:
+            before *= self._scaler.get_backoff_factor()
+            shrunk += before >= self._scale * 0.999
+        if shrunk:
+            player.skip(shrunk)
+
+    def _look_up(self) -> None:
+        """Look up which parameters there are, and begin anew where they have changed."""
+        known = named_parameters(self._models)
+        changed = [player.take(known) for player in self._players]
+        held = [p for player in self._players for p in player.held]
+        self._strays = strays(known, held, sum(player.stale for player in self._players))
+        if self._began and not any(changed):
+            return
+        self._began = True
+        self._followed = [player for player in self._players if player.parameters]
+        names = tuple(player.name for player in self._followed)
+        self._diagnosis.begin(
+            UNIT, 1, self._followed, self._frozen.for_diagnosis, self._rules, remedies_of(names)
+        )
+        if self._journal is not None:
+            self._journal.begin(self._followed, self._options)
+
+    def _point(self) -> None:
+        """Write one point of every curve, and ask the rules."""
+        self._eyes.close()
+        values = self._window.drain() | self._ear.drain() | self._eyes.drain()
+        hidden: dict[str, float] = {}
+        for player in self._followed:
+            tags = player.drain()
+            if self._journal is not None:
+                self._journal.add(self.step, player, tags)
+            if len(player.names) > player.monitor.cfg.max_layer_scalars:
+                hidden |= {
+                    tag: v for tag, v in tags.items() if tag.startswith(f"{player.monitor.prefix}layer/")
+                }
+            values |= {tag: v for tag, v in tags.items() if tag not in hidden}
+        values |= self._frozen.measure(self.step)
+        self._look_up()
+        self._diagnosis.observe(self.step, values)
+        changed = self._diagnosis.update(self.step, hidden)
+        for line in self._diagnosis.messages(changed):
+            self._say(line)
+        if self._journal is not None:
+            self._journal.write(self.step, values, self._diagnosis, bool(changed))
+
+    def _end(self, status: str) -> None:
+        """Take every hook away and write what is left."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self._end)
+        for handle in self._handles:
+            handle.remove()
+        self._guarded(self._last_point)()
+        self._guarded.off = True
+        self._eyes.close()
+        for player in self._players:
+            player.stop()
+        if self._journal is not None:
+            self._journal.close(self.step, UNIT, status, self._diagnosis)
+            self._say(
+                f"{status}: {self._journal.directory}; write its page with: gradsight-report "
+                f"run={self._journal.directory}"
+            )
+
+    def _last_point(self) -> None:
+        if not self._began:
+            return
+        for player in self._followed:
+            self._count_skipped(player)
+        if self.step and not due(self.step, self._interval):
+            self._point()
+
+    def _require_open(self, method: str) -> None:
+        if self._closed:
+            raise RuntimeError(
+                f"{method}() of a Watch that is closed: make another one, with a directory of its own"
+            )
+
+    def _say(self, line: str) -> None:
+        print(f"{self.step:>11,} {UNIT}   {line}", flush=True)

@@ -1,0 +1,163 @@
+"""The directory of a watched loop is like a trainer's: report, compare, resumption, landscape."""
+
+import json
+import math
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from core import Watch
+from core.compare.comparison import CompareConfig, compare_runs
+from core.compare.groups import score_of
+from core.config import ConfigError
+from core.report.page import write_page
+from core.report.read import read_run
+from core.run.tensorboard import read_scalars
+from core.scripts.landscape import load
+from core.scripts.report import kind_of
+from core.watch.report import SCORE
+from gradrl.report import SCORE as RETURN
+from tests.core.watch.loops import classes, classifier, train
+
+
+def watched(directory, *, head=(), seed=0, lr=0.01, steps=60, resume=False, load=None):
+    model, loss = classifier(*head), nn.CrossEntropyLoss()
+    torch.manual_seed(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    watch = Watch(model, optimizer, loss=loss, directory=directory, resume=resume)
+    train(model, optimizer, loss, watch, classes(steps))
+    return watch
+
+
+def test_its_files_are_those_of_a_trainer(tmp_path):
+    watch = watched(tmp_path / "run", head=[nn.Softmax(dim=1)])
+    record = read_run(tmp_path / "run", kind_of)
+    assert (record.status, record.unit, record.step) == ("finished", "steps", 60)
+    assert record.options["optimizer"]["_target_"] == "torch.optim.sgd.SGD"
+    assert record.options["optimizer"]["lr"] == 0.01
+    assert record.options["model"] == {
+        "_target_": "torch.nn.modules.container.Sequential", "parameters": 9 * 32 + 33 * 3,
+    }  # fmt: skip
+    assert record.summary["loss"] == pytest.approx(record.curves["loss/train"][60])
+    assert {"versions", "wall_s", "device", "findings"} <= set(record.summary)
+    assert list(record.findings) == watch.findings
+    assert "gradient_heat_map" in record.media
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["seed"] == 0
+
+
+def test_the_report_shows_sentences_and_no_command(tmp_path):
+    watched(tmp_path / "a", head=[nn.Softmax(dim=1)])
+    watched(tmp_path / "b")
+    page = write_page(tmp_path / "a", None, kind_of).read_text()
+    assert "<b>Try</b> to leave out the softmax at the end of the model." in page
+    assert "Output does not fit loss" in page
+    assert "gradient norm of every layer" in page.lower() or "heat" in page.lower()
+    assert 'class="command"' not in page
+    assert "momentum" in page
+    pair = write_page(tmp_path / "a", tmp_path / "b", kind_of).read_text()
+    assert "What differs" in pair
+
+
+def test_seeds_of_a_loop_are_compared_by_their_last_loss(tmp_path):
+    for seed in (1, 2, 3):
+        watched(tmp_path / "slow" / str(seed), seed=seed, lr=0.01)
+        watched(tmp_path / "fast" / str(seed), seed=seed, lr=0.1)
+    runs = (str(tmp_path / "slow"), str(tmp_path / "fast"))
+    score = score_of(runs, (RETURN, SCORE))
+    assert score is SCORE
+    cfg = CompareConfig(runs=runs, target=None, figure=str(tmp_path / "c.png"), resamples=200, seed=0)
+    table = compare_runs(cfg, score)
+    assert "SGD optimizer.lr=0.01" in table
+    assert "SGD optimizer.lr=0.1" in table
+    assert table.count("| 3 ") == 2
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_resumed_watch_has_the_curves_and_findings_of_one_that_was_not_interrupted(tmp_path):
+    def run(directory, stops):
+        model, loss = classifier(nn.Softmax(dim=1)), nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        watch = Watch(model, optimizer, loss=loss, directory=directory)
+        for step, (x, y) in enumerate(classes(70)):
+            if step in stops:
+                state = watch.state_dict()
+                saved = torch.save(state, directory / "watch.pt")
+                assert saved is None
+                watch.close()
+                watch = Watch(model, optimizer, loss=loss, directory=directory, resume=True)
+                watch.load_state_dict(torch.load(directory / "watch.pt", weights_only=True))
+            optimizer.zero_grad()
+            loss(model(x), y).backward()
+            optimizer.step()
+        watch.close()
+        return read_scalars(directory), json.loads((directory / "findings.json").read_text())
+
+    whole, findings = run(tmp_path / "whole", ())
+    parts, resumed = run(tmp_path / "parts", (33, 50))
+    assert resumed == findings
+    assert findings["findings"]
+    # Not looked at in the step after a resumption: nobody was there after the step before it.
+    looked_at = ("time/", "gradient/carried", "gradient/lost", "input/", "output/", "layer/1/")
+    for tag, curve in whole.items():
+        if not tag.startswith(looked_at):
+            for step, value in curve.items():
+                if step not in (33, 34, 35, 50, 51):  # points that hold the steps about the interruption
+                    assert parts[tag][step] == pytest.approx(value, rel=1e-12), (tag, step)
+
+
+def test_a_frozen_batch_opens_noise_curvature_units_and_the_landscape(tmp_path):
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer, directory=tmp_path)
+    watch.objective(lambda forward, x, y: cross_entropy(forward(x), y), next(classes(1, batch=256)))
+    for x, y in classes(60):
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+    pictures = watch.landscape(grid=5)
+    watch.close()
+    curves = read_scalars(tmp_path)
+    assert list(curves["curvature/sharpness"]) == [2, 60]
+    assert all(v > 0 for v in curves["noise/signal_to_noise"].values())
+    assert [path.name for path in pictures] == ["slices.png", "surface.png", "spectrum.png"]
+    assert json.loads((tmp_path / "landscape.json").read_text())["spectrum"]["step"] == 60
+    with pytest.raises(ConfigError, match=r"call its Watch\.landscape\(\)"):
+        load(tmp_path, None)  # pyright: ignore
+
+
+def test_where_a_nan_is_born_is_named():
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer)
+    batch = next(classes(1))
+
+    def loss(forward, x, y):
+        return (forward(x).square().sum(1) - 1e9).sqrt().mean()
+
+    watch.objective(loss, batch)
+    optimizer.zero_grad()
+    for _ in range(4):
+        loss(model, *batch).backward()
+        optimizer.step()
+    watch.close()
+    found = next(f for f in watch.findings if f.name == "non_finite")
+    assert "skipped" not in found.what
+    assert "value of its loss is not" in found.what or "forward of 0" in found.what
+    assert not math.isnan(found.evidence["skipped"])
+
+
+def test_a_loop_that_fails_leaves_a_summary_that_says_so(tmp_path):
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def loop() -> None:
+        with Watch(model, optimizer, directory=tmp_path):
+            train(model, optimizer, nn.CrossEntropyLoss(), None, classes(5))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop()
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
