@@ -200,6 +200,17 @@ def test_nothing_is_learnt_before_learning_starts():
     assert agent.update(data, 0.0) != {}
 
 
+@pytest.mark.parametrize(("transitions", "random"), [(8, True), (9, False), (10, False)])
+def test_with_as_many_transitions_as_learning_starts_asks_for_it_has_started(transitions, random):
+    agent = make("sac", learning_starts=9)
+    data = rollout(
+        torch.zeros(transitions + 1, 1, 3), torch.zeros(transitions, 1, 2), torch.zeros(transitions, 1)
+    )
+    learnt = agent.update(data, 0.0)
+    assert (learnt == {}) == random
+    assert agent.learner.at_random == random
+
+
 def test_metrics_are_means_over_the_steps_that_have_them():
     history = [{"a": torch.tensor(1.0)}, {"a": torch.tensor(2.0), "b": torch.tensor(5.0)}]
     assert mean_metrics(history) == {"a": 1.5, "b": 5.0}
