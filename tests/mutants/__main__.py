@@ -1,9 +1,9 @@
 """Which small mistakes in the mathematics do the tests not notice?
 
-Each mutant of `mutants.toml` is applied to a copy of the tree, and its tests are run there. Neither mutmut nor
-cosmic-ray fits: both make their mutants themselves instead of taking a list of mistakes that a reader of the
-formulas would fear, and the one knows no tests by mutant while the other starts Python and torch, ten seconds,
-for each. Here the server from which test processes are forked has torch in it.
+Each mutant of `mutants.toml` is applied to a copy of the tree, and its tests are run there. Neither mutmut
+nor cosmic-ray fits: both make their mutants themselves, instead of taking a list of mistakes that a reader of
+the formulas would fear, and start Python and torch, ten seconds, for each or know no tests by mutant. Here the
+server from which the test processes are forked has torch in it.
 """
 
 import argparse

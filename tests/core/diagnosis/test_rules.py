@@ -236,13 +236,15 @@ def test_a_rule_speaks_beyond_its_border_and_not_before(border):
 def test_noise_is_severe_where_the_batch_is_small(batch, times, severity):
     where = context("ppo")
     where = replace(where, players=(replace(where.players[0], batch=batch),))
-    findings, _ = watch(where, "ppo", {f"{p}gradient/noise_scale": times * batch for p in ("",)}, end=81)
+    findings, _ = watch(where, "ppo", {"gradient/noise_scale": times * batch}, end=81)
     said = {f.name: f.severity for f in findings if f.active}
     assert said.get("noise_dominated") == severity
 
 
-@pytest.mark.parametrize(("momentum", "sharpness", "found"), [(0.0, 299.0, False), (0.0, 301.0, True),
-                                                              (0.5, 449.0, False), (0.5, 451.0, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("momentum", "sharpness", "found"),
+    [(0.0, 299.0, False), (0.0, 301.0, True), (0.5, 449.0, False), (0.5, 451.0, True)],
+)
 def test_momentum_lets_a_descent_bear_more_curvature(momentum, sharpness, found):
     """With a rate of 0.01 the threshold is (2 + 2 b) / 0.01, and 1.5 times it is said."""
     where = context("descend", ("optimizer=momentum", f"optimizer.momentum={momentum}"))

@@ -112,6 +112,7 @@ def test_both_players_pay_for_the_classes_of_generated_samples_and_one_for_those
     labels = torch.tensor([0, 2, 1, 1])
     real, z = torch.randn(4, 2, generator=random(3)), torch.randn(4, 2, generator=random(4))
     game = Game(loss=Hinge(), auxiliary=Auxiliary(weight=3.0))
+    assert discriminator.class_head is not None
     of_real, of_fake = (
         cross_entropy(discriminator.class_head(discriminator.body(x)), labels).item() for x in (real, z)
     )

@@ -181,8 +181,8 @@ def test_epochs_stop_once_the_policy_has_moved_too_far():
 
 def test_epochs_stop_by_the_mean_divergence_of_the_last_epoch_alone():
     agent = make(num_epochs=5, target_kl=0.1)
-    # The first epoch's last minibatch is above the target and its mean is not; the second epoch's mean is, and
-    # neither the mean of both epochs is, nor does it pass the target by much.
+    # The first epoch's last minibatch is above the target, its mean is not. The second epoch's mean is, by
+    # little, and the mean of both epochs is not.
     measured = iter([0.0, 0.0, 0.0, 0.3, 0.12, 0.12, 0.12, 0.12, *[0.0] * 12])
     agent.update_minibatch = lambda batch: {"policy/approx_kl": torch.tensor(next(measured))}
     assert agent.update(rollout(), 0.0)["policy/epochs"] == 2
