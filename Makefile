@@ -28,7 +28,7 @@ golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_
 pairs: $(STAMP) ## do options work together, and does each that is typed do something? (20 minutes)
 	@$(BIN)/python -m tests.pairs
 
-mutants: $(STAMP) ## do the tests notice small mistakes in the maths? ONLY='gradgan/*' for some (MINUTES minutes)
+mutants: $(STAMP) ## do the tests notice small mistakes in the maths? ONLY='gradgan/*' for some (20 minutes)
 	@$(BIN)/python -m tests.mutants --only '$(or $(ONLY),*)'
 
 lint: $(STAMP) ## style, types and import rules

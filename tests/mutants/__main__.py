@@ -2,8 +2,8 @@
 
 Each mutant of `mutants.toml` is applied to a copy of the tree, and its tests are run there. Neither mutmut
 nor cosmic-ray fits: both make their mutants themselves, instead of taking a list of mistakes that a reader of
-the formulas would fear, and start Python and torch, ten seconds, for each or know no tests by mutant. Here the
-server from which the test processes are forked has torch in it.
+the formulas would fear, and start Python and torch, ten seconds, for each, or know no tests by mutant. Here
+the server from which the test processes are forked has torch in it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COPIED = ("core", "gradrl", "gradgan", "scripts", "conf", "tests", "pyproject.to
 WORKERS = 2
 LIMIT = 180  # seconds of one run: a mutant that makes a test hang is noticed too
 WANTED = 0.95  # share of the mutants that tests can tell from the source
-PRELOADED = ["pytest", "torch", "torch.func", "numpy", "scipy.stats", "gymnasium", "hydra", "omegaconf"]
+PRELOADED = ["pytest", "torch", "scipy.stats", "gymnasium.vector", "hydra.core.override_parser.overrides_parser"]
 FORKED = multiprocessing.get_context("forkserver")
 
 
