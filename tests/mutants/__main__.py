@@ -28,7 +28,13 @@ COPIED = ("core", "gradrl", "gradgan", "scripts", "conf", "tests", "pyproject.to
 WORKERS = 2
 LIMIT = 180  # seconds of one run: a mutant that makes a test hang is noticed too
 WANTED = 0.95  # share of the mutants that tests can tell from the source
-PRELOADED = ["pytest", "torch", "scipy.stats", "gymnasium.vector", "hydra.core.override_parser.overrides_parser"]
+PRELOADED = [
+    "pytest",
+    "torch",
+    "scipy.stats",
+    "gymnasium.vector",
+    "hydra.core.override_parser.overrides_parser",
+]
 FORKED = multiprocessing.get_context("forkserver")
 
 

@@ -173,13 +173,13 @@ def test_a_lazy_penalty_is_paid_at_every_third_update_and_then_threefold(update:
         assert losses["penalty"].item() == pytest.approx(12.0)
 
 
-@pytest.mark.parametrize(("threshold", "accuracy"), [(True, 0.625), (False, 0.75)])
+@pytest.mark.parametrize(("threshold", "accuracy"), [(True, 0.75), (False, 0.5)])
 def test_accuracy_counts_samples_on_their_side_of_zero_or_pairs_in_order(
     threshold: bool, accuracy: float
 ) -> None:
-    real, fake = torch.tensor([1.0, 2.0, -1.0, 3.0]), torch.tensor([-1.0, 0.5, -2.0, 4.0])
+    real, fake = torch.tensor([1.0, 2.0, -1.0, 3.0]), torch.tensor([-1.0, -0.5, -0.5, 4.0])
     metrics = logit_metrics(real, fake, has_threshold=threshold)
-    assert metrics["logits/accuracy"] == accuracy  # (3 + 2) / 8; 3 / 4
+    assert metrics["logits/accuracy"] == accuracy  # (3 + 3) / 8; the first two pairs
 
 
 def test_a_generator_that_has_moved_makes_its_samples_anew() -> None:
@@ -189,6 +189,20 @@ def test_a_generator_that_has_moved_makes_its_samples_anew() -> None:
     with torch.no_grad():
         generator.theta.add_(1.0)
     assert fake.with_graph().tolist() == [[2.0], [2.0]]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_only_a_joint_graph_carries_the_discriminators_loss_to_the_generator(joint: bool) -> None:
+    """With D(x) = psi x and all samples at theta, dL_D / dtheta = psi sigmoid(psi theta)."""
+    generator, discriminator = Point(0.5), Slope(2.0)
+    real = Batch(torch.ones(4, 1, dtype=torch.float64), None)
+    fake = FakeBatch(generator, torch.zeros(4, 3), None, shared=False)
+    game = Game(loss=NonSaturating(), joint_graph=joint)
+    losses, _ = game.discriminator_loss(discriminator, real, fake, info(), {})
+    (found,) = torch.autograd.grad(losses["adversarial"], generator.theta, allow_unused=True)
+    assert (found is None) != joint
+    if found is not None:
+        assert found.item() == pytest.approx(2.0 / (1 + math.exp(-1.0)))
 
 
 @dataclass
