@@ -1,7 +1,8 @@
 """Checkpoints: dictionaries of state dicts that survive a kill at any moment.
 
-Written to a temporary name, synced and renamed, so that a file under its final name is whole. Read with
-`weights_only=True`: loading a stranger's file runs no code.
+Written to a temporary name, synced and renamed, so that a file under its final name is whole. Sealed with a
+digest, so that one that has changed since is not believed. Read with `weights_only=True`: loading a
+stranger's file runs no code.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from core.config import ConfigError
 from core.errors import ContractError
 from core.gradients import GradientStep
 from core.run.files import writing
+from core.run.seal import seal, unchanged
 from core.state import StateDict, Stateful, unreadable
 
 FORMAT = "gradsight-1"
+KEPT = ("last.pt", "best.pt")  # of a run
 
 
 def require_readable(owner: str, state: object) -> None:
@@ -56,25 +59,43 @@ def save(path: Path, state: StateDict) -> None:
 def _write(path: Path, state: StateDict) -> None:
     with writing(path) as file:
         torch.save({"format": FORMAT} | state, file)
+        seal(file)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> StateDict:
-    """Read a checkpoint.
+    """Read a checkpoint, once it is known to be what was written.
 
     Raises:
-        ConfigError: missing, cut off, or not a checkpoint of this project.
+        ConfigError: missing, cut off, changed since, or not a checkpoint of this project; names another
+            checkpoint of the run that is whole.
     """
     if not path.is_file():
         raise ConfigError(f"no checkpoint at {path}")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a foreign file makes the unpickler raise anything: IndexError, struct.error
+    state = _read(path, device)
+    if state is None:
+        other = whole_other(path)
         raise ConfigError(
             f"{path} is not a whole checkpoint: it is cut off, damaged or another program's"
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+            + (f"; {other.name} beside it is whole" if other else "")
+        )
+    if state.get("format") != FORMAT:
         raise ConfigError(f"{path} is not a checkpoint of gradsight (its format is not {FORMAT})")
     return state
+
+
+def whole_other(path: Path) -> Path | None:
+    """The other checkpoint of the run that this one is of, if it is whole."""
+    others = (path.with_name(name) for name in KEPT if path.name in KEPT and path.name != name)
+    return next((other for other in others if _read(other) is not None), None)
+
+
+def _read(path: Path, device: torch.device | str = "cpu") -> StateDict | None:
+    """What a file holds, whatever program wrote it; None where it has changed since, or is no checkpoint."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True) if unchanged(path) else None
+    except Exception:  # a foreign file makes the unpickler raise anything: IndexError, struct.error
+        return None
+    return state if isinstance(state, dict) else None
 
 
 def restore(owner: Stateful, state: StateDict, name: str, path: Path) -> None:

@@ -72,7 +72,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:  # a checkpoint is read again for its digest
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -313,7 +313,13 @@ class Run:
             self._console = None
 
     def _restore(self, path: Path) -> None:
-        state = checkpoint.load(path)
+        try:
+            state = checkpoint.load(path)
+        except ConfigError as error:
+            if other := checkpoint.whole_other(path):
+                words = f"cp {quote(str(other))} {quote(str(path))}"
+                raise ConfigError(f"{error}: {words} and then {resumption(self.directory)} continue from it")
+            raise
         if not isinstance(state.get("run"), dict):
             raise ConfigError(f"{path} contains no run that could be continued")
         for name, owner in self._state.items():
