@@ -20,10 +20,11 @@ from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
 from core.run.auto_lr import auto_lr
+from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
-from core.run.run import Evaluation, Run, RunConfig
+from core.run.run import Evaluation, Run
 from core.seeding import Generators, seed_for
 from gradgan import effects
 from gradgan.augment import Augment

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
+from core.form import Number
 from core.gradients.arguments import (
     malformed,
     only_combine,
@@ -27,6 +28,7 @@ from core.gradients.arguments import (
     uneven,
     without_gradient,
 )
+from core.gradients.first_step import combine_form, optimizer_form, transform_form
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
@@ -207,6 +209,18 @@ class GradientStep:
             "transforms": copied(self.transform_states),
             "combine": copied(self.combine_state),
             "monitor": self.monitor.state_dict(),
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like: what the parts have kept after a first step."""
+        rates: list[object] = [Number(0)] * len(self.base_lrs)
+        return {
+            "optimizer": optimizer_form(self.optimizer),
+            "base_lrs": rates,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "transforms": [transform_form(t, self.names, self.parameters) for t in self.transforms],
+            "combine": combine_form(self.combine, self.parameters),
+            "monitor": self.monitor.state_form(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
