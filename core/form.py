@@ -196,7 +196,7 @@ def _require_tensor(state: Any, form: Any, place: str) -> None:
     if isinstance(form, Scalar):
         _require(state.dim() == 0 and not state.is_complex(), place, state, "a tensor of one number")
         return
-    like = form.like if isinstance(form, Rows) else form
+    like: Any = form.like if isinstance(form, Rows) else form
     shape, wanted = tuple(state.shape), tuple(like.shape)
     rows = isinstance(form, Rows) and state.dim() > 0
     if 0 in wanted and state.dim() == like.dim():  # nothing in it yet

@@ -396,6 +396,5 @@ def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[st
 
 
 def _described(shape: tuple[int, ...]) -> str:
-    if len(shape) == 1:
-        return f"points of {shape[0]} coordinates"
-    return f"images of {shape[1]}x{shape[2]} pixels"
+    points = len(shape) == 1
+    return f"points of {shape[0]} coordinates" if points else f"images of {shape[1]}x{shape[2]} pixels"

@@ -7,7 +7,7 @@ whose copy takes no such step (sparse gradients, a class that cannot be copied) 
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,23 @@ from core.gradients.norms import GradientView
 from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict
 
+if TYPE_CHECKING:
+    from core.gradients.step import GradientStep
+
 GROUPS = {"state", "param_groups"}  # the state of one of torch's optimizers
+
+
+def step_form(step: "GradientStep") -> StateDict:
+    """The form of the states of a step that has taken none yet."""
+    rates: list[object] = [Number(0)] * len(step.base_lrs)
+    return {
+        "optimizer": optimizer_form(step.optimizer),
+        "base_lrs": rates,
+        "scaler": step.scaler.state_dict() if step.scaler else None,
+        "transforms": [transform_form(t, step.names, step.parameters) for t in step.transforms],
+        "combine": combine_form(step.combine, step.parameters),
+        "monitor": step.monitor.state_form(),
+    }
 
 
 def optimizer_form(optimizer: torch.optim.Optimizer) -> Any:
@@ -70,7 +86,7 @@ def _of_optimizer(fresh: StateDict, first: StateDict | None, optimizer: torch.op
     }
 
 
-def _of_parameters(first: Mapping[int, StateDict], optimizer: torch.optim.Optimizer) -> StateDict:
+def _of_parameters(first: Mapping[int, StateDict], optimizer: torch.optim.Optimizer) -> dict[int, Maybe]:
     """Of every parameter; one that never had a gradient is missing."""
     total = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     return {

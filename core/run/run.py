@@ -4,6 +4,7 @@
 hands it the data; nothing below the loop knows that it exists.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -97,7 +98,7 @@ class Run:
     @property
     def resuming(self) -> bool:
         """Whether `start` will continue from a checkpoint."""
-        return (self.directory / "checkpoints" / "last.pt").exists()
+        return os.path.lexists(self.directory / "checkpoints" / "last.pt")
 
     def say(self, line: str) -> None:
         """Print one line."""

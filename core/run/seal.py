@@ -1,4 +1,4 @@
-"""The seal of a checkpoint: a digest of all its bytes, in the comment of the archive that `torch.save` writes.
+"""The seal of a checkpoint: a digest of its bytes, in the comment of the archive that `torch.save` writes.
 
 The archive's own CRC-32 of every tensor would do, but torch does not read them, and computing them takes half
 as long as loading. The digest takes a twentieth: sums of blocks, which run at the speed of memory, hashed.

@@ -242,7 +242,7 @@ class ReplayedEnvState:
         return list(self.envs.get_attr("episode"))
 
     def form(self) -> object:
-        """An episode for every environment, or none at all; what they saw and did is compared as it is played."""
+        """An episode for every environment, or none at all; what was seen is compared as it is played."""
         episode = {
             "seed": Maybe(0), "options": Anything(), "generator": Each(Anything()), "hidden": Maybe(ARRAY),
             "obs": Anything(), "reward": Number(finite=False), "terminated": True, "truncated": True,
