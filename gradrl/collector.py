@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from core.form import Many, Number
 from core.gradients import Metrics
 from core.state import StateDict
 from gradrl.envs.env_state import env_state
@@ -136,6 +137,19 @@ class Collector:
             "episode_return": torch.from_numpy(self.episode_return.copy()),
             "episode_length": torch.from_numpy(self.episode_length.copy()),
             "finished": [list(episode) for episode in self.finished],
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        per_env = {
+            name: torch.from_numpy(getattr(self, name).copy())
+            for name in ("ended", "episode_return", "episode_length")
+        }
+        return per_env | {
+            "envs": self.env_state.form(),
+            "env_steps": 0,
+            "episode_start": torch.from_numpy(self.episode_start[-1].copy()),
+            "finished": Many((Number(finite=False), 0)),
         }
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -18,10 +18,11 @@ from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.run.auto_lr import auto_lr
+from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
-from core.run.run import Run, RunConfig
+from core.run.run import Run
 from core.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl import effects

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from core.cli.yaml_file import read_yaml
 from core.config import ConfigError, Tree, import_target, same_options
 
 EXPERIMENT = "experiment"
@@ -38,8 +38,8 @@ class YamlFile:
     def content(self) -> Tree:
         """Its options, interpolations as they are written."""
         try:
-            content = OmegaConf.to_container(OmegaConf.load(self.path))
-        except (OSError, YAMLError, OmegaConfBaseException) as error:
+            content = OmegaConf.to_container(read_yaml(self.path))
+        except (ValueError, OmegaConfBaseException) as error:
             raise ConfigError(f"{self.path} cannot be read: {' '.join(str(error).split())}") from error
         return cast(Tree, content) if isinstance(content, dict) else {}
 

@@ -13,9 +13,9 @@ from core.config import ConfigError, Tree, build
 from core.errors import ContractError
 
 if TYPE_CHECKING:
+    from core.run.config import RunConfig
     from core.run.diagnosis import DiagnosisConfig, OnFinding
     from core.run.directory import Lock
-    from core.run.run import RunConfig
 
 
 class RootConfig(Protocol):

@@ -4,6 +4,7 @@ Whatever is wrong with the configuration ends in one line and exit status 2, wit
 is composed and checked here, once, and only then handed to Hydra, which makes its directory and runs it.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ from core.cli.paths import as_text, typed_path
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
 from core.errors import ContractError
-from core.run.directory import Lock, is_run, refuse_used, used
+from core.run.directory import Lock, begun, refuse_used, used
 
 Options = TypeVar("Options")
 
@@ -85,6 +86,11 @@ def _guarded(main: Callable[[], int]) -> int:
         # The reader (`--help | head`) has seen enough; what is still to be written goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print(f"error: {error.strerror}: {str(error.filename)[:80]}...", file=sys.stderr)
+        return 2
     return status
 
 
@@ -126,7 +132,7 @@ def _start(
     assert directory is not None
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
-        if is_run(directory):  # another run began and ended here since the check
+        if begun(directory):  # another run began and ended here since the check
             raise used(directory)
         _say(composed)
         return composed.run(partial(_execute, tree, lock=lock), directory, command=command)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from core.form import Each, Many, Number
+
 if TYPE_CHECKING:
     from core.state import StateDict
 
@@ -47,6 +49,13 @@ class Signal:
     def state_dict(self) -> "StateDict":
         """All that is kept."""
         return {"points": self.points, "course": self.course, "seen": self.seen, "stride": self._stride}
+
+    def state_form(self) -> "StateDict":
+        """Any number of points, and of the course where one is kept."""
+        number = Number(finite=False)
+        course = None if self.course is None else Many(Number())
+        counts = {"seen": 0, "stride": Number(1, whole=True)}
+        return {"points": Many((0, number), at_least=1), "course": course, **counts}
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
@@ -150,6 +159,12 @@ class History:
                 for key, by_name in self._layers.items()
             },
         }
+
+    def state_form(self) -> "StateDict":
+        """Curves of any tags."""
+        layer = Signal(LAYER_RECENT, course=False).state_form()
+        series, layers = Each(Signal().state_form()), Each(Each(layer))
+        return {"step": 0, "located": Each(("", "")), "series": series, "layers": layers}
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue a history saved by `state_dict`."""

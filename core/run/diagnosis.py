@@ -163,6 +163,10 @@ class Diagnosis:
         """History and findings."""
         return {"history": self._history.state_dict(), "ledger": self._ledger.state_dict()}
 
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        return {"history": self._history.state_form(), "ledger": self._ledger.state_form()}
+
     def load_state_dict(self, state: StateDict) -> None:
         """Continue."""
         self._history.load_state_dict(state["history"])

@@ -42,10 +42,14 @@ def read_json(path: Path) -> object:
     Raises:
         ConfigError: it cannot be read, or is not JSON.
     """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is damaged: it is no file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is damaged: it is nested too deeply") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,7 +76,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:  # a checkpoint is read again for its digest
             yield file
             file.flush()
             os.fsync(file.fileno())

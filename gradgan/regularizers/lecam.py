@@ -8,6 +8,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from core.checks import Finite, checked
+from core.form import Begun, Scalar
 from core.gradients import Metrics
 from core.state import StateDict
 from gradgan.batch import ScoredBatch
@@ -47,6 +48,10 @@ class LeCam:
         above = (batch.real_logits - state["fake"]).relu().square().mean()
         below = (state["real"] - batch.fake_logits).relu().square().mean()
         return self.weight * (above + below), {"regularizer/lecam": (above + below).detach()}
+
+    def state_form(self) -> Begun:
+        """What its state must look like: the two averages."""
+        return Begun({"real": Scalar(), "fake": Scalar()})
 
     def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
         """Update the averages; they begin at the first update's values."""

@@ -15,8 +15,9 @@ from torch import nn
 from core.draw.media import Image
 from core.errors import ContractError
 from core.gradients import GradientStep
+from core.run.config import RunConfig
 from core.run.directory import already_finished
-from core.run.run import Evaluation, Run, RunConfig
+from core.run.run import Evaluation, Run
 from core.run.tensorboard import read_scalars
 
 CFG = RunConfig(interval=2, eval_interval=30, draw_interval=40, checkpoint_interval=50, progress=False)
