@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.errors import described
+from core.text import shortened, shown
 
 AUTO = "auto"  # as an optimizer's `lr`: proposed from the gradient before the training begins
 STAND_IN_LR = 1e-3
@@ -113,7 +114,7 @@ def build(tree: Tree, path: str = "") -> object:
     target = import_target(tree["_target_"], f"{path}._target_".lstrip("."))
     options = {key: value for key, value in tree.items() if key != "_target_"}
     if not inspect.isclass(target):
-        raise ConfigError(f"{path}._target_ must name a class, got {tree['_target_']}")
+        raise ConfigError(f"{path}._target_ must name a class, got {shown(tree['_target_'])}")
     if dataclasses.is_dataclass(target):
         return structure(options, target, path)
     auto_lr = options.get("lr") == AUTO
@@ -159,7 +160,7 @@ def import_target(dotted: object, path: str) -> object:
         ConfigError: no such module or name.
     """
     if not isinstance(dotted, str) or "." not in dotted:
-        raise ConfigError(f"{path} must be a dotted name such as torch.optim.Adam, got {dotted!r}")
+        raise ConfigError(f"{path} must be a dotted name such as torch.optim.Adam, got {shown(dotted)}")
     parts = dotted.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:cut])
@@ -176,11 +177,12 @@ def import_target(dotted: object, path: str) -> object:
         for attribute in parts[cut:]:
             if not hasattr(found, attribute):
                 raise ConfigError(
-                    f"{path}: {name} has no {attribute}{nearest(attribute, dir(found))} (got {dotted})"
+                    f"{path}: {name} has no {shortened(attribute, 40)}{nearest(attribute, dir(found))} "
+                    f"(got {shortened(dotted, 60)})"
                 )
             found = getattr(found, attribute)
         return found
-    raise ConfigError(f"{path}: no module named {parts[0]} (got {dotted})")
+    raise ConfigError(f"{path}: no module named {shortened(parts[0], 40)} (got {shortened(dotted)})")
 
 
 def _convert(value: object, hint: object, path: str) -> object:
@@ -188,7 +190,7 @@ def _convert(value: object, hint: object, path: str) -> object:
     choices = _union(hint)
     if value is not None and any(_holds_components(choice) for choice in choices):
         if not isinstance(value, list) or not all(isinstance(v, Mapping) and "_target_" in v for v in value):
-            raise ConfigError(f"{path} must be a list of mappings with a _target_, got {value!r}")
+            raise ConfigError(f"{path} must be a list of mappings with a _target_, got {shown(value)}")
         kinds = [kind for c in choices if _holds_components(c) for kind in _union(typing.get_args(c)[0])]
         return tuple(_built(dict(v), kinds, f"{path}.{i}") for i, v in enumerate(value))
     if isinstance(value, Mapping) and "_target_" in value:
@@ -205,7 +207,7 @@ def _convert(value: object, hint: object, path: str) -> object:
             return value
         allowed = ", ".join(map(str, literals))
         raise ConfigError(
-            f"{path} must be one of {allowed}, got {value!r}{nearest(str(value), map(str, literals))}"
+            f"{path} must be one of {allowed}, got {shown(value)}{nearest(str(value), map(str, literals))}"
         )
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
@@ -213,6 +215,10 @@ def _convert(value: object, hint: object, path: str) -> object:
         if (typing.get_origin(choice) or choice) is dict and isinstance(value, Mapping):
             nested = {k: isinstance(v, Mapping) and "_target_" in v for k, v in value.items()}
             kinds = _union(typing.get_args(choice)[1]) if typing.get_args(choice) else (object,)
+            for name in value if set(kinds).isdisjoint((object, Any)) else ():
+                if not nested[name]:
+                    where = _join(path, str(name))
+                    raise ConfigError(f"{where} must be a part with a _target_, got {shown(value[name])}")
             return {k: _built(dict(v), kinds, f"{path}.{k}") if nested[k] else v for k, v in value.items()}
     return _primitive(value, hint, path)
 
@@ -226,9 +232,10 @@ def _built(tree: Tree, choices: Iterable[object], path: str) -> object:
     built = build(tree, path)
     kinds = [choice for choice in choices if choice is not type(None)]
     if not any(_is_kind(built, kind) for kind in kinds):
-        names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in cast(list[type], kinds))
+        first, *others = cast(list[type], kinds)
+        names = " or ".join([f"{first.__module__}.{first.__qualname__}", *(k.__qualname__ for k in others)])
         wanted = "that is no dataclass" if kinds == [Component] else f"of the kind {names}"
-        raise ConfigError(f"{path}._target_ must name a class {wanted}, got {tree['_target_']}")
+        raise ConfigError(f"{path}._target_ must name a class {wanted}, got {shown(tree['_target_'])}")
     return built
 
 
@@ -266,8 +273,8 @@ def _primitive(value: object, hint: object, path: str) -> object:
             converted: object = tuple(_scalar(each, _union(args[0])) for each in value)
         else:
             converted = _scalar(value, _union(hint))
-    except ValueError as error:
-        raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}") from error
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{path} must be {_describe(hint)}, got {shown(value)}") from error
     for number in converted if isinstance(converted, tuple) else [converted]:
         if isinstance(number, float) and not math.isfinite(number):
             raise ConfigError(f"{path} must be a finite number, got {number}")
