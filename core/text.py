@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-MOST = 80  # characters of a value in a message
+MOST = 70  # characters of a value in a message
 
 
 def as_text(name: str) -> str:
@@ -15,8 +15,9 @@ def shortened(text: str, most: int = MOST) -> str:
     """A text of at most `most` characters; of a longer one the middle is left out."""
     if len(text) <= most:
         return text
-    head = 2 * most // 3
-    return f"{text[:head]}...{text[head + 3 - most :]}"
+    kept = most - 3
+    head = 2 * kept // 3
+    return f"{text[:head]}...{text[len(text) - kept + head :]}"
 
 
 def shown(value: object) -> str:

@@ -138,15 +138,21 @@ class Composed:
                 job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
                 job_subdir_key=None if job is None else "hydra.sweep.subdir",
             )
-        except OSError as error:  # of Hydra's own notes: the job itself answers for its files
-            raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from error
-        except (HydraException, OmegaConfBaseException) as error:  # of the directory: the job's are in `done`
-            raise ConfigError(f"hydra.sweep.subdir: {told(error)}") from error
-        except Exception as error:  # of another option of Hydra's own
+        except Exception as error:  # of Hydra's own notes and options: the job's are in `done`
             if directory is not None and not begun:
                 abandon(directory)
-            raise ConfigError(f"{shortened(' '.join(self.hydra))}: {described(error)}") from error
+            raise ConfigError(self._refusal(error)) from error
         return cast(int, done.return_value)
+
+    def _refusal(self, error: Exception) -> str:
+        """What is said where Hydra fails around a job."""
+        others = [each for each in self.hydra if not each.startswith((*RUN, *SWEEP))]
+        typed = f"{shortened(' '.join(others))}: " if others else ""
+        if isinstance(error, OSError):
+            return f"{typed}{error.filename} cannot be written: {error.strerror}"
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            return f"{typed or 'hydra.sweep.subdir: '}{told(error)}"
+        return f"{typed}{described(error)}"
 
 
 def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> Composed:

@@ -129,6 +129,7 @@ def _start(
         return _run_sweep(jobs, command)
     composed, tree, directory = jobs[0]
     assert directory is not None
+    new = [place for place in (directory, *directory.parents) if not place.exists()]
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
         if is_run(directory):  # another run began and ended here since the check
@@ -137,6 +138,9 @@ def _start(
         return composed.run(partial(_execute, tree, lock=lock), directory, command=command)
     finally:
         lock.release()
+        for place in new:  # of a start that came to nothing
+            with suppress(OSError):
+                place.rmdir()
 
 
 def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str) -> int:
