@@ -3,6 +3,8 @@
 import sysconfig
 import traceback
 
+from core.text import shortened
+
 LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
 
 
@@ -20,7 +22,7 @@ def described(error: BaseException) -> str:
     The place is the innermost one outside of the standard library, of installed packages and of the package
     that calls this; without such a place, the innermost one outside of that package.
     """
-    name, text = type(error).__name__, " ".join(str(error).split())
+    name, text = type(error).__name__, shortened(" ".join(str(error).split()), 120)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{name}: {error.msg} ({error.filename}, line {error.lineno})"
     steps = [(*step, _package(step[0])) for step in traceback.walk_tb(error.__traceback__)]

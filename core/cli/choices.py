@@ -5,6 +5,7 @@ choices in other groups (`rl/${agent}_${env}`). Where that page exists and no `e
 chosen.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class YamlFile:
 def find(name: str, folders: tuple[Path, ...]) -> YamlFile | None:
     """The file of this name without its ending, in the first folder that has it."""
     paths = (folder / f"{name}.yaml" for folder in folders)
-    return next((YamlFile(path) for path in paths if path.is_file()), None)
+    return next((YamlFile(path) for path in paths if os.path.isfile(path)), None)  # of any length
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,14 @@ class History:
         found = self.recent(tag, count)
         return median(found) if found else None
 
+    def rise(self, tag: str) -> float | None:
+        """By how much per step the value logged now is above the one before; the first, above 0 at step 0."""
+        series = self._series.get(tag)
+        if series is None or series.points[-1][0] != self.step or not self.step:
+            return None
+        (before, low), (now, high) = [(0, 0.0), *series.points][-2:]
+        return (high - low) / (now - before)
+
     def course(self, tag: str) -> list[float]:
         """The whole course, thinned to at most 64 finite values."""
         series = self._series.get(tag)

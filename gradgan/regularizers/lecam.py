@@ -54,9 +54,11 @@ class LeCam:
         return Begun({"real": Scalar(), "fake": Scalar()})
 
     def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
-        """Update the averages; they begin at the first update's values."""
+        """Update the averages; they begin at the first values, and only finite ones count."""
         for kind in ("real", "fake"):
             mean = metrics[f"logits/{kind}"]
             # In bfloat16 an average would stop moving: a hundredth of the difference is below its resolution.
             mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
-            state[kind] = mean.lerp(state[kind], self.decay) if kind in state else mean.clone()
+            last = state.get(kind, mean)
+            moved = torch.where(last.isfinite(), mean.lerp(last, self.decay), mean)
+            state[kind] = torch.where(mean.isfinite(), moved, last)
