@@ -262,7 +262,8 @@ class Run:
         )
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `findings.json`, and `summary.json` with the status and, besides its own, `extra` fields."""
+        """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
+        self._diagnosis.write(self.directory, self.step)  # what the summary calls finished is whole
         started = bool(self._state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         write_summary(
@@ -274,7 +275,6 @@ class Run:
             | (self._summarise() if started else {})
             | dict(extra or {}),
         )
-        self._diagnosis.write(self.directory, self.step)
 
     def save(self, name: str) -> None:
         """Write the events so far and then a checkpoint: after a kill no curve has a gap."""

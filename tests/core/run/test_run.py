@@ -15,6 +15,9 @@ from torch import nn
 from core.draw.media import Image
 from core.errors import ContractError
 from core.gradients import GradientStep
+from core.gradients.unit_health import UnitHealth
+from core.run import run as run_module
+from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.directory import already_finished
 from core.run.run import Evaluation, Run, RunConfig
 from core.run.tensorboard import read_scalars
@@ -25,11 +28,17 @@ CFG = RunConfig(interval=2, eval_interval=30, draw_interval=40, checkpoint_inter
 class Loop:
     """Fits a line; one iteration is ten units of the x-axis."""
 
-    def __init__(self, directory: Path, total: int, scores: tuple[float, ...] = (1.0, 3.0, 2.0)) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        total: int,
+        scores: tuple[float, ...] = (1.0, 3.0, 2.0),
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
         torch.manual_seed(0)
         self.net = nn.Linear(2, 1)
         self.step = GradientStep(self.net, torch.optim.SGD(self.net.parameters(), lr=0.01))
-        self.run = Run(directory, CFG, {"lr": 0.01, "seed": 1}, {"seed": 1})
+        self.run = Run(directory, CFG, {"lr": 0.01, "seed": 1}, {"seed": 1}, diagnosis)
         self.evaluated, self.drawn = [], []
         self.scores = iter(scores)
         self.poison = 1.0
@@ -106,6 +115,20 @@ def test_what_was_trained_is_saved_before_it_is_measured(tmp_path):
     last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert last["run"]["step"] == 100
     assert torch.equal(last["net"]["weight"], loop.net.weight)
+
+
+def test_a_run_that_its_summary_calls_finished_has_its_findings(tmp_path, monkeypatch):
+    loop = Loop(tmp_path, 10, diagnosis=Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", {}))
+    there = []
+
+    def noted(directory, summary):
+        there.append((directory / "findings.json").exists())
+
+    monkeypatch.setattr(run_module, "write_summary", noted)
+    loop.go()
+    loop.run.finish(dict)
+    loop.run.close()
+    assert there == [True]
 
 
 def test_the_last_points_of_curves_are_chosen_by_who_measures(tmp_path):
