@@ -19,7 +19,7 @@ from core.checks import checked, require
 from core.config import ConfigError, Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
-from core.errors import ContractError
+from core.errors import ContractError, DiskError
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats, plain_number
 from core.optim.evaluation import evaluation_parameters
@@ -100,6 +100,7 @@ class Run:
         self.train_s = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
+        self._saved_at: int | None = None
         self._options = options
         self._facts = dict(facts)
         self._wall_before = 0.0
@@ -292,13 +293,22 @@ class Run:
             "generators": global_state(),
         }
         checkpoint.save(self.directory / "checkpoints" / name, state)
+        if name == "last.pt":
+            self._saved_at = self.step
 
-    def rescue(self) -> str:
-        """Save what there is after something outside of the run has failed; how to continue, to be said."""
+    def rescue(self, error: ContractError) -> str:
+        """Save what there is after something outside of the run has failed; how to continue, to be said.
+
+        What the disk did not take would be missing for ever after a checkpoint of this moment; resumed from
+        the one before, the run writes it again.
+        """
         if self._console is None:
             return ""
         try:
-            self.save("last.pt")
+            if self._saved_at != self.step:
+                if isinstance(error, DiskError):
+                    raise error
+                self.save("last.pt")
         except ContractError:  # it is the disk that has failed, or a state that no file can hold
             kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
             return f"; not saved at {self.step:,} {self.unit}, {kept}"
@@ -326,7 +336,7 @@ class Run:
         self._charts.load_state_dict(own["gradient_charts"])
         self._diagnosis.load_state_dict(own["diagnosis"])
         set_global_state(own["generators"])
-        self.resumed_at = self.step
+        self.resumed_at = self._saved_at = self.step
 
     def _log(self) -> None:
         """Write one point of every curve."""

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 WORKERS = 2
 # Shared by all children, like what tests.golden.run imports.
-IMPORTED = ("core.cli.launch", "core.run.run", "core.descend.descent", "gradrl.train", "gradgan.train")
+IMPORTED = (
+    "core.cli.launch", "core.cli.compose", "core.cli.defaults", "core.run.run", "core.draw.figure",
+    "core.draw.heatmap", "core.descend.descent", "gradrl.train", "gradgan.train", "hydra.core.utils",
+    "matplotlib.backends.backend_agg", "PIL.PngImagePlugin", "PIL.GifImagePlugin",
+)  # fmt: skip
 SHOWN = 12  # differences of a trial
 
 

@@ -154,7 +154,7 @@ class Touches:
     """
 
     def __init__(self, place: Path, disturbance: Disturbance) -> None:
-        self.place, self.disturbance, self.count, self.owner = str(place), disturbance, 0, os.getpid()
+        self.place, self.disturbance, self.count, self.owner = f"{place}/", disturbance, 0, os.getpid()
         self._fsync = os.fsync
 
     def fsync(self, descriptor: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from core.draw.media import Image
-from core.errors import ContractError
+from core.errors import ContractError, DiskError
 from core.gradients import GradientStep
 from core.gradients.unit_health import UnitHealth
 from core.run import run as run_module
@@ -62,7 +62,10 @@ class Loop:
         return {"picture": Image(np.zeros((4, 4, 3), np.uint8))}
 
     def go(self) -> None:
-        while self.run.step < self.run.total:
+        self.iterate(self.run.total)
+
+    def iterate(self, end: int) -> None:
+        while self.run.step < end:
             step = self.run.step + 10
             self.step(lambda: (self.net(torch.ones(1, 2)).square().sum() * self.poison, {}))
             self.run.finish_step(step, {"loss/value": torch.tensor(float(step))})
@@ -129,6 +132,24 @@ def test_a_run_that_its_summary_calls_finished_has_its_findings(tmp_path, monkey
     loop.run.finish(dict)
     loop.run.close()
     assert there == [True]
+
+
+def test_what_the_disk_did_not_take_is_written_again_from_the_checkpoint_before(tmp_path):
+    loop, path = Loop(tmp_path, 100), tmp_path / "checkpoints" / "last.pt"
+
+    def saved() -> int:
+        return torch.load(path, weights_only=True)["run"]["step"]
+
+    loop.iterate(50)  # where there is a checkpoint
+    at_50 = path.read_bytes()
+    assert loop.run.rescue(DiskError("full")).startswith("; saved at 50 steps")
+    assert path.read_bytes() == at_50
+    loop.iterate(60)
+    assert loop.run.rescue(DiskError("full")) == "; not saved at 60 steps, the checkpoint before is kept"
+    assert path.read_bytes() == at_50
+    assert loop.run.rescue(ContractError("an environment")).startswith("; saved at 60 steps")
+    assert saved() == 60
+    loop.run.close()
 
 
 def test_the_last_points_of_curves_are_chosen_by_who_measures(tmp_path):
