@@ -57,8 +57,9 @@ def holds_run(directory: Path) -> bool:
 
 
 def is_run(directory: Path) -> bool:
-    """Whether a run has begun here."""
-    return holds_run(directory) or (directory / ".hydra" / "config.yaml").exists()
+    """Whether a run has begun here: Hydra notes the options first and what was typed last."""
+    noted = (directory / ".hydra" / name for name in ("config.yaml", "overrides.yaml"))
+    return holds_run(directory) or all(path.exists() for path in noted)
 
 
 def used(directory: Path) -> ConfigError:

@@ -12,7 +12,7 @@ from core.run.directory import is_run
 from tests.soak.disturb import Disturbance, Ended, command, draw
 from tests.soak.left import contents
 
-DEATHS = (1, 1, 2, 3)  # disturbances of a trial
+DEATHS = (1, 2, 4, 6)  # disturbances of a trial
 TRIES = 6  # commands that must do to end a run
 
 
