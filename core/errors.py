@@ -16,6 +16,10 @@ class ContractError(ValueError):
     """
 
 
+class DiskError(ContractError):
+    """A file could not be written: the disk is full or refuses."""
+
+
 def described(error: BaseException) -> str:
     """An error that was just caught, in one line: its class, its text, and where it was raised.
 

@@ -145,7 +145,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         print(f"error: {error}", file=sys.stderr)
         status, code = "failed", 1
     except ContractError as error:
-        print(f"error: {error}{run.rescue()}", file=sys.stderr)
+        print(f"error: {error}{run.rescue(error)}", file=sys.stderr)
         status, code = "failed", 1
     except Exception:
         traceback.print_exc()

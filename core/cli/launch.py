@@ -27,7 +27,7 @@ from core.cli.paths import as_text, typed_path
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
 from core.errors import ContractError
-from core.run.directory import Lock, begun, refuse_used, used
+from core.run.directory import Lock, is_run, refuse_used, used
 from core.text import one_line, shortened, told
 
 Options = TypeVar("Options")
@@ -138,7 +138,7 @@ def _start(
     new = [place for place in (directory, *directory.parents) if not place.exists()]
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
-        if begun(directory):  # another run began and ended here since the check
+        if is_run(directory):  # another run began and ended here since the check
             raise used(directory)
         _say(composed)
         return composed.run(partial(_execute, tree, lock=lock), directory, command=command)

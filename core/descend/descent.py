@@ -214,10 +214,13 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=batch
     )
     rate = ScheduledRate(cfg.schedule, step)
-    title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
 
     def objectives() -> list[tuple[Objective, GradientStep]]:
         return [(descent.frozen(), step)] if isinstance(descent, ObjectiveDescent) else []
+
+    def drawn() -> dict[str, Media]:
+        title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
+        return pictures(cfg, {title: cfg}, {title: descent})
 
     def metrics():
         with evaluation_parameters(optimizer):
@@ -228,7 +231,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         unit="steps",
         state={"descent": descent, "schedule": rate},
         gradient_steps=[step],
-        draw=lambda: pictures(cfg, {title: cfg}, {title: descent}),
+        draw=drawn,
         probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,

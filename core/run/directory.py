@@ -60,16 +60,12 @@ def holds_run(directory: Path) -> bool:
 
 
 def is_run(directory: Path) -> bool:
-    """Whether a run has begun here."""
-    return holds_run(directory) or (directory / ".hydra" / "config.yaml").exists()
+    """Whether a run has begun here.
 
-
-def begun(directory: Path) -> bool:
-    """Whether there is anything to lose here: a run killed while Hydra wrote its notes has nothing.
-
-    Hydra notes the options first and what was typed last.
+    Hydra notes the options first and what was typed last: one that was killed in between has nothing to lose.
     """
-    return holds_run(directory) or (is_run(directory) and (directory / ".hydra" / "overrides.yaml").exists())
+    noted = (directory / ".hydra" / name for name in ("config.yaml", "overrides.yaml"))
+    return holds_run(directory) or all(path.exists() for path in noted)
 
 
 def used(directory: Path) -> ConfigError:
@@ -92,7 +88,7 @@ def refuse_used(directory: Path) -> None:
     """
     if in_use(directory):
         raise _busy(directory)
-    if begun(directory):
+    if is_run(directory):
         raise used(directory)
     reason = unwritable(directory)
     if reason:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import yaml
 
 from core.config import ConfigError
-from core.errors import ContractError
+from core.errors import DiskError
 from core.text import as_text
 
 
@@ -71,7 +71,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     under the final name stays, and half of a file is not kept.
 
     Raises:
-        ContractError: the disk is full or refuses; one line with the path.
+        DiskError: the disk is full or refuses; one line with the path.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -91,7 +91,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides it
         if isinstance(cause, OSError):
-            raise ContractError(f"{path} cannot be written: {cause.strerror}") from error
+            raise DiskError(f"{path} cannot be written: {cause.strerror}") from error
         raise
 
 

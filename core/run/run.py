@@ -16,7 +16,7 @@ from textwrap import indent
 from core.config import Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
-from core.errors import ContractError
+from core.errors import ContractError, DiskError
 from core.form import Maybe, Number
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats, plain_number
@@ -75,6 +75,7 @@ class Run:
         self.train_s = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
+        self._saved_at: int | None = None
         self._options = options
         self._facts = dict(facts)
         self._wall_before = 0.0
@@ -239,7 +240,8 @@ class Run:
         )
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `findings.json`, and `summary.json` with the status and, besides its own, `extra` fields."""
+        """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
+        self._diagnosis.write(self.directory, self.step)  # what the summary calls finished is whole
         started = bool(self._state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         write_summary(
@@ -251,7 +253,6 @@ class Run:
             | (self._summarise() if started else {})
             | dict(extra or {}),
         )
-        self._diagnosis.write(self.directory, self.step)
 
     def save(self, name: str) -> None:
         """Write the events so far and then a checkpoint: after a kill no curve has a gap."""
@@ -259,6 +260,8 @@ class Run:
         state: StateDict = {key: owner.state_dict() for key, owner in self._state.items()}
         state["run"] = self.state_dict()
         checkpoint.save(self.directory / "checkpoints" / name, state)
+        if name == "last.pt":
+            self._saved_at = self.step
 
     def state_dict(self) -> StateDict:
         """The run's own: its counts, the half-filled windows, and what has been found."""
@@ -296,14 +299,21 @@ class Run:
         self._charts.load_state_dict(state["gradient_charts"])
         self._diagnosis.load_state_dict(state["diagnosis"])
         set_global_state(state["generators"])
-        self.resumed_at = self.step
+        self.resumed_at = self._saved_at = self.step
 
-    def rescue(self) -> str:
-        """Save what there is after something outside of the run has failed; how to continue, to be said."""
+    def rescue(self, error: ContractError) -> str:
+        """Save what there is after something outside of the run has failed; how to continue, to be said.
+
+        What the disk did not take would be missing for ever after a checkpoint of this moment; resumed from
+        the one before, the run writes it again.
+        """
         if self._console is None:
             return ""
         try:
-            self.save("last.pt")
+            if self._saved_at != self.step:
+                if isinstance(error, DiskError):
+                    raise error
+                self.save("last.pt")
         except ContractError:  # it is the disk that has failed, or a state that no file can hold
             kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
             return f"; not saved at {self.step:,} {self.unit}, {kept}"

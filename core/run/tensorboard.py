@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from core.draw.media import Image, Media, encode
-from core.errors import ContractError
+from core.errors import DiskError
 from core.text import as_text
 
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
@@ -128,7 +128,7 @@ class Writer:
         try:
             yield
         except OSError as error:
-            raise ContractError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise DiskError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def read_scalars(directory: Path) -> dict[str, dict[int, float]]:

@@ -122,8 +122,10 @@ class Replayable(gym.Wrapper):
         if "reset" in self._repeat:
             self._repeat.discard("reset")
             return copied(self._outcome.obs), {}
-        generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
-        hidden = _hidden_state(self.unwrapped)
+        generator, hidden = None, None
+        if seed is None:  # else it decides, and what was there before it is another in every process
+            generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
+            hidden = _hidden_state(self.unwrapped)
         before = None if self._origin is None else self._origin.resets
         obs = contract.reset(self.env, self._space, seed=seed, options=options)
         if self._origin is None or self._origin.resets != before:
@@ -171,7 +173,8 @@ class Replayable(gym.Wrapper):
         self._repeat = set()
         if self._origin is not None:
             self.reset(seed=0)  # a wrapper holds back no reset that has a seed, nor one right after it
-        self.unwrapped.np_random.bit_generator.state = state["generator"]
+        if state["generator"] is not None:
+            self.unwrapped.np_random.bit_generator.state = state["generator"]
         _set_hidden_state(self.unwrapped, state["hidden"])
         self.reset(seed=state["seed"], options=state["options"])
         for number in range(len(state["actions"]) + 1):
