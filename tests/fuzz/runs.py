@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import gradgan.train
+import gradrl.train  # both here, and not again in every process
 from core.cli.launch import status_of
 
+PRELOADED = gradgan.train, gradrl.train
 TINY = {
     "rl": ["agent=ppo", "env=cartpole", "num_envs=2", "agent.num_steps=16", "total_steps=64",
            "normalize_observation=true", "evaluation.episodes=1", "evaluation.interval_episodes=1"],
