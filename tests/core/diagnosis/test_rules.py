@@ -250,3 +250,14 @@ def test_momentum_lets_a_descent_bear_more_curvature(momentum, sharpness, found)
     where = context("descend", ("optimizer=momentum", f"optimizer.momentum={momentum}"))
     findings, _ = watch(where, "descend", {"curvature/sharpness": sharpness})
     assert ("above_edge_of_stability" in {f.name for f in findings}) == found
+
+
+@pytest.mark.parametrize(("norm", "found"), [(2.1e-5, False), (1.9e-5, True)])
+def test_gradients_of_layers_of_different_size_are_compared_by_their_root_mean_square(norm, found):
+    """The first layer has 16 times the elements of the others, whose norm is 0.5: four times the length."""
+    where = context("ppo")
+    first, *others = where.players[0].layers
+    player = replace(where.players[0], layers=(replace(first, size=16 * first.size), *others))
+    planted = {"layer/actor.0.weight/gradient_norm": norm}
+    findings, _ = watch(replace(where, players=(player,)), "ppo", planted)
+    assert ("vanishing_gradient" in {f.name for f in findings}) == found
