@@ -14,6 +14,7 @@ from core.watch.watch import Watch
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as SPEAKERS
 except ImportError as error:
     raise ImportError("transformers is not installed: pip install 'gradsight[transformers]'") from error
 
@@ -130,7 +131,8 @@ def said(model: nn.Module) -> Callable[..., Any]:
     cfg = getattr(model, "config", None)
     several = getattr(cfg, "num_labels", 2) > 1
     problem = getattr(cfg, "problem_type", None) or "single_label_classification"
-    classes = getattr(model, "loss_type", None) in CHOICES
+    speaks = type(model).__name__ in SPEAKERS.values()
+    classes = speaks or getattr(model, "loss_type", None) in CHOICES
     if classes and (several and problem == "single_label_classification"):
         loss.__name__ = "cross_entropy"
     return loss

@@ -16,7 +16,7 @@ from gradrl.diagnosis.rules import (
     improved,
 )
 
-__all__ = ["REMEDIES", "RULES"]
+__all__ = ["AGENT_RULES", "REMEDIES", "RULES"]
 
 
 def faster_target(context: Context) -> Overrides:
@@ -24,6 +24,14 @@ def faster_target(context: Context) -> Overrides:
     return (toward(context, "agent.tau", max(0.005, 10 * (context.number("agent.tau") or 0.0))),)
 
 
+AGENT_RULES: tuple[Rule, ...] = (
+    CollapsedEntropy(),
+    RunawayKL(),
+    RatioOutOfHand(),
+    ExplodingValue(),
+    UnnormalizedAdvantage(),
+    RewardScale(),
+)
 RULES: tuple[Rule, ...] = (
     *network_rules(
         ConflictingLosses(balancing=("entropy", "kl")),
@@ -36,10 +44,5 @@ RULES: tuple[Rule, ...] = (
         cause="tau is too small: the critics learn from targets of networks that are long out of date.",
         remedy=faster_target,
     ),
-    CollapsedEntropy(),
-    RunawayKL(),
-    RatioOutOfHand(),
-    ExplodingValue(),
-    UnnormalizedAdvantage(),
-    RewardScale(),
+    *AGENT_RULES,
 )
