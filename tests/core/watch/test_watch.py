@@ -378,10 +378,11 @@ class Inner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.bare = nn.Parameter(torch.zeros(3))
         self.first = nn.Linear(8, 3)
 
     def score(self, x):
-        return self.first(x / 255)
+        return self.first(x / 255) + self.bare
 
 
 def test_the_first_layer_is_asked_for_its_inputs_whoever_calls_it(tmp_path):
