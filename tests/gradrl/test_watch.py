@@ -9,13 +9,14 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from core.diagnosis import Context, History
+from core.diagnosis import Context, History, Layer, Player
 from core.run.tensorboard import read_scalars
 from gradrl.watch.agents import agent_rules, in_our_units
-from tests.core.watch.loops import alarms, named
+from tests.core.watch.loops import alarms
 
 sb3 = pytest.importorskip("stable_baselines3")
 
+from examples import watch_cleanrl, watch_stable_baselines3  # noqa: E402
 from gradrl.watch.stable_baselines3 import WatchCallback  # noqa: E402
 
 PPO = {"n_steps": 64, "batch_size": 32, "n_epochs": 4}
@@ -111,10 +112,11 @@ def test_faults_are_named_in_the_words_of_the_library(tmp_path):
     assert "=" not in remedies
 
 
-def test_a_healthy_agent_raises_nothing_above_a_note(tmp_path):
-    callback = WatchCallback(tmp_path)
-    learner("PPO", "CartPole-v1", n_steps=256, batch_size=64, n_epochs=4).learn(4096, callback=callback)
-    assert alarms(callback.watch) == set(), named(callback.watch)
+@pytest.mark.parametrize("example", [watch_cleanrl, watch_stable_baselines3])
+def test_the_examples_name_their_mistake_and_nothing_of_the_healthy_agent(example, tmp_path):
+    wrong = {f.name for f in example.train(tmp_path / "mistaken", lr=0.1) if f.severity != "note"}
+    assert {"runaway_kl", "collapsed_entropy"} <= wrong
+    assert [f for f in example.train(tmp_path / "mended", lr=3e-4) if f.severity != "note"] == []
 
 
 def test_the_rules_about_agents_know_space_progress_and_options():
@@ -123,8 +125,6 @@ def test_the_rules_about_agents_know_space_progress_and_options():
         spaces.Discrete(4), {"entropy_coef": 0.0, "num_epochs": 50}, {"num_epochs": 10},
         lambda: done["share"], {"entropy_coef": "ent_coef", "num_epochs": "n_epochs"},
     )  # fmt: skip
-    from core.diagnosis import Layer, Player
-
     player = Player(name="", layers=(Layer("w", 4, 2),), lr=1e-3)
     context = Context(options={"optimizer.lr": 1e-3}, players=(player,))
 

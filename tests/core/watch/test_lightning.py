@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback  # noqa: E402
 from lightning.pytorch.plugins.precision import MixedPrecision  # noqa: E402
 
 from core.watch.lightning import WatchCallback, own_loss, players  # noqa: E402
+from examples import watch_lightning  # noqa: E402
 
 STEPS = 40
 
@@ -245,3 +246,8 @@ def test_a_fit_that_fails_is_written_as_failed(tmp_path):
         fit(Broken(), WatchCallback(tmp_path))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["status"], summary["steps"]) == ("failed", 7)
+
+
+def test_the_example_names_its_mistake_and_nothing_of_the_mended_module(tmp_path):
+    assert {f.name for f in watch_lightning.train(tmp_path / "a", clears=False)} >= {"gradients_not_cleared"}
+    assert [f for f in watch_lightning.train(tmp_path / "b", clears=True) if f.severity != "note"] == []

@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 from core.watch.transformers import WatchCallback, said  # noqa: E402
+from examples import watch_transformers  # noqa: E402
 
 STEPS = 24
 
@@ -127,3 +128,11 @@ def test_a_model_of_ones_own_is_heard_by_what_it_returns(tmp_path):
     curves = read_scalars(tmp_path / "own")
     assert curves["loss/train"][2] == pytest.approx(3.4, abs=0.4)
     assert curves["loss/train"][STEPS] < curves["loss/train"][2]
+
+
+def test_the_example_names_its_mistake_and_nothing_of_the_mended_training(tmp_path):
+    wrong, found = watch_transformers.train(tmp_path / "mistaken", lr=1.0)
+    right, nothing = watch_transformers.train(tmp_path / "mended", lr=1e-3)
+    assert "update_too_large" in {f.name for f in found}
+    assert [f for f in nothing if f.severity != "note"] == []
+    assert right < wrong
