@@ -30,6 +30,7 @@ class Reader(pl.LightningModule):
         loss = self.criterion(self.net(batch[0]), batch[1])
         self.manual_backward(loss)
         optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)  # there is one
         optimizer.step()
         if self.clears:  # the mistake: without this, every step follows the sum of all gradients so far
             optimizer.zero_grad()
