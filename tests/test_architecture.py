@@ -19,6 +19,9 @@ HOMES = {
     "omegaconf": ("core/cli",),
     "gymnasium": ("gradrl", "scripts/suites"),
     "torchvision": ("gradgan", "scripts/suites"),
+    "lightning": ("core/watch/lightning.py",),
+    "transformers": ("core/watch/transformers.py",),
+    "stable_baselines3": ("gradrl/watch/stable_baselines3.py",),
 }
 LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
 

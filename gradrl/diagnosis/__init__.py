@@ -17,7 +17,7 @@ from gradrl.diagnosis.rules import (
     improved,
 )
 
-__all__ = ["REMEDIES", "RULES"]
+__all__ = ["AGENT_RULES", "REMEDIES", "RULES"]
 
 
 def faster_target(context: Context) -> Overrides:
@@ -25,6 +25,14 @@ def faster_target(context: Context) -> Overrides:
     return (toward(context, "agent.tau", max(0.005, 10 * (context.number("agent.tau") or 0.0))),)
 
 
+AGENT_RULES: tuple[Rule, ...] = (
+    CollapsedEntropy(),
+    RunawayKL(),
+    RatioOutOfHand(),
+    ExplodingValue(),
+    UnnormalizedAdvantage(),
+    RewardScale(),
+)
 RULES: tuple[Rule, ...] = (
     *network_rules(
         ConflictingLosses(balancing=("entropy", "kl")),
@@ -38,10 +46,5 @@ RULES: tuple[Rule, ...] = (
         remedy=faster_target,
     ),
     NonFiniteExperience(),
-    CollapsedEntropy(),
-    RunawayKL(),
-    RatioOutOfHand(),
-    ExplodingValue(),
-    UnnormalizedAdvantage(),
-    RewardScale(),
+    *AGENT_RULES,
 )
