@@ -28,7 +28,7 @@ golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_
 pairs: $(STAMP) ## do options work together, and does each that is typed do something? (20 minutes)
 	@$(BIN)/python -m tests.pairs
 
-soak: $(STAMP) ## kill and resume runs of 20 kinds: SECONDS=600 of them, drawn by SEED=0, must end as if nothing was
+soak: $(STAMP) ## are runs that were killed and resumed those that nothing disturbed? (SECONDS=600, SEED=0)
 	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --seed $(or $(SEED),0)
 
 lint: $(STAMP) ## style, types and import rules
