@@ -235,7 +235,13 @@ def remedy_is_taken(fault: Fault) -> None:
     """The finding's remedy is accepted by the configuration of its run, and changes it."""
     finding = found_where_and_when_it_is(fault)
     if not finding.remedy:
-        empty = ("non_finite", "detached_layer", "reward_scale", "discriminator_overfitting")
+        empty = (
+            "non_finite",
+            "non_finite_experience",
+            "detached_layer",
+            "reward_scale",
+            "discriminator_overfitting",
+        )
         assert fault.name in empty or fault.severity == "error"
         return
     before = composed(fault.kind, fault.overrides)

@@ -17,6 +17,7 @@ from core.checks import checked
 from core.config import Tree, flat
 from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
 from core.diagnosis.findings import FILE, markdown
+from core.form import Maybe, Number
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
 from core.gradients.norms import global_norm
@@ -169,7 +170,12 @@ class Diagnosis:
 
     def state_form(self) -> StateDict:
         """What `state_dict` must look like."""
-        return {"history": self._history.state_form(), "ledger": self._ledger.state_form()}
+        known = {"initial_norm": Number(0), "batch": Maybe(Number(1, whole=True))}
+        return {
+            "history": self._history.state_form(),
+            "ledger": self._ledger.state_form(),
+            "players": {player.name: known for player in self._context.players},
+        }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue."""

@@ -247,7 +247,7 @@ class ReplayedEnvState:
     def form(self) -> object:
         """An episode for every environment, or none at all; what was seen is compared as it is played."""
         episode = {
-            "seed": Maybe(0), "options": Anything(), "generator": Each(Anything()), "hidden": Maybe(ARRAY),
+            "seed": Maybe(0), "options": Anything(), "generator": Maybe(Each(Anything())), "hidden": Maybe(ARRAY),
             "obs": Anything(), "reward": Number(finite=False), "terminated": True, "truncated": True,
             "actions": ARRAY, "resets": Many(0),
         }  # fmt: skip

@@ -19,6 +19,8 @@ FAULTS = [
     Fault("ppo", "saturated_units", {"layer/1/saturated_units": 0.97, "episode/return": lambda n: 20.0 * n},
           layer="1", severity="note"),
     Fault("sac", "stale_target", {"target/initial_share": 0.99, "target/distance": 0.7}, player="critic"),
+    Fault("ppo", "non_finite_experience", {"experience/left_out": lambda n: 5.0 * n}),
+    Fault("sac", "non_finite_experience", {"experience/left_out": lambda n: 1.0 * n}, severity="note"),
     Fault("ppo", "collapsed_entropy", {"policy/entropy": 0.0001}),
     Fault("sac", "collapsed_entropy", {"policy/entropy": -6.0}, player="actor"),
     Fault("ppo", "runaway_kl", {"policy/approx_kl": 0.6}),
