@@ -1,6 +1,6 @@
 """The training loop: take real samples, move both players, report to the run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, ClassVar, Literal
@@ -14,7 +14,6 @@ from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_t
 from core.gradients.arguments import check_exclude
 from core.gradients.probe import Probe
 from core.noise import NoiseProbe
-from core.numbers import plain_number
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -24,6 +23,7 @@ from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run, RunConfig
+from core.run.saved import write_interface
 from core.seeding import Generators, seed_for
 from gradgan import effects
 from gradgan.augment import Augment
@@ -31,7 +31,7 @@ from gradgan.augment.ada import ADA
 from gradgan.data import Data
 from gradgan.diagnosis import REMEDIES, RULES
 from gradgan.evaluation.cost import cost
-from gradgan.evaluation.evaluator import Evaluator, FixedLatents
+from gradgan.evaluation.evaluator import Evaluator, FixedLatents, outcome
 from gradgan.features import Features
 from gradgan.game.game import Game
 from gradgan.game.players import Discriminator, Generator, latents, make_players
@@ -43,6 +43,7 @@ from gradgan.objectives import player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
+from gradgan.sampler import interface_of
 from gradgan.trainer import Trainer
 
 
@@ -204,7 +205,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     def final() -> dict[str, object]:
         measured = evaluator.measure(average)
         if evaluator.headline:
-            run.say(f"final evaluation: {_outcome(measured, evaluator.headline)}")
+            run.say(f"final evaluation: {outcome(measured, evaluator.headline)}")
         return measured
 
     def summarise() -> dict[str, object]:
@@ -239,24 +240,15 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=cfg.data.limits(),
     )
+    write_interface(
+        run.directory, interface_of(cfg.latent_size, cfg.data.shape, trainer.generator.num_classes)
+    )
     steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
     run.finish(final, points)
-
-
-def _outcome(measured: Mapping[str, object], headline: Sequence[str]) -> str:
-    """The metrics of the headline, each beside the same metric of real samples where it has one."""
-    texts = []
-    for tag in headline:
-        name = tag.removeprefix("eval/")
-        value, floor = (measured.get(key) for key in (name, f"{name}_floor"))
-        if isinstance(value, int | float):
-            real = f" (real data {plain_number(floor)})" if isinstance(floor, int | float) else ""
-            texts.append(f"{name} {plain_number(value)}{real}")
-    return ", ".join(texts)
 
 
 def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:

@@ -22,6 +22,7 @@ from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Run, RunConfig
+from core.run.saved import write_interface
 from core.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl import effects
@@ -31,7 +32,8 @@ from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, try_env
 from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
-from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.experience.normalize import RewardNormalizer
+from gradrl.policy import interface_of, normalizer_of
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
 
 
@@ -168,6 +170,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=info.action.limits,
     )
+    write_interface(run.directory, interface_of(info.observation_space, info.action_space))
     for remark in info.remarks:
         run.say(remark)
     try:
@@ -215,18 +218,6 @@ def make_agent(cfg: TrainConfig, model: AgentModel, generator: torch.Generator) 
     return cast(Agent, cfg.agent(model, learning, generator))
 
 
-def make_observation_normalizer(cfg: TrainConfig, info: EnvInfo) -> ObservationNormalizer | None:
-    """What stands between the environment's observations and the policy; None for nothing."""
-    if not cfg.normalize_observation:
-        return None
-    columns = np.zeros(info.observation.size, np.bool_)
-    for part in info.observation.parts:
-        columns[part.start : part.stop] = part.kind == "vector"
-    if not columns.any():  # images alone: their bytes stay bytes
-        return None
-    return ObservationNormalizer(info.observation.size, columns=None if columns.all() else columns)
-
-
 def make_collector(
     cfg: TrainConfig,
     info: EnvInfo,
@@ -251,7 +242,7 @@ def make_collector(
         info.action,
         num_steps or options.num_steps,
         [seed_for(cfg.seed, *purpose, i) for i in range(cfg.num_envs)],
-        make_observation_normalizer(cfg, info),
+        normalizer_of(info.observation) if cfg.normalize_observation else None,
         RewardNormalizer(cfg.num_envs, options.gamma) if cfg.normalize_reward else None,
         say,
     )
