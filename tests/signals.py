@@ -1,7 +1,7 @@
 """Curves of healthy runs as numbers, and what a diagnosis makes of them when a fault is planted."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -243,6 +243,25 @@ def remedy_is_taken(fault: Fault) -> None:
     assert tree != before or finding.severity == "note", finding.remedy
 
 
-def ids(faults: list[Fault]) -> list[str]:
+def ids(faults: Sequence["Fault | Border"]) -> list[str]:
     """Names of the parametrized tests."""
     return [f"{fault.name}-{fault.kind}-{number}" for number, fault in enumerate(faults)]
+
+
+class Border(NamedTuple):
+    """Healthy signals with something planted on either side of a border of a rule, and what is said there."""
+
+    kind: str
+    name: str
+    inside: Values
+    beyond: Values
+    overrides: tuple[str, ...] = ()
+    said: tuple[str | None, str] = (None, "warning")  # severities inside and beyond; None = nothing
+
+
+def said_at_the_border(border: Border) -> None:
+    """The finding of this name on either side, by its severity."""
+    where = context(border.kind, border.overrides)
+    for planted, severity in zip((border.inside, border.beyond), border.said, strict=True):
+        findings, _ = watch(where, border.kind, planted)
+        assert {f.name: f.severity for f in findings}.get(border.name) == severity, planted

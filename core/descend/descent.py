@@ -6,6 +6,7 @@ gradient is that of a batch, and its noise is measured against the gradient of a
 """
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -27,16 +28,18 @@ from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_exclude, clipper_without_effect, require_true_line_search
 from core.gradients.probe import Probe
+from core.optim.effects import optimizer_without_effect
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, ScheduledRate, check_schedule
+from core.run import checkpoint
 from core.run.auto_lr import auto_lr
+from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding
 from core.run.finite import advice
 from core.run.probes import Probes, check_probes
-from core.run.run import Run, RunConfig
-from core.state import StateDict
+from core.run.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +164,12 @@ def without_effect(cfg: DescentConfig) -> dict[str, str]:
     parts = list(singles(cfg).values())
     vectors = "the variables of a function are one vector, which has no rows" if cfg.function else ""
     idle = clipper_without_effect(cfg.clipper, one_loss="every gradient step has one loss", vectors=vectors)
-    mixing = [why_not(part.optimizer, cfg.clipper, cfg.schedule) for part in parts if part.optimizer]
+    used = [part.optimizer for part in parts if part.optimizer]
+    each = [optimizer_without_effect(optimizer, cfg.probe, vectors=vectors) for optimizer in used]
+    for option, reason in (pair for found in each for pair in found.items()):
+        if option.startswith("optimizer") or all(option in found for found in each):
+            idle[option] = reason
+    mixing = [why_not(optimizer, cfg.clipper, cfg.schedule) for optimizer in used]
     if cfg.function:
         idle["diagnosis.unit_health"] = "a function has no layers"
     pictures = {"basins": mixing[0]} if all(mixing) else {}
@@ -182,11 +190,11 @@ def train(cfg: DescentConfig, run: Run) -> None:
         return
     parts = singles(cfg)
 
-    def together(states: dict[str, StateDict]) -> dict[str, Media]:
-        descents = {name: make_descent(parts[name], resolve_device(cfg.device)) for name in states}
+    def together(ended: dict[str, Path]) -> dict[str, Media]:
+        descents = {name: make_descent(parts[name], resolve_device(cfg.device)) for name in ended}
         for name, descent in descents.items():
-            descent.load_state_dict(states[name])
-        return pictures(cfg, {name: parts[name] for name in states}, descents)
+            checkpoint.restore(descent, checkpoint.load(ended[name]), "descent", ended[name])
+        return pictures(cfg, {name: parts[name] for name in ended}, descents)
 
     compare(run, cfg.steps, group, list(parts), together)
 
@@ -206,10 +214,13 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=batch
     )
     rate = ScheduledRate(cfg.schedule, step)
-    title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
 
     def objectives() -> list[tuple[Objective, GradientStep]]:
         return [(descent.frozen(), step)] if isinstance(descent, ObjectiveDescent) else []
+
+    def drawn() -> dict[str, Media]:
+        title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
+        return pictures(cfg, {title: cfg}, {title: descent})
 
     def metrics():
         with evaluation_parameters(optimizer):
@@ -220,7 +231,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         unit="steps",
         state={"descent": descent, "schedule": rate},
         gradient_steps=[step],
-        draw=lambda: pictures(cfg, {title: cfg}, {title: descent}),
+        draw=drawn,
         probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,

@@ -94,7 +94,6 @@ class Diagnosis:
                 ),
                 lr=float(step.base_lrs[0]),
                 optimizer=type(step.optimizer).__name__,
-                # Before a checkpoint is loaded: a resumed run knows where it began, too.
                 initial_norm=global_norm(step.parameters).item(),
                 frozen=tuple(step.frozen),
             )
@@ -125,7 +124,7 @@ class Diagnosis:
             return []
         self._history.add(step, {**hidden, **self._rates()})
         self._locate()
-        return self._ledger.update(step, diagnose(self._rules, self._history, self._with_batches()))
+        return self._ledger.update(step, diagnose(self._rules, self._history, self._present()))
 
     @property
     def findings(self) -> list[Finding]:
@@ -160,13 +159,24 @@ class Diagnosis:
             write_text(directory / FILE, text + "\n")
 
     def state_dict(self) -> StateDict:
-        """History and findings."""
-        return {"history": self._history.state_dict(), "ledger": self._ledger.state_dict()}
+        """History, findings, and what is known of the players since the first steps."""
+        known = {p.name: {"initial_norm": p.initial_norm, "batch": p.batch} for p in self._context.players}
+        return {
+            "history": self._history.state_dict(),
+            "ledger": self._ledger.state_dict(),
+            "players": known,
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        return {"history": self._history.state_form(), "ledger": self._ledger.state_form()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue."""
         self._history.load_state_dict(state["history"])
         self._ledger.load_state_dict(state["ledger"])
+        players = tuple(replace(p, **state["players"][p.name]) for p in self._context.players)
+        self._context = replace(self._context, players=players)
 
     def _rates(self) -> dict[str, float]:
         """What a schedule has left of each player's learning rate; a signal for the rules alone."""
@@ -177,12 +187,17 @@ class Diagnosis:
             if step.base_lrs[0]
         }
 
-    def _with_batches(self) -> Context:
-        """The context, with the batches that the steps now have: known only once a gradient was taken."""
-        if all(player.batch for player in self._context.players):
-            return self._context
+    def _present(self) -> Context:
+        """The context with the steps' rates, which a checkpoint may have brought, and their first batches.
+
+        A batch is known only once a gradient was taken.
+        """
         players = tuple(
-            replace(player, batch=step.samples if step.samples > 1 else None)
+            replace(
+                player,
+                lr=float(step.base_lrs[0]),
+                batch=player.batch or (step.samples if step.samples > 1 else None),
+            )
             for player, step in zip(self._context.players, self._steps, strict=True)
         )
         self._context = replace(self._context, players=players)

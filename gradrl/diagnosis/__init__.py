@@ -9,6 +9,7 @@ from gradrl.diagnosis.remedies import REMEDIES
 from gradrl.diagnosis.rules import (
     CollapsedEntropy,
     ExplodingValue,
+    NonFiniteExperience,
     RatioOutOfHand,
     RewardScale,
     RunawayKL,
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
         cause="tau is too small: the critics learn from targets of networks that are long out of date.",
         remedy=faster_target,
     ),
+    NonFiniteExperience(),
     CollapsedEntropy(),
     RunawayKL(),
     RatioOutOfHand(),
