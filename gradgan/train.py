@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from annotated_types import Ge
@@ -13,7 +13,6 @@ from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_exclude
 from core.gradients.probe import Probe
-from core.noise import NoiseProbe
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -36,11 +35,12 @@ from gradgan.evaluation.evaluator import Evaluator, FixedLatents, outcome
 from gradgan.features import Features
 from gradgan.game.game import Game
 from gradgan.game.players import Discriminator, Generator, latents, make_players
+from gradgan.initial import take_players
 from gradgan.losses import Loss, compares_samples
 from gradgan.measurements.measurements import Measurements, MeasurementsConfig
 from gradgan.networks import Network
 from gradgan.networks.conditioning import Auxiliary, Projection
-from gradgan.objectives import player_objectives
+from gradgan.objectives import check_noise, player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
@@ -54,6 +54,7 @@ class TrainConfig:
     """All options of a training run; conf/gan.yaml explains each."""
 
     LENGTH: ClassVar[str] = "total_images"
+    BEGINNING: ClassVar[tuple[str, ...]] = ("init_from",)
 
     data: Data
     network: Network
@@ -82,6 +83,8 @@ class TrainConfig:
     batch_size: Annotated[int, Ge(1)]
     micro_batches: Annotated[int, Ge(1)]
     latent_size: Annotated[int, Ge(1)]
+    init_from: str | None = None
+    init_statistics: bool = True
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     device: str
@@ -128,22 +131,6 @@ class TrainConfig:
         )
 
 
-def check_noise(cfg: TrainConfig) -> None:
-    """Raise ConfigError where noise is to be measured of samples without gradients of their own."""
-    for name in (name for name, probe in (cfg.probe or {}).items() if isinstance(probe, NoiseProbe)):
-        if compares_samples(cfg.loss):
-            raise ConfigError(
-                f"probe={name} wants a loss that is the mean of its samples' own losses, and loss "
-                f"{type(cfg.loss).__name__} compares the samples of a whole batch: leave the probe out, or "
-                "take another loss"
-            )
-        if getattr(cfg.network, "batch_norm", False):
-            raise ConfigError(
-                f"probe={name} wants network.batch_norm=false: the samples of a batch share the statistics "
-                "of batch normalisation, so none has a gradient of its own"
-            )
-
-
 def check(cfg: TrainConfig) -> None:
     """Check all that can be checked before a directory is made: device, data, optimizer, scheme, probes.
 
@@ -156,6 +143,10 @@ def check(cfg: TrainConfig) -> None:
     def players() -> tuple[Generator, Discriminator]:
         return _players(cfg, Generators(cfg.seed))
 
+    if cfg.init_from is not None:
+        take_players(
+            cfg.init_from, players(), cfg.latent_size, cfg.data.shape, statistics=cfg.init_statistics
+        )
     if cfg.conditioning is not None and cfg.data.num_classes is None:
         wants = f"conditioning={cfg.conditioning.name} wants labels, and data={cfg.data.name} has none"
         raise ConfigError(": ".join([wants, *cfg.data.notes()[:1]]))
@@ -164,7 +155,7 @@ def check(cfg: TrainConfig) -> None:
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper with it
-    check_noise(cfg)
+    check_noise(cfg.probe or {}, cfg.loss, cfg.network)
     check_exclude(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
@@ -173,7 +164,10 @@ def check(cfg: TrainConfig) -> None:
 
 def without_effect(cfg: TrainConfig) -> dict[str, str]:
     """Options that change nothing in this configuration, by dotted name, and why."""
-    return effects.without_effect(cfg.data, cfg.network, cfg.game, cfg.clipper, cfg.optimizer, cfg.probe)
+    alone = {} if cfg.init_from else {"init_statistics": "there is no init_from whose statistics to take"}
+    return alone | effects.without_effect(
+        cfg.data, cfg.network, cfg.game, cfg.clipper, cfg.optimizer, cfg.probe
+    )
 
 
 def train(cfg: TrainConfig, run: Run) -> None:
@@ -189,6 +183,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     stream = cfg.data.stream(cfg.batch_size, generators.torch("data"), device)
     evaluator = make_evaluator(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
+    begin(cfg, trainer, run)
     average = trainer.average.module
     measurements = make_measurements(cfg, trainer, device)
     probes = make_probes(cfg, trainer, measurements, device)
@@ -261,6 +256,7 @@ def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
         return cfg
     device = resolve_device(cfg.device)
     trainer = build_trainer(cfg, Generators(cfg.seed), device)
+    begin(cfg, trainer, run)
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "learning rate"))
     real = cfg.data.draw(8 * cfg.batch_size, own, device)
     z = latents(len(real.x), cfg.latent_size, own, device)
@@ -311,6 +307,14 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
         random=generators.torch("latents"),
         micro_batches=cfg.micro_batches,
     )
+
+
+def begin(cfg: TrainConfig, trainer: Trainer, run: Run) -> None:
+    """Both players and the average of a new run begin with the weights of `init_from`, if there is one."""
+    if cfg.init_from is not None and not run.resuming:
+        players = cast(Generator, trainer.generator), cast(Discriminator, trainer.discriminator)
+        take_players(cfg.init_from, players, cfg.latent_size, cfg.data.shape, statistics=cfg.init_statistics)
+        trainer.average.module.load_state_dict(trainer.generator.state_dict())
 
 
 def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
