@@ -27,5 +27,7 @@ def take_players(
         ConfigError: there is no such run, it is damaged, or something differs, layer by layer.
     """
     generator, discriminator = players
-    saved = read_initial(init_from, TRAINED, interface_of(latent_size, shape, generator.num_classes))
+    saved = read_initial(
+        "init_from", init_from, TRAINED, interface_of(latent_size, shape, generator.num_classes)
+    )
     take_over({"generator": generator, "discriminator": discriminator}, saved, statistics=statistics)

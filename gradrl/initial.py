@@ -26,7 +26,9 @@ def read_agent(init_from: str, info: EnvInfo, normalize: bool | None) -> Saved:
     Raises:
         ConfigError: there is none, it is damaged, or what it saw differs.
     """
-    saved = read_initial(init_from, TRAINED, interface_of(info.observation_space, info.action_space))
+    saved = read_initial(
+        "init_from", init_from, TRAINED, interface_of(info.observation_space, info.action_space)
+    )
     before = bool(saved.options.get("normalize_observation"))
     if normalize is not None and before != normalize:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Begin a training with another run's weights: `init_from=DIR`, or one of its checkpoints.
+"""Begin a training with another run's weights.
 
 Only weights and, if wanted, running statistics are taken over: optimizers, counters and random numbers begin
 anew, and everything else may be another. What continues a run is `resume=DIR`.
@@ -13,30 +13,31 @@ from core.config import ConfigError
 from core.run.saved import Saved, read_saved
 
 
-def read_initial(init_from: str, target: str, interface: Mapping[str, object]) -> Saved:
+def read_initial(option: str, source: str, target: str, interface: Mapping[str, object]) -> Saved:
     """The run that a training begins from.
 
     Args:
-        init_from: its directory, for the last checkpoint, or the path of one.
+        option: that names it, for messages.
+        source: its directory, for the last checkpoint, or the path of one.
         target: the class of its options, dotted.
         interface: what goes into the new network and comes out, which has to be the same.
 
     Raises:
         ConfigError: there is no such run, a file is damaged, or another interface.
     """
-    path = Path(init_from)
+    path = Path(source)
     run, checkpoint = (path.parent.parent, path.stem) if path.suffix == ".pt" else (path, "last")
     try:
         saved = read_saved(run, target, checkpoint)
     except ConfigError as error:
-        raise ConfigError(f"init_from={init_from}: {error}") from error
+        raise ConfigError(f"{option}={source}: {error}") from error
     differences = [
         f"{name} is {saved.interface.get(name)} there and {value} here"
         for name, value in interface.items()
         if saved.interface.get(name) != value
     ]
     if differences:
-        raise ConfigError(f"init_from={init_from}: {'; '.join(differences)}")
+        raise ConfigError(f"{option}={source}: {'; '.join(differences)}")
     return saved
 
 
@@ -54,7 +55,7 @@ def take_over(modules: Mapping[str, nn.Module], saved: Saved, *, statistics: boo
     states = {name: _wanted(module, saved.state.get(name), statistics) for name, module in modules.items()}
     wrong = [line for name, module in modules.items() for line in _differences(name, module, states[name])]
     if wrong:
-        raise ConfigError(f"init_from={saved.path}: {len(wrong)} layers do not fit: {'; '.join(wrong)}")
+        raise ConfigError(f"{saved.path}: {len(wrong)} layers do not fit: {'; '.join(wrong)}")
     for name, module in modules.items():
         module.load_state_dict(states[name])
 
