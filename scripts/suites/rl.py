@@ -1,4 +1,4 @@
-"""PPO on CartPole against stable-baselines3: environment steps per CPU second, and what was learnt; one action.
+"""PPO on CartPole against stable-baselines3: environment steps per CPU second, what was learnt, one action.
 
 Both run the same number of steps with CleanRL's hyperparameters, whole runs in turn in one process, in an
 order that changes; the figure is the median of the ratios of such pairs. The clock is the process' CPU time
