@@ -3,12 +3,19 @@
 Penalties, regularizers and augmentation are left out.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from core.config import ConfigError
 from core.gradients import GradientStep, Objective
 from core.gradients.objective import Forward, frozen
+from core.gradients.probe import Probe
+from core.noise import NoiseProbe
 from gradgan.batch import Batch
+from gradgan.losses import Loss, compares_samples
+from gradgan.networks import Network
 from gradgan.trainer import Trainer
 
 
@@ -78,3 +85,19 @@ def joint_objectives(trainer: Trainer, real: Batch, z: Tensor) -> dict[str, Obje
         "generator": Objective(pair, generator_loss, batch),
         "discriminator": Objective(pair, discriminator_loss, batch),
     }
+
+
+def check_noise(probes: Mapping[str, Probe], loss: Loss, network: Network) -> None:
+    """Raise ConfigError where noise is to be measured of samples without gradients of their own."""
+    for name in (name for name, probe in probes.items() if isinstance(probe, NoiseProbe)):
+        if compares_samples(loss):
+            raise ConfigError(
+                f"probe={name} wants a loss that is the mean of its samples' own losses, and loss "
+                f"{type(loss).__name__} compares the samples of a whole batch: leave the probe out, or "
+                "take another loss"
+            )
+        if getattr(network, "batch_norm", False):
+            raise ConfigError(
+                f"probe={name} wants network.batch_norm=false: the samples of a batch share the statistics "
+                "of batch normalisation, so none has a gradient of its own"
+            )

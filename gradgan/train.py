@@ -1,9 +1,9 @@
 """The training loop: take real samples, move both players, report to the run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from annotated_types import Ge
@@ -13,8 +13,6 @@ from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_exclude
 from core.gradients.probe import Probe
-from core.noise import NoiseProbe
-from core.numbers import plain_number
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -25,6 +23,7 @@ from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run
+from core.run.saved import write_interface
 from core.seeding import Generators, seed_for
 from gradgan import effects
 from gradgan.augment import Augment
@@ -32,18 +31,20 @@ from gradgan.augment.ada import ADA
 from gradgan.data import Data
 from gradgan.diagnosis import REMEDIES, RULES
 from gradgan.evaluation.cost import cost
-from gradgan.evaluation.evaluator import Evaluator, FixedLatents
+from gradgan.evaluation.evaluator import Evaluator, FixedLatents, outcome
 from gradgan.features import Features
 from gradgan.game.game import Game
 from gradgan.game.players import Discriminator, Generator, latents, make_players
+from gradgan.initial import take_players
 from gradgan.losses import Loss, compares_samples
 from gradgan.measurements.measurements import Measurements, MeasurementsConfig
 from gradgan.networks import Network
 from gradgan.networks.conditioning import Auxiliary, Projection
-from gradgan.objectives import player_objectives
+from gradgan.objectives import check_noise, player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
+from gradgan.sampler import interface_of
 from gradgan.trainer import Trainer
 
 
@@ -53,6 +54,7 @@ class TrainConfig:
     """All options of a training run; conf/gan.yaml explains each."""
 
     LENGTH: ClassVar[str] = "total_images"
+    BEGINNING: ClassVar[tuple[str, ...]] = ("init_from",)
 
     data: Data
     network: Network
@@ -81,6 +83,8 @@ class TrainConfig:
     batch_size: Annotated[int, Ge(1)]
     micro_batches: Annotated[int, Ge(1)]
     latent_size: Annotated[int, Ge(1)]
+    init_from: str | None = None
+    init_statistics: bool = True
     precision: Literal["float32", "bfloat16"]
     channels_last: bool
     device: str
@@ -127,22 +131,6 @@ class TrainConfig:
         )
 
 
-def check_noise(cfg: TrainConfig) -> None:
-    """Raise ConfigError where noise is to be measured of samples without gradients of their own."""
-    for name in (name for name, probe in (cfg.probe or {}).items() if isinstance(probe, NoiseProbe)):
-        if compares_samples(cfg.loss):
-            raise ConfigError(
-                f"probe={name} wants a loss that is the mean of its samples' own losses, and loss "
-                f"{type(cfg.loss).__name__} compares the samples of a whole batch: leave the probe out, or "
-                "take another loss"
-            )
-        if getattr(cfg.network, "batch_norm", False):
-            raise ConfigError(
-                f"probe={name} wants network.batch_norm=false: the samples of a batch share the statistics "
-                "of batch normalisation, so none has a gradient of its own"
-            )
-
-
 def check(cfg: TrainConfig) -> None:
     """Check all that can be checked before a directory is made: device, data, optimizer, scheme, probes.
 
@@ -155,6 +143,10 @@ def check(cfg: TrainConfig) -> None:
     def players() -> tuple[Generator, Discriminator]:
         return _players(cfg, Generators(cfg.seed))
 
+    if cfg.init_from is not None:
+        take_players(
+            cfg.init_from, players(), cfg.latent_size, cfg.data.shape, statistics=cfg.init_statistics
+        )
     if cfg.conditioning is not None and cfg.data.num_classes is None:
         wants = f"conditioning={cfg.conditioning.name} wants labels, and data={cfg.data.name} has none"
         raise ConfigError(": ".join([wants, *cfg.data.notes()[:1]]))
@@ -163,7 +155,7 @@ def check(cfg: TrainConfig) -> None:
     check_scheme(cfg.update, cfg.optimizer.target)
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper with it
-    check_noise(cfg)
+    check_noise(cfg.probe or {}, cfg.loss, cfg.network)
     check_exclude(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
@@ -172,7 +164,10 @@ def check(cfg: TrainConfig) -> None:
 
 def without_effect(cfg: TrainConfig) -> dict[str, str]:
     """Options that change nothing in this configuration, by dotted name, and why."""
-    return effects.without_effect(cfg.data, cfg.network, cfg.game, cfg.clipper, cfg.optimizer, cfg.probe)
+    alone = {} if cfg.init_from else {"init_statistics": "there is no init_from whose statistics to take"}
+    return alone | effects.without_effect(
+        cfg.data, cfg.network, cfg.game, cfg.clipper, cfg.optimizer, cfg.probe
+    )
 
 
 def train(cfg: TrainConfig, run: Run) -> None:
@@ -188,6 +183,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     stream = cfg.data.stream(cfg.batch_size, generators.torch("data"), device)
     evaluator = make_evaluator(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
+    begin(cfg, trainer, run)
     average = trainer.average.module
     measurements = make_measurements(cfg, trainer, device)
     probes = make_probes(cfg, trainer, measurements, device)
@@ -205,7 +201,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     def final() -> dict[str, object]:
         measured = evaluator.measure(average)
         if evaluator.headline:
-            run.say(f"final evaluation: {_outcome(measured, evaluator.headline)}")
+            run.say(f"final evaluation: {outcome(measured, evaluator.headline)}")
         return measured
 
     def summarise() -> dict[str, object]:
@@ -240,24 +236,15 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=cfg.data.limits(),
     )
+    write_interface(
+        run.directory, interface_of(cfg.latent_size, cfg.data.shape, trainer.generator.num_classes)
+    )
     steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
     run.finish(final, points)
-
-
-def _outcome(measured: Mapping[str, object], headline: Sequence[str]) -> str:
-    """The metrics of the headline, each beside the same metric of real samples where it has one."""
-    texts = []
-    for tag in headline:
-        name = tag.removeprefix("eval/")
-        value, floor = (measured.get(key) for key in (name, f"{name}_floor"))
-        if isinstance(value, int | float):
-            real = f" (real data {plain_number(floor)})" if isinstance(floor, int | float) else ""
-            texts.append(f"{name} {plain_number(value)}{real}")
-    return ", ".join(texts)
 
 
 def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
@@ -269,6 +256,7 @@ def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:
         return cfg
     device = resolve_device(cfg.device)
     trainer = build_trainer(cfg, Generators(cfg.seed), device)
+    begin(cfg, trainer, run)
     own = torch.Generator().manual_seed(seed_for(cfg.seed, "learning rate"))
     real = cfg.data.draw(8 * cfg.batch_size, own, device)
     z = latents(len(real.x), cfg.latent_size, own, device)
@@ -319,6 +307,14 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
         random=generators.torch("latents"),
         micro_batches=cfg.micro_batches,
     )
+
+
+def begin(cfg: TrainConfig, trainer: Trainer, run: Run) -> None:
+    """Both players and the average of a new run begin with the weights of `init_from`, if there is one."""
+    if cfg.init_from is not None and not run.resuming:
+        players = cast(Generator, trainer.generator), cast(Discriminator, trainer.discriminator)
+        take_players(cfg.init_from, players, cfg.latent_size, cfg.data.shape, statistics=cfg.init_statistics)
+        trainer.average.module.load_state_dict(trainer.generator.state_dict())
 
 
 def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:

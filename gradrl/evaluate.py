@@ -11,7 +11,8 @@ from core.run import checkpoint as checkpoints
 from core.seeding import seed_for
 from gradrl.envs.make import inspect_env
 from gradrl.evaluation.evaluator import evaluate, evaluation_actor, lost_returns
-from gradrl.train import TrainConfig, make_model, make_observation_normalizer
+from gradrl.policy import normalizer_of
+from gradrl.train import TrainConfig, make_model
 
 
 def evaluate_run(
@@ -42,7 +43,7 @@ def evaluate_run(
         raise ConfigError(str(error)) from error
     model = make_model(cfg, info)
     checkpoints.restore(model, state, "policy", path)
-    normalizer = make_observation_normalizer(cfg, info)
+    normalizer = normalizer_of(info.observation) if cfg.normalize_observation else None
     if normalizer is not None:
         checkpoints.restore(normalizer, state, "observation_normalizer", path)
     seed = seed_for(cfg.seed, "evaluation", "final") if seed is None else seed

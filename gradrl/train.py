@@ -23,6 +23,7 @@ from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Run
+from core.run.saved import Saved, write_interface
 from core.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl import effects
@@ -32,7 +33,9 @@ from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, try_env
 from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
-from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.experience.normalize import RewardNormalizer
+from gradrl.initial import read_agent, take_statistics, take_weights
+from gradrl.policy import interface_of, normalizer_of
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
 
 
@@ -42,6 +45,7 @@ class TrainConfig:
     """All options of a training run; conf/rl.yaml explains each."""
 
     LENGTH: ClassVar[str] = "total_steps"
+    BEGINNING: ClassVar[tuple[str, ...]] = ("init_from",)
 
     agent: Component
     env: EnvConfig
@@ -60,6 +64,8 @@ class TrainConfig:
     num_envs: Annotated[int, Ge(1)]
     normalize_observation: bool
     normalize_reward: bool
+    init_from: str | None = None
+    init_statistics: bool = True
     device: str
     num_threads: Annotated[int | None, Ge(1)]
 
@@ -86,7 +92,7 @@ def check(cfg: TrainConfig) -> None:
     if cfg.normalize_observation:
         ok = info.observation.dtype != np.uint8
         require(ok, "normalize_observation", "true", "false for images, which the network scales itself")
-    model = make_model(cfg, info)
+    model, _ = initial_model(cfg, info)
     check_optimizer(cfg.optimizer, lambda: [cast(nn.Module, model)])
     check_agent(cfg.probe, agent)
     check_probes(cfg.probe, lambda: [cast(nn.Module, model)])
@@ -103,7 +109,8 @@ def check(cfg: TrainConfig) -> None:
 
 def without_effect(cfg: TrainConfig) -> dict[str, str]:
     """Options that change nothing in this configuration, by dotted name, and why."""
-    return effects.without_effect(
+    alone = {} if cfg.init_from else {"init_statistics": "there is no init_from whose statistics to take"}
+    return alone | effects.without_effect(
         cfg.agent,
         cfg.policy,
         cfg.clipper,
@@ -141,7 +148,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
     info = inspect_env(cfg.env)
     cfg = with_auto_lr(cfg, info, run)
     generators = Generators(cfg.seed, device)
-    model = make_model(cfg, info).to(device)
+    model, initial = (make_model(cfg, info), None) if run.resuming else initial_model(cfg, info)
+    model = model.to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
     actor = agent.make_actor(generators.numpy("actions"))
     snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
@@ -149,6 +157,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         cfg.probe, cfg.seed, snapshots.objectives, unit_health_of(cfg.diagnosis), lambda: target_lag(agent)
     )
     collector = make_collector(cfg, info, run.say)
+    begin_statistics(cfg, collector, initial)
     evaluator = Evaluator(
         cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run
     )
@@ -180,6 +189,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=info.action.limits,
     )
+    write_interface(run.directory, interface_of(info.observation_space, info.action_space))
     for remark in info.remarks:
         run.say(remark)
     try:
@@ -203,8 +213,10 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     if not cfg.optimizer.auto_lr or run.resuming:
         return cfg
     device = resolve_device(cfg.device)
-    agent = make_agent(cfg, make_model(cfg, info).to(device), torch.Generator(device))
+    model, initial = initial_model(cfg, info)
+    agent = make_agent(cfg, model.to(device), torch.Generator(device))
     collector = make_collector(cfg, info, run.say, "learning rate")
+    begin_statistics(cfg, collector, initial)
     try:
         rollout = collector.collect(agent.make_actor(Generators(cfg.seed).numpy("learning rate")))
         collector.require_finite(1)
@@ -223,24 +235,29 @@ def make_model(cfg: TrainConfig, info: EnvInfo) -> AgentModel:
     return cast(AgentModel, cfg.policy(info.observation, info.action, generator))
 
 
+def initial_model(cfg: TrainConfig, info: EnvInfo) -> tuple[AgentModel, Saved | None]:
+    """The networks that the run begins with, on the CPU, and the run of `init_from` that they come from."""
+    model = make_model(cfg, info)
+    if cfg.init_from is None:
+        return model, None
+    initial = read_agent(cfg.init_from, info, cfg.normalize_observation if cfg.init_statistics else None)
+    take_weights(cast(nn.Module, model), initial)
+    return model, initial
+
+
+def begin_statistics(cfg: TrainConfig, collector: Collector, initial: Saved | None) -> None:
+    """Let the normalisers begin with the statistics of the run of `init_from`."""
+    if initial is not None and cfg.init_statistics:
+        names = ("observation_normalizer", "reward_normalizer")
+        take_statistics({name: getattr(collector, name) for name in names}, initial)
+
+
 def make_agent(cfg: TrainConfig, model: AgentModel, generator: torch.Generator) -> Agent:
     """The configured agent over this model."""
     learning = Learning(
         optimizer=cfg.optimizer, clipper=cfg.clipper, schedule=cfg.schedule, monitor=cfg.monitor
     )
     return cast(Agent, cfg.agent(model, learning, generator))
-
-
-def make_observation_normalizer(cfg: TrainConfig, info: EnvInfo) -> ObservationNormalizer | None:
-    """What stands between the environment's observations and the policy; None for nothing."""
-    if not cfg.normalize_observation:
-        return None
-    columns = np.zeros(info.observation.size, np.bool_)
-    for part in info.observation.parts:
-        columns[part.start : part.stop] = part.kind == "vector"
-    if not columns.any():  # images alone: their bytes stay bytes
-        return None
-    return ObservationNormalizer(info.observation.size, columns=None if columns.all() else columns)
 
 
 def make_collector(
@@ -267,7 +284,7 @@ def make_collector(
         info.action,
         num_steps or options.num_steps,
         [seed_for(cfg.seed, *purpose, i) for i in range(cfg.num_envs)],
-        make_observation_normalizer(cfg, info),
+        normalizer_of(info.observation) if cfg.normalize_observation else None,
         RewardNormalizer(cfg.num_envs, options.gamma) if cfg.normalize_reward else None,
         say,
     )

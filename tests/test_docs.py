@@ -6,10 +6,16 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from gymnasium import spaces
 
+from core.export.formats import write
+from gradrl.export import exportable_policy
+from tests.gradgan import test_sampler
+from tests.gradrl import saved_runs
 from tests.pages import BLOCKS, PAGES, ROOT, Block, blocks, commands, inline_commands, name
 
 LABELS = ("python", "sh", "yaml", "text", "mermaid")
@@ -31,7 +37,21 @@ def test_every_block_says_what_language_it_is_in(page):
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.label == "python"}))
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_python([block for block in BLOCKS if block.page == page and block.label == "python"])
+    shown = [block for block in BLOCKS if block.page == page and block.label == "python"]
+    if any("YOUR-RUN" in block.text for block in shown):
+        write_runs(tmp_path / "runs")
+    run_python(shown)
+
+
+def write_runs(folder: Path) -> None:
+    """What `runs/rl/YOUR-RUN` and `runs/gan/YOUR-RUN` stand for, and an exported file."""
+    bounds = np.float32([4.8, np.inf, 0.42, np.inf])
+    agent = folder / "rl" / "YOUR-RUN"
+    saved_runs.write_run(
+        agent, observation_space=spaces.Box(-bounds, bounds), action_space=spaces.Discrete(2)
+    )
+    write(exportable_policy(agent, "last")[0], "onnx", agent / "export" / "policy.onnx")
+    test_sampler.write_run(folder / "gan" / "YOUR-RUN")
 
 
 def run_python(shown: list[Block]) -> None:

@@ -36,6 +36,8 @@ PLACEHOLDERS = {
     ("against", "OTHER"): "{other}",
     ("against", "DIR"): "{other}",
     ("resume", "runs/rl/YOUR-RUN"): "{rl}",
+    ("init_from", "runs/rl/YOUR-RUN"): "{rl}",
+    ("run", "runs/gan/YOUR-RUN"): "{gan}",
     ("data.root", "DIR"): "{images}",
     ("data.root", "PHOTOS"): "{images}",
     ("features.weights", "FILE"): "{weights}",

@@ -23,9 +23,11 @@ class RootConfig(Protocol):
 
     Attributes:
         LENGTH: name of the option that says how long the run is, in units of its x-axis.
+        BEGINNING: names of options that are read when a run begins and never again.
     """
 
     LENGTH: ClassVar[str]
+    BEGINNING: ClassVar[tuple[str, ...]]
 
     @property
     def logging(self) -> "RunConfig":

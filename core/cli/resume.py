@@ -44,7 +44,8 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
         whose = [root["hydra"]["job"]["name"] for root in roots.values() if root["_target_"] == target]
         hint = f"; continue it with: {whose[0]} {resumption(directory)}" if whose else ""
         raise ConfigError(f"{directory} holds a run of another command, of {target}{hint}")
-    length = cast(type[RootConfig], import_target(target, "_target_")).LENGTH
+    root = cast(type[RootConfig], import_target(target, "_target_"))
+    length = root.LENGTH
     before = options[length]
     for override in overrides:
         _change(options, override, length)
@@ -52,13 +53,14 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     if already_finished(directory, options[length]):
         print(f"{directory} is already finished; nothing to do")
         return 0
-    check(options)
+    folder = directory / "checkpoints"
+    begun = os.path.lexists(folder / "last.pt")
+    check({**options, **dict.fromkeys(root.BEGINNING)} if begun else options)
     if not cfg.schedule.needs:
         _say_rate(cfg.schedule, reached(directory), before, options[length])
-    folder = directory / "checkpoints"
     if os.path.lexists(folder) and not folder.is_dir():
         raise ConfigError(f"{folder} is no folder of checkpoints")
-    if not os.path.lexists(folder / "last.pt"):
+    if not begun:
         print(f"{directory} has no checkpoint yet: starting again from the beginning", flush=True)
     return execute(options, directory, continuing=True)
 

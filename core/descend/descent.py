@@ -56,6 +56,7 @@ class DescentConfig:
     """All options of a descent; conf/descend.yaml explains each."""
 
     LENGTH: ClassVar[str] = "steps"
+    BEGINNING: ClassVar[tuple[str, ...]] = ()
 
     function: Function | None
     objective: Supervised | None

@@ -4,7 +4,7 @@ An evaluator has random generators of its own with fixed seeds: the latents and 
 the whole training, and the training's own randomness is not touched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from core.draw.media import Image, Media
+from core.numbers import plain_number
 from core.seeding import seed_for
 from gradgan.evaluation.metrics import NAMES, ImageMetrics, mixture_metrics
 from gradgan.evaluation.sample_pictures import BREAK, image_grid, scatter, titled
@@ -297,3 +298,15 @@ def _lacking(images: Images, features: Features) -> str:
 def device_of(module: nn.Module) -> torch.device:
     """Where a module is."""
     return next(module.parameters()).device
+
+
+def outcome(measured: Mapping[str, object], headline: Sequence[str]) -> str:
+    """The metrics of the headline, each beside the same metric of real samples where it has one."""
+    texts = []
+    for tag in headline:
+        name = tag.removeprefix("eval/")
+        value, floor = (measured.get(key) for key in (name, f"{name}_floor"))
+        if isinstance(value, int | float):
+            real = f" (real data {plain_number(floor)})" if isinstance(floor, int | float) else ""
+            texts.append(f"{name} {plain_number(value)}{real}")
+    return ", ".join(texts)

@@ -133,6 +133,13 @@ def latents(
     return send(inside.clamp(-truncation, truncation).float(), device)
 
 
+def make_generator(
+    network: Network, latent_size: int, shape: Shape, num_classes: int | None, random: torch.Generator
+) -> Generator:
+    """A generator with its initial weights, on the CPU; `num_classes` is None where it is not conditional."""
+    return Generator(network.generator(latent_size + (num_classes or 0), shape, random), num_classes)
+
+
 def make_players(
     network: Network,
     conditioning: Conditioning | None,
@@ -160,9 +167,7 @@ def make_players(
         num_classes = None
     elif num_classes is None:
         raise ValueError(f"conditioning={conditioning.name} wants data with labels")
-    size = latent_size + (num_classes or 0)
-    generator = Generator(network.generator(size, shape, generator_random), num_classes)
-
+    generator = make_generator(network, latent_size, shape, num_classes, generator_random)
     body, num_features = network.body(shape, discriminator_random)
     if network.spectral_norm:
         normalise_spectra(body, discriminator_random)

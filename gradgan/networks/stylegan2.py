@@ -111,7 +111,7 @@ class StyleGenerator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Styles first, then level by level from the learned constant."""
         style = self.mapping(z)
-        x = self.constant.expand(len(z), -1, -1, -1)
+        x = self.constant.expand(z.shape[0], -1, -1, -1)  # len() would be a constant of an exported file
         image: Tensor | None = None
         for level in self.levels:
             x, image = level(x, image, style)

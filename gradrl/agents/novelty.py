@@ -23,7 +23,7 @@ from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import Action
 from gradrl.experience.normalize import RewardNormalizer, RunningMoments
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Actor
+from gradrl.policies.actor import Acting, Actor
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic, MLPConfig, network
 
@@ -99,6 +99,14 @@ class NoveltyActorCritic(nn.Module):
     def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
         """The policy at work, sampled or its most likely actions."""
         return self.actor_critic.make_actor(generator, deterministic=deterministic)
+
+    def acting(self) -> Acting:
+        """The policy as it now is, as a function."""
+        return self.actor_critic.acting()
+
+    def mode(self, rows: Tensor) -> Tensor:
+        """The most likely action for rows [B, D]: [B] or [B, A]."""
+        return self.actor_critic.mode(rows)
 
 
 class Curiosity:

@@ -82,6 +82,7 @@ class EnvInfo:
         reward_threshold: mean return at which it counts as solved; None where its authors set none.
         max_episode_steps: its time limit in steps, None without one. Wrappers that repeat actions make
             fewer of it.
+        observation_space, action_space: of one copy.
         remarks: what a reader of its returns and steps must know, a sentence each.
     """
 
@@ -89,6 +90,8 @@ class EnvInfo:
     action: Action
     reward_threshold: float | None
     max_episode_steps: int | None
+    observation_space: gym.Space
+    action_space: gym.Space
     remarks: tuple[str, ...] = ()
 
 
@@ -122,7 +125,8 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
     found = remarks(env, training)
     if unscaled_images(env.observation_space):
         found += ("only images of bytes are scaled: these numbers up to 255 reach the network as they are",)
-    return EnvInfo(observation, action, spec.reward_threshold, limit, found)
+    spaces = env.observation_space, env.action_space
+    return EnvInfo(observation, action, spec.reward_threshold, limit, *spaces, found)
 
 
 def try_env(cfg: EnvConfig, info: EnvInfo) -> None:

@@ -5,7 +5,7 @@ normalisation know nothing of spaces; the network knows which columns are an ima
 say what actions are allowed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +49,7 @@ class Leaf:
         encode: batched values [N, *shape] to rows [N, size].
         dtype: the smallest that holds it: uint8 for images and masks, else float32, or float64 where float32
             would round (float64, integers of 32 and 64 bits).
+        space: the space itself.
     """
 
     path: tuple[str | int, ...]
@@ -56,6 +57,7 @@ class Leaf:
     shape: tuple[int, ...]
     encode: Callable[[NDArray[Any]], Row]
     dtype: np.dtype
+    space: spaces.Space
 
     @property
     def size(self) -> int:
@@ -111,7 +113,12 @@ class Observation:
         """
         if self._only is not None:
             return self._only.encode(np.asarray(obs))
-        values = [np.asarray(_find(obs, leaf.path)) for leaf, _ in self.leaves]
+        return self.join([np.asarray(find(obs, leaf.path)) for leaf, _ in self.leaves])
+
+    def join(self, values: Sequence[NDArray[Any]]) -> Row:
+        """Batched values of all leaves, [N, *shape] each, as rows [N, D]; errors as `encode`."""
+        if self._only is not None:
+            return self._only.encode(values[0])
         rows = np.empty((len(values[0]), self.size), self.raw_dtype)
         for (leaf, columns), value in zip(self.leaves, values, strict=True):
             rows[:, columns] = leaf.encode(value)
@@ -157,16 +164,17 @@ def _leaf(space: spaces.Space, path: tuple[str | int, ...]) -> Leaf:
         if space.dtype == np.uint8 and len(space.shape) == 3:
             first, middle, last = space.shape
             if min(middle, max(first, last)) >= IMAGE_SIDE:
-                return _image(space.shape, path)
+                return _image(space, path)
         flat = _flat if kind == float32 else _flat_wide
-        return Leaf(path, "vector", (int(np.prod(space.shape)),), flat, kind)
+        return Leaf(path, "vector", (int(np.prod(space.shape)),), flat, kind, space)
     if isinstance(space, spaces.Discrete):
-        return Leaf(path, "vector", (int(space.n),), _one_hot([int(space.n)], [int(space.start)]), float32)
+        one_hot = _one_hot([int(space.n)], [int(space.start)])
+        return Leaf(path, "vector", (int(space.n),), one_hot, float32, space)
     if isinstance(space, spaces.MultiDiscrete):
         one_hot = _one_hot(space.nvec.reshape(-1).tolist(), space.start.reshape(-1).tolist())
-        return Leaf(path, "vector", (int(space.nvec.sum()),), one_hot, float32)
+        return Leaf(path, "vector", (int(space.nvec.sum()),), one_hot, float32, space)
     if isinstance(space, spaces.MultiBinary):
-        return Leaf(path, "vector", (int(np.prod(space.shape)),), _flat, float32)
+        return Leaf(path, "vector", (int(np.prod(space.shape)),), _flat, float32, space)
     where = f" at {'.'.join(map(str, path))}" if path else ""
     hint = "; gymnasium.wrappers.FilterObservation in env.wrappers leaves it out" if len(path) == 1 else ""
     raise ValueError(
@@ -178,15 +186,16 @@ def _leaf(space: spaces.Space, path: tuple[str | int, ...]) -> Leaf:
 def _mask(space: spaces.Space) -> Leaf:
     if not isinstance(space, spaces.Box | spaces.MultiBinary):
         raise ValueError(f"{MASK} must be a Box or MultiBinary of 0 and 1, this one is {described(space)}")
-    return Leaf((MASK,), "mask", (int(np.prod(space.shape)),), _flags, np.dtype(np.uint8))
+    return Leaf((MASK,), "mask", (int(np.prod(space.shape)),), _flags, np.dtype(np.uint8), space)
 
 
-def _image(shape: tuple[int, ...], path: tuple[str | int, ...]) -> Leaf:
+def _image(space: spaces.Box, path: tuple[str | int, ...]) -> Leaf:
     """Channels are the shortest of first and last axis; rows hold them first."""
+    shape = space.shape
     first = shape[0] <= shape[2]
     channels_first = shape if first else (shape[2], *shape[:2])
     encode = _bytes if first else _bytes_channels_last
-    return Leaf(path, "image", channels_first, encode, np.dtype(np.uint8))
+    return Leaf(path, "image", channels_first, encode, np.dtype(np.uint8), space)
 
 
 def _flat(value: NDArray[Any]) -> Row:
@@ -230,7 +239,8 @@ def _one_hot(sizes: list[int], starts: list[int]) -> Callable[[NDArray[Any]], Ro
     return encode
 
 
-def _find(obs: Any, path: tuple[str | int, ...]) -> Any:
+def find(obs: Any, path: tuple[str | int, ...]) -> Any:
+    """The part of an observation that keys and positions lead to."""
     for key in path:
         obs = obs[key]
     return obs

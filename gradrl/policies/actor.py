@@ -5,6 +5,7 @@ episode, and its state is saved with the run.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +43,29 @@ class Actor(Stateful, Protocol):
     def recurrent_state(self) -> Array:
         """The recurrent state of each environment, [N, M]; M = 0 for a policy without one."""
         ...
+
+
+@dataclass(frozen=True)
+class Acting:
+    """A policy as it now is, as a function: its state goes in and comes out, so threads may share it.
+
+    Attributes:
+        state_size: M, numbers of the recurrent state; 0 without one.
+        step: rows as the network sees them [N, D], states [N, M] and what draws the actions (None = the most
+            likely ones) to actions [N] or [N, A] and the next states.
+    """
+
+    state_size: int
+    step: Callable[[Array, Array, np.random.Generator | None], tuple[np.ndarray, Array]]
+
+
+def acting_by(
+    mode: Callable[[Array], np.ndarray], sample: Callable[[Array, np.random.Generator], np.ndarray]
+) -> Acting:
+    """A policy whose actions follow from the observation alone: the most likely one, or a drawn one."""
+    return Acting(
+        0, lambda rows, state, random: (mode(rows) if random is None else sample(rows, random), state)
+    )
 
 
 class StatelessActor:

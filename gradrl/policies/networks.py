@@ -26,7 +26,7 @@ from gradrl.envs.spaces import (
     MultiDiscreteAction,
 )
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Actor, StatelessActor
+from gradrl.policies.actor import Acting, Actor, StatelessActor, acting_by
 from gradrl.policies.distributions import (
     LOG_STD,
     Bernoulli,
@@ -38,7 +38,7 @@ from gradrl.policies.distributions import (
 )
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, initialised, needs_encoder
 from gradrl.policies.numpy_policy import Normal, NumpyPolicy, Sampler, sampler_of
-from gradrl.policies.sde import Exploration, exploration_log_std
+from gradrl.policies.sde import Exploration, drawn_alone, exploration_log_std
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
@@ -157,6 +157,16 @@ class ActorCritic(nn.Module):
         With state-dependent exploration it is the mean alone; the actor adds the noise.
         """
         return NumpyPolicy([*self.trunk, *self.actor], sampler=self._sampler(), mask=self.mask)
+
+    def acting(self) -> Acting:
+        """The policy as it now is, as a function."""
+        policy, sde = self.numpy_policy(), isinstance(self.action, BoxAction) and self.cfg.sde
+        sample = drawn_alone(self._exploration(), self.cfg.squash) if sde else policy.sample
+        return acting_by(policy.mode, sample)
+
+    def mode(self, rows: Tensor) -> Tensor:
+        """The most likely action for rows [B, D]: [B] or [B, A]."""
+        return self.policy(rows).mode()
 
     def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
         """The policy at work, sampled or its most likely actions."""

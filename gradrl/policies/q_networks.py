@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from core.checks import checked
 from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import Action, BoxAction, DiscreteAction
-from gradrl.policies.actor import Actor, StatelessActor
+from gradrl.policies.actor import Acting, Actor, StatelessActor, acting_by
 from gradrl.policies.distributions import Categorical, SquashedGaussian
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, needs_encoder
 from gradrl.policies.networks import LOG_STD, MLPConfig, mlp, network
 from gradrl.policies.numpy_policy import Normal, NumpyPolicy, sampler_of
-from gradrl.policies.sde import Exploration, exploration_log_std
+from gradrl.policies.sde import Exploration, drawn_alone, exploration_log_std
 
 SoftPolicy = Categorical | SquashedGaussian
 
@@ -182,10 +182,20 @@ class DeterministicActorCritics(nn.Module):
 
     def make_actor(self, generator: np.random.Generator, *, deterministic: bool = False) -> Actor:
         """The policy at work; it is the same, deterministic or not."""
+        return StatelessActor(self._numpy_policy, generator, deterministic=True)
+
+    def acting(self) -> Acting:
+        """The policy as it now is, as a function; nothing is drawn."""
+        policy = self._numpy_policy()
+        return acting_by(policy.mode, lambda rows, _: policy.mode(rows))
+
+    def mode(self, rows: Tensor) -> Tensor:
+        """The action for rows [B, D]: [B, A]."""
+        return self.actor(rows)
+
+    def _numpy_policy(self) -> NumpyPolicy:
         tanh = Normal(np.zeros(self.action.size, np.float32), squash=True)
-        return StatelessActor(
-            lambda: NumpyPolicy(self.actor.net, sampler=tanh), generator, deterministic=True
-        )
+        return NumpyPolicy(self.actor.net, sampler=tanh)
 
 
 class StochasticActorCritics(nn.Module):
@@ -212,6 +222,15 @@ class StochasticActorCritics(nn.Module):
         if self.actor.log_std is not None and not deterministic:
             return Exploration(self._exploration, generator, self.cfg.sde_interval, squash=True)
         return StatelessActor(self._numpy_policy, generator, deterministic=deterministic)
+
+    def acting(self) -> Acting:
+        """The policy as it now is, as a function."""
+        policy, sde = self._numpy_policy(), self.actor.log_std is not None
+        return acting_by(policy.mode, drawn_alone(self._exploration(), squash=True) if sde else policy.sample)
+
+    def mode(self, rows: Tensor) -> Tensor:
+        """The most likely action for rows [B, D], or a squashed Gaussian's squashed mean: [B] or [B, A]."""
+        return self.actor(rows).mode()
 
     def _numpy_policy(self) -> NumpyPolicy:
         sampler = sampler_of(self.action, None, squash=True)

@@ -25,7 +25,7 @@ from core.state import StateDict
 from gradrl.envs.observations import MASK, Observation
 from gradrl.envs.spaces import Action
 from gradrl.experience.rollout import Rollout
-from gradrl.policies.actor import Actor
+from gradrl.policies.actor import Acting, Actor
 from gradrl.policies.distributions import Policy
 from gradrl.policies.encoders import Encoder, needs_encoder
 from gradrl.policies.networks import ActorCritic, MLPConfig
@@ -124,6 +124,25 @@ class RecurrentActorCritic(nn.Module):
         """The policy at work, sampled or its most likely actions."""
         return RecurrentActor(self, self.head.make_actor(generator, deterministic=deterministic))
 
+    def acting(self) -> Acting:
+        """The policy as it now is, as a function; its state is that of the actor's LSTM, output and cell."""
+        cell, head, mask = _cell(self.recurrent[0]), self.head.acting(), self.mask
+
+        def step(
+            rows: Array, state: Array, generator: np.random.Generator | None
+        ) -> tuple[np.ndarray, Array]:
+            state = cell(rows, state)
+            return head.step(_seen(rows, state, mask), state, generator)
+
+        return Acting(self.recurrent_state_size // len(self.recurrent), step)
+
+    def mode(self, rows: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the most likely actions: rows [N, D] and states [N, 2 H] to actions and states."""
+        encoder = self.recurrent[0]
+        h, c = advance(encoder, input_gates(encoder, rows), *state.chunk(2, -1))
+        features = h if self.mask is None else torch.cat([h, rows[:, self.mask]], -1)
+        return self.head.mode(features), torch.cat([h, c], -1)
+
     def _value(self, features: Tensor, obs: Tensor) -> Tensor:
         if self.mask is not None:
             features = torch.cat([features, obs[..., self.mask]], -1)
@@ -177,18 +196,29 @@ def stepwise(encoder: nn.Module, obs: Tensor, episode_start: Tensor, state: Tens
         episode_start: obs[t] is the first of an episode, bool, [T, N].
         state: the LSTM's output and cell before the first step, [N, 2 H].
     """
-    assert isinstance(encoder, RecurrentEncoder)
-    w_input, w_hidden, b_input, b_hidden = encoder.lstm.parameters()
-    inputs = functional.linear(encoder.encoder(obs), w_input, b_input + b_hidden)
     h, c = state.chunk(2, -1)
     steps = []
-    for gates, begin in zip(inputs, episode_start, strict=True):
+    for gates, begin in zip(input_gates(encoder, obs), episode_start, strict=True):
         h, c = (torch.where(begin[:, None], 0.0, x) for x in (h, c))
-        i, f, new, o = (gates + functional.linear(h, w_hidden)).chunk(4, -1)
-        c = f.sigmoid() * c + i.sigmoid() * new.tanh()
-        h = o.sigmoid() * c.tanh()
+        h, c = advance(encoder, gates, h, c)
         steps.append(h)
     return torch.stack(steps)
+
+
+def input_gates(encoder: nn.Module, obs: Tensor) -> Tensor:
+    """What observations [..., D] add to the gates of a `RecurrentEncoder`, with both biases: [..., 4 H]."""
+    assert isinstance(encoder, RecurrentEncoder)
+    w_input, _, b_input, b_hidden = encoder.lstm.parameters()
+    return functional.linear(encoder.encoder(obs), w_input, b_input + b_hidden)
+
+
+def advance(encoder: nn.Module, gates: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and cell after one step, [N, H] each, from the inputs' part of the gates and those before."""
+    assert isinstance(encoder, RecurrentEncoder)
+    _, w_hidden, _, _ = encoder.lstm.parameters()
+    i, f, new, o = (gates + functional.linear(h, w_hidden)).chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * new.tanh()
+    return o.sigmoid() * c.tanh(), c
 
 
 class Segments:
@@ -259,11 +289,7 @@ class RecurrentActor:
         parts = np.split(state, len(self.cells), -1)
         parts = [cell(obs, part) for cell, part in zip(self.cells, parts, strict=True)]
         self.state = np.concatenate(parts, -1)
-        features = parts[0][:, : parts[0].shape[-1] // 2]
-        mask = self.model.mask
-        return self.head(
-            features if mask is None else np.concatenate([features, obs[:, mask]], -1), episode_start
-        )
+        return self.head(_seen(obs, parts[0], self.model.mask), episode_start)
 
     @property
     def recurrent_state(self) -> Array:
@@ -285,6 +311,12 @@ class RecurrentActor:
         """Continue from `state_dict`."""
         self.state = None if state["state"] is None else state["state"].cpu().numpy().copy()
         self.head.load_state_dict(state["head"])
+
+
+def _seen(obs: Array, state: Array, mask: slice | None) -> Array:
+    """What the layers behind an LSTM see: its output, and the mask where there is one."""
+    output = state[:, : state.shape[-1] // 2]
+    return output if mask is None else np.concatenate([output, obs[:, mask]], -1)
 
 
 def _cell(encoder: nn.Module) -> Callable[[Array, Array], Array]:

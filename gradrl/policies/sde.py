@@ -39,6 +39,19 @@ def exploration_log_std(features: Tensor, log_std: Tensor, *, learn_features: bo
     return 0.5 * (z.square() @ (2 * log_std).exp() + EPSILON).log()
 
 
+def drawn_alone(
+    parts: tuple[NumpyPolicy, NumpyPolicy, Tensor], squash: bool
+) -> Callable[[Array, np.random.Generator], np.ndarray]:
+    """Actions each with a draw of E of its own: what the policy is in every single state."""
+
+    def sample(rows: Array, generator: np.random.Generator) -> np.ndarray:
+        actor = Exploration(lambda: parts, generator, None, squash)
+        actor.begin(len(rows))
+        return actor(rows, np.zeros(len(rows), np.bool_))
+
+    return sample
+
+
 class Exploration:
     """Acts with state-dependent noise.
 

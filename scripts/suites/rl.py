@@ -1,4 +1,4 @@
-"""PPO on CartPole against stable-baselines3: environment steps per CPU second, and what was learnt.
+"""PPO on CartPole against stable-baselines3: environment steps per CPU second, what was learnt, one action.
 
 Both run the same number of steps with CleanRL's hyperparameters, whole runs in turn in one process, in an
 order that changes; the figure is the median of the ratios of such pairs. The clock is the process' CPU time
@@ -16,6 +16,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gymnasium as gym
+import numpy as np
 import torch
 
 from core.cli.launch import compose_tree
@@ -23,6 +25,10 @@ from core.config import build, config_dir
 from core.numbers import quartiles
 from core.run.run import Run
 from core.seeding import seed_globally
+from gradrl.envs.observations import Observation
+from gradrl.envs.spaces import DiscreteAction
+from gradrl.policies.networks import ActorCritic, MLPConfig
+from gradrl.policy import Policy
 from gradrl.train import TrainConfig, train
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 EPISODES = 100  # of the evaluation after each run, with the most likely actions
 NEVER = 10**12
 STEPS, ROUNDS = 51_200, 5
+ACTIONS = 500  # of a block
 # CleanRL's ppo.py: 4 environments x 128 steps, 4 epochs x 4 minibatches, Adam at 2.5e-4 annealed to 0.
 OVERRIDES = [
     "agent=ppo",
@@ -91,6 +98,7 @@ def run(cfg: "BenchConfig") -> None:
         rounds.append(found)
         print("  ".join([f"seed {seed}:", *(f"{n} {words(found[n])}" for n in contenders)]), flush=True)
     print("\n".join(summary(rounds)))
+    acting(cfg.rounds or ROUNDS, peer is not None)
 
 
 def summary(rounds: list[dict[str, Result]]) -> list[str]:
@@ -103,6 +111,37 @@ def summary(rounds: list[dict[str, Result]]) -> list[str]:
         ratios = [found["gradrl"].speed / found["stable-baselines3"].speed for found in rounds]
         lines.append(f"{'ratio':<20}{quartiles(ratios, '.2f'):>30}")
     return lines
+
+
+def acting(rounds: int, peer: bool) -> None:
+    """Print what one action for one observation costs: a policy of ours, and `predict` of an equal network.
+
+    Blocks of both in turn, in an order that changes; CPU time, medians and quartiles.
+    """
+    space = gym.spaces.Box(-np.inf, np.inf, (4,), np.float32)
+    model = ActorCritic(MLPConfig(), Observation(space), DiscreteAction(2, 0), torch.Generator())
+    policy = Policy(model, space, gym.spaces.Discrete(2))
+    contenders: dict[str, Callable[[np.ndarray], object]] = {"gradrl": policy}
+    if peer:
+        sb3 = importlib.import_module("stable_baselines3")
+        agent = sb3.PPO("MlpPolicy", "CartPole-v1", device="cpu")
+        contenders["stable-baselines3"] = lambda obs: agent.predict(obs, deterministic=True)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    random = np.random.default_rng(0)
+    for number in range(4 * rounds + 1):
+        observations = random.normal(size=(ACTIONS, 4)).astype(np.float32)
+        for name in list(contenders)[:: 1 if number % 2 else -1]:
+            began = time.process_time()
+            for obs in observations:
+                contenders[name](obs)
+            seconds[name].append((time.process_time() - began) / ACTIONS)
+    print(f"{'':<20}{'CPU us for one action':>30}")
+    for name, found in seconds.items():
+        print(f"{name:<20}{quartiles([1e6 * s for s in found[1:]], '.1f'):>30}")  # the first warms up
+    if peer:
+        pairs = zip(*seconds.values(), strict=True)
+        ratios = [theirs / ours for ours, theirs in list(pairs)[1:]]
+        print(f"{'ratio':<20}{quartiles(ratios, '.2f'):>30}")
 
 
 def words(result: Result) -> str:

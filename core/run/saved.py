@@ -1,0 +1,94 @@
+"""What using a trained network needs of its run's directory: options, interface, checkpoint; without Hydra.
+
+The interface says what goes into the network and what comes out, so that neither an environment nor a data
+set is needed to build it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from core.config import ConfigError, Tree
+from core.run import checkpoint as checkpoints
+from core.run.device import resolve_device
+from core.run.directory import is_run
+from core.run.files import read_json, write_text
+from core.state import StateDict
+
+INTERFACE = "interface.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint, and what the network that it belongs to is made from.
+
+    Attributes:
+        directory: of the run.
+        path: of the checkpoint.
+        options: those of the run, plain containers.
+        interface: what its trainer has noted with `write_interface`.
+        state: of the checkpoint, on the device.
+        device: that was asked for.
+    """
+
+    directory: Path
+    path: Path
+    options: Tree
+    interface: Mapping[str, Any]
+    state: StateDict
+    device: torch.device
+
+
+def write_interface(directory: Path, interface: Mapping[str, object]) -> None:
+    """Note what goes into the trained network and what comes out, plain containers."""
+    write_text(directory / INTERFACE, json.dumps(interface, allow_nan=False) + "\n")
+
+
+def read_saved(run: str | Path, target: str, checkpoint: str = "last", device: str = "cpu") -> Saved:
+    """Read a run's directory.
+
+    Args:
+        run: the directory.
+        target: the class of its options, dotted, as its `config.yaml` names it.
+        checkpoint: "last" or "best".
+        device: where the state is wanted, as `device=` has it.
+
+    Raises:
+        ConfigError: there is no such run, checkpoint or device, or a file is damaged; one line.
+    """
+    directory, where = Path(run), resolve_device(device)
+    if checkpoint not in ("last", "best"):
+        raise ConfigError(f"checkpoint must be last or best, got {checkpoint!r}")
+    if not is_run(directory):
+        raise ConfigError(f"there is no run in {directory}")
+    options, interface = _read_options(directory / "config.yaml"), directory / INTERFACE
+    if options["_target_"] != target:
+        raise ConfigError(f"{directory} holds a run of {options['_target_']}, not of {target}")
+    if not interface.is_file():
+        raise ConfigError(
+            f"{interface} is missing: this run began before there was one, and resume={directory} writes it"
+        )
+    path = directory / "checkpoints" / f"{checkpoint}.pt"
+    noted = _mapping(interface, read_json(interface))
+    return Saved(directory, path, options, noted, checkpoints.load(path, where), where)
+
+
+def _read_options(path: Path) -> Tree:
+    try:
+        options = _mapping(path, yaml.safe_load(path.read_bytes()))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(options.get("_target_"), str):
+        raise ConfigError(f"{path} is damaged: it contains no options of a run")
+    return options
+
+
+def _mapping(path: Path, content: object) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is damaged: it holds no options by name")
+    return content
