@@ -74,6 +74,7 @@ class Flat:
                 leaves = context.chosen("optimizer") == "PerturbedSGD"
                 yield Sign(
                     name="saddle",
+                    kinds=("optimizer", "init"),
                     severity="note" if leaves else "warning",
                     player=player.name,
                     evidence=evidence,
@@ -92,6 +93,7 @@ class Flat:
             elif curvature < level and not (lowest > 0 and norm <= SLOPE * curvature):
                 yield Sign(
                     name="plateau",
+                    kinds=("optimizer", "init"),
                     severity="warning",
                     player=player.name,
                     evidence=evidence,
@@ -128,6 +130,7 @@ class Unmoved:
         for player in context.players[:1]:
             yield Sign(
                 name="plateau",
+                kinds=("optimizer", "init"),
                 severity="warning",
                 player=player.name,
                 evidence={"loss": now, "first": course[0]},
@@ -158,6 +161,7 @@ class Outset:
             gain = context.number("objective.gain")
             yield Sign(
                 name="exploding_gradient",
+                kinds=("init",),
                 severity="warning",
                 player=player.name,
                 evidence={"first_loss": first, "loss_of_zeros": zeros, "loss": now},

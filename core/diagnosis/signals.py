@@ -13,7 +13,15 @@ RECENT = 32  # values kept of every curve, the last ones
 COURSE = 64  # values kept of its whole course; a longer run keeps every second, then every fourth, ...
 LAYER_RECENT = 8  # values kept of a layer's curve
 # Of a layer, only what a rule reads: the rest would be most of the memory.
-LAYER_QUANTITIES = ("gradient_norm", "update_ratio", "nonfinite", "detached", "dead_units", "saturated_units")
+LAYER_QUANTITIES = (
+    "gradient_norm",
+    "update_ratio",
+    "nonfinite",
+    "detached",
+    "dead_units",
+    "saturated_units",
+    "equal_units",
+)
 
 
 class Signal:
@@ -112,6 +120,11 @@ class History:
         series = self._series.get(tag)
         found = [value for _, value in series.points[-count:]] if series else []
         return found if len(found) == count and all(map(math.isfinite, found)) else []
+
+    def points(self, tag: str) -> list[tuple[int, float]]:
+        """The last finite values with their steps, oldest first."""
+        series = self._series.get(tag)
+        return [(step, value) for step, value in series.points if math.isfinite(value)] if series else []
 
     def level(self, tag: str, count: int) -> float | None:
         """Median of the last `count` finite values; None unless there are as many."""

@@ -15,6 +15,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from core.checks import checked
+from core.gradients.equal_units import equal_units
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measured import Measured
 from core.gradients.objective import Objective, own_randomness
@@ -59,6 +60,7 @@ class UnitHealth:
             layer/<module>/dead_units: share of a ReLU's units that are 0 for every sample;
             layer/<module>/saturated_units: share of a tanh's or sigmoid's units at an end of their range for
                 95 % of the samples and more. Both in [0, 1]; a unit is a feature or a channel.
+            layer/<parameter>/equal_units: 1 where all its rows are the same; left out elsewhere.
             loss_share/<term>: length of its gradient over the sum of all terms' lengths;
             loss_cosine/<a>_vs_<b>: of two terms that reach a common parameter.
         """
@@ -71,10 +73,11 @@ class UnitHealth:
             else:
                 shares = term_shares(objective.terms_on(batch), step.parameters)
         found = shares | {tag: share for unit in units for tag, share in unit.tags().items()}
+        equal = equal_units(step.names, step.parameters)
         if not found:
-            return {}
+            return equal
         values = torch.stack([value.double() for value in found.values()]).tolist()
-        return {tag: value for tag, value in zip(found, values, strict=True) if value == value}
+        return equal | {tag: value for tag, value in zip(found, values, strict=True) if value == value}
 
 
 class Units:

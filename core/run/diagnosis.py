@@ -16,7 +16,7 @@ from annotated_types import Ge
 from core.checks import checked
 from core.config import Tree, flat
 from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
-from core.diagnosis.findings import FILE, markdown
+from core.diagnosis.findings import FILE, markdown, ordered
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
 from core.gradients.norms import global_norm
@@ -127,10 +127,16 @@ class Diagnosis:
         self._locate()
         return self._ledger.update(step, diagnose(self._rules, self._history, self._with_batches()))
 
+    def conclude(self, step: int, rules: Sequence[Rule]) -> list[Finding]:
+        """Ask rules that only the end can answer; what has opened."""
+        if not self.enabled:
+            return []
+        return self._ledger.conclude(step, diagnose(rules, self._history, self._with_batches()))
+
     @property
     def findings(self) -> list[Finding]:
-        """All so far."""
-        return self._ledger.findings
+        """All so far, causes before their consequences."""
+        return ordered(self._ledger.findings)
 
     def stops(self, changed: Sequence[Finding]) -> str | None:
         """Why the run has to stop, or None: the first new finding that is more than a note."""
