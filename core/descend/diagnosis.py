@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from core.curvature.critical import SLOPE
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
 from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
+from core.diagnosis.learning import LossMaximised, NoBetterThanConstant
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
 
@@ -203,6 +204,8 @@ RULES_OF_OBJECTIVE: tuple[Rule, ...] = (
     *network_rules(VanishingGradient(reached=fitted), ExplodingGradient(falling=falling)),
     Unmoved(),
     Outset(),
+    LossMaximised(),
+    NoBetterThanConstant(share=0.97, least=500),
 )
 # The length of a point is no measure for a step.
 RULES_OF_FUNCTION: tuple[Rule, ...] = (

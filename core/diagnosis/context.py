@@ -75,6 +75,7 @@ class Remedies:
         shallower: fewer layers, or layers that pass more of the gradient on.
         leakier: activations that pass a gradient on either side of zero.
         smaller_inputs: inputs on a common scale.
+        varied_inputs: inputs that differ from sample to sample.
         smaller_targets: what the network is to predict, on a common scale.
         unbounded: activations between the layers that pass the gradient on undiminished.
         paired: targets that belong to their inputs.
@@ -95,6 +96,7 @@ class Remedies:
     shallower: Callable[["Context"], Overrides] = nothing
     leakier: Callable[["Context"], Overrides] = nothing
     smaller_inputs: Callable[["Context"], Overrides] = nothing
+    varied_inputs: Callable[["Context"], Overrides] = nothing
     smaller_targets: Callable[["Context"], Overrides] = nothing
     unbounded: Callable[["Context"], Overrides] = nothing
     paired: Callable[["Context"], Overrides] = nothing

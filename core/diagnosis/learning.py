@@ -18,6 +18,13 @@ from core.diagnosis.signals import History
 LOSS, CONSTANT, HELD_OUT = "loss/train", "loss/constant", "loss/no_grad"
 
 
+def constant_of(history: History, context: Context) -> float | None:
+    """The best constant's loss, or that of zeros where the trainer knows it; None where neither is known."""
+    found = history.last(CONSTANT)
+    found = context.limits.get("loss_of_zeros") if found is None else found
+    return found if found and found > 0 else None
+
+
 def left(history: History) -> float | None:
     """Share of the best constant's loss that is left, of the last point; None where it is not known."""
     loss, constant = history.last(LOSS), history.last(CONSTANT)
@@ -54,20 +61,22 @@ class NoBetterThanConstant:
     Attributes:
         share: of the best constant's loss that is left in the second half of the run.
         least: steps before it is said.
+        progress: share of the run before it is said, where its length is known.
         still: how far the weights may have come, in their own lengths, where steps are too short.
         blocked: gradient's components in the first weight over those in the last, where activations hold it.
     """
 
     share: float = 0.93
     least: int = 60
+    progress: float = 0.15
     still: float = 0.5
     blocked: float = 0.1
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, of a run with one player."""
         points = history.points(LOSS)
-        constant = history.last(CONSTANT)
-        if history.step < self.least or not constant or constant <= 0 or len(context.players) != 1:
+        constant, least = constant_of(history, context), max(self.least, self.progress * context.total)
+        if history.step < least or constant is None or len(context.players) != 1:
             return
         late = [value for step, value in points if step > history.step / 2]
         if len(late) < 2 or fmean(late) < self.share * constant:
@@ -196,7 +205,9 @@ class LossMaximised:
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, of a run with one player: players of a game maximise each other's."""
         shares = history.recent("loss/maximised", self.points)
-        if not shares or min(shares) < 1.0 or len(context.players) != 1:
+        losses = history.recent(LOSS, self.points)
+        below = bool(losses) and max(losses) < 0 and context.limits.get("loss_of_zeros", 0.0) > 0
+        if not (below or (shares and min(shares) == 1.0)) or len(context.players) != 1:
             return
         yield Sign(
             name="loss_maximised",
@@ -204,8 +215,12 @@ class LossMaximised:
             kinds=("loss",),
             explains=SCALE,
             player=context.players[0].name,
-            evidence={"loss/maximised": shares[-1], "loss": history.last(LOSS) or 0.0},
-            what="the loss is maximised: backward begins with its negative.",
+            evidence={"loss": history.last(LOSS) or 0.0},
+            what=(
+                f"the loss is {losses[-1]:.3g}, and that of no prediction is below 0."
+                if below
+                else "the loss is maximised: backward begins with its negative."
+            ),
             cause="The sign of the loss is turned, or a score was taken for a loss.",
             remedy=context.remedies.sign(context),
         )

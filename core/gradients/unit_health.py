@@ -29,6 +29,7 @@ ENDS = {
     nn.Sigmoid: (0.015, 0.985),
     nn.Softsign: (-0.97, 0.97),
 }
+LARGE = 10.0  # root mean square of inputs below which nothing is unusual
 AT_AN_END = 0.95  # share of the samples at which a saturated unit stands at an end
 
 
@@ -60,6 +61,8 @@ class UnitHealth:
             layer/<module>/dead_units: share of a ReLU's units that are 0 for every sample;
             layer/<module>/saturated_units: share of a tanh's or sigmoid's units at an end of their range for
                 95 % of the samples and more. Both in [0, 1]; a unit is a feature or a channel.
+            input/rms: root mean square of the first tensor of the batch, left out below 10.
+            input/variation: 0 where all its rows are the same, left out elsewhere.
             layer/<parameter>/equal_units: 1 where all its rows are the same; left out elsewhere.
             loss_share/<term>: length of its gradient over the sum of all terms' lengths;
             loss_cosine/<a>_vs_<b>: of two terms that reach a common parameter.
@@ -73,7 +76,7 @@ class UnitHealth:
             else:
                 shares = term_shares(objective.terms_on(batch), step.parameters)
         found = shares | {tag: share for unit in units for tag, share in unit.tags().items()}
-        equal = equal_units(step.names, step.parameters)
+        equal = equal_units(step.names, step.parameters) | remarkable(batch[0])
         if not found:
             return equal
         values = torch.stack([value.double() for value in found.values()]).tolist()
@@ -156,6 +159,15 @@ def watched(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def remarkable(inputs: Tensor) -> dict[str, float]:
+    """What is unusual about inputs [B, ...]: a root mean square of 10 and more, or rows all the same."""
+    if not inputs.is_floating_point() or inputs.dim() < 2 or len(inputs) < 2:
+        return {}
+    rms = inputs.detach().double().square().mean().sqrt().item()
+    found = {"input/rms": rms} if rms >= LARGE else {}
+    return found | ({"input/variation": 0.0} if bool((inputs == inputs[:1]).all()) else {})
 
 
 def term_shares(terms: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, Tensor]:

@@ -27,6 +27,11 @@ def told(context: Context, player: str, remedy: Overrides) -> Overrides:
     return tuple(sentences)
 
 
+def divided(context: Context, rms: float) -> Overrides:
+    """Inputs whose root mean square is 1."""
+    return (f"divide the inputs by {rms:.2g}, or scale them to mean 0 and deviation 1",)
+
+
 def larger_batch(context: Context, player: Player, samples: int) -> Overrides:
     """About this number of samples behind one gradient."""
     now = player.batch or samples
@@ -48,6 +53,7 @@ def remedies_of(players: tuple[str, ...]) -> Remedies:
         ),
         leakier=lambda _: ("use nn.LeakyReLU or nn.GELU in place of nn.ReLU",),
         smaller_inputs=lambda _: ("scale the inputs to mean 0 and standard deviation 1",),
+        varied_inputs=lambda _: ("look at what the data loader returns: every sample should be another one",),
         smaller_targets=lambda _: ("scale the targets to mean 0 and standard deviation 1",),
         unbounded=lambda _: ("use nn.ReLU or nn.GELU between the layers, and put normalisation before them",),
         paired=lambda _: ("look at single samples beside their targets, after all shuffling and joining",),

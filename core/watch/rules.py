@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import Context, History, Rule, Sign, network_rules
-from core.diagnosis.causes import NO_GRADIENT, PROGRAM, SCALE
+from core.diagnosis.causes import NO_GRADIENT, PROGRAM
 from core.diagnosis.gradients import NonFinite
+from core.diagnosis.inputs import UnscaledInputs
 from core.diagnosis.learning import (
     LossMaximised,
     NoBetterThanConstant,
@@ -21,6 +22,7 @@ from core.diagnosis.units import SaturatedUnits
 from core.watch.described import kind_of_loss
 from core.watch.fit import ConstantTargets, OutOfScale, OutputDoesNotFit, QuantitiesOfClasses
 from core.watch.models import Strays
+from core.watch.remedies import divided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,58 +166,6 @@ class StaleParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnscaledInputs:
-    """A linear or convolutional layer meets inputs of a large scale, or inputs that are all the same.
-
-    Attributes:
-        rms: root mean square from which one should act: bytes as floats have 70 to 150, standardised data 1,
-            pixels in [0, 1] below 1.
-        variation: largest standard deviation of a component over its samples, over the root mean square,
-            below which all samples are equal.
-        points: in a row.
-    """
-
-    rms: float = 50.0
-    variation: float = 1e-6
-    points: int = 2
-
-    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """At most one sign for each player."""
-        for player in context.players:
-            sizes = history.recent(f"{player.prefix}input/rms", self.points)
-            varied = history.recent(f"{player.prefix}input/variation", self.points)
-            if varied and max(varied) < self.variation:
-                yield Sign(
-                    name="constant_inputs",
-                    severity="warning",
-                    player=player.name,
-                    evidence={"input/variation": varied[-1]},
-                    what="all samples of a batch are the same.",
-                    cause="What loads the data returns one sample again and again, or a constant.",
-                    remedy=("look at what the data loader returns: every sample should be another one",),
-                    kinds=("data", "observation"),
-                    explains=NO_GRADIENT,
-                )
-            elif sizes and min(sizes) >= self.rms:
-                yield Sign(
-                    name="unscaled_inputs",
-                    severity="warning",
-                    player=player.name,
-                    evidence={
-                        "input/rms": sizes[-1],
-                        "input/largest": history.last(f"{player.prefix}input/largest") or 0.0,
-                    },
-                    what=f"the inputs have a root mean square of {sizes[-1]:.3g}.",
-                    cause="They are not normalised: the first layer's steps are too long by this factor.",
-                    remedy=(
-                        f"divide the inputs by {sizes[-1]:.2g}, or scale them to mean 0 and deviation 1",
-                    ),
-                    kinds=("preprocessing", "normalisation"),
-                    explains=(*SCALE, "vanishing_gradient"),
-                )
-
-
-@dataclass(frozen=True, kw_only=True)
 class WrongMode:
     """Dropout and batch statistics are in the mode of evaluation while training, or the other way round.
 
@@ -283,7 +233,9 @@ def rules_of(
         non_finite,
         *(
             rule
-            for rule in network_rules(SaturatedUnits(learnt=learnt), NoiseDominated(learnt=begun))
+            for rule in network_rules(
+                SaturatedUnits(learnt=learnt), NoiseDominated(learnt=begun), UnscaledInputs(remedy=divided)
+            )
             if not isinstance(rule, NonFinite)
         ),
         GradientsNotCleared(),
@@ -297,7 +249,6 @@ def rules_of(
         LossMaximised(),
         NoBetterThanConstant(share=0.97, least=2000),
         WorseHeldOut(),
-        UnscaledInputs(),
         WrongMode(),
         *own,
     )

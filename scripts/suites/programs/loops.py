@@ -125,9 +125,9 @@ def sgd(model: nn.Module, lr: float = 0.01, momentum: float = 0.0) -> torch.opti
     return torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
 
 
-def adam(model: nn.Module, lr: float = 1e-3, **options: float) -> torch.optim.Adam:
+def adam(model: nn.Module, lr: float = 1e-3, eps: float = 1e-8) -> torch.optim.Adam:
     """With the customary rate."""
-    return torch.optim.Adam(model.parameters(), lr=lr, **options)
+    return torch.optim.Adam(model.parameters(), lr=lr, eps=eps)
 
 
 def filled(model: nn.Module, value: float) -> nn.Module:
