@@ -38,7 +38,7 @@ def train(directory: Path, *, softmax: bool, epochs: int = 6) -> tuple[float, li
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for name, softmax in (("mistaken", True), ("mended", False)):
         last, found = train(Path("runs/watch_loop", name), softmax=softmax)
         print(f"{name}: loss {last:.3f}, {', '.join(finding.name for finding in found) or 'no findings'}\n")

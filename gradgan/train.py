@@ -171,7 +171,7 @@ def check(cfg: TrainConfig) -> None:
 
 def without_effect(cfg: TrainConfig) -> dict[str, str]:
     """Options that change nothing in this configuration, by dotted name, and why."""
-    return effects.without_effect(cfg.data, cfg.network, cfg.game, cfg.clipper)
+    return effects.without_effect(cfg.data, cfg.network, cfg.game, cfg.clipper, cfg.optimizer, cfg.probe)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:

@@ -3,11 +3,14 @@
 A default or a page's value may well be idle; somebody who types an option expects it to do something.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from core.config import Component
 from core.gradients import Clipper
 from core.gradients.arguments import clipper_without_effect
+from core.gradients.probe import Probe
+from core.optim.effects import optimizer_without_effect
+from core.optim.factory import OptimizerComponent
 from gradrl.agents.ddpg import DDPGConfig
 from gradrl.agents.novelty import NoveltyConfig
 from gradrl.agents.npg import NPGConfig
@@ -92,10 +95,22 @@ def one_loss(agent: object, policy: object) -> str:
     return "policy and value function share no parameter, and there is no entropy bonus"
 
 
+def one_order(agent: object, policy: object) -> str:
+    """Why the losses of a gradient step conflict alike in any order; empty where they may not."""
+    if not isinstance(policy, MLPConfig) or isinstance(agent, PPOKLConfig):
+        return ""
+    if not policy.shared:
+        return "policy and value function share no parameter, and two losses have one order"
+    alone = isinstance(agent, REINFORCEConfig) and agent.baseline != "learned"
+    return "" if getattr(agent, "entropy_coef", 1) and not alone else "two losses have one order"
+
+
 def without_effect(
     agent: Component,
     policy: Component,
     clipper: Clipper | None,
+    optimizer: OptimizerComponent,
+    probes: Mapping[str, Probe] | None,
     evaluation: EvaluationConfig,
     env: EnvConfig,
     info: EnvInfo,
@@ -105,5 +120,10 @@ def without_effect(
         **dict(idle_agent(agent.options)),
         **dict(idle_policy(policy.options, info)),
         **dict(idle_evaluation(evaluation, env, info, policy.target)),
-        **clipper_without_effect(clipper, one_loss=one_loss(agent.options, policy.options)),
+        **clipper_without_effect(
+            clipper,
+            one_loss=one_loss(agent.options, policy.options),
+            one_order=one_order(agent.options, policy.options),
+        ),
+        **optimizer_without_effect(optimizer, probes),
     }

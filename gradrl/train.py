@@ -103,7 +103,14 @@ def check(cfg: TrainConfig) -> None:
 def without_effect(cfg: TrainConfig) -> dict[str, str]:
     """Options that change nothing in this configuration, by dotted name, and why."""
     return effects.without_effect(
-        cfg.agent, cfg.policy, cfg.clipper, cfg.evaluation, cfg.env, inspect_env(cfg.env)
+        cfg.agent,
+        cfg.policy,
+        cfg.clipper,
+        cfg.optimizer,
+        cfg.probe,
+        cfg.evaluation,
+        cfg.env,
+        inspect_env(cfg.env),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -11,7 +11,9 @@ from yaml import YAMLError
 from core.cli.choices import YamlFile
 from core.cli.job import RootConfig, check, execute
 from core.config import ConfigError, Tree, build, config_dir, import_target
-from core.optim.schedules import Schedule
+
+if TYPE_CHECKING:  # it imports torch
+    from core.optim.schedules import Schedule
 
 CHANGEABLE = ("logging.", "device", "num_threads")  # besides the run's length
 
@@ -57,7 +59,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     return execute(options, directory, continuing=True)
 
 
-def _say_rate(schedule: Schedule, step: int | None, before: object, after: int) -> None:
+def _say_rate(schedule: "Schedule", step: int | None, before: object, after: int) -> None:
     """Say where a longer run makes the learning rate jump: a schedule spans the whole run."""
     if step is None or not isinstance(before, int) or before == after:  # `check` refuses what is no number
         return

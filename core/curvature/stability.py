@@ -18,6 +18,7 @@ from core.curvature.spectrum import eigenvalues
 from core.gradients.norms import accumulation_dtype
 
 Group = dict[str, Any]  # one of `optimizer.param_groups`: options of any type
+WITH_THRESHOLD = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def update_rule(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) 
 def _relative_threshold(optimizer: torch.optim.Optimizer, group: Group) -> float:
     """Threshold times learning rate of one group."""
     kind = type(optimizer)
-    if kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop):
+    if kind not in WITH_THRESHOLD:
         raise UnknownRuleError(f"no threshold is known for {kind.__qualname__}")
     if group["maximize"]:
         raise UnknownRuleError("no threshold is known for maximize=True")

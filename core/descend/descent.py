@@ -27,6 +27,7 @@ from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_exclude, clipper_without_effect, require_true_line_search
 from core.gradients.probe import Probe
+from core.optim.effects import optimizer_without_effect
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, ScheduledRate, check_schedule
@@ -161,7 +162,12 @@ def without_effect(cfg: DescentConfig) -> dict[str, str]:
     parts = list(singles(cfg).values())
     vectors = "the variables of a function are one vector, which has no rows" if cfg.function else ""
     idle = clipper_without_effect(cfg.clipper, one_loss="every gradient step has one loss", vectors=vectors)
-    mixing = [why_not(part.optimizer, cfg.clipper, cfg.schedule) for part in parts if part.optimizer]
+    used = [part.optimizer for part in parts if part.optimizer]
+    each = [optimizer_without_effect(optimizer, cfg.probe, vectors=vectors) for optimizer in used]
+    for option, reason in (pair for found in each for pair in found.items()):
+        if option.startswith("optimizer") or all(option in found for found in each):
+            idle[option] = reason
+    mixing = [why_not(optimizer, cfg.clipper, cfg.schedule) for optimizer in used]
     if cfg.function:
         idle["diagnosis.unit_health"] = "a function has no layers"
     pictures = {"basins": mixing[0]} if all(mixing) else {}

@@ -74,12 +74,15 @@ def check_exclude(clipper: Clipper | None, names: Iterable[str]) -> None:
                 )
 
 
-def clipper_without_effect(clipper: Clipper | None, *, one_loss: str, vectors: str = "") -> dict[str, str]:
-    """Transforms that change no gradient, by the options that choose them, and why.
+def clipper_without_effect(
+    clipper: Clipper | None, *, one_loss: str, one_order: str = "", vectors: str = ""
+) -> dict[str, str]:
+    """Transforms that change no gradient and options that change no transform, by dotted name, and why.
 
     Args:
         clipper: as it is configured.
         one_loss: why no step has losses that could conflict; empty where one may.
+        one_order: why all orders of the losses are the same; empty where they may differ.
         vectors: why no parameter is a matrix; empty where one is.
     """
     found = {}
@@ -87,6 +90,8 @@ def clipper_without_effect(clipper: Clipper | None, *, one_loss: str, vectors: s
         reason = {PCGrad: one_loss, Centralize: vectors}.get(type(transform))
         if reason:
             found[option] = reason
+        elif isinstance(transform, PCGrad) and one_order:
+            found[f"{option}.seed"] = one_order
     return found
 
 

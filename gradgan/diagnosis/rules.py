@@ -73,6 +73,10 @@ class DiscriminatorTooStrong:
                 *remedies.rate(context, generator, 1e-3),
                 remedies.toward(context, "discriminator.lr", min(player.lr, 1e-3)),
             )
+        # On mixtures ten times the penalty kept the generator behind for longer, and a rate of 1e-3 did not.
+        adaptive = generator is not None and generator.optimizer not in remedies.UNSCALED
+        if generator is not None and adaptive and generator.lr > remedies.CALM:
+            return remedies.rate(context, generator, remedies.CALM)
         return penalty(context, 10.0)
 
 

@@ -1,6 +1,7 @@
 """Rules about games on planted signals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,16 @@ def test_a_penalty_that_a_steep_slope_needs_is_one_of_slopes():
     where = context("gan", ("loss=wasserstein", "penalty=none"))
     findings, _ = watch(where, "gan", {"game/sample_gradient": 20.0})
     assert [f.remedy for f in findings] == [("penalty=wgan_gp",)]
+
+
+@pytest.mark.parametrize(
+    ("rate", "remedy"), [(3e-3, "optimizer.lr=0.001"), (1e-3, "penalty.gamma=1"), (3e-4, "penalty.gamma=1")]
+)
+def test_a_discriminator_with_a_penalty_is_too_strong_at_a_high_rate(rate, remedy):
+    where = context("ring", (f"optimizer.lr={rate:g}",))
+    where = replace(where, players=tuple(replace(player, lr=rate) for player in where.players))
+    findings, _ = watch(where, "ring", {"logits/accuracy": 1.0, "logits/real": -6.0, "logits/fake": -56.0})
+    assert [(f.name, f.remedy) for f in findings] == [("discriminator_too_strong", (remedy,))]
 
 
 @pytest.mark.parametrize(("reverse_kl", "found"), [(0.24, []), (0.26, ["mode_collapse"])])

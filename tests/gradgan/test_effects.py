@@ -38,6 +38,14 @@ ONE_LOSS = "without penalty, regularizer and class loss every gradient step has 
             "data=digits network=mlp channels_last=true",
             "channels_last has no effect here: network=mlp has no convolutions",
         ),
+        (
+            "data=ring penalty=r1 clipper=pcgrad clipper.seed=1",
+            "clipper.seed has no effect here: two losses have one order",
+        ),
+        (
+            "data=ring optimizer.groups=no_decay",
+            "optimizer.groups has no effect here: optimizer.weight_decay is 0",
+        ),
         ("data=ring penalty=none clipper=pcgrad", f"clipper has no effect here: {ONE_LOSS}"),
         (
             "data=digits penalty=none regularizer=weight_clipping clipper=pcgrad",
@@ -55,6 +63,7 @@ def test_a_typed_option_without_effect_is_named_with_its_reason(words, line):
         "data=ring",
         "data=digits network=dcgan features=classifier channels_last=false",
         "data=ring clipper=pcgrad",
+        "data=ring regularizer=lecam clipper=pcgrad clipper.seed=1",
         "data=digits penalty=none regularizer=lecam clipper=pcgrad",
         "data=digits penalty=none conditioning=auxiliary clipper=pcgrad",
     ],

@@ -92,6 +92,22 @@ SHORT = "total_steps=64 agent.learning_starts=32"
             "policy and value function share no parameter, and there is no entropy bonus",
         ),
         (
+            "env=cartpole clipper=pcgrad clipper.seed=1 agent.entropy_coef=0.01",
+            "clipper.seed",
+            "policy and value function share no parameter, and two losses have one order",
+        ),
+        (
+            "env=cartpole clipper=pcgrad clipper.seed=1 agent.entropy_coef=0 policy.shared=true",
+            "clipper.seed",
+            "two losses have one order",
+        ),
+        ("env=cartpole optimizer.groups=no_decay", "optimizer.groups", "optimizer.weight_decay is 0"),
+        (
+            "env=cartpole optimizer=adafactor probe=curvature probe.curvature.stability=false",
+            "probe.curvature.stability",
+            "the stability threshold of Adafactor is not known",
+        ),
+        (
             "env=cartpole clipper=chain clipper.transforms=[{_target_:core.gradients.PCGrad}]",
             "clipper.transforms.0",
             "policy and value function share no parameter, and there is no entropy bonus",
@@ -118,6 +134,9 @@ def test_a_typed_option_without_effect_is_named_with_its_reason(words, option, r
         "env=cartpole env.vectorization=sync env.autoreset=next_step",
         "env=cartpole clipper=pcgrad agent.entropy_coef=0.01",
         "env=cartpole clipper=pcgrad policy.shared=true",
+        "env=cartpole clipper=pcgrad clipper.seed=1 policy.shared=true agent.entropy_coef=0.01",
+        "env=cartpole optimizer.weight_decay=0.1 optimizer.groups=no_decay",
+        "env=cartpole probe=curvature probe.curvature.stability=false",
         "agent=ppo_kl env=cartpole clipper=pcgrad",
     ],
 )

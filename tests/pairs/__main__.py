@@ -2,8 +2,8 @@
 
 Short runs that together have almost every pair of option values, and for each of them the same run without
 some of its overrides. It ends with status 1 where a run fails that did not stop honestly, where a typed
-override changes neither a parameter nor a curve nor a field of the summary and nothing is said of it, and
-where an override of which it is said that it has no effect changes a parameter.
+override changes neither a parameter, a curve, a picture nor a field of the summary and nothing is said of it,
+and where an override of which it is said that it has no effect changes a parameter.
 """
 
 import argparse

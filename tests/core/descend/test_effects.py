@@ -24,6 +24,14 @@ VECTOR = "the variables of a function are one vector, which has no rows"
             "clipper=chain clipper.transforms=[{_target_:core.gradients.Centralize}]",
             f"clipper.transforms.0 has no effect here: {VECTOR}",
         ),
+        (
+            "optimizer=sgd optimizer.groups=no_decay optimizer.weight_decay=0.1",
+            f"optimizer.weight_decay has no effect here: optimizer.groups is no_decay, and {VECTOR}",
+        ),
+        (
+            "optimizers=[sgd,momentum] optimizers.sgd.dampening=0.5",
+            "optimizers.sgd.dampening has no effect here: optimizers.sgd.momentum is 0",
+        ),
         ("clipper=pcgrad", "clipper has no effect here: every gradient step has one loss"),
         (
             "objective=moons clipper=pcgrad",

@@ -156,7 +156,7 @@ def test_the_average_of_a_spectrally_normalised_layer_has_the_largest_singular_v
             module[:2](torch.ones(1, 16))  # the module's own power iterations
         average.update(1.0)
     first, conv = average.module.get_submodule("0"), average.module.get_submodule("2")
-    first(torch.ones(1, 16)), conv(torch.ones(1, 1, 2, 2))  # the older one computes its weight when called
+    _ = first(torch.ones(1, 16)), conv(torch.ones(1, 1, 2, 2))  # the older one is computed by the call
     for layer in (first, conv):
         assert isinstance(layer.weight, Tensor)
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=0.05)

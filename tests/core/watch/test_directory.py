@@ -1,5 +1,6 @@
 """The directory of a watched loop is like a trainer's: report, compare, resumption, landscape."""
 
+import importlib
 import json
 import math
 
@@ -16,11 +17,11 @@ from core.config import ConfigError
 from core.report.page import write_page
 from core.report.read import read_run
 from core.run.tensorboard import read_scalars
-from core.scripts.landscape import load
-from core.scripts.report import kind_of
 from core.watch.report import SCORE
 from gradrl.report import SCORE as RETURN
 from tests.core.watch.loops import classes, classifier, train
+
+SCRIPTS = {name: importlib.import_module(f"core.scripts.{name}") for name in ("landscape", "report")}
 
 
 def watched(directory, *, head=(), seed=0, lr=0.01, steps=60, resume=False, load=None):
@@ -34,7 +35,7 @@ def watched(directory, *, head=(), seed=0, lr=0.01, steps=60, resume=False, load
 
 def test_its_files_are_those_of_a_trainer(tmp_path):
     watch = watched(tmp_path / "run", head=[nn.Softmax(dim=1)])
-    record = read_run(tmp_path / "run", kind_of)
+    record = read_run(tmp_path / "run", SCRIPTS["report"].kind_of)
     assert (record.status, record.unit, record.step) == ("finished", "steps", 60)
     assert record.options["optimizer"]["_target_"] == "torch.optim.sgd.SGD"
     assert record.options["optimizer"]["lr"] == 0.01
@@ -51,13 +52,13 @@ def test_its_files_are_those_of_a_trainer(tmp_path):
 def test_the_report_shows_sentences_and_no_command(tmp_path):
     watched(tmp_path / "a", head=[nn.Softmax(dim=1)])
     watched(tmp_path / "b")
-    page = write_page(tmp_path / "a", None, kind_of).read_text()
+    page = write_page(tmp_path / "a", None, SCRIPTS["report"].kind_of).read_text()
     assert "<b>Try</b> to leave out the softmax at the end of the model." in page
     assert "Output does not fit loss" in page
     assert "gradient norm of every layer" in page.lower() or "heat" in page.lower()
     assert 'class="command"' not in page
     assert "momentum" in page
-    pair = write_page(tmp_path / "a", tmp_path / "b", kind_of).read_text()
+    pair = write_page(tmp_path / "a", tmp_path / "b", SCRIPTS["report"].kind_of).read_text()
     assert "What differs" in pair
 
 
@@ -126,7 +127,7 @@ def test_a_frozen_batch_opens_noise_curvature_units_and_the_landscape(tmp_path):
     assert [path.name for path in pictures] == ["slices.png", "surface.png", "spectrum.png"]
     assert json.loads((tmp_path / "landscape.json").read_text())["spectrum"]["step"] == 60
     with pytest.raises(ConfigError, match=r"call its Watch\.landscape\(\)"):
-        load(tmp_path, None)  # pyright: ignore
+        SCRIPTS["landscape"].load(tmp_path, None)
 
 
 def test_where_a_nan_is_born_is_named():
