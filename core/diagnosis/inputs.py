@@ -37,8 +37,8 @@ class UnscaledInputs:
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """At most one sign for each player."""
         for player in context.players:
-            sizes = history.recent(f"{player.prefix}input/rms", self.points)
-            varied = history.recent(f"{player.prefix}input/variation", self.points)
+            sizes = history.fresh(f"{player.prefix}input/rms", self.points)
+            varied = history.fresh(f"{player.prefix}input/variation", self.points)
             if varied and max(varied) < self.variation:
                 yield Sign(
                     name="constant_inputs",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 from core.diagnosis import remedies
 from core.diagnosis.causes import NO_GRADIENT, SCALE
@@ -24,9 +25,8 @@ class EqualUnits:
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player: the layer nearest to the input."""
         for player in context.players:
-            equal = history.layers(player.prefix, "equal_units")
-            held = history.layers_last(player.prefix, "equal_units", self.measurements)
-            names = [layer.name for layer in player.layers if layer.name in equal and layer.name in held]
+            equal = history.layers_fresh(player.prefix, "equal_units", self.measurements)
+            names = [layer.name for layer in player.layers if layer.name in equal]
             if not names:
                 continue
             yield Sign(
@@ -67,7 +67,8 @@ class WeightDecay:
                 remedies.own_option(context, player, "decoupled_weight_decay")
             )
             adaptive = player.optimizer not in remedies.UNSCALED
-            weights = history.level(f"{player.prefix}gradient/weight_norm", self.points)
+            lengths = history.fresh(f"{player.prefix}gradient/weight_norm", self.points)
+            weights = median(lengths) if lengths else None
             norm = history.level(f"{player.prefix}gradient/norm", self.points)
             evidence = {"weight_decay": decay, "lr": player.lr}
             if decoupled or not adaptive:

@@ -14,11 +14,13 @@ def equal_units(names: Iterable[str], parameters: Iterable[Tensor]) -> dict[str,
 
     Args:
         names: of the parameters.
-        parameters: of weights [units, ...], two rows or more; others are passed over.
+        parameters: of weights [units, ...], two rows of two numbers or more; others are passed over.
     """
     found = {}
     for name, parameter in zip(names, parameters, strict=True):
-        if parameter.dim() >= 2 and len(parameter) >= 2 and _same(parameter[:2]) and _same(parameter):
+        if parameter.dim() < 2 or len(parameter) < 2 or parameter[0].numel() < 2:
+            continue
+        if _same(parameter[:2]) and _same(parameter):
             found[f"layer/{name}/equal_units"] = 1.0
     return found
 

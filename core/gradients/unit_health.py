@@ -61,14 +61,15 @@ class UnitHealth:
             layer/<module>/dead_units: share of a ReLU's units that are 0 for every sample;
             layer/<module>/saturated_units: share of a tanh's or sigmoid's units at an end of their range for
                 95 % of the samples and more. Both in [0, 1]; a unit is a feature or a channel.
-            input/rms: root mean square of the first tensor of the batch, left out below 10.
+            input/rms: root mean square of what the network is first called with, left out below 10.
             input/variation: 0 where all its rows are the same, left out elsewhere.
             layer/<parameter>/equal_units: 1 where all its rows are the same; left out elsewhere.
             loss_share/<term>: length of its gradient over the sum of all terms' lengths;
             loss_cosine/<a>_vs_<b>: of two terms that reach a common parameter.
         """
         batch = _subset(objective, self.max_samples, generator)
-        with own_randomness(objective), watched(objective.module) as units:
+        inputs: list[Tensor] = []
+        with own_randomness(objective), watched(objective.module) as units, _met(objective.module, inputs):
             if objective.terms is None or step.precision != "float32":
                 with torch.no_grad():
                     objective.on(batch)
@@ -76,7 +77,7 @@ class UnitHealth:
             else:
                 shares = term_shares(objective.terms_on(batch), step.parameters)
         found = shares | {tag: share for unit in units for tag, share in unit.tags().items()}
-        equal = equal_units(step.names, step.parameters) | remarkable(batch[0])
+        equal = equal_units(step.names, step.parameters) | _remarkable(inputs)
         if not found:
             return equal
         values = torch.stack([value.double() for value in found.values()]).tolist()
@@ -161,13 +162,30 @@ def watched(
             handle.remove()
 
 
-def remarkable(inputs: Tensor) -> dict[str, float]:
+@contextmanager
+def _met(module: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
+    """Keep the first tensor of numbers that the network is called with."""
+
+    def hook(_: nn.Module, given: tuple[object, ...]) -> None:
+        first = next((x for x in given if isinstance(x, Tensor) and x.is_floating_point()), None)
+        if first is not None and not inputs:
+            inputs.append(first.detach())
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _remarkable(inputs: list[Tensor]) -> dict[str, float]:
     """What is unusual about inputs [B, ...]: a root mean square of 10 and more, or rows all the same."""
-    if not inputs.is_floating_point() or inputs.dim() < 2 or len(inputs) < 2:
+    if not inputs or inputs[0].dim() < 2 or len(inputs[0]) < 2:
         return {}
-    rms = inputs.detach().double().square().mean().sqrt().item()
+    (x,) = inputs
+    rms = x.double().square().mean().sqrt().item()
     found = {"input/rms": rms} if rms >= LARGE else {}
-    return found | ({"input/variation": 0.0} if bool((inputs == inputs[:1]).all()) else {})
+    return found | ({"input/variation": 0.0} if bool((x == x[:1]).all()) else {})
 
 
 def term_shares(terms: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, Tensor]:

@@ -77,10 +77,10 @@ def described(kind: str, predictions: Tensor, targets: Tensor | None) -> dict[st
         output/ends_in/<activation>: 1, of the activation that they come out of.
         output/broadcast: numbers of predictions and targets, spread over each other, over those of the larger
             one; 1 where the shapes fit.
-        target/outside: share of the targets that this activation, or a loss of probabilities, cannot reach.
-        target/of_classes: 1 where targets are one-hot rows, or zeros and ones of a single column.
-        target/constant: 1 where all targets are the same; left out for a single one.
-        target/rms, output/rms: root mean squares, of a loss that compares number with number.
+        label/outside: share of the targets that this activation, or a loss of probabilities, cannot reach.
+        label/of_classes: 1 where targets are one-hot rows, or zeros and ones of a single column.
+        label/constant: 1 where all targets are the same; left out for a single one.
+        label/rms, output/rms: root mean squares, of a loss that compares number with number.
     """
     if not predictions.is_floating_point() or not predictions.numel():
         return {}
@@ -113,7 +113,7 @@ def _compared(
         return found
     y = targets.detach()
     if y.numel() > 1:
-        found["target/constant"] = (_rows(y) == _rows(y)[:1]).all().float()
+        found["label/constant"] = (_rows(y) == _rows(y)[:1]).all().float()
     if not y.is_floating_point():
         return found
     if y.shape != predictions.shape:
@@ -126,12 +126,12 @@ def _compared(
         own = _rows(y.float())
         binary = ((own == 0) | (own == 1)).all()
         one_hot = (own.sum(1) == 1).all() if own.shape[1] > 1 else ~(own == own[0]).all()
-        found["target/of_classes"] = (binary & one_hot).float()
-        found["target/rms"] = y.float().square().mean().sqrt()
+        found["label/of_classes"] = (binary & one_hot).float()
+        found["label/rms"] = y.float().square().mean().sqrt()
         found["output/rms"] = predictions.detach().float().square().mean().sqrt()
     low, high = (0.0, 1.0) if kind.startswith("bce") else last[1:] if last else (0.0, float("inf"))
     if kind.startswith("bce") or (kind == "elementwise" and last is not None):
-        found["target/outside"] = ((y < low) | (y > high)).float().mean()
+        found["label/outside"] = ((y < low) | (y > high)).float().mean()
     return found
 
 

@@ -106,19 +106,19 @@ class OutputDoesNotFit:
 
     def _range(self, history: History) -> Sign | None:
         """Targets that the output, or the loss, cannot reach."""
-        outside = always(history, "target/outside", self.points)
+        outside = always(history, "label/outside", self.points)
         if outside < self.outside:
             return None
         if self.loss.startswith("bce"):
             return self._sign(
-                {"target/outside": outside},
+                {"label/outside": outside},
                 f"{outside:.0%} of its targets are no probabilities: they lie outside of 0 and 1.",
                 "A binary cross-entropy of other targets has no lower bound.",
                 "use MSELoss for quantities, or bring the labels to 0 and 1",
                 ("loss", "labels"),
             )
         return self._sign(
-            {"target/outside": outside},
+            {"label/outside": outside},
             f"{outside:.0%} of the targets lie outside of what the last activation can reach.",
             "The activation at the end of the model does not fit the targets.",
             "leave out the activation at the end of the model, or scale the targets into its range",
@@ -156,7 +156,7 @@ class QuantitiesOfClasses:
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
-        shares = history.recent("target/of_classes", self.points)
+        shares = history.recent("label/of_classes", self.points)
         if not shares or min(shares) < 1.0 or len(context.players) != 1:
             return
         now = left(history)
@@ -166,7 +166,7 @@ class QuantitiesOfClasses:
             severity="warning" if stuck else "note",
             kinds=("loss",),
             explains=("no_better_than_constant", "not_trained_long_enough", "vanishing_gradient"),
-            evidence={"target/of_classes": shares[-1]} | ({} if now is None else {"left": now}),
+            evidence={"label/of_classes": shares[-1]} | ({} if now is None else {"left": now}),
             what="its targets are classes, zeros and ones, and the loss is a distance.",
             cause="The gradient of a distance vanishes where a probability is most wrong.",
             remedy=("use CrossEntropyLoss (or BCEWithLogitsLoss for one output) on the scores themselves",),
@@ -185,7 +185,7 @@ class ConstantTargets:
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, of a run with one player: a game's are constant."""
-        shares = history.recent("target/constant", self.points)
+        shares = history.recent("label/constant", self.points)
         if not shares or min(shares) < 1.0 or len(context.players) != 1:
             return
         yield Sign(
@@ -193,7 +193,7 @@ class ConstantTargets:
             severity="warning",
             kinds=("labels", "data"),
             explains=("vanishing_gradient", "update_too_small"),
-            evidence={"target/constant": shares[-1]},
+            evidence={"label/constant": shares[-1]},
             what="all targets of a batch are the same.",
             cause="What loads the labels returns one again and again, or a column of zeros.",
             remedy=("look at what the data loader returns: targets should differ",),
@@ -224,7 +224,7 @@ class OutOfScale:
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """At most one sign of each."""
-        first, target = history.last("output/at_start"), history.recent("target/rms", 2)
+        first, target = history.last("output/at_start"), history.recent("label/rms", 2)
         compared = bool(target)
         most = self.times if compared else self.scores
         if first is not None and first > most and history.count("loss/train") <= self.points:
@@ -250,7 +250,7 @@ class OutOfScale:
                 severity="warning",
                 kinds=("preprocessing", "normalisation"),
                 explains=SCALE,
-                evidence={"target/rms": target[-1], "left": now},
+                evidence={"label/rms": target[-1], "left": now},
                 what=f"the targets have a root mean square of {target[-1]:.3g}.",
                 cause="They are not normalised: the gradient grows with them, and outputs have far to go.",
                 remedy=(f"divide the targets by {target[-1]:.2g}, or scale them to mean 0 and deviation 1",),

@@ -10,18 +10,13 @@ from core.diagnosis import Context, History, Rule, Sign, network_rules
 from core.diagnosis.causes import NO_GRADIENT, PROGRAM
 from core.diagnosis.gradients import NonFinite
 from core.diagnosis.inputs import UnscaledInputs
-from core.diagnosis.learning import (
-    LossMaximised,
-    NoBetterThanConstant,
-    NotTrainedLongEnough,
-    WorseHeldOut,
-    learnt,
-)
+from core.diagnosis.learning import LossMaximised, learnt
 from core.diagnosis.steps import NoiseDominated
 from core.diagnosis.units import SaturatedUnits
 from core.watch.described import kind_of_loss
 from core.watch.fit import ConstantTargets, OutOfScale, OutputDoesNotFit, QuantitiesOfClasses
 from core.watch.models import Strays
+from core.watch.progress import NoBetterThanConstant, NotTrainedLongEnough, WorseHeldOut
 from core.watch.remedies import divided
 
 

@@ -1,7 +1,6 @@
 """Data of the programs: scikit-learn's small sets, and synthetic ones; each call draws what the seed says."""
 
 import torch
-from sklearn import datasets
 from torch import Tensor
 from torch.nn import functional
 
@@ -10,6 +9,8 @@ Data = tuple[Tensor, Tensor]
 
 def digits(side: int = 8, count: int = 1500) -> Data:
     """Handwritten digits: images [N, 1, side, side] in [0, 1], and classes."""
+    from sklearn import datasets
+
     pixels, classes = datasets.load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 16
     if side != 8:
@@ -24,9 +25,10 @@ def flat(data: Data) -> Data:
 
 def table(name: str, *, scaled: bool = True) -> Data:
     """One of scikit-learn's tables: wine, breast_cancer, iris or diabetes; columns standardised or not."""
-    x, y = getattr(datasets, f"load_{name}")(
-        return_X_y=True, **({"scaled": False} if name == "diabetes" else {})
-    )
+    from sklearn import datasets
+
+    raw = {"scaled": False} if name == "diabetes" else {}
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True, **raw)
     rows = torch.from_numpy(x).float()
     target = torch.from_numpy(y)
     rows = (rows - rows.mean(0)) / rows.std(0) if scaled else rows
@@ -47,7 +49,9 @@ def blobs(count: int, features: int, classes: int, apart: float = 2.0) -> Data:
 
 def moons(count: int = 500) -> Data:
     """Two half circles that interlock."""
-    x, y = datasets.make_moons(count, noise=0.1, random_state=int(torch.randint(2**31 - 1, ())))
+    from sklearn.datasets import make_moons
+
+    x, y = make_moons(count, noise=0.1, random_state=int(torch.randint(2**31 - 1, ())))
     return torch.from_numpy(x).float(), torch.from_numpy(y).long()
 
 
