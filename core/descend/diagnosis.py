@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.curvature.critical import SLOPE
-from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, known, network_rules, remedies
+from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
 from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
-from core.diagnosis.learning import LossMaximised, moved
+from core.diagnosis.learning import LossMaximised
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
 
@@ -115,10 +115,8 @@ class Unmoved:
         fall: of the loss since the first point, relative to it, that is too little.
         progress: share of the run from which there should have been more.
         points: logged points whose median is taken.
-        far: how far the weights may have come, in their own lengths, from which it is not the steps.
     """
 
-    far: float = 5.0
     fall: float = 0.05
     progress: float = 0.08
     points: int = 5
@@ -131,22 +129,15 @@ class Unmoved:
         if now < (1.0 - self.fall) * course[0]:
             return
         for player in context.players[:1]:
-            way = moved(history, player)
-            far = way is not None and way > self.far
             yield Sign(
                 name="plateau",
-                kinds=("labels", "data") if far else ("optimizer", "init"),
+                kinds=("optimizer", "labels"),
                 severity="warning",
                 player=player.name,
-                evidence=known(loss=now, first=course[0], way=way),
+                evidence={"loss": now, "first": course[0]},
                 what=f"the loss is {now:.4g}, and began at {course[0]:.4g}.",
-                cause=(
-                    f"The weights may have come {way:.0f} times their length, so it is not the steps: the "
-                    "targets do not depend on the inputs beside them."
-                    if far
-                    else "It began on a plateau: steps in proportion to so small a gradient do not leave it."
-                ),
-                remedy=() if far else stride(context, player),
+                cause="It began on a plateau: steps in proportion to so small a gradient do not leave it.",
+                remedy=stride(context, player),
             )
 
 

@@ -146,8 +146,9 @@ class Diagnosis:
 
     def messages(self, changed: Sequence[Finding]) -> list[str]:
         """Lines for the console: what has appeared, with its remedy, and what is resolved."""
+        now = {(f.name, f.player): f for f in self.findings}  # with what each is a consequence of
         return [
-            f.line() if f.active else f"resolved: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed
+            now[f.name, f.player].line() if f.active else f"resolved: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed
         ]
 
     def table(self) -> str:
