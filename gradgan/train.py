@@ -236,9 +236,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=cfg.data.limits(),
     )
-    write_interface(
-        run.directory, interface_of(cfg.latent_size, cfg.data.shape, trainer.generator.num_classes)
-    )
+    classes = None if cfg.conditioning is None else cfg.data.num_classes
+    write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, classes))
     steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
         batches = [stream.next() for _ in range(steps)]

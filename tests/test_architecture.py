@@ -139,6 +139,7 @@ OWN_OPTIONS = {
 OWN_TAGS = {
     "eval/": "Run writes every final measurement there",
     "loss/": "a descent has a loss, too",
+    "loss_share/": "UnitHealth measures the shares of any loss's terms",
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.gradients.equal_units import equal_units
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.norms import GradientView
 from core.watch.guard import Guard
@@ -180,7 +181,10 @@ class Followed:
 
     def drain(self) -> dict[str, float]:
         """Means since the last call, by tag."""
+        prefix = f"{self.name}/" if self.name else ""
         tags = self.monitor.drain() if self.parameters else {}
+        if self.steps > 1:  # before, a last layer of zeros is on its way
+            tags |= {prefix + tag: value for tag, value in equal_units(self.names, self.parameters).items()}
         tags = {tag: v for tag, v in tags.items() if not tag.endswith(UNKNOWN)}
         own = {"gradient/absent": self.empty / self.seen} if self.seen else {}
         for name, seen in (("carried", self.carried), ("lost", self.lost)):
@@ -188,7 +192,6 @@ class Followed:
                 own[f"gradient/{name}"] = torch.stack(seen).double().mean().item()
                 seen.clear()
         self.seen = self.empty = 0
-        prefix = f"{self.name}/" if self.name else ""
         return tags | {prefix + tag: value for tag, value in own.items()}
 
     def state_dict(self) -> dict[str, Any]:

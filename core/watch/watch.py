@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from core.checks import require
 from core.diagnosis import Finding, Rule
-from core.diagnosis.findings import rank
 from core.gradients import Objective
 from core.gradients.unit_health import UnitHealth
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
@@ -30,7 +29,7 @@ from core.watch.listening import LOSS, LossEar, ModelEar, listened
 from core.watch.models import Strays, named_parameters, prefixes, strays, unwrapped
 from core.watch.objectives import Frozen, draw_landscape, owner_of
 from core.watch.remedies import remedies_of
-from core.watch.rules import rules_of
+from core.watch.rules import LAST, rules_of
 
 UNIT = "steps"
 
@@ -100,7 +99,7 @@ class Watch:
         self._options = options_of(self._models, self._optimizers, loss)
         self._diagnosis = Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", self._options)
         self._frozen = Frozen(self._say)
-        self._ear = LossEar(self._models)
+        self._ear = LossEar(self._models, loss, len(self._players) == 1, self._guarded)
         held = {player.name: player.held for player in self._players}
         self._eyes = ModelEar(self._models, prefixes(self._models, held), self._guarded)
         self._journal = None if directory is None or self._guarded.off else Journal(Path(directory), resume)
@@ -120,8 +119,8 @@ class Watch:
 
     @property
     def findings(self) -> list[Finding]:
-        """All so far, the worst first."""
-        return sorted(self._diagnosis.findings, key=lambda f: (-rank(f.severity), not f.active, f.first_step))
+        """All so far, the likeliest cause first, and below each its consequences."""
+        return self._diagnosis.findings
 
     def log(self, loss: Tensor | float | None = None, **curves: Tensor | float) -> None:
         """Add numbers of one's own to the curves; they are averaged until the next logged point.
@@ -382,6 +381,8 @@ class Watch:
             self._point()
         elif self._journal is not None:  # what was logged since the last point
             self._journal.write(self.step, self._window.drain() | self._ear.drain(), self._diagnosis, False)
+        for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, LAST)):
+            self._say(line)
 
     def _require_open(self, method: str) -> None:
         if self._closed:

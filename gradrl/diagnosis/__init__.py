@@ -3,8 +3,16 @@
 from core.diagnosis import Context, Overrides, Rule, network_rules
 from core.diagnosis.followers import Stale
 from core.diagnosis.gradients import ConflictingLosses
+from core.diagnosis.inputs import UnscaledInputs
 from core.diagnosis.remedies import toward
 from core.diagnosis.units import SaturatedUnits
+from gradrl.diagnosis.experience import (
+    ConstantReturn,
+    EntropyDominates,
+    NoExploration,
+    OpposedReward,
+    ShortHorizon,
+)
 from gradrl.diagnosis.remedies import REMEDIES
 from gradrl.diagnosis.rules import (
     CollapsedEntropy,
@@ -32,11 +40,17 @@ AGENT_RULES: tuple[Rule, ...] = (
     ExplodingValue(),
     UnnormalizedAdvantage(),
     RewardScale(),
+    OpposedReward(),
+    ConstantReturn(),
+    ShortHorizon(),
+    EntropyDominates(),
+    NoExploration(),
 )
 RULES: tuple[Rule, ...] = (
     *network_rules(
         ConflictingLosses(balancing=("entropy", "kl")),
         # A critic of large returns stands at the ends of its units in healthy runs.
+        UnscaledInputs(kinds=("observation", "normalisation")),
         SaturatedUnits(tolerated=("critic", "head.critic"), learnt=improved),
     ),
     Stale(

@@ -34,6 +34,11 @@ FAULTS = [
     Fault("ppo", "reward_scale", {"policy/advantage_std": 30000.0}),
     Fault("ppo", "reward_scale", {"policy/advantage_std": 0.0}),
     Fault("sac", "reward_scale", {"loss/critic": 100000000.0}, player="critic"),
+    Fault("ppo", "short_horizon", {"episode/length": 60.0}, overrides=("agent.gamma=0.5",)),
+    Fault("ppo", "reward_opposes_return", {"eval/return_mean": lambda n: -float(n) ** 3,
+          "episode/return": lambda n: 50.0 + 10.0 * n}),
+    Fault("ppo", "entropy_dominates", {"policy/entropy": 0.693, "loss_share/entropy": 0.7},
+          overrides=("agent.entropy_coef=1.0",)),
 ]  # fmt: skip
 
 
