@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test golden pairs lint tensorboard clean
+.PHONY: help install demo test golden pairs mutants fuzz soak lint tensorboard clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -27,6 +27,15 @@ golden: $(STAMP) ## the same numbers as revision AGAINST, to the bit? ONLY='ppo_
 
 pairs: $(STAMP) ## do options work together, and does each that is typed do something? (20 minutes)
 	@$(BIN)/python -m tests.pairs
+
+mutants: $(STAMP) ## do the tests notice small mistakes in the maths? ONLY='gradgan/*' for some (20 minutes)
+	@$(BIN)/python -m tests.mutants --only '$(or $(ONLY),*)'
+
+fuzz: $(STAMP) ## does everything odd that is typed or read end in one clear line? SECONDS=60 SEED=1 (15 minutes)
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),inf) --seed $(or $(SEED),0)
+
+soak: $(STAMP) ## are runs that were killed and resumed those that nothing disturbed? (SECONDS=600, SEED=0)
+	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --seed $(or $(SEED),0)
 
 lint: $(STAMP) ## style, types and import rules
 	@$(BIN)/ruff check .

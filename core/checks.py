@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, Predicate
 
+from core.text import shown
+
 Finite = Predicate(math.isfinite)  # neither NaN nor infinite; a range alone lets an infinite number through
 BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Ge: ("ge", ">=", lambda value, bound: value >= bound),
@@ -44,7 +46,7 @@ def require(ok: bool, name: str, value: object, allowed: str) -> None:
     """
     if not ok:
         typed = list(value) if isinstance(value, tuple) else value
-        raise ValueError(f"{name} must be {allowed}, got {'null' if typed is None else repr(typed)}")
+        raise ValueError(f"{name} must be {allowed}, got {'null' if typed is None else shown(typed)}")
 
 
 def checked(cls: type[Options]) -> type[Options]:

@@ -10,7 +10,6 @@ import difflib
 import importlib
 import inspect
 import math
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.errors import described
+from core.hints import described_type, union
+from core.text import shortened, shown
 
 AUTO = "auto"  # as an optimizer's `lr`: proposed from the gradient before the training begins
 STAND_IN_LR = 1e-3
@@ -113,7 +114,7 @@ def build(tree: Tree, path: str = "") -> object:
     target = import_target(tree["_target_"], f"{path}._target_".lstrip("."))
     options = {key: value for key, value in tree.items() if key != "_target_"}
     if not inspect.isclass(target):
-        raise ConfigError(f"{path}._target_ must name a class, got {tree['_target_']}")
+        raise ConfigError(f"{path}._target_ must name a class, got {shown(tree['_target_'])}")
     if dataclasses.is_dataclass(target):
         return structure(options, target, path)
     auto_lr = options.get("lr") == AUTO
@@ -158,8 +159,8 @@ def import_target(dotted: object, path: str) -> object:
     Raises:
         ConfigError: no such module or name.
     """
-    if not isinstance(dotted, str) or "." not in dotted:
-        raise ConfigError(f"{path} must be a dotted name such as torch.optim.Adam, got {dotted!r}")
+    if not isinstance(dotted, str) or "." not in dotted or not all(dotted.split(".")):
+        raise ConfigError(f"{path} must be a dotted name such as torch.optim.Adam, got {shown(dotted)}")
     parts = dotted.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:cut])
@@ -176,27 +177,28 @@ def import_target(dotted: object, path: str) -> object:
         for attribute in parts[cut:]:
             if not hasattr(found, attribute):
                 raise ConfigError(
-                    f"{path}: {name} has no {attribute}{nearest(attribute, dir(found))} (got {dotted})"
+                    f"{path}: {name} has no {shortened(attribute, 40)}{nearest(attribute, dir(found))} "
+                    f"(got {shortened(dotted, 60)})"
                 )
             found = getattr(found, attribute)
         return found
-    raise ConfigError(f"{path}: no module named {parts[0]} (got {dotted})")
+    raise ConfigError(f"{path}: no module named {shortened(parts[0], 40)} (got {shortened(dotted)})")
 
 
 def _convert(value: object, hint: object, path: str) -> object:
     """One option's value in the type its dataclass field asks for."""
-    choices = _union(hint)
+    choices = union(hint)
     if value is not None and any(_holds_components(choice) for choice in choices):
         if not isinstance(value, list) or not all(isinstance(v, Mapping) and "_target_" in v for v in value):
-            raise ConfigError(f"{path} must be a list of mappings with a _target_, got {value!r}")
-        kinds = [kind for c in choices if _holds_components(c) for kind in _union(typing.get_args(c)[0])]
+            raise ConfigError(f"{path} must be a list of mappings with a _target_, got {shown(value)}")
+        kinds = [kind for c in choices if _holds_components(c) for kind in union(typing.get_args(c)[0])]
         return tuple(_built(dict(v), kinds, f"{path}.{i}") for i, v in enumerate(value))
     if isinstance(value, Mapping) and "_target_" in value:
         return _built(dict(value), choices, path)
     if value is None:
         if type(None) in choices:
             return None
-        raise ConfigError(f"{path} must be {_describe(hint)}, got null")
+        raise ConfigError(f"{path} must be {described_type(hint)}, got null")
     literals = [
         each for c in choices if typing.get_origin(c) is typing.Literal for each in typing.get_args(c)
     ]
@@ -205,14 +207,18 @@ def _convert(value: object, hint: object, path: str) -> object:
             return value
         allowed = ", ".join(map(str, literals))
         raise ConfigError(
-            f"{path} must be one of {allowed}, got {value!r}{nearest(str(value), map(str, literals))}"
+            f"{path} must be one of {allowed}, got {shown(value)}{nearest(str(value), map(str, literals))}"
         )
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return structure(dict(value), cast(type, choice), path)
         if (typing.get_origin(choice) or choice) is dict and isinstance(value, Mapping):
             nested = {k: isinstance(v, Mapping) and "_target_" in v for k, v in value.items()}
-            kinds = _union(typing.get_args(choice)[1]) if typing.get_args(choice) else (object,)
+            kinds = union(typing.get_args(choice)[1]) if typing.get_args(choice) else (object,)
+            for name in value if set(kinds).isdisjoint((object, Any)) else ():
+                if not nested[name]:
+                    where = _join(path, str(name))
+                    raise ConfigError(f"{where} must be a part with a _target_, got {shown(value[name])}")
             return {k: _built(dict(v), kinds, f"{path}.{k}") if nested[k] else v for k, v in value.items()}
     return _primitive(value, hint, path)
 
@@ -226,9 +232,10 @@ def _built(tree: Tree, choices: Iterable[object], path: str) -> object:
     built = build(tree, path)
     kinds = [choice for choice in choices if choice is not type(None)]
     if not any(_is_kind(built, kind) for kind in kinds):
-        names = " or ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in cast(list[type], kinds))
+        first, *others = cast(list[type], kinds)
+        names = " or ".join([f"{first.__module__}.{first.__qualname__}", *(k.__qualname__ for k in others)])
         wanted = "that is no dataclass" if kinds == [Component] else f"of the kind {names}"
-        raise ConfigError(f"{path}._target_ must name a class {wanted}, got {tree['_target_']}")
+        raise ConfigError(f"{path}._target_ must name a class {wanted}, got {shown(tree['_target_'])}")
     return built
 
 
@@ -251,26 +258,28 @@ def _is_kind(value: object, kind: object) -> bool:
 
 def _holds_components(hint: object) -> bool:
     """Whether a type is a tuple of what YAML says by `_target_`: classes that are not Python's own."""
-    classes = _union(typing.get_args(hint)[0]) if typing.get_origin(hint) is tuple else ()
+    classes = union(typing.get_args(hint)[0]) if typing.get_origin(hint) is tuple else ()
     return bool(classes) and all(isinstance(c, type) and c.__module__ != "builtins" for c in classes)
 
 
 def _primitive(value: object, hint: object, path: str) -> object:
     """Numbers, strings, booleans, and tuples of them."""
-    tuples = [c for c in _union(hint) if typing.get_origin(c) is tuple]
+    tuples = [c for c in union(hint) if typing.get_origin(c) is tuple]
     args = typing.get_args(tuples[0]) if tuples else (object, ...)
     try:
         if tuples:
             if not isinstance(value, list) or (args[-1] is not Ellipsis and len(args) != len(value)):
                 raise ValueError
-            converted: object = tuple(_scalar(each, _union(args[0])) for each in value)
+            converted: object = tuple(_scalar(each, union(args[0])) for each in value)
         else:
-            converted = _scalar(value, _union(hint))
-    except ValueError as error:
-        raise ConfigError(f"{path} must be {_describe(hint)}, got {value!r}") from error
+            converted = _scalar(value, union(hint))
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{path} must be {described_type(hint)}, got {shown(value)}") from error
     for number in converted if isinstance(converted, tuple) else [converted]:
         if isinstance(number, float) and not math.isfinite(number):
             raise ConfigError(f"{path} must be a finite number, got {number}")
+        if isinstance(number, int) and not -(2**63) <= number < 2**64:
+            raise ConfigError(f"{path} must be an integer of at most 64 bits, got {shown(number)}")
     return converted
 
 
@@ -369,29 +378,6 @@ def _check_keywords(target: type, options: Tree, path: str) -> Tree:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{_join(path, name)} must be a finite number, got {value}")
     return {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
-
-
-def _union(hint: object) -> tuple[object, ...]:
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if is_union else (hint,)
-
-
-def _describe(hint: object) -> str:
-    """A type, as an error message calls it."""
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-    names |= {dict: "a group of options", type(None): "null"}
-    parts = []
-    for choice in _union(hint):
-        args = typing.get_args(choice)
-        if typing.get_origin(choice) is tuple:
-            count = "" if args[-1] is Ellipsis else f"{len(args)} "
-            plural = {int: "integers", str: "strings"}.get(args[0], "numbers")
-            parts.append(f"a list of {count}{plural}")
-        else:
-            parts.append(
-                names.get(typing.get_origin(choice) or choice, getattr(choice, "__name__", str(choice)))
-            )
-    return " or ".join(parts)
 
 
 def _join(path: str, name: str) -> str:

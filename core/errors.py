@@ -3,6 +3,8 @@
 import sysconfig
 import traceback
 
+from core.text import shortened
+
 LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
 
 
@@ -14,13 +16,17 @@ class ContractError(ValueError):
     """
 
 
+class DiskError(ContractError):
+    """A file could not be written: the disk is full or refuses."""
+
+
 def described(error: BaseException) -> str:
     """An error that was just caught, in one line: its class, its text, and where it was raised.
 
     The place is the innermost one outside of the standard library, of installed packages and of the package
     that calls this; without such a place, the innermost one outside of that package.
     """
-    name, text = type(error).__name__, " ".join(str(error).split())
+    name, text = type(error).__name__, shortened(" ".join(str(error).split()), 120)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{name}: {error.msg} ({error.filename}, line {error.lineno})"
     steps = [(*step, _package(step[0])) for step in traceback.walk_tb(error.__traceback__)]

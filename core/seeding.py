@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
+from core.form import Each, Many, OneOf, Rows
 from core.state import StateDict
 
 
@@ -55,6 +56,11 @@ class Generators:
             "numpy": {name: g.bit_generator.state for name, g in self._numpy.items()},
         }
 
+    def state_form(self) -> StateDict:
+        """States of generators of any names."""
+        numpy = dict(np.random.PCG64(0).state) | {"bit_generator": OneOf(("PCG64",))}
+        return {"torch": Each(torch.Generator(self.device).get_state()), "numpy": Each(numpy)}
+
     def load_state_dict(self, state: StateDict) -> None:
         """Continue every saved stream where it stood."""
         for name, saved in state["torch"].items():
@@ -66,6 +72,11 @@ class Generators:
 def seed_globally(seed: int) -> None:
     """Seed torch's global generators: ours are named, but torch's layers initialise from the global one."""
     torch.manual_seed(seed_for(seed, "global"))
+
+
+# The form of `global_state`: another machine may have more devices, or none, and other generators on them.
+BYTES = torch.empty(1, dtype=torch.uint8)
+GLOBAL_STATE: StateDict = {"cpu": torch.Generator().get_state(), "cuda": Many(Rows(BYTES))}
 
 
 def global_state() -> StateDict:

@@ -20,10 +20,11 @@ from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
 from core.run.auto_lr import auto_lr
+from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
-from core.run.run import Evaluation, Run, RunConfig
+from core.run.run import Evaluation, Run
 from core.seeding import Generators, seed_for
 from gradgan import effects
 from gradgan.augment import Augment
@@ -395,6 +396,5 @@ def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[st
 
 
 def _described(shape: tuple[int, ...]) -> str:
-    if len(shape) == 1:
-        return f"points of {shape[0]} coordinates"
-    return f"images of {shape[1]}x{shape[2]} pixels"
+    points = len(shape) == 1
+    return f"points of {shape[0]} coordinates" if points else f"images of {shape[1]}x{shape[2]} pixels"

@@ -15,10 +15,12 @@ from functools import partial
 import torch
 from torch import nn
 
+from core.form import Anything, Number
 from core.gradients import Closure, GradientStep, Metrics
 from core.optim.averaging import ExponentialMovingAverage
 from core.optim.schedules import Schedule, ScheduledRate
 from core.optim.schemes.schemes import Move, Scheme
+from core.optim.schemes.stateful import scheme_form
 from core.state import StateDict, copied
 from gradgan.batch import Batch
 from gradgan.game.game import FakeBatch, Game, StepInfo
@@ -152,6 +154,16 @@ class Trainer:
             "scheme": copied(self.scheme_state),
             "regularizers": copied(self.regularizer_states),
             "learning_rates": [rate.state_dict() for rate in self.learning_rates],
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        described = {name: getattr(r, "state_form", None) for name, r in self.game.regularizers.items()}
+        return {
+            **self.state_dict(),
+            "progress": Number(0, 1),
+            "scheme": scheme_form(self.scheme, self.discriminator_step, self.generator_step),
+            "regularizers": {name: form() if form else Anything() for name, form in described.items()},
         }
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -3,21 +3,28 @@
 Under SAME_STEP a step that ends an episode returns the first observation of the next one; the final
 observation is in `info`. Under NEXT_STEP it returns the final observation, and the following step only
 resets: its action is ignored, its reward is 0, and it is marked as not valid.
+
+A step whose reward, or whose observation before or after it, is no finite number is marked as not valid too,
+so that it enters neither learning, nor a replay, nor running statistics. What its neighbours are told: the
+episode is cut off in front of it, as by the clock, so their returns are continued by the value of the last
+finite observation and not by what nobody knows. Numbers that are not finite are kept as 0.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from core.form import Many, Number
 from core.gradients import Metrics
 from core.state import StateDict
 from gradrl.envs.env_state import env_state
 from gradrl.envs.make import autoreset_mode, reset_envs
 from gradrl.envs.observations import Observation, Row
 from gradrl.envs.spaces import Action
-from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
+from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer, is_finite
 from gradrl.experience.rollout import Rollout
 from gradrl.policies.actor import Actor
 
@@ -37,6 +44,7 @@ class Collector:
 
     Attributes:
         env_steps: transitions so far, autoreset steps left out.
+        left_out: of them, those with a number that is not finite.
     """
 
     def __init__(
@@ -63,11 +71,14 @@ class Collector:
         self.reward = np.zeros(shape, np.float32)
         self.terminated, self.truncated = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         self.episode_start = np.ones((num_steps + 1, self.num_envs), np.bool_)
-        self.env_steps = 0
-        self.obs[-1] = observation.encode(reset_envs(envs, seeds))
+        self.env_steps = self.left_out = 0
+        self.odd = np.zeros((num_steps + 1, self.num_envs), np.bool_)  # rows of obs that are not finite
+        self.floats = obs_dtype.kind == "f"
+        self._keep(-1, reset_envs(envs, seeds))
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
+        self._fruitless = 0  # rollouts in a row without a finite step
         self._masks_said = False
         self._said = False  # that an episode is too long to be kept
 
@@ -79,12 +90,13 @@ class Collector:
 
         Returns:
             A rollout on the CPU. Its tensors are this collector's storage, without a copy: they hold until
-            the next call.
+            the next call. It may hold no valid step, where none was finite.
         """
         normalize = self.observation_normalizer
         actor.begin(self.num_envs)
         recurrent_state = torch.from_numpy(actor.recurrent_state.copy())
         self.obs[0], self.episode_start[0] = self.obs[-1], self.episode_start[-1]
+        self.odd[0], self.odd[1:] = self.odd[-1], False
         late = self.ended  # under NEXT_STEP: the step about to be taken only resets
         final: dict[int, np.ndarray] = {}  # last observations that are not among obs, by flat position
         for t in range(self.num_steps):
@@ -92,7 +104,7 @@ class Collector:
             seen = seen if normalize is None else normalize(seen)
             self.action[t] = action = actor(seen, self.episode_start[t])
             obs, self.reward[t], terminated, truncated, info = self.envs.step(self.decode(action))
-            self.obs[t + 1] = self.observation.encode(obs)
+            self._keep(t + 1, obs)
             self.terminated[t], self.truncated[t] = terminated, truncated
             ended = terminated | truncated
             self.episode_start[t + 1] = late if self.resets_late else ended
@@ -103,15 +115,28 @@ class Collector:
                     final[t * self.num_envs + int(n)] = row.astype(self.obs.dtype)  # a copy, always
         rollout = self._rollout(final, recurrent_state)
         # With T = 1 all environments may have spent their only step on a reset: nothing to learn from.
-        return rollout if rollout.num_valid else self.collect(actor)
+        return rollout if rollout.num_valid or self._fruitless else self.collect(actor)
+
+    def require_finite(self, rollouts: int) -> None:
+        """Raise FloatingPointError where so many rollouts in a row had no step of finite numbers."""
+        if self._fruitless >= rollouts:
+            steps = self._fruitless * self.num_steps * self.num_envs
+            raise FloatingPointError(
+                f"every step had a reward or an observation that is not a finite number, for {steps:,} steps "
+                f"up to {self.env_steps:,}: the fault is the environment's"
+            )
 
     def drain(self) -> Metrics:
-        """Return and length of each episode that ended since the last call, [E]; empty when none did."""
+        """Return and length of each episode that ended since the last call, [E]; none when none did.
+
+        And how many steps have been left out so far, once there are any.
+        """
+        left_out = {"experience/left_out": torch.tensor(float(self.left_out))} if self.left_out else {}
         if not self.finished:
-            return {}
+            return left_out
         returns, lengths = zip(*self.finished, strict=True)
         self.finished = []
-        return {
+        return left_out | {
             "episode/return": torch.tensor(returns, dtype=torch.float64),
             "episode/length": torch.tensor(lengths, dtype=torch.float64),
         }
@@ -131,6 +156,7 @@ class Collector:
         return {
             "envs": envs,
             "env_steps": self.env_steps,
+            "left_out": self.left_out,
             "ended": torch.from_numpy(self.ended.copy()),
             "episode_start": torch.from_numpy(self.episode_start[-1].copy()),
             "episode_return": torch.from_numpy(self.episode_return.copy()),
@@ -138,12 +164,26 @@ class Collector:
             "finished": [list(episode) for episode in self.finished],
         }
 
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        per_env = {
+            name: torch.from_numpy(getattr(self, name).copy())
+            for name in ("ended", "episode_return", "episode_length")
+        }
+        return per_env | {
+            "envs": self.env_state.form(),
+            "env_steps": 0,
+            "left_out": 0,
+            "episode_start": torch.from_numpy(self.episode_start[-1].copy()),
+            "finished": Many((Number(finite=False), 0)),
+        }
+
     def load_state_dict(self, state: StateDict) -> None:
         """Continue in the middle of the saved episodes; says so where an environment does not allow that."""
         obs, lost = self.env_state.restore(state["envs"])
-        self.obs[-1] = self.observation.encode(obs)
+        self._keep(-1, obs)
         self.episode_start[-1] = state["episode_start"].cpu().numpy()
-        self.env_steps = state["env_steps"]
+        self.env_steps, self.left_out = state["env_steps"], state["left_out"]
         self.ended = state["ended"].cpu().numpy().copy()
         self.episode_return = state["episode_return"].cpu().numpy().copy()
         self.episode_length = state["episode_length"].cpu().numpy().copy()
@@ -156,6 +196,36 @@ class Collector:
                 f"{len(lost)} of {self.num_envs} copies begin a new episode"
             )
 
+    def _keep(self, t: int, obs: Any) -> None:
+        """Encode observations into row t; what is not finite becomes 0, and is marked."""
+        self.obs[t] = self.observation.encode(obs)
+        self.odd[t] = False
+        if self.floats and not (finite := is_finite(self.obs[t])).all():
+            self.obs[t][~finite], self.odd[t] = 0.0, ~finite.all(-1)
+
+    def _leave_out(self, final: dict[int, np.ndarray], valid: np.ndarray) -> np.ndarray:
+        """The steps that stay valid; where some are left out, rewards and episodes are cut to fit."""
+        following = self.odd[1:].copy()
+        for i, row in final.items():
+            finite = is_finite(row)
+            following.flat[i], row[~finite] = not finite.all(), 0.0
+        bad = valid & (~is_finite(self.reward) | self.odd[:-1] | following)
+        if not bad.any():
+            self._fruitless = 0
+            return valid
+        if not self.left_out:
+            t, n = np.argwhere(bad)[0]
+            what = "an observation" if is_finite(self.reward[t, n]) else "a reward"
+            self.say(
+                f"{what} of copy {n} is not a finite number, near env step {self.env_steps:,}: such steps "
+                "are left out of what is learnt from and of running statistics"
+            )
+        self.left_out += int(bad.sum())
+        self._fruitless = 0 if (valid & ~bad).any() else self._fruitless + 1
+        self.reward[bad] = 0.0
+        self.truncated[:-1] |= bad[1:]
+        return valid & ~bad
+
     def _rollout(self, final: dict[int, np.ndarray], recurrent_state: torch.Tensor) -> Rollout:
         """Count, normalise, and wrap up what the loop stored."""
         done = self.terminated | self.truncated
@@ -163,9 +233,10 @@ class Collector:
         if self.resets_late:
             valid[0], valid[1:] = ~self.ended, ~done[:-1]
         self.ended = done[-1].copy()
-        self.env_steps += (num_valid := int(valid.sum()))
+        self.env_steps += int(valid.sum())
         self._look_at_masks(valid)
         self._count_episodes(done, valid)
+        valid = self._leave_out(final, valid)
         world_ended = self.terminated.flatten()
         index = [[i for i in final if world_ended[i] == ended] for ended in (False, True)]
         shape = (-1, self.obs.shape[-1])
@@ -183,7 +254,7 @@ class Collector:
             terminated=torch.from_numpy(self.terminated),
             truncated=torch.from_numpy(self.truncated),
             valid=torch.from_numpy(valid),
-            num_valid=num_valid,
+            num_valid=int(valid.sum()),
             final_index=torch.tensor(index[False], dtype=torch.int64),
             final_obs=torch.from_numpy(last[False]),
             terminal_index=torch.tensor(index[True], dtype=torch.int64),

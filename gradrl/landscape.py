@@ -96,6 +96,7 @@ def _collect(
         if collector.observation_normalizer is not None:
             checkpoints.restore(collector.observation_normalizer, state, "observation_normalizer", path)
         rollout = collector.collect(actor)
+        collector.require_finite(1)
     finally:
         collector.envs.close()
     if not cfg.normalize_reward:

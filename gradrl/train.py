@@ -18,10 +18,11 @@ from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.run.auto_lr import auto_lr
+from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
-from core.run.run import Run, RunConfig
+from core.run.run import Run
 from core.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl import effects
@@ -169,7 +170,11 @@ def train(cfg: TrainConfig, run: Run) -> None:
         evaluate=evaluator.evaluate,
         draw=evaluator.draw,
         probes=probes,
-        summarise=lambda: evaluator.summarise() | {"updates": agent.gradient_steps[0].monitor.steps},
+        summarise=lambda: (
+            evaluator.summarise()
+            | {"updates": agent.gradient_steps[0].monitor.steps}
+            | ({"steps_left_out": collector.left_out} if collector.left_out else {})
+        ),
         headline=("episode/return", "eval/return_mean"),
         rules=RULES,
         remedies=REMEDIES,
@@ -181,8 +186,10 @@ def train(cfg: TrainConfig, run: Run) -> None:
         while run.step < cfg.total_steps:
             rollout = collector.collect(actor)
             snapshots.take()
-            metrics = agent.update(rollout, progress=run.step / cfg.total_steps)
+            progress = run.step / cfg.total_steps
+            metrics = agent.update(rollout, progress=progress) if rollout.num_valid else {}
             run.finish_step(collector.env_steps, metrics | collector.drain())
+            collector.require_finite(2 * cfg.logging.interval)  # a logged point lies among them
         run.finish(evaluator.final)
     finally:
         collector.envs.close()
@@ -199,7 +206,9 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     agent = make_agent(cfg, make_model(cfg, info).to(device), torch.Generator(device))
     collector = make_collector(cfg, info, run.say, "learning rate")
     try:
-        agent.observe(collector.collect(agent.make_actor(Generators(cfg.seed).numpy("learning rate"))))
+        rollout = collector.collect(agent.make_actor(Generators(cfg.seed).numpy("learning rate")))
+        collector.require_finite(1)
+        agent.observe(rollout)
     finally:
         collector.envs.close()
     ((objective, _),) = agent.objectives()

@@ -14,7 +14,11 @@ RUNS = {
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    _, others = parser.parse_known_args()
+    if others:
+        print(f"error: {others[0]} is not read: this command takes no options", file=sys.stderr)
+        sys.exit(2)
     began = time.monotonic()
     folder = Path("runs") / "demo" / time.strftime("%Y%m%d-%H%M%S")
     reached = []

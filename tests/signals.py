@@ -1,7 +1,7 @@
 """Curves of healthy runs as numbers, and what a diagnosis makes of them when a fault is planted."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -131,7 +131,7 @@ def healthy(kind: str, number: int = 1) -> dict[str, float | Callable[[int], flo
             "policy/explained_variance": 0.8,
             "policy/advantage_std": 3.0,
             "loss/value": 2.0,
-            "episode/return": 50.0 + 7 * number % 5,
+            "episode/return": 50.0 - 0.01 * (7 * number % 5),
             "episode/length": 9.0,
             "loss_share/entropy": 0.01,
             "curvature/stability": 0.5,
@@ -142,7 +142,7 @@ def healthy(kind: str, number: int = 1) -> dict[str, float | Callable[[int], flo
         "sac": {
             "policy/entropy": 0.5,
             "value/q_mean": -100.0,
-            "episode/return": -500.0 - 7 * number % 5,
+            "episode/return": -500.0 + 0.01 * (7 * number % 5),
             "episode/length": 9.0,
             "loss/critic": 5.0,
             "critic/noise/noise_scale": 300.0,
@@ -238,8 +238,17 @@ def remedy_is_taken(fault: Fault) -> None:
     """The finding's remedy is accepted by the configuration of its run, and changes it."""
     finding = found_where_and_when_it_is(fault)
     if not finding.remedy:
-        empty = ("non_finite", "detached_layer", "reward_scale", "discriminator_overfitting", "equal_units",
-                 "constant_inputs", "unscaled_inputs", "reward_opposes_return")  # fmt: skip
+        empty = (
+            "non_finite",
+            "non_finite_experience",
+            "detached_layer",
+            "reward_scale",
+            "discriminator_overfitting",
+            "equal_units",
+            "constant_inputs",
+            "unscaled_inputs",
+            "reward_opposes_return",
+        )
         assert fault.name in empty or fault.severity == "error"
         return
     before = composed(fault.kind, fault.overrides)
@@ -247,6 +256,25 @@ def remedy_is_taken(fault: Fault) -> None:
     assert tree != before or finding.severity == "note", finding.remedy
 
 
-def ids(faults: list[Fault]) -> list[str]:
+def ids(faults: Sequence["Fault | Border"]) -> list[str]:
     """Names of the parametrized tests."""
     return [f"{fault.name}-{fault.kind}-{number}" for number, fault in enumerate(faults)]
+
+
+class Border(NamedTuple):
+    """Healthy signals with something planted on either side of a border of a rule, and what is said there."""
+
+    kind: str
+    name: str
+    inside: Values
+    beyond: Values
+    overrides: tuple[str, ...] = ()
+    said: tuple[str | None, str] = (None, "warning")  # severities inside and beyond; None = nothing
+
+
+def said_at_the_border(border: Border) -> None:
+    """The finding of this name on either side, by its severity."""
+    where = context(border.kind, border.overrides)
+    for planted, severity in zip((border.inside, border.beyond), border.said, strict=True):
+        findings, _ = watch(where, border.kind, planted)
+        assert {f.name: f.severity for f in findings}.get(border.name) == severity, planted

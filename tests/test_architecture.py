@@ -19,6 +19,9 @@ HOMES = {
     "omegaconf": ("core/cli",),
     "gymnasium": ("gradrl", "scripts/suites"),
     "torchvision": ("gradgan", "scripts/suites"),
+    "lightning": ("core/watch/lightning.py", "scripts/suites/programs/games.py"),
+    "transformers": ("core/watch/transformers.py",),
+    "stable_baselines3": ("gradrl/watch/stable_baselines3.py", "scripts/suites"),
 }
 LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
 
@@ -123,12 +126,12 @@ def test_imports_go_down_and_never_sideways(package):
 OWN_OPTIONS = {
     "batch_norm": "a function of torch.nn.functional",
     "batch_size": "samples of one gradient: an argument of GradientStep",
-    "eval_interval": "an option of core.run.run.RunConfig",
+    "eval_interval": "an option of core.run.config.RunConfig",
     "gradient_steps": "an argument of Run.start",
     "half_life": "an option of core.optim.averaging.AverageConfig",
     "held_out": "samples that an objective of a descent does not train on",
     "import_module": "a function of Python's importlib",
-    "logging.snapshots": "an option of core.run.run.RunConfig",
+    "logging.snapshots": "an option of core.run.config.RunConfig",
     "max_kl": "an argument of the natural gradient's step",
     "ramp_up": "an option of core.optim.averaging.AverageConfig",
     "spectral_norm": "a module of torch.nn.utils",

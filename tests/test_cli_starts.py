@@ -1,7 +1,9 @@
 """Starts that come to nothing: refused after the directory is made, or stopped during the imports."""
 
 import inspect
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +33,19 @@ def test_a_start_that_comes_to_nothing_leaves_the_files_of_others(command: Comma
     Path("run", "notes.txt").write_text("a plan")
     assert command("descend", *NO_RATE, "hydra.run.dir=run").status == 2
     assert [path.name for path in Path("run").iterdir()] == ["notes.txt"]
+
+
+def test_a_run_killed_while_its_options_are_noted_is_started_again(command: Command):
+    line = ("descend", "steps=2", "pictures=[]", "hydra.run.dir=run")
+    assert command(*line).status == 0
+    (config,) = Path("run").glob(".hydra/config.yaml")
+    half = config.read_text()[:300]
+    shutil.rmtree("run")
+    config.parent.mkdir(parents=True)
+    config.write_text(half)
+    assert command(*line).status == 0
+    assert json.loads(Path("run", "summary.json").read_text())["steps"] == 2
+    assert config.read_text().startswith(half)
 
 
 def test_jobs_of_a_sweep_that_come_to_nothing_leave_nothing(command: Command):

@@ -125,10 +125,11 @@ def test_a_reward_that_is_no_number_is_named(tmp_path):
     assert run("rl", tmp_path / "run", "env.wrappers=[{_target_:tests.test_diagnosis.Spoiled}]") == 1
     findings, summary = written(tmp_path / "run")
     assert summary["status"] == "failed"
-    (finding,) = [f for f in findings["findings"] if f["name"] == "non_finite"]
+    (finding,) = [f for f in findings["findings"] if f["name"] == "non_finite_experience"]
     assert finding["severity"] == "error"
-    assert "the batch's advantage is not finite" in finding["what"]
+    assert "have a reward or an observation that is not a finite number" in finding["what"]
     assert finding["remedy"] == []
+    assert summary["steps_left_out"] == summary["env_steps"] - 200
     assert 200 <= finding["first_step"] <= 384
 
 

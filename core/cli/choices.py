@@ -5,6 +5,7 @@ choices in other groups (`rl/${agent}_${env}`). Where that page exists and no `e
 chosen.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from core.cli.yaml_file import read_yaml
 from core.config import ConfigError, Tree, import_target, same_options
 
 EXPERIMENT = "experiment"
@@ -38,8 +39,8 @@ class YamlFile:
     def content(self) -> Tree:
         """Its options, interpolations as they are written."""
         try:
-            content = OmegaConf.to_container(OmegaConf.load(self.path))
-        except (OSError, YAMLError, OmegaConfBaseException) as error:
+            content = OmegaConf.to_container(read_yaml(self.path))
+        except (ValueError, OmegaConfBaseException) as error:
             raise ConfigError(f"{self.path} cannot be read: {' '.join(str(error).split())}") from error
         return cast(Tree, content) if isinstance(content, dict) else {}
 
@@ -65,7 +66,7 @@ class YamlFile:
 def find(name: str, folders: tuple[Path, ...]) -> YamlFile | None:
     """The file of this name without its ending, in the first folder that has it."""
     paths = (folder / f"{name}.yaml" for folder in folders)
-    return next((YamlFile(path) for path in paths if path.is_file()), None)
+    return next((YamlFile(path) for path in paths if os.path.isfile(path)), None)  # of any length
 
 
 @dataclass(frozen=True)

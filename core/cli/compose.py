@@ -7,6 +7,7 @@ compared with that tree (does the option exist, is the value of its kind) and th
 import copy
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.choices import EXPERIMENT, Choices, find, leave_file, put_back, set_optimizer_defaults
@@ -32,6 +33,9 @@ from core.cli.overrides import (
 )
 from core.cli.paths import quoted
 from core.config import ConfigError, Tree, config_dir, nearest
+from core.errors import described
+from core.run.directory import abandon
+from core.text import listed, shortened, shown, told
 
 FOR_LAUNCHER = ("page", "paths")  # entries of a root file that are no options
 LAUNCHER_ONLY = ("hydra", "resume")  # what only the launcher reads
@@ -47,11 +51,13 @@ class Composed:
         tree: composed and checked, with Hydra's own node.
         notes: lines about settings that were not typed.
         typed: names of the options that were typed, those inside of typed mappings and lists too.
+        hydra: the overrides of Hydra's own options.
     """
 
     tree: DictConfig
     notes: tuple[str, ...]
     typed: tuple[str, ...]
+    hydra: tuple[str, ...]
 
     @property
     def options(self) -> Tree:
@@ -83,7 +89,7 @@ class Composed:
             written = [str(OmegaConf.select(self.tree, part.rpartition(".")[0])) for part in parts]
             if job is not None and any("${hydra:" in text for text in written):
                 return None
-            raise ConfigError(f"{' or '.join(parts)}: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"{' or '.join(parts)}: {told(error)}") from error
 
     def join(self, first: "Composed", job: int) -> Path | None:
         """Take over the directory of a sweep from its first job, whose time of day names it; as `place`."""
@@ -118,20 +124,35 @@ class Composed:
             tree.hydra.help.app_name = command or tree.hydra.job.name
             if job is None and directory is not None:
                 tree.hydra.run.dir = str(directory)
-        context = HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(tree))
+        begun: list[Path] = []
+
+        def begin(_: object) -> int:
+            begun.append(Path(HydraConfig.get().runtime.output_dir))
+            return work(begun[0])
+
         try:
             done = run_job(
-                hydra_context=context,
-                task_function=lambda _: work(Path(HydraConfig.get().runtime.output_dir)),
+                hydra_context=HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(tree)),
+                task_function=begin,
                 config=tree,
                 job_dir_key="hydra.run.dir" if job is None else "hydra.sweep.dir",
                 job_subdir_key=None if job is None else "hydra.sweep.subdir",
             )
-        except OSError as error:  # of Hydra's own notes: the job itself answers for its files
-            raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from error
-        except (HydraException, OmegaConfBaseException) as error:  # of the directory: the job's are in `done`
-            raise ConfigError(f"hydra.sweep.subdir: {' '.join(str(error).split())}") from error
+        except Exception as error:  # of Hydra's own notes and options: the job's are in `done`
+            if directory is not None and not begun:
+                abandon(directory)
+            raise ConfigError(self._refusal(error)) from error
         return cast(int, done.return_value)
+
+    def _refusal(self, error: Exception) -> str:
+        """What is said where Hydra fails around a job."""
+        others = [each for each in self.hydra if not each.startswith((*RUN, *SWEEP))]
+        typed = f"{shortened(' '.join(others))}: " if others else ""
+        if isinstance(error, OSError):
+            return f"{typed}{error.filename} cannot be written: {error.strerror}"
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            return f"{typed or 'hydra.sweep.subdir: '}{told(error)}"
+        return f"{typed}{described(error)}"
 
 
 def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> Composed:
@@ -153,13 +174,30 @@ def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Pa
     free = [check_override(override, tree, values) for override in values]
     for override, new in zip(values, free, strict=True):
         _set(tree, override, new or override.key_or_group in left)
+    _check_hydra(tree)
     with open_dict(tree):
         page = [f"{EXPERIMENT}={choices.page}"] if choices.page else []
-        own = [each for each in typed if not each.lstrip("+~").startswith(HYDRA)]
-        tree.hydra.overrides.task = [*page, *own]
+        hydra = tuple(each for each in typed if each.lstrip("+~").startswith(HYDRA))
+        tree.hydra.overrides.task = []
+        for each in (*page, *(each for each in typed if each not in hydra)):
+            try:
+                tree.hydra.overrides.task.append(each)
+            except OmegaConfBaseException as error:  # of what is deleted, nobody else reads the value
+                raise ConfigError(f"cannot read {shown(each)}: {told(error)}") from error
         tree.hydra.job.override_dirname = _override_dirname(tree, overrides)
     about = [choices.note(), *(note(tree, path) for path in left)]
-    return Composed(tree, tuple(line for line in about if line), tuple(_typed(overrides)))
+    return Composed(tree, tuple(line for line in about if line), tuple(_typed(overrides)), hydra)
+
+
+def _check_hydra(tree: DictConfig) -> None:
+    """Refuse those of Hydra's own options that it meets unprepared once it has made the directory."""
+    try:
+        name, verbose = tree.hydra.job.name, tree.hydra.verbose
+    except OmegaConfBaseException as error:
+        raise ConfigError(told(error)) from error
+    for option, value, kinds in (("job.name", name, str), ("verbose", verbose, bool | str | ListConfig)):
+        if not isinstance(value, kinds):
+            raise ConfigError(f"hydra.{option} is of another kind, got {shown(value)}")
 
 
 def compose_defaults(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> DictConfig:
@@ -181,7 +219,7 @@ def plain(tree: DictConfig) -> Tree:
     try:
         container = OmegaConf.to_container(options, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(told(error)) from error
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
@@ -206,7 +244,7 @@ def _chooses(override: Override, folders: Sequence[Path]) -> bool:
     key = override.key_or_group.split("@")[0]
     if key.startswith(HYDRA) or key in SEVERAL:
         return True
-    return any((folder / key).is_dir() for folder in folders) and not isinstance(override.value(), dict)
+    return any(os.path.isdir(folder / key) for folder in folders) and not isinstance(override.value(), dict)
 
 
 def _compose_choices(
@@ -227,8 +265,8 @@ def _compose_choices(
         place = override.package or ""
         if place and not override.key_or_group.startswith(HYDRA) and place.split(".")[0] not in SEVERAL:
             raise ConfigError(
-                f"{override.input_line} is not read: a part inside of another is named by its class, "
-                f"{place}._target_=..., and its options"
+                f"{shortened(str(override.input_line))} is not read: a part inside of another is named by "
+                f"its class, {place}._target_=..., and its options"
             )
         chosen.append(str(override.input_line))
         if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
@@ -276,7 +314,7 @@ def _set(tree: DictConfig, override: Override, new: bool) -> None:
         with open_dict(node):
             node.pop(name, None)  # what a typed class does not have is gone already
     except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(told(error)) from error
 
 
 def _override_dirname(tree: DictConfig, overrides: Sequence[Override]) -> str:
@@ -295,13 +333,26 @@ def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...
     own, *others = folders
     extra = [f"hydra.searchpath=[{','.join(quoted(f'file://{f}') for f in others)}]"] if others else []
     try:
-        with initialize_config_dir(os.fspath(own), version_base="1.3"):
+        with warnings.catch_warnings(), initialize_config_dir(os.fspath(own), version_base="1.3"):
+            warnings.filterwarnings("error", "provider=hydra.searchpath", UserWarning)
             return compose(config_name, [*extra, *chosen], return_hydra_config=True)
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error, chosen, config_name)) from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except Exception as error:  # of any kind: it meets what was typed unprepared
         message = " ".join(str(error).split())
-        raise ConfigError(_foreign(message) or message) from error
+        culprit = _culprit(config_name, chosen, folders)
+        message = _foreign(message) or f"{culprit} cannot be composed: {told(error)}"
+        raise ConfigError(message.removesuffix(": ")) from error
+
+
+def _culprit(config_name: str, chosen: Sequence[str], folders: tuple[Path, ...]) -> str:
+    """The first of the overrides with which Hydra can no longer compose."""
+    for count in range(len(chosen)):
+        try:
+            _compose(config_name, tuple(chosen[:count]), folders)
+        except ConfigError:
+            return shortened(chosen[count - 1], 60)
+    return shortened(chosen[-1], 60)
 
 
 def _pages(config_name: str) -> list[str]:
@@ -332,8 +383,9 @@ def _missing_choice(error: MissingConfigException, chosen: Sequence[str], config
     if not options and (config_dir() / group).is_dir():  # one of a list of choices, of which Hydra says less
         options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
     if not options:
-        return f"there is no configuration file {missing}.yaml"
+        return f"there is no configuration file {shortened(missing)}.yaml"
     for several, one in SEVERAL.items():
         group = several if f"+{one}@{several}.{choice}={choice}" in chosen else group
-    there = ", ".join(options)
-    return f"{group}={choice} does not exist; choose from {there}{nearest(choice, options)}"
+    choice = shortened(choice, 40)
+    there = listed(options)
+    return f"{shortened(group, 40)}={choice} does not exist; choose from {there}{nearest(choice, options)}"

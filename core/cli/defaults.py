@@ -7,14 +7,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from core.cli.choices import CLASS
 from core.cli.classes import leave_defaults, typed_classes
 from core.cli.compose import compose_defaults
 from core.cli.overrides import parse
 from core.cli.saved import saved_overrides
-from core.config import ConfigError, flat
+from core.cli.yaml_file import read_yaml
+from core.config import flat
 
 
 def defaults(directory: Path) -> dict[str, object]:
@@ -24,7 +24,7 @@ def defaults(directory: Path) -> dict[str, object]:
     part whose class was typed there is the usual class alone: what was tuned for it says nothing of another.
     """
     try:
-        noted = OmegaConf.load(directory / ".hydra" / "hydra.yaml")
+        noted = read_yaml(directory / ".hydra" / "hydra.yaml")
         sources = OmegaConf.select(noted, "hydra.runtime.config_sources") or ()
         folders = [Path(source.path) for source in sources if source.schema == "file"]
         name = str(OmegaConf.select(noted, "hydra.job.config_name"))
@@ -37,7 +37,7 @@ def defaults(directory: Path) -> dict[str, object]:
         below = tuple(f"{path}." for path in others)
         kept = [option for option in found if option.endswith(f".{CLASS}") or not option.startswith(below)]
         return {option: found[option] for option in kept}
-    except (OSError, YAMLError, OmegaConfBaseException, ConfigError):
+    except (OSError, ValueError, OmegaConfBaseException):  # a ConfigError, too
         return {}
 
 

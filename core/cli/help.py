@@ -4,12 +4,15 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.choices import EXPERIMENT, find
 from core.cli.compose import Composed, compose_checked
 from core.cli.overrides import SEVERAL
+from core.config import ConfigError
 from core.run.files import to_yaml
+from core.text import shortened, told
 
 END = """\
 --cfg job prints only the configuration, -m runs a sweep (seed=1,2,3), --config-dir FOLDER adds YAML files of
@@ -43,11 +46,19 @@ def help_text(config_name: str, overrides: Sequence[str], folders: Sequence[Path
 def configuration(composed: Composed, args: Namespace) -> str:
     """One job's configuration as YAML: `--cfg job|hydra|all`, `--package NAME`, `--resolve`."""
     tree = composed.tree
+    with open_dict(tree):
+        tree.hydra.job.num, tree.hydra.job.id = 0, "0"  # of a run that is no part of a sweep
     if args.cfg != "all":
         keys = [str(key) for key in tree if (key == "hydra") == (args.cfg == "hydra")]
         tree = OmegaConf.masked_copy(tree, keys)
-    chosen = OmegaConf.select(tree, args.package) if args.package else tree
-    return OmegaConf.to_yaml(chosen, resolve=args.resolve) if OmegaConf.is_config(chosen) else f"{chosen}\n"
+    try:
+        chosen = OmegaConf.select(tree, args.package) if args.package else tree
+        return (
+            OmegaConf.to_yaml(chosen, resolve=args.resolve) if OmegaConf.is_config(chosen) else f"{chosen}\n"
+        )
+    except OmegaConfBaseException as error:
+        what = f"--package {shortened(args.package)}" if args.package else "--resolve"
+        raise ConfigError(f"{what}: {told(error)}") from error
 
 
 def _options(group: str, folders: Sequence[Path], pages: str) -> list[str]:

@@ -13,9 +13,9 @@ from core.config import ConfigError, Tree, build
 from core.errors import ContractError
 
 if TYPE_CHECKING:
+    from core.run.config import RunConfig
     from core.run.diagnosis import DiagnosisConfig, OnFinding
     from core.run.directory import Lock
-    from core.run.run import RunConfig
 
 
 class RootConfig(Protocol):
@@ -145,7 +145,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         print(f"error: {error}", file=sys.stderr)
         status, code = "failed", 1
     except ContractError as error:
-        print(f"error: {error}{run.rescue()}", file=sys.stderr)
+        print(f"error: {error}{run.rescue(error)}", file=sys.stderr)
         status, code = "failed", 1
     except Exception:
         traceback.print_exc()

@@ -4,14 +4,16 @@ Whatever is wrong with the configuration ends in one line and exit status 2, wit
 is composed and checked here, once, and only then handed to Hydra, which makes its directory and runs it.
 """
 
+import errno
 import os
 import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, TypeVar, cast
 
@@ -20,11 +22,13 @@ from core.cli.choices import YamlFile
 from core.cli.command import typed_command
 from core.cli.compose import Composed, compose_checked
 from core.cli.job import check, execute
+from core.cli.overrides import parse, refuse_uncountable
 from core.cli.paths import as_text, typed_path
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
 from core.errors import ContractError
 from core.run.directory import Lock, is_run, refuse_used, used
+from core.text import one_line, shortened, told
 
 Options = TypeVar("Options")
 
@@ -43,7 +47,9 @@ def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[O
             return _show(config_name, args, args.overrides)
         if args.multirun:
             raise ConfigError("this command does one thing at a time; leave -m out")
-        tree, _, _ = compose_tree(config_name, as_text(args.overrides, _root(config_name)), _folders(args))
+        overrides = as_text(args.overrides, _root(config_name))
+        _refuse_several(overrides, "this command does one thing at a time")
+        tree, _, _ = compose_tree(config_name, overrides, _folders(args))
         work(cast(Options, build(tree)))
         return 0
 
@@ -74,10 +80,10 @@ def _guarded(main: Callable[[], int]) -> int:
         status = main()
         sys.stdout.flush()
     except ConfigError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except ContractError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -85,6 +91,11 @@ def _guarded(main: Callable[[], int]) -> int:
         # The reader (`--help | head`) has seen enough; what is still to be written goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        print(f"error: {error.strerror}: {str(error.filename)[:80]}...", file=sys.stderr)
+        return 2
     return status
 
 
@@ -100,7 +111,7 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
         if args.multirun:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
-        return resume_run(Path(typed_path(resume[-1].partition("=")[2])), others, config_name)
+        return resume_run(Path(typed_path(resume[-1].partition("=")[2], "resume")), others, config_name)
     batches = _batches(overrides, args.multirun)
     return _start(config_name, batches, _folders(args), args.multirun, typed_command(arguments))
 
@@ -124,6 +135,7 @@ def _start(
         return _run_sweep(jobs, command)
     composed, tree, directory = jobs[0]
     assert directory is not None
+    new = [place for place in (directory, *directory.parents) if not place.exists()]
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
         if is_run(directory):  # another run began and ended here since the check
@@ -132,6 +144,9 @@ def _start(
         return composed.run(partial(_execute, tree, lock=lock), directory, command=command)
     finally:
         lock.release()
+        for place in new:  # of a start that came to nothing
+            with suppress(OSError):
+                place.rmdir()
 
 
 def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str) -> int:
@@ -143,6 +158,12 @@ def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str)
         if codes[-1] > 128:  # a signal is meant for the whole sweep
             return codes[-1]
     return max(codes)
+
+
+def _refuse_several(overrides: Sequence[str], advice: str) -> None:
+    swept = [each for each in overrides if parse(each).is_sweep_override()]
+    if swept:
+        raise ConfigError(f"{shortened(swept[0])} has several values; {advice}")
 
 
 def _execute(tree: Tree, directory: Path, lock: Lock | None = None) -> int:
@@ -162,7 +183,10 @@ def _arguments(arguments: Sequence[str]) -> Namespace:
     parser.error = _refuse  # argparse's own prints the usage, several lines of it
     args = parser.parse_intermixed_args(list(arguments))
     if args.config_path or args.config_name:
-        raise ConfigError("the root file is fixed; use --config-dir FOLDER to add YAML files of your own")
+        raise ConfigError(
+            "--config-name and --config-path: the root file is fixed; use --config-dir FOLDER to add YAML "
+            "files of your own"
+        )
     return args
 
 
@@ -187,12 +211,34 @@ def _show(config_name: str, args: Namespace, overrides: Sequence[str]) -> int:
     elif args.cfg:
         print(configuration(compose_checked(config_name, overrides, folders), args), end="")
     else:
-        import hydra
-
-        hydra.main(version_base="1.3", config_path=os.fspath(config_dir()), config_name=config_name)(
-            lambda cfg: None
-        )()
+        _show_hydra(config_name, args, overrides)
     return 0
+
+
+def _show_hydra(config_name: str, args: Namespace, overrides: Sequence[str]) -> None:
+    """What only Hydra has to say: its help, where options come from, completion for a shell.
+
+    Raises:
+        ConfigError: it cannot, with these overrides.
+    """
+    import hydra
+
+    flag = "--hydra-help" if args.hydra_help else "--info" if args.info else "--shell-completion"
+    folder = ["--config-dir", args.config_dir] if args.config_dir else []
+    words = [*overrides, *folder, flag, *([args.info] if flag == "--info" else [])]
+    before = sys.argv
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [before[0], *words], "1"  # it raises, and prints nothing
+    said = StringIO()
+    try:
+        with redirect_stdout(said), suppress(SystemExit):  # of 0, after its help
+            hydra.main(version_base="1.3", config_path=os.fspath(config_dir()), config_name=config_name)(
+                lambda cfg: None
+            )()
+    except Exception as error:
+        raise ConfigError(f"{flag}: {told(error)}") from error
+    finally:
+        sys.argv = before
+    print(said.getvalue(), end="")
 
 
 def _root(config_name: str) -> YamlFile:
@@ -202,10 +248,10 @@ def _root(config_name: str) -> YamlFile:
 def _folders(args: Namespace) -> list[Path]:
     folders = [config_dir()]
     if args.config_dir:
-        own = Path(typed_path(args.config_dir)).resolve()
-        if not own.is_dir():
+        own = typed_path(args.config_dir, "--config-dir")
+        if not os.path.isdir(own):
             raise ConfigError(f"--config-dir {args.config_dir}: there is no such folder")
-        folders.append(own)
+        folders.append(Path(own).resolve())
     return folders
 
 
@@ -225,15 +271,11 @@ def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
     """The overrides of each job: one list for every job of a sweep, a single list without one."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    from core.cli.overrides import parse, refuse_uncountable
-
     for key in map(_key, overrides):
         if key.replace("/", ".").startswith(("hydra.mode", "hydra.launcher", "hydra.sweeper")):
             raise ConfigError(f"{key} is not read here; -m runs the jobs of a sweep one after the other")
     if not multirun:
-        swept = [each for each in overrides if parse(each).is_sweep_override()]
-        if swept:
-            raise ConfigError(f"{swept[0]} has several values; add -m to run all of them")
+        _refuse_several(overrides, "add -m to run all of them")
         return [list(overrides)]
     own = [each for each in overrides if each.startswith("hydra")]
     others = [parse(each) for each in overrides if each not in own]

@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from core.config import AUTO, ConfigError, import_target, nearest, takes_keyword
+from core.text import shortened, shown
 
 MOST_JOBS = 100_000  # of one sweep
 SEVERAL = {"optimizers": "optimizer", "batches": "batch"}  # several options of a group take the place of one
@@ -28,10 +29,10 @@ def parse(typed: str) -> Override:
     """
     try:
         override = OverridesParser.create().parse_override(typed)
-    except HydraException as error:
-        raise ConfigError(f"cannot read {typed!r}: expected option=value") from error
+    except (HydraException, ValueError, RecursionError) as error:  # of thousands of digits, or of brackets
+        raise ConfigError(f"cannot read {shown(typed)}: expected option=value") from error
     if not override.key_or_group:
-        raise ConfigError(f"cannot read {typed!r}: expected option=value")
+        raise ConfigError(f"cannot read {shown(typed)}: expected option=value")
     return override
 
 
@@ -42,7 +43,7 @@ def refuse_uncountable(override: Override) -> None:
         ConfigError: it is a pattern or an interval, or a range that is empty or endless.
     """
     sweep = override.value()
-    line = override.input_line
+    line = shortened(str(override.input_line))
     if override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
         raise ConfigError(f"{line}: -m cannot count these; write a,b or choice(a,b) or range(1,4)")
     if isinstance(sweep, RangeSweep) and sweep.start is not None and sweep.stop is not None:
@@ -81,7 +82,8 @@ def refuse_no_choice(override: Override) -> None:
     names = all(isinstance(each, str) for each in choices) or (value is None and group in SEVERAL)
     if not names or len(set(choices)) < len(choices):
         example = f"{group}=[A,B]" if isinstance(value, list) or one != group else f"{group}=A"
-        raise ConfigError(f"{override.input_line} must name different choices of {one}, as {example}")
+        line = shortened(str(override.input_line))
+        raise ConfigError(f"{line} must name different choices of {one}, as {example}")
 
 
 def refuse_one_and_several(overrides: Sequence[Override]) -> None:
@@ -99,8 +101,8 @@ def refuse_one_and_several(overrides: Sequence[Override]) -> None:
             key = other.key_or_group
             if key == one or key.startswith((f"{one}.", f"{one}@")):
                 raise ConfigError(
-                    f"{other.input_line} is not read together with {several}=, where each has its own "
-                    f"options: {several}.NAME.OPTION=..."
+                    f"{shortened(str(other.input_line))} is not read together with {several}=, where each "
+                    f"has its own options: {several}.NAME.OPTION=..."
                 )
 
 
@@ -120,6 +122,10 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
     """
     key = override.key_or_group
     parts = key.split(".")
+    if parts[-1] == "_target_" and (len(parts) == 1 or override.is_delete()):
+        raise ConfigError(
+            f"{key} says what class this is: it can be neither removed nor, at the top, changed"
+        )
     node: object = base
     for depth, part in enumerate(parts):
         if isinstance(node, DictConfig) and part in node and part != "hydra":
@@ -134,7 +140,7 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         path = ".".join(parts[:depth])
         if _is_open(node, depth, path, overrides) or _is_keyword(node, part, path, base):
             return True
-        raise ConfigError(f"unknown option {key}{nearest(key, [*_dotted(base), *_groups(base)])}")
+        raise ConfigError(f"unknown option {shortened(key)}{nearest(key, [*_dotted(base), *_groups(base)])}")
     if not override.is_delete():
         _check_value(key, override.value(), node)
     return isinstance(node, DictConfig) and len(node) == 0
@@ -187,7 +193,7 @@ def _check_value(key: str, value: object, old: object) -> None:
     elif OmegaConf.is_dict(old):
         wanted = None if isinstance(value, dict) else f"a group of options ({key}.NAME=...)"
     if wanted:
-        raise ConfigError(f"{key} must be {wanted}, got {value!r}")
+        raise ConfigError(f"{key} must be {wanted}, got {shown(value)}")
 
 
 def _groups(base: DictConfig) -> list[str]:

@@ -14,16 +14,23 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from core.cli.choices import YamlFile
 from core.cli.overrides import parse
 from core.config import ConfigError
+from core.text import shortened
 
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")  # paths of every command
+LONGEST = 255  # bytes of one name
 ELEMENT = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*?)\s*(?:,|$)""")  # of a list
 
 
-def typed_path(text: str) -> str:
+def typed_path(text: str, option: str) -> str:
     """The path that a text stands for: as it is, without quotes around it, and `~` as the home folder.
 
     Hydra's reading counts for text in quotes, and where only that exists (a folder whose comma is escaped).
+
+    Raises:
+        ConfigError: no system has files of such a name.
     """
+    if any(len(os.fsencode(name)) > LONGEST for name in text.split("/")):
+        raise ConfigError(f"{option}={shortened(text)}: a name in a path has at most {LONGEST} bytes")
     if os.path.exists(text):
         return text
     reading = _reading(text)
@@ -55,15 +62,15 @@ def _as_text(override: str, own: tuple[str, ...], sweep: bool) -> str:
     if key not in (*PLACES, *own) or text.lower() in ("", "null"):
         return override
     if os.path.exists(text) or key in PLACES:
-        return f"{name}={_element(text)}"
+        return f"{name}={_element(text, key)}"
     if text.startswith("[") and text.endswith("]"):
         found = [match[1] for match in ELEMENT.finditer(text[1:-1]) if match[1]]
-        return f"{name}=[{','.join(map(_element, found))}]"
-    return override if sweep and _sweeps(text) else f"{name}={_element(text)}"
+        return f"{name}=[{','.join(_element(each, key) for each in found)}]"
+    return override if sweep and _sweeps(text) else f"{name}={_element(text, key)}"
 
 
-def _element(text: str) -> str:
-    path = typed_path(text)
+def _element(text: str, option: str) -> str:
+    path = typed_path(text, option)
     return path if _reading(path) == path else quoted(path)
 
 

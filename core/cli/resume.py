@@ -1,5 +1,6 @@
 """Continue an interrupted run from its own directory, with its own options."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -54,7 +55,10 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     check(options)
     if not cfg.schedule.needs:
         _say_rate(cfg.schedule, reached(directory), before, options[length])
-    if not (directory / "checkpoints" / "last.pt").exists():
+    folder = directory / "checkpoints"
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder of checkpoints")
+    if not os.path.lexists(folder / "last.pt"):
         print(f"{directory} has no checkpoint yet: starting again from the beginning", flush=True)
     return execute(options, directory, continuing=True)
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from core.cli.compose import plain
+from core.cli.yaml_file import read_yaml
 from core.config import ConfigError, Tree
 from core.run.directory import is_run
 
@@ -53,6 +52,6 @@ def saved_overrides(directory: Path) -> tuple[str, ...]:
 
 def _load(path: Path) -> object:
     try:
-        return OmegaConf.load(path)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        return read_yaml(path)
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error

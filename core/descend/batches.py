@@ -99,4 +99,6 @@ class BatchStream:
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         self._order, self._position = state["order"].cpu(), state["position"]
+        if not torch.equal(self._order.sort().values, torch.arange(self.samples)):
+            raise ValueError(f"order is no order of {self.samples} samples")
         self.random.set_state(state["generator"].cpu())

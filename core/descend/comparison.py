@@ -11,7 +11,6 @@ from core.config import Tree
 from core.descend.trajectory import point
 from core.draw.media import Media
 from core.numbers import plain_number
-from core.run import checkpoint
 from core.run.directory import read_summary
 from core.run.interrupts import Stopped
 from core.run.run import Run
@@ -48,7 +47,7 @@ def compare(
     total: int,
     group: Compared,
     names: Sequence[str],
-    draw: Callable[[dict[str, StateDict]], Mapping[str, Media]],
+    draw: Callable[[dict[str, Path]], Mapping[str, Media]],
 ) -> None:
     """Run every descent that is not at its end yet, then draw all of them together.
 
@@ -72,7 +71,7 @@ def compare(
         unit="steps",
         state={"comparison": Order(names)},
         gradient_steps=[],
-        draw=lambda: draw(states(run.directory, names)),
+        draw=lambda: draw(checkpoints(run.directory, names)),
         summarise=lambda: {"steps": run.step, group: summaries(run.directory, names)},
     )
     run.save("last.pt")
@@ -112,11 +111,11 @@ def summaries(directory: Path, names: Sequence[str]) -> dict[str, dict[str, obje
     return found
 
 
-def states(directory: Path, names: Sequence[str]) -> dict[str, StateDict]:
-    """The states that the descents ended in, by name, without those that failed."""
+def checkpoints(directory: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The last checkpoints of the descents, by name, without those that failed."""
     ended = summaries(directory, names)
     return {
-        name: checkpoint.load(directory / name / "checkpoints" / "last.pt")["descent"]
+        name: directory / name / "checkpoints" / "last.pt"
         for name, summary in ended.items()
         if summary["status"] == "finished"
     }

@@ -6,6 +6,7 @@ gradient is that of a batch, and its noise is measured against the gradient of a
 """
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
@@ -31,13 +32,14 @@ from core.optim.effects import optimizer_without_effect
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, ScheduledRate, check_schedule
+from core.run import checkpoint
 from core.run.auto_lr import auto_lr
+from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding
 from core.run.finite import advice
 from core.run.probes import Probes, check_probes
-from core.run.run import Run, RunConfig
-from core.state import StateDict
+from core.run.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,11 +190,11 @@ def train(cfg: DescentConfig, run: Run) -> None:
         return
     parts = singles(cfg)
 
-    def together(states: dict[str, StateDict]) -> dict[str, Media]:
-        descents = {name: make_descent(parts[name], resolve_device(cfg.device)) for name in states}
+    def together(ended: dict[str, Path]) -> dict[str, Media]:
+        descents = {name: make_descent(parts[name], resolve_device(cfg.device)) for name in ended}
         for name, descent in descents.items():
-            descent.load_state_dict(states[name])
-        return pictures(cfg, {name: parts[name] for name in states}, descents)
+            checkpoint.restore(descent, checkpoint.load(ended[name]), "descent", ended[name])
+        return pictures(cfg, {name: parts[name] for name in ended}, descents)
 
     compare(run, cfg.steps, group, list(parts), together)
 
@@ -212,10 +214,13 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         descent.named, optimizer, as_transforms(cfg.clipper), monitor=cfg.monitor, batch_size=batch
     )
     rate = ScheduledRate(cfg.schedule, step)
-    title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
 
     def objectives() -> list[tuple[Objective, GradientStep]]:
         return [(descent.frozen(), step)] if isinstance(descent, ObjectiveDescent) else []
+
+    def drawn() -> dict[str, Media]:
+        title = f"{component.target.__name__}, learning rate {step.base_lrs[0]:g}"
+        return pictures(cfg, {title: cfg}, {title: descent})
 
     def metrics():
         with evaluation_parameters(optimizer):
@@ -226,7 +231,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         unit="steps",
         state={"descent": descent, "schedule": rate},
         gradient_steps=[step],
-        draw=lambda: pictures(cfg, {title: cfg}, {title: descent}),
+        draw=drawn,
         probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
         headline=descent.headline,

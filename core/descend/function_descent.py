@@ -141,6 +141,10 @@ class FunctionDescent:
         """The point, the count and the path."""
         return {"x": self.x.detach().clone(), "evaluations": self.evaluations, "path": self.path.state_dict()}
 
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        return {**self.state_dict(), "path": self.path.state_form()}
+
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         with torch.no_grad():

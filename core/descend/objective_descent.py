@@ -16,6 +16,7 @@ from core.descend.diagnosis import RULES_OF_OBJECTIVE
 from core.descend.functions import PlaneFunction
 from core.descend.objectives import Data, Logistic, Supervised
 from core.descend.trajectory import History, Trajectory, point
+from core.form import Number
 from core.gradients import Metrics, Objective
 from core.noise import noise_statistics
 from core.numbers import plain_number
@@ -319,6 +320,15 @@ class ObjectiveDescent:
             "train_s": {"now": self.train_s, "history": self._seconds.state_dict()},
             "history": self._history.state_dict(),
             "path": self._path and self._path.state_dict(),
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        return {
+            **self.state_dict(),
+            "train_s": {"now": Number(0), "history": self._seconds.state_form()},
+            "history": self._history.state_form(),
+            "path": self._path and self._path.state_form(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from core.form import Number, Rows
 from core.state import StateDict
 
 KEPT = 2048  # rows; a longer history keeps every second, then every fourth, ...
@@ -80,6 +81,11 @@ class History:
             "stride": self.stride,
             "seen": self._seen,
         }
+
+    def state_form(self) -> StateDict:
+        """Any number of rows."""
+        rows, stride = Rows(torch.stack(self._rows)), Number(1, whole=True)
+        return {"rows": rows, "last": self._last, "stride": stride, "seen": 0}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

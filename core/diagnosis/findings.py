@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from core.form import Each, Many, Maybe, Number, OneOf
+
 if TYPE_CHECKING:
     from core.state import StateDict
 
@@ -274,6 +276,16 @@ class Ledger:
     def state_dict(self) -> "StateDict":
         """Every finding, and how far each sign is from becoming one."""
         return {"|".join(key): asdict(life) for key, life in self._lives.items()}
+
+    def state_form(self) -> Each:
+        """Findings of any names."""
+        texts = dict.fromkeys(("name", "player", "what", "cause"), "")
+        finding = texts | {
+            "severity": OneOf(SEVERITIES), "layer": Maybe(""), "first_step": 0, "last_step": 0,
+            "active": True, "evidence": Each(Number(finite=False)), "remedy": Many(""),
+            "kinds": Maybe(Many("")), "explains": Maybe(Many("")), "consequence_of": Maybe(""),
+        }  # fmt: skip
+        return Each({"streak": 0, "quiet": 0, "began": 0, "finding": Maybe(finding)})
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""

@@ -157,9 +157,11 @@ class NonFinite:
     points: int = 1
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign for each player with skipped steps in this window, at once."""
-        for player in context.players:
-            share = history.now(f"{player.prefix}gradient/skipped")
+        """One sign for each player with skipped steps in this window, at once; else one for a lost loss."""
+        shares = [history.now(f"{player.prefix}gradient/skipped") for player in context.players]
+        if not any(shares):
+            yield from self._lost(history)
+        for player, share in zip(context.players, shares, strict=True):
             if not share:
                 continue
             bad = history.layers(player.prefix, "nonfinite")
@@ -180,6 +182,20 @@ class NonFinite:
                 ),
                 cause=_cause(how, where),
                 remedy=self._remedy(context, player, how),
+                patience=self.points,
+            )
+
+    def _lost(self, history: History) -> Iterator[Sign]:
+        """A loss that is no number although its gradients are: what it adds depends on no parameter."""
+        losses = [tag for tag in sorted(history.tags()) if tag.startswith("loss/")]
+        lost = [tag for tag in losses if not math.isfinite(history.now(tag) or 0.0)]
+        if lost:
+            yield Sign(
+                name="non_finite",
+                severity="warning",
+                evidence={"losses": float(len(lost))},
+                what=f"{', '.join(lost)} is not finite, and every gradient is.",
+                cause="The loss has a term without a value that reaches no parameter.",
                 patience=self.points,
             )
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from core.form import Each, Many, Number
+
 if TYPE_CHECKING:
     from core.state import StateDict
 
@@ -62,6 +64,13 @@ class Signal:
     def state_dict(self) -> "StateDict":
         """All that is kept."""
         return {"points": self.points, "course": self.course, "seen": self.seen, "stride": self._stride}
+
+    def state_form(self) -> "StateDict":
+        """Any number of points, and of the course where one is kept."""
+        number = Number(finite=False)
+        course = None if self.course is None else Many(Number())
+        counts = {"seen": 0, "stride": Number(1, whole=True)}
+        return {"points": Many((0, number), at_least=1), "course": course, **counts}
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
@@ -149,6 +158,14 @@ class History:
         found = self.recent(tag, count)
         return median(found) if found else None
 
+    def rise(self, tag: str) -> float | None:
+        """By how much per step the value logged now is above the one before; the first, above 0 at step 0."""
+        series = self._series.get(tag)
+        if series is None or series.points[-1][0] != self.step or not self.step:
+            return None
+        (before, low), (now, high) = [(0, 0.0), *series.points][-2:]
+        return (high - low) / (now - before)
+
     def course(self, tag: str) -> list[float]:
         """The whole course, thinned to at most 64 finite values."""
         series = self._series.get(tag)
@@ -181,6 +198,12 @@ class History:
                 for key, by_name in self._layers.items()
             },
         }
+
+    def state_form(self) -> "StateDict":
+        """Curves of any tags."""
+        layer = Signal(LAYER_RECENT, course=False).state_form()
+        series, layers = Each(Signal().state_form()), Each(Each(layer))
+        return {"step": 0, "located": Each(("", "")), "series": series, "layers": layers}
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue a history saved by `state_dict`."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from core.draw.figure import new_figure, pixels
 from core.draw.media import Image
 from core.draw.palette import INK, MAP, MISSING, ORANGE
+from core.form import Many, Number, Table
 from core.gradients.measure.exponents import BINS, LOWEST, ZERO
 from core.state import StateDict
 
@@ -75,6 +76,12 @@ class HeatMap:
     def state_dict(self) -> StateDict:
         """All points so far."""
         return {"steps": self.steps, "rows": self.rows, "stride": self._stride, "seen": self._seen}
+
+    def state_form(self) -> Table:
+        """Any number of points."""
+        row = [Number(finite=False)] * len(self.names)
+        counts = {"stride": Number(1, whole=True), "seen": 0}
+        return Table({"steps": Many(0), "rows": Many(row), **counts})
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue a history saved by `state_dict`."""

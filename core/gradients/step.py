@@ -27,6 +27,7 @@ from core.gradients.arguments import (
     uneven,
     without_gradient,
 )
+from core.gradients.first_step import step_form
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
@@ -140,7 +141,10 @@ class GradientStep:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
         ranks = _num_ranks()
         known = self.batch_size if samples is None else samples
-        _require_even_parts(known, len(closures))
+        if not closures:
+            raise ValueError("a step needs at least one closure, got none")
+        if known is not None and (known < 1 or known % len(closures)):
+            raise uneven(known, len(closures))
         self._require_trainable()
         self._samples = None if known is None else known * ranks
         self._parts = len(closures) * ranks
@@ -208,6 +212,10 @@ class GradientStep:
             "combine": copied(self.combine_state),
             "monitor": self.monitor.state_dict(),
         }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like: what the parts keep after a first step."""
+        return step_form(self)
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
@@ -343,14 +351,6 @@ class GradientStep:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.precision))
-
-
-def _require_even_parts(samples: int | None, closures: int) -> None:
-    """Raise ValueError unless the samples (None = unknown) can be divided evenly among the closures."""
-    if closures < 1:
-        raise ValueError("a step needs at least one closure, got none")
-    if samples is not None and (samples < 1 or samples % closures):
-        raise uneven(samples, closures)
 
 
 def _evaluated(closure: Closure) -> tuple[dict[str, Tensor], Metrics]:

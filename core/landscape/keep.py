@@ -8,7 +8,7 @@ from core.draw.media import encode
 from core.landscape.subject import Subject
 from core.landscape.views import View
 from core.run.directory import jsonable
-from core.run.files import write_bytes, write_text
+from core.run.files import read_json, write_bytes, write_text
 
 
 def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
@@ -22,10 +22,9 @@ def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
     data, ending = encode(view.picture)
     write_bytes(folder / f"{tag}.{ending}", data)
     path = subject.directory / "landscape.json"
-    try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged: {error}; delete it") from error
+    before = read_json(path) if path.exists() else {}
+    if not isinstance(before, dict):
+        raise ConfigError(f"{path} is damaged: it holds no landscapes; delete it")
     head = {"checkpoint": subject.checkpoint, "step": subject.step, "batch": subject.batch, "seed": seed}
     write_text(path, json.dumps(jsonable({**before, tag: head | view.numbers}), allow_nan=False) + "\n")
     return folder / f"{tag}.{ending}"

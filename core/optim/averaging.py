@@ -13,6 +13,7 @@ from annotated_types import Gt
 from torch import nn
 
 from core.checks import Finite, checked
+from core.form import Maybe, Number
 from core.optim.following import Follower
 
 
@@ -78,6 +79,10 @@ class ExponentialMovingAverage:
         """The averaged copy's parameters and buffers, and the amount seen."""
         counted = {"seen": self.seen, "initial_share": self.initial_share}
         return {"module": self.module.state_dict(), **counted, **self._follower.state_dict()}
+
+    def state_form(self) -> dict[str, object]:
+        """What `state_dict` must look like; the share is missing from before it was saved."""
+        return {**self.state_dict(), "seen": Number(0), "initial_share": Maybe(Number(0, 1))}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue from `state_dict`."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from core.checks import require
 from core.optim.groups import Group, split_by_name
 from core.optim.trial import is_foreign, require_kind, require_optimizer, try_step
+from core.text import told
 
 Named = Iterable[tuple[str, Tensor]]
 INSTEAD = ("foreach", "differentiable")  # of torch's options: what the fused kernel excludes
@@ -147,7 +148,7 @@ def _construct(
     try:
         optimizer = component.target(parameters, **options)
     except Exception as error:  # foreign classes assert, and raise what they like
-        raise ValueError(f"{component.path}: {name} refuses its options: {error}") from error
+        raise ValueError(f"{component.path}: {name} refuses its options: {told(error)}") from error
     require_optimizer(optimizer, component.path)
     return optimizer
 

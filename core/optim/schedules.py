@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from core.checks import Finite, checked
+from core.form import Anything, Begun, Scalar, require_form
 from core.gradients import GradientStep
 from core.state import StateDict
 
@@ -248,8 +249,19 @@ class ScheduledRate:
         """The state of the schedule, and the metrics that it has not seen yet."""
         return {"state": dict(self.state), "measured": dict(self.measured)}
 
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like, learnt from a copy's first call."""
+        state: StateDict = {}
+        measured = dict.fromkeys(self.schedule.needs, torch.tensor(1.0))
+        try:
+            self.schedule(0.5, measured, state)
+        except Exception:  # somebody else's
+            return {"state": Anything(), "measured": {}}
+        return {"state": Begun(state), "measured": Begun(dict.fromkeys(measured, Scalar()))}
+
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
+        require_form(state, self.state_form())
         self.state, self.measured = dict(state["state"]), dict(state["measured"])
 
 

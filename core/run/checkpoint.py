@@ -1,21 +1,26 @@
 """Checkpoints: dictionaries of state dicts that survive a kill at any moment.
 
-Written to a temporary name, synced and renamed, so that a file under its final name is whole. Read with
-`weights_only=True`: loading a stranger's file runs no code.
+Written to a temporary name, synced and renamed, so that a file under its final name is whole. Sealed with a
+digest, so that one that has changed since is not believed. Read with `weights_only=True`: loading a
+stranger's file runs no code.
 """
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from core.config import ConfigError
 from core.errors import ContractError
+from core.form import form_of, require_form
 from core.gradients import GradientStep
 from core.run.files import writing
+from core.run.seal import seal, unchanged
 from core.state import StateDict, Stateful, unreadable
 
 FORMAT = "gradsight-1"
+KEPT = ("last.pt", "best.pt")  # of a run
 
 
 def require_readable(owner: str, state: object) -> None:
@@ -56,41 +61,107 @@ def save(path: Path, state: StateDict) -> None:
 def _write(path: Path, state: StateDict) -> None:
     with writing(path) as file:
         torch.save({"format": FORMAT} | state, file)
+        seal(file)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> StateDict:
-    """Read a checkpoint.
+    """Read a checkpoint, once it is known to be what was written.
 
     Raises:
-        ConfigError: missing, cut off, or not a checkpoint of this project.
+        ConfigError: missing, cut off, changed since, or not a checkpoint of this project; names another
+            checkpoint of the run that is whole.
     """
     if not path.is_file():
         raise ConfigError(f"no checkpoint at {path}")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a foreign file makes the unpickler raise anything: IndexError, struct.error
+    state = _read(path, device)
+    if state is None:
+        other = whole_other(path)
         raise ConfigError(
             f"{path} is not a whole checkpoint: it is cut off, damaged or another program's"
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+            + (f"; {other.name} beside it is whole" if other else "")
+        )
+    if state.get("format") != FORMAT:
         raise ConfigError(f"{path} is not a checkpoint of gradsight (its format is not {FORMAT})")
     return state
 
 
+def load_to_continue(path: Path, words: str) -> StateDict:
+    """As `load`; where that fails although another checkpoint of the run is whole, says how to continue.
+
+    Args:
+        path: of the checkpoint.
+        words: what continues the run.
+    """
+    try:
+        return load(path)
+    except ConfigError as error:
+        if other := whole_other(path):
+            copy = shlex.join(["cp", str(other), str(path)])
+            raise ConfigError(f"{error}; to continue from it: {copy} and then {words}") from error
+        raise
+
+
+def whole_other(path: Path) -> Path | None:
+    """The other checkpoint of the run that this one is of, if it is whole."""
+    others = (path.with_name(name) for name in KEPT if path.name in KEPT and path.name != name)
+    return next((other for other in others if _read(other) is not None), None)
+
+
+def _read(path: Path, device: torch.device | str = "cpu") -> StateDict | None:
+    """What a file holds, whatever program wrote it; None where it has changed since, or is no checkpoint."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True) if unchanged(path) else None
+    except Exception:  # a foreign file makes the unpickler raise anything: IndexError, struct.error
+        return None
+    return state if isinstance(state, dict) else None
+
+
 def restore(owner: Stateful, state: StateDict, name: str, path: Path) -> None:
-    """Load one named state into its owner.
+    """Load one named state into its owner, as `restore_all` does."""
+    restore_all({name: owner}, state, path)
+
+
+def restore_all(owners: Mapping[str, Stateful], state: StateDict, path: Path) -> None:
+    """Load named states into their owners, once all of them have the form that these need.
 
     Raises:
-        ConfigError: the checkpoint lacks it, or it belongs to another network.
+        ConfigError: the checkpoint lacks one, or it belongs to another network or is not what was saved.
+        ContractError: an environment could not be played up to where it was.
     """
-    if name not in state:
-        raise ConfigError(f"{path} has no state named {name!r}; it holds {', '.join(sorted(state))}")
-    try:
-        owner.load_state_dict(state[name])
-    except ContractError:  # an environment that is played up to where it was
-        raise
-    except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"{path}: the state {name!r} is of another network or version: {reason[:300]}"
-        ) from error
+    for name, owner in owners.items():
+        if name not in state:
+            raise ConfigError(
+                f"{path} has no state named {name!r}; it holds {', '.join(sorted(map(str, state)))}"
+            )
+        try:
+            require_form(state[name], form_of(owner))
+        except ValueError as error:
+            raise _other(path, name, error) from error
+    for name, owner in owners.items():
+        try:
+            owner.load_state_dict(state[name])
+        except ContractError:
+            raise
+        except Exception as error:  # owners may be anybody's, and raise what they like
+            raise _other(path, name, error) from error
+
+
+def reached(state: StateDict, path: Path) -> int:
+    """Where on the x-axis the run of a checkpoint was.
+
+    Raises:
+        ConfigError: it does not say so.
+    """
+    run = state.get("run")
+    step = run.get("step") if isinstance(run, dict) else None
+    if type(step) is not int or step < 0:
+        raise ConfigError(f"{path} does not say at which step of a run it was saved")
+    return step
+
+
+def _other(path: Path, name: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())
+    if isinstance(error, KeyError):
+        reason = f"it lacks {reason}"
+    reason = reason or type(error).__name__
+    return ConfigError(f"{path}: the state {name!r} is of another network or version: {reason[:300]}")

@@ -17,6 +17,7 @@ from core.checks import checked
 from core.config import Tree, flat
 from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
 from core.diagnosis.findings import FILE, markdown, ordered
+from core.form import Maybe, Number
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
 from core.gradients.norms import global_norm
@@ -94,7 +95,6 @@ class Diagnosis:
                 ),
                 lr=float(step.base_lrs[0]),
                 optimizer=type(step.optimizer).__name__,
-                # Before a checkpoint is loaded: a resumed run knows where it began, too.
                 initial_norm=global_norm(step.parameters).item(),
                 frozen=tuple(step.frozen),
             )
@@ -125,13 +125,13 @@ class Diagnosis:
             return []
         self._history.add(step, {**hidden, **self._rates()})
         self._locate()
-        return self._ledger.update(step, diagnose(self._rules, self._history, self._with_batches()))
+        return self._ledger.update(step, diagnose(self._rules, self._history, self._present()))
 
     def conclude(self, step: int, rules: Sequence[Rule]) -> list[Finding]:
         """Ask rules that only the end can answer; what has opened."""
         if not self.enabled:
             return []
-        return self._ledger.conclude(step, diagnose(rules, self._history, self._with_batches()))
+        return self._ledger.conclude(step, diagnose(rules, self._history, self._present()))
 
     @property
     def findings(self) -> list[Finding]:
@@ -169,13 +169,29 @@ class Diagnosis:
             write_text(directory / FILE, text + "\n")
 
     def state_dict(self) -> StateDict:
-        """History and findings."""
-        return {"history": self._history.state_dict(), "ledger": self._ledger.state_dict()}
+        """History, findings, and what is known of the players since the first steps."""
+        known = {p.name: {"initial_norm": p.initial_norm, "batch": p.batch} for p in self._context.players}
+        return {
+            "history": self._history.state_dict(),
+            "ledger": self._ledger.state_dict(),
+            "players": known,
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        known = {"initial_norm": Number(0), "batch": Maybe(Number(1, whole=True))}
+        return {
+            "history": self._history.state_form(),
+            "ledger": self._ledger.state_form(),
+            "players": {player.name: known for player in self._context.players},
+        }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue."""
         self._history.load_state_dict(state["history"])
         self._ledger.load_state_dict(state["ledger"])
+        players = tuple(replace(p, **state["players"][p.name]) for p in self._context.players)
+        self._context = replace(self._context, players=players)
 
     def _rates(self) -> dict[str, float]:
         """What a schedule has left of each player's learning rate; a signal for the rules alone."""
@@ -186,12 +202,17 @@ class Diagnosis:
             if step.base_lrs[0]
         }
 
-    def _with_batches(self) -> Context:
-        """The context, with the batches that the steps now have: known only once a gradient was taken."""
-        if all(player.batch for player in self._context.players):
-            return self._context
+    def _present(self) -> Context:
+        """The context with the steps' rates, which a checkpoint may have brought, and their first batches.
+
+        A batch is known only once a gradient was taken.
+        """
         players = tuple(
-            replace(player, batch=step.samples if step.samples > 1 else None)
+            replace(
+                player,
+                lr=float(step.base_lrs[0]),
+                batch=player.batch or (step.samples if step.samples > 1 else None),
+            )
             for player, step in zip(self._context.players, self._steps, strict=True)
         )
         self._context = replace(self._context, players=players)

@@ -31,7 +31,8 @@ class Lock:
             directory.mkdir(parents=True, exist_ok=True)
             self._file = (directory / ".lock").open("a+")
         except OSError as error:
-            raise ConfigError(f"{directory} cannot hold a run: {error.strerror}; choose another") from error
+            reason = error.strerror or error  # a pipe under that name cannot be sought in
+            raise ConfigError(f"{directory} cannot hold a run: {reason}; choose another") from error
         if not _wait_for(self._file.fileno(), time.monotonic() + LOCK_WAIT_S):
             self._file.close()
             raise _busy(directory)
@@ -44,21 +45,27 @@ class Lock:
 def in_use(directory: Path) -> bool:
     """Whether a run holds this directory; any number of readers may ask at once, and nothing is written."""
     try:
-        file = (directory / ".lock").open("rb")
+        file = os.open(directory / ".lock", os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would wait for a writer
     except OSError:  # no lock, or one that nobody here may read
         return False
-    with file:
-        return not _locked(file.fileno(), fcntl.LOCK_SH)
+    try:
+        return not _locked(file, fcntl.LOCK_SH)
+    finally:
+        os.close(file)
 
 
 def holds_run(directory: Path) -> bool:
     """Whether a run has left options or a checkpoint here; Hydra's own copy of the options does not count."""
-    return (directory / "config.yaml").exists() or (directory / "checkpoints" / "last.pt").exists()
+    return (directory / "config.yaml").exists() or os.path.lexists(directory / "checkpoints" / "last.pt")
 
 
 def is_run(directory: Path) -> bool:
-    """Whether a run has begun here."""
-    return holds_run(directory) or (directory / ".hydra" / "config.yaml").exists()
+    """Whether a run has begun here.
+
+    Hydra notes the options first and what was typed last: one that was killed in between has nothing to lose.
+    """
+    noted = (directory / ".hydra" / name for name in ("config.yaml", "overrides.yaml"))
+    return holds_run(directory) or all(path.exists() for path in noted)
 
 
 def used(directory: Path) -> ConfigError:

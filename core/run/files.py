@@ -10,7 +10,7 @@ from typing import BinaryIO
 import yaml
 
 from core.config import ConfigError
-from core.errors import ContractError
+from core.errors import DiskError
 from core.text import as_text
 
 
@@ -42,10 +42,14 @@ def read_json(path: Path) -> object:
     Raises:
         ConfigError: it cannot be read, or is not JSON.
     """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is damaged: it is no file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is damaged: it is nested too deeply") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,12 +71,12 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     under the final name stays, and half of a file is not kept.
 
     Raises:
-        ContractError: the disk is full or refuses; one line with the path.
+        DiskError: the disk is full or refuses; one line with the path.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:  # a checkpoint is read again for its digest
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -87,7 +91,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides it
         if isinstance(cause, OSError):
-            raise ContractError(f"{path} cannot be written: {cause.strerror}") from error
+            raise DiskError(f"{path} cannot be written: {cause.strerror}") from error
         raise
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from core.draw.heatmap import HeatMap, draw_exponents
 from core.draw.media import Media
+from core.form import Maybe
 from core.gradients.measure.exponents import histogram
 from core.gradients.measured import Measured
 from core.run.tensorboard import Writer
@@ -46,6 +47,12 @@ class GradientCharts:
         """All points and counts so far."""
         heat_maps = {prefix: heat.state_dict() for prefix, heat in self._heat_maps.items()}
         return {"heat_maps": heat_maps, "exponents": dict(self._exponents)}
+
+    def state_form(self) -> StateDict:
+        """The heat maps of all players, and counts of some."""
+        heat_maps = {prefix: heat.state_form() for prefix, heat in self._heat_maps.items()}
+        counts = {s.monitor.prefix: Maybe(s.monitor.exponents.counts) for s in self.players}
+        return {"heat_maps": heat_maps, "exponents": counts}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue."""

@@ -4,6 +4,7 @@
 hands it the data; nothing below the loop knows that it exists.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,20 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from textwrap import indent
-from typing import Annotated
 
-from annotated_types import Ge
-
-from core.checks import checked, require
-from core.config import ConfigError, Tree, flat
+from core.config import Tree, flat
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
-from core.errors import ContractError
+from core.errors import ContractError, DiskError
+from core.form import Maybe, Number
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats, plain_number
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.attempts import Attempts
+from core.run.config import RunConfig
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
@@ -36,34 +35,10 @@ from core.run.probes import Probes
 from core.run.snapshots import Snapshots
 from core.run.tensorboard import Writer
 from core.run.window import Window
-from core.seeding import global_state, set_global_state
+from core.seeding import GLOBAL_STATE, global_state, set_global_state
 from core.state import StateDict, Stateful
 
 PRINTED = 4  # numbers of an evaluation that fit in a line; the curves show all of them
-
-
-@dataclass(frozen=True, kw_only=True)
-@checked
-class RunConfig:
-    """How often a run logs, evaluates, draws and saves.
-
-    Attributes:
-        interval: iterations averaged into one point of every curve.
-        eval_interval, draw_interval, checkpoint_interval: in units of the x-axis.
-        progress: show progress during training.
-        snapshots: snapshots of all trained parameters over the run, see `core.run.snapshots`; 0 = none.
-    """
-
-    interval: Annotated[int, Ge(1)]
-    eval_interval: Annotated[int, Ge(1)]
-    draw_interval: Annotated[int, Ge(1)]
-    checkpoint_interval: Annotated[int, Ge(1)]
-    progress: bool
-    snapshots: int = 24
-
-    def __post_init__(self) -> None:
-        count = self.snapshots
-        require(count == 0 or count >= 3, "snapshots", count, "0 or an integer >= 3")
 
 
 @dataclass(frozen=True)
@@ -100,6 +75,7 @@ class Run:
         self.train_s = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
+        self._saved_at: int | None = None
         self._options = options
         self._facts = dict(facts)
         self._wall_before = 0.0
@@ -123,7 +99,7 @@ class Run:
     @property
     def resuming(self) -> bool:
         """Whether `start` will continue from a checkpoint."""
-        return (self.directory / "checkpoints" / "last.pt").exists()
+        return os.path.lexists(self.directory / "checkpoints" / "last.pt")
 
     def say(self, line: str) -> None:
         """Print one line."""
@@ -176,7 +152,9 @@ class Run:
         self._charts = GradientCharts(self._steps)
         self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits)
         if self.resuming:
-            self._restore(self.directory / "checkpoints" / "last.pt")
+            path = self.directory / "checkpoints" / "last.pt"
+            state = checkpoint.load_to_continue(path, resumption(self.directory))
+            checkpoint.restore_all({**self._state, "run": self}, state, path)
         write_text(self.directory / "config.yaml", to_yaml(self._options))
         self._writer = Writer(self.directory, None if self.resumed_at is None else self.step + 1)
         self._console = Console(total, unit, headline, not self.cfg.progress)
@@ -262,7 +240,8 @@ class Run:
         )
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
-        """Write `findings.json`, and `summary.json` with the status and, besides its own, `extra` fields."""
+        """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
+        self._diagnosis.write(self.directory, self.step)  # what the summary calls finished is whole
         started = bool(self._state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         write_summary(
@@ -274,13 +253,19 @@ class Run:
             | (self._summarise() if started else {})
             | dict(extra or {}),
         )
-        self._diagnosis.write(self.directory, self.step)
 
     def save(self, name: str) -> None:
         """Write the events so far and then a checkpoint: after a kill no curve has a gap."""
         self._writer.flush()
         state: StateDict = {key: owner.state_dict() for key, owner in self._state.items()}
-        state["run"] = {
+        state["run"] = self.state_dict()
+        checkpoint.save(self.directory / "checkpoints" / name, state)
+        if name == "last.pt":
+            self._saved_at = self.step
+
+    def state_dict(self) -> StateDict:
+        """The run's own: its counts, the half-filled windows, and what has been found."""
+        return {
             "step": self.step,
             "iteration": self.iteration,
             "train_s": self.train_s,
@@ -291,14 +276,44 @@ class Run:
             "diagnosis": self._diagnosis.state_dict(),
             "generators": global_state(),
         }
-        checkpoint.save(self.directory / "checkpoints" / name, state)
 
-    def rescue(self) -> str:
-        """Save what there is after something outside of the run has failed; how to continue, to be said."""
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        return {
+            **self.state_dict(),
+            "train_s": Number(0),
+            "wall_s": Number(0),
+            "best_score": Maybe(Number(finite=False)),
+            "window": self._window.state_form(),
+            "gradient_charts": self._charts.state_form(),
+            "diagnosis": self._diagnosis.state_form(),
+            "generators": GLOBAL_STATE,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from `state_dict`."""
+        self.step, self.iteration = state["step"], state["iteration"]
+        self.train_s, self._wall_before = state["train_s"], state["wall_s"]
+        self.best_score = state["best_score"]
+        self._window.load_state_dict(state["window"])
+        self._charts.load_state_dict(state["gradient_charts"])
+        self._diagnosis.load_state_dict(state["diagnosis"])
+        set_global_state(state["generators"])
+        self.resumed_at = self._saved_at = self.step
+
+    def rescue(self, error: ContractError) -> str:
+        """Save what there is after something outside of the run has failed; how to continue, to be said.
+
+        What the disk did not take would be missing for ever after a checkpoint of this moment; resumed from
+        the one before, the run writes it again.
+        """
         if self._console is None:
             return ""
         try:
-            self.save("last.pt")
+            if self._saved_at != self.step:
+                if isinstance(error, DiskError):
+                    raise error
+                self.save("last.pt")
         except ContractError:  # it is the disk that has failed, or a state that no file can hold
             kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
             return f"; not saved at {self.step:,} {self.unit}, {kept}"
@@ -311,22 +326,6 @@ class Run:
             self._console.close()
             self._writer.close()
             self._console = None
-
-    def _restore(self, path: Path) -> None:
-        state = checkpoint.load(path)
-        if not isinstance(state.get("run"), dict):
-            raise ConfigError(f"{path} contains no run that could be continued")
-        for name, owner in self._state.items():
-            checkpoint.restore(owner, state, name, path)
-        own = state["run"]
-        self.step, self.iteration = own["step"], own["iteration"]
-        self.train_s, self._wall_before = own["train_s"], own["wall_s"]
-        self.best_score = own["best_score"]
-        self._window.load_state_dict(own["window"])
-        self._charts.load_state_dict(own["gradient_charts"])
-        self._diagnosis.load_state_dict(own["diagnosis"])
-        set_global_state(own["generators"])
-        self.resumed_at = self.step
 
     def _log(self) -> None:
         """Write one point of every curve."""

@@ -61,7 +61,7 @@ class Snapshots:
             return
         bins: set[int] = set()
         for path, at in files(self.folder.parent):
-            if at > step or at // self.interval in bins:
+            if at > step or (at // self.interval in bins and at < self.total):
                 path.unlink()
             bins.add(at // self.interval)
         if step == 0:

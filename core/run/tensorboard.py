@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from core.draw.media import Image, Media, encode
-from core.errors import ContractError
+from core.errors import DiskError
 from core.text import as_text
 
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
@@ -128,7 +128,7 @@ class Writer:
         try:
             yield
         except OSError as error:
-            raise ContractError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise DiskError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
@@ -145,7 +145,8 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
     event_pb2 = _proto("event")
 
     curves: dict[str, dict[int, float]] = {}
-    for path in sorted(directory.glob("events.out.tfevents.*"), key=_age):
+    paths = [path for path in directory.glob("events.out.tfevents.*") if path.is_file()]
+    for path in sorted(paths, key=_age):
         for raw in _events(path):
             event = event_pb2.Event.FromString(raw)
             if event.session_log.status == event_pb2.SessionLog.START:
@@ -179,5 +180,5 @@ def _age(path: Path) -> tuple[int, int, int, str]:
     The name is the same wherever the file is copied to; its time of writing is not.
     """
     parts = path.name.split(".")
-    seconds, pid, count = (int(part) if part.isdigit() else 0 for part in (parts[3], *parts[-2:]))
+    seconds, pid, count = (int(part) if part.isdecimal() else 0 for part in (parts[3], *parts[-2:]))
     return seconds, pid, count, path.name

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from core.form import Each, Number, Scalar
 from core.gradients import Metrics
 from core.state import StateDict
 
@@ -35,6 +36,12 @@ class Window:
         """The half-filled window."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
+    def state_form(self) -> StateDict:
+        """Sums and counts of any tags."""
+        return {"sums": Each(Scalar()), "counts": Each(Number(1, whole=True))}
+
     def load_state_dict(self, state: StateDict) -> None:
         """Continue a window saved by `state_dict`."""
+        if state["sums"].keys() != state["counts"].keys():
+            raise ValueError("window has sums and counts of different tags")
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

@@ -153,9 +153,13 @@ class ModelEar:
             return
         self._stack = ExitStack()
         for key, model in self.models.items():
-            hook = self._learning(lambda module, inputs, key=key: self._called(key, module, inputs))
-            self._stack.callback(model.register_forward_pre_hook(hook).remove)
-            if not is_compiled(model):
+            first, inside = first_weights(model), not is_compiled(model)
+            met = model if first is None or not inside else unwrapped(model).get_submodule(first)
+            hook = self._learning(
+                lambda _, inputs, key=key, measured=first is not None: self._called(key, inputs, measured)
+            )
+            self._stack.callback(met.register_forward_pre_hook(hook).remove)
+            if inside:
                 self._units[key] = self._stack.enter_context(watched(unwrapped(model), self._learning))
 
     def close(self) -> None:
@@ -179,14 +183,15 @@ class ModelEar:
         guarded = self.guarded(hook)
         return lambda *args: guarded(*args) if torch.is_grad_enabled() else None
 
-    def _called(self, key: str, module: nn.Module, inputs: tuple[object, ...]) -> None:
-        prefix = self.prefixes[key]
-        if differs_in_evaluation(module):
-            self._means.add_number(f"{prefix}mode/evaluation", not module.training)
-        if any(isinstance(part, BOUNDED) for part in list(module.modules())[:-1]):
+    def _called(self, key: str, inputs: tuple[object, ...], measured: bool) -> None:
+        """The first layer was called, whoever called it: a framework may never call the whole model."""
+        prefix, model = self.prefixes[key], self.models[key]
+        if differs_in_evaluation(model):
+            self._means.add_number(f"{prefix}mode/evaluation", not model.training)
+        if any(isinstance(part, BOUNDED) for part in list(model.modules())[:-1]):
             self._means.add_number(f"{prefix}units/bounded", 1.0)
         given = next((x for x in inputs if isinstance(x, Tensor) and x.is_floating_point()), None)
-        if given is not None and given.dim() >= 2 and given.numel() and first_weights(module):
+        if measured and given is not None and given.dim() >= 2 and given.numel():
             for tag, value in scale_of(given.detach()).items():
                 self._means.add(f"{prefix}{tag}", value)
 

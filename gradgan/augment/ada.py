@@ -59,8 +59,12 @@ class ADA:
             return recoloured(moved, colouring(draws)).to(images.dtype)
 
     def adapt(self, p: Tensor, real_sign: Tensor, images: int) -> Tensor:
-        """Towards more where the sign is above its target, towards less below; by images / speed."""
-        return (p + torch.sign(real_sign - self.target) * (images / self.speed)).clamp(0.0, 1.0)
+        """Towards more where the sign is above its target, towards less below; by images / speed.
+
+        A sign that is NaN moves nothing.
+        """
+        moved = (p + torch.sign(real_sign - self.target) * (images / self.speed)).clamp(0.0, 1.0)
+        return torch.where(real_sign.isnan(), p, moved)
 
 
 class _Draws:

@@ -153,6 +153,8 @@ class ImageStream:
         sizes = (0, len(self.images))  # 0 before the first batch
         if not isinstance(order, Tensor) or not isinstance(position, int) or len(order) not in sizes:
             raise ValueError(f"not the state of a stream over {len(self.images)} images")
+        if not torch.equal(order.cpu().sort().values, torch.arange(len(order))) or position > len(order):
+            raise ValueError(f"not an order of {len(self.images)} images, or no place in it")
         self.order, self.position = order.cpu(), position
 
 

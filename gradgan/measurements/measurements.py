@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.checks import checked, require
 from core.draw.media import Image, Media
+from core.form import Floats, Maybe
 from core.gradients.unit_health import shares_of
 from core.seeding import seed_for
 from core.state import StateDict
@@ -126,6 +127,11 @@ class Measurements:
     def state_dict(self) -> StateDict:
         """Both players' parameters at the last drawing, where paths are drawn."""
         return {"former": self._former}
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        steps = self.trainer.generator_step, self.trainer.discriminator_step
+        return {"former": Maybe(Floats((sum(p.numel() for step in steps for p in step.parameters),)))}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

@@ -8,6 +8,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from core.checks import Finite, checked
+from core.form import Begun, Scalar
 from core.gradients import Metrics
 from core.state import StateDict
 from gradgan.batch import ScoredBatch
@@ -48,10 +49,16 @@ class LeCam:
         below = (state["real"] - batch.fake_logits).relu().square().mean()
         return self.weight * (above + below), {"regularizer/lecam": (above + below).detach()}
 
+    def state_form(self) -> Begun:
+        """What its state must look like: the two averages."""
+        return Begun({"real": Scalar(), "fake": Scalar()})
+
     def after(self, discriminator: nn.Module, metrics: Metrics, state: StateDict) -> None:
-        """Update the averages; they begin at the first update's values."""
+        """Update the averages; they begin at the first values, and only finite ones count."""
         for kind in ("real", "fake"):
             mean = metrics[f"logits/{kind}"]
             # In bfloat16 an average would stop moving: a hundredth of the difference is below its resolution.
             mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
-            state[kind] = mean.lerp(state[kind], self.decay) if kind in state else mean.clone()
+            last = state.get(kind, mean)
+            moved = torch.where(last.isfinite(), mean.lerp(last, self.decay), mean)
+            state[kind] = torch.where(mean.isfinite(), moved, last)

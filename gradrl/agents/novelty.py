@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.checks import require
+from core.form import Rows, require_form
 from core.state import StateDict
 from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import Action
@@ -145,5 +146,7 @@ class Curiosity:
         self.moments.load_state_dict(state["moments"])
         self.scale = None
         if state["scale"] is not None:
+            form = RewardNormalizer(1, self.gamma).state_dict()
+            require_form(state["scale"], form | {"running": Rows(form["running"])}, "scale")
             self.scale = RewardNormalizer(len(state["scale"]["running"]), self.gamma)
             self.scale.load_state_dict(state["scale"])

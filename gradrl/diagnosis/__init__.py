@@ -17,6 +17,7 @@ from gradrl.diagnosis.remedies import REMEDIES
 from gradrl.diagnosis.rules import (
     CollapsedEntropy,
     ExplodingValue,
+    NonFiniteExperience,
     RatioOutOfHand,
     RewardScale,
     RunawayKL,
@@ -24,7 +25,7 @@ from gradrl.diagnosis.rules import (
     improved,
 )
 
-__all__ = ["REMEDIES", "RULES"]
+__all__ = ["AGENT_RULES", "REMEDIES", "RULES"]
 
 
 def faster_target(context: Context) -> Overrides:
@@ -32,6 +33,14 @@ def faster_target(context: Context) -> Overrides:
     return (toward(context, "agent.tau", max(0.005, 10 * (context.number("agent.tau") or 0.0))),)
 
 
+AGENT_RULES: tuple[Rule, ...] = (
+    CollapsedEntropy(),
+    RunawayKL(),
+    RatioOutOfHand(),
+    ExplodingValue(),
+    UnnormalizedAdvantage(),
+    RewardScale(),
+)
 RULES: tuple[Rule, ...] = (
     *network_rules(
         ConflictingLosses(balancing=("entropy", "kl")),
@@ -45,12 +54,8 @@ RULES: tuple[Rule, ...] = (
         cause="tau is too small: the critics learn from targets of networks that are long out of date.",
         remedy=faster_target,
     ),
-    CollapsedEntropy(),
-    RunawayKL(),
-    RatioOutOfHand(),
-    ExplodingValue(),
-    UnnormalizedAdvantage(),
-    RewardScale(),
+    NonFiniteExperience(),
+    *AGENT_RULES,
     OpposedReward(),
     ConstantReturn(),
     ShortHorizon(),

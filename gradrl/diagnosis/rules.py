@@ -33,6 +33,35 @@ def value_player(context: Context) -> Player | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NonFiniteExperience:
+    """Rewards or observations that are no finite numbers; such steps are left out.
+
+    Attributes:
+        rare: share of the steps since the last logged point up to which it is a note only.
+    """
+
+    rare: float = 0.02
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, at once."""
+        share = history.rise("experience/left_out")
+        if not share:
+            return
+        yield Sign(
+            name="non_finite_experience",
+            severity="error" if share > 0.999 else "warning" if share > self.rare else "note",
+            evidence={"share": share, "left_out": history.last("experience/left_out") or 0.0},
+            what=(
+                f"{share:.2g} of the steps have a reward or an observation that is not a finite number; "
+                "they are left out."
+            ),
+            cause="The environment, or a wrapper of it, computes something that has no value.",
+            remedy=context.remedies.bare_data(context),
+            patience=1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CollapsedEntropy:
     """The policy has stopped exploring.
 

@@ -16,9 +16,11 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
+from core.form import AnyTensor, Anything, Each, Either, Many, Maybe, Number
 from core.state import StateDict
 from gradrl.envs import contract
 
+ARRAY = {"array": AnyTensor(), "shape": Many(0)}  # as `to_plain` writes it
 RECORD_BYTES = 2**18  # of actions, for each copy: the longest episode of an Atari game takes 216 kB
 
 
@@ -27,6 +29,10 @@ class EnvState(Protocol):
 
     def save(self) -> list[object]:
         """Plain data: tensors, numbers, strings, lists and dicts; None for an episode too long to be kept."""
+        ...
+
+    def form(self) -> object:
+        """What `save` must have returned."""
         ...
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
@@ -116,8 +122,10 @@ class Replayable(gym.Wrapper):
         if "reset" in self._repeat:
             self._repeat.discard("reset")
             return copied(self._outcome.obs), {}
-        generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
-        hidden = _hidden_state(self.unwrapped)
+        generator, hidden = None, None
+        if seed is None:  # else it decides, and what was there before it is another in every process
+            generator = copy.deepcopy(self.unwrapped.np_random.bit_generator.state)
+            hidden = _hidden_state(self.unwrapped)
         before = None if self._origin is None else self._origin.resets
         obs = contract.reset(self.env, self._space, seed=seed, options=options)
         if self._origin is None or self._origin.resets != before:
@@ -165,7 +173,8 @@ class Replayable(gym.Wrapper):
         self._repeat = set()
         if self._origin is not None:
             self.reset(seed=0)  # a wrapper holds back no reset that has a seed, nor one right after it
-        self.unwrapped.np_random.bit_generator.state = state["generator"]
+        if state["generator"] is not None:
+            self.unwrapped.np_random.bit_generator.state = state["generator"]
         _set_hidden_state(self.unwrapped, state["hidden"])
         self.reset(seed=state["seed"], options=state["options"])
         for number in range(len(state["actions"]) + 1):
@@ -235,6 +244,15 @@ class ReplayedEnvState:
             return []
         return list(self.envs.get_attr("episode"))
 
+    def form(self) -> object:
+        """An episode for every environment, or none at all; what was seen is compared as it is played."""
+        episode = {
+            "seed": Maybe(0), "options": Anything(), "generator": Maybe(Each(Anything())),
+            "hidden": Maybe(ARRAY), "obs": Anything(), "reward": Number(finite=False),
+            "terminated": True, "truncated": True, "actions": ARRAY, "resets": Many(0),
+        }  # fmt: skip
+        return Either(([Maybe(episode)] * self.envs.num_envs, Many(Anything(), at_most=0)))
+
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Replay every episode; one that comes out differently is replaced by a fresh one."""
         if not saved:
@@ -262,6 +280,10 @@ class CartPoleEnvState:
         arrays = {name: np.array(getattr(self.envs, name)) for name in self.NAMES}
         return [to_plain(arrays | {"generator": self.envs.np_random.bit_generator.state})]
 
+    def form(self) -> object:
+        """As they are now."""
+        return self.save()
+
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Never fails."""
         self.envs.reset()
@@ -285,6 +307,10 @@ class NoEnvState:
     def save(self) -> list[object]:
         """Nothing."""
         return []
+
+    def form(self) -> object:
+        """Nothing is read."""
+        return Many(Anything())
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Reset all; none could be restored."""

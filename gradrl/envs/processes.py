@@ -6,10 +6,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from gymnasium.vector.async_vector_env import _async_worker
 
 from core.errors import ContractError
 
@@ -38,7 +40,7 @@ class Processes(AsyncVectorEnv):
         self.name = name
         try:
             with self._alive():
-                super().__init__([_InProcess(make)] * num_envs, autoreset_mode=autoreset_mode)
+                super().__init__([_InProcess(make)] * num_envs, autoreset_mode=autoreset_mode, worker=_work)
         except ContractError:
             self.close(terminate=True)
             raise
@@ -109,6 +111,35 @@ class Processes(AsyncVectorEnv):
         if not all(successes):
             _, _, message, _ = self.error_queue.get(timeout=CLOSE_S)
             raise ContractError(str(message))
+
+
+def _work(index: int, make: Callable[[], gym.Env], pipe: Connection, *others: Any) -> None:
+    """What Gymnasium's copies do, and an end without a word where the run has died."""
+    _async_worker(index, make, cast(Connection, _Pipe(pipe)), *others)
+
+
+class _Pipe:
+    """The end of a copy's pipe; where nobody is at the other one, the copy ends."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def recv(self) -> Any:
+        """What the run asks for."""
+        with self._orphaned():
+            return self._pipe.recv()
+
+    def send(self, answer: Any) -> None:
+        """Give it."""
+        with self._orphaned():
+            self._pipe.send(answer)
+
+    @contextmanager
+    def _orphaned(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError):
+            raise SystemExit from None
 
 
 class _InProcess:

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from core.checks import checked
 from core.draw.media import Media
+from core.form import Maybe, Number
 from core.numbers import plain_number
 from core.run.run import Evaluation, Run
 from core.seeding import seed_for
@@ -231,6 +232,10 @@ class Evaluator:
     def state_dict(self) -> StateDict:
         """When the environment was solved."""
         return {"solved_at": None if self.solved_at is None else list(self.solved_at)}
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        return {"solved_at": Maybe((0, Number(0)))}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

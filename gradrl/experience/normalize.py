@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 from core.state import StateDict
 
 Float64 = NDArray[np.float64]
+LARGEST = float(np.finfo(np.float32).max)  # what networks see; the squares of a float64 beyond it overflow
+
+
+def is_finite(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which numbers float32 can hold: no NaN, no infinity, none that would become one."""
+    return np.abs(numbers) <= LARGEST
 
 
 class RunningMoments:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from core.form import Begun, Rows, Table, require_form
 from core.state import StateDict
 from gradrl.experience.rollout import Rollout
 
@@ -108,6 +109,7 @@ class Replay:
         Raises:
             ValueError: it is of another capacity.
         """
+        require_form(state["rows"], Begun(Table(dict.fromkeys(COLUMNS, Rows(None)))), "rows")
         size = len(next(iter(state["rows"].values()), ()))
         if size != min(state["total"], self.capacity):
             raise ValueError(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.form import Maybe, Rows, form_of
 from core.state import StateDict
 from gradrl.envs.observations import MASK, Observation
 from gradrl.envs.spaces import Action
@@ -274,6 +275,11 @@ class RecurrentActor:
         """The recurrent state, and the state of the head."""
         state = None if self.state is None else torch.from_numpy(self.state.copy())
         return {"state": state, "head": self.head.state_dict()}
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        state = torch.empty(0, self.model.recurrent_state_size)
+        return {"state": Maybe(Rows(state)), "head": form_of(self.head)}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.form import Maybe, Rows
 from core.state import StateDict
 from gradrl.policies.numpy_policy import Array, NumpyPolicy
 
@@ -83,6 +84,11 @@ class Exploration:
         """The present draw and its age."""
         noise = None if self.normal is None else torch.from_numpy(self.normal.copy())
         return {"steps": self.steps, "noise": noise}
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        noise = torch.empty(1, *self.parts()[2].shape)
+        return {"steps": 0, "noise": Maybe(Rows(noise))}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

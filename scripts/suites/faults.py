@@ -114,7 +114,9 @@ FAULTS: dict[str, Fault] = {
     ),
     # rewards
     "reward_x1e4": Fault("ppo", (_wrapped("ScaledReward", "scale:10000.0"),), ("reward_scale",)),
-    "reward_nan": Fault("ppo", (_wrapped("BrokenReward", "at:1500"),), ("non_finite",), onset=0.12),
+    "reward_nan": Fault(
+        "ppo", (_wrapped("BrokenReward", "at:1500"),), ("non_finite_experience",), onset=0.12
+    ),
     "advantage_raw": Fault(
         "ppo",
         ("agent.normalize_advantage=false", _wrapped("ScaledReward", "scale:100.0")),

@@ -5,7 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
+from tests.signals import (
+    Border,
+    Fault,
+    context,
+    found_where_and_when_it_is,
+    ids,
+    remedy_is_taken,
+    said_at_the_border,
+    watch,
+)
 
 FAULTS = [
     Fault("gan", "stale_average", {"average/initial_share": 0.99, "average/distance": 0.7},
@@ -30,6 +39,54 @@ FAULTS = [
           player="discriminator"),
     Fault("gan", "discriminator_overfitting", {"game/overfitting": 0.9}, player="discriminator"),
     Fault("ring", "discriminator_overfitting", {"game/overfitting": 0.9}, player="discriminator"),
+]  # fmt: skip
+
+
+BORDERS = [
+    Border("gan", "discriminator_too_strong", {"logits/accuracy": 0.96, "logits/real": 20.0},
+           {"logits/accuracy": 0.98, "logits/real": 20.0}),
+    Border("gan", "discriminator_too_strong", {"logits/accuracy": 1.0, "logits/real": 14.0},
+           {"logits/accuracy": 1.0, "logits/real": 14.4}),
+    Border("gan", "discriminator_too_strong", {"logits/accuracy": 1.0, "game/logit_gradient": 0.031},
+           {"logits/accuracy": 1.0, "game/logit_gradient": 0.029}),
+    Border("gan", "discriminator_too_weak", {"game/logit_gap": 0.051, "game/energy_distance": 0.6},
+           {"game/logit_gap": 0.049, "game/energy_distance": 0.6}),
+    Border("gan", "discriminator_too_weak", {"game/logit_gap": 0.01, "game/energy_distance": 0.19},
+           {"game/logit_gap": 0.01, "game/energy_distance": 0.21}),
+    Border("gan", "mode_collapse", {"game/diversity": 0.26},
+           {"game/diversity": 0.24}),
+    Border("ring", "mode_collapse", {"eval/modes": 5.0},
+           {"eval/modes": 4.0}),
+    Border("ring", "mode_collapse", {"eval/modes": lambda n: 5.0 if n % 2 else 4.0},
+           {"eval/modes": 4.0}),
+    Border("gan", "rotation", {"logits/fake": lambda n: 0.95 * (-1) ** n},
+           {"logits/fake": lambda n: 1.05 * (-1) ** n}, said=(None, "note")),
+    Border("gan", "rotation", {"logits/fake": lambda n: 9 * math.sin(n * math.pi / 6)},
+           {"logits/fake": lambda n: 9 * math.sin(n * math.pi / 2.5)}, said=(None, "note")),
+    Border("gan", "rotation", {"logits/fake": lambda n: 6 * (-1) ** n + 5 * n},
+           {"logits/fake": lambda n: 6 * (-1) ** n + 0.5 * n}, said=(None, "note")),
+    Border("gan", "discriminator_overfitting", {"game/overfitting": 0.49},
+           {"game/overfitting": 0.51}),
+    Border("gan", "discriminator_overfitting", {"game/overfitting": 0.9, "game/logit_gap": 0.14},
+           {"game/overfitting": 0.9, "game/logit_gap": 0.16}),
+    Border("gan", "exploding_gradient", {"game/sample_gradient": 3.9},
+           {"game/sample_gradient": 4.1}, overrides=("loss=wasserstein",)),
+    Border("gan", "exploding_gradient", {"game/sample_gradient": 20.0, "generator/gradient/norm": 199.0},
+           {"game/sample_gradient": 20.0, "generator/gradient/norm": 201.0}),
+    Border("gan", "penalty_dominating", {"discriminator/loss_share/penalty": 0.89, "logits/accuracy": 0.5},
+           {"discriminator/loss_share/penalty": 0.91, "logits/accuracy": 0.5}),
+    Border("gan", "penalty_dominating", {"discriminator/loss_share/penalty": 0.95, "logits/accuracy": 0.61},
+           {"discriminator/loss_share/penalty": 0.95, "logits/accuracy": 0.59}),
+    Border("gan", "penalty_dominating", {"discriminator/loss_share/penalty": 0.95, "game/logit_gap": 0.16},
+           {"discriminator/loss_share/penalty": 0.95, "game/logit_gap": 0.14}),
+    Border("gan", "penalty_asleep", {"discriminator/loss_share/penalty": 0.0021, "logits/accuracy": 0.96},
+           {"discriminator/loss_share/penalty": 0.0019, "logits/accuracy": 0.96}),
+    Border("gan", "penalty_asleep", {"discriminator/loss_share/penalty": 0.001, "logits/accuracy": 0.94},
+           {"discriminator/loss_share/penalty": 0.001, "logits/accuracy": 0.96}),
+    Border("gan", "penalty_asleep", {"discriminator/loss_share/penalty": 4.1e-4},
+           {"discriminator/loss_share/penalty": 3.9e-4}, said=(None, "note")),
+    Border("gan", "stale_average", {"average/initial_share": 0.99, "average/distance": 0.09},
+           {"average/initial_share": 0.99, "average/distance": 0.11}),
 ]  # fmt: skip
 
 
@@ -64,3 +121,8 @@ def test_samples_that_lie_evenly_around_all_modes_are_inexact_and_not_collapsed(
     values = {"eval/modes": 2.0, "eval/reverse_kl": reverse_kl}
     findings, _ = watch(context("ring", ()), "ring", values)
     assert [finding.name for finding in findings] == found
+
+
+@pytest.mark.parametrize("border", BORDERS, ids=ids(BORDERS))
+def test_a_rule_speaks_beyond_its_border_and_not_before(border):
+    said_at_the_border(border)

@@ -50,8 +50,14 @@ def make(kind, *, size=3, space=None, hidden=(8,), lr=1e-2, schedule=None, seed=
 
 
 def filled(kind, **options):
+    """An agent with experience, whose target networks are not the trained ones (as they are at first)."""
     agent = make(kind, **options)
     agent.observe(random_rollout(40, 2, discrete=kind == "sac_discrete"))
+    random = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for target in agent.targets:
+            for p in target.net.parameters():
+                p.add_(0.3 * torch.randn(p.shape, generator=random))
     return agent
 
 

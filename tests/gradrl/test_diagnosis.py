@@ -1,13 +1,26 @@
 """Rules about agents on planted signals."""
 
+import math
+
 import pytest
 
-from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
+from tests.signals import (
+    Border,
+    Fault,
+    context,
+    found_where_and_when_it_is,
+    ids,
+    remedy_is_taken,
+    said_at_the_border,
+    watch,
+)
 
 FAULTS = [
     Fault("ppo", "saturated_units", {"layer/1/saturated_units": 0.97, "episode/return": lambda n: 20.0 * n},
           layer="1", severity="note"),
     Fault("sac", "stale_target", {"target/initial_share": 0.99, "target/distance": 0.7}, player="critic"),
+    Fault("ppo", "non_finite_experience", {"experience/left_out": lambda n: 5.0 * n}),
+    Fault("sac", "non_finite_experience", {"experience/left_out": lambda n: 1.0 * n}, severity="note"),
     Fault("ppo", "collapsed_entropy", {"policy/entropy": 0.0001}),
     Fault("sac", "collapsed_entropy", {"policy/entropy": -6.0}, player="actor"),
     Fault("ppo", "runaway_kl", {"policy/approx_kl": 0.6}),
@@ -26,6 +39,40 @@ FAULTS = [
           "episode/return": lambda n: 50.0 + 10.0 * n}),
     Fault("ppo", "entropy_dominates", {"policy/entropy": 0.693, "loss_share/entropy": 0.7},
           overrides=("agent.entropy_coef=1.0",)),
+]  # fmt: skip
+
+
+BORDERS = [
+    Border("ppo", "collapsed_entropy", {"policy/entropy": 0.021 * 0.6931},
+           {"policy/entropy": 0.019 * 0.6931}),
+    Border("sac", "collapsed_entropy", {"policy/entropy": math.log(0.021) + 1.4189},
+           {"policy/entropy": math.log(0.019) + 1.4189}),
+    Border("ppo", "runaway_kl", {"policy/approx_kl": 0.19},
+           {"policy/approx_kl": 0.21}),
+    Border("ppo", "runaway_kl", {"policy/approx_kl": 0.49},
+           {"policy/approx_kl": 0.51}, overrides=("agent.target_kl=0.05",)),
+    Border("ppo", "ratio_out_of_hand", {"policy/clip_fraction": 0.59},
+           {"policy/clip_fraction": 0.61}),
+    Border("ppo", "ratio_out_of_hand", {"policy/ratio_max": 99.0},
+           {"policy/ratio_max": 101.0}),
+    Border("sac", "exploding_value", {"value/q_mean": -2509.0},
+           {"value/q_mean": -2511.0}),
+    Border("sac", "exploding_value", {"value/q_mean": 2509.0},
+           {"value/q_mean": 2511.0}),
+    Border("ppo", "exploding_value", {"policy/explained_variance": -4.9, "policy/advantage_std": 30.0},
+           {"policy/explained_variance": -5.1, "policy/advantage_std": 30.0}),
+    Border("ppo", "exploding_value", {"policy/explained_variance": -9.0, "policy/advantage_std": 4.9},
+           {"policy/explained_variance": -9.0, "policy/advantage_std": 5.1}),
+    Border("ppo", "unnormalized_advantage", {"policy/advantage_std": 9.9},
+           {"policy/advantage_std": 10.1}, overrides=("agent.normalize_advantage=false",)),
+    Border("ppo", "reward_scale", {"policy/advantage_std": 999.0},
+           {"policy/advantage_std": 1001.0}),
+    Border("ppo", "reward_scale", {"policy/advantage_std": 1.1e-6},
+           {"policy/advantage_std": 0.9e-6}),
+    Border("sac", "reward_scale", {"loss/critic": 0.5 * 999.0**2},
+           {"loss/critic": 0.5 * 1001.0**2}),
+    Border("sac", "stale_target", {"target/initial_share": 0.5, "target/distance": 0.09},
+           {"target/initial_share": 0.9, "target/distance": 0.11}),
 ]  # fmt: skip
 
 
@@ -58,3 +105,8 @@ def test_epochs_that_were_typed_go_back_to_as_many_as_were_tuned():
     where = context("ppo", ("agent.num_epochs=150",))
     findings, _ = watch(where, "ppo", {"policy/approx_kl": 0.6})
     assert [f.remedy for f in findings] == [("agent.num_epochs=20", "agent.target_kl=0.02")]
+
+
+@pytest.mark.parametrize("border", BORDERS, ids=ids(BORDERS))
+def test_a_rule_speaks_beyond_its_border_and_not_before(border):
+    said_at_the_border(border)

@@ -5,10 +5,12 @@ import torch
 
 from gradrl.losses import (
     clipped_surrogate_loss,
+    mean_metrics,
     normalize_advantage,
     policy_gradient_loss,
     surrogate_loss,
     value_loss,
+    weighted_terms,
 )
 
 
@@ -181,3 +183,19 @@ def test_normalised_advantages_have_mean_zero_and_deviation_one_whatever_their_s
 def test_one_advantage_alone_stays_and_equal_ones_become_zero():
     assert normalize_advantage(torch.tensor([3.0])) == 3.0
     assert torch.equal(normalize_advantage(torch.full((4,), 2.0)), torch.zeros(4))
+
+
+def test_the_terms_add_up_to_policy_plus_value_minus_entropy():
+    losses, metrics = weighted_terms(*map(torch.tensor, (3.0, 5.0, 7.0)), value_coef=0.5, entropy_coef=0.25)
+    assert losses == {"policy": 3.0, "value": 2.5, "entropy": -1.75}
+    assert metrics["loss/entropy"] == -7.0
+    assert metrics["policy/entropy"] == 7.0
+    assert metrics["loss/value"] == 5.0
+
+
+def test_of_several_steps_the_mean_counts_and_of_extremes_the_extreme():
+    rows = [(1.0, 0.5, 2.0), (3.0, 0.9, 8.0), (8.0, 0.1, 5.0)]
+    names = "loss/policy", "policy/ratio_min", "policy/ratio_max"
+    history = [dict(zip(names, map(torch.tensor, row), strict=True)) for row in rows]
+    means = mean_metrics(history)
+    assert [means[name].item() for name in names] == pytest.approx([4.0, 0.1, 8.0])

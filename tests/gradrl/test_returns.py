@@ -5,8 +5,10 @@ from gradrl.returns import (
     discounted_return,
     explained_variance,
     generalized_advantage_estimate,
+    generalized_estimates,
     vtrace,
 )
+from tests.gradrl import rollouts
 
 
 def random_rollout(t=7, n=3, seed=0):
@@ -237,3 +239,13 @@ def test_small_and_distant_targets_are_explained_as_in_float64(deviation, offset
     value, target = offset + spread, offset + spread + error / 2
     exact = 1 - (error / 2).var(correction=0) / target.var(correction=0)
     assert explained_variance(value.float(), target.float()).item() == pytest.approx(exact.item(), abs=1e-3)
+
+
+def test_estimates_have_targets_of_advantage_plus_value():
+    data = rollouts.random_rollout(6, 3)
+    value, next_value = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1))
+    estimates = generalized_estimates(data, value, next_value, 0.9, 0.8)
+    ends = data.terminated, data.truncated
+    advantage = generalized_advantage_estimate(data.reward, value, next_value, *ends, 0.9, 0.8)
+    torch.testing.assert_close(estimates.advantage, advantage)
+    torch.testing.assert_close(estimates.target, advantage + value)

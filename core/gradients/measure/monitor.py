@@ -14,6 +14,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import checked
+from core.form import Floats, Many, Maybe, Number
 from core.gradients.measure.effective_lr import effective_lrs
 from core.gradients.measure.exponents import Exponents
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_batch_sizes, pair_size
@@ -219,6 +220,20 @@ class Monitor:
             "previous": copied(self._previous),
             "previous_samples": self._previous_samples,
             "samples": self._sampled.state_dict(),
+            "exponents": self.exponents.state_dict(),
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like; sums are in the precision of the device that took them."""
+        norms = Floats(tuple(self._before.shape))
+        form: StateDict = {name: Floats(tuple(getattr(self, f"_{name}").shape)) for name in ACCUMULATED}
+        return form | {
+            "ring": Many((norms, norms)),
+            "steps": 0,
+            "previous_norms": norms,
+            "previous": Maybe([p.detach() for p in self.parameters]),
+            "previous_samples": Maybe(Number(1, whole=True)),  # missing from before it was saved
+            "samples": self._sampled.state_form(),
             "exponents": self.exponents.state_dict(),
         }
 

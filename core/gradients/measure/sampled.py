@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from core.form import Floats, Many
 from core.gradients.measure.noise_scale import NoiseScale, noise_of_two_gradients
 from core.state import StateDict, copied
 
@@ -72,6 +73,17 @@ class SampledQuantities:
             "noise_scale": self._noise_scale.state_dict(),
             "updates": copied(self._updates),
             "pairs": copied(self._pairs),
+        }
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        sums, layers = Floats(tuple(self.sums.shape)), len(self.sizes)
+        return {
+            "sums": sums,
+            "counts": sums,
+            "noise_scale": {"averages": Floats(tuple(self._noise_scale.averages.shape))},
+            "updates": Many(Floats((5, layers))),
+            "pairs": Many(Floats((4, layers))),
         }
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -14,6 +14,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from core.checks import checked
+from core.form import Anything, Begun
 from core.gradients import GradientStep, Metrics, global_norm
 from core.optim.schemes.schemes import Move, Scheme, check_scheme
 from core.state import StateDict
@@ -48,6 +49,12 @@ class Optimistic:
             state[f"{player}_known"] = known | finite
             step.apply()
         return metrics
+
+    def state_form(self, discriminator: GradientStep, generator: GradientStep) -> object:
+        """What its state must look like: each player's last gradient, and whether there was one."""
+        gradients = {"discriminator": discriminator.parameters, "generator": generator.parameters}
+        known = {f"{name}_known": torch.zeros((), dtype=torch.bool) for name in gradients}
+        return Begun({**gradients, **known})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +94,10 @@ class NegativeMomentum:
             state[player] = _choose(finite, velocity, last)
             move.step.apply()
         return metrics
+
+    def state_form(self, discriminator: GradientStep, generator: GradientStep) -> object:
+        """What its state must look like: each player's velocity."""
+        return Begun({"discriminator": discriminator.parameters, "generator": generator.parameters})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +148,24 @@ class Lookahead:
                 state["slow"] = torch._foreach_lerp(state["slow"], parameters, self.alpha)
                 torch._foreach_copy_(parameters, state["slow"])
         return metrics
+
+    def state_form(self, discriminator: GradientStep, generator: GradientStep) -> object:
+        """What its state must look like: the slow parameters, the count, and the inner scheme's state."""
+        slow = [*discriminator.parameters, *generator.parameters]
+        inner = scheme_form(self.inner, discriminator, generator)
+        return Begun({"slow": slow, "updates": 0, "inner": inner})
+
+
+def scheme_form(scheme: Scheme, discriminator: GradientStep, generator: GradientStep) -> object:
+    """What the state of a scheme must look like; of one that does not say so, nothing is known.
+
+    Args:
+        scheme: one of ours, or anybody's.
+        discriminator: the player that moves first.
+        generator: the other.
+    """
+    describe = getattr(scheme, "state_form", None)
+    return Anything() if describe is None else describe(discriminator, generator)
 
 
 def _gradient(step: GradientStep) -> list[Tensor]:

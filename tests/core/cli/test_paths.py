@@ -50,7 +50,7 @@ def test_a_path_is_the_text_that_was_typed(here, name, exists):
     for key in ("data.root", "+data.root", "features.weights", "hydra.run.dir", "hydra.sweep.dir"):
         assert read(f"{key}={name}") == name
         assert read(f"{key}=/pictures/{name}") == f"/pictures/{name}"
-    assert typed_path(name) == name
+    assert typed_path(name, "run") == name
 
 
 @pytest.mark.parametrize("name", ODD)

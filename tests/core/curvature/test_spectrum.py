@@ -169,6 +169,26 @@ def test_a_multiple_of_the_identity_has_a_density_too():
     assert float(density.grid[density.density.argmax()]) == pytest.approx(4, abs=0.01)
 
 
+def test_a_peak_has_the_width_that_was_asked_for():
+    """Eigenvalues 0 and 10 with a width of 0.02: two Gaussians of deviation 0.2, each of half the mass."""
+    diagonal = torch.tensor([0.0] * 5 + [10.0] * 5, dtype=torch.float64)
+    found = spectral_density(lambda v: diagonal * v, 10, rng(), steps=5, points=20_000, width=0.02)
+    for centre in (0.0, 10.0):
+        near = (found.grid - centre).abs() < 1.5
+        mass = torch.trapezoid(found.density[near], found.grid[near])
+        square = torch.trapezoid(found.density[near] * (found.grid[near] - centre).square(), found.grid[near])
+        assert float((square / mass).sqrt()) == pytest.approx(0.2, rel=1e-3)
+
+
+def test_the_error_of_a_trace_from_two_samples_is_right_on_average():
+    """The mean of its square is the variance of the value; without Bessel's correction it would be half."""
+    a = matrix(torch.linspace(0.1, 3, 40))
+    runs = [hutch_pp(lambda v: a @ v, 40, rng(s), products=6) for s in range(1500)]
+    values = torch.tensor([run.value for run in runs], dtype=torch.float64)
+    claimed = torch.tensor([run.error**2 for run in runs], dtype=torch.float64).mean()
+    assert float(claimed / values.var()) == pytest.approx(1.0, abs=0.15)
+
+
 @pytest.mark.parametrize("signs", ["positive", "indefinite"])
 def test_traces_are_unbiased_and_the_standard_error_is_right(signs):
     spectrum = torch.linspace(0.1, 3, 60).double() ** 3

@@ -14,6 +14,7 @@ from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
 from core.curvature.critical import classify, derivatives
+from core.descend import descent as descending
 from core.descend.batches import BatchStream, Full, Minibatch, Stochastic
 from core.descend.objective_descent import COLUMNS, ObjectiveDescent
 from core.descend.objectives import DeepLinear, DeepSigmoid, DigitsMLP, Logistic, Moons, Supervised
@@ -184,6 +185,32 @@ def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monk
     size = {"stochastic": 1, "minibatch": 32, "full": 500}[batch]
     assert summary(tmp_path / "run")["samples"] == 45 * size
     assert "noise/noise_scale" in read_scalars(tmp_path / "run")
+
+
+def test_the_curves_of_a_resumed_training_name_the_rate_that_auto_has_proposed(tmp_path, monkeypatch):
+    overrides = ["objective=moons", "batch=minibatch", "optimizer.lr=auto", "steps=4", "logging.interval=4"]
+    titles, finish_step = [], Run.finish_step
+
+    def noted(cfg, parts, descents):
+        titles.append(*parts)
+        return {}
+
+    def dying(self, step, metrics):
+        finish_step(self, step, metrics)
+        if step == 2:
+            self.save("last.pt")
+            raise Killed
+
+    monkeypatch.setattr(descending, "pictures", noted)
+    monkeypatch.setattr(Run, "finish_step", dying)
+    with pytest.raises(Killed):
+        execute(tree_of(*overrides), tmp_path)
+    monkeypatch.setattr(Run, "finish_step", finish_step)
+    assert resume_run(tmp_path, [], "descend") == 0
+    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    (rate,) = last["gradient_step"]["base_lrs"]
+    assert titles == [f"Adam, learning rate {rate:g}"]
+    assert rate != tree_of(*overrides[:2])["optimizer"]["lr"]
 
 
 @pytest.mark.parametrize("objective", [Logistic(), DigitsMLP(hidden_sizes=(8,))], ids=["dense", "lanczos"])

@@ -7,12 +7,14 @@ import pytest
 from core.diagnosis.remedies import toward
 from tests.signals import (
     ROOTS,
+    Border,
     Fault,
     context,
     found_where_and_when_it_is,
     healthy,
     ids,
     remedy_is_taken,
+    said_at_the_border,
     watch,
 )
 
@@ -70,6 +72,66 @@ FAULTS = [
     Fault("ppo", "weight_decay_dominates", {"gradient/weight_norm": 100.0},
           overrides=("optimizer.weight_decay=1.0",)),
     Fault("ppo", "eps_too_large", {"gradient/norm": 0.5}, overrides=("optimizer.eps=0.1",)),
+]  # fmt: skip
+
+
+BORDERS = [
+    Border("ppo", "vanishing_gradient", {"layer/actor.0.weight/gradient_norm": 0.5 * 1.1e-5},
+           {"layer/actor.0.weight/gradient_norm": 0.5 * 0.9e-5}),
+    Border("ppo", "exploding_gradient", {"gradient/norm": 199.0},
+           {"gradient/norm": 201.0}),
+    Border("ppo", "non_finite", {"gradient/skipped": 0.019},
+           {"gradient/skipped": 0.021}, said=("note", "warning")),
+    Border("ppo", "non_finite", {"gradient/skipped": 0.99},
+           {"gradient/skipped": 1.0}, said=("warning", "error")),
+    Border("ppo", "detached_layer", {"layer/actor.0.weight/detached": 0.998},
+           {"layer/actor.0.weight/detached": 0.9995}),
+    Border("ppo", "conflicting_losses", {"loss_cosine/policy_vs_value": -0.49},
+           {"loss_cosine/policy_vs_value": -0.51}, said=(None, "note")),
+    Border("ppo", "conflicting_losses", {"loss_cosine/policy_vs_value": -0.9, "loss_share/policy": 0.09},
+           {"loss_cosine/policy_vs_value": -0.9, "loss_share/policy": 0.11}, said=(None, "note")),
+    Border("ppo", "conflicting_losses", {"loss_cosine/policy_vs_value": -0.9, "loss_share/value": 0.09},
+           {"loss_cosine/policy_vs_value": -0.9, "loss_share/value": 0.11}, said=(None, "note")),
+    Border("ppo", "dead_units", {"layer/1/dead_units": 0.59},
+           {"layer/1/dead_units": 0.61}, said=(None, "note")),
+    Border("ppo", "dead_units", {"layer/1/dead_units": 0.89},
+           {"layer/1/dead_units": 0.91}, said=("note", "warning")),
+    Border("ppo", "saturated_units", {"layer/1/saturated_units": 0.59},
+           {"layer/1/saturated_units": 0.61}, said=(None, "note")),
+    Border("ppo", "saturated_units", {"layer/1/saturated_units": 0.89},
+           {"layer/1/saturated_units": 0.91}, said=("note", "warning")),
+    Border("ppo", "dead_units", {"layer/1/dead_units": lambda n: 0.95 if n % 2 else 0.1},
+           {"layer/1/dead_units": 0.99}),
+    Border("ppo", "clipping_always_on", {"gradient/clipped": 0.985},
+           {"gradient/clipped": 0.995}, said=(None, "note")),
+    Border("ppo", "clipping_always_on", {"gradient/clipped": 1.0, "gradient/norm_clipped": 2.2e-5},
+           {"gradient/clipped": 1.0, "gradient/norm_clipped": 1.8e-5}, said=("note", "warning")),
+    Border("ppo", "update_too_large", {"gradient/update_ratio": 0.099},
+           {"gradient/update_ratio": 0.101}),
+    Border("ppo", "update_too_large", {"gradient/update_ratio": lambda n: 0.4 if n % 2 else 0.01},
+           {"gradient/update_ratio": 0.4}),
+    Border("ppo", "update_too_small", {"gradient/update_ratio": 1.1e-5},
+           {"gradient/update_ratio": 0.9e-5}),
+    Border("ppo", "update_too_small", {"gradient/update_ratio": 1e-7, "gradient/lr_scale": 0.019},
+           {"gradient/update_ratio": 1e-7, "gradient/lr_scale": 0.021}),
+    Border("ppo", "update_too_small", {"gradient/update_ratio": 1.1e-6, "gradient/lr_scale": 0.1},
+           {"gradient/update_ratio": 0.9e-6, "gradient/lr_scale": 0.1}),
+    Border("ppo", "oscillation", {"gradient/cosine": -0.39},
+           {"gradient/cosine": -0.41}, said=(None, "note")),
+    Border("gan", "oscillation", {"generator/gradient/cosine": -0.74},
+           {"generator/gradient/cosine": -0.76}, said=(None, "note")),
+    Border("ppo", "oscillation", {"gradient/update_cosine": -0.09},
+           {"gradient/update_cosine": -0.11}, said=(None, "note")),
+    Border("ppo", "oscillation", {"gradient/cosine": -0.9, "gradient/norm": 1.9e-4},
+           {"gradient/cosine": -0.9, "gradient/norm": 2.1e-4}, said=(None, "note")),
+    Border("ppo", "noise_dominated", {"gradient/noise_scale": 99.0 * 128},
+           {"gradient/noise_scale": 101.0 * 128}, said=(None, "note")),
+    Border("ppo", "above_edge_of_stability", {"curvature/stability": 1.49},
+           {"curvature/stability": 1.51}),
+    Border("ppo", "above_edge_of_stability", {"curvature/stability": 101.0},
+           {"curvature/stability": 99.0}),
+    Border("ppo", "above_edge_of_stability", {"curvature/stability": lambda n: 3.0 if n % 2 else 1.0},
+           {"curvature/stability": 3.0}),
 ]  # fmt: skip
 
 
@@ -170,3 +232,41 @@ def test_a_rate_of_ones_own_goes_back_to_following_the_others():
     where = context("gan", ("discriminator.lr=1e-7",))
     assert toward(where, "discriminator.lr", 1e-3) == "discriminator.lr=null"
     assert toward(where, "discriminator.lr", 1e-8) == "discriminator.lr=1e-08"
+
+
+@pytest.mark.parametrize("border", BORDERS, ids=ids(BORDERS))
+def test_a_rule_speaks_beyond_its_border_and_not_before(border):
+    said_at_the_border(border)
+
+
+@pytest.mark.parametrize(
+    ("batch", "times", "severity"), [(8, 7.9, None), (8, 8.1, "warning"), (9, 8.1, None), (9, 101.0, "note")]
+)
+def test_noise_is_severe_where_the_batch_is_small(batch, times, severity):
+    where = context("ppo")
+    where = replace(where, players=(replace(where.players[0], batch=batch),))
+    findings, _ = watch(where, "ppo", {"gradient/noise_scale": times * batch}, end=81)
+    said = {f.name: f.severity for f in findings if f.active}
+    assert said.get("noise_dominated") == severity
+
+
+@pytest.mark.parametrize(
+    ("momentum", "sharpness", "found"),
+    [(0.0, 299.0, False), (0.0, 301.0, True), (0.5, 449.0, False), (0.5, 451.0, True)],
+)
+def test_momentum_lets_a_descent_bear_more_curvature(momentum, sharpness, found):
+    """With a rate of 0.01 the threshold is (2 + 2 b) / 0.01, and 1.5 times it is said."""
+    where = context("descend", ("optimizer=momentum", f"optimizer.momentum={momentum}"))
+    findings, _ = watch(where, "descend", {"curvature/sharpness": sharpness})
+    assert ("above_edge_of_stability" in {f.name for f in findings}) == found
+
+
+@pytest.mark.parametrize(("norm", "found"), [(2.1e-5, False), (1.9e-5, True)])
+def test_gradients_of_layers_of_different_size_are_compared_by_their_root_mean_square(norm, found):
+    """The first layer has 16 times the elements of the others, whose norm is 0.5: four times the length."""
+    where = context("ppo")
+    first, *others = where.players[0].layers
+    player = replace(where.players[0], layers=(replace(first, size=16 * first.size), *others))
+    planted = {"layer/actor.0.weight/gradient_norm": norm}
+    findings, _ = watch(replace(where, players=(player,)), "ppo", planted)
+    assert ("vanishing_gradient" in {f.name for f in findings}) == found

@@ -56,6 +56,21 @@ def test_saturated_units_are_those_at_an_end_for_nearly_every_sample(activation,
     assert found["layer/1/saturated_units"] == saturated / 16
 
 
+def test_a_unit_is_saturated_from_95_percent_of_the_samples_and_dead_only_for_all():
+    """Unit j of 100 samples is at an end for 0, 5, 50, 94, 95 and 100 of them, at either end."""
+    counts = [0, 5, 50, 94, 95, 100]
+    x = torch.tensor([[(-9.0 if i % 2 else 9.0) if i < n else 0.1 for n in counts] for i in range(100)])
+    health = UnitHealth(max_samples=100)
+    for activation, tag, share in ((nn.Tanh(), "saturated_units", 2 / 6), (nn.ReLU(), "dead_units", 1 / 6)):
+        net = nn.Sequential(nn.Linear(6, 6, bias=False), activation)
+        inputs = x if tag == "saturated_units" else torch.where(x == 0.1, 1.0, -1.0)
+        with torch.no_grad():
+            net[0].weight.copy_(torch.eye(6))
+        step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1))
+        found = health(Objective(net, mean_square, (inputs,)), step, torch.Generator())
+        assert found == {f"layer/1/{tag}": pytest.approx(share)}
+
+
 def test_a_channel_of_a_convolution_is_a_unit():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 1))

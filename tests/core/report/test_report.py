@@ -181,6 +181,7 @@ def test_a_resumed_run_does_not_show_the_summary_of_its_earlier_end(tmp_path):
 def test_a_run_killed_before_its_first_point_still_gets_a_page(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text(RL_OPTIONS)
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("[]")
     page = page_of(tmp_path)
     assert "not finished" in page
     assert "<svg" not in page

@@ -1,5 +1,6 @@
 import collections
 import fcntl
+import math
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 
 from core.config import ConfigError
 from core.errors import ContractError
+from core.gradients import GradientStep
 from core.run import checkpoint
 from core.run.directory import Lock, in_use, write_summary
 from core.seeding import Generators, seed_for
@@ -116,3 +118,63 @@ def test_generators_continue_where_they_were_saved():
     again.load_state_dict(state)
     assert torch.equal(torch.rand(2, generator=again.torch("a")), expected[0])
     assert (again.numpy("b").random(2) == expected[1]).all()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_every_flipped_bit_is_noticed_or_changes_no_value(tmp_path, sealed):
+    path = tmp_path / "last.pt"
+    state = {"format": checkpoint.FORMAT, "policy": {"weight": torch.arange(12.0)}, "run": {"step": 3}}
+    checkpoint.save(path, state) if sealed else torch.save(state, path)
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 23):  # 23 and 8 have no common divisor: every bit of a byte is met
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            loaded = checkpoint.load(path)
+        except ConfigError:
+            continue
+        assert torch.equal(loaded["policy"]["weight"], torch.arange(12.0))
+        assert loaded["run"] == {"step": 3}
+
+
+def test_a_damaged_checkpoint_names_the_whole_one_and_the_words_that_continue_from_it(tmp_path):
+    last, best = tmp_path / "last.pt", tmp_path / "best.pt"
+    checkpoint.save(best, {"run": {"step": 3}})
+    last.write_bytes(best.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match=r"last.pt is not a whole .* best.pt beside it is whole"):
+        checkpoint.load(last)
+    with pytest.raises(ConfigError, match=f"cp {best} {last} and then resume=X"):
+        checkpoint.load_to_continue(last, "resume=X")
+
+
+@pytest.mark.parametrize(
+    "make", [torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop, torch.optim.Adagrad]
+)
+def test_an_optimizer_state_of_other_shapes_never_reaches_the_kernel(tmp_path, make):
+    def step_of(width):
+        net = nn.Linear(2, width)
+        return GradientStep(
+            net, make(net.parameters(), lr=0.1, **({"momentum": 0.9} if make is torch.optim.SGD else {}))
+        )
+
+    small, large = step_of(3), step_of(300)
+    small(lambda: (small.parameters[0].square().sum() + small.parameters[1].sum(), {}))
+    large(lambda: (large.parameters[0].square().sum() + large.parameters[1].sum(), {}))
+    state = {
+        "step": large.state_dict()
+        | {"optimizer": small.optimizer.state_dict(), "monitor": large.monitor.state_dict()}
+    }
+    with pytest.raises(ConfigError, match=r"optimizer\.state\.0\..*\[3, 2\], not \[300, 2\]"):
+        checkpoint.restore(step_of(300), state, "step", tmp_path / "last.pt")
+    checkpoint.restore(step_of(300), {"step": large.state_dict()}, "step", tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize("lr", [math.nan, -0.1, None, "0.1"])
+def test_a_learning_rate_that_is_none_is_refused(tmp_path, lr):
+    net = nn.Linear(2, 3)
+    step = GradientStep(net, torch.optim.Adam(net.parameters(), lr=0.1))
+    state = step.state_dict()
+    state["optimizer"]["param_groups"][0]["lr"] = lr
+    with pytest.raises(ConfigError, match=r"param_groups\.0\.lr is .*, not a number >= 0"):
+        checkpoint.restore(step, {"step": state}, "step", tmp_path / "last.pt")

@@ -13,10 +13,14 @@ import torch
 from torch import nn
 
 from core.draw.media import Image
-from core.errors import ContractError
+from core.errors import ContractError, DiskError
 from core.gradients import GradientStep
+from core.gradients.unit_health import UnitHealth
+from core.run import run as run_module
+from core.run.config import RunConfig
+from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.directory import already_finished
-from core.run.run import Evaluation, Run, RunConfig
+from core.run.run import Evaluation, Run
 from core.run.tensorboard import read_scalars
 
 CFG = RunConfig(interval=2, eval_interval=30, draw_interval=40, checkpoint_interval=50, progress=False)
@@ -25,11 +29,17 @@ CFG = RunConfig(interval=2, eval_interval=30, draw_interval=40, checkpoint_inter
 class Loop:
     """Fits a line; one iteration is ten units of the x-axis."""
 
-    def __init__(self, directory: Path, total: int, scores: tuple[float, ...] = (1.0, 3.0, 2.0)) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        total: int,
+        scores: tuple[float, ...] = (1.0, 3.0, 2.0),
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
         torch.manual_seed(0)
         self.net = nn.Linear(2, 1)
         self.step = GradientStep(self.net, torch.optim.SGD(self.net.parameters(), lr=0.01))
-        self.run = Run(directory, CFG, {"lr": 0.01, "seed": 1}, {"seed": 1})
+        self.run = Run(directory, CFG, {"lr": 0.01, "seed": 1}, {"seed": 1}, diagnosis)
         self.evaluated, self.drawn = [], []
         self.scores = iter(scores)
         self.poison = 1.0
@@ -53,7 +63,10 @@ class Loop:
         return {"picture": Image(np.zeros((4, 4, 3), np.uint8))}
 
     def go(self) -> None:
-        while self.run.step < self.run.total:
+        self.iterate(self.run.total)
+
+    def iterate(self, end: int) -> None:
+        while self.run.step < end:
             step = self.run.step + 10
             self.step(lambda: (self.net(torch.ones(1, 2)).square().sum() * self.poison, {}))
             self.run.finish_step(step, {"loss/value": torch.tensor(float(step))})
@@ -106,6 +119,38 @@ def test_what_was_trained_is_saved_before_it_is_measured(tmp_path):
     last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert last["run"]["step"] == 100
     assert torch.equal(last["net"]["weight"], loop.net.weight)
+
+
+def test_a_run_that_its_summary_calls_finished_has_its_findings(tmp_path, monkeypatch):
+    loop = Loop(tmp_path, 10, diagnosis=Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", {}))
+    there = []
+
+    def noted(directory, summary):
+        there.append((directory / "findings.json").exists())
+
+    monkeypatch.setattr(run_module, "write_summary", noted)
+    loop.go()
+    loop.run.finish(dict)
+    loop.run.close()
+    assert there == [True]
+
+
+def test_what_the_disk_did_not_take_is_written_again_from_the_checkpoint_before(tmp_path):
+    loop, path = Loop(tmp_path, 100), tmp_path / "checkpoints" / "last.pt"
+
+    def saved() -> int:
+        return torch.load(path, weights_only=True)["run"]["step"]
+
+    loop.iterate(50)  # where there is a checkpoint
+    at_50 = path.read_bytes()
+    assert loop.run.rescue(DiskError("full")).startswith("; saved at 50 steps")
+    assert path.read_bytes() == at_50
+    loop.iterate(60)
+    assert loop.run.rescue(DiskError("full")) == "; not saved at 60 steps, the checkpoint before is kept"
+    assert path.read_bytes() == at_50
+    assert loop.run.rescue(ContractError("an environment")).startswith("; saved at 60 steps")
+    assert saved() == 60
+    loop.run.close()
 
 
 def test_the_last_points_of_curves_are_chosen_by_who_measures(tmp_path):

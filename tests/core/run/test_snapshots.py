@@ -94,3 +94,11 @@ def test_no_points_leave_no_folder(tmp_path):
     line = Line()
     line.walk(recorder(tmp_path, line, points=0), 0, 100)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_resumed_at_its_end_keeps_its_last_snapshot_though_its_bin_has_another(tmp_path):
+    line = Line()
+    line.walk(recorder(tmp_path, line, total=90), 0, 90)  # bins of 23: 70 and 90 are both in the fourth
+    assert list(contents(tmp_path)) == [0, 30, 50, 70, 90]
+    recorder(tmp_path, line, total=90).start(90)
+    assert list(contents(tmp_path)) == [0, 30, 50, 70, 90]

@@ -120,6 +120,11 @@ def test_a_perfect_sampler_of_a_mixture_gets_full_marks(mixture: Ring | Grid) ->
     assert float(str(found["reverse_kl_floor"])) == pytest.approx((len(mixture.centres) - 1) / 5000, rel=0.8)
 
 
+def test_a_mixtures_score_is_quality_less_the_divergence_from_even_modes() -> None:
+    evaluator = mixture_evaluator(RING, 8)
+    assert evaluator.score({"high_quality": 0.9, "reverse_kl": 0.25}) == pytest.approx(0.65)
+
+
 def test_a_generator_is_measured_on_the_same_latents_every_time() -> None:
     evaluator = mixture_evaluator(RING, 100)
     before = torch.get_rng_state()

@@ -122,6 +122,19 @@ def test_the_trust_region_shrinks_with_the_progress_of_training():
     assert kl == pytest.approx(0.25e-6, rel=0.02)
 
 
+@pytest.mark.parametrize("progress", [0.0, 0.5])
+def test_the_line_search_stays_within_the_limit_of_now(progress, monkeypatch):
+    natural_step = NPG.natural_step
+    monkeypatch.setattr(NPG, "natural_step", lambda *arguments: 4 * natural_step(*arguments))
+    agent = make(
+        TRPO, TRPOConfig, max_kl=1e-3, kl_schedule="linear", line_search_shrink=0.9, line_search_steps=20
+    )
+    metrics = agent.update(in_float64(small_rollout()), progress)
+    # Four times as long is sixteen times the divergence: 0.9^14 is the first power of 0.9 below a quarter.
+    assert metrics["policy/step_fraction"].item() == pytest.approx(0.9**14, rel=1e-6)
+    assert 0 < metrics["policy/kl"] <= 1e-3 * (1 - progress)
+
+
 def test_where_no_length_will_do_the_policy_stays():
     agent = make(TRPO, TRPOConfig, line_search_steps=2)
     agent.loss_and_kl = lambda old: (torch.tensor(0.0), torch.tensor(0.0))  # nothing ever improves

@@ -80,6 +80,30 @@ def test_sac_targets_use_the_density_of_the_squashed_action():
     torch.testing.assert_close(target, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_the_entropy_of_a_squashed_action_is_minus_its_log_density():
+    agent = filled("sac")
+    obs = agent.replay.sample(8, agent.generator).obs
+    policy, noise = agent.model.actor(obs), torch.randn(8, 2, generator=torch.Generator().manual_seed(2))
+    _, entropy = agent.value(policy, agent.model.critic, obs, torch.tensor(0.5), noise)
+    base = torch.distributions.Normal(policy.gaussian.mean, policy.gaussian.log_std.exp())
+    squashed = torch.distributions.TransformedDistribution(base, [torch.distributions.TanhTransform()])
+    action = (policy.gaussian.mean + policy.gaussian.log_std.exp() * noise).tanh()
+    torch.testing.assert_close(entropy, -squashed.log_prob(action).sum(-1), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_target_goes_its_share_towards_its_network_after_each_step(kind):
+    agent = filled(kind, tau=0.25, **({"policy_delay": 1} if kind == "td3" else {}))
+    pairs = [(agent.target_critic.net, agent.model.critic)]
+    if not kind.startswith("sac"):
+        pairs.append((agent.target_actor.net, agent.model.actor))
+    before = copies(*(target for target, _ in pairs))
+    agent.update_once()
+    for old, (target, source) in zip(before, pairs, strict=True):
+        now, learnt = copies(target, source)
+        torch.testing.assert_close(now, old + 0.25 * (learnt - old))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_players_step_moves_and_pays_for_its_own_parameters_alone(kind):
     agent = filled(kind)
@@ -198,6 +222,17 @@ def test_nothing_is_learnt_before_learning_starts():
     assert agent.objectives() == []
     assert torch.equal(before, parameters(agent))
     assert agent.update(data, 0.0) != {}
+
+
+@pytest.mark.parametrize(("transitions", "random"), [(8, True), (9, False), (10, False)])
+def test_with_as_many_transitions_as_learning_starts_asks_for_it_has_started(transitions, random):
+    agent = make("sac", learning_starts=9)
+    data = rollout(
+        torch.zeros(transitions + 1, 1, 3), torch.zeros(transitions, 1, 2), torch.zeros(transitions, 1)
+    )
+    learnt = agent.update(data, 0.0)
+    assert (learnt == {}) == random
+    assert agent.learner.at_random == random
 
 
 def test_metrics_are_means_over_the_steps_that_have_them():

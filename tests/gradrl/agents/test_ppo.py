@@ -179,6 +179,48 @@ def test_epochs_stop_once_the_policy_has_moved_too_far():
     assert make(num_epochs=10, target_kl=1e6).update(rollout(), 0.0)["policy/epochs"] == 10.0
 
 
+def test_epochs_stop_by_the_mean_divergence_of_the_last_epoch_alone():
+    agent = make(num_epochs=5, target_kl=0.1)
+    # The first epoch's last minibatch is above the target, its mean is not. The second epoch's mean is, by
+    # little, and the mean of both epochs is not.
+    measured = iter([0.0, 0.0, 0.0, 0.3, 0.12, 0.12, 0.12, 0.12, *[0.0] * 12])
+    agent.update_minibatch = lambda batch: {"policy/approx_kl": torch.tensor(next(measured))}
+    assert agent.update(rollout(), 0.0)["policy/epochs"] == 2
+
+
+def test_a_value_gains_nothing_by_leaving_the_interval_around_the_old_one():
+    agent = make(value_clip_coef=0.1, value_coef=3.0)
+    batch = agent.observe(rollout())[0]
+    batch = dataclasses.replace(batch, value=batch.value + torch.linspace(-0.5, 0.5, len(batch)))
+    losses, _ = agent.loss(batch)
+    terms = []
+    for now, old, target in zip(
+        agent.model.value(batch.obs).tolist(), batch.value.tolist(), batch.target.tolist(), strict=True
+    ):
+        clipped = old + min(max(now - old, -0.1), 0.1)
+        terms.append(max((now - target) ** 2, (clipped - target) ** 2))
+    assert losses["value"].item() == pytest.approx(3.0 * sum(terms) / len(terms) / 2, rel=1e-5)
+    plain = sum(
+        (v - t) ** 2
+        for v, t in zip(agent.model.value(batch.obs).tolist(), batch.target.tolist(), strict=True)
+    )
+    assert losses["value"].item() > 3.0 * plain / len(terms) / 2 * 1.01
+
+
+def test_the_loss_clips_at_the_scheduled_coefficient():
+    agent = make(clip_coef=0.4, clip_schedule="linear", normalize_advantage=False, num_epochs=1)
+    agent.update(rollout(), 0.75)
+    batch = agent.observe(rollout())[0]
+    shifts = torch.linspace(-0.5, 0.5, len(batch))
+    losses, metrics = agent.loss(dataclasses.replace(batch, log_prob=batch.log_prob - shifts))
+    ratio, advantage = shifts.double().exp(), batch.advantage.double()
+    clipped = ratio.clamp(0.9, 1.1)
+    assert losses["policy"].item() == pytest.approx(
+        -torch.minimum(ratio * advantage, clipped * advantage).mean().item(), rel=1e-4
+    )
+    assert metrics["policy/clip_fraction"].item() == pytest.approx((ratio != clipped).double().mean().item())
+
+
 def test_without_the_entropy_bonus_its_gradient_is_not_computed():
     batch, _ = make().observe(rollout())
     assert set(make().loss(batch)[0]) == {"policy", "value"}

@@ -9,7 +9,7 @@ import torch
 
 from core.config import build
 from gradrl.collector import Collector
-from gradrl.envs.env_state import NoEnvState, _equal, env_state
+from gradrl.envs.env_state import NoEnvState, Replayable, _equal, env_state
 from gradrl.envs.make import EnvConfig, inspect_env, make_envs, reset_envs
 from tests.gradrl.scripted import Scripted
 
@@ -256,3 +256,18 @@ def test_equality_of_observations_looks_into_their_parts():
     assert not _equal(obs, {"a": np.array([1.0, 0.0]), "b": [np.array([2]), "word"]})
     assert not _equal(obs, {"a": obs["a"]})
     assert not _equal((1, 2), (1,))
+
+
+def test_what_a_generator_was_before_a_seed_is_no_part_of_the_state():
+    saved = []
+    for before in (1, 2):  # as in two processes, whose generators begin anywhere
+        env = Replayable(gym.make("Pendulum-v1"))
+        env.unwrapped.np_random = np.random.default_rng(before)
+        env.reset(seed=7)
+        env.step(np.zeros(1, np.float32))
+        saved.append(env.episode)
+    assert repr(saved[0]) == repr(saved[1])
+    other = Replayable(gym.make("Pendulum-v1"))
+    other.reset(seed=9)
+    other.episode = saved[0]
+    assert other.exact

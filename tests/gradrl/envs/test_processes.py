@@ -4,6 +4,7 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 
 import gymnasium as gym
@@ -147,3 +148,35 @@ def test_a_signal_to_all_processes_is_answered_by_the_parent_alone():
         os.kill(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
     assert envs.step(np.zeros(2, np.int64))[1].tolist() == [1.0, 1.0]
     envs.close()
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["waiting", "in the middle of a step"])
+def test_copies_end_without_a_word_where_their_run_is_killed(capfd, busy):
+    def run():
+        envs = make_envs(config("sleep" if busy else "none", at=1), 2)
+        envs.reset(seed=[0, 1])
+        pids.put([process.pid for process in envs.processes])
+        pids.close()
+        pids.join_thread()
+        if busy:
+            envs.step_async(np.zeros(2, np.int64))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    fork = multiprocessing.get_context("fork")
+    pids = fork.Queue()
+    parent = fork.Process(target=run)
+    parent.start()
+    left, deadline = pids.get(timeout=60), time.monotonic() + processes.CLOSE_S + 30
+    parent.join()
+    assert parent.exitcode == -signal.SIGKILL
+    while left and time.monotonic() < deadline:
+        left = [pid for pid in left if alive(pid)]
+        time.sleep(0.02)
+    assert left == []
+    assert capfd.readouterr().err == ""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there, and not only waits for somebody to ask how it ended."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip()[:1] not in ("", "Z")

@@ -1,6 +1,7 @@
 """Every number of the monitor against its definition in float64."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -133,6 +134,57 @@ def test_the_effective_learning_rate_is_what_moves_a_constant_gradient(name):
         optimizer.step()
     rate = effective_lrs(optimizer, [p]).item()
     assert rate == pytest.approx(((before - p) / 0.7).mean().item(), rel=1e-6)
+
+
+def test_the_effective_learning_rate_divides_by_the_largest_second_moment_so_far():
+    """Gradients of 10 and then of 0.1: AMSGrad goes on dividing by what the first step left."""
+    p = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimizer = torch.optim.Adam([p], lr=0.03, amsgrad=True)
+    square, largest = 0.0, 0.0
+    for gradient in (10.0, 0.1, 0.1, 0.1, 0.1):
+        p.grad = torch.full_like(p, gradient)
+        optimizer.step()
+        square = 0.999 * square + 0.001 * gradient**2
+        largest = max(largest, square)
+    assert square < 0.999 * largest
+    expected = 0.03 / ((largest / (1 - 0.999**5)) ** 0.5 + 1e-8)
+    assert effective_lrs(optimizer, [p]).item() == pytest.approx(expected, rel=1e-9)
+
+
+def planted(*gradients: tuple[float | None, float | None], interval: int = 2):
+    """What is measured of two parameters [1] with these gradients; None = it has none."""
+    a, b = (nn.Parameter(torch.ones(1, dtype=torch.float64)) for _ in range(2))
+    step = GradientStep(
+        [("a", a), ("b", b)],
+        torch.optim.SGD([a, b], lr=0.01),
+        monitor=MonitorConfig(sample_interval=interval),
+    )
+    for of_a, of_b in gradients:
+        terms = [p * g for p, g in ((a, of_a), (b, of_b)) if g is not None]
+        step(lambda terms=terms: (torch.cat(terms).sum(), {}))
+    return step.monitor.drain()
+
+
+def test_the_share_of_skipped_steps_and_the_means_of_the_others():
+    tags = planted((3.0, 4.0), (math.nan, 1.0), (6.0, 8.0), (math.inf, math.nan), (0.0, 12.0))
+    assert tags["gradient/skipped"] == pytest.approx(2 / 5)
+    assert tags["gradient/norm"] == pytest.approx((5 + 10 + 12) / 3)
+    assert tags["gradient/norm_clipped"] == pytest.approx((5 + 10 + 12) / 3)
+    assert tags["layer/a/nonfinite"] == 1.0  # of the skipped steps
+    assert tags["layer/b/nonfinite"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cosine"),
+    [
+        ((3.0, 4.0), (2.0, None), 3 / 5),
+        ((3.0, None), (2.0, 1.0), 2 / 5**0.5),
+        ((3.0, 4.0), (4.0, -2.0), 4 / (5 * 20**0.5)),
+    ],
+)
+def test_a_missing_gradient_is_zero_in_the_joint_cosine(first, second, cosine):
+    tags = planted((1.0, 1.0), first, second)  # sampled at every second step: the pair (2, 3)
+    assert tags["gradient/cosine"] == pytest.approx(cosine)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam, torch.optim.RAdam])

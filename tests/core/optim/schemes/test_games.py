@@ -317,6 +317,26 @@ def test_the_aligned_adjustment_pushes_away_from_unstable_points_and_towards_sta
     torch.testing.assert_close(game.at, start - H * (v + sign * adjustment), rtol=1e-12, atol=1e-14)
 
 
+def test_the_alignment_is_a_mean_over_the_parameters() -> None:
+    """<v, J'v> <A'v, J'v> = -0.15: over two parameters that is less than 1/10, and the sign is positive."""
+
+    def losses(x: Tensor, y: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        return scale * (-0.5 * y.square() - x * y), scale * (-0.5 * x.square() + x * y)
+
+    def measure(scale: float) -> tuple[Tensor, Tensor, float]:
+        v, j = dense(lambda x, y: tuple(loss.sum() for loss in losses(x, y, scale)), Game(losses))
+        h, adjustment = j.T @ v, 0.5 * (j - j.T).T @ v
+        return v, adjustment, float((v @ h) * (adjustment @ h))
+
+    scale = (0.15 / -measure(1.0)[2]) ** (1 / 7)  # <v, J'v> has three powers of it, and <A'v, J'v> four
+    v, adjustment, towards = measure(scale)
+    assert towards == pytest.approx(-0.15)
+    game = Game(lambda x, y: losses(x, y, scale))
+    start = game.at
+    game.play(SymplecticAdjustment(gamma=1.0, align=True))
+    torch.testing.assert_close(game.at, start - H * (v + adjustment), rtol=1e-12, atol=1e-14)
+
+
 def test_a_game_without_turning_is_left_alone_by_the_symplectic_adjustment() -> None:
     def potential(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         shared = x.square() * y + y.square()

@@ -1,0 +1,138 @@
+"""Generated command lines: one hostile word, or two, beside words that fit."""
+
+import itertools
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from tests.fuzz.words_values import FLAGS, HYDRA, KEYS, LONGS, TARGETS, VALUES
+from tests.pairs.space import Space, dotted
+
+FACTS = tomllib.loads((Path(__file__).parent.parent / "pairs" / "space.toml").read_text())
+TRAINERS = ("rl", "gan", "descend")
+# Words that fit, in front of the hostile one, by command.
+CONTEXTS = {
+    "rl": (
+        [], ["agent=sac", "env=pendulum"], ["agent=ppo_rnd", "env=mountain_car"],
+        ["agent=td3", "env=pendulum", "clipper=chain"], ["agent=npg", "probe=[noise,curvature]"],
+        ["agent=ppo_recurrent", "env=cartpole_no_velocity"], ["env.id=CartPole-v1"],
+        ["agent=trpo", "schedule=warmup", "optimizer=sgd"],
+        ["agent=vtrace", "optimizer=muon", "schedule=kl_adaptive"],
+    ),
+    "gan": (
+        [], ["data=ring"], ["data=grid", "clipper=zclip", "update=lookahead"],
+        ["network=resnet", "conditioning=projection", "augment=ada"],
+        ["network=stylegan2", "regularizer=[lecam,consistency]"],
+        ["data=ring", "penalty=wgan_gp", "loss=wasserstein", "probe=noise"],
+    ),
+    "descend": (
+        [], ["objective=logistic", "batch=minibatch"], ["optimizers=[sgd,adam]"],
+        ["function=quadratic", "optimizer=lbfgs"], ["objective=moons", "batches=[stochastic,full]"],
+    ),
+    "evaluate": (["run=run_rl", "episodes=1"], ["run=run_gan", "samples=16"]),
+    "report": (["run=run_rl"], ["run=run_descend"]),
+    "landscape": (["run=run_rl", "grid=3", "which=[slices]"], ["run=run_gan", "grid=3", "which=[slices]"]),
+    "compare": (["runs=[run_rl]", "resamples=100"],),
+    "bench": ([],),
+    "demo": ([],),
+}  # fmt: skip
+WEIGHTS = {
+    "rl": 10, "gan": 9, "descend": 7, "evaluate": 2, "report": 2, "landscape": 2, "compare": 2, "bench": 1,
+    "demo": 0.3,
+}  # fmt: skip
+KINDS = {
+    "value": 34, "group": 10, "target": 14, "flags": 7, "hydra": 9, "key": 9, "sweep": 8, "long": 6, "two": 3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """One command line.
+
+    Attributes:
+        command: a name of CONTEXTS.
+        words: what is typed.
+        hostile: those of the words that were made up.
+        kind: how they were.
+    """
+
+    command: str
+    words: tuple[str, ...]
+    hostile: tuple[str, ...]
+    kind: str
+
+
+def lines(count: int, seed: int) -> Iterator[Line]:
+    """As many command lines, of every command and every kind."""
+    random = Random(seed)
+    for _ in range(count):
+        command = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        kind = random.choices(list(KINDS), list(KINDS.values()))[0]
+        context = tuple(random.choice(CONTEXTS[command]))
+        sizes = known(command, context).sizes
+        hostile = made(kind, command, context, random)
+        yield Line(command, (*context, *sizes, *hostile), hostile, kind)
+
+
+def made(kind: str, command: str, context: tuple[str, ...], random: Random) -> tuple[str, ...]:
+    """The hostile words of one kind."""
+    there = known(command, context)
+    plus = random.choice(["", "", "", "", "+", "++", "~"])
+    if kind == "flags":
+        return tuple(random.choice(FLAGS))
+    if kind == "hydra":
+        return (*random.choice([(), (), ("-m",)]), random.choice(HYDRA))
+    if kind == "key":
+        return (f"{plus}{random.choice(KEYS)}{random.choice(['=', '=1', '=adam', '=[1]', ''])}",)
+    if kind == "two":
+        kinds = random.choices(["value", "group", "target", "hydra", "key"], k=2)
+        return tuple(itertools.chain(*(made(k, command, context, random) for k in kinds)))
+    value = random.choice(LONGS if kind == "long" else TARGETS if kind == "target" else VALUES)
+    if kind == "target":
+        parts = [*there.parts, ""]
+        part = random.choice(parts)
+        name = f"{part}._target_".lstrip(".")
+        form = random.choice([f"{name}={value}", f"{name}={value}", f"+{name}={value}", f"~{name}"])
+        whole = f"{part}={{_target_:{value}}}" if part and "{" not in value else form
+        return (random.choice([form, form, form, whole]),)
+    names = there.groups if kind == "group" and there.groups else there.options
+    if kind == "long" and random.random() < 0.3:
+        names = there.groups or names
+    name = random.choice(names) if names else random.choice(["x", "--x"])
+    many = ("-m",) if kind == "sweep" else ()
+    return (*many, f"{plus if random.random() < 0.3 else ''}{name}={value}")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is to be typed beside these words.
+
+    Attributes:
+        options: dotted names, groups of options too.
+        parts: of them, those with a `_target_`.
+        groups: those that choose a file.
+        sizes: words that keep a valid run short.
+    """
+
+    options: tuple[str, ...]
+    parts: tuple[str, ...]
+    groups: tuple[str, ...]
+    sizes: tuple[str, ...]
+
+
+@cache
+def known(command: str, context: tuple[str, ...]) -> Known:
+    """What there is to be typed beside these words."""
+    if command == "demo":
+        return Known((), (), (), ())
+    space = Space(command, FACTS)
+    sizes = space.sizes(context) if command in TRAINERS else []
+    names = list(dotted(space.tree([*context, *sizes])))
+    inner = {".".join(name.split(".")[:i]) for name in names for i in range(1, name.count(".") + 1)}
+    parts = sorted(name.removesuffix("._target_") for name in names if name.endswith("._target_"))
+    groups = [*space.groups(), "experiment"] if command in TRAINERS else ["features"]
+    options = sorted({name for name in names if not name.endswith("_target_")} | inner)
+    return Known(tuple(options), tuple(parts), tuple(groups), tuple(sizes))
