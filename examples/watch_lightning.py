@@ -41,7 +41,7 @@ class Reader(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.05)
 
 
-def train(directory: Path, *, clears: bool, epochs: int = 3) -> list[Finding]:
+def train(directory: Path, *, clears: bool, epochs: int = 12) -> list[Finding]:
     """What is found."""
     pl.seed_everything(0)
     pixels, labels = map(torch.from_numpy, load_digits(return_X_y=True))

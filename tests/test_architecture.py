@@ -19,9 +19,9 @@ HOMES = {
     "omegaconf": ("core/cli",),
     "gymnasium": ("gradrl", "scripts/suites"),
     "torchvision": ("gradgan", "scripts/suites"),
-    "lightning": ("core/watch/lightning.py",),
+    "lightning": ("core/watch/lightning.py", "scripts/suites/programs/games.py"),
     "transformers": ("core/watch/transformers.py",),
-    "stable_baselines3": ("gradrl/watch/stable_baselines3.py",),
+    "stable_baselines3": ("gradrl/watch/stable_baselines3.py", "scripts/suites"),
 }
 LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
 

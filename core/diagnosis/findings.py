@@ -283,7 +283,7 @@ class Ledger:
         finding = texts | {
             "severity": OneOf(SEVERITIES), "layer": Maybe(""), "first_step": 0, "last_step": 0,
             "active": True, "evidence": Each(Number(finite=False)), "remedy": Many(""),
-            "kinds": Maybe(Many("")),
+            "kinds": Maybe(Many("")), "explains": Maybe(Many("")), "consequence_of": Maybe(""),
         }  # fmt: skip
         return Each({"streak": 0, "quiet": 0, "began": 0, "finding": Maybe(finding)})
 

@@ -147,11 +147,10 @@ class Diagnosis:
     def messages(self, changed: Sequence[Finding]) -> list[str]:
         """Lines for the console: what has appeared, with its remedy, and what is resolved."""
         now = {(f.name, f.player): f for f in self.findings}  # with what each is a consequence of
+        gone = [f"resolved: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed]
         return [
-            now[f.name, f.player].line()
-            if f.active
-            else f"resolved: {f.name}" + f" ({f.where})" * bool(f.where)
-            for f in changed
+            now[f.name, f.player].line() if f.active else resolved
+            for f, resolved in zip(changed, gone, strict=True)
         ]
 
     def table(self) -> str:

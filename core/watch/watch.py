@@ -357,7 +357,7 @@ class Watch:
         atexit.unregister(self._at_exit)
         for handle in self._handles:
             handle.remove()
-        self._guarded(self._last_point)()
+        self._guarded(self._last_point)(status)
         self._guarded.off = True
         self._eyes.close()
         for player in self._players:
@@ -372,7 +372,7 @@ class Watch:
     def _at_exit(self) -> None:
         self._end(status_of(uncaught(), "stopped"))
 
-    def _last_point(self) -> None:
+    def _last_point(self, status: str) -> None:
         if not self._began:
             return
         for player in self._followed:
@@ -381,8 +381,9 @@ class Watch:
             self._point()
         elif self._journal is not None:  # what was logged since the last point
             self._journal.write(self.step, self._window.drain() | self._ear.drain(), self._diagnosis, False)
-        for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, LAST)):
-            self._say(line)
+        if status == "finished":
+            for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, LAST)):
+                self._say(line)
 
     def _require_open(self, method: str) -> None:
         if self._closed:

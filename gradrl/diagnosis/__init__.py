@@ -40,11 +40,6 @@ AGENT_RULES: tuple[Rule, ...] = (
     ExplodingValue(),
     UnnormalizedAdvantage(),
     RewardScale(),
-    OpposedReward(),
-    ConstantReturn(),
-    ShortHorizon(),
-    EntropyDominates(),
-    NoExploration(),
 )
 RULES: tuple[Rule, ...] = (
     *network_rules(
@@ -61,4 +56,9 @@ RULES: tuple[Rule, ...] = (
     ),
     NonFiniteExperience(),
     *AGENT_RULES,
+    OpposedReward(),
+    ConstantReturn(),
+    ShortHorizon(),
+    EntropyDominates(),
+    NoExploration(),
 )
