@@ -236,9 +236,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=cfg.data.limits(),
     )
-    write_interface(
-        run.directory, interface_of(cfg.latent_size, cfg.data.shape, trainer.generator.num_classes)
-    )
+    num_classes = cfg.data.num_classes if cfg.conditioning is not None else None
+    write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, num_classes))
     steps = cfg.discriminator.steps
     while run.step < cfg.total_images:
         batches = [stream.next() for _ in range(steps)]

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def mp4(video: Video) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
         size = frames.shape[2], frames.shape[1]
-        writer = imageio_ffmpeg.write_frames(path, size, fps=video.fps, macro_block_size=2)
+        writer = imageio_ffmpeg.write_frames(path, size, fps=cast(int, video.fps), macro_block_size=2)
         writer.send(None)
         for frame in frames:
             writer.send(np.ascontiguousarray(frame))
