@@ -32,6 +32,7 @@ class EvaluateConfig:
     deterministic: bool | None
     samples: Annotated[int | None, Ge(2)]
     features: object | None
+    render: Literal["human", "mp4", "gif", "none"]
     truncation: Annotated[float | None, Gt(0), Finite]
     seed: Annotated[int | None, Ge(0)]
 
@@ -59,11 +60,15 @@ def evaluate(cfg: EvaluateConfig) -> None:
 
         _refuse(cfg, OF_GENERATORS, f"{directory} holds an agent")
         deterministic = cfg.deterministic is not False
-        found = evaluate_agent(directory, cfg.episodes or EPISODES, cfg.checkpoint, deterministic, cfg.seed)
+        found = evaluate_agent(
+            directory, cfg.episodes or EPISODES, cfg.checkpoint, deterministic, cfg.seed, cfg.render
+        )
     else:
         from gradgan.evaluate import evaluate_run as evaluate_generator
 
         _refuse(cfg, OF_AGENTS, f"{directory} holds a generator")
+        if cfg.render != "none":
+            raise ConfigError(f"{directory} holds a generator, which has no episodes to render")
         found = evaluate_generator(
             directory,
             cfg.samples or SAMPLES,

@@ -13,6 +13,7 @@ SCRIPTS = {
     "gan": "train_gan",
     "descend": "descend",
     "evaluate": "evaluate",
+    "export": "export",
     "compare": "compare",
     "bench": "bench",
     "report": "report",

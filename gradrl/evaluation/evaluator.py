@@ -1,6 +1,8 @@
 """How good a policy is: its mean return in fresh environments, which start from the same seeds every time."""
 
 import itertools
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,6 +22,8 @@ from gradrl.envs.make import EnvConfig, EnvInfo, autoreset_mode, make_envs, rese
 from gradrl.evaluation.video import Camera
 from gradrl.experience.normalize import ObservationNormalizer
 from gradrl.policies.actor import Actor, RawObservationActor
+
+QUIET_S = 10.0  # after which a long evaluation says how far it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,13 @@ class Episodes:
 
 
 def evaluate(
-    actor: Actor, env: EnvConfig, info: EnvInfo, cfg: EvaluationConfig, episodes: int, seed: int
+    actor: Actor,
+    env: EnvConfig,
+    info: EnvInfo,
+    cfg: EvaluationConfig,
+    episodes: int,
+    seed: int,
+    say: Callable[[str], None] = print,
 ) -> Episodes:
     """Run episodes and add up their rewards.
 
@@ -75,6 +85,7 @@ def evaluate(
         cfg: copies side by side, and the cap per episode.
         episodes: E.
         seed: decides all initial states.
+        say: told how far it is, where it takes long.
 
     Returns:
         The episodes in order of environment, then time.
@@ -85,7 +96,8 @@ def evaluate(
     binding = info.max_episode_steps is None or max_episode_steps < info.max_episode_steps
     envs = make_envs(env, num_envs, max_episode_steps=max_episode_steps if binding else None)
     try:
-        finished = _run(actor, envs, info, quota, [seed_for(seed, "evaluation", i) for i in range(num_envs)])
+        seeds = [seed_for(seed, "evaluation", i) for i in range(num_envs)]
+        finished = _run(actor, envs, info, quota, seeds, say)
     finally:
         envs.close()
     episodes_seen = itertools.chain.from_iterable(finished)
@@ -95,14 +107,19 @@ def evaluate(
 
 
 def _run(
-    actor: Actor, envs: VectorEnv, info: EnvInfo, quota: np.ndarray, seeds: list[int]
+    actor: Actor,
+    envs: VectorEnv,
+    info: EnvInfo,
+    quota: np.ndarray,
+    seeds: list[int],
+    say: Callable[[str], None],
 ) -> list[list[tuple[float, int, bool]]]:
     """(return, length, truncated) of the first `quota[n]` episodes of every environment."""
     resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
     finished: list[list[tuple[float, int, bool]]] = [[] for _ in quota]
     total, length = np.zeros(len(quota)), np.zeros(len(quota), np.int64)
     ended, episode_start = np.zeros(len(quota), np.bool_), np.ones(len(quota), np.bool_)
-    missing = int(quota.sum())
+    missing, told = int(quota.sum()), time.monotonic()
     obs = reset_envs(envs, seeds)
     actor.begin(len(quota))
     while missing:
@@ -120,6 +137,10 @@ def _run(
                 )
                 missing -= 1
             total[n], length[n] = 0.0, 0
+        if time.monotonic() - told > QUIET_S:
+            told = time.monotonic()
+            steps = int(length.sum()) + sum(steps for each in finished for _, steps, _ in each)
+            say(f"evaluation: {quota.sum() - missing} of {quota.sum()} episodes, {steps:,} steps")
     return finished
 
 
@@ -244,7 +265,7 @@ class Evaluator:
     def _episodes(self, episodes: int, purpose: str, deterministic: bool) -> Episodes:
         seed = seed_for(self.seed, "evaluation", purpose)
         actor = evaluation_actor(self.model, self.normalizer, deterministic=deterministic, seed=seed)
-        seen = evaluate(actor, self.env, self.info, self.cfg, episodes, seed)
+        seen = evaluate(actor, self.env, self.info, self.cfg, episodes, seed, self.run.say)
         if lost := seen.without_return:
             others = seen.returns[~np.isnan(seen.returns)]
             mean = f"; that of the others is {others.mean():.4g}" if len(others) else ""

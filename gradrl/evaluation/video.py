@@ -1,11 +1,13 @@
 """A short video of one episode, small enough for a TensorBoard page."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import gymnasium as gym
 import numpy as np
 
+from core.config import ConfigError
 from core.draw.media import Video
 from gradrl.envs.make import EnvConfig, EnvInfo, make_env
 from gradrl.envs.simulators import draw_without_screen, load_triton_first
@@ -37,13 +39,60 @@ class Camera:
         if self.broken:
             return None
         try:
-            return _record(actor, self.env, self.info, self.seed)
+            return _record(actor, self.env, self.info, self.seed, SECONDS)
         except Exception as error:  # pygame, OpenGL and drivers raise what they like; training must go on
             self.broken = True
-            self.say(
-                f"no video of {self.env.id}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            )
+            self.say(_undrawn(self.env, error))
             return None
+
+
+def side_by_side(actor: Actor, cfg: EnvConfig, info: EnvInfo, seeds: Sequence[int], seconds: float) -> Video:
+    """One episode for each seed, at its real speed, in a square of pictures; the last frame of one that has
+    ended stays.
+
+    Args:
+        actor: chooses actions from encoded observations.
+        cfg: which environment.
+        info: its spaces.
+        seeds: of the episodes, at least one.
+        seconds: after which they are cut off.
+
+    Raises:
+        ConfigError: the environment cannot be drawn; one line.
+    """
+    try:
+        videos = [_record(actor, cfg, info, seed, seconds) for seed in seeds]
+    except Exception as error:  # pygame, OpenGL and drivers raise what they like
+        raise ConfigError(_undrawn(cfg, error)) from error
+    length, columns = max(len(video.frames) for video in videos), math.ceil(math.sqrt(len(videos)))
+    padded = [
+        np.pad(v.frames, ((0, length - len(v.frames)), (0, 0), (0, 0), (0, 0)), mode="edge") for v in videos
+    ]
+    padded += [np.zeros_like(padded[0])] * (-len(padded) % columns)
+    rows = [np.concatenate(padded[i : i + columns], 2) for i in range(0, len(padded), columns)]
+    return Video(np.concatenate(rows, 1), videos[0].fps)
+
+
+def play(actor: Actor, cfg: EnvConfig, info: EnvInfo, seeds: Sequence[int]) -> None:
+    """Show episodes, one after the other, in a window of the environment's own.
+
+    Raises:
+        ConfigError: there is no window to show them in; one line.
+    """
+    try:
+        env = make_env(cfg, render_mode="human")
+        try:
+            for seed in seeds:
+                for _ in _episode(actor, env, info, seed):
+                    env.render()
+        finally:
+            env.close()
+    except Exception as error:  # as above
+        raise ConfigError(_undrawn(cfg, error)) from error
+
+
+def _undrawn(cfg: EnvConfig, error: Exception) -> str:
+    return f"no video of {cfg.id}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def shrink(frame: np.ndarray, width: int = WIDTH) -> np.ndarray:
@@ -69,23 +118,27 @@ def frames_per_second(env: gym.Env) -> float:
     return fps
 
 
-def _record(actor: Actor, cfg: EnvConfig, info: EnvInfo, seed: int) -> Video:
+def _record(actor: Actor, cfg: EnvConfig, info: EnvInfo, seed: int, seconds: float) -> Video:
     draw_without_screen()
     env = make_env(cfg, render_mode="rgb_array")
     load_triton_first()
     try:
         fps = frames_per_second(env)
         stride = max(math.ceil(fps / MAX_FPS), 2 if fps >= 2 * MIN_FPS else 1)
-        obs, _ = env.reset(seed=seed)
-        frames = []
-        actor.begin(1)
-        for step in range(int(SECONDS * fps)):
-            if step % stride == 0:
-                frames.append(shrink(np.asarray(env.render())))
-            action = actor(info.observation.encode_one(obs)[None], np.array([step == 0]))
-            obs, _, terminated, truncated, _ = env.step(info.action.decode(action)[0])
-            if terminated or truncated:
-                break
+        steps = itertools.islice(_episode(actor, env, info, seed), int(seconds * fps))
+        frames = [shrink(np.asarray(env.render())) for step in steps if step % stride == 0]
     finally:
         env.close()
     return Video(np.stack(frames), fps / stride)
+
+
+def _episode(actor: Actor, env: gym.Env, info: EnvInfo, seed: int) -> Iterator[int]:
+    """Play an episode; before every step its number, from 0."""
+    obs, _ = env.reset(seed=seed)
+    actor.begin(1)
+    for step in itertools.count():
+        yield step
+        action = actor(info.observation.encode_one(obs)[None], np.array([step == 0]))
+        obs, _, terminated, truncated, _ = env.step(info.action.decode(action)[0])
+        if terminated or truncated:
+            return
