@@ -34,7 +34,7 @@ mutants: $(STAMP) ## do the tests notice small mistakes in the maths? ONLY='grad
 fuzz: $(STAMP) ## does everything odd that is typed or read end in one clear line? SECONDS=60 SEED=1 (15 minutes)
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),inf) --seed $(or $(SEED),0)
 
-soak: $(STAMP) ## kill and resume runs of 20 kinds: SECONDS=600 of them, drawn by SEED=0, must end as if nothing was
+soak: $(STAMP) ## are runs that were killed and resumed those that nothing disturbed? (SECONDS=600, SEED=0)
 	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --seed $(or $(SEED),0)
 
 lint: $(STAMP) ## style, types and import rules

@@ -173,6 +173,7 @@ class Collector:
         return per_env | {
             "envs": self.env_state.form(),
             "env_steps": 0,
+            "left_out": 0,
             "episode_start": torch.from_numpy(self.episode_start[-1].copy()),
             "finished": Many((Number(finite=False), 0)),
         }

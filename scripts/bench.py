@@ -1,4 +1,4 @@
-"""Measure side by side: `suite=gradients`, `rl`, `gan` tell what things cost, `diagnosis` what is found."""
+"""Measure side by side: `gradients`, `rl`, `gan` tell what things cost, the others what is found."""
 
 import importlib
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ USED = {  # options that only some suites have
     "rl": ("rounds", "total_steps"),
     "gan": ("rounds",),
     "diagnosis": ("rows", "folder"),
+    "real_faults": ("rows", "folder"),
 }
 
 
@@ -23,7 +24,7 @@ USED = {  # options that only some suites have
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
-    suite: Literal["gradients", "rl", "gan", "diagnosis"]
+    suite: Literal["gradients", "rl", "gan", "diagnosis", "real_faults"]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None
     total_steps: Annotated[int | None, Ge(512)]

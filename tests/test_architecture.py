@@ -19,6 +19,9 @@ HOMES = {
     "omegaconf": ("core/cli",),
     "gymnasium": ("gradrl", "scripts/suites"),
     "torchvision": ("gradgan", "scripts/suites"),
+    "lightning": ("core/watch/lightning.py", "scripts/suites/programs/games.py"),
+    "transformers": ("core/watch/transformers.py",),
+    "stable_baselines3": ("gradrl/watch/stable_baselines3.py", "scripts/suites"),
 }
 LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
 
@@ -136,6 +139,7 @@ OWN_OPTIONS = {
 OWN_TAGS = {
     "eval/": "Run writes every final measurement there",
     "loss/": "a descent has a loss, too",
+    "loss_share/": "UnitHealth measures the shares of any loss's terms",
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from core.curvature.critical import SLOPE
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
 from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
+from core.diagnosis.learning import LossMaximised
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
 
@@ -74,6 +75,7 @@ class Flat:
                 leaves = context.chosen("optimizer") == "PerturbedSGD"
                 yield Sign(
                     name="saddle",
+                    kinds=("optimizer", "init"),
                     severity="note" if leaves else "warning",
                     player=player.name,
                     evidence=evidence,
@@ -92,6 +94,7 @@ class Flat:
             elif curvature < level and not (lowest > 0 and norm <= SLOPE * curvature):
                 yield Sign(
                     name="plateau",
+                    kinds=("optimizer", "init"),
                     severity="warning",
                     player=player.name,
                     evidence=evidence,
@@ -128,6 +131,7 @@ class Unmoved:
         for player in context.players[:1]:
             yield Sign(
                 name="plateau",
+                kinds=("optimizer", "labels"),
                 severity="warning",
                 player=player.name,
                 evidence={"loss": now, "first": course[0]},
@@ -158,6 +162,7 @@ class Outset:
             gain = context.number("objective.gain")
             yield Sign(
                 name="exploding_gradient",
+                kinds=("init",),
                 severity="warning",
                 player=player.name,
                 evidence={"first_loss": first, "loss_of_zeros": zeros, "loss": now},
@@ -199,6 +204,7 @@ RULES_OF_OBJECTIVE: tuple[Rule, ...] = (
     *network_rules(VanishingGradient(reached=fitted), ExplodingGradient(falling=falling)),
     Unmoved(),
     Outset(),
+    LossMaximised(),
 )
 # The length of a point is no measure for a step.
 RULES_OF_FUNCTION: tuple[Rule, ...] = (

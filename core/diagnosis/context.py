@@ -75,7 +75,14 @@ class Remedies:
         shallower: fewer layers, or layers that pass more of the gradient on.
         leakier: activations that pass a gradient on either side of zero.
         smaller_inputs: inputs on a common scale.
+        varied_inputs: inputs that differ from sample to sample.
         smaller_targets: what the network is to predict, on a common scale.
+        unbounded: activations between the layers that pass the gradient on undiminished.
+        paired: targets that belong to their inputs.
+        longer: a longer run.
+        sign: the loss with its sign turned.
+        more_data: more samples, or less freedom to learn them by heart.
+        random_weights: initial weights that differ from unit to unit.
         bare_data: none of the user's own code between the data and the network.
         full_precision: 32 bits in place of 16.
         told: what is told of a remedy, by the name of its player, where there are no options to override;
@@ -89,7 +96,14 @@ class Remedies:
     shallower: Callable[["Context"], Overrides] = nothing
     leakier: Callable[["Context"], Overrides] = nothing
     smaller_inputs: Callable[["Context"], Overrides] = nothing
+    varied_inputs: Callable[["Context"], Overrides] = nothing
     smaller_targets: Callable[["Context"], Overrides] = nothing
+    unbounded: Callable[["Context"], Overrides] = nothing
+    paired: Callable[["Context"], Overrides] = nothing
+    longer: Callable[["Context"], Overrides] = nothing
+    sign: Callable[["Context"], Overrides] = nothing
+    more_data: Callable[["Context"], Overrides] = nothing
+    random_weights: Callable[["Context"], Overrides] = nothing
     bare_data: Callable[["Context"], Overrides] = nothing
     full_precision: Callable[["Context"], Overrides] = nothing
     told: Callable[["Context", str, Overrides], Overrides] | None = None

@@ -39,6 +39,7 @@ class AboveEdge:
                 continue
             yield Sign(
                 name="above_edge_of_stability",
+                kinds=("learning_rate",),
                 severity=self.severity,
                 player=player.name,
                 evidence={"stability": now, "lr": player.lr},

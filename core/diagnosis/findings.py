@@ -32,6 +32,7 @@ class Sign:
         remedy: overrides, valid for this run, of the one best cure; a sentence where a loop has no options;
             empty where there is none.
         kinds: what kinds of fault it is evidence for, the likeliest first.
+        explains: names of findings that it may have brought about.
         patience: points in a row at which the sign must be seen; None = the usual number.
     """
 
@@ -42,6 +43,7 @@ class Sign:
     cause: str
     remedy: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    explains: tuple[str, ...] = ()
     player: str = ""
     layer: str | None = None
     patience: int | None = None
@@ -60,6 +62,7 @@ class Finding:
         first_step: x-axis value at which it was first seen.
         last_step: x-axis value at which it was last seen.
         active: whether it still holds.
+        consequence_of: name of the finding that explains it; empty where none does.
         The others as in `Sign`: the latest evidence, texts and remedy, the worst severity, the first layer.
     """
 
@@ -75,6 +78,8 @@ class Finding:
     cause: str
     remedy: tuple[str, ...]
     kinds: tuple[str, ...] = ()
+    explains: tuple[str, ...] = ()
+    consequence_of: str = ""
 
     @property
     def where(self) -> str:
@@ -87,7 +92,8 @@ class Finding:
         sentences = any(map(is_sentence, self.remedy))
         tried = "; ".join(self.remedy) if sentences else shlex.join(self.remedy)
         remedy = f"; try{':' * sentences} {tried}" if self.remedy else ""
-        return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{remedy}"
+        because = f" (a consequence of {self.consequence_of})" if self.consequence_of else ""
+        return f"{self.severity}: {self.name}{where}: {self.what.rstrip('.')}{because}{remedy}"
 
     def as_json(self) -> dict[str, object]:
         """Plain containers; a number that is not finite becomes null."""
@@ -96,6 +102,7 @@ class Finding:
             "evidence": evidence,
             "remedy": list(self.remedy),
             "kinds": list(self.kinds),
+            "explains": list(self.explains),
         }
 
     @classmethod
@@ -123,6 +130,8 @@ class Finding:
             cause=str(entry.get("cause", "")),
             remedy=tuple(str(override) for override in entry.get("remedy") or ()),
             kinds=tuple(str(kind) for kind in entry.get("kinds") or ()),
+            explains=tuple(str(name) for name in entry.get("explains") or ()),
+            consequence_of=str(entry.get("consequence_of") or ""),
         )
 
 
@@ -139,7 +148,7 @@ def markdown(findings: Iterable[Finding], unit: str) -> str:
             f.severity,
             f.where or "–",
             f"{f.first_step:,} to {f.last_step:,}",
-            f"{f.what} {f.cause}".replace("|", "\\|"),
+            f"{_because(f)}{f.what} {f.cause}".replace("|", "\\|"),
             " ".join(text if is_sentence(text) else f"`{text}`" for text in f.remedy) or "–",
         )
         for f in findings
@@ -148,6 +157,46 @@ def markdown(findings: Iterable[Finding], unit: str) -> str:
         return "No findings."
     head = ("finding", "severity", "where", unit, "what", "try"), ("---",) * 6
     return "\n".join(f"| {' | '.join(row)} |" for row in (*head, *rows))
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Causes first, the worst of them on top, and below each its consequences, which name it.
+
+    A finding is the consequence of one that explains it, of the same player or of the whole run, unless that
+    one is a note, or itself explained by the first.
+    """
+    found = list(findings)
+    worst = sorted(found, key=lambda f: (-rank(f.severity), not f.active, f.first_step))
+    causes = {id(f): next((c for c in worst if _brings(c, f)), None) for f in found}
+    roots = [f for f in worst if causes[id(f)] is None]
+    placed: list[Finding] = []
+    for root in roots:
+        placed.append(replace(root, consequence_of=""))
+        placed += [
+            replace(f, consequence_of=root.name)
+            for f in worst
+            if causes[id(f)] is not None and _root(f, causes) is root
+        ]
+    return placed
+
+
+def _brings(cause: Finding, effect: Finding) -> bool:
+    together = cause.player == effect.player or not cause.player or not effect.player
+    mutual = cause.name in effect.explains
+    return together and effect.name in cause.explains and not mutual and cause.severity != "note"
+
+
+def _root(finding: Finding, causes: Mapping[int, Finding | None]) -> Finding:
+    """The finding at the beginning of a chain of explanations; a circle ends where it would begin anew."""
+    seen: set[int] = set()
+    while (cause := causes[id(finding)]) is not None and id(finding) not in seen:
+        seen.add(id(finding))
+        finding = cause
+    return finding
+
+
+def _because(finding: Finding) -> str:
+    return f"A consequence of {finding.consequence_of}: " if finding.consequence_of else ""
 
 
 @dataclass
@@ -215,9 +264,14 @@ class Ledger:
         life.finding = replace(life.finding, active=False)
         return life.finding
 
+    def conclude(self, step: int, signs: Iterable[Sign]) -> list[Finding]:
+        """Take in what is seen once, at the end; what has opened."""
+        changed = [self._seen((s.name, s.player), step, replace(s, patience=1)) for s in signs]
+        return [finding for finding in changed if finding is not None]
+
     def as_json(self, step: int) -> dict[str, object]:
-        """The content of findings.json."""
-        return {"version": VERSION, "step": step, "findings": [f.as_json() for f in self.findings]}
+        """The content of findings.json, causes before their consequences."""
+        return {"version": VERSION, "step": step, "findings": [f.as_json() for f in ordered(self.findings)]}
 
     def state_dict(self) -> "StateDict":
         """Every finding, and how far each sign is from becoming one."""
@@ -229,7 +283,7 @@ class Ledger:
         finding = texts | {
             "severity": OneOf(SEVERITIES), "layer": Maybe(""), "first_step": 0, "last_step": 0,
             "active": True, "evidence": Each(Number(finite=False)), "remedy": Many(""),
-            "kinds": Maybe(Many("")),
+            "kinds": Maybe(Many("")), "explains": Maybe(Many("")), "consequence_of": Maybe(""),
         }  # fmt: skip
         return Each({"streak": 0, "quiet": 0, "began": 0, "finding": Maybe(finding)})
 
@@ -241,7 +295,8 @@ class Ledger:
             finding = saved["finding"]
             if finding is not None:
                 finding = Finding(
-                    **finding | {"remedy": tuple(finding["remedy"]), "kinds": tuple(finding.get("kinds", ()))}
+                    **finding
+                    | {name: tuple(finding.get(name, ())) for name in ("remedy", "kinds", "explains")}
                 )
             self._lives[name, player] = _Life(**saved | {"finding": finding})
 

@@ -43,6 +43,7 @@ class Stale:
             return
         yield Sign(
             name=f"stale_{self.follower}",
+            kinds=("target_update",),
             severity="warning",
             player=self.player,
             evidence={"initial_share": share, "distance": distance},

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
+from core.diagnosis.causes import LITTLE_LEARNT
 from core.diagnosis.context import Context, Layer, Overrides, Player
 from core.diagnosis.findings import Sign
 from core.diagnosis.signals import History, never
@@ -55,6 +56,8 @@ class VanishingGradient:
                 ratio, layer, small, large = worst
                 yield Sign(
                     name="vanishing_gradient",
+                    kinds=("activation", "layers"),
+                    explains=("update_too_small", *LITTLE_LEARNT),
                     severity="warning",
                     player=player.name,
                     layer=layer.name,
@@ -73,6 +76,8 @@ class VanishingGradient:
         own = (*remedies.built_in_network(context), *remedies.built_in_loss(context))
         return Sign(
             name="vanishing_gradient",
+            kinds=("activation", "layers"),
+            explains=("update_too_small", *LITTLE_LEARNT),
             severity="error",
             player=player.name,
             layer=player.layers[-1].name if player.layers else None,
@@ -125,6 +130,8 @@ class ExplodingGradient:
                 slower = remedies.learning_rate(context, player, 0.1)
                 yield Sign(
                     name="exploding_gradient",
+                    kinds=("learning_rate",),
+                    explains=("non_finite", "dead_units", "saturated_units", *LITTLE_LEARNT),
                     severity="warning",
                     player=player.name,
                     layer=max(norms, key=norms.__getitem__) if norms else None,
@@ -162,6 +169,8 @@ class NonFinite:
             nearest = next((layer.name for layer in reversed(player.layers) if bad.get(layer.name)), None)
             yield Sign(
                 name="non_finite",
+                kinds=_kinds(how),
+                explains=("dead_units", "saturated_units", *LITTLE_LEARNT),
                 severity="error" if share == 1.0 else "warning" if share > self.rare else "note",
                 player=player.name,
                 layer=(where if how in ("forward", "backward") else None) if how else nearest,
@@ -209,6 +218,10 @@ def _place(how: str, where: str, nearest: str | None) -> str:
     return f"nearest to the loss is {nearest}" if nearest else "no layer could be named"
 
 
+def _kinds(how: str) -> tuple[str, ...]:
+    return {"batch": ("data", "preprocessing"), "loss": ("loss",)}.get(how, ("learning_rate",))
+
+
 def _cause(how: str, where: str) -> str:
     if how == "batch":
         return (
@@ -239,6 +252,8 @@ class DetachedLayer:
             if cut:
                 yield Sign(
                     name="detached_layer",
+                    kinds=("frozen",),
+                    explains=("update_too_small", *LITTLE_LEARNT),
                     severity="warning",
                     player=player.name,
                     layer=cut[-1],
@@ -266,6 +281,7 @@ class FrozenLayer:
                 several = f" and {len(player.frozen) - 1} more" * (len(player.frozen) > 1)
                 yield Sign(
                     name="frozen_layer",
+                    kinds=("frozen",),
                     severity="note",
                     player=player.name,
                     layer=player.frozen[0],
@@ -310,6 +326,7 @@ class ConflictingLosses:
                 first, _, second = worst[1].partition("_vs_")
                 yield Sign(
                     name="conflicting_losses",
+                    kinds=("loss",),
                     severity="note",
                     player=player.name,
                     evidence={"cosine": worst[0]},

@@ -129,6 +129,24 @@ def _adaptive(player: Player) -> bool:
     return player.optimizer not in UNSCALED
 
 
+def own_option(context: Context, player: Player, name: str) -> object:
+    """An option of a player's optimizer, whether or not the player has one of its own."""
+    own = context.options.get(f"{player.prefix.replace('/', '.')}optimizer.{name}")
+    return context.options.get(f"optimizer.{name}") if own is None else own
+
+
+def own_number(context: Context, player: Player, name: str) -> float | None:
+    """The same, where it is a number."""
+    value = own_option(context, player, name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def own_value(context: Context, player: Player, name: str, value: float) -> Overrides:
+    """Set it, to the default where that lies on the way."""
+    own = f"{player.prefix.replace('/', '.')}optimizer.{name}"
+    return (toward(context, own if own in context.options else f"optimizer.{name}", value),)
+
+
 def if_too_fast(context: Context, player: Player) -> Overrides:
     """A lower rate where one far above what the optimizer is commonly run at was typed; else nothing."""
     option = _option_of_rate(context, player)

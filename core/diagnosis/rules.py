@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from core.diagnosis import curvature, gradients, remedies, steps, units
+from core.diagnosis import curvature, gradients, inputs, remedies, steps, units, weights
 from core.diagnosis.context import Context
 from core.diagnosis.findings import Sign
 from core.diagnosis.signals import History
@@ -25,6 +25,10 @@ RULES: tuple[Rule, ...] = (
     steps.Oscillation(),
     steps.NoiseDominated(),
     curvature.AboveEdge(),
+    inputs.UnscaledInputs(),
+    weights.EqualUnits(),
+    weights.WeightDecay(),
+    weights.LargeEps(),
 )
 
 

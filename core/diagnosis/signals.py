@@ -15,7 +15,15 @@ RECENT = 32  # values kept of every curve, the last ones
 COURSE = 64  # values kept of its whole course; a longer run keeps every second, then every fourth, ...
 LAYER_RECENT = 8  # values kept of a layer's curve
 # Of a layer, only what a rule reads: the rest would be most of the memory.
-LAYER_QUANTITIES = ("gradient_norm", "update_ratio", "nonfinite", "detached", "dead_units", "saturated_units")
+LAYER_QUANTITIES = (
+    "gradient_norm",
+    "update_ratio",
+    "nonfinite",
+    "detached",
+    "dead_units",
+    "saturated_units",
+    "equal_units",
+)
 
 
 class Signal:
@@ -45,6 +53,13 @@ class Signal:
                     self.course = self.course[::2]
                     self._stride *= 2
             self.seen += 1
+
+    def lasts(self, step: int) -> bool:
+        """Whether the next value is not overdue: what is only logged where it is unusual may have ended."""
+        if len(self.points) < 2:
+            return False
+        (before, _), (last, _) = self.points[-2:]
+        return step - last <= 1.5 * (last - before)
 
     def state_dict(self) -> "StateDict":
         """All that is kept."""
@@ -121,6 +136,22 @@ class History:
         series = self._series.get(tag)
         found = [value for _, value in series.points[-count:]] if series else []
         return found if len(found) == count and all(map(math.isfinite, found)) else []
+
+    def fresh(self, tag: str, count: int) -> list[float]:
+        """As `recent`, unless the last value is older than the two before it are apart: then it has ended."""
+        series = self._series.get(tag)
+        return self.recent(tag, count) if series is not None and series.lasts(self.step) else []
+
+    def layers_fresh(self, prefix: str, quantity: str, count: int) -> dict[str, list[float]]:
+        """As `layers_last`, of those layers alone whose values have not ended."""
+        by_name = self._layers.get(prefix + quantity, {})
+        found = self.layers_last(prefix, quantity, count)
+        return {name: values for name, values in found.items() if by_name[name].lasts(self.step)}
+
+    def points(self, tag: str) -> list[tuple[int, float]]:
+        """The last finite values with their steps, oldest first."""
+        series = self._series.get(tag)
+        return [(step, value) for step, value in series.points if math.isfinite(value)] if series else []
 
     def level(self, tag: str, count: int) -> float | None:
         """Median of the last `count` finite values; None unless there are as many."""

@@ -1,12 +1,13 @@
 """Rules about steps: how long they are, whether they swing, and how much of them is noise or clipping."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
+from core.diagnosis.causes import LITTLE_LEARNT, LONG_STEPS
 from core.diagnosis.context import Context, Overrides, Player
 from core.diagnosis.findings import Sign, known
-from core.diagnosis.signals import History
+from core.diagnosis.signals import History, never
 
 USUAL_RATIO = 1e-3  # |update| / |weights| that is commonly aimed at
 SEARCHES = "LBFGS"  # one call takes many steps, whose length the curvature sets and not the rate
@@ -43,6 +44,8 @@ class ClippingAlwaysOn:
                 continue
             yield Sign(
                 name="clipping_always_on",
+                kinds=("optimizer",),
+                explains=("update_too_small", *LITTLE_LEARNT),
                 severity="warning" if left < self.little else "note",
                 player=player.name,
                 evidence={"clipped": min(shares), "norm": norm, "norm_clipped": after, "left": left},
@@ -96,6 +99,8 @@ class UpdateTooLarge:
             now = ratios[-1] if large else 0.1  # what blows up has been at least as long
             yield Sign(
                 name="update_too_large",
+                kinds=("learning_rate",),
+                explains=LONG_STEPS,
                 severity="warning",
                 player=player.name,
                 evidence={"growth": grown, "lr": player.lr}
@@ -139,7 +144,7 @@ class UpdateTooSmall:
             course = history.course(f"{player.prefix}gradient/norm")
             if scale < self.scheduled or not ratios or not course or _scalar(player):
                 continue
-            if course[-1] < self.slope * max(course[:3]):
+            if course[-1] <= self.slope * max(course[:3]):
                 continue
             now = max(ratios) / scale
             layer = None if now < self.ratio else self._still(history, player)
@@ -147,6 +152,8 @@ class UpdateTooSmall:
                 continue
             yield Sign(
                 name="update_too_small",
+                kinds=("frozen",) if layer else ("learning_rate",),
+                explains=LITTLE_LEARNT,
                 severity="warning",
                 player=player.name,
                 layer=layer,
@@ -228,6 +235,8 @@ class Oscillation:
                 slower = (*remedies.learning_rate(context, player, 0.3), "optimizer.momentum=0.9")
             yield Sign(
                 name="oscillation",
+                kinds=("learning_rate",),
+                explains=LITTLE_LEARNT,
                 severity="warning" if self.noiseless else "note",
                 player=player.name,
                 evidence=known(cosine=cosine, update_cosine=along),
@@ -254,8 +263,10 @@ class NoiseDominated:
         severe: from which one should act if the batch is also small.
         small: samples.
         points: logged points whose median is taken.
+        learnt: whether a run has learnt, after which noise is all that is left; None where that is not known.
     """
 
+    learnt: Callable[[History], bool | None] = never
     ratio: float = 100.0
     severe: float = 8.0
     small: int = 8
@@ -270,11 +281,13 @@ class NoiseDominated:
             scale = history.level("full_gradient/noise_scale", self.points) if scale is None else scale
             if scale is None:
                 scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
-            severe = player.batch <= self.small
+            severe = player.batch <= self.small and not self.learnt(history)
             if scale is None or scale < (self.severe if severe else self.ratio) * player.batch:
                 continue
             yield Sign(
                 name="noise_dominated",
+                kinds=("batch",),
+                explains=LITTLE_LEARNT,
                 severity="warning" if severe else "note",
                 player=player.name,
                 evidence={"noise_scale": scale, "batch": float(player.batch)},

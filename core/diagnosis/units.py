@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import remedies
+from core.diagnosis.causes import NO_GRADIENT
 from core.diagnosis.context import Context, Overrides, Player
 from core.diagnosis.findings import Severity, Sign
 from core.diagnosis.signals import History, never
@@ -33,6 +34,8 @@ class DeadUnits:
             severity: Severity = "error" if share == 1.0 else "warning" if share >= self.share else "note"
             yield Sign(
                 name="dead_units",
+                kinds=("learning_rate", "init"),
+                explains=NO_GRADIENT,
                 severity=severity,
                 player=player.name,
                 layer=layer,
@@ -74,6 +77,8 @@ class SaturatedUnits:
             acts = share >= self.share and not layer.startswith(self.tolerated) and not self.learnt(history)
             yield Sign(
                 name="saturated_units",
+                kinds=("init", "preprocessing"),
+                explains=NO_GRADIENT,
                 severity="warning" if acts else "note",
                 player=player.name,
                 layer=layer,

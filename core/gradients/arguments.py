@@ -119,14 +119,6 @@ def malformed(returned: object) -> ValueError:
     )
 
 
-def require_even_parts(samples: int | None, closures: int) -> None:
-    """Raise ValueError unless the samples (None = unknown) can be divided evenly among the closures."""
-    if closures < 1:
-        raise ValueError("a step needs at least one closure, got none")
-    if samples is not None and (samples < 1 or samples % closures):
-        raise uneven(samples, closures)
-
-
 def uneven(samples: int, closures: int) -> ValueError:
     """What to say of samples that cannot be divided evenly among the closures."""
     return ValueError(

@@ -90,20 +90,20 @@ def _of_parameters(first: Mapping[int, StateDict], optimizer: torch.optim.Optimi
     """Of every parameter; one that never had a gradient is missing."""
     total = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     return {
-        number: Maybe({name: _of_part(value, total) for name, value in kept.items()})
+        number: Maybe({name: _of_part(name, value, total) for name, value in kept.items()})
         for number, kept in first.items()
     }
 
 
-def _of_part(value: Any, total: int) -> Any:
+def _of_part(name: str, value: Any, total: int) -> Any:
     """Of one thing that is kept for a parameter.
 
-    LBFGS keeps lists of whole gradients and of numbers, and numbers that become tensors.
+    LBFGS keeps lists of whole gradients and of numbers, numbers that become tensors, and in `t` either.
     """
     number = Either((Number(), Scalar()))
     if isinstance(value, list):
         return Many(Maybe(Either((Floats((total,)), *number.forms))))
-    return number if type(value) in (int, float) else value
+    return number if type(value) in (int, float) or name == "t" else value
 
 
 def _of_option(name: str, value: Any) -> Any:

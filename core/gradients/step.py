@@ -20,11 +20,11 @@ from torch.autograd.graph import increment_version
 from core.gradients.arguments import (
     malformed,
     only_combine,
-    require_even_parts,
     require_same_parameters,
     require_true_line_search,
     step_needs_closure,
     trainable,
+    uneven,
     without_gradient,
 )
 from core.gradients.first_step import step_form
@@ -141,7 +141,10 @@ class GradientStep:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
         ranks = _num_ranks()
         known = self.batch_size if samples is None else samples
-        require_even_parts(known, len(closures))
+        if not closures:
+            raise ValueError("a step needs at least one closure, got none")
+        if known is not None and (known < 1 or known % len(closures)):
+            raise uneven(known, len(closures))
         self._require_trainable()
         self._samples = None if known is None else known * ranks
         self._parts = len(closures) * ranks

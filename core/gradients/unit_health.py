@@ -15,6 +15,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from core.checks import checked
+from core.gradients.equal_units import equal_units
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measured import Measured
 from core.gradients.objective import Objective, own_randomness
@@ -28,6 +29,7 @@ ENDS = {
     nn.Sigmoid: (0.015, 0.985),
     nn.Softsign: (-0.97, 0.97),
 }
+LARGE = 10.0  # root mean square of inputs below which nothing is unusual
 AT_AN_END = 0.95  # share of the samples at which a saturated unit stands at an end
 
 
@@ -59,11 +61,15 @@ class UnitHealth:
             layer/<module>/dead_units: share of a ReLU's units that are 0 for every sample;
             layer/<module>/saturated_units: share of a tanh's or sigmoid's units at an end of their range for
                 95 % of the samples and more. Both in [0, 1]; a unit is a feature or a channel.
+            input/rms: root mean square of what the network is first called with, left out below 10.
+            input/variation: 0 where all its rows are the same, left out elsewhere.
+            layer/<parameter>/equal_units: 1 where all its rows are the same; left out elsewhere.
             loss_share/<term>: length of its gradient over the sum of all terms' lengths;
             loss_cosine/<a>_vs_<b>: of two terms that reach a common parameter.
         """
         batch = _subset(objective, self.max_samples, generator)
-        with own_randomness(objective), watched(objective.module) as units:
+        inputs: list[Tensor] = []
+        with own_randomness(objective), watched(objective.module) as units, _met(objective.module, inputs):
             if objective.terms is None or step.precision != "float32":
                 with torch.no_grad():
                     objective.on(batch)
@@ -71,10 +77,11 @@ class UnitHealth:
             else:
                 shares = term_shares(objective.terms_on(batch), step.parameters)
         found = shares | {tag: share for unit in units for tag, share in unit.tags().items()}
+        equal = equal_units(step.names, step.parameters) | _remarkable(inputs)
         if not found:
-            return {}
+            return equal
         values = torch.stack([value.double() for value in found.values()]).tolist()
-        return {tag: value for tag, value in zip(found, values, strict=True) if value == value}
+        return equal | {tag: value for tag, value in zip(found, values, strict=True) if value == value}
 
 
 class Units:
@@ -153,6 +160,32 @@ def watched(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _met(module: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
+    """Keep the first tensor of numbers that the network is called with."""
+
+    def hook(_: nn.Module, given: tuple[object, ...]) -> None:
+        first = next((x for x in given if isinstance(x, Tensor) and x.is_floating_point()), None)
+        if first is not None and not inputs:
+            inputs.append(first.detach())
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _remarkable(inputs: list[Tensor]) -> dict[str, float]:
+    """What is unusual about inputs [B, ...]: a root mean square of 10 and more, or rows all the same."""
+    if not inputs or inputs[0].dim() < 2 or len(inputs[0]) < 2:
+        return {}
+    (x,) = inputs
+    rms = x.double().square().mean().sqrt().item()
+    found = {"input/rms": rms} if rms >= LARGE else {}
+    return found | ({"input/variation": 0.0} if bool((x == x[:1]).all()) else {})
 
 
 def term_shares(terms: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, Tensor]:

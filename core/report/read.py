@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from core.cli.saved import saved_command, saved_options, saved_overrides
 from core.config import ConfigError, flat
-from core.diagnosis.findings import FILE, Finding, rank
+from core.diagnosis.findings import FILE, Finding, ordered
 from core.report.record import KindOf, Record, unknown
 from core.run.directory import in_use, read_summary
 from core.run.files import read_json
@@ -52,7 +52,7 @@ def read_media(directory: Path) -> dict[str, Path]:
 
 
 def read_findings(directory: Path) -> tuple[Finding, ...] | None:
-    """All findings of a run directory, the worst first; None where no diagnosis was made.
+    """All findings of a run directory, causes before their consequences; None where no diagnosis was made.
 
     Raises:
         ConfigError: the file is damaged.
@@ -66,7 +66,7 @@ def read_findings(directory: Path) -> tuple[Finding, ...] | None:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{path} is damaged: it holds no findings ({reason})") from error
-    return tuple(sorted(found, key=lambda f: (-rank(f.severity), not f.active, f.first_step)))
+    return tuple(ordered(found))
 
 
 def _read_landscape(directory: Path) -> dict[str, dict[str, object]]:

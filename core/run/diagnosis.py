@@ -16,7 +16,8 @@ from annotated_types import Ge
 from core.checks import checked
 from core.config import Tree, flat
 from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
-from core.diagnosis.findings import FILE, markdown
+from core.diagnosis.findings import FILE, markdown, ordered
+from core.form import Maybe, Number
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
 from core.gradients.norms import global_norm
@@ -126,10 +127,16 @@ class Diagnosis:
         self._locate()
         return self._ledger.update(step, diagnose(self._rules, self._history, self._present()))
 
+    def conclude(self, step: int, rules: Sequence[Rule]) -> list[Finding]:
+        """Ask rules that only the end can answer; what has opened."""
+        if not self.enabled:
+            return []
+        return self._ledger.conclude(step, diagnose(rules, self._history, self._present()))
+
     @property
     def findings(self) -> list[Finding]:
-        """All so far."""
-        return self._ledger.findings
+        """All so far, causes before their consequences."""
+        return ordered(self._ledger.findings)
 
     def stops(self, changed: Sequence[Finding]) -> str | None:
         """Why the run has to stop, or None: the first new finding that is more than a note."""
@@ -139,8 +146,11 @@ class Diagnosis:
 
     def messages(self, changed: Sequence[Finding]) -> list[str]:
         """Lines for the console: what has appeared, with its remedy, and what is resolved."""
+        now = {(f.name, f.player): f for f in self.findings}  # with what each is a consequence of
+        gone = [f"resolved: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed]
         return [
-            f.line() if f.active else f"resolved: {f.name}" + f" ({f.where})" * bool(f.where) for f in changed
+            now[f.name, f.player].line() if f.active else resolved
+            for f, resolved in zip(changed, gone, strict=True)
         ]
 
     def table(self) -> str:
@@ -169,7 +179,12 @@ class Diagnosis:
 
     def state_form(self) -> StateDict:
         """What `state_dict` must look like."""
-        return {"history": self._history.state_form(), "ledger": self._ledger.state_form()}
+        known = {"initial_norm": Number(0), "batch": Maybe(Number(1, whole=True))}
+        return {
+            "history": self._history.state_form(),
+            "ledger": self._ledger.state_form(),
+            "players": {player.name: known for player in self._context.players},
+        }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue."""

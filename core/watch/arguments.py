@@ -1,8 +1,9 @@
 """What a Watch is made of, and one clear error for each way in which it does not fit together."""
 
 import os
+import sys
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,7 +26,26 @@ def by_name(argument: str, given: Kind | Mapping[str, Kind], kind: type[Kind]) -
         )
     if not found:
         raise ValueError(f"{argument} is an empty dictionary: there is nothing to watch")
-    return found
+    return {name: _hooked(each) for name, each in found.items()}
+
+
+def _hooked(thing: Any) -> Any:
+    """The optimizer inside of one that has no hooks, as accelerate's; anything else itself."""
+    inner = getattr(thing, "optimizer", None)
+    bare = isinstance(thing, torch.optim.Optimizer) and not hasattr(thing, "_optimizer_step_pre_hooks")
+    return _hooked(inner) if bare and isinstance(inner, torch.optim.Optimizer) else thing
+
+
+def status_of(error: BaseException | None, otherwise: str) -> str:
+    """How a training has ended."""
+    if error is None:
+        return otherwise
+    return "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def uncaught() -> BaseException | None:
+    """The error that ends the interpreter, if one does."""
+    return getattr(sys, "last_value", None)
 
 
 def refuse_strangers(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.gradients.equal_units import equal_units
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.norms import GradientView
 from core.watch.guard import Guard
@@ -63,6 +64,7 @@ class Followed:
         lost: since the last point, backward passes whose gradient was gone when the optimizer stepped.
         carried: since the last point, the least of what was left in `.grad` at the beginnings of backward
             passes between two steps, over what the optimizer had used; 0 where it was cleared.
+        fused: whether a loss scaler leaves it to the optimizer to skip a step, as it does with fused ones.
         stale: parameters that no model has, and that had no gradient at the last sampled step.
     """
 
@@ -85,15 +87,22 @@ class Followed:
         self.carried: list[Tensor] = []
         self.samples = 1
         self.stale = 0
+        self.fused = False
         self._elsewhere: list[Tensor] = []
         self._observed = False
         self._cfg = MonitorConfig(sample_interval=interval)
         self._look: _Look | None = None
+        self._awake: set[int] = set()
+        self.wake()
 
     @property
     def held(self) -> list[Tensor]:
         """All parameters of the optimizer, as they now are."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def wake(self) -> None:
+        """Take in which parameters require a gradient; at its own steps, as a loop may freeze others."""
+        self._awake = {id(p) for p in self.held if p.requires_grad}
 
     def take(self, known: Mapping[int, Named]) -> bool:
         """Look up the parameters; whether they are others than before, so that a new monitor has begun.
@@ -105,11 +114,11 @@ class Followed:
         self._elsewhere = [p for p in self.held if id(p) not in known]
         several = len({entry.model for entry in entries}) > 1
         names = [f"{e.model}.{e.name}" if several and e.model else e.name for e in entries]
-        trained = [e.parameter.requires_grad for e in entries]
+        trained = [e.parameter.requires_grad or id(e.parameter) in self._awake for e in entries]
         parameters = [e.parameter for e, on in zip(entries, trained, strict=True) if on]
         self.frozen = [name for name, on in zip(names, trained, strict=True) if not on]
         same = len(parameters) == len(self.parameters) and all(map(_is, parameters, self.parameters))
-        if same and parameters and self.monitor.exponents.counts.device == parameters[0].device:
+        if same and (not parameters or self.monitor.exponents.counts.device == parameters[0].device):
             return False
         devices = sorted({str(p.device) for p in parameters})
         if len(devices) > 1:
@@ -160,8 +169,9 @@ class Followed:
         """From here until the next step, see whether the gradient is cleared before the next one is added."""
         self._close_look()
         if self.parameters:
-            given = [p for p in self.parameters if p.grad is not None]
-            self._look = _Look((given or self.parameters)[-1], guarded)
+            given = [p for p in self.parameters if p.grad is not None and p.requires_grad]
+            if given or self.parameters[-1].requires_grad:
+                self._look = _Look((given or self.parameters)[-1], guarded)
 
     def stop(self) -> None:
         """Take every hook away."""
@@ -171,7 +181,10 @@ class Followed:
 
     def drain(self) -> dict[str, float]:
         """Means since the last call, by tag."""
+        prefix = f"{self.name}/" if self.name else ""
         tags = self.monitor.drain() if self.parameters else {}
+        if self.steps > 1:  # before, a last layer of zeros is on its way
+            tags |= {prefix + tag: value for tag, value in equal_units(self.names, self.parameters).items()}
         tags = {tag: v for tag, v in tags.items() if not tag.endswith(UNKNOWN)}
         own = {"gradient/absent": self.empty / self.seen} if self.seen else {}
         for name, seen in (("carried", self.carried), ("lost", self.lost)):
@@ -179,7 +192,6 @@ class Followed:
                 own[f"gradient/{name}"] = torch.stack(seen).double().mean().item()
                 seen.clear()
         self.seen = self.empty = 0
-        prefix = f"{self.name}/" if self.name else ""
         return tags | {prefix + tag: value for tag, value in own.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Journal:
         self._began = time.perf_counter()
         self._last: dict[str, float] = {}
         self._script = ""
+        self._point: tuple[int, set[str]] = (-1, set())
 
     @property
     def wall_s(self) -> float:
@@ -68,10 +69,18 @@ class Journal:
         return self._writer
 
     def write(self, step: int, values: Mapping[str, float], diagnosis: Diagnosis, changed: bool) -> None:
-        """Write one point, and the findings where they have changed."""
+        """Write one point, and the findings where they have changed.
+
+        Of a second point at the same step only curves are written that the first one lacks.
+        """
+        step_before, tags = self._point
+        values = {tag: v for tag, v in values.items() if step != step_before or tag not in tags}
+        self._point = step, {*values}
         self._last |= {name: values[tag] for tag, name in LAST.items() if tag in values}
         writer = self.writer(step)
-        writer.scalars({**values, "time/steps_per_s": step / max(self.wall_s, 1e-9)}, step)
+        if step != step_before:
+            values["time/steps_per_s"] = step / max(self.wall_s, 1e-9)
+        writer.scalars(values, step)
         if changed:
             writer.text("findings", diagnosis.table(), step)
             diagnosis.write(self.directory, step)

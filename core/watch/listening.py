@@ -13,12 +13,17 @@ from torch import Tensor, nn
 
 from core.gradients.unit_health import Units, watched
 from core.state import StateDict
+from core.watch.described import SAMPLES, Constant, at_start, described
 from core.watch.guard import Guard, Hook
 from core.watch.models import Models, differs_in_evaluation, first_weights, is_compiled, unwrapped
 
 LOSS, EVALUATED = "loss/train", "loss/no_grad"
+BOUNDED = (
+    nn.Sigmoid,
+    nn.Hardsigmoid,
+    nn.LogSigmoid,
+)  # not centred, and slopes of at most 1/4
 FEW = 512  # losses kept before they are added up
-SAMPLES = 4096  # rows of predictions that are looked at
 
 
 class LossEar:
@@ -26,17 +31,23 @@ class LossEar:
 
     Args:
         models: their modes are noted.
+        loss: what will be heard.
+        alone: whether there is one optimizer: of several players, one maximises what another one minimises,
+            and none has a best constant.
+        guarded: makes a hook that never ends the training.
 
     Attributes:
         samples: seen by losses with a gradient; whoever listens to the optimizer sets it to 0 after a step.
         looking: whether predictions are measured, too.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, loss: Callable[..., Any] | None, alone: bool, guarded: Guard) -> None:
         self.samples = 0
-        self.looking = False
+        self.looking = True
         self._means = _Means()
         self._modal = [model for model in models.values() if differs_in_evaluation(model)]
+        self._constant = Constant(loss)
+        self._alone, self._guarded, self._first = alone, guarded, True
 
     def hear(
         self, _: object, inputs: tuple[object, ...], named: Mapping[str, object], output: object
@@ -55,10 +66,30 @@ class LossEar:
             return
         self.samples += predictions.shape[0]
         if self.looking:
-            others = (x for x in (*inputs, *named.values()) if isinstance(x, Tensor) and x is not predictions)
-            targets = next(others, None)
-            for tag, value in described(predictions.detach(), targets).items():
-                self._means.add(tag, value)
+            self._look(predictions, inputs, named, output)
+
+    def _look(
+        self, predictions: Tensor, inputs: tuple[object, ...], named: Mapping[str, object], output: Tensor
+    ) -> None:
+        """Measure what the loss was called with, and how its gradient begins."""
+        others = (x for x in (*inputs, *named.values()) if isinstance(x, Tensor) and x is not predictions)
+        targets = next(others, None)
+        for tag, value in described(self._constant.kind, predictions, targets).items():
+            self._means.add(tag, value)
+        if not self._alone:
+            return
+        if output.dim() == 0:
+            output.register_hook(self._guarded(self._begins))
+        further = {key: x for key, x in named.items() if x is not predictions and x is not targets}
+        if len(inputs) <= 2 and (constant := self._constant.loss(predictions, targets, further)) is not None:
+            self._means.add("loss/constant", constant)
+        if self._first and (size := at_start(self._constant.kind, predictions, targets)) is not None:
+            self._means.add_number("output/at_start", size)
+        self._first = False
+
+    def _begins(self, gradient: Tensor) -> None:
+        """The gradient by the loss itself: negative where the loss is maximised."""
+        self._means.add("loss/maximised", (gradient < 0).float())
 
     def drain(self) -> dict[str, float]:
         """Means since the last call, by tag."""
@@ -66,11 +97,13 @@ class LossEar:
 
     def state_dict(self) -> StateDict:
         """The half-filled window."""
-        return {"means": self._means.state_dict()}
+        return {"means": self._means.state_dict(), "constant": self._constant.state_dict()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
+        self._first = False
         self._means.load_state_dict(state["means"])
+        self._constant.load_state_dict(state["constant"])
 
 
 def listened(loss: Callable[..., Any] | None, hear: Hook) -> tuple[Callable[..., Any] | None, list[Any]]:
@@ -120,9 +153,13 @@ class ModelEar:
             return
         self._stack = ExitStack()
         for key, model in self.models.items():
-            hook = self._learning(lambda module, inputs, key=key: self._called(key, module, inputs))
-            self._stack.callback(model.register_forward_pre_hook(hook).remove)
-            if not is_compiled(model):
+            first, inside = first_weights(model), not is_compiled(model)
+            met = model if first is None or not inside else unwrapped(model).get_submodule(first)
+            hook = self._learning(
+                lambda _, inputs, key=key, measured=first is not None: self._called(key, inputs, measured)
+            )
+            self._stack.callback(met.register_forward_pre_hook(hook).remove)
+            if inside:
                 self._units[key] = self._stack.enter_context(watched(unwrapped(model), self._learning))
 
     def close(self) -> None:
@@ -146,12 +183,15 @@ class ModelEar:
         guarded = self.guarded(hook)
         return lambda *args: guarded(*args) if torch.is_grad_enabled() else None
 
-    def _called(self, key: str, module: nn.Module, inputs: tuple[object, ...]) -> None:
-        prefix = self.prefixes[key]
-        if differs_in_evaluation(module):
-            self._means.add_number(f"{prefix}mode/evaluation", not module.training)
+    def _called(self, key: str, inputs: tuple[object, ...], measured: bool) -> None:
+        """The first layer was called, whoever called it: a framework may never call the whole model."""
+        prefix, model = self.prefixes[key], self.models[key]
+        if differs_in_evaluation(model):
+            self._means.add_number(f"{prefix}mode/evaluation", not model.training)
+        if any(isinstance(part, BOUNDED) for part in list(model.modules())[:-1]):
+            self._means.add_number(f"{prefix}units/bounded", 1.0)
         given = next((x for x in inputs if isinstance(x, Tensor) and x.is_floating_point()), None)
-        if given is not None and given.dim() >= 2 and given.numel() and first_weights(module):
+        if measured and given is not None and given.dim() >= 2 and given.numel():
             for tag, value in scale_of(given.detach()).items():
                 self._means.add(f"{prefix}{tag}", value)
 
@@ -171,48 +211,6 @@ def scale_of(inputs: Tensor) -> dict[str, Tensor]:
     found = {"input/rms": rms, "input/largest": x.abs().amax()}
     if len(x) > 1:
         found["input/variation"] = x.std(0, correction=0).amax() / rms.clamp(min=1e-30)
-    return found
-
-
-def described(predictions: Tensor, targets: Tensor | None) -> dict[str, Tensor]:
-    """What a loss was given, 0-d each.
-
-    Args:
-        predictions: the first tensor that the loss was called with; classes, if there are any, on axis 1.
-        targets: the second.
-
-    Returns:
-        output/classes: size of axis 1; 1 for a vector.
-        output/probabilities: share of rows that are probabilities of classes, not negative and of sum 1.
-        output/log_probabilities: share of rows whose exponentials are.
-        output/in_unit_interval: 1 where all numbers are in [0, 1]; with output/numbers, how many.
-        output/broadcast: numbers of predictions and targets, spread over each other, over those of the larger
-            one; 1 where the shapes fit.
-    """
-    if not predictions.is_floating_point() or not predictions.numel():
-        return {}
-    x = predictions.float()
-    rows = x.movedim(1, -1).flatten(0, -2) if x.dim() > 1 else x[:, None] if x.dim() else x[None, None]
-    rows = rows[:SAMPLES]
-    like = rows.new_tensor
-    found = {
-        "output/classes": like(float(rows.shape[1])),
-        "output/numbers": like(float(rows.numel())),
-        "output/in_unit_interval": ((rows >= 0) & (rows <= 1)).all().float(),
-    }
-    if rows.shape[1] > 1:
-        whole = (rows >= 0).all(1) & ((rows.sum(1) - 1).abs() < 1e-3)
-        log = (rows <= 0).all(1) & ((rows.exp().sum(1) - 1).abs() < 1e-3)
-        found |= {
-            "output/probabilities": whole.float().mean(),
-            "output/log_probabilities": log.float().mean(),
-        }
-    if targets is not None and targets.shape != predictions.shape and targets.is_floating_point():
-        try:
-            spread = torch.broadcast_shapes(targets.shape, predictions.shape).numel()
-        except RuntimeError:
-            return found
-        found["output/broadcast"] = like(spread / max(targets.numel(), predictions.numel()))
     return found
 
 

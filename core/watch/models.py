@@ -103,8 +103,12 @@ def differs_in_evaluation(model: nn.Module) -> bool:
 
 
 def first_weights(model: nn.Module) -> str | None:
-    """Name of the linear or convolutional layer that meets the inputs as they are; None where a norm does."""
+    """Name of the linear or convolutional layer that meets the inputs as they are; None where a norm does.
+
+    A bare parameter beside layers, as a policy's standard deviation or a class token, meets no input.
+    """
     for name, part in unwrapped(model).named_modules():
-        if any(True for _ in part.parameters(recurse=False)):
+        beside = any(True for _ in part.children()) and not type(part).__module__.startswith("torch.")
+        if not beside and any(True for _ in part.parameters(recurse=False)):
             return name.replace("_orig_mod.", "") if isinstance(part, nn.Linear | _ConvNd) else None
     return None

@@ -27,6 +27,11 @@ def told(context: Context, player: str, remedy: Overrides) -> Overrides:
     return tuple(sentences)
 
 
+def divided(context: Context, rms: float) -> Overrides:
+    """Inputs whose root mean square is 1."""
+    return (f"divide the inputs by {rms:.2g}, or scale them to mean 0 and deviation 1",)
+
+
 def larger_batch(context: Context, player: Player, samples: int) -> Overrides:
     """About this number of samples behind one gradient."""
     now = player.batch or samples
@@ -48,7 +53,16 @@ def remedies_of(players: tuple[str, ...]) -> Remedies:
         ),
         leakier=lambda _: ("use nn.LeakyReLU or nn.GELU in place of nn.ReLU",),
         smaller_inputs=lambda _: ("scale the inputs to mean 0 and standard deviation 1",),
+        varied_inputs=lambda _: ("look at what the data loader returns: every sample should be another one",),
         smaller_targets=lambda _: ("scale the targets to mean 0 and standard deviation 1",),
+        unbounded=lambda _: ("use nn.ReLU or nn.GELU between the layers, and put normalisation before them",),
+        paired=lambda _: ("look at single samples beside their targets, after all shuffling and joining",),
+        longer=lambda _: ("train several times as long, or with a higher learning rate",),
+        sign=lambda _: ("call backward() on the loss itself, not on its negative",),
+        more_data=lambda _: (
+            "check that the loader yields other samples every time; then more data, dropout or weight decay",
+        ),
+        random_weights=lambda _: ("leave the weights as torch draws them, or use nn.init.kaiming_normal_",),
         bare_data=lambda _: ("drop or repair what is not finite in the batch before the model reads it",),
         full_precision=lambda _: ("compute this part in float32: torch.autocast(..., enabled=False)",),
         told=told,

@@ -6,9 +6,18 @@ Each looks at what is certain, not at what is likely: the border lies where a he
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from core.diagnosis import RULES, Context, History, Rule, Sign
+from core.diagnosis import Context, History, Rule, Sign, network_rules
+from core.diagnosis.causes import NO_GRADIENT, PROGRAM
 from core.diagnosis.gradients import NonFinite
+from core.diagnosis.inputs import UnscaledInputs
+from core.diagnosis.learning import LossMaximised, learnt
+from core.diagnosis.steps import NoiseDominated
+from core.diagnosis.units import SaturatedUnits
+from core.watch.described import kind_of_loss
+from core.watch.fit import ConstantTargets, OutOfScale, OutputDoesNotFit, QuantitiesOfClasses
 from core.watch.models import Strays
+from core.watch.progress import NoBetterThanConstant, NotTrainedLongEnough, WorseHeldOut
+from core.watch.remedies import divided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,7 @@ class GradientsNotCleared:
                     "the sum of all gradients so far.",
                     remedy=("call optimizer.zero_grad() after optimizer.step(), once every step",),
                     kinds=("zero_grad",),
+                    explains=PROGRAM,
                 )
 
 
@@ -83,6 +93,7 @@ class NoGradient:
                         "optimizer.step()",
                     ),
                     kinds=("zero_grad",) if cleared else ("loss", "stale_optimizer"),
+                    explains=PROGRAM,
                 )
 
 
@@ -145,136 +156,8 @@ class StaleParameters:
             cause="A part of the model was replaced (or loaded anew) after the optimizer was made.",
             remedy=("make the optimizer after the model has its last form: Optimizer(model.parameters())",),
             kinds=("stale_optimizer",),
+            explains=("unoptimized_parameters", *NO_GRADIENT),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputDoesNotFit:
-    """The loss is given something else than it expects: probabilities for scores, scores for logarithms.
-
-    Attributes:
-        loss: "cross_entropy", "nll", "bce", "bce_with_logits", "elementwise", or empty where not known.
-        points: in a row.
-        numbers: that must lie in [0, 1] before they are taken for probabilities; scores about zero never do
-            by chance, 2^-64.
-    """
-
-    loss: str
-    points: int = 2
-    numbers: int = 64
-
-    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """At most one sign, the most certain."""
-
-        def always(tag: str) -> float:
-            return min(history.recent(f"output/{tag}", self.points) or [-1.0])
-
-        numbers, classes = always("numbers"), always("classes")
-        probabilities, logs = always("probabilities"), always("log_probabilities")
-        inside, spread = always("in_unit_interval") == 1.0, always("broadcast")
-        if self.loss == "elementwise" and spread > 1.0:
-            yield self._sign(
-                {"output/broadcast": spread},
-                f"predictions and targets of different shapes become {spread:.0f} times as many numbers.",
-                "Every prediction is compared with every target: [B, 1] against [B] becomes [B, B].",
-                "bring both to one shape: predictions.squeeze(1), or targets.unsqueeze(1)",
-                ("loss", "layers"),
-            )
-        elif self.loss in ("cross_entropy", "nll") and classes == 1.0:
-            yield self._sign(
-                {"output/classes": classes},
-                "it chooses among one class: the loss is 0 whatever the network says.",
-                "A softmax over a single output is always 1.",
-                "give the last layer one output for each class, or use BCEWithLogitsLoss for a single one",
-                ("loss", "activation"),
-            )
-        elif self.loss == "cross_entropy" and probabilities == 1.0:
-            yield self._sign(
-                {"output/probabilities": probabilities},
-                "every row of the predictions is already a softmax: it is taken twice.",
-                "CrossEntropyLoss applies the softmax itself; the second one flattens the gradient.",
-                "leave out the softmax at the end of the model",
-                ("activation", "loss"),
-            )
-        elif self.loss == "nll" and 0.0 <= logs < 0.5:
-            yield self._sign(
-                {"output/log_probabilities": logs},
-                "its predictions are no logarithms of probabilities, which it expects.",
-                "NLLLoss takes the output of log_softmax; of anything else it has no lower bound.",
-                "put nn.LogSoftmax(dim=1) at the end of the model, or use CrossEntropyLoss",
-                ("activation", "loss"),
-            )
-        elif self.loss == "bce_with_logits" and inside and numbers >= self.numbers:
-            yield self._sign(
-                {"output/in_unit_interval": 1.0, "output/numbers": numbers},
-                "all predictions lie between 0 and 1: the sigmoid is taken twice.",
-                "BCEWithLogitsLoss applies the sigmoid itself; no output can come near 0 any more.",
-                "leave out the sigmoid at the end of the model, or use BCELoss",
-                ("activation", "loss"),
-            )
-
-    def _sign(
-        self, evidence: dict[str, float], what: str, cause: str, remedy: str, kinds: tuple[str, ...]
-    ) -> Sign:
-        return Sign(
-            name="output_does_not_fit_loss",
-            severity="warning",
-            evidence=evidence,
-            what=what,
-            cause=cause,
-            remedy=(remedy,),
-            kinds=kinds,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnscaledInputs:
-    """A linear or convolutional layer meets inputs of a large scale, or inputs that are all the same.
-
-    Attributes:
-        rms: root mean square from which one should act: bytes as floats have 70 to 150, standardised data 1,
-            pixels in [0, 1] below 1.
-        variation: largest standard deviation of a component over its samples, over the root mean square,
-            below which all samples are equal.
-        points: in a row.
-    """
-
-    rms: float = 50.0
-    variation: float = 1e-6
-    points: int = 2
-
-    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """At most one sign for each player."""
-        for player in context.players:
-            sizes = history.recent(f"{player.prefix}input/rms", self.points)
-            varied = history.recent(f"{player.prefix}input/variation", self.points)
-            if varied and max(varied) < self.variation:
-                yield Sign(
-                    name="constant_inputs",
-                    severity="warning",
-                    player=player.name,
-                    evidence={"input/variation": varied[-1]},
-                    what="all samples of a batch are the same.",
-                    cause="What loads the data returns one sample again and again, or a constant.",
-                    remedy=("look at what the data loader returns: every sample should be another one",),
-                    kinds=("data", "observation"),
-                )
-            elif sizes and min(sizes) >= self.rms:
-                yield Sign(
-                    name="unscaled_inputs",
-                    severity="warning",
-                    player=player.name,
-                    evidence={
-                        "input/rms": sizes[-1],
-                        "input/largest": history.last(f"{player.prefix}input/largest") or 0.0,
-                    },
-                    what=f"the inputs have a root mean square of {sizes[-1]:.3g}.",
-                    cause="They are not normalised: the first layer's steps are too long by this factor.",
-                    remedy=(
-                        f"divide the inputs by {sizes[-1]:.2g}, or scale them to mean 0 and deviation 1",
-                    ),
-                    kinds=("preprocessing", "normalisation"),
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,25 +198,12 @@ class WrongMode:
             )
 
 
-LOSSES = {
-    "crossentropyloss": "cross_entropy",
-    "nllloss": "nll",
-    "bceloss": "bce",
-    "binarycrossentropy": "bce",
-    "bcewithlogitsloss": "bce_with_logits",
-    "binarycrossentropywithlogits": "bce_with_logits",
-    "crossentropy": "cross_entropy",
-    "mseloss": "elementwise",
-    "l1loss": "elementwise",
-    "smoothl1loss": "elementwise",
-    "huberloss": "elementwise",
-}
+def begun(history: History) -> bool | None:
+    """Whether the loss has come down from that of the best constant."""
+    return learnt(history, 0.9)
 
 
-def kind_of_loss(loss: object) -> str:
-    """Which of torch's losses it is, by the name of the class or function; empty for any other."""
-    name = getattr(loss, "__name__", type(loss).__name__)
-    return LOSSES.get(name.replace("_", "").lower(), "")
+LAST: tuple[Rule, ...] = (NoBetterThanConstant(), NotTrainedLongEnough())  # what only the end can say
 
 
 def rules_of(
@@ -356,13 +226,24 @@ def rules_of(
 
     return (
         non_finite,
-        *(rule for rule in RULES if not isinstance(rule, NonFinite)),
+        *(
+            rule
+            for rule in network_rules(
+                SaturatedUnits(learnt=learnt), NoiseDominated(learnt=begun), UnscaledInputs(remedy=divided)
+            )
+            if not isinstance(rule, NonFinite)
+        ),
         GradientsNotCleared(),
         NoGradient(),
         UnoptimizedParameters(found=found),
         StaleParameters(found=found),
         OutputDoesNotFit(loss=kind_of_loss(loss)),
-        UnscaledInputs(),
+        QuantitiesOfClasses(),
+        ConstantTargets(),
+        OutOfScale(),
+        LossMaximised(),
+        NoBetterThanConstant(share=0.97, least=2000),
+        WorseHeldOut(),
         WrongMode(),
         *own,
     )

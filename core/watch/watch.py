@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from core.checks import require
 from core.diagnosis import Finding, Rule
-from core.diagnosis.findings import rank
 from core.gradients import Objective
 from core.gradients.unit_health import UnitHealth
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.window import Window
 from core.state import StateDict
-from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers
+from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers, status_of, uncaught
 from core.watch.followed import Followed, due
 from core.watch.guard import Guard
 from core.watch.journal import Journal, options_of
@@ -30,7 +29,7 @@ from core.watch.listening import LOSS, LossEar, ModelEar, listened
 from core.watch.models import Strays, named_parameters, prefixes, strays, unwrapped
 from core.watch.objectives import Frozen, draw_landscape, owner_of
 from core.watch.remedies import remedies_of
-from core.watch.rules import rules_of
+from core.watch.rules import LAST, rules_of
 
 UNIT = "steps"
 
@@ -60,7 +59,6 @@ class Watch:
 
     Attributes:
         loss: the loss, heard.
-        step: optimizer steps so far; of several optimizers, those of the one with most.
 
     Raises:
         ValueError: no parameter requires a gradient; an optimizer has none of the models' parameters; the
@@ -84,7 +82,7 @@ class Watch:
         self._models = by_name("model", model, nn.Module)
         self._optimizers = by_name("optimizer", optimizer, torch.optim.Optimizer)
         refuse_strangers(self._models, self._optimizers)
-        self.step = 0
+        self._reached = 0  # steps at the last one that was looked at
         self._interval = interval
         self._scaler = scaler
         self._scale = None if scaler is None else scaler.get_scale()
@@ -101,7 +99,7 @@ class Watch:
         self._options = options_of(self._models, self._optimizers, loss)
         self._diagnosis = Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", self._options)
         self._frozen = Frozen(self._say)
-        self._ear = LossEar(self._models)
+        self._ear = LossEar(self._models, loss, len(self._players) == 1, self._guarded)
         held = {player.name: player.held for player in self._players}
         self._eyes = ModelEar(self._models, prefixes(self._models, held), self._guarded)
         self._journal = None if directory is None or self._guarded.off else Journal(Path(directory), resume)
@@ -112,12 +110,17 @@ class Watch:
         if not self._guarded.off:
             for player in self._players:
                 self._listen(player)
-            atexit.register(self._end, "stopped")
+            atexit.register(self._at_exit)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps so far; of several optimizers, those of the one with most."""
+        return max(player.steps for player in self._players)
 
     @property
     def findings(self) -> list[Finding]:
-        """All so far, the worst first."""
-        return sorted(self._diagnosis.findings, key=lambda f: (-rank(f.severity), not f.active, f.first_step))
+        """All so far, the likeliest cause first, and below each its consequences."""
+        return self._diagnosis.findings
 
     def log(self, loss: Tensor | float | None = None, **curves: Tensor | float) -> None:
         """Add numbers of one's own to the curves; they are averaged until the next logged point.
@@ -185,9 +188,9 @@ class Watch:
         with self._guarded.resting():
             return draw_landscape(self._journal.directory, self._frozen.pairs, self.step, views, grid)
 
-    def close(self) -> None:
-        """Write what is left, the pictures and the summary; a second call does nothing."""
-        self._end("finished")
+    def close(self, status: str = "finished") -> None:
+        """Write what is left, the pictures, and the summary with the status; a second call does nothing."""
+        self._end(status)
 
     def __enter__(self) -> "Watch":
         return self
@@ -195,8 +198,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self._end("finished" if kind is None else "stopped" if stopped else "failed")
+        self._end(status_of(error, "finished"))
 
     def state_dict(self) -> StateDict:
         """All that is needed to go on: save it beside the model and the optimizer."""
@@ -215,7 +217,7 @@ class Watch:
         """Continue from `state_dict`, after model and optimizer have been loaded."""
         self._require_open("load_state_dict")
         self._look_up()
-        self.step = state["step"]
+        self._reached = state["step"]
         for player in self._players:
             player.load_state_dict(state["players"][player.name])
         self._window.load_state_dict(state["window"])
@@ -244,10 +246,13 @@ class Watch:
 
     def _before(self, player: Followed, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: measure the gradient, or have it measured once the closure has made it."""
-        if not self._began:
+        if due(player.steps + 1, self._interval) or player not in self._followed:
+            player.wake()
+        if player not in self._followed:
             self._look_up()
-        if player in self._followed:
-            self._count_skipped(player)
+        if player not in self._followed:
+            return None  # all that it holds is frozen
+        self._count_skipped(player)
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if not callable(closure):
             self._measure(player)
@@ -278,9 +283,9 @@ class Watch:
         player.after()
         if due(player.steps, self._interval):
             player.look(self._guarded)
-        if player.steps <= self.step:
+        if player.steps <= self._reached:
             return
-        self.step = player.steps
+        self._reached = player.steps
         if due(self.step, self._interval):
             self._point()
         self._ear.looking = due(self.step + 1, self._interval)
@@ -292,9 +297,9 @@ class Watch:
 
         A fused optimizer is called all the same, and is told.
         """
-        fused = hasattr(player.optimizer, "found_inf")
-        self._scaled = self._scaled or fused
-        if self._scaler is None or fused:
+        player.fused = player.fused or hasattr(player.optimizer, "found_inf")
+        self._scaled = self._scaled or player.fused
+        if self._scaler is None or player.fused:
             return
         before, self._scale = self._scale, self._scaler.get_scale()
         shrunk = 0
@@ -349,10 +354,10 @@ class Watch:
         if self._closed:
             return
         self._closed = True
-        atexit.unregister(self._end)
+        atexit.unregister(self._at_exit)
         for handle in self._handles:
             handle.remove()
-        self._guarded(self._last_point)()
+        self._guarded(self._last_point)(status)
         self._guarded.off = True
         self._eyes.close()
         for player in self._players:
@@ -364,13 +369,21 @@ class Watch:
                 f"run={self._journal.directory}"
             )
 
-    def _last_point(self) -> None:
+    def _at_exit(self) -> None:
+        self._end(status_of(uncaught(), "stopped"))
+
+    def _last_point(self, status: str) -> None:
         if not self._began:
             return
         for player in self._followed:
             self._count_skipped(player)
         if self.step and not due(self.step, self._interval):
             self._point()
+        elif self._journal is not None:  # what was logged since the last point
+            self._journal.write(self.step, self._window.drain() | self._ear.drain(), self._diagnosis, False)
+        if status == "finished":
+            for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, LAST)):
+                self._say(line)
 
     def _require_open(self, method: str) -> None:
         if self._closed:

@@ -40,6 +40,7 @@ class DiscriminatorTooStrong:
             return
         yield Sign(
             name="discriminator_too_strong",
+            kinds=("learning_rate", "regularisation"),
             severity="warning",
             player=player.name,
             evidence=known(accuracy=accuracy, logit_gap=real - fake, logit_gradient=slope),
@@ -102,6 +103,7 @@ class DiscriminatorTooWeak:
             return
         yield Sign(
             name="discriminator_too_weak",
+            kinds=("learning_rate", "regularisation"),
             severity="warning",
             player=player.name,
             evidence={"logit_gap": gap, "energy_distance": apart},
@@ -165,6 +167,7 @@ class ModeCollapse:
             return
         yield Sign(
             name="mode_collapse",
+            kinds=("learning_rate", "regularisation"),
             severity="warning",
             player=player.name,
             evidence=known(diversity=spread, modes=found, of=every, reverse_kl=divergence),
@@ -219,6 +222,7 @@ class Rotation:
             return
         yield Sign(
             name="rotation",
+            kinds=("learning_rate",),
             severity="note",
             player=player.name,
             evidence={"swing": swing, "turns": turns},
@@ -252,6 +256,7 @@ class DiscriminatorOverfitting:
             return
         yield Sign(
             name="discriminator_overfitting",
+            kinds=("data", "regularisation"),
             severity="warning",
             player=player.name,
             evidence={"overfitting": share, "logit_gap": gap},
@@ -289,6 +294,7 @@ class UnboundedSlope:
         penalised = context.chosen("penalty") == "WGANGP"
         yield Sign(
             name="exploding_gradient",
+            kinds=("regularisation",),
             severity="warning",
             player=player.name,
             evidence={"slope": slope},
@@ -334,6 +340,7 @@ class PenaltyBalance:
         if share > self.most and (accuracy < self.told or flat):
             yield Sign(
                 name="penalty_dominating",
+                kinds=("regularisation",),
                 severity="warning",
                 player=player.name,
                 evidence=evidence,
@@ -347,6 +354,7 @@ class PenaltyBalance:
         elif share < (self.least if needed else self.nothing):
             yield Sign(
                 name="penalty_asleep",
+                kinds=("regularisation",),
                 severity="warning" if needed else "note",
                 player=player.name,
                 evidence=evidence,

@@ -3,8 +3,16 @@
 from core.diagnosis import Context, Overrides, Rule, network_rules
 from core.diagnosis.followers import Stale
 from core.diagnosis.gradients import ConflictingLosses
+from core.diagnosis.inputs import UnscaledInputs
 from core.diagnosis.remedies import toward
 from core.diagnosis.units import SaturatedUnits
+from gradrl.diagnosis.experience import (
+    ConstantReturn,
+    EntropyDominates,
+    NoExploration,
+    OpposedReward,
+    ShortHorizon,
+)
 from gradrl.diagnosis.remedies import REMEDIES
 from gradrl.diagnosis.rules import (
     CollapsedEntropy,
@@ -17,7 +25,7 @@ from gradrl.diagnosis.rules import (
     improved,
 )
 
-__all__ = ["REMEDIES", "RULES"]
+__all__ = ["AGENT_RULES", "REMEDIES", "RULES"]
 
 
 def faster_target(context: Context) -> Overrides:
@@ -25,10 +33,19 @@ def faster_target(context: Context) -> Overrides:
     return (toward(context, "agent.tau", max(0.005, 10 * (context.number("agent.tau") or 0.0))),)
 
 
+AGENT_RULES: tuple[Rule, ...] = (
+    CollapsedEntropy(),
+    RunawayKL(),
+    RatioOutOfHand(),
+    ExplodingValue(),
+    UnnormalizedAdvantage(),
+    RewardScale(),
+)
 RULES: tuple[Rule, ...] = (
     *network_rules(
         ConflictingLosses(balancing=("entropy", "kl")),
         # A critic of large returns stands at the ends of its units in healthy runs.
+        UnscaledInputs(kinds=("observation", "normalisation")),
         SaturatedUnits(tolerated=("critic", "head.critic"), learnt=improved),
     ),
     Stale(
@@ -38,10 +55,10 @@ RULES: tuple[Rule, ...] = (
         remedy=faster_target,
     ),
     NonFiniteExperience(),
-    CollapsedEntropy(),
-    RunawayKL(),
-    RatioOutOfHand(),
-    ExplodingValue(),
-    UnnormalizedAdvantage(),
-    RewardScale(),
+    *AGENT_RULES,
+    OpposedReward(),
+    ConstantReturn(),
+    ShortHorizon(),
+    EntropyDominates(),
+    NoExploration(),
 )

@@ -72,5 +72,6 @@ REMEDIES = Remedies(
     leakier=leakier,
     smaller_inputs=scaled_observations,
     smaller_targets=scaled_rewards,
+    varied_inputs=bare_environment,
     bare_data=bare_environment,
 )

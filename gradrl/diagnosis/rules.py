@@ -94,6 +94,7 @@ class CollapsedEntropy:
         severity: Severity = "note" if risen or risen is None else "warning"
         yield Sign(
             name="collapsed_entropy",
+            kinds=("exploration",),
             severity=severity,
             player=player.name,
             evidence={"entropy": entropy, "left": left},
@@ -145,6 +146,7 @@ class RunawayKL:
                 continue
             yield Sign(
                 name="runaway_kl",
+                kinds=("learning_rate",),
                 severity="warning",
                 player=player.name,
                 evidence={"kl": kl},
@@ -190,6 +192,7 @@ class RatioOutOfHand:
             return
         yield Sign(
             name="ratio_out_of_hand",
+            kinds=("learning_rate", "epochs"),
             severity="warning",
             player=player.name,
             evidence=known(clip_fraction=fraction, ratio_max=ratio),
@@ -252,6 +255,7 @@ class ExplodingValue:
     def _sign(self, context: Context, player: Player, evidence: dict[str, float], what: str) -> Sign:
         return Sign(
             name="exploding_value",
+            kinds=("learning_rate", "discount"),
             severity="warning",
             player=player.name,
             evidence=evidence,
@@ -289,6 +293,7 @@ class UnnormalizedAdvantage:
             return
         yield Sign(
             name="unnormalized_advantage",
+            kinds=("normalisation",),
             severity="warning",
             player=player.name,
             evidence={"advantage_std": scale},
@@ -342,6 +347,7 @@ class RewardScale:
             )
         yield Sign(
             name="reward_scale",
+            kinds=("reward",),
             severity="warning",
             player=player.name,
             evidence={"scale": scale},

@@ -247,9 +247,9 @@ class ReplayedEnvState:
     def form(self) -> object:
         """An episode for every environment, or none at all; what was seen is compared as it is played."""
         episode = {
-            "seed": Maybe(0), "options": Anything(), "generator": Each(Anything()), "hidden": Maybe(ARRAY),
-            "obs": Anything(), "reward": Number(finite=False), "terminated": True, "truncated": True,
-            "actions": ARRAY, "resets": Many(0),
+            "seed": Maybe(0), "options": Anything(), "generator": Maybe(Each(Anything())),
+            "hidden": Maybe(ARRAY), "obs": Anything(), "reward": Number(finite=False),
+            "terminated": True, "truncated": True, "actions": ARRAY, "resets": Many(0),
         }  # fmt: skip
         return Either(([Maybe(episode)] * self.envs.num_envs, Many(Anything(), at_most=0)))
 

@@ -19,6 +19,8 @@ FAULTS = [
     Fault("ppo", "saturated_units", {"layer/1/saturated_units": 0.97, "episode/return": lambda n: 20.0 * n},
           layer="1", severity="note"),
     Fault("sac", "stale_target", {"target/initial_share": 0.99, "target/distance": 0.7}, player="critic"),
+    Fault("ppo", "non_finite_experience", {"experience/left_out": lambda n: 5.0 * n}),
+    Fault("sac", "non_finite_experience", {"experience/left_out": lambda n: 1.0 * n}, severity="note"),
     Fault("ppo", "collapsed_entropy", {"policy/entropy": 0.0001}),
     Fault("sac", "collapsed_entropy", {"policy/entropy": -6.0}, player="actor"),
     Fault("ppo", "runaway_kl", {"policy/approx_kl": 0.6}),
@@ -32,6 +34,11 @@ FAULTS = [
     Fault("ppo", "reward_scale", {"policy/advantage_std": 30000.0}),
     Fault("ppo", "reward_scale", {"policy/advantage_std": 0.0}),
     Fault("sac", "reward_scale", {"loss/critic": 100000000.0}, player="critic"),
+    Fault("ppo", "short_horizon", {"episode/length": 60.0}, overrides=("agent.gamma=0.5",)),
+    Fault("ppo", "reward_opposes_return", {"eval/return_mean": lambda n: -float(n) ** 3,
+          "episode/return": lambda n: 50.0 + 10.0 * n}),
+    Fault("ppo", "entropy_dominates", {"policy/entropy": 0.693, "loss_share/entropy": 0.7},
+          overrides=("agent.entropy_coef=1.0",)),
 ]  # fmt: skip
 
 

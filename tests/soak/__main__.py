@@ -93,10 +93,8 @@ def main() -> int:
 
 
 def tell(verdict: "Verdict") -> None:
-    """Print what a reader has to look at."""
-    if not (verdict.lost or verdict.differing or verdict.noise):
-        return
-    print(f"{verdict.kind} {verdict.number}: {', '.join(verdict.happened)}")
+    """Print what happened, and what a reader has to look at."""
+    print(f"{verdict.kind} {verdict.number}: {', '.join(verdict.happened) or 'nothing'}")
     for noise in verdict.noise:
         print(f"  NOISE {noise}")
     if verdict.lost:

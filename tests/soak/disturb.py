@@ -94,7 +94,7 @@ def command(words: Sequence[str], place: Path, log: Path, disturbance: Disturban
         os.kill(pid, signal.SIGKILL)
     child.join()
     counted = log.with_suffix(".touches")
-    touches = int(counted.read_text()) if counted.exists() else 0
+    touches = int(counted.read_text() or 0) if counted.exists() else 0  # it may be killed here, too
     return Ended(status, log.read_text(errors="replace") if log.exists() else "", seconds, touches, len(left))
 
 

@@ -25,6 +25,7 @@ FAULTS = [
     Fault("descend", "plateau", {"descent/value": 0.7, "gradient/norm": 1e-05, "curvature/lowest": 0.0,
           "curvature/sharpness": 0.0001}, overrides=("optimizer=sgd",)),
     Fault("classes", "plateau", {"loss/train": 2.3}, overrides=("optimizer=sgd",)),
+    Fault("classes", "loss_maximised", {"loss/train": lambda n: -1.1 ** n}, severity="error"),
     Fault("descend", "exploding_gradient", {"gradient/norm": 900.0, "descent/value": lambda n: 1.1 ** n},
           overrides=("optimizer=sgd",)),
     Fault("classes", "exploding_gradient", {"gradient/norm": 900.0, "loss/train": lambda n: 1.1 ** n},

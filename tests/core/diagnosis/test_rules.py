@@ -63,6 +63,15 @@ FAULTS = [
     Fault("descend", "above_edge_of_stability", {"curvature/sharpness": 500.0}, overrides=("optimizer=sgd",)),
     Fault("ppo", "conflicting_losses", {"loss_cosine/policy_vs_value": -0.9},
           overrides=("policy.shared=true",), severity="note"),
+    Fault("ppo", "equal_units", {"layer/actor.0.weight/equal_units": 1.0}, layer="actor.0.weight"),
+    Fault("gan", "equal_units", {"generator/layer/2.weight/equal_units": 1.0}, player="generator",
+          layer="2.weight"),
+    Fault("ppo", "unscaled_inputs", {"input/rms": 1e4}),
+    Fault("gan", "unscaled_inputs", {"discriminator/input/rms": 140.0}, player="discriminator"),
+    Fault("ppo", "constant_inputs", {"input/variation": 0.0}),
+    Fault("ppo", "weight_decay_dominates", {"gradient/weight_norm": 100.0},
+          overrides=("optimizer.weight_decay=1.0",)),
+    Fault("ppo", "eps_too_large", {"gradient/norm": 0.5}, overrides=("optimizer.eps=0.1",)),
 ]  # fmt: skip
 
 

@@ -101,7 +101,8 @@ def test_a_resumed_watch_has_the_curves_and_findings_of_one_that_was_not_interru
     assert resumed == findings
     assert findings["findings"]
     # Not looked at in the step after a resumption: nobody was there after the step before it.
-    looked_at = ("time/", "gradient/carried", "gradient/lost", "input/", "output/", "layer/1/")
+    looked_at = ("time/", "gradient/carried", "gradient/lost", "input/", "output/", "label/",
+                 "loss/constant", "loss/maximised", "layer/1/")  # fmt: skip
     for tag, curve in whole.items():
         if not tag.startswith(looked_at):
             for step, value in curve.items():
