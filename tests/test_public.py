@@ -54,7 +54,11 @@ PUBLIC = {
     },
 }  # fmt: skip
 # Modules that import a library which need not be installed; they have no __all__.
-ADAPTERS = {"core.watch.lightning": {"WatchCallback"}, "core.watch.transformers": {"WatchCallback"}}
+ADAPTERS = {
+    "core.watch.lightning": {"WatchCallback"},
+    "core.watch.transformers": {"WatchCallback"},
+    "gradrl.watch": {"WatchCallback"},
+}
 INSIDE = ("docs/architecture.md", "CONTRIBUTING.md")  # for those who change the code
 TYPED = {"gradrl.envs.wrappers.ActionMask"}  # values of a `_target_`, which stand in YAML
 
