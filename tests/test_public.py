@@ -57,7 +57,8 @@ PUBLIC = {
 ADAPTERS = {
     "core.watch.lightning": {"WatchCallback"},
     "core.watch.transformers": {"WatchCallback"},
-    "gradrl.watch": {"WatchCallback"},
+    "gradrl.watch.agents": {"agent_rules"},
+    "gradrl.watch.stable_baselines3": {"WatchCallback"},
 }
 INSIDE = ("docs/architecture.md", "CONTRIBUTING.md")  # for those who change the code
 TYPED = {"gradrl.envs.wrappers.ActionMask"}  # values of a `_target_`, which stand in YAML
