@@ -53,6 +53,13 @@ PUBLIC = {
         "Policy", "load_policy",
     },
 }  # fmt: skip
+# Modules that import a library which need not be installed; they have no __all__.
+ADAPTERS = {
+    "core.watch.lightning": {"WatchCallback"},
+    "core.watch.transformers": {"WatchCallback"},
+    "gradrl.watch.agents": {"agent_rules"},
+    "gradrl.watch.stable_baselines3": {"WatchCallback"},
+}
 INSIDE = ("docs/architecture.md", "CONTRIBUTING.md")  # for those who change the code
 TYPED = {"gradrl.envs.wrappers.ActionMask"}  # values of a `_target_`, which stand in YAML
 
@@ -90,7 +97,9 @@ def test_the_docs_import_nothing_else():
             ):
                 found |= {(str(node.module), alias.name) for alias in node.names}
     assert len(found) > 10
-    assert {(module, each) for module, each in found if each not in PUBLIC.get(module, ())} == set()
+    assert {
+        (module, each) for module, each in found if each not in (PUBLIC | ADAPTERS).get(module, ())
+    } == set()
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if name(p) not in INSIDE], ids=name)
