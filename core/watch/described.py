@@ -73,7 +73,6 @@ def described(kind: str, predictions: Tensor, targets: Tensor | None) -> dict[st
         output/classes: size of axis 1; 1 for a vector.
         output/probabilities: share of rows that are probabilities of classes, not negative and of sum 1.
         output/log_probabilities: share of rows whose exponentials are.
-        output/constant: 1 where all rows are the same; left out for a single row.
         output/ends_in/<activation>: 1, of the activation that they come out of.
         output/broadcast: numbers of predictions and targets, spread over each other, over those of the larger
             one; 1 where the shapes fit.
@@ -91,8 +90,6 @@ def described(kind: str, predictions: Tensor, targets: Tensor | None) -> dict[st
     last = ending(predictions)
     if last is not None:
         found[f"output/ends_in/{last[0]}"] = like(1.0)
-    if len(rows) > 1:
-        found["output/constant"] = (rows == rows[:1]).all().float()
     if rows.shape[1] > 1:
         whole = (rows >= 0).all(1) & ((rows.sum(1) - 1).abs() < 1e-3)
         log = (rows <= 0).all(1) & ((rows.exp().sum(1) - 1).abs() < 1e-3)

@@ -16,6 +16,7 @@ from core.watch.models import Named
 NORMS = 5
 # Spacing of logged points, by step: a short run has enough of them for a finding, a long one pays for few.
 SPACING = ((20, 2), (50, 5), (100, 10), (200, 20), (500, 50), (2000, 100))
+EARLY = 100  # steps after which equal units are looked for only where there were some
 UNKNOWN = ("norm_clipped", "clipped")  # what clips in a foreign loop has done its work before one can look
 
 
@@ -90,6 +91,7 @@ class Followed:
         self.fused = False
         self._elsewhere: list[Tensor] = []
         self._observed = False
+        self._equal: dict[str, float] = {}
         self._cfg = MonitorConfig(sample_interval=interval)
         self._look: _Look | None = None
         self._awake: set[int] = set()
@@ -183,8 +185,10 @@ class Followed:
         """Means since the last call, by tag."""
         prefix = f"{self.name}/" if self.name else ""
         tags = self.monitor.drain() if self.parameters else {}
-        if self.steps > 1:  # before, a last layer of zeros is on its way
-            tags |= {prefix + tag: value for tag, value in equal_units(self.names, self.parameters).items()}
+        # Before, a last layer of zeros is on its way; later on, units that differed do not become equal.
+        if self.steps > 1 and (self.steps <= EARLY or self._equal):
+            self._equal = equal_units(self.names, self.parameters)
+            tags |= {prefix + tag: value for tag, value in self._equal.items()}
         tags = {tag: v for tag, v in tags.items() if not tag.endswith(UNKNOWN)}
         own = {"gradient/absent": self.empty / self.seen} if self.seen else {}
         for name, seen in (("carried", self.carried), ("lost", self.lost)):
