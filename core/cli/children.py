@@ -11,10 +11,11 @@ from core.cli.saved import saved_overrides
 from core.config import ConfigError, Tree
 from core.run.directory import already_finished, holds_run
 from core.run.files import write_text
+from core.seeding import global_state, set_global_state
 
 
 def run_child(options: Tree, directory: Path, total: int) -> int:
-    """Run one child to its end, then give the signals back to the run around it.
+    """Run one child to its end, then give signals and global generators back to the run around it.
 
     Args:
         options: the child's own, resolved.
@@ -26,6 +27,7 @@ def run_child(options: Tree, directory: Path, total: int) -> int:
     """
     if already_finished(directory, total):
         return 0
+    generators = global_state()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return execute(options, directory, continuing=holds_run(directory))
@@ -33,6 +35,7 @@ def run_child(options: Tree, directory: Path, total: int) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return 2
     finally:
+        set_global_state(generators)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
@@ -60,6 +63,5 @@ def note_start(parent: Path, name: str, several: str, one: str) -> None:
         elif not option.startswith(f"{several}."):
             overrides.append(typed)
     folder = parent / name / ".hydra"
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "hydra.yaml", noted.read_text(encoding="utf-8"))
     write_text(folder / "overrides.yaml", yaml.safe_dump(overrides, allow_unicode=True))
