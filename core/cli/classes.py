@@ -53,6 +53,7 @@ def note(tree: DictConfig, path: str) -> str:
     """One line about what a typed class is given."""
     options = OmegaConf.to_container(tree, resolve=False)
     for part in path.split("."):
+        # The path comes from this tree: each part is a key of what the ones before have led to.
         options = options[int(part) if isinstance(options, list) else part]  # type: ignore[index]
     assert isinstance(options, dict)
     given = ", ".join(f"{name}={value}" for name, value in options.items() if name != CLASS)

@@ -255,6 +255,6 @@ def _fused_works(
     parameter.grad = torch.zeros_like(parameter)
     try:
         target([parameter], lr=0.0, fused=True).step()
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError):  # what torch raises where it has no such kernel
         return False
     return True

@@ -120,11 +120,13 @@ class EntropyDominates:
     Attributes:
         left: of the largest possible entropy, from which nothing has been decided.
         share: of the gradient's length that comes from the bonus.
+        large: coefficient of the bonus from which its share need not be known; 0.01 is usual.
         progress: share of the run before it is said.
     """
 
     left: float = 0.98
     share: float = 0.5
+    large: float = 0.1
     progress: float = 0.05
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
@@ -137,7 +139,7 @@ class EntropyDominates:
             return
         drowned = share is not None and of_policy is not None and share > self.share * (share + of_policy)
         undecided = entropy > self.left * largest and history.step >= self.progress * context.total
-        if not (drowned or bonus >= 0.1) or not undecided:
+        if not (drowned or bonus >= self.large) or not undecided:
             return
         yield Sign(
             name="entropy_dominates",

@@ -153,6 +153,7 @@ def players(model: BaseAlgorithm) -> tuple[dict[str, nn.Module], dict[str, torch
         models = {"actor": actor, "critic": critic}
     optimizers = {name: each.optimizer for name, each in models.items()}
     if (learnt := getattr(model, "ent_coef_optimizer", None)) is not None:
+        # Only SAC and its like have one, and those have its logarithm.
         models["temperature"] = Temperature(model.log_ent_coef)  # type: ignore[attr-defined]
         optimizers["temperature"] = learnt
     return models, optimizers
