@@ -101,14 +101,17 @@ def flips(path: Path, chosen: random.Random, count: int) -> Iterator[tuple[str, 
 def same(a: Any, b: Any) -> bool:
     """Whether two states are equal to the bit."""
     if isinstance(a, torch.Tensor):
-        return (
-            isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
-        )
+        return isinstance(b, torch.Tensor) and (a.dtype, a.shape) == (b.dtype, b.shape) and _bits(a, b)
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
-    return a == b or (a != a and b != b)
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+def _bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    one, other = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (a, b))
+    return torch.equal(one, other)
 
 
 def _at(state: Any, place: tuple) -> Any:
