@@ -17,9 +17,13 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import ModuleType
 
 WORKERS = 2
 # Imported once and shared by all children, because a command would spend most of its time on them.
@@ -55,16 +59,31 @@ def main(tree: Path, commands: dict[str, list[str]], scratch: Path) -> dict[str,
     return {name: results[name] for name in commands}
 
 
+class Elsewhere(MetaPathFinder):
+    """Finds packages that do not lie inside of the one that their name says."""
+
+    def __init__(self, places: dict[str, Path]) -> None:
+        self.places = places
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The package in its place, if it is one of them."""
+        if fullname not in self.places:
+            return None
+        place = self.places[fullname]
+        inside = [str(place)]
+        return spec_from_file_location(fullname, place / "__init__.py", submodule_search_locations=inside)
+
+
 def use(tree: Path) -> None:
-    """Let imports find the packages of this tree, never an installed copy of them."""
+    """Let imports find the packages of this tree, never an installed copy of them; changes nothing in it."""
     sys.meta_path[:] = [
         f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable__")
     ]
     sys.path.insert(0, str(tree))
-    for package, folder in setup(tree)["tool"]["setuptools"].get("package-dir", {}).items():
-        place = tree.joinpath(*package.split("."))
-        if not place.exists():
-            place.symlink_to(tree / folder)
+    folders = setup(tree)["tool"]["setuptools"].get("package-dir", {})
+    sys.meta_path.append(Elsewhere({name: tree / folder for name, folder in folders.items()}))
     for name in HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
