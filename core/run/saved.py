@@ -18,6 +18,7 @@ from core.run import checkpoint as checkpoints
 from core.run.device import resolve_device
 from core.run.directory import is_run
 from core.run.files import read_json, write_text
+from core.run.yaml_text import safe_text
 from core.state import StateDict
 
 INTERFACE = "interface.json"
@@ -80,9 +81,12 @@ def read_saved(run: str | Path, target: str, checkpoint: str = "last", device: s
 
 def _read_options(path: Path) -> Tree:
     try:
-        options = _mapping(path, yaml.safe_load(path.read_bytes()))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = yaml.safe_load(safe_text(path))
+    except RecursionError as error:
+        raise ConfigError(f"{path} is damaged: it is nested too deeply") from error
+    except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+    options = _mapping(path, content)
     if not isinstance(options.get("_target_"), str):
         raise ConfigError(f"{path} is damaged: it contains no options of a run")
     return options

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -245,6 +246,12 @@ def damage(directory, what):
         config.write_text("!!python/object/apply:os.system ['true']")
     elif what == "config without end":
         config.write_text("[" * 5000)
+    elif what == "config of nested aliases":
+        lines = ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
+        config.write_text("\n".join([config.read_text(), *lines]))
+    elif what == "config that is a pipe":
+        config.unlink()
+        os.mkfifo(config)
     elif what == "another trainer":
         config.write_text("_target_: gradgan.train.TrainConfig\n")
     elif what == "no policy":
@@ -283,6 +290,7 @@ def damage(directory, what):
 
 DAMAGES = (
     "no run", "config of noise", "config of a list", "config that runs code", "config without end",
+    "config of nested aliases", "config that is a pipe",
     "another trainer", "no policy", "a policy of another class", "a policy that is nowhere", "another width",
     "no interface", "interface of noise", "interface without end", "interface of a list",
     "interface of nothing", "other spaces", "spaces too large", "no checkpoint", "checkpoint of noise",
