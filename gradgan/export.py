@@ -45,7 +45,7 @@ def card(saved: Saved, checkpoint: str, command: str, versions: Mapping[str, str
     data = str(target.get("_target_", "")).rpartition(".")[2] if isinstance(target, dict) else ""
     summary = read_summary(saved.directory) or {}
     data = str(summary.get("data") or data)
-    step = checkpoints.reached(saved.state, saved.path)
+    step = checkpoints.step_of(saved.state, saved.path)
     images = len(saved.interface["shape"]) > 1
     what = (
         f"The averaged generator of a generative adversarial network that was trained on {data}, after "

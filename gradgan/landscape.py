@@ -47,7 +47,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
         checkpoint=checkpoint,
         objectives={step.name: objective for objective, step in player_objectives(trainer, real, z)},
         batch=f"{len(real.x):,} real samples and as many latents",
-        step=checkpoints.reached(state, path),
+        step=checkpoints.step_of(state, path),
         unit="images",
         game=joint_objectives(trainer, real, z),
     )

@@ -67,7 +67,7 @@ def evaluate_run(
         checkpoints.restore(normalizer, state, "observation_normalizer", path)
     seed = seed_for(cfg.seed, "evaluation", "final") if seed is None else seed
     actor = evaluation_actor(model, normalizer, deterministic=deterministic, seed=seed)
-    step = checkpoints.reached(state, path)
+    step = checkpoints.step_of(state, path)
     if render != "none":
         _show(
             directory,

@@ -145,7 +145,7 @@ def card(saved: Saved, checkpoint: str, command: str, versions: Mapping[str, str
     agent, env = (saved.options.get(name) for name in ("agent", "env"))
     name = str(agent.get("_target_", "")).rpartition(".")[2] if isinstance(agent, dict) else ""
     env_id = str(env.get("id", "")) if isinstance(env, dict) else ""
-    step = checkpoints.reached(saved.state, saved.path)
+    step = checkpoints.step_of(saved.state, saved.path)
     what = (
         f"A policy of the agent {name} for the environment {env_id}, after {step:,} environment steps "
         f"(`checkpoint={checkpoint}`). Observations go in as the environment gives them, its actions come "

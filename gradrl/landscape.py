@@ -62,7 +62,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
         checkpoint=checkpoint,
         objectives={step.name: objective for objective, step in agent.objectives()},
         batch=_described(agent, rollout.num_valid),
-        step=checkpoints.reached(state, path),
+        step=checkpoints.step_of(state, path),
         unit="env steps",
     )
 

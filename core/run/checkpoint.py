@@ -146,7 +146,7 @@ def restore_all(owners: Mapping[str, Stateful], state: StateDict, path: Path) ->
             raise _other(path, name, error) from error
 
 
-def reached(state: StateDict, path: Path) -> int:
+def step_of(state: StateDict, path: Path) -> int:
     """Where on the x-axis the run of a checkpoint was.
 
     Raises:

@@ -36,7 +36,7 @@ def _hooked(thing: Any) -> Any:
     return _hooked(inner) if bare and isinstance(inner, torch.optim.Optimizer) else thing
 
 
-def status_of(error: BaseException | None, otherwise: str) -> str:
+def status_after(error: BaseException | None, otherwise: str) -> str:
     """How a training has ended."""
     if error is None:
         return otherwise

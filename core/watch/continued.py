@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.diagnosis import Rule
 from core.state import StateDict
-from core.watch.arguments import status_of
+from core.watch.arguments import status_after
 from core.watch.watch import Watch
 
 
@@ -58,7 +58,7 @@ class Continued:
         """The training is over."""
         if self._running and self.watch is not None:
             self._running = False
-            self.watch.close(status_of(error, otherwise))
+            self.watch.close(status_after(error, otherwise))
             self._state = self.watch.state_dict()
 
     def state_dict(self) -> StateDict:

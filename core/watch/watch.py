@@ -21,7 +21,7 @@ from core.gradients.unit_health import UnitHealth
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.window import Window
 from core.state import StateDict
-from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers, status_of, uncaught
+from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers, status_after, uncaught
 from core.watch.followed import Followed, due
 from core.watch.guard import Guard
 from core.watch.journal import Journal, options_of
@@ -198,7 +198,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(status_of(error, "finished"))
+        self._end(status_after(error, "finished"))
 
     def state_dict(self) -> StateDict:
         """All that is needed to go on: save it beside the model and the optimizer."""
@@ -370,7 +370,7 @@ class Watch:
             )
 
     def _at_exit(self) -> None:
-        self._end(status_of(uncaught(), "stopped"))
+        self._end(status_after(uncaught(), "stopped"))
 
     def _last_point(self, status: str) -> None:
         if not self._began:
