@@ -14,6 +14,7 @@ from core.numbers import plain_number
 from core.run.directory import read_summary
 from core.run.interrupts import Stopped
 from core.run.run import Run
+from core.seeding import global_state, set_global_state
 from core.state import StateDict
 
 Compared = Literal["optimizers", "batches"]
@@ -71,7 +72,7 @@ def compare(
         unit="steps",
         state={"comparison": Order(names)},
         gradient_steps=[],
-        draw=lambda: draw(checkpoints(run.directory, names)),
+        draw=lambda: _drawn(draw, checkpoints(run.directory, names)),
         summarise=lambda: {"steps": run.step, group: summaries(run.directory, names)},
     )
     run.save("last.pt")
@@ -92,6 +93,17 @@ def compare(
     run.finish(dict)
     if failed:
         raise FloatingPointError(f"{', '.join(failed)} failed, see above; the pictures show the others")
+
+
+def _drawn(
+    draw: Callable[[dict[str, Path]], Mapping[str, Media]], ended: dict[str, Path]
+) -> Mapping[str, Media]:
+    """Pictures; the networks made for them leave no trace in the global generators, however often drawn."""
+    generators = global_state()
+    try:
+        return draw(ended)
+    finally:
+        set_global_state(generators)
 
 
 def of_one(options: Tree, group: Compared, name: str) -> Tree:

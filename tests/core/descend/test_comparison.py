@@ -99,6 +99,28 @@ def test_a_comparison_killed_in_its_second_descent_and_resumed_ends_the_same(tmp
     assert {s["steps"] for s in summary(tmp_path / "killed")["optimizers"].values()} == {35}
 
 
+def test_a_comparison_killed_after_its_last_checkpoint_draws_again_and_ends_the_same(tmp_path, monkeypatch):
+    """Its pictures need networks, whose layers draw from the global generator."""
+    tree = tree_of("objective=logistic", "batches=[stochastic,full]", "optimizer=sgd", "steps=4",
+                   "pictures=[curves]")  # fmt: skip
+    assert execute(tree, tmp_path / "whole", continuing=False) == 0
+    write = Run.write_summary
+
+    def killed(run, status, extra=None):
+        if run.directory.name != "killed":
+            write(run, status, extra)
+        elif status == "finished":
+            raise Killed
+
+    monkeypatch.setattr(Run, "write_summary", killed)
+    with pytest.raises(Killed):
+        execute(tree, tmp_path / "killed", continuing=False)
+    monkeypatch.undo()
+    assert resume_run(tmp_path / "killed", [], "descend") == 0
+    states = [torch.load(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "killed")]
+    assert torch.equal(*(state["run"]["generators"]["cpu"] for state in states))
+
+
 def test_one_that_diverges_fails_alone_and_is_listed_as_failed(tmp_path, capsys):
     tree = tree_of("optimizers=[sgd,adam]", "optimizers.sgd.lr=0.9", "steps=20")
     assert execute(tree, tmp_path / "run") == 1
