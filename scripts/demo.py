@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from core.text import shortened
+
 RUNS = {
     "PPO on CartPole": ("train_rl", ["agent=ppo", "env=cartpole", "total_steps=100000"]),
     "a GAN on scikit-learn's digits": ("train_gan", ["data=digits"]),
@@ -17,7 +19,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     _, others = parser.parse_known_args()
     if others:
-        print(f"error: {others[0]} is not read: this command takes no options", file=sys.stderr)
+        word = shortened(" ".join(others[0].split()))
+        print(f"error: {word} is not read: this command takes no options", file=sys.stderr)
         sys.exit(2)
     began = time.monotonic()
     folder = Path("runs") / "demo" / time.strftime("%Y%m%d-%H%M%S")

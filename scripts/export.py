@@ -60,14 +60,17 @@ def export(cfg: ExportConfig) -> None:
 
 
 def _origin(saved: "Saved") -> tuple[str, dict[str, str]]:
-    """What was typed to train it, and with which versions."""
+    """What trains it, by the name of the installed command, and with which versions.
+
+    The card is given away: how the command was called on this machine is nobody's.
+    """
     import shlex
 
-    from core.cli.saved import saved_command, saved_overrides
+    from core.cli.saved import saved_overrides
     from core.run.directory import read_summary, versions
 
-    command = saved_command(saved.directory)
-    typed = " ".join([command, *map(shlex.quote, saved_overrides(saved.directory))]) if command else ""
+    command = str(saved.options["_target_"]).partition(".")[0]  # gradrl or gradgan
+    typed = shlex.join([command, *saved_overrides(saved.directory)])
     noted = (read_summary(saved.directory) or {}).get("versions")
     found = noted if isinstance(noted, dict) else versions()
     return typed, {str(name): str(version) for name, version in found.items()}

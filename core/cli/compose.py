@@ -198,6 +198,13 @@ def _check_hydra(tree: DictConfig) -> None:
     for option, value, kinds in (("job.name", name, str), ("verbose", verbose, bool | str | ListConfig)):
         if not isinstance(value, kinds):
             raise ConfigError(f"hydra.{option} is of another kind, got {shown(value)}")
+    if tree.hydra.output_subdir == "":  # Hydra's config.yaml would stand where the run's own belongs
+        raise ConfigError("hydra.output_subdir must be a name of a folder, or null for none")
+    for name, callback in (tree.hydra.callbacks or {}).items():
+        if not isinstance(callback, DictConfig):
+            raise ConfigError(
+                f"hydra.callbacks.{name} must be a class and its options, got {shown(callback)}"
+            )
 
 
 def compose_defaults(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> DictConfig:

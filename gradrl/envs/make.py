@@ -16,6 +16,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from core.checks import checked, require
 from core.config import Component
 from core.errors import ContractError, described
+from core.text import told
 from gradrl.envs.env_state import Origin, Replayable
 from gradrl.envs.observations import Observation, unscaled_images
 from gradrl.envs.processes import Processes
@@ -318,9 +319,7 @@ def _wrapped(cfg: EnvConfig) -> bool:
 def _reason(error: Exception, otherwise: str) -> str:
     """Why something could not be made: a package that is missing, or the error itself."""
     needs = missing_package(error)
-    return (
-        f"needs {needs}" if needs else f"{otherwise}: {type(error).__name__}: {' '.join(str(error).split())}"
-    )
+    return f"needs {needs}" if needs else f"{otherwise}: {type(error).__name__}: {told(error)}"
 
 
 def autoreset_mode(envs: VectorEnv) -> AutoresetMode:

@@ -48,7 +48,10 @@ WORDS = [
     ("rl", ["--cfg", "job", "-p", ".."], "--package .."),
     ("gan", ["--hydra-help", "data=ring", "network.depth=2"], "--hydra-help: Could not override"),
     ("rl", ["-m", "seed=choice()"], "cannot read 'seed=choice()'"),
-    ("rl", ["+hydra.callbacks.x=1"], "+hydra.callbacks.x=1: Cannot instantiate"),
+    ("rl", ["+hydra.callbacks.x=1"], "hydra.callbacks.x must be a class and its options, got 1"),
+    ("gan", ["-m", "+hydra.callbacks.x=1"], "hydra.callbacks.x must be a class and its options, got 1"),
+    ("rl", ["hydra.output_subdir="], "hydra.output_subdir must be a name of a folder"),
+    ("rl", ["env=pendulum", "env.kwargs={_partial_:true}"], "env.id=Pendulum-v1 cannot be made: TypeError"),
 ]
 
 
@@ -62,7 +65,11 @@ def test_an_odd_word_ends_in_one_line_with_nothing_made(command: Command, name, 
 
 def test_a_demo_takes_no_words(command: Command, monkeypatch):
     monkeypatch.setitem(__import__("tests.conftest").conftest.SCRIPTS, "demo", "demo")
-    assert_refused(command("demo", "seed=1"), "seed=1 is not read: this command takes no options")
+    for word in ("seed=1", f"--x={'é' * 3000}", "x=\n"):
+        outcome = command("demo", word)
+        assert_refused(outcome, word[:5].strip())
+        assert outcome.err.endswith(" is not read: this command takes no options\n")
+        assert len(outcome.err) <= 201
 
 
 def test_what_is_long_is_shortened_in_the_middle():
