@@ -32,7 +32,7 @@ from core.cli.overrides import (
     refuse_one_and_several,
 )
 from core.cli.paths import quoted
-from core.config import ConfigError, Tree, config_dir, nearest
+from core.config import ConfigError, Tree, config_dir, import_target, nearest
 from core.errors import described
 from core.run.directory import abandon
 from core.text import listed, shortened, shown, told
@@ -202,9 +202,8 @@ def _check_hydra(tree: DictConfig) -> None:
         raise ConfigError("hydra.output_subdir must be a name of a folder, or null for none")
     for name, callback in (tree.hydra.callbacks or {}).items():
         if not isinstance(callback, DictConfig):
-            raise ConfigError(
-                f"hydra.callbacks.{name} must be a class and its options, got {shown(callback)}"
-            )
+            raise ConfigError(f"hydra.callbacks.{name} must be a class with options, got {shown(callback)}")
+        import_target(callback.get("_target_"), f"hydra.callbacks.{name}._target_")
 
 
 def compose_defaults(config_name: str, typed: Sequence[str], folders: Sequence[Path]) -> DictConfig:
@@ -318,6 +317,8 @@ def _set(tree: DictConfig, override: Override, new: bool) -> None:
             return
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(tree, parent) if parent else tree
+        if not isinstance(node, DictConfig):
+            raise ConfigError(f"~{shortened(key)}: there is no group of options {shortened(parent)}")
         with open_dict(node):
             node.pop(name, None)  # what a typed class does not have is gone already
     except OmegaConfBaseException as error:

@@ -48,8 +48,10 @@ WORDS = [
     ("rl", ["--cfg", "job", "-p", ".."], "--package .."),
     ("gan", ["--hydra-help", "data=ring", "network.depth=2"], "--hydra-help: Could not override"),
     ("rl", ["-m", "seed=choice()"], "cannot read 'seed=choice()'"),
-    ("rl", ["+hydra.callbacks.x=1"], "hydra.callbacks.x must be a class and its options, got 1"),
-    ("gan", ["-m", "+hydra.callbacks.x=1"], "hydra.callbacks.x must be a class and its options, got 1"),
+    ("rl", ["+hydra.callbacks.x=1"], "hydra.callbacks.x must be a class with options, got 1"),
+    ("gan", ["-m", "+hydra.callbacks.x=1"], "hydra.callbacks.x must be a class with options, got 1"),
+    ("gan", ["-m", "+hydra.callbacks.x._target_=no.pe"], "hydra.callbacks.x._target_: no module named no"),
+    ("rl", ["~env.kwargs.a.b"], "~env.kwargs.a.b: there is no group of options env.kwargs.a"),
     ("rl", ["hydra.output_subdir="], "hydra.output_subdir must be a name of a folder"),
     ("rl", ["env=pendulum", "env.kwargs={_partial_:true}"], "env.id=Pendulum-v1 cannot be made: TypeError"),
 ]
