@@ -1,7 +1,7 @@
 """The training loop: take real samples, move both players, report to the run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Annotated, ClassVar, Literal, cast
 
@@ -18,11 +18,14 @@ from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
 from core.run.auto_lr import auto_lr
+from core.run.callbacks import Callback
 from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
+from core.run.evaluation import Evaluation
+from core.run.loggers.loggers import Chosen
 from core.run.probes import Probes, check_probes
-from core.run.run import Evaluation, Run
+from core.run.run import Run
 from core.run.saved import write_interface
 from core.seeding import Generators, seed_for
 from gradgan import effects
@@ -76,6 +79,8 @@ class TrainConfig:
     features: Features
     measurements: MeasurementsConfig
     logging: RunConfig
+    logger: Chosen = field(default_factory=dict)  # besides the event file
+    callbacks: tuple[Component | Callback, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     seed: Annotated[int, Ge(0)]
@@ -227,6 +232,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
             "generators": generators,
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
+        modules={"generator": trainer.generator, "discriminator": trainer.discriminator, "average": average},
         evaluate=evaluate if evaluator.headline else None,
         draw=lambda: evaluator.draw(average) | measurements.draw(),
         probes=probes,
@@ -239,7 +245,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     classes = None if cfg.conditioning is None else cfg.data.num_classes
     write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, classes))
     steps = cfg.discriminator.steps
-    while run.step < cfg.total_images:
+    while run.goes_on:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
