@@ -1,0 +1,80 @@
+"""Trackio: a run in its database on this machine, or in a Space of Hugging Face."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.run.loggers.logger import Opening, require_installed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trackio:
+    """The option `logger=trackio`.
+
+    Attributes:
+        project: it is made if need be.
+        name: of the run; None = from its directory.
+        space_id: a Space, `user/name`; None = as TRACKIO_SPACE_ID says, and on this machine without it.
+    """
+
+    project: str = "gradsight"
+    name: str | None = None
+    space_id: str | None = None
+
+    def check(self) -> None:
+        """Trackio must be installed."""
+        require_installed("trackio", "trackio")
+
+    def open(self, opening: Opening) -> "TrackioRun":
+        """Begin a run, or go on in it."""
+        import trackio
+
+        run = trackio.init(
+            project=self.project,
+            name=opening.state.get("name") or self.name or opening.name,
+            space_id=self.space_id,
+            config={key: value for key, value in opening.options.items() if not key.startswith("_")},
+            resume="allow",
+            embed=False,
+        )
+        return TrackioRun(run)
+
+
+class TrackioRun:
+    """One run there.
+
+    Args:
+        run: as Trackio made it.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def state(self) -> dict[str, str]:
+        """Its name, which is unique in its project."""
+        return {"name": self.run.name}
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log one row."""
+        self.run.log(dict(values), step=step)
+
+    def media(self, tag: str, path: Path, step: int) -> None:
+        """Log a copy of the file."""
+        import trackio
+
+        kind = trackio.Image if path.suffix == ".png" else trackio.Video
+        self.run.log({tag: kind(str(path))}, step=step)
+
+    def findings(self, markdown: str, step: int) -> None:
+        """Log the table."""
+        import trackio
+
+        self.run.log({"findings": trackio.Markdown(markdown)}, step=step)
+
+    def summary(self, summary: Mapping[str, object]) -> None:
+        """Trackio has no summaries; the last points of the curves say the same."""
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        self.run.finish()
