@@ -191,7 +191,6 @@ def train(cfg: TrainConfig, run: Run) -> None:
     begin(cfg, trainer, run)
     average = trainer.average.module
     measurements = make_measurements(cfg, trainer, device)
-    probes = make_probes(cfg, trainer, measurements, device)
 
     def points(measured: Mapping[str, object]) -> dict[str, float]:
         """Every number but the counts, by tag, and the measurements of both players."""
@@ -235,7 +234,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         modules={"generator": trainer.generator, "discriminator": trainer.discriminator, "average": average},
         evaluate=evaluate if evaluator.headline else None,
         draw=lambda: evaluator.draw(average) | measurements.draw(),
-        probes=probes,
+        probes=make_probes(cfg, trainer, measurements, device),
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *evaluator.headline),
         rules=RULES,
