@@ -40,7 +40,7 @@ class WandB:
             project=self.project,
             entity=self.entity,
             name=self.name or opening.name,
-            id=opening.state.get("id") or wandb.util.generate_id(),
+            id=opening.state.get("id"),
             resume="allow",
             mode=self.mode,
             dir=opening.directory,
