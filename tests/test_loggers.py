@@ -21,6 +21,7 @@ from core.cli.resume import resume_run
 from core.config import config_dir
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
+from tests.test_resume import differences
 
 RUNS = {
     "rl": ["env=cartpole", "experiment=none", "total_steps=512", "num_envs=2", "agent.num_steps=32",
@@ -79,10 +80,11 @@ def wandb_records(directory: Path, kind: str) -> list:
 def wandb_curves(directory: Path) -> dict[str, dict[int, float]]:
     curves: dict[str, dict[int, float]] = {}
     for row in wandb_records(directory, "history"):
-        values = {item.nested_key[0]: json.loads(item.value_json) for item in row.item}
+        numbers = [item for item in row.item if len(item.nested_key) == 1]  # of a picture there are more
+        values = {item.nested_key[0]: float(json.loads(item.value_json)) for item in numbers}
         for tag, value in values.items():
-            if not tag.startswith("_") and tag != "step" and not isinstance(value, dict):
-                curves.setdefault(tag, {})[values["step"]] = float(value)
+            if not tag.startswith("_") and tag != "step":
+                curves.setdefault(tag, {})[int(values["step"])] = value
     return curves
 
 
@@ -155,7 +157,8 @@ def killed(tmp_path_factory) -> Path:
              f"hydra.run.dir={directory}", "logging.progress=false"]  # fmt: skip
     words += ["logger.wandb.mode=offline"] * ("wandb" in installed)
     words += [f"logger.mlflow.tracking_uri={store(folder)}"] * ("mlflow" in installed)
-    own = {"TRACKIO_DIR": str(folder / "trackio"), "WANDB_ERROR_REPORTING": "false"}
+    own = {"TRACKIO_DIR": str(folder / "trackio"), "WANDB_ERROR_REPORTING": "false",
+           "WANDB__TRANSACTION_LOG_FLUSH_INTERVAL": "0.2"}  # fmt: skip
     command = [sys.executable, "-m", "core.scripts.train_rl"]
     with (folder / "log").open("w") as log:
         options = {"stdout": log, "stderr": log, "cwd": folder, "env": {**os.environ, **own}}
@@ -164,13 +167,20 @@ def killed(tmp_path_factory) -> Path:
         saved = directory / "checkpoints" / "last.pt"
         while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.7)  # Trackio writes twice a second
+        time.sleep(1)  # until what was saved is written: Trackio writes twice a second
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, (folder / "log").read_text()
         assert not (directory / "summary.json").exists()
         again = subprocess.run([*command, f"resume={directory}"], **options, timeout=240)
     assert again.returncode == 0, (folder / "log").read_text()
     return directory
+
+
+@pytest.mark.slow
+def test_no_logger_changes_a_number(killed, tmp_path):
+    words = [*RUNS["rl"], "total_steps=3000", "logging.progress=false"]
+    assert train("rl", words, tmp_path / "plain") == 0
+    assert differences(tmp_path / "plain", killed) == []
 
 
 def store(folder: Path) -> str:
@@ -218,6 +228,8 @@ def test_mlflow_has_the_points_the_options_and_the_summary_in_one_run(killed):
     (run,) = client.search_runs([client.get_experiment_by_name("gradsight").experiment_id])
     assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
     assert (run.data.params["agent.num_steps"], run.data.params["seed"]) == ("32", "1")
+    pictures = client.list_artifacts(run_id, "media/gradient/heat_map")
+    assert len(pictures) > 2  # one for each step at which there was one
     assert {item.path for item in client.list_artifacts(run_id)} >= {
         "config.yaml", "summary.json", "findings.md", "media"
     }  # fmt: skip
