@@ -19,8 +19,10 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
+from core.run.loggers.csv import Table
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
+from tests.conftest import assert_refused
 from tests.test_resume import differences
 
 RUNS = {
@@ -250,3 +252,54 @@ def test_trackio_has_the_points_in_one_run(killed, monkeypatch):
             if tag not in ("step", "timestamp") and not isinstance(value, dict):
                 curves.setdefault(tag, {})[row["step"]] = float(value)
     assert_equal_curves(curves, killed)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["logger=none"], "logger=none does not exist; choose from csv, mlflow, tensorboard, trackio, wandb"),
+        (["logger=tensorbord"], "did you mean tensorboard?"),
+        (["logger=[csv,csv]"], "must name different choices of logger"),
+        (["logger=wandb", "logger.wandb.mode=offlin"], "logger.wandb.mode must be one of online, offline"),
+        (["logger=wandb", "logger.wandb.projekt=x"], "did you mean logger.wandb.project?"),
+        (["logger=csv", "logger.csv.path=x"], "unknown option logger.csv.path"),
+        (["logger=csv", "logger.wandb.mode=offline"], "unknown option logger.wandb.mode"),
+        (["logger.csv._target_=builtins.int"], "unknown option logger.csv._target_"),
+        (["logger=csv", "logger.csv._target_=torch.nn.Linear"], "logger.csv._target_ must name a class of the kind"),
+    ],
+)  # fmt: skip
+def test_what_is_no_logger_is_refused_in_one_line(words, reason, command):
+    assert_refused(command("descend", *words), reason)
+
+
+@pytest.mark.parametrize("library", SERVICES)
+def test_a_library_that_is_not_installed_is_refused_before_anything_is_made(library, command, monkeypatch):
+    there = find_spec
+
+    def missing(name, *rest):
+        return None if name == library else there(name, *rest)
+
+    monkeypatch.setattr("importlib.util.find_spec", missing)
+    outcome = command("descend", f"logger=[csv,{library}]")
+    assert_refused(
+        outcome, f"logger={library} needs {library}, not installed: pip install 'gradsight[{library}]'"
+    )
+
+
+@pytest.mark.slow
+def test_a_logger_that_fails_in_the_middle_ends_no_training(command, monkeypatch):
+    scalars, calls = Table.scalars, []
+
+    def failing(self, values, step):
+        calls.append(step)
+        if len(calls) == 3:
+            raise ConnectionError("the server is gone")
+        scalars(self, values, step)
+
+    monkeypatch.setattr(Table, "scalars", failing)
+    outcome = command("descend", *RUNS["descend"], "logger=csv", "hydra.run.dir=run")
+    assert outcome.status == 0, outcome.err
+    line = "left out, and the training goes on: logger=csv: ConnectionError: the server is gone"
+    assert outcome.out.count("left out") == outcome.out.count(line) == 1
+    assert len(calls) == 3
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
