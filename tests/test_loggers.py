@@ -179,9 +179,9 @@ def killed(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_no_logger_changes_a_number(killed, tmp_path):
+def test_no_logger_changes_a_number(killed, tmp_path, command):
     words = [*RUNS["rl"], "total_steps=3000", "logging.progress=false"]
-    assert train("rl", words, tmp_path / "plain") == 0
+    assert command("rl", *words, f"hydra.run.dir={tmp_path / 'plain'}").status == 0
     assert differences(tmp_path / "plain", killed) == []
 
 
