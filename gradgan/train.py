@@ -326,9 +326,8 @@ def begin(cfg: TrainConfig, trainer: Trainer, run: Run) -> None:
 def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
     """The measurements of both players, on the same training and held-out samples through the whole run."""
     seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
-    real, held_out = cfg.data.references(
-        cfg.measurements.samples, torch.Generator().manual_seed(seed), device
-    )
+    random = torch.Generator().manual_seed(seed)
+    real, held_out = cfg.data.references(cfg.measurements.samples, random, device)
     return Measurements(cfg.measurements, trainer, real, held_out, seed)
 
 
@@ -344,9 +343,8 @@ def make_probes(
         return player_objectives(trainer, real, z)
 
     def others() -> dict[str, float]:
-        average = trainer.average
-        lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
-        return measurements.measure() | lag
+        lag, share = trainer.average.lag(), trainer.average.initial_share
+        return measurements.measure() | {"average/distance": lag, "average/initial_share": share}
 
     return Probes(cfg.probe, cfg.seed, objectives, unit_health_of(cfg.diagnosis), others)
 
