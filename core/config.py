@@ -252,7 +252,8 @@ def _is_kind(value: object, kind: object) -> bool:
     if isinstance(value, Component) and "target" not in named:
         return False
     called = {"__call__"} & named
-    wanted = [name for name in named if not name.startswith("_") or name in called]
+    optional = getattr(kind, "__optional__", ())
+    wanted = [name for name in named if (name[0] != "_" or name in called) and name not in optional]
     return all(inspect.getattr_static(value, name, None) is not None for name in wanted)
 
 

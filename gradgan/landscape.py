@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from core.cli.saved import saved_options
+from core.cli.saved import options_to_measure
 from core.config import ConfigError, build
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
@@ -30,7 +30,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
         ConfigError: no run of train_gan there, no such checkpoint, one that is damaged or of another network,
             or data that cannot be read.
     """
-    cfg = build(saved_options(directory))
+    cfg = build(options_to_measure(directory))
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_gan")
     path = directory / "checkpoints" / f"{checkpoint}.pt"

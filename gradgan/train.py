@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Annotated, ClassVar, Literal, cast
 
@@ -19,11 +19,14 @@ from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
 from core.run.auto_lr import auto_lr
+from core.run.callbacks import Callback
 from core.run.config import RunConfig
 from core.run.device import require_memory, resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
+from core.run.evaluation import Evaluation
+from core.run.loggers.loggers import Chosen
 from core.run.probes import Probes, check_probes
-from core.run.run import Evaluation, Run
+from core.run.run import Run
 from core.run.saved import write_interface
 from core.seeding import Generators, seed_for
 from gradgan import effects
@@ -77,6 +80,8 @@ class TrainConfig:
     features: Features
     measurements: MeasurementsConfig
     logging: RunConfig
+    logger: Chosen = field(default_factory=dict)  # besides the event file
+    callbacks: tuple[Component | Callback, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     seed: Annotated[int, Ge(0)]
@@ -188,7 +193,6 @@ def train(cfg: TrainConfig, run: Run) -> None:
     begin(cfg, trainer, run)
     average = trainer.average.module
     measurements = make_measurements(cfg, trainer, device)
-    probes = make_probes(cfg, trainer, measurements, device)
 
     def points(measured: Mapping[str, object]) -> dict[str, float]:
         """Every number but the counts, by tag, and the measurements of both players."""
@@ -229,9 +233,10 @@ def train(cfg: TrainConfig, run: Run) -> None:
             "generators": generators,
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
+        modules={"generator": trainer.generator, "discriminator": trainer.discriminator, "average": average},
         evaluate=evaluate if evaluator.headline else None,
         draw=lambda: evaluator.draw(average) | measurements.draw(),
-        probes=probes,
+        probes=make_probes(cfg, trainer, measurements, device),
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *evaluator.headline),
         rules=RULES,
@@ -241,7 +246,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     classes = None if cfg.conditioning is None else cfg.data.num_classes
     write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, classes))
     steps = cfg.discriminator.steps
-    while run.step < cfg.total_images:
+    while run.goes_on:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
@@ -321,9 +326,8 @@ def begin(cfg: TrainConfig, trainer: Trainer, run: Run) -> None:
 def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
     """The measurements of both players, on the same training and held-out samples through the whole run."""
     seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
-    real, held_out = cfg.data.references(
-        cfg.measurements.samples, torch.Generator().manual_seed(seed), device
-    )
+    random = torch.Generator().manual_seed(seed)
+    real, held_out = cfg.data.references(cfg.measurements.samples, random, device)
     return Measurements(cfg.measurements, trainer, real, held_out, seed)
 
 
@@ -339,9 +343,8 @@ def make_probes(
         return player_objectives(trainer, real, z)
 
     def others() -> dict[str, float]:
-        average = trainer.average
-        lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
-        return measurements.measure() | lag
+        lag, share = trainer.average.lag(), trainer.average.initial_share
+        return measurements.measure() | {"average/distance": lag, "average/initial_share": share}
 
     return Probes(cfg.probe, cfg.seed, objectives, unit_health_of(cfg.diagnosis), others)
 

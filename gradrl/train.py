@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, cast
 
 import numpy as np
@@ -19,9 +19,11 @@ from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.run.auto_lr import auto_lr
+from core.run.callbacks import Callback
 from core.run.config import RunConfig
 from core.run.device import require_memory, resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
+from core.run.loggers.loggers import Chosen
 from core.run.probes import Probes, check_probes
 from core.run.run import Run
 from core.run.saved import Saved, write_interface
@@ -58,6 +60,8 @@ class TrainConfig:
     probe: dict[str, Probe] | None
     evaluation: EvaluationConfig
     logging: RunConfig
+    logger: Chosen = field(default_factory=dict)  # besides the event file
+    callbacks: tuple[Component | Callback, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     seed: Annotated[int, Ge(0)]
@@ -189,6 +193,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         unit="env steps",
         state={name: owner for name, owner in stateful.items() if owner is not None},
         gradient_steps=agent.gradient_steps,
+        modules={"policy": cast(nn.Module, model)},
         evaluate=evaluator.evaluate,
         draw=evaluator.draw,
         probes=probes,
@@ -206,7 +211,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     for remark in info.remarks:
         run.say(remark)
     try:
-        while run.step < cfg.total_steps:
+        while run.goes_on:
             rollout = collector.collect(actor)
             snapshots.take()
             progress = run.step / cfg.total_steps

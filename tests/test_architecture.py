@@ -21,9 +21,13 @@ HOMES = {
     "torchvision": ("gradgan", "scripts/suites"),
     "lightning": ("core/watch/lightning.py", "scripts/suites/programs/games.py"),
     "transformers": ("core/watch/transformers.py",),
+    "wandb": ("core/run/loggers/wandb.py",),
+    "mlflow": ("core/run/loggers/mlflow.py",),
+    "trackio": ("core/run/loggers/trackio.py",),
     "stable_baselines3": ("gradrl/watch/stable_baselines3.py", "scripts/suites"),
 }
-LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich")  # seconds to import
+# Seconds to import.
+LATE = ("torchvision", "torchmetrics", "sklearn", "matplotlib", "PIL", "rich", "wandb", "mlflow", "trackio")
 
 
 def source() -> list[Path]:

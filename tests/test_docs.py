@@ -38,6 +38,8 @@ def test_every_block_says_what_language_it_is_in(page):
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shown = [block for block in BLOCKS if block.page == page and block.label == "python"]
+    if any("import pandas" in block.text for block in shown):
+        pytest.importorskip("pandas")
     if any("YOUR-RUN" in block.text for block in shown):
         write_runs(tmp_path / "runs")
     run_python(shown)
@@ -51,6 +53,7 @@ def write_runs(folder: Path) -> None:
         agent, observation_space=spaces.Box(-bounds, bounds), action_space=spaces.Discrete(2)
     )
     write(exportable_policy(agent, "last")[0], "onnx", agent / "export" / "policy.onnx")
+    (agent / "curves.csv").write_text("step,eval/return_mean\n10,1.0\n20,\n")
     test_sampler.write_run(folder / "gan" / "YOUR-RUN")
 
 

@@ -46,7 +46,9 @@ def typed_command(arguments: Sequence[str]) -> str:
 
 
 def _imported() -> ModuleType:
-    """The launcher; a Ctrl-C while it is being imported ends the process at once, nothing has been made."""
+    """The launcher. A Ctrl-C while it is being imported ends the process at once, nothing has been made."""
+    if "" not in sys.path:  # the folder of the command: classes of the user's own are found in it
+        sys.path.append("")
     before = signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     from core.cli import launch as launcher
 

@@ -13,9 +13,13 @@ from core.config import ConfigError, Tree, build
 from core.errors import ContractError, as_shortage
 
 if TYPE_CHECKING:
+    from core.config import Component
+    from core.run.callbacks import Callback
     from core.run.config import RunConfig
     from core.run.diagnosis import DiagnosisConfig, OnFinding
     from core.run.directory import Lock
+    from core.run.loggers.loggers import Chosen
+    from core.run.run import Run
 
 
 class RootConfig(Protocol):
@@ -32,6 +36,16 @@ class RootConfig(Protocol):
     @property
     def logging(self) -> "RunConfig":
         """How often the run logs, evaluates, draws and saves."""
+        ...
+
+    @property
+    def logger(self) -> "Chosen":
+        """Where the run logs besides its event file, by name."""
+        ...
+
+    @property
+    def callbacks(self) -> "tuple[Component | Callback, ...]":
+        """The user's own lines in the run."""
         ...
 
     @property
@@ -58,7 +72,12 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     Raises:
         ConfigError: one line about what is wrong.
     """
+    from core.run.callbacks import Callbacks
+    from core.run.loggers.loggers import check_loggers
+
     cfg, module = _entry(tree)
+    check_loggers(cfg.logger)
+    Callbacks(cfg.callbacks)
     try:
         module.check(cfg)
         return _idle(typed, module.without_effect(cfg)) if typed else ()
@@ -117,10 +136,10 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
 def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
     """The run itself, in a directory that is held; the exit status."""
     from core.cli.defaults import defaults
+    from core.run.callbacks import Callbacks
     from core.run.device import resolve_device
-    from core.run.diagnosis import Diagnosis, Stopping
+    from core.run.diagnosis import Diagnosis
     from core.run.directory import git_state, versions
-    from core.run.interrupts import Stopped
     from core.run.run import Run
     from core.seeding import seed_globally
 
@@ -137,36 +156,45 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         tree,
         facts,
         Diagnosis(cfg.diagnosis, cfg.on_finding, tree, defaults=lambda: defaults(directory)),
+        cfg.logger,
+        Callbacks(cfg.callbacks),
     )
     try:
+        status, code = _ended(cfg, module, run)
+        if status != "finished":
+            run.write_summary(status)
+    except ContractError as error:  # of the summary
+        print(f"error: {error}", file=sys.stderr)
+    finally:
+        run.close()
+    return code
+
+
+def _ended(cfg: RootConfig, module: ModuleType, run: "Run") -> tuple[str, int]:
+    """Train; the status of the run and the exit status."""
+    from core.run.diagnosis import Stopping
+    from core.run.interrupts import Stopped
+
+    try:
         module.train(cfg, run)
-        status, code = "finished", 0
     except Stopped as stop:
-        status, code = "stopped", stop.status
+        return "stopped", stop.status
     except KeyboardInterrupt:
-        status, code = "stopped", 128 + signal.SIGINT
+        return "stopped", 128 + signal.SIGINT
     except ConfigError:
         raise
     except (FloatingPointError, Stopping) as error:
         print(f"error: {error}", file=sys.stderr)
-        status, code = "failed", 1
     except ContractError as error:
         print(f"error: {error}{run.rescue(error)}", file=sys.stderr)
-        status, code = "failed", 1
     except Exception as error:
         if shortage := as_shortage(error):
             print(f"error: {shortage}{run.rescue(shortage)}", file=sys.stderr)
         else:
             traceback.print_exc()
-        status, code = "failed", 1
-    finally:
-        run.close()
-    if status != "finished":
-        try:
-            run.write_summary(status)
-        except ContractError as error:
-            print(f"error: {error}", file=sys.stderr)
-    return code
+    else:
+        return "finished", 0
+    return "failed", 1
 
 
 def _entry(tree: Tree) -> tuple[RootConfig, ModuleType]:

@@ -189,7 +189,7 @@ def _check_value(key: str, value: object, old: object) -> None:
     elif isinstance(old, str):
         wanted = "a string" if isinstance(value, dict | list) else None
     elif OmegaConf.is_list(old):
-        wanted = None if isinstance(value, list) else "a list such as [64,64]"
+        wanted = None if isinstance(value, list) else "a list such as [64,64]" if old else "a list"
     elif OmegaConf.is_dict(old):
         wanted = None if isinstance(value, dict) else f"a group of options ({key}.NAME=...)"
     if wanted:

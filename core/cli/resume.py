@@ -16,7 +16,7 @@ from core.config import ConfigError, Tree, build, config_dir, import_target
 if TYPE_CHECKING:  # it imports torch
     from core.optim.schedules import Schedule
 
-CHANGEABLE = ("logging.", "device", "num_threads")  # besides the run's length
+CHANGEABLE = ("logging.", "logger.", "device", "num_threads")  # besides the run's length
 
 
 def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> int:
@@ -87,7 +87,8 @@ def _change(options: Tree, override: str, length: str) -> None:
     key, _, value = override.partition("=")
     if key != length and not key.startswith(CHANGEABLE):
         raise ConfigError(
-            f"{override} cannot change while resuming; only {length}, logging.*, device and num_threads can"
+            f"{override} cannot change while resuming; only {length}, logging.*, logger.*, device and "
+            "num_threads can"
         )
     *path, name = key.split(".")
     node: Any = options

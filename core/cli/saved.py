@@ -27,6 +27,12 @@ def saved_options(directory: Path) -> Tree:
     return plain(tree)
 
 
+def options_to_measure(directory: Path) -> Tree:
+    """As `saved_options`, without what only a training needs: a module of the user's own may be elsewhere."""
+    options, unneeded = saved_options(directory), {"callbacks": [], "logger": {}}
+    return options | {key: empty for key, empty in unneeded.items() if key in options}
+
+
 def saved_command(directory: Path) -> str:
     """What was typed in front of the overrides, words quoted for a shell; empty where it was not noted.
 

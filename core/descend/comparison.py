@@ -11,6 +11,7 @@ from core.config import Tree
 from core.descend.trajectory import point
 from core.draw.media import Media
 from core.numbers import plain_number
+from core.run.callbacks import Callbacks
 from core.run.directory import read_summary
 from core.run.interrupts import Stopped
 from core.run.run import Run
@@ -67,6 +68,7 @@ def compare(
         FloatingPointError: a value was not finite in one of them; the others are drawn.
     """
     run.cfg = replace(run.cfg, progress=False)  # one progress at a time, the child's
+    run.callbacks = Callbacks(())  # it takes no step; each descent has its own
     run.start(
         total=total,
         unit="steps",

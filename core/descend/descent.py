@@ -34,10 +34,12 @@ from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, ScheduledRate, check_schedule
 from core.run import checkpoint
 from core.run.auto_lr import auto_lr
+from core.run.callbacks import Callback
 from core.run.config import RunConfig
 from core.run.device import resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding
 from core.run.finite import advice
+from core.run.loggers.loggers import Chosen
 from core.run.probes import Probes, check_probes
 from core.run.run import Run
 
@@ -69,6 +71,8 @@ class DescentConfig:
     monitor: MonitorConfig
     probe: dict[str, Probe] | None
     logging: LoggingConfig
+    logger: Chosen = field(default_factory=dict)  # besides the event file
+    callbacks: tuple[Component | Callback, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     start: tuple[float, ...] | None
@@ -232,6 +236,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         unit="steps",
         state={"descent": descent, "schedule": rate},
         gradient_steps=[step],
+        modules={"network": descent.network},
         draw=drawn,
         probes=Probes(cfg.probe, cfg.seed, objectives),
         summarise=lambda: {"steps": run.step} | descent.fields(),
@@ -240,7 +245,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         remedies=REMEDIES,
         limits=descent.limits,
     )
-    while run.step < cfg.steps:
+    while run.goes_on:
         rate.set(run.step / cfg.steps)
         found = step(descent.next())
         descent.record()

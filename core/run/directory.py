@@ -119,9 +119,11 @@ def read_summary(directory: Path) -> dict[str, object] | None:
 
 
 def already_finished(directory: Path, total: int) -> bool:
-    """Whether the run in `directory` ended by reaching `total` (or more) on its x-axis."""
-    summary, step = read_summary(directory), reached(directory)
-    return bool(summary) and summary.get("status") == "finished" and step is not None and step >= total
+    """Whether the run in `directory` ended, by reaching `total` (or more) on its x-axis or by a callback."""
+    summary, step = read_summary(directory) or {}, reached(directory)
+    if summary.get("status") != "finished" or step is None:
+        return False
+    return step >= total or "stopped_early" in summary
 
 
 def reached(directory: Path) -> int | None:

@@ -8,45 +8,37 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from textwrap import indent
 
-from core.config import Tree, flat
+from torch import nn
+
+from core.config import Tree
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
 from core.errors import ContractError, DiskError, MemoryShortageError
 from core.form import Maybe, Number
 from core.gradients import GradientStep, Metrics
-from core.numbers import beats, plain_number
+from core.numbers import beats
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.attempts import Attempts
+from core.run.callbacks import CallbackError, Callbacks, Means
 from core.run.config import RunConfig
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
-from core.run.files import to_yaml, write_bytes, write_text
+from core.run.evaluation import Evaluation, below_eval
+from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
+from core.run.loggers.loggers import Chosen, Loggers
 from core.run.probes import Probes
 from core.run.snapshots import Snapshots
-from core.run.tensorboard import Writer
 from core.run.window import Window
 from core.seeding import GLOBAL_STATE, global_state, set_global_state
 from core.state import StateDict, Stateful
-
-PRINTED = 4  # numbers of an evaluation that fit in a line; the curves show all of them
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of an evaluation: scalars by tag, and a score (higher is better) that decides `best.pt`."""
-
-    metrics: dict[str, float]
-    score: float
 
 
 class Run:
@@ -58,6 +50,8 @@ class Run:
         options: the resolved configuration, plain containers.
         facts: fields that every summary begins with (seed, versions, git, device).
         diagnosis: examines everything that is logged; None = no diagnosis.
+        loggers: where it is logged besides the event file, by name.
+        callbacks: called at the end of every step.
     """
 
     def __init__(
@@ -67,6 +61,8 @@ class Run:
         options: Tree,
         facts: Mapping[str, object],
         diagnosis: Diagnosis | None = None,
+        loggers: Chosen | None = None,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.directory = directory
         self.cfg = cfg
@@ -81,7 +77,8 @@ class Run:
         self._wall_before = 0.0
         self._began = self._mark = time.perf_counter()
         self._interrupts = Interrupts()
-        self._writer: Writer  # since `start`, as long as there is a console
+        self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
+        self.callbacks = callbacks or Callbacks(())
         self._console: Console | None = None
         self._window = Window()
         self._charts = GradientCharts(())
@@ -95,6 +92,11 @@ class Run:
     def wall_s(self) -> float:
         """Seconds since the run began, over all its resumptions."""
         return self._wall_before + time.perf_counter() - self._began
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is another iteration: this is not the end, and no callback has stopped here."""
+        return self.step < self.total and self.callbacks.stopped_early is None
 
     @property
     def resuming(self) -> bool:
@@ -115,6 +117,7 @@ class Run:
         unit: str,
         state: Mapping[str, Stateful],
         gradient_steps: Sequence[GradientStep],
+        modules: Mapping[str, nn.Module] | None = None,
         evaluate: Callable[[], Evaluation] | None = None,
         draw: Callable[[], Mapping[str, Media]] | None = None,
         probes: Probes | None = None,
@@ -131,6 +134,7 @@ class Run:
             unit: what the x-axis counts.
             state: everything that has a state, by its name in the checkpoint.
             gradient_steps: their monitors are logged, and their state is saved too.
+            modules: the networks, for callbacks.
             evaluate: called every `eval_interval`; must not touch the training state.
             draw: called every `draw_interval`; must not touch the training state.
             probes: they measure when they are due.
@@ -148,7 +152,8 @@ class Run:
         self._steps = list(gradient_steps)
         self._unread = list(gradient_steps)
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
-        self._state = {**state, **named_steps}
+        self._state = {**state, **named_steps, **({"callbacks": self.callbacks} if self.callbacks else {})}
+        self.callbacks.begin(total, modules or {}, self._state, self._write, self.say)
         self._charts = GradientCharts(self._steps)
         self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits)
         if self.resuming:
@@ -156,18 +161,16 @@ class Run:
             state = checkpoint.load_to_continue(path, resumption(self.directory))
             checkpoint.restore_all({**self._state, "run": self}, state, path)
         write_text(self.directory / "config.yaml", to_yaml(self._options))
-        self._writer = Writer(self.directory, None if self.resumed_at is None else self.step + 1)
+        self._loggers.open(self.directory, self._options, headline, self.resumed_at)
         self._console = Console(total, unit, headline, not self.cfg.progress)
-        if self.resumed_at is None:
-            self._writer.hparams(flat(self._options), tuple(headline))
-            self._writer.text("config", indent(to_yaml(self._options), "    "), 0)
-        else:
+        if self.resumed_at is not None:
             self.say(f"resumed at {self.step:,} {unit}")
         self._interrupts.listen()
         if probes is not None:
             probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
+        self.callbacks.call("on_start", self.step, {})
         self._mark = time.perf_counter()
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
@@ -182,23 +185,30 @@ class Run:
             Stopped: a signal came; the run is saved.
             Stopping: a finding ends the run, which is saved.
             FloatingPointError: every gradient since the last logged point was non-finite.
-            ContractError: an optimizer keeps what no checkpoint can hold.
+            ContractError: an optimizer keeps what no checkpoint can hold, or a callback has failed.
         """
         self.train_s += time.perf_counter() - self._mark
         previous, self.step = self.step, step
         self.iteration += 1
         self._window.add(metrics)
         self._unread = checkpoint.require_readable_steps(self._unread)
-        if self.iteration % self.cfg.interval == 0 or step >= self.total:
+        logs = self.iteration % self.cfg.interval == 0 or step >= self.total
+        if logs:
             self._log()
         self._snapshots.add(step)
         self._probe()
+        evaluated = None
         if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
             with self._evaluation_parameters():
-                self._record(self._evaluate())
+                evaluated = self._evaluate()
+                self._record(evaluated)
         if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
             with self._evaluation_parameters():
-                self._show(self._drawn())
+                self._show()
+        if self.callbacks:
+            self.callbacks.after_step(step, Means(metrics), evaluated and evaluated.metrics)
+            if not (self.goes_on or logs):
+                self._log()
         ending = self._stop is not None or self._interrupts.caught is not None
         if ending or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
@@ -226,13 +236,14 @@ class Run:
         try:
             with self._evaluation_parameters():
                 extra = measure()
-                finals = (curves or _below_eval)(extra)
-                self._show(self._drawn())
+                finals = (curves or below_eval)(extra)
+                self._show()
         except KeyboardInterrupt:
             self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
             raise
         if finals:
             self._write(finals)
+        self.callbacks.call("on_end", self.step, finals)
         self.save("last.pt")
         self.write_summary("finished", extra)
         self.say(
@@ -244,19 +255,21 @@ class Run:
         self._diagnosis.write(self.directory, self.step)  # what the summary calls finished is whole
         started = bool(self._state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
-        write_summary(
-            self.directory,
+        summary = (
             {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
             | ({} if self.best_score is None else {"best_score": self.best_score})
             | self._diagnosis.summary()
             | axis
+            | self.callbacks.summary()
             | (self._summarise() if started else {})
-            | dict(extra or {}),
+            | dict(extra or {})
         )
+        write_summary(self.directory, summary)
+        self._loggers.summary(summary)
 
     def save(self, name: str) -> None:
         """Write the events so far and then a checkpoint: after a kill no curve has a gap."""
-        self._writer.flush()
+        self._loggers.events.flush()
         state: StateDict = {key: owner.state_dict() for key, owner in self._state.items()}
         state["run"] = self.state_dict()
         checkpoint.save(self.directory / "checkpoints" / name, state)
@@ -305,13 +318,13 @@ class Run:
         """Save what there is after something outside of the run has failed; how to continue, to be said.
 
         What the disk did not take would be missing for ever after a checkpoint of this moment, and an update
-        that memory did not suffice for may be half done; resumed from the one before, the run does it again.
+        that memory did not suffice for, or a callback, half done; from the one before, the run does it again.
         """
         if self._console is None:
             return ""
         try:
             if self._saved_at != self.step:
-                if isinstance(error, DiskError | MemoryShortageError):
+                if isinstance(error, DiskError | MemoryShortageError | CallbackError):
                     raise error
                 self.save("last.pt")
         except ContractError:  # the disk or the memory has failed, or no file can hold the state
@@ -320,11 +333,11 @@ class Run:
         return f"; saved at {self.step:,} {self.unit}, continue with {resumption(self.directory)}"
 
     def close(self) -> None:
-        """Release the terminal, the signals and the event file."""
+        """Release the terminal, the signals and the loggers."""
         self._interrupts.leave()
         if self._console is not None:
             self._console.close()
-            self._writer.close()
+            self._loggers.close()
             self._console = None
 
     def _log(self) -> None:
@@ -333,7 +346,7 @@ class Run:
         hidden: dict[str, float] = {}
         for step in self._steps:
             prefix, tags = step.monitor.prefix, step.monitor.drain()
-            self._charts.add(self.step, step, tags, self._writer)
+            self._charts.add(self.step, step, tags, self._loggers.events)
             if len(step.monitor.names) > step.monitor.cfg.max_layer_scalars:
                 hidden |= {tag: v for tag, v in tags.items() if tag.startswith(f"{prefix}layer/")}
             values |= {tag: v for tag, v in tags.items() if tag not in hidden}
@@ -350,7 +363,7 @@ class Run:
         for line in self._diagnosis.messages(changed):
             self.say(f"{self.step:>11,} {self.unit}   {line}")
         if changed:
-            self._writer.text("findings", self._diagnosis.table(), self.step)
+            self._loggers.findings(self._diagnosis.table(), self.step)
             self._diagnosis.write(self.directory, self.step)
         self._stop = self._stop or self._diagnosis.stops(changed)
 
@@ -361,9 +374,7 @@ class Run:
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
-        printed = [item for item in evaluation.metrics.items() if item[0].startswith("eval/")][:PRINTED]
-        text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in printed)
-        self.say(f"{self.step:>11,} {self.unit}   {text}")
+        self.say(f"{self.step:>11,} {self.unit}   {evaluation.line()}")
         if beats(evaluation.score, self.best_score):
             self.best_score = evaluation.score
             self.save("best.pt")
@@ -371,19 +382,15 @@ class Run:
     def _write(self, values: Mapping[str, float]) -> None:
         assert self._console is not None
         self._diagnosis.observe(self.step, values)
-        self._writer.scalars(values, self.step)
+        self._loggers.scalars(values, self.step)
         self._console.update(self.step, values)
 
-    def _drawn(self) -> dict[str, Media]:
-        return {} if self._draw is None else self._attempt("pictures", self._draw)
-
-    def _show(self, pictures: Mapping[str, Media]) -> None:
-        """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
+    def _show(self) -> None:
+        """Show pictures, always together with the charts of the gradients."""
+        pictures = {} if self._draw is None else self._attempt("pictures", self._draw)
         charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
         for tag, media in {**pictures, **charts}.items():
-            data, ending = self._writer.media(tag, media, self.step)
-            # One file per tag, the latest; TensorBoard keeps the history.
-            write_bytes(self.directory / "media" / f"{tag.replace('/', '_')}.{ending}", data)
+            self._loggers.media(tag, media, self.step)
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))
@@ -391,9 +398,3 @@ class Run:
     def _crossed(self, previous: int, interval: int) -> bool:
         """Whether a multiple of `interval` lies in (previous, step]."""
         return self.step // interval > previous // interval
-
-
-def _below_eval(measured: Mapping[str, object]) -> dict[str, float]:
-    """Every number as a point of a curve."""
-    numbers = {key: float(value) for key, value in measured.items() if isinstance(value, int | float)}
-    return {f"eval/{key.removeprefix('eval_')}": value for key, value in numbers.items()}

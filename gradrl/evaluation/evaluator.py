@@ -14,7 +14,8 @@ from core.checks import checked
 from core.draw.media import Media
 from core.form import Maybe, Number
 from core.numbers import plain_number
-from core.run.run import Evaluation, Run
+from core.run.evaluation import Evaluation
+from core.run.run import Run
 from core.seeding import seed_for
 from core.state import StateDict
 from gradrl.agent import Model

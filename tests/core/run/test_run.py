@@ -20,7 +20,8 @@ from core.run import run as run_module
 from core.run.config import RunConfig
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.directory import already_finished
-from core.run.run import Evaluation, Run
+from core.run.evaluation import Evaluation
+from core.run.run import Run
 from core.run.tensorboard import read_scalars
 
 CFG = RunConfig(interval=2, eval_interval=30, draw_interval=40, checkpoint_interval=50, progress=False)
