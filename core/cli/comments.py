@@ -79,7 +79,7 @@ def of_groups(root: Path) -> dict[str, str]:
 
 
 def takes_list(option: str, root: Path) -> bool:
-    """Whether an option is a list in the YAML, or a null or a group whose comment shows one: `start=[0,0]`."""
+    """Whether an option is a list in the YAML, or null or a group whose comment shows one: `start=[0,0]`."""
     if "[" in of_groups(root).get(option, ""):
         return True
     group, _, inner = option.partition(".")

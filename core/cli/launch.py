@@ -4,26 +4,24 @@ Whatever is wrong with the configuration ends in one line and exit status 2, wit
 is composed and checked here, once, and only then handed to Hydra, which makes its directory and runs it.
 """
 
-import errno
 import os
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
-from io import StringIO, TextIOWrapper
+from io import StringIO
 from pathlib import Path
 from typing import TypeVar, cast
 
-from core.cli.allocator import keep_freed_memory
 from core.cli.arguments import parsed, shows, with_names
 from core.cli.choices import YamlFile
 from core.cli.command import typed_command
 from core.cli.comments import takes_list
 from core.cli.compose import Composed, compose_checked
 from core.cli.follow_up import follow_up, of_sweep
+from core.cli.guard import guarded
 from core.cli.habits import hint
 from core.cli.job import check, execute
 from core.cli.overrides import parse, refuse_uncountable
@@ -31,17 +29,18 @@ from core.cli.paths import as_text, typed_path, typed_run
 from core.cli.refusals import BY_ID
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
-from core.errors import ContractError
 from core.run.directory import Lock, is_run, refuse_used, used
 from core.run.listing import newest_first
-from core.text import one_line, shortened, told
+from core.text import shortened, told
 
 Options = TypeVar("Options")
 
 
 def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
     """Do what `core.cli.command.launch` does with these arguments; return the exit status."""
-    return _guarded(lambda: _launch(config_name, arguments, by_id), _root(config_name), arguments)
+    return guarded(
+        lambda: _launch(config_name, arguments, by_id), lambda: hint(_root(config_name), arguments)
+    )
 
 
 def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[Options], None]) -> int:
@@ -62,7 +61,7 @@ def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[O
         return 0
 
     root = _root(config_name)
-    return _guarded(main, root, arguments)
+    return guarded(main, lambda: hint(root, arguments))
 
 
 def compose_tree(
@@ -79,34 +78,6 @@ def compose_tree(
     """
     composed = compose_checked(config_name, overrides, folders)
     return composed.options, composed.place(job), composed
-
-
-def _guarded(main: Callable[[], int], root: YamlFile | None = None, arguments: Sequence[str] = ()) -> int:
-    keep_freed_memory()
-    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is shown escaped
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        status = main()
-        sys.stdout.flush()
-    except ConfigError as error:
-        said = hint(root, arguments) if root else None
-        print(f"error: {said or one_line(error)}", file=sys.stderr)
-        return 2
-    except ContractError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader (`--help | head`) has seen enough; what is still to be written goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise
-        print(f"error: {error.strerror}: {str(error.filename)[:80]}...", file=sys.stderr)
-        return 2
-    return status
 
 
 def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> int:
@@ -205,7 +176,7 @@ def _runs(tree: Tree, root: YamlFile) -> list[Path]:
 
 def _execute(tree: Tree, directory: Path, lock: Lock | None = None) -> int:
     """One job, whose own mistakes end it alone."""
-    return _guarded(lambda: execute(tree, directory, lock=lock))
+    return guarded(lambda: execute(tree, directory, lock=lock))
 
 
 def _say(lines: Iterable[str]) -> None:

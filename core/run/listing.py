@@ -21,11 +21,13 @@ def newest_first(folder: Path) -> list[tuple[float, Path]]:
 
 def target_of(directory: Path) -> str | None:
     """The class of a run's options, as its `config.yaml` names it; None where that cannot be read."""
-    with suppress(OSError, ValueError):
-        text = (directory / "config.yaml").read_text(encoding="utf-8")
-        found = re.search(r"^_target_: (\S+)$", text, re.M)
-        return found[1] if found else None
-    return None
+    path = directory / "config.yaml"
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, ValueError):
+        return None
+    found = re.search(r"^_target_: (\S+)$", text, re.M)
+    return found[1] if found else None
 
 
 def _runs(folder: Path) -> Iterator[Path]:
