@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 ENTRY = re.compile(r"(?P<indent> *)(?P<item>- )?(?P<name>[\w.]+):(?= |$)")
 
@@ -37,24 +38,28 @@ def comments(path: Path, group: str = "") -> dict[str, str]:
     return {prefix + name: found for name, line in named_lines(text) if (found := comment_of(line))}
 
 
-def explanations(root: str, choices: Mapping[str, str | None], folders: Sequence[Path]) -> dict[str, str]:
+def explanations(root: str, choices: Mapping[str, object], folders: Sequence[Path]) -> dict[str, str]:
     """The explanation of every option of a command.
 
     Args:
         root: the root YAML, without its ending.
-        choices: the option of each group that is chosen, `group` or `group@package`.
+        choices: what is chosen from each group, `group` or `group@package`: a name, or several.
         folders: of YAML files, ours first.
     """
-    groups = [key.partition("@")[0] for key in choices if not key.startswith("hydra/")]
-    chosen = [(key.partition("@")[0], str(choices[key])) for key in choices]
+    groups = {key: key.partition("@")[::2] for key in choices if not key.startswith("hydra/")}
     found: dict[str, str] = {}
     for folder in folders:
-        files = [(path, group) for group, name in chosen for path in _with_defaults(folder / group, name)]
+        files = [(folder / f"{root}.yaml", "")]
+        for key, (group, package) in groups.items():
+            names = choices[key] if isinstance(choices[key], list | tuple) else [choices[key]]
+            chosen = (_with_defaults(folder / group, str(name)) for name in cast(list[object], names))
+            files += [(path, package or group) for paths in chosen for path in paths]
         # An option is explained where it stands, or where another choice of its group sets it first.
-        files += [(path, group) for group in groups for path in sorted((folder / group).glob("*.yaml"))]
-        for path, group in [(folder / f"{root}.yaml", ""), *files]:
+        for group, package in groups.values():
+            files += [(path, package or group) for path in sorted((folder / group).glob("*.yaml"))]
+        for path, package in files:
             if path.is_file():
-                found = comments(path, group) | found
+                found = comments(path, package) | found
     return found
 
 

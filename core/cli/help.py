@@ -12,9 +12,10 @@ import yaml
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from core.cli.choices import EXPERIMENT, YamlFile, find
+from core.cli.choices import YamlFile, find
 from core.cli.comments import explanations, of_groups
 from core.cli.compose import Composed, compose_checked
+from core.cli.groups import choices_of
 from core.cli.overrides import SEVERAL
 from core.config import ConfigError, Tree
 from core.text import shortened, told
@@ -41,8 +42,7 @@ def help_text(config_name: str, overrides: Sequence[str], folders: Sequence[Path
     composed = compose_checked(config_name, overrides, folders)
     width = shutil.get_terminal_size((WIDTH, 0)).columns if sys.stdout.isatty() else WIDTH
     tree = _container(composed)
-    choices = composed.tree.hydra.runtime.choices
-    explained = explanations(config_name, {str(key): choices[key] for key in choices}, folders)
+    explained = explanations(config_name, tree["hydra"]["runtime"]["choices"], folders)
     groups = list(_group_lines(root, folders, width))
     parts = [
         purpose(root),
@@ -97,10 +97,10 @@ def _example_lines(root: YamlFile, typed: str) -> Iterator[str]:
 
 def _group_lines(root: YamlFile, folders: Sequence[Path], width: int) -> Iterator[str]:
     """Each group with its choices and what the defaults list says of it."""
-    pages, said = str(root.content.get("page", "")).rpartition("/")[0], of_groups(root.path)
+    said = of_groups(root.path)
     for name in root.choices:
         if "/" not in name:
-            yield from _wrapped(f"{name}: ", ", ".join(_options(name, folders, pages)), width)
+            yield from _wrapped(f"{name}: ", ", ".join(choices_of(name, root, folders)), width)
             yield from _wrapped("    # ", said.get(name, ""), width) if said.get(name) else ()
     for name, one in SEVERAL.items():
         if name in root.content:
@@ -142,14 +142,6 @@ def _explained(head: str, comment: str, width: int) -> Iterator[str]:
 
 def _wrapped(head: str, text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=head, subsequent_indent="    ", break_on_hyphens=False)
-
-
-def _options(group: str, folders: Sequence[Path], pages: str) -> list[str]:
-    """The choices of a group; of experiments, those of this command's own folder too."""
-    inside = f"{pages}/" if group == EXPERIMENT else ""
-    names = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
-    paged = {path.stem for f in folders if inside for path in (f / group / inside).glob("*.yaml")}
-    return sorted(names) + [f"{inside}{name}" for name in sorted(paged)]
 
 
 def _container(composed: Composed) -> Tree:

@@ -186,6 +186,7 @@ def _say(lines: Iterable[str]) -> None:
 
 def _show(config_name: str, args: Namespace, overrides: Sequence[str], arguments: Sequence[str]) -> int:
     """Print what is asked for: our help, the configuration, or Hydra's own help."""
+    from core.cli.completion import candidates
     from core.cli.help import configuration, help_text
     from core.cli.version import print_version
 
@@ -196,6 +197,10 @@ def _show(config_name: str, args: Namespace, overrides: Sequence[str], arguments
         print_version()
     elif args.cfg and args.multirun:
         raise ConfigError("--cfg prints one configuration; leave -m out")
+    elif args.shell_completion and overrides in (["query=bash"], ["query=fish"]):
+        line = os.environ.get("COMP_LINE", "")
+        separator = " " if overrides == ["query=bash"] else "\n"
+        print(separator.join(candidates(_root(config_name), line, folders)))
     elif args.cfg:
         print(configuration(compose_checked(config_name, overrides, folders), args), end="")
     else:
