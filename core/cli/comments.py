@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 ENTRY = re.compile(r"(?P<indent> *)(?P<item>- )?(?P<name>[\w.]+):(?= |$)")
 
@@ -43,17 +42,17 @@ def explanations(root: str, choices: Mapping[str, object], folders: Sequence[Pat
 
     Args:
         root: the root YAML, without its ending.
-        choices: what is chosen from each group, `group` or `group@package`: a name, or several.
+        choices: what is chosen from each group, `group` or `group@package`; Hydra notes no list of choices.
         folders: of YAML files, ours first.
     """
-    groups = {key: key.partition("@")[::2] for key in choices if not key.startswith("hydra/")}
+    keys = [*choices, *of_groups(folders[0] / f"{root}.yaml")]
+    groups = {key: key.partition("@")[::2] for key in keys if not key.startswith("hydra/")}
     found: dict[str, str] = {}
     for folder in folders:
         files = [(folder / f"{root}.yaml", "")]
         for key, (group, package) in groups.items():
-            names = choices[key] if isinstance(choices[key], list | tuple) else [choices[key]]
-            chosen = (_with_defaults(folder / group, str(name)) for name in cast(list[object], names))
-            files += [(path, package or group) for paths in chosen for path in paths]
+            chosen = _with_defaults(folder / group, str(choices.get(key)))
+            files += [(path, package or group) for path in chosen]
         # An option is explained where it stands, or where another choice of its group sets it first.
         for group, package in groups.values():
             files += [(path, package or group) for path in sorted((folder / group).glob("*.yaml"))]
