@@ -4,6 +4,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -127,3 +128,12 @@ def test_a_habit_is_answered_with_what_is_to_be_typed(command: Command, name, wo
 def test_words_that_another_mistake_stands_beside_are_not_blamed(command: Command):
     assert_refused(command("rl", "agent.clip_coeff=0.3", "env=cartpole"), "did you mean agent.clip_coef?")
     assert_refused(command("rl", "--cfg", "job", "seeed=1"), "unknown option seeed; did you mean seed?")
+
+
+def test_the_page_about_the_command_line_shows_what_is_said(command: Command):
+    page = (Path(__file__).resolve().parents[1] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^error: (.*)$", page, re.MULTILINE)
+    assert len(shown) == 4
+    for line in shown:
+        typed = re.split(r": | is no ", line)[0].split()
+        assert command("gan" if "loss" in line else "rl", *typed).err == f"error: {line}\n"
