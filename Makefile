@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test coverage golden pairs mutants fuzz soak lint release tensorboard clean
+.PHONY: help install demo test docs coverage golden pairs mutants fuzz soak lint release tensorboard clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -21,6 +21,9 @@ demo: $(STAMP) ## solve CartPole with PPO, draw digits with a GAN, write two rep
 
 test: $(STAMP) ## run all tests (6 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+docs: $(STAMP) ## build the site into site/, open site/index.html (a minute)
+	@$(BIN)/python docs/site/build.py
 
 coverage: $(STAMP) ## which lines no test runs; fails below 90 % of all, 95 % of core (20 minutes)
 	@rm -f .coverage .coverage.*

@@ -11,6 +11,11 @@ def as_text(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
+def printable(text: str) -> str:
+    """A text on one line of a terminal: what cannot be printed is escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def shortened(text: str, most: int = MOST) -> str:
     """A text of at most `most` characters; of a longer one the middle is left out."""
     if len(text) <= most:

@@ -18,6 +18,7 @@ SCRIPTS = {
     "bench": "bench",
     "report": "report",
     "landscape": "landscape",
+    "runs": "runs",
 }
 
 

@@ -41,6 +41,11 @@ PLACEHOLDERS = {
     ("data.root", "DIR"): "{images}",
     ("data.root", "PHOTOS"): "{images}",
     ("features.weights", "FILE"): "{weights}",
+    ("", "runs/rl/YOUR-RUN"): "{rl}",
+    ("", "DIR"): "{rl}",
+    ("", "OTHER"): "{other}",
+    ("", "A"): "{rl}",
+    ("", "B"): "{other}",
 }
 
 
@@ -107,6 +112,8 @@ def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, reque
     if "{" in " ".join(words := [filled(word) for word in words]):
         places = request.getfixturevalue("stand_ins")
         words = [re.sub(r"\{(\w+)\}", lambda key: str(places.get(key[1], key[0])), word) for word in words]
+    if script == "runs" or any(word in ("last", "resume=last") for word in words):
+        Path("runs").symlink_to(request.getfixturevalue("stand_ins")["rl"].parent)
     for word in words:
         if word.startswith("env.import_module="):
             pytest.importorskip(word.partition("=")[2])
@@ -180,7 +187,7 @@ def script_of(words: list[str], place: str) -> tuple[str | None, list[str]]:
 
 def filled(word: str) -> str:
     """A word of a command with its placeholders replaced."""
-    option, equals, value = word.partition("=")
+    option, equals, value = word.partition("=") if "=" in word else ("", "", word)
     for (owner, placeholder), substitute in PLACEHOLDERS.items():
         if option == owner:
             value = re.sub(
@@ -222,3 +229,9 @@ def test_a_placeholder_is_replaced_where_it_stands_for_something():
     assert filled("runs=[A,B]") == "runs=[{rl},{other}]"
     assert filled("data.root=DIR") == "data.root={images}"
     assert filled("optimizer=SGD") == "optimizer=SGD"
+    assert [filled(word) for word in ("runs/rl/YOUR-RUN", "A", "last", "-m")] == [
+        "{rl}",
+        "{rl}",
+        "last",
+        "-m",
+    ]

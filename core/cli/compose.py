@@ -6,7 +6,6 @@ compared with that tree (does the option exist, is the value of its kind) and th
 
 import copy
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,12 +31,13 @@ from core.cli.overrides import (
     refuse_one_and_several,
 )
 from core.cli.paths import quoted
-from core.config import ConfigError, Tree, config_dir, import_target, nearest
+from core.cli.refusals import foreign, missing_choice
+from core.config import ConfigError, Tree, import_target
 from core.errors import described
 from core.run.directory import abandon
-from core.text import listed, shortened, shown, told
+from core.text import shortened, shown, told
 
-FOR_LAUNCHER = ("page", "paths")  # entries of a root file that are no options
+FOR_LAUNCHER = ("page", "paths", "run_paths", "next")  # entries of a root file that are no options
 LAUNCHER_ONLY = ("hydra", "resume")  # what only the launcher reads
 RUN, SWEEP = ("hydra.run.dir",), ("hydra.sweep.dir", "hydra.sweep.subdir")  # where a job's directory is
 HYDRA = ("hydra.", "hydra/")  # how the names of Hydra's own options begin
@@ -345,11 +345,11 @@ def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...
             warnings.filterwarnings("error", "provider=hydra.searchpath", UserWarning)
             return compose(config_name, [*extra, *chosen], return_hydra_config=True)
     except MissingConfigException as error:
-        raise ConfigError(_missing_choice(error, chosen, config_name)) from error
+        raise ConfigError(missing_choice(error, chosen, config_name)) from error
     except Exception as error:  # of any kind: it meets what was typed unprepared
         message = " ".join(str(error).split())
         culprit = _culprit(config_name, chosen, folders)
-        message = _foreign(message) or f"{culprit} cannot be composed: {told(error)}"
+        message = foreign(message) or f"{culprit} cannot be composed: {told(error)}"
         raise ConfigError(message.removesuffix(": ")) from error
 
 
@@ -361,39 +361,3 @@ def _culprit(config_name: str, chosen: Sequence[str], folders: tuple[Path, ...])
         except ConfigError:
             return shortened(chosen[count - 1], 60)
     return shortened(chosen[-1], 60)
-
-
-def _pages(config_name: str) -> list[str]:
-    """Names of the pages of experiments that a command has, `none` first."""
-    text = (config_dir() / f"{config_name}.yaml").read_text(encoding="utf-8")
-    page = re.search(r"^page: (\w+)/", text, re.M)
-    folder = config_dir() / EXPERIMENT / (page[1] if page else "none")
-    return ["none", *sorted(f"{folder.name}/{path.stem}" for path in folder.glob("*.yaml"))]
-
-
-def _foreign(message: str) -> str:
-    """The message in place of Hydra's where only another command has the group; else nothing."""
-    found = re.search(r"(?:In '([^']+)': )?Could not override '([^'@]+)", message)
-    if not found:
-        return ""
-    where, group = found.groups()
-    of = f"{where} belongs to another command: " if where else ""
-    return f"{of}this command has no options {group}"
-
-
-def _missing_choice(error: MissingConfigException, chosen: Sequence[str], config_name: str) -> str:
-    """The message about a choice that has no file."""
-    missing, options = error.missing_cfg_file or "", list(error.options or [])
-    group, _, choice = missing.rpartition("/")
-    if group.split("/")[0] == EXPERIMENT:  # its pages stand in a folder for each command
-        group, choice = EXPERIMENT, missing.removeprefix(f"{EXPERIMENT}/")
-        options = _pages(config_name)
-    if not options and (config_dir() / group).is_dir():  # one of a list of choices, of which Hydra says less
-        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-    if not options:
-        return f"there is no configuration file {shortened(missing)}.yaml"
-    for several, one in SEVERAL.items():
-        group = several if f"+{one}@{several}.{choice}={choice}" in chosen else group
-    choice = shortened(choice, 40)
-    there = listed(options)
-    return f"{shortened(group, 40)}={choice} does not exist; choose from {there}{nearest(choice, options)}"

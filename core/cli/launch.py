@@ -4,56 +4,64 @@ Whatever is wrong with the configuration ends in one line and exit status 2, wit
 is composed and checked here, once, and only then handed to Hydra, which makes its directory and runs it.
 """
 
-import errno
 import os
-import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
-from io import StringIO, TextIOWrapper
+from io import StringIO
 from pathlib import Path
-from typing import NoReturn, TypeVar, cast
+from typing import TypeVar, cast
 
-from core.cli.allocator import keep_freed_memory
+from core.cli.arguments import parsed, shows, with_names
 from core.cli.choices import YamlFile
 from core.cli.command import typed_command
+from core.cli.comments import takes_list
 from core.cli.compose import Composed, compose_checked
+from core.cli.follow_up import follow_up, of_sweep
+from core.cli.guard import guarded
+from core.cli.habits import hint
 from core.cli.job import check, execute
 from core.cli.overrides import parse, refuse_uncountable
-from core.cli.paths import as_text, typed_path
+from core.cli.paths import as_text, typed_path, typed_run
+from core.cli.refusals import BY_ID
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
-from core.errors import ContractError
 from core.run.directory import Lock, is_run, refuse_used, used
-from core.text import one_line, shortened, told
+from core.run.listing import newest_first
+from core.text import shortened, told
 
 Options = TypeVar("Options")
 
 
 def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
     """Do what `core.cli.command.launch` does with these arguments; return the exit status."""
-    return _guarded(lambda: _launch(config_name, arguments, by_id))
+    return guarded(
+        lambda: _launch(config_name, arguments, by_id), lambda: hint(_root(config_name), arguments)
+    )
 
 
 def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[Options], None]) -> int:
     """Do what `core.cli.command.tool` does with these arguments; return the exit status."""
 
     def main() -> int:
-        args = _arguments(arguments)
-        if _shows(args):
-            return _show(config_name, args, args.overrides)
+        args = parsed(arguments)
+        if shows(args):
+            return _show(config_name, args, _of_tool(args.overrides, root), arguments)
         if args.multirun:
             raise ConfigError("this command does one thing at a time; leave -m out")
-        overrides = as_text(args.overrides, _root(config_name))
-        _refuse_several(overrides, "this command does one thing at a time")
+        overrides = _of_tool(args.overrides, root)
+        _refuse_several(overrides, root, "this command does one thing at a time")
         tree, _, _ = compose_tree(config_name, overrides, _folders(args))
         work(cast(Options, build(tree)))
+        for run in _runs(tree, root)[:1]:
+            _say(follow_up(config_name, run, typed_command(arguments)))
         return 0
 
-    return _guarded(main)
+    root = _root(config_name)
+    return guarded(main, lambda: hint(root, arguments))
 
 
 def compose_tree(
@@ -72,38 +80,11 @@ def compose_tree(
     return composed.options, composed.place(job), composed
 
 
-def _guarded(main: Callable[[], int]) -> int:
-    keep_freed_memory()
-    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is shown escaped
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        status = main()
-        sys.stdout.flush()
-    except ConfigError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except ContractError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader (`--help | head`) has seen enough; what is still to be written goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise
-        print(f"error: {error.strerror}: {str(error.filename)[:80]}...", file=sys.stderr)
-        return 2
-    return status
-
-
 def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> int:
-    args = _arguments(arguments)
+    args = parsed(arguments)
     overrides = _select_by_id(as_text(args.overrides, _root(config_name), sweep=args.multirun), by_id)
-    if _shows(args):
-        return _show(config_name, args, overrides)
+    if shows(args):
+        return _show(config_name, args, overrides, arguments)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("this command trains in one process; start it without torchrun (WORLD_SIZE is > 1)")
     resume = [each for each in overrides if _key(each) == "resume"]
@@ -111,8 +92,10 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
         if args.multirun:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
-        return resume_run(Path(typed_path(resume[-1].partition("=")[2], "resume")), others, config_name)
-    batches = _batches(overrides, args.multirun)
+        directory = Path(typed_run(resume[-1].partition("=")[2], "resume", _root(config_name)))
+        status = resume_run(directory, others, config_name)
+        return 0 if status is None else _ended(config_name, directory, status, typed_command(arguments))
+    batches = _batches(overrides, args.multirun, _root(config_name))
     return _start(config_name, batches, _folders(args), args.multirun, typed_command(arguments))
 
 
@@ -140,8 +123,9 @@ def _start(
     try:
         if is_run(directory):  # another run began and ended here since the check
             raise used(directory)
-        _say(composed)
-        return composed.run(partial(_execute, tree, lock=lock), directory, command=command)
+        _say(composed.notes)
+        status = composed.run(partial(_execute, tree, lock=lock), directory, command=command)
+        return _ended(config_name, directory, status, command)
     finally:
         lock.release()
         for place in new:  # of a start that came to nothing
@@ -153,61 +137,70 @@ def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str)
     codes = [0]
     for number, (composed, tree, directory) in enumerate(jobs):
         print(f"job {number + 1} of {len(jobs)}: {' '.join(composed.tree.hydra.overrides.task)}", flush=True)
-        _say(composed)
+        _say(composed.notes)
         codes.append(composed.run(partial(_execute, tree), directory, number, command))
         if codes[-1] > 128:  # a signal is meant for the whole sweep
             return codes[-1]
+    _say(line for place in {place.parent for *_, place in jobs if place} for line in of_sweep(place, command))
     return max(codes)
 
 
-def _refuse_several(overrides: Sequence[str], advice: str) -> None:
-    swept = [each for each in overrides if parse(each).is_sweep_override()]
-    if swept:
-        raise ConfigError(f"{shortened(swept[0])} has several values; {advice}")
+def _ended(config_name: str, directory: Path, status: int, command: str) -> int:
+    """Say what can be typed next, unless a signal has ended the run or nothing was made."""
+    if status in (0, 1):
+        _say(follow_up(config_name, directory, command))
+    return status
+
+
+def _refuse_several(overrides: Sequence[str], root: YamlFile, advice: str) -> None:
+    for each in overrides:
+        if parse(each).is_sweep_override():
+            key, _, values = each.partition("=")
+            several = takes_list(key.lstrip("+"), root.path)
+            as_list = f"a list is {shortened(key)}=[{shortened(values)}]; " if several else ""
+            raise ConfigError(f"{shortened(each)} has several values; {as_list}{advice}")
+
+
+def _of_tool(words: Sequence[str], root: YamlFile) -> list[str]:
+    """The overrides of a tool, which takes run directories without their options too."""
+    names = with_names(words, root)
+    return as_text(names, root)
+
+
+def _runs(tree: Tree, root: YamlFile) -> list[Path]:
+    """The runs that a tool was called on."""
+    named = [tree[name] for name in list(root.content.get("run_paths") or ())[:1]]
+    places = named[0] if named and isinstance(named[0], list) else named
+    return [directory for place in places for _, directory in newest_first(Path(place))]
 
 
 def _execute(tree: Tree, directory: Path, lock: Lock | None = None) -> int:
     """One job, whose own mistakes end it alone."""
-    return _guarded(lambda: execute(tree, directory, lock=lock))
+    return guarded(lambda: execute(tree, directory, lock=lock))
 
 
-def _say(composed: Composed) -> None:
-    for line in composed.notes:
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
         print(line, flush=True)
 
 
-def _arguments(arguments: Sequence[str]) -> Namespace:
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
-    parser.error = _refuse  # argparse's own prints the usage, several lines of it
-    args = parser.parse_intermixed_args(list(arguments))
-    if args.config_path or args.config_name:
-        raise ConfigError(
-            "--config-name and --config-path: the root file is fixed; use --config-dir FOLDER to add YAML "
-            "files of your own"
-        )
-    return args
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(message)
-
-
-def _shows(args: Namespace) -> bool:
-    """Whether the command line asks for something to read."""
-    return bool(args.help or args.cfg or args.info or args.hydra_help or args.shell_completion)
-
-
-def _show(config_name: str, args: Namespace, overrides: Sequence[str]) -> int:
+def _show(config_name: str, args: Namespace, overrides: Sequence[str], arguments: Sequence[str]) -> int:
     """Print what is asked for: our help, the configuration, or Hydra's own help."""
+    from core.cli.completion import candidates
     from core.cli.help import configuration, help_text
+    from core.cli.version import print_version
 
     folders = _folders(args)
     if args.help:
-        print(help_text(config_name, overrides, folders))
+        print(help_text(config_name, overrides, folders, typed_command(arguments)))
+    elif args.version:
+        print_version()
     elif args.cfg and args.multirun:
         raise ConfigError("--cfg prints one configuration; leave -m out")
+    elif args.shell_completion and overrides in (["query=bash"], ["query=fish"]):
+        line = os.environ.get("COMP_LINE", "")
+        separator = " " if overrides == ["query=bash"] else "\n"
+        print(separator.join(candidates(_root(config_name), line, folders)))
     elif args.cfg:
         print(configuration(compose_checked(config_name, overrides, folders), args), end="")
     else:
@@ -260,14 +253,14 @@ def _select_by_id(overrides: Sequence[str], group: str | None) -> list[str]:
     keys = [_key(each) for each in overrides]
     if group is None or f"{group}.id" not in keys:
         return list(overrides)
-    return [o for o, key in zip(overrides, keys, strict=True) if key != group] + [f"{group}=by_id"]
+    return [o for o, key in zip(overrides, keys, strict=True) if key != group] + [f"{group}={BY_ID}"]
 
 
 def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+")
 
 
-def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
+def _batches(overrides: Sequence[str], multirun: bool, root: YamlFile) -> list[list[str]]:
     """The overrides of each job: one list for every job of a sweep, a single list without one."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -275,7 +268,7 @@ def _batches(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
         if key.replace("/", ".").startswith(("hydra.mode", "hydra.launcher", "hydra.sweeper")):
             raise ConfigError(f"{key} is not read here; -m runs the jobs of a sweep one after the other")
     if not multirun:
-        _refuse_several(overrides, "add -m to run all of them")
+        _refuse_several(overrides, root, "add -m to run all of them")
         return [list(overrides)]
     own = [each for each in overrides if each.startswith("hydra")]
     others = [parse(each) for each in overrides if each not in own]

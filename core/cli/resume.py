@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it imports torch
 CHANGEABLE = ("logging.", "logger.", "device", "num_threads")  # besides the run's length
 
 
-def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> int:
+def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> int | None:
     """Continue the run in `directory`; a finished one is left as it is.
 
     Args:
@@ -28,7 +28,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
         config_name: the root YAML of this command, which continues no run of another one.
 
     Returns:
-        The exit status.
+        The exit status; None for a run that had ended before, of which that is said.
 
     Raises:
         ConfigError: there is no run, it is damaged, in use or another command's, or an override would change
@@ -52,7 +52,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     cfg: Any = build(options)  # types and ranges, before the new length is compared
     if already_finished(directory, options[length]):
         print(f"{directory} is already finished; nothing to do")
-        return 0
+        return None
     folder = directory / "checkpoints"
     begun = os.path.lexists(folder / "last.pt")
     check({**options, **dict.fromkeys(root.BEGINNING)} if begun else options)

@@ -8,7 +8,7 @@ from core.cli.saved import saved_command, saved_options, saved_overrides
 from core.config import ConfigError, flat
 from core.diagnosis.findings import FILE, Finding, ordered
 from core.report.record import KindOf, Record, unknown
-from core.run.directory import in_use, read_summary
+from core.run.directory import state_of
 from core.run.files import read_json
 from core.run.tensorboard import read_scalars
 
@@ -22,11 +22,7 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
     if not directory.is_dir():
         raise ConfigError(f"{option}={directory}: there is no such directory")
     options = saved_options(directory)
-    summary = read_summary(directory)
-    status = "unfinished" if summary is None else str(summary.get("status", "finished"))
-    if in_use(directory):
-        # A summary, if there is one, is of an earlier end of a run that has been resumed.
-        status, summary = "running", None
+    status, summary = state_of(directory)
     kind = kind_of(str(options["_target_"]))
     return Record(
         directory=directory,

@@ -1,10 +1,13 @@
-"""What a run prints: a progress bar on a terminal, plain lines elsewhere."""
+"""What a run prints: a progress bar on a terminal, plain lines elsewhere; both fit into 80 columns."""
 
 import sys
-import time
 from collections.abc import Mapping
 
 from core.numbers import plain_number
+from core.run.pace import Pace
+
+WIDTH = 80  # columns of a plain line, and of a terminal that is not wider
+BAR = 16  # columns of the bar
 
 
 class Console:
@@ -13,11 +16,9 @@ class Console:
     Args:
         total: the x-axis value at the end.
         unit: what is counted, for example "env steps".
-        headline: tags shown with the progress, each with its last value.
+        headline: tags shown with the progress, each with its last value, as many as fit.
         quiet: show nothing between the first and the last line.
     """
-
-    PLAIN_SECONDS = 10.0  # between two plain lines: a log file stays readable
 
     def __init__(self, total: int, unit: str, headline: tuple[str, ...], quiet: bool) -> None:
         self.total = total
@@ -25,31 +26,26 @@ class Console:
         self.headline = headline
         self.quiet = quiet
         self._shown: dict[str, float] = {}
-        self._last_line = time.monotonic()
+        self._pace = Pace(None)
         self._bar = None
         if not quiet and sys.stdout.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
-            self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[text]}"),
-            )
-            self._task = self._bar.add_task("training", total=total, unit=unit, text="")
+            self._bar = Progress(BarColumn(bar_width=BAR), TextColumn("{task.fields[text]}"))
+            self._task = self._bar.add_task("", total=total, text="")
             self._bar.start()
 
     def update(self, step: int, values: Mapping[str, float]) -> None:
         """Show where the run is; cheap enough for every logged point."""
         self._shown |= {tag: values[tag] for tag in self.headline if tag in values}
-        text = "  ".join(f"{tag} {plain_number(value)}" for tag, value in self._shown.items())
+        left = self._pace.left(step, self.total)
         if self._bar is not None:
+            text = self._line(
+                f"{step:,} / {self.total:,} {self.unit}", left, self._bar.console.width - BAR - 2
+            )
             self._bar.update(self._task, completed=step, text=text)
-        elif not self.quiet and time.monotonic() - self._last_line >= self.PLAIN_SECONDS:
-            self._last_line = time.monotonic()
-            print(f"{step:>11,} / {self.total:,} {self.unit}   {text}", flush=True)
+        elif not self.quiet and self._pace.due():
+            print(self._line(f"{step:>11,} / {self.total:,} {self.unit}", left, WIDTH), flush=True)
 
     def say(self, line: str) -> None:
         """Print a line that stays, above the bar."""
@@ -62,3 +58,14 @@ class Console:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
+
+    def _line(self, reached: str, left: str, width: int) -> str:
+        """Where the run is, how long it still takes, and as many numbers as fit."""
+        line = "   ".join(filter(None, (reached, left)))
+        space = "   "
+        for tag, value in self._shown.items():
+            more = f"{space}{tag} {plain_number(value)}"
+            if len(line + more) > width:
+                break
+            line, space = line + more, "  "
+        return line

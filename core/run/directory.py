@@ -118,6 +118,21 @@ def read_summary(directory: Path) -> dict[str, object] | None:
     return summary
 
 
+def state_of(directory: Path) -> tuple[str, dict[str, object] | None]:
+    """The status of a run and its summary, None while there is none.
+
+    Returns:
+        finished, stopped, failed, running, or unfinished (it was killed and wrote no summary).
+
+    Raises:
+        ConfigError: the summary is damaged.
+    """
+    summary = read_summary(directory)
+    if in_use(directory):  # a summary, if there is one, is of an earlier end of a run that has been resumed
+        return "running", None
+    return ("unfinished" if summary is None else str(summary.get("status", "finished"))), summary
+
+
 def already_finished(directory: Path, total: int) -> bool:
     """Whether the run in `directory` ended, by reaching `total` (or more) on its x-axis or by a callback."""
     summary, step = read_summary(directory) or {}, reached(directory)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.config import ConfigError
+from core.run.pace import Pace
 from core.state import StateDict
 from gradgan.images import Images
 
@@ -67,8 +68,21 @@ class Features(Protocol):
 
 @torch.no_grad()
 def extract(network: FeatureNetwork, pixels: Tensor, device: torch.device) -> Tensor:
-    """Features, float32 [N, F] on the device, of uint8 images [N, C, H, W]; the network must be there too."""
-    return torch.cat([network(batch.to(device)) for batch in pixels.split(BATCH)])
+    """Features, float32 [N, F] on the device, of uint8 images [N, C, H, W]; the network must be there too.
+
+    Where it takes long, it is said how far it is.
+    """
+    found, pace = [], Pace()
+    for batch in pixels.split(BATCH):
+        found.append(network(batch.to(device)))
+        if pace.due():
+            done = sum(map(len, found))
+            left = pace.left(done, len(pixels))
+            print(
+                f"evaluation: features of {done:,} of {len(pixels):,} images{left and f', {left}'}",
+                flush=True,
+            )
+    return torch.cat(found)
 
 
 def read_weights(path: str, holds: str) -> StateDict:

@@ -1,7 +1,6 @@
 """How good a policy is: its mean return in fresh environments, which start from the same seeds every time."""
 
 import itertools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,6 +14,7 @@ from core.draw.media import Media
 from core.form import Maybe, Number
 from core.numbers import plain_number
 from core.run.evaluation import Evaluation
+from core.run.pace import Pace
 from core.run.run import Run
 from core.seeding import seed_for
 from core.state import StateDict
@@ -23,8 +23,6 @@ from gradrl.envs.make import EnvConfig, EnvInfo, autoreset_mode, make_envs, rese
 from gradrl.evaluation.video import Camera
 from gradrl.experience.normalize import ObservationNormalizer
 from gradrl.policies.actor import Actor, RawObservationActor
-
-QUIET_S = 10.0  # after which a long evaluation says how far it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +118,8 @@ def _run(
     finished: list[list[tuple[float, int, bool]]] = [[] for _ in quota]
     total, length = np.zeros(len(quota)), np.zeros(len(quota), np.int64)
     ended, episode_start = np.zeros(len(quota), np.bool_), np.ones(len(quota), np.bool_)
-    missing, told = int(quota.sum()), time.monotonic()
+    episodes, pace = int(quota.sum()), Pace()
+    missing = episodes
     obs = reset_envs(envs, seeds)
     actor.begin(len(quota))
     while missing:
@@ -138,10 +137,11 @@ def _run(
                 )
                 missing -= 1
             total[n], length[n] = 0.0, 0
-        if time.monotonic() - told > QUIET_S:
-            told = time.monotonic()
+        if pace.due():
             steps = int(length.sum()) + sum(steps for each in finished for _, steps, _ in each)
-            say(f"evaluation: {quota.sum() - missing} of {quota.sum()} episodes, {steps:,} steps")
+            done = episodes - missing
+            left = pace.left(done, episodes)
+            say(f"evaluation: {done} of {episodes} episodes, {steps:,} steps{left and f', {left}'}")
     return finished
 
 

@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from tests.fuzz.words_values import FLAGS, HYDRA, KEYS, LONGS, TARGETS, VALUES
+from core.config import config_dir
+from tests.fuzz.words_values import ALONE, FLAGS, HYDRA, KEYS, LONGS, TARGETS, VALUES
 from tests.pairs.space import Space, dotted
 
 FACTS = tomllib.loads((Path(__file__).parent.parent / "pairs" / "space.toml").read_text())
+HABITS = tomllib.loads((config_dir() / "habits.toml").read_text(encoding="utf-8"))
 TRAINERS = ("rl", "gan", "descend")
 # Words that fit, in front of the hostile one, by command.
 CONTEXTS = {
@@ -32,19 +34,22 @@ CONTEXTS = {
         [], ["objective=logistic", "batch=minibatch"], ["optimizers=[sgd,adam]"],
         ["function=quadratic", "optimizer=lbfgs"], ["objective=moons", "batches=[stochastic,full]"],
     ),
-    "evaluate": (["run=run_rl", "episodes=1"], ["run=run_gan", "samples=16"]),
-    "report": (["run=run_rl"], ["run=run_descend"]),
+    "evaluate": (["run=run_rl", "episodes=1"], ["run_gan", "samples=16"]),
+    "export": (["run_rl"], ["run=run_gan", "format=safetensors"]),
+    "report": (["run=run_rl"], ["run_descend"]),
     "landscape": (["run=run_rl", "grid=3", "which=[slices]"], ["run=run_gan", "grid=3", "which=[slices]"]),
-    "compare": (["runs=[run_rl]", "resamples=100"],),
+    "compare": (["runs=[run_rl]", "resamples=100"], ["run_rl", "resamples=100"]),
+    "runs": ([], ["run_rl"], ["--json"]),
     "bench": ([],),
     "demo": ([],),
 }  # fmt: skip
 WEIGHTS = {
-    "rl": 10, "gan": 9, "descend": 7, "evaluate": 2, "report": 2, "landscape": 2, "compare": 2, "bench": 1,
-    "demo": 0.3,
+    "rl": 10, "gan": 9, "descend": 7, "evaluate": 2, "export": 1, "report": 2, "landscape": 2, "compare": 2,
+    "bench": 1, "runs": 1, "demo": 0.3,
 }  # fmt: skip
 KINDS = {
     "value": 34, "group": 10, "target": 14, "flags": 7, "hydra": 9, "key": 9, "sweep": 8, "long": 6, "two": 3,
+    "habit": 6, "alone": 5,
 }  # fmt: skip
 
 
@@ -85,6 +90,13 @@ def made(kind: str, command: str, context: tuple[str, ...], random: Random) -> t
         return tuple(random.choice(FLAGS))
     if kind == "hydra":
         return (*random.choice([(), (), ("-m",)]), random.choice(HYDRA))
+    if kind == "habit":
+        word = random.choice([row for table in HABITS.values() for row in table])
+        word = word.replace("=#", "=16") if "=" in word else f"{word}={random.choice(VALUES)}"
+        flag = f"--{word.replace('_', '-')}"
+        return random.choice([(word,), (word,), (flag,), tuple(flag.split("=", 1))])
+    if kind == "alone":
+        return (random.choice(ALONE),)
     if kind == "key":
         return (f"{plus}{random.choice(KEYS)}{random.choice(['=', '=1', '=adam', '=[1]', ''])}",)
     if kind == "two":
@@ -126,11 +138,12 @@ class Known:
 @cache
 def known(command: str, context: tuple[str, ...]) -> Known:
     """What there is to be typed beside these words."""
-    if command == "demo":
+    if command in ("demo", "runs"):
         return Known((), (), (), ())
     space = Space(command, FACTS)
     sizes = space.sizes(context) if command in TRAINERS else []
-    names = list(dotted(space.tree([*context, *sizes])))
+    options = [word for word in context if "=" in word]
+    names = list(dotted(space.tree([*options, *sizes])))
     inner = {".".join(name.split(".")[:i]) for name in names for i in range(1, name.count(".") + 1)}
     parts = sorted(name.removesuffix("._target_") for name in names if name.endswith("._target_"))
     groups = [*space.groups(), "experiment"] if command in TRAINERS else ["features"]

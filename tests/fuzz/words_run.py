@@ -120,7 +120,14 @@ def names(line: Line, text: str) -> bool:
         value = word.partition("=")[2]
         if option in PATHS and value in text:
             return True
-    return "there is no run in" in text or "this command takes no options" in text
+    known = (
+        "there is no run",
+        "there is no folder",
+        "there is no such directory",
+        "holds no run",
+        "a run direct",
+    )
+    return any(part in text for part in (*known, "this command takes no options"))
 
 
 def listing(place: Path) -> set[str]:

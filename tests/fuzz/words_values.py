@@ -67,7 +67,19 @@ TARGETS = (
     "builtins.True", "${seed}", "true", "3.5",
 )  # fmt: skip
 
+ALONE = (  # without an option: a run directory of a tool, or nothing
+    "last", "run=last", "resume=last", "init_from=last", "against=last", "runs=[last]", "folder=last",
+    "run_rl", "run_gan", "run_descend", "nowhere", "run_rl/", "./run_rl", "../here", ".", "..", "/", "~",
+    "~/x", "~run", "run_rl/config.yaml", "run_rl/checkpoints", "/dev/null", "/proc/self", "a=b", "a/b=c",
+    "run_rl=x", "[run_rl]", "{a}", "'x'", "x y", "*", "run_*", "a,b", "LAST", "last/", "./last", "\x1b[31m",
+    "é", "\udcff", "", " ", "\n", "x" * 300, "d/" * 2000, "0", "null", "${seed}", "cartpole", "ppo",
+    "CartPole-v1", "3e-4",
+)  # fmt: skip
+
 FLAGS = (
+    ["--version"], ["--vers"], ["--version", "seed=x"], ["--json"], ["--json", "nope"], ["--lr", "3e-4"],
+    ["--lr=3e-4"], ["--env", "cartpole"], ["--total-timesteps", "1000"], ["--Learning_Rate"], ["-lr", "1"],
+    ["-sc", "query=fish"], ["-sc", "query=nope"], ["-sc", "install=fish"],
     ["--hydra-help"], ["--info"], ["--info", "all"], ["--info", "config"], ["--info", "nope"],
     ["--info", "searchpath"], ["--info", "plugins"], ["--info", "defaults"], ["--info", "defaults-tree"],
     ["-sc"], ["-sc", "install=bash"], ["-sc", "query=bash"], ["-sc", "install=nope"],

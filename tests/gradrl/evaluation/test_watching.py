@@ -11,8 +11,8 @@ from PIL import Image
 from core.config import ConfigError
 from core.draw.media import Video
 from core.draw.mp4 import mp4
+from core.run import pace
 from gradrl.envs.make import EnvConfig, inspect_env
-from gradrl.evaluation import evaluator
 from gradrl.evaluation.evaluator import EvaluationConfig, evaluate
 from gradrl.evaluation.video import play, side_by_side
 from tests.gradrl.scripted import Scripted
@@ -89,7 +89,7 @@ def test_an_mp4_holds_the_frames_at_their_speed(tmp_path):
 
 
 def test_a_long_evaluation_says_how_far_it_is(monkeypatch):
-    monkeypatch.setattr(evaluator, "QUIET_S", 0.0)
+    monkeypatch.setattr(pace, "QUIET_S", 0.0)
     lines = []
     options = EvaluationConfig(
         episodes=4, interval_episodes=1, num_envs=2, max_episode_steps=100, deterministic=True

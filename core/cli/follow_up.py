@@ -1,0 +1,62 @@
+"""What a command says at its end: where the pictures of its run are, and what to type next."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.cli.choices import YamlFile
+from core.config import config_dir
+from core.run.listing import target_of
+
+SAID = 2  # commands
+
+
+def follow_up(command: str, directory: Path, typed: str) -> Iterator[str]:
+    """Lines about a run, and the first commands for its kind of run: the root file of its trainer lists them.
+
+    Args:
+        command: the root YAML of the command that ends; it is not proposed for the same run again.
+        directory: of the run.
+        typed: what was typed in front of the overrides, as `typed_command` has it.
+    """
+    roots = [YamlFile(path) for path in sorted(config_dir().glob("*.yaml"))]
+    target = target_of(directory)
+    entries = next((root.content.get("next") for root in roots if root.content["_target_"] == target), None)
+    if not entries:  # a loop of somebody's own, or nothing was made
+        return
+    if (directory / "media").is_dir():
+        yield f"pictures: {_near(directory / 'media')}"
+    others = [words for words in map(str.split, entries) if words[:2] != [command, "RUN"]]
+    for name, *words in others[:SAID]:
+        yield next_line(name, [_near(directory) if word == "RUN" else word for word in words], typed)
+
+
+def of_sweep(directory: Path, typed: str) -> Iterator[str]:
+    """Lines about the folder of a sweep."""
+    for name in ("report", "runs"):
+        yield next_line(name, [_near(directory)], typed)
+
+
+def next_line(command: str, words: list[str], typed: str) -> str:
+    """What to type: another command of ours, in the form in which this one was typed."""
+    *before, last = shlex.split(typed) or [""]
+    if last.endswith(".py"):
+        found = os.path.join(os.path.dirname(last), f"{command}.py")
+    elif last.startswith("core.scripts."):
+        found = f"core.scripts.{command}"
+    else:
+        before, found = [], os.path.join(os.path.dirname(last), _installed(command))
+    return f"next: {shlex.join([*before, found, *words])}"
+
+
+def _installed(command: str) -> str:
+    """The name under which a command is installed."""
+    path = config_dir() / f"{command}.yaml"
+    return YamlFile(path).content["hydra"]["job"]["name"] if path.is_file() else f"gradsight-{command}"
+
+
+def _near(path: Path) -> str:
+    """A path as it would be typed from here."""
+    whole, here = os.path.abspath(path), os.getcwd()
+    return os.path.relpath(whole) if whole.startswith(os.path.join(here, "")) else whole

@@ -1,0 +1,79 @@
+"""The site is built from the docs, and no link in it is dead."""
+
+import importlib.util
+import os
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.pages import ROOT
+
+spec = importlib.util.spec_from_file_location("build_site", ROOT / "docs" / "site" / "build.py")
+assert spec is not None
+assert spec.loader is not None
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+
+
+class Page(HTMLParser):
+    """The anchors of a page and what it links to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.anchors |= {value for key in ("id", "name") if (value := found.get(key))}
+        self.links += [value for key in ("href", "src") if (value := found.get(key))]
+
+
+def test_every_option_of_every_command_has_a_meaning():
+    pages = dict(build.option_pages())
+    assert {"configure/rl.md", "configure/gan.md", "configure/descend.md"} <= pages.keys()
+    rows = [line for text in pages.values() for line in text.splitlines() if line.startswith("| `")]
+    bare = [row for row in rows if row.endswith("|  |") and "_target_" not in row]
+    assert bare == []
+    assert any(row.startswith("| `agent.clip_coef` | `0.2` | eps, how far") for row in rows)
+
+
+def test_a_link_through_the_repository_leads_through_the_site(tmp_path):
+    page = tmp_path / "configure" / "x.md"
+    page.parent.mkdir()
+    page.write_text("[a](../examples/plain_loop.py) [b](../README.md#train) [c](https://hydra.cc) [d](#here)")
+    build.relink(page, ROOT / "docs" / "x.md", tmp_path)
+    linked = (
+        "[a](../source/examples.plain_loop.py.md) [b](../index.md#train) [c](https://hydra.cc) [d](#here)"
+    )
+    assert page.read_text() == linked
+    assert "GradientStep(" in (tmp_path / "source" / "examples.plain_loop.py.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_has_no_dead_link(tmp_path):
+    pytest.importorskip("zensical")
+    assert build.main(tmp_path / "site") == 0
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in (tmp_path / "site").rglob("*.html")}
+    assert {"index.html", "glossary.html", "watch.html", "rl.html"} <= {path.name for path in pages}
+    dead = [
+        f"{path.relative_to(tmp_path)}: {link}"
+        for path, page in pages.items()
+        for link in page.links
+        if not alive(path, link, tmp_path / "site", pages)
+    ]
+    assert dead == []
+
+
+def alive(path: Path, link: str, root: Path, pages: dict[Path, Page]) -> bool:
+    """Whether a link leads out, or to a file of the site and an anchor that this has."""
+    target, _, anchor = link.partition("#")
+    target = target.partition("?")[0]
+    if ":" in target:
+        return True
+    there = path if not target else (root / target[1:] if target.startswith("/") else path.parent / target)
+    there = Path(os.path.normpath(there))
+    there = there / "index.html" if there.is_dir() else there
+    return there.exists() and (not anchor or there not in pages or anchor in pages[there].anchors)
