@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn, TypeVar
 
@@ -46,7 +47,14 @@ def typed_command(arguments: Sequence[str]) -> str:
 
 
 def _imported() -> ModuleType:
-    """The launcher; a Ctrl-C while it is being imported ends the process at once, nothing has been made."""
+    """The launcher; a Ctrl-C while it is being imported ends the process at once, nothing has been made.
+
+    The folder of the command is importable from here on, behind everything that is installed: `_target_` may
+    name a class in a file that lies there, whether a script was called or an installed command.
+    """
+    with suppress(FileNotFoundError):  # it was deleted
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
     before = signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     from core.cli import launch as launcher
 
