@@ -219,6 +219,8 @@ def _convert(value: object, hint: object, path: str) -> object:
             nested = {k: isinstance(v, Mapping) and "_target_" in v for k, v in value.items()}
             kinds = union(typing.get_args(choice)[1]) if typing.get_args(choice) else (object,)
             for name in value if set(kinds).isdisjoint((object, Any)) else ():
+                if name == "_target_":
+                    raise ConfigError(f"{path} holds parts by name: write {path}.NAME._target_={value[name]}")
                 if not nested[name]:
                     where = _join(path, str(name))
                     raise ConfigError(f"{where} must be a part with a _target_, got {shown(value[name])}")
@@ -258,7 +260,7 @@ def _misfit(value: object, kind: object) -> str | None:
     named = {name: None for base in bases for name in base if name == "__call__" or not name.startswith("_")}
     if isinstance(value, Component) and "target" not in named:
         return "it is no dataclass"
-    lacking = [name for name in named if inspect.getattr_static(value, name, None) is None]
+    lacking = [name for name in named if inspect.getattr_static(value, name, named) is named]
     return f"it has no {', no '.join(lacking)}" if lacking else None
 
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from core.config import ConfigError
 from core.errors import described
 
 Made = TypeVar("Made")
@@ -16,10 +17,12 @@ def attempt(what: str, call: Callable[..., Made], *arguments: object) -> Made:
     """What somebody else's code returns for these arguments.
 
     Raises:
-        ValueError: it raised something, in one line that says what and where.
+        ValueError: it raised something, in one line that says what and where (a ConfigError says it itself).
     """
     try:
         return call(*arguments)
+    except ConfigError:
+        raise
     except Exception as error:
         raise ValueError(f"{what} raised {described(error)}") from error
 
@@ -34,7 +37,14 @@ def seeded(seed: int, make: Callable[[], Made]) -> Made:
         return make()
 
 
-def tried(what: str, module: object, shape: tuple[int, ...], wanted: tuple[int, ...] | None) -> Tensor:
+def tried(
+    what: str,
+    module: object,
+    shape: tuple[int, ...],
+    wanted: tuple[int, ...] | None = None,
+    *,
+    alone: bool = True,
+) -> Tensor:
     """Outputs of a module for three random inputs; so a lazy one takes its shape, too.
 
     Args:
@@ -42,6 +52,7 @@ def tried(what: str, module: object, shape: tuple[int, ...], wanted: tuple[int, 
         module: as the user's code returned it.
         shape: of one input, whose elements are in [0, 1].
         wanted: of one output; None = a vector of any length.
+        alone: an output must follow from its input alone.
 
     Returns:
         [3, *wanted], float32.
@@ -68,6 +79,8 @@ def tried(what: str, module: object, shape: tuple[int, ...], wanted: tuple[int, 
         )
     if any(p.requires_grad for p in parameters) and not outputs.requires_grad:
         raise ValueError(f"{what}: what forward returns has no gradient (is there a detach or no_grad?)")
+    if not alone:
+        return outputs.detach()
     fewer = attempt(f"{what}: forward of {[2, *shape]}", module, inputs[:2]).detach()
     outputs = outputs.detach()
     if (fewer - outputs[:2]).abs().max() > ALIKE * outputs.abs().max():

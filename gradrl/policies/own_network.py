@@ -63,7 +63,7 @@ class OwnNetwork(nn.Module):
 
         def made() -> tuple[object, int]:
             network = attempt(f"{what}: {target.__qualname__}({shape})", component, shape)
-            return network, tried(what, network, shape, None).shape[1]
+            return network, tried(what, network, shape).shape[1]
 
         self.network, self.size = cast(tuple[nn.Module, int], seeded(seed, made))
 
