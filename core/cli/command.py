@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn, TypeVar
 
@@ -47,14 +46,9 @@ def typed_command(arguments: Sequence[str]) -> str:
 
 
 def _imported() -> ModuleType:
-    """The launcher; a Ctrl-C while it is being imported ends the process at once, nothing has been made.
-
-    The folder of the command is importable from here on, behind everything that is installed: `_target_` may
-    name a class in a file that lies there, whether a script was called or an installed command.
-    """
-    with suppress(FileNotFoundError):  # it was deleted
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
+    """The launcher. A Ctrl-C while it is being imported ends the process at once, nothing has been made."""
+    if "" not in sys.path:  # the folder of the command: classes of the user's own are found in it
+        sys.path.append("")
     before = signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     from core.cli import launch as launcher
 

@@ -150,7 +150,7 @@ class Run:
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps}
         self._charts = GradientCharts(self._steps)
-        self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits)
+        self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
         if self.resuming:
             path = self.directory / "checkpoints" / "last.pt"
             state = checkpoint.load_to_continue(path, resumption(self.directory))
