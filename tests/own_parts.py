@@ -312,8 +312,9 @@ class Bound:
 
     def __call__(self, gradients, state):
         state["steps"] = state.get("steps", 0) + 1
-        for value in gradients.values:
+        for value in gradients.dense():
             value.clamp_(-self.bound, self.bound)
+        gradients.changed()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +327,12 @@ class FailingTransform(Bound):
 class ShorterTransform(Bound):
     def __call__(self, gradients, state):
         gradients.values = gradients.values[:1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilentTransform(Bound):
+    def __call__(self, gradients, state):
+        gradients.values[0].mul_(0.5)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from core.gradients.norms import GradientView, require_real
+from core.gradients.norms import GradientView, layer_norms, require_real
 from core.gradients.transforms.adaptive import AGC
 from core.gradients.transforms.chain import Clipper, by_option
 from core.gradients.transforms.direction import Centralize, PCGrad
@@ -91,8 +91,11 @@ def _try_transform(what: str, transform: Transform | Combine) -> None:
             left: object = attempt(f"{what}: combine", transform.combine, losses, state)
         else:
             view = GradientView(names, parameters, values)
+            before = view.norm
             attempt(what, transform, view, state)
             left = view.values
+            if view.norm is before and not torch.equal(layer_norms(view.dense()).norm(), before):
+                raise ValueError(f"{what} must call gradients.changed() after it has changed them")
         shapes = [v.shape if isinstance(v, Tensor) else None for v in left] if isinstance(left, list) else []
         if shapes != [p.shape for p in parameters]:
             raise ValueError(f"{what} must leave one gradient of its shape for each parameter")

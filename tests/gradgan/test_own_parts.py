@@ -53,6 +53,7 @@ FAULTS = {
     "clipper": {
         "FailingTransform": "raised AttributeError: 'list' object has no attribute 'clamp_'",
         "ShorterTransform": "must leave one gradient of its shape for each parameter",
+        "SilentTransform": "must call gradients.changed() after it has changed them",
         "KeepsAnObject": "keeps what no checkpoint can hold: its state['mine'] is a builtins.object",
     },
 }
