@@ -261,7 +261,8 @@ def _misfit(value: object, kind: object) -> str | None:
     if isinstance(value, Component) and "target" not in named:
         return "it is no dataclass"
     lacking = [name for name in named if inspect.getattr_static(value, name, named) is named]
-    return f"it has no {', no '.join(lacking)}" if lacking else None
+    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+    return f"it has no {', no '.join(lacking[:4])}{more}" if lacking else None
 
 
 def _takes_part(hint: object) -> bool:
