@@ -46,7 +46,7 @@ from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
 from gradgan.sampler import interface_of
 from gradgan.trainer import Trainer
-from gradgan.trial import check_fit, check_shape, try_data, try_loss, try_network
+from gradgan.trial import check_fit, check_shape, try_data, try_game, try_loss, try_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +158,7 @@ def check(cfg: TrainConfig) -> None:
     check_noise(cfg.probe or {}, cfg.loss, cfg.network)
     check_clipper(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
+    try_game(cfg.game, players, cfg.latent_size, cfg.data, classes)
     try_data(cfg.data, cfg.batch_size, device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 

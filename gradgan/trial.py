@@ -3,14 +3,23 @@
 Ours are left out: tests try them, and a forward pass of a large pair takes seconds.
 """
 
+import copy
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from core.errors import described
 from core.own_module import attempt, seeded, tried
+from core.state import StateDict
+from gradgan.batch import Batch
 from gradgan.data import Data
+from gradgan.game.game import FakeBatch, Game, StepInfo
+from gradgan.game.players import Discriminator, Generator
 from gradgan.losses import Loss
 from gradgan.networks import Network
+
+Players = tuple[Generator, Discriminator]
 
 
 def named(part: object) -> str:
@@ -55,6 +64,40 @@ def try_network(network: Network, latent_size: int, shape: tuple[int, ...]) -> N
         kind = type(returned).__name__
         raise ValueError(f"{what}: body must return a module and its number of features, got {kind}")
     tried(f"{what}: the discriminator's body", returned[0], shape, (returned[1],))
+
+
+def try_game(game: Game, players: Callable[[], Players], size: int, data: Data, classes: int | None) -> None:
+    """Raise ValueError unless penalty, augmentation and regularizers give the discriminator's loss its terms.
+
+    Args:
+        game: whose parts are tried together, where one of them is the user's own.
+        players: both, which are left alone.
+        size: numbers in a latent.
+        data: says the shape of a sample.
+        classes: of conditional players; None = they are not.
+    """
+    parts = {"penalty": game.penalty, "augment": game.augment}
+    parts |= {f"regularizer.{name}": part for name, part in game.regularizers.items()}
+    own = [f"{option}={named(part)}" for option, part in parts.items() if part is not None and not ours(part)]
+    if not own:
+        return
+    what, random = " and ".join(own), torch.Generator().manual_seed(0)
+    generator, discriminator = copy.deepcopy(players())
+    labels = None if classes is None else torch.arange(4) % classes
+    real = Batch(torch.rand(4, *data.shape, generator=random), labels)
+    fake = FakeBatch(generator, torch.randn(4, size, generator=random), labels, shared=False)
+    augmentation = torch.tensor(game.augment.initial if game.augment is not None else 0.0)
+    info = StepInfo(update=0, progress=0.0, augmentation=augmentation, seed=0)
+    states: dict[str, StateDict] = {name: {} for name in game.regularizers}
+    losses, metrics = attempt(what, game.discriminator_loss, discriminator, real, fake, info, states)
+    for name, term in losses.items():
+        if not isinstance(term, Tensor) or term.dim() or not term.requires_grad:
+            raise ValueError(f"{what}: the term {name} of the loss must be a scalar with a gradient")
+    for name, value in metrics.items():
+        if not isinstance(value, Tensor) or value.dim():
+            raise ValueError(f"{what}: the metric {name} must be a tensor of one number, 0-d")
+    for name, regularizer in game.regularizers.items():
+        attempt(what, regularizer.after, discriminator, metrics, states[name])
 
 
 def check_shape(data: Data) -> None:

@@ -339,3 +339,50 @@ class SilentTransform(Bound):
 class KeepsAnObject(Bound):
     def __call__(self, gradients, state):
         state["mine"] = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallLogits:
+    """A penalty that fits."""
+
+    on_real: ClassVar[bool] = True
+    on_fake: ClassVar[bool] = False
+    weight: float = 0.1
+
+    def due(self, update):
+        return True
+
+    def __call__(self, batch):
+        term = self.weight * batch.real_logits.square().mean()
+        return term, {"penalty/logits": term.detach()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailingPenalty(SmallLogits):
+    def __call__(self, batch):
+        return super().__call__(batch.logits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorPenalty(SmallLogits):
+    def __call__(self, batch):
+        return batch.real_logits.square(), {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberMetric(SmallLogits):
+    def __call__(self, batch):
+        return super().__call__(batch)[0], {"penalty/logits": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailingAfter:
+    """A regularizer whose first half fits."""
+
+    def check(self, shape): ...
+
+    def loss(self, batch, update, state):
+        return None, {}
+
+    def after(self, discriminator, metrics, state):
+        state["last"] = metrics["nothing"]

@@ -86,19 +86,19 @@ def _try_transform(what: str, transform: Transform | Combine) -> None:
     state: StateDict = {}
     for scale in (1.0, 2.0):
         values = [torch.full_like(p, scale) for p in parameters]
+        view = GradientView(names, parameters, values)
+        before = view.norm
         if isinstance(transform, Combine):
             losses = {"one": values, "other": [-value for value in values]}
             left: object = attempt(f"{what}: combine", transform.combine, losses, state)
         else:
-            view = GradientView(names, parameters, values)
-            before = view.norm
             attempt(what, transform, view, state)
             left = view.values
-            if view.norm is before and not torch.equal(layer_norms(view.dense()).norm(), before):
-                raise ValueError(f"{what} must call gradients.changed() after it has changed them")
         shapes = [v.shape if isinstance(v, Tensor) else None for v in left] if isinstance(left, list) else []
         if shapes != [p.shape for p in parameters]:
             raise ValueError(f"{what} must leave one gradient of its shape for each parameter")
+        if view.norm is before and left is view.values and layer_norms(view.values).norm() != before:
+            raise ValueError(f"{what} must call gradients.changed() after it has changed them")
     if lost := unreadable(state):
         raise ValueError(f"{what} keeps what no checkpoint can hold: its state{lost}")
 

@@ -71,7 +71,8 @@ TARGETS = (
         "VectorLoss", "NumberLoss", "FailingLoss", "NoBody", "WrongSamples", "FailingPair", "FailingCheck",
         "BodyAlone", "WrongFeatures", "MixingBody", "FloatImages", "WrongSize", "FlatShape", "TooManyLabels",
         "FloatLabels", "UnexpectedLabels", "FailingData", "NoImages", "Thawed", "Bound", "FailingTransform",
-        "ShorterTransform", "SilentTransform", "KeepsAnObject",
+        "ShorterTransform", "SilentTransform", "KeepsAnObject", "FailingPenalty", "VectorPenalty",
+        "NumberMetric", "FailingAfter",
     )),
 )  # fmt: skip
 

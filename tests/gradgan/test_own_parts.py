@@ -50,6 +50,12 @@ FAULTS = {
         "NoImages": "load must return Images of samples [1, 8, 8], got Tensor",
         "Thawed": "its class must be a frozen dataclass",
     },
+    "penalty": {
+        "FailingPenalty": "raised AttributeError: 'ScoredBatch' object has no attribute 'logits'",
+        "VectorPenalty": "the term penalty of the loss must be a scalar with a gradient",
+        "NumberMetric": "the metric penalty/logits must be a tensor of one number",
+    },
+    "regularizer.mine": {"FailingAfter": "raised KeyError: 'nothing'"},
     "clipper": {
         "FailingTransform": "raised AttributeError: 'list' object has no attribute 'clamp_'",
         "ShorterTransform": "must leave one gradient of its shape for each parameter",
@@ -77,6 +83,7 @@ def test_what_somebody_elses_code_raised_is_told_with_its_line(command):
     "words",
     [
         [*POINTS, "loss._target_=tests.own_parts.Margin", "loss.margin=0.5", "micro_batches=2"],
+        [*POINTS, "penalty._target_=tests.own_parts.SmallLogits", "penalty.weight=1"],
         [*POINTS, "clipper._target_=tests.own_parts.Bound", "clipper.bound=0.1"],
         [*POINTS, "clipper={_target_: tests.own_parts.Bound}"],
         [*[w for w in POINTS if "network" not in w], "network._target_=tests.own_parts.Pair",
@@ -86,6 +93,7 @@ def test_what_somebody_elses_code_raised_is_told_with_its_line(command):
     ids=lambda words: words[-1],
 )  # fmt: skip
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
 def test_a_part_that_fits_is_trained_with(command, words):
     outcome = command("gan", *words, "hydra.run.dir=run")
     assert outcome.status == 0, outcome.err
