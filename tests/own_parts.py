@@ -386,3 +386,25 @@ class FailingAfter:
 
     def after(self, discriminator, metrics, state):
         state["last"] = metrics["nothing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """A schedule that fits: half of the rate after every quarter of the run."""
+
+    needs: ClassVar = ()
+
+    def __call__(self, progress, metrics=None, state=None):
+        return 0.5 ** (4 * min(progress, 1.0) // 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backwards(Steps):
+    def __call__(self, progress, metrics=None, state=None):
+        return 0.5 - progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailingSchedule(Steps):
+    def __call__(self, progress):
+        return 1.0

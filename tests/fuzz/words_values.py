@@ -72,7 +72,7 @@ TARGETS = (
         "BodyAlone", "WrongFeatures", "MixingBody", "FloatImages", "WrongSize", "FlatShape", "TooManyLabels",
         "FloatLabels", "UnexpectedLabels", "FailingData", "NoImages", "Thawed", "Bound", "FailingTransform",
         "ShorterTransform", "SilentTransform", "KeepsAnObject", "FailingPenalty", "VectorPenalty",
-        "NumberMetric", "FailingAfter",
+        "NumberMetric", "FailingAfter", "Backwards", "FailingSchedule",
     )),
 )  # fmt: skip
 

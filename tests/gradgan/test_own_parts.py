@@ -56,6 +56,10 @@ FAULTS = {
         "NumberMetric": "the metric penalty/logits must be a tensor of one number",
     },
     "regularizer.mine": {"FailingAfter": "raised KeyError: 'nothing'"},
+    "schedule": {
+        "Backwards": "must return a multiplier >= 0, got -0.5 at progress 1.0",
+        "FailingSchedule": "raised TypeError: FailingSchedule.__call__() takes 2 positional arguments but 4",
+    },
     "clipper": {
         "FailingTransform": "raised AttributeError: 'list' object has no attribute 'clamp_'",
         "ShorterTransform": "must leave one gradient of its shape for each parameter",
@@ -83,6 +87,7 @@ def test_what_somebody_elses_code_raised_is_told_with_its_line(command):
     "words",
     [
         [*POINTS, "loss._target_=tests.own_parts.Margin", "loss.margin=0.5", "micro_batches=2"],
+        [*POINTS, "schedule._target_=tests.own_parts.Steps"],
         [*POINTS, "penalty._target_=tests.own_parts.SmallLogits", "penalty.weight=1"],
         [*POINTS, "clipper._target_=tests.own_parts.Bound", "clipper.bound=0.1"],
         [*POINTS, "clipper={_target_: tests.own_parts.Bound}"],
