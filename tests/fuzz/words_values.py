@@ -65,14 +65,16 @@ TARGETS = (
     "torch:optim.Adam", "torch optim Adam", "'torch.optim.\u00e4'", "torch.optim.__doc__",
     "torch.optim.Adam.__init__", "torch.optim.Adam.__class__", "builtins.__import__", "builtins.None",
     "builtins.True", "${seed}", "true", "3.5",
+    *(f"tests.own_networks.{name}" for name in (
+        "Plain", "Pixels", "NoModule", "NoShape", "NeedsMore", "NoForward", "OneNumber", "Fails", "Returns",
+        "Double", "Detached", "PlainList", "BatchNorm", "Dropout", "function",
+    )),
     *(f"tests.own_parts.{name}" for name in (
-        "Plain", "NoModule", "NoShape", "NeedsMore", "NoForward", "OneNumber", "Fails", "Returns", "Double",
-        "Detached", "PlainList", "BatchNorm", "Dropout", "function", "Margin", "NoLoss", "HalfLoss",
-        "VectorLoss", "NumberLoss", "FailingLoss", "NoBody", "WrongSamples", "FailingPair", "FailingCheck",
-        "BodyAlone", "WrongFeatures", "MixingBody", "FloatImages", "WrongSize", "FlatShape", "TooManyLabels",
-        "FloatLabels", "UnexpectedLabels", "FailingData", "NoImages", "Thawed", "Bound", "FailingTransform",
-        "ShorterTransform", "SilentTransform", "KeepsAnObject", "FailingPenalty", "VectorPenalty",
-        "NumberMetric", "FailingAfter", "Backwards", "FailingSchedule",
+        "Margin", "NoLoss", "HalfLoss", "VectorLoss", "NumberLoss", "FailingLoss", "NoBody", "WrongSamples",
+        "FailingPair", "FailingCheck", "BodyAlone", "WrongFeatures", "MixingBody", "FloatImages", "WrongSize",
+        "FlatShape", "TooManyLabels", "FloatLabels", "UnexpectedLabels", "FailingData", "NoImages", "Thawed",
+        "Bound", "FailingTransform", "ShorterTransform", "SilentTransform", "KeepsAnObject", "FailingPenalty",
+        "VectorPenalty", "NumberMetric", "FailingAfter", "Backwards", "FailingSchedule",
     )),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ from gradrl.export import PolicyModule
 from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.policies.q_networks import QNetworksConfig, StochasticActorCritics, StochasticConfig
 from gradrl.policies.recurrent import RecurrentActorCritic, RecurrentConfig
-from tests import own_parts
+from tests import own_networks
 from tests.conftest import assert_refused
 from tests.gradrl.test_train import SHORT, tree
 from tests.test_resume import Killed, differences
@@ -32,7 +32,7 @@ from tests.test_resume import Killed, differences
 VECTOR = spaces.Box(-1, 1, (3,))
 IMAGE = spaces.Box(0, 255, (2, 40, 50), np.uint8)
 MASKED = spaces.Dict({"x": VECTOR, "action_mask": spaces.MultiBinary(4)})
-OWN = ["policy.network._target_=tests.own_parts.Plain", "policy.network.width=5"]
+OWN = ["policy.network._target_=tests.own_networks.Plain", "policy.network.width=5"]
 
 
 def component(cls, **options) -> Component:
@@ -46,7 +46,7 @@ def built(kind, config, space, action, own, seed=0, **options):
 
 
 def actor_critic(space=VECTOR, own=None, **options) -> ActorCritic:
-    own = own or component(own_parts.Plain)
+    own = own or component(own_networks.Plain)
     return built(ActorCritic, MLPConfig, space, spaces.Discrete(4), own, **options)
 
 
@@ -79,7 +79,7 @@ def test_its_weights_follow_from_the_seed_alone_and_differ_between_actor_and_cri
 
 
 def test_it_sees_pixels_between_0_and_1_and_no_mask():
-    pixels = actor_critic(IMAGE, component(own_parts.Pixels))
+    pixels = actor_critic(IMAGE, component(own_networks.Pixels))
     images = torch.randint(0, 256, (2, 2 * 40 * 50)).to(torch.uint8)
     own, last = pixels.critic
     by_hand = last(own.network((images.double() / 255).float().view(2, 2, 40, 50)))[:, 0]
@@ -99,7 +99,7 @@ def test_acting_in_numpy_is_the_module_itself():
 
 def test_every_critic_of_action_values_has_one_that_sees_the_action_too():
     box = spaces.Box(-1, 1, (2,))
-    own = component(own_parts.Plain)
+    own = component(own_networks.Plain)
     model = built(StochasticActorCritics, StochasticConfig, VECTOR, box, own, num_critics=2)
     first, second = model.critic.q
     assert first[0].network.layer.in_features == 3 + 2
@@ -109,7 +109,7 @@ def test_every_critic_of_action_values_has_one_that_sees_the_action_too():
 
 
 def test_critics_of_images_share_one_and_have_hidden_layers_behind_it():
-    box, own = spaces.Box(-1, 1, (2,)), component(own_parts.Pixels)
+    box, own = spaces.Box(-1, 1, (2,)), component(own_networks.Pixels)
     options = {"num_critics": 2, "hidden_sizes": (7,)}
     model = built(StochasticActorCritics, StochasticConfig, IMAGE, box, own, **options)
     assert [layer.in_features for layer in model.critic.q[0] if hasattr(layer, "in_features")] == [5 + 2, 7]
@@ -117,7 +117,7 @@ def test_critics_of_images_share_one_and_have_hidden_layers_behind_it():
 
 
 def test_a_recurrent_policy_has_it_before_its_lstm():
-    own = component(own_parts.Plain, width=9)
+    own = component(own_networks.Plain, width=9)
     model = built(RecurrentActorCritic, RecurrentConfig, VECTOR, spaces.Discrete(4), own, recurrent_size=5)
     assert [encoder.lstm.input_size for encoder in model.recurrent] == [9, 9]
     assert model.head.actor[0].in_features == 5
@@ -141,26 +141,26 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_one_that_does_not_fit_is_refused_in_one_line(command, name):
-    outcome = command("rl", f"policy.network._target_=tests.own_parts.{name}")
-    assert_refused(outcome, f"policy.network=tests.own_parts.{name}", FAULTS[name])
+    outcome = command("rl", f"policy.network._target_=tests.own_networks.{name}")
+    assert_refused(outcome, f"policy.network=tests.own_networks.{name}", FAULTS[name])
 
 
 def test_the_line_says_where_in_the_users_file_it_failed(command):
-    outcome = command("rl", "policy.network._target_=tests.own_parts.Fails")
-    lines = Path(own_parts.__file__).read_text().splitlines()
+    outcome = command("rl", "policy.network._target_=tests.own_networks.Fails")
+    lines = Path(own_networks.__file__).read_text().splitlines()
     (number,) = [i for i, line in enumerate(lines, 1) if "torch.ones(3, 3)" in line]
-    assert_refused(outcome, f"({own_parts.__file__}, line {number})")
+    assert_refused(outcome, f"({own_networks.__file__}, line {number})")
 
 
 @pytest.mark.parametrize(
     ("words", "fragment"),
     [
-        (["_target_=tests.own_parts.function"], "policy.network._target_ must name a class"),
-        (["_target_=tests.own_parts.Plane"], "has no Plane; did you mean Plain?"),
+        (["_target_=tests.own_networks.function"], "policy.network._target_ must name a class"),
+        (["_target_=tests.own_networks.Plane"], "has no Plane; did you mean Plain?"),
         (["_target_=nowhere.Net"], "no module named nowhere (got nowhere.Net); a file of your own is found"),
         (["_target_=torch.nn.Linear"], "missing 1 required positional argument: 'out_features'"),
         (["_target_=core.gradients.GlobalNorm", "max_norm=1"], "must name a class that is no dataclass"),
-        (["_target_=tests.own_parts.Plain", "depth=2"], "unknown option policy.network.depth"),
+        (["_target_=tests.own_networks.Plain", "depth=2"], "unknown option policy.network.depth"),
         (["width=3"], "unknown option policy.network.width"),
         (["=3"], "policy.network must be"),
     ],
@@ -272,13 +272,13 @@ def test_where_the_module_is_not_to_be_found_loading_says_so(trained, tmp_path):
     moved = tmp_path / "run"
     shutil.copytree(trained, moved)
     config = moved / "config.yaml"
-    config.write_text(config.read_text().replace("tests.own_parts", "my_parts"))
-    line = r"policy\.network\._target_: no module named my_parts .* found from its folder, or with that on"
+    config.write_text(config.read_text().replace("tests.own_networks", "my_networks"))
+    line = r"policy\.network\._target_: no module named my_networks .* found from its folder, or with that on"
     with pytest.raises(ConfigError, match=line):
         load_policy(moved)
-    shutil.copy(own_parts.__file__, tmp_path / "my_parts.py")
+    shutil.copy(own_networks.__file__, tmp_path / "my_networks.py")
     code = f"from gradrl import load_policy; print(load_policy({str(moved)!r})([0.0] * 4)[0])"
-    environment = os.environ | {"PYTHONPATH": str(Path(own_parts.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(own_networks.__file__).parents[1])}
     there = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
