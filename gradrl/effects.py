@@ -65,6 +65,8 @@ def idle_policy(cfg: object, info: EnvInfo) -> Idle:
         yield from _replaced(cfg, vectors)
     if not cfg.hidden_sizes and not isinstance(cfg, NoveltyConfig):  # its predictor has hidden layers
         yield "policy.activation", "policy.hidden_sizes is []"
+        if type(cfg) is MLPConfig and vectors and cfg.network is None:
+            yield "policy.shared", "actor and critic have no layer but the last"
     if not isinstance(cfg, MLPConfig | StochasticConfig):
         return
     if not isinstance(info.action, BoxAction):
