@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from core.cli.job import execute
+from core.cli.job import check, execute
 from core.cli.resume import resume_run
 from core.config import Component, ConfigError
 from core.run import checkpoint
@@ -121,6 +121,21 @@ def test_a_recurrent_policy_has_it_before_its_lstm():
     model = built(RecurrentActorCritic, RecurrentConfig, VECTOR, spaces.Discrete(4), own, recurrent_size=5)
     assert [encoder.lstm.input_size for encoder in model.recurrent] == [9, 9]
     assert model.head.actor[0].in_features == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        (["policy.hidden_sizes=[8]", "policy.shared=true"], ("policy.hidden_sizes",)),
+        (["policy.hidden_sizes=[]", "policy.shared=true"], ("policy.hidden_sizes",)),
+        (["agent=ppo_recurrent", "policy.hidden_sizes=[8]", "agent.num_minibatches=2"], ()),
+    ],
+    ids=str,
+)
+def test_options_of_the_layers_that_it_replaces_are_said_to_change_nothing(words, idle):
+    said = check(tree(*OWN, *words), [word.partition("=")[0] for word in words])
+    reason = "has no effect here: policy.network takes the place of these layers"
+    assert said == tuple(f"{option} {reason}" for option in idle)
 
 
 FAULTS = {
