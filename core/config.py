@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from core.errors import described
+from core.errors import described, place_of
 from core.hints import described_type, union
 from core.text import shortened, shown
 
@@ -169,7 +169,7 @@ def import_target(dotted: object, path: str) -> object:
         except ModuleNotFoundError as error:
             if error.name and name != error.name and not name.startswith(error.name + "."):
                 raise ConfigError(
-                    f"{path}={dotted}: importing {name} needs {error.name}, not installed"
+                    f"{path}={dotted}: importing {name} needs {error.name}, not installed{place_of(error)}"
                 ) from error
             continue
         except (Exception, SystemExit) as error:  # a module of the user's own
@@ -182,7 +182,10 @@ def import_target(dotted: object, path: str) -> object:
                 )
             found = getattr(found, attribute)
         return found
-    raise ConfigError(f"{path}: no module named {shortened(parts[0], 40)} (got {shortened(dotted)})")
+    raise ConfigError(
+        f"{path}: no module named {shortened(parts[0], 40)} (got {shortened(dotted)}); a file of your own is "
+        "found from its folder, or with that on PYTHONPATH"
+    )
 
 
 def _convert(value: object, hint: object, path: str) -> object:
@@ -193,7 +196,7 @@ def _convert(value: object, hint: object, path: str) -> object:
             raise ConfigError(f"{path} must be a list of mappings with a _target_, got {shown(value)}")
         kinds = [kind for c in choices if _holds_components(c) for kind in union(typing.get_args(c)[0])]
         return tuple(_built(dict(v), kinds, f"{path}.{i}") for i, v in enumerate(value))
-    if isinstance(value, Mapping) and "_target_" in value:
+    if isinstance(value, Mapping) and "_target_" in value and any(map(_takes_part, choices)):
         return _built(dict(value), choices, path)
     if value is None:
         if type(None) in choices:
@@ -216,6 +219,8 @@ def _convert(value: object, hint: object, path: str) -> object:
             nested = {k: isinstance(v, Mapping) and "_target_" in v for k, v in value.items()}
             kinds = union(typing.get_args(choice)[1]) if typing.get_args(choice) else (object,)
             for name in value if set(kinds).isdisjoint((object, Any)) else ():
+                if name == "_target_":
+                    raise ConfigError(f"{path} holds parts by name: write {path}.NAME._target_={value[name]}")
                 if not nested[name]:
                     where = _join(path, str(name))
                     raise ConfigError(f"{where} must be a part with a _target_, got {shown(value[name])}")
@@ -231,30 +236,42 @@ def _built(tree: Tree, choices: Iterable[object], path: str) -> object:
     """
     built = build(tree, path)
     kinds = [choice for choice in choices if choice is not type(None)]
-    if not any(_is_kind(built, kind) for kind in kinds):
+    misfits = [_misfit(built, kind) for kind in kinds]
+    if None not in misfits:
         first, *others = cast(list[type], kinds)
         names = " or ".join([f"{first.__module__}.{first.__qualname__}", *(k.__qualname__ for k in others)])
         wanted = "that is no dataclass" if kinds == [Component] else f"of the kind {names}"
-        raise ConfigError(f"{path}._target_ must name a class {wanted}, got {shown(tree['_target_'])}")
+        why = f": {misfits[0]}" if misfits[0] else ""
+        raise ConfigError(f"{path}._target_ must name a class {wanted}, got {shown(tree['_target_'])}{why}")
     return built
 
 
-def _is_kind(value: object, kind: object) -> bool:
-    """Whether a built value is of the class that a field asks for, or has all that its Protocol names.
+def _misfit(value: object, kind: object) -> str | None:
+    """None where a built value is of the class that a field asks for, or has all that its Protocol names.
 
-    A class that is built later, with other arguments, says nothing of itself yet.
+    Otherwise why not, as far as there is more to say than that. A class that is built later, with other
+    arguments, says nothing of itself yet.
     """
     if not isinstance(kind, type) or kind is object:
-        return True
+        return None
     if not getattr(kind, "_is_protocol", False):
-        return isinstance(value, kind)
-    named = {name for base in kind.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", {}))}
+        return None if isinstance(value, kind) else ""
+    bases = [{**vars(base).get("__annotations__", {}), **vars(base)} for base in kind.__mro__]
+    named = {name: None for base in bases for name in base if name == "__call__" or not name.startswith("_")}
     if isinstance(value, Component) and "target" not in named:
-        return False
-    called = {"__call__"} & named
-    optional = getattr(kind, "__optional__", ())
-    wanted = [name for name in named if (name[0] != "_" or name in called) and name not in optional]
-    return all(inspect.getattr_static(value, name, None) is not None for name in wanted)
+        return "it is no dataclass"
+    wanted = named.keys() - set(getattr(kind, "__optional__", ()))
+    lacking = [
+        name for name in named if name in wanted and inspect.getattr_static(value, name, named) is named
+    ]
+    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
+    return f"it has no {', no '.join(lacking[:4])}{more}" if lacking else None
+
+
+def _takes_part(hint: object) -> bool:
+    """Whether a type may be that of what YAML says by `_target_`: no number, text or group of options."""
+    plain = (int, float, bool, str, type(None), dict)
+    return hint not in plain and typing.get_origin(hint) not in (dict, tuple, typing.Literal)
 
 
 def _holds_components(hint: object) -> bool:

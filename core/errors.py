@@ -45,6 +45,11 @@ def described(error: BaseException) -> str:
     name, text = type(error).__name__, shortened(" ".join(str(error).split()), 120)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{name}: {error.msg} ({error.filename}, line {error.lineno})"
+    return f"{name}: {text}{place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error that was just caught was raised, as `described` says it; empty where it says nothing."""
     steps = [(*step, _package(step[0])) for step in traceback.walk_tb(error.__traceback__)]
     places = [
         (frame.f_code.co_filename, line)
@@ -52,8 +57,7 @@ def described(error: BaseException) -> str:
         if package not in (steps[0][2], "importlib", "_frozen_importlib", "_frozen_importlib_external")
     ]
     theirs = [place for place in places if not place[0].startswith(LIBRARIES)]
-    where = "".join(f" ({file}, line {line})" for file, line in (theirs or places)[-1:])
-    return f"{name}: {text}{where}"
+    return "".join(f" ({file}, line {line})" for file, line in (theirs or places)[-1:])
 
 
 def _package(frame) -> str:

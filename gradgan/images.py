@@ -29,6 +29,13 @@ class Images:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("train", "held_out"):
+            pixels: Tensor = getattr(self, name)
+            if pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1:] != self.train.shape[1:]:
+                raise ValueError(
+                    f"{name} must be uint8 [N, C, H, W], of one shape in both parts; "
+                    f"got {pixels.dtype} {list(pixels.shape)}"
+                )
         count = len(self.train) + len(self.held_out)
         if self.labels is not None and self.labels.shape != (count,):
             raise ValueError(f"labels must be [{count}], one for each image, got {list(self.labels.shape)}")

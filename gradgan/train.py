@@ -12,7 +12,7 @@ from annotated_types import Ge
 from core.checks import checked, require
 from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
-from core.gradients.arguments import check_exclude
+from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
@@ -50,6 +50,7 @@ from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
 from gradgan.sampler import interface_of
 from gradgan.trainer import Trainer
+from gradgan.trial import check_fit, check_shape, try_data, try_game, try_loss, try_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,8 @@ class TrainConfig:
     num_threads: Annotated[int | None, Ge(1)]
 
     def __post_init__(self) -> None:
+        try_loss(self.loss)
+        check_shape(self.data)
         parts, size = self.micro_batches, self.batch_size
         require(size % parts == 0, "micro_batches", parts, f"a divisor of batch_size ({size})")
         whole = parts == 1 or not self.update.needs_joint_graph
@@ -115,12 +118,7 @@ class TrainConfig:
         bounded = self.loss.has_threshold or not isinstance(self.augment, ADA)
         why = f"{type(self.loss).__name__}, whose logits' sign says nothing"
         require(bounded, "augment", "ada", f"diffaugment or none with {why}")
-        try:
-            self.network.check(shape)
-        except ValueError as error:
-            raise ValueError(
-                f"network={self.network.name} {error}, but data={self.data.name} has {_described(shape)}"
-            ) from error
+        check_fit(self.network, self.data)
 
     @property
     def game(self) -> Game:
@@ -144,6 +142,8 @@ def check(cfg: TrainConfig) -> None:
         ValueError: one of them is not available or does not fit.
     """
     device = resolve_device(cfg.device)
+    classes = cfg.data.num_classes if cfg.conditioning is not None else None
+    try_network(cfg.network, cfg.latent_size + (classes or 0), cfg.data.shape)
 
     @cache
     def players() -> tuple[Generator, Discriminator]:
@@ -162,10 +162,11 @@ def check(cfg: TrainConfig) -> None:
     if isinstance(cfg.optimizer.options, dict) and cfg.optimizer.options.get("line_search_fn"):
         build_trainer(cfg, Generators(cfg.seed), torch.device("cpu"))  # its steps refuse a clipper with it
     check_noise(cfg.probe or {}, cfg.loss, cfg.network)
-    check_exclude(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
+    check_clipper(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
+    try_game(cfg.game, players, cfg.latent_size, cfg.data, classes)
     require_memory("batch_size", cfg.batch_size, 4 * cfg.batch_size * math.prod(cfg.data.shape))
-    cfg.data.stream(cfg.batch_size, torch.Generator(), device)
+    try_data(cfg.data, cfg.batch_size, device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 
 
@@ -393,8 +394,3 @@ def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[st
         cost(trainer.generator, z, labels).line("generator"),
         cost(trainer.discriminator, x, labels).line("discriminator"),
     )
-
-
-def _described(shape: tuple[int, ...]) -> str:
-    points = len(shape) == 1
-    return f"points of {shape[0]} coordinates" if points else f"images of {shape[1]}x{shape[2]} pixels"

@@ -25,6 +25,7 @@ from gradrl.envs.spaces import BoxAction
 from gradrl.evaluation.evaluator import EvaluationConfig
 from gradrl.policies.networks import MLPConfig
 from gradrl.policies.q_networks import DeterministicActorCritics, QNetworksConfig, StochasticConfig
+from gradrl.policies.recurrent import RecurrentConfig
 
 Idle = Iterator[tuple[str, str]]  # option and reason
 
@@ -57,11 +58,14 @@ def idle_policy(cfg: object, info: EnvInfo) -> Idle:
     """Options of networks that this environment, or others of their options, switch off."""
     if not isinstance(cfg, MLPConfig | QNetworksConfig):
         return
-    if all(part.kind == "vector" for part in info.observation.parts):
+    vectors = all(part.kind == "vector" for part in info.observation.parts)
+    if vectors:
         yield "policy.convolutions", "no observation is an image"
+    if cfg.network is not None:
+        yield from _replaced(cfg, vectors)
     if not cfg.hidden_sizes and not isinstance(cfg, NoveltyConfig):  # its predictor has hidden layers
         yield "policy.activation", "policy.hidden_sizes is []"
-        if type(cfg) is MLPConfig and all(part.kind == "vector" for part in info.observation.parts):
+        if type(cfg) is MLPConfig and vectors and cfg.network is None:
             yield "policy.shared", "actor and critic have no layer but the last"
     if not isinstance(cfg, MLPConfig | StochasticConfig):
         return
@@ -72,6 +76,15 @@ def idle_policy(cfg: object, info: EnvInfo) -> Idle:
         yield "policy.sde_interval", "policy.sde is false"
         if isinstance(cfg, StochasticConfig):
             yield "policy.log_std", "policy.sde is false"
+
+
+def _replaced(cfg: MLPConfig | QNetworksConfig, vectors: bool) -> Idle:
+    """Options of the layers that a network of the user's own takes the place of."""
+    behind = isinstance(cfg, RecurrentConfig) or (isinstance(cfg, QNetworksConfig) and not vectors)
+    for name in () if behind else ("hidden_sizes", "activation"):
+        yield f"policy.{name}", "policy.network takes the place of these layers"
+    if not isinstance(cfg, NoveltyConfig):  # what measures novelty has convolutions of its own
+        yield "policy.convolutions", "policy.network takes the place of these layers"
 
 
 def idle_evaluation(cfg: EvaluationConfig, env: EnvConfig, info: EnvInfo, policy: type) -> Idle:

@@ -14,7 +14,7 @@ from torch import nn
 from core.checks import checked, require
 from core.config import Component
 from core.gradients import Clipper, MonitorConfig
-from core.gradients.arguments import check_exclude
+from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -103,7 +103,7 @@ def check(cfg: TrainConfig) -> None:
     check_probes(cfg.probe, lambda: [cast(nn.Module, model)])
     with warnings.catch_warnings(action="ignore"):  # `train` will give them, on the run's device
         steps = make_agent(cfg, model, torch.Generator()).gradient_steps
-    check_exclude(cfg.clipper, [name for step in steps if step.transforms for name in step.names])
+    check_clipper(cfg.clipper, [name for step in steps if step.transforms for name in step.names])
     if cfg.optimizer.auto_lr:
         ok = len(steps) == 1 and not agent.off_policy
         require(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Command, assert_refused
+from tests.pages import ROOT
 
 NO_RATE = [
     "objective=logistic",
@@ -85,3 +86,40 @@ def test_ctrl_c_while_the_libraries_are_imported_is_silent(module, tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+BOWL = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True, kw_only=True)
+class Bowl:
+    dim = 2
+    start = (1.0, 0.0)
+    domain = ((-2.0, 2.0), (-2.0, 2.0))
+    critical_points = ()
+
+    def __call__(self, x):
+        return x.square().sum(-1)
+"""
+
+
+@pytest.mark.parametrize("called", ["as a script", "as an installed command"])
+def test_the_folder_of_the_command_is_importable_behind_all_that_is_installed(tmp_path, called):
+    here, script = tmp_path / "here", ROOT / "scripts" / "descend.py"
+    here.mkdir()
+    (here / "my_bowl.py").write_text(BOWL)
+    (here / "torch.py").write_text("raise RuntimeError('this is not torch')")
+    if called == "as an installed command":
+        script = tmp_path / "bin" / "descend"
+        script.parent.mkdir()
+        script.write_text("from core.scripts.descend import main\nmain()\n")
+    words = ["function._target_=my_bowl.Bowl", "steps=0", "hydra.run.dir=run"]
+    outcome = subprocess.run(
+        [sys.executable, script, *words],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert json.loads((here / "run" / "summary.json").read_text())["value"] == 1.0

@@ -76,6 +76,22 @@ def run_python(shown: list[Block]) -> None:
                 pytest.fail(f"{place}:{line}: {type(error).__name__}: {error}")
 
 
+def test_the_examples_of_own_parts_are_shown_as_they_are_and_fit_on_a_screen():
+    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\(\.\./(examples/own_\w+\.py)\)\n\n```python\n(.*?)\n```\n", text, re.DOTALL)
+    longer = ("own_agent.py", "own_function.py")  # which show more than what a class must have
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "examples").glob("own_*.py")
+        if path.name not in longer
+    }
+    assert {name for name, _ in shown} == files
+    for path, block in shown:
+        content = (ROOT / path).read_text(encoding="utf-8")
+        assert block + "\n" == content, f"docs/extend.md shows another {path}"
+        assert len(content.splitlines()) <= 40, path
+
+
 def anchors(page: Path) -> set[str]:
     """What the headings of a page can be linked by, as GitHub makes it."""
     prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

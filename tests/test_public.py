@@ -60,6 +60,27 @@ ADAPTERS = {
     "gradrl.watch.agents": {"agent_rules"},
     "gradrl.watch.stable_baselines3": {"WatchCallback"},
 }
+# What a part of a user's own follows or stands on, by its module (docs/extend.md).
+PARTS = {
+    "core.checks": {"Finite", "checked"},
+    "core.cli.command": {"launch"},
+    "core.descend.functions": {"Function"},
+    "core.gradients.measured": {"Measured"},
+    "core.gradients.probe": {"Probe"},
+    "core.optim.schedules": {"Schedule"},
+    "core.optim.schemes.schemes": {"Scheme"},
+    "core.state": {"StateDict"},
+    "gradgan.augment": {"Augment"},
+    "gradgan.data": {"Data"},
+    "gradgan.data.images": {"ImageData"},
+    "gradgan.images": {"Images"},
+    "gradgan.losses": {"Loss"},
+    "gradgan.networks": {"Network", "Shape"},
+    "gradgan.penalties": {"Penalty"},
+    "gradgan.regularizers": {"Regularizer"},
+    "gradrl.agent": {"Agent"},
+    "gradrl.policies.own_network": {"Network"},
+}
 INSIDE = ("docs/architecture.md", "CONTRIBUTING.md")  # for those who change the code
 TYPED = {"gradrl.envs.wrappers.ActionMask"}  # values of a `_target_`, which stand in YAML
 
@@ -82,6 +103,18 @@ def test_what_is_public_says_what_it_is(package):
     assert [n for n, t in documented.items() if not t.__doc__] == []
 
 
+@pytest.mark.parametrize("module", PARTS)
+def test_what_a_part_of_ones_own_must_have_is_a_protocol_that_says_what_each_method_does(module):
+    for each in PARTS[module]:
+        found = getattr(importlib.import_module(module), each)
+        if not getattr(found, "_is_protocol", False):
+            continue
+        methods = [m for m in vars(found).values() if inspect.isfunction(m) and m.__name__[0] != "_"]
+        methods += [m.fget for m in vars(found).values() if isinstance(m, property)]
+        assert found.__doc__
+        assert [m.__name__ for m in methods if not m.__doc__] == []
+
+
 def test_the_packages_are_typed():
     assert [p for p in ("core", "gradrl", "gradgan") if not (ROOT / p / "py.typed").is_file()] == []
 
@@ -98,14 +131,14 @@ def test_the_docs_import_nothing_else():
                 found |= {(str(node.module), alias.name) for alias in node.names}
     assert len(found) > 10
     assert {
-        (module, each) for module, each in found if each not in (PUBLIC | ADAPTERS).get(module, ())
+        (module, each) for module, each in found if each not in (PUBLIC | ADAPTERS | PARTS).get(module, ())
     } == set()
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if name(p) not in INSIDE], ids=name)
 def test_the_docs_name_nothing_else(page):
     dotted = set(re.findall(r"`((?:core|gradrl|gradgan)(?:\.\w+)+)`", page.read_text(encoding="utf-8")))
-    public = {f"{package}.{each}" for package, names in PUBLIC.items() for each in names}
+    public = {f"{package}.{each}" for package, names in (PUBLIC | PARTS).items() for each in names}
     assert dotted - public - set(PUBLIC) - TYPED == set()
 
 

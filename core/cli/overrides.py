@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override, RangeSweep, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from core.cli.choices import CLASS
 from core.config import AUTO, ConfigError, import_target, nearest, takes_keyword
 from core.text import shortened, shown
 
@@ -149,13 +150,21 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
 def _is_open(node: object, depth: int, path: str, overrides: Sequence[Override]) -> bool:
     """Whether names that the YAML does not list may stand below this node.
 
-    An empty mapping is free-form, and so are keyword arguments. Where the user names another class, the class
-    decides.
+    An empty mapping is free-form, and so are keyword arguments. Where the user names another class, or one
+    where there is none, or one more of several by name, that class decides.
     """
-    if not isinstance(node, DictConfig) or depth == 0:
+    if depth == 0 or not (node is None or isinstance(node, DictConfig)):
         return False
-    free = len(node) == 0 or path.rpartition(".")[2] == "kwargs"
-    return free or any(o.key_or_group == f"{path}._target_" for o in overrides)
+    classes = [o.key_or_group for o in overrides if o.key_or_group.endswith(f".{CLASS}")]
+    if node is None or _is_by_name(node):
+        return path != "resume" and any(name.startswith(f"{path}.") for name in classes)
+    return len(node) == 0 or path.rpartition(".")[2] == "kwargs" or f"{path}.{CLASS}" in classes
+
+
+def _is_by_name(node: DictConfig) -> bool:
+    """Whether a group of options holds nothing but parts, each under a name of its own."""
+    inner = [node._get_node(key) for key in node]
+    return bool(inner) and all(isinstance(part, DictConfig) and CLASS in part for part in inner)
 
 
 def _is_keyword(node: object, name: str, path: str, base: DictConfig) -> bool:

@@ -26,7 +26,7 @@ from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Supervised
 from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
-from core.gradients.arguments import check_exclude, clipper_without_effect, require_true_line_search
+from core.gradients.arguments import check_clipper, clipper_without_effect, require_true_line_search
 from core.gradients.probe import Probe
 from core.optim.effects import optimizer_without_effect
 from core.optim.evaluation import evaluation_parameters
@@ -160,7 +160,7 @@ def check(cfg: DescentConfig) -> None:
         module = descent.network
         check_optimizer(optimizer, lambda module=module: [module])
         require_true_line_search(build_optimizer(optimizer, descent.named), as_transforms(cfg.clipper))
-        check_exclude(cfg.clipper, [name for name, _ in descent.named])
+        check_clipper(cfg.clipper, [name for name, _ in descent.named])
         check_probes(cfg.probe, lambda module=module: [module])
 
 

@@ -49,6 +49,32 @@ class Sign:
     patience: int | None = None
 
 
+def require_sign(sign: object) -> Sign:
+    """What a rule of somebody's own has yielded, if a finding can be made of it.
+
+    Raises:
+        ValueError: it cannot; one line.
+    """
+    if not isinstance(sign, Sign):
+        raise ValueError(f"a rule must yield core.diagnosis.Sign, got {type(sign).__name__}")
+    several = (sign.remedy, sign.kinds, sign.explains)
+    texts = (sign.name, sign.player, sign.what, sign.cause, "" if sign.layer is None else sign.layer)
+    if not all(isinstance(text, str) for text in texts) or not sign.name or "|" in sign.name:
+        raise ValueError("name, player, layer, what and cause of a Sign must be text, its name without |")
+    if not all(isinstance(each, tuple) and all(isinstance(t, str) for t in each) for each in several):
+        raise ValueError(f"remedy, kinds and explains of {sign.name} must be tuples of text")
+    if sign.patience is not None and not (isinstance(sign.patience, int) and sign.patience >= 1):
+        raise ValueError(f"patience of {sign.name} must be an integer >= 1 or None, got {sign.patience!r}")
+    if sign.severity not in SEVERITIES:
+        raise ValueError(
+            f"severity of {sign.name} must be one of {', '.join(SEVERITIES)}, got {sign.severity}"
+        )
+    for label, value in sign.evidence.items():
+        if not isinstance(label, str) or not isinstance(value, int | float):
+            raise ValueError(f"evidence of {sign.name} must be numbers by label, got {type(value).__name__}")
+    return sign
+
+
 def known(**evidence: float | None) -> dict[str, float]:
     """The evidence of a sign without what was not measured."""
     return {label: value for label, value in evidence.items() if value is not None}

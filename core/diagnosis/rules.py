@@ -1,14 +1,34 @@
 """The rules that hold for any network, and the one call that asks all rules of a run."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from core.diagnosis import curvature, gradients, inputs, remedies, steps, units, weights
 from core.diagnosis.context import Context
 from core.diagnosis.findings import Sign
 from core.diagnosis.signals import History
 
-Rule = Callable[[History, Context], Iterator[Sign]]
+
+class Rule(Protocol):
+    """Looks at a run after every logged point: a frozen dataclass whose options are its thresholds.
+
+    It keeps nothing from call to call; `History` and the patience of a finding do.
+    """
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """What is the case at the last logged point.
+
+        Args:
+            history: the last values of every curve by tag, and a thinned record of its whole course; None
+                or nothing where a curve has no value yet.
+            context: the options, the players and their layers, the unit of the x-axis.
+
+        Yields:
+            One `Sign` for each thing seen, of a name that is the rule's own.
+        """
+        ...
+
 
 RULES: tuple[Rule, ...] = (
     gradients.NonFinite(),

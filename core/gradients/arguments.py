@@ -7,12 +7,14 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from core.gradients.norms import require_real
+from core.gradients.norms import GradientView, layer_norms, require_real
 from core.gradients.transforms.adaptive import AGC
 from core.gradients.transforms.chain import Clipper, by_option
 from core.gradients.transforms.direction import Centralize, PCGrad
 from core.gradients.transforms.guard import SkipNonFinite
 from core.gradients.transforms.protocol import Combine, Transform
+from core.own_module import attempt
+from core.state import StateDict, unreadable
 
 
 def trainable(parameters: nn.Module | Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
@@ -58,20 +60,47 @@ def require_true_line_search(
         )
 
 
-def check_exclude(clipper: Clipper | None, names: Iterable[str]) -> None:
-    """Refuse a pattern of `exclude` that no parameter has: what it should have left out would be clipped.
+def check_clipper(clipper: Clipper | None, names: Iterable[str]) -> None:
+    """Refuse a transform of a user's own that fails, and a pattern of `exclude` that no parameter has.
+
+    What that should have left out would be clipped.
 
     Raises:
         ValueError: one line about the first.
     """
     names = list(names)
     for option, transform in by_option(clipper).items():
+        if not type(transform).__module__.startswith("core."):
+            _try_transform(f"{option}={type(transform).__module__}.{type(transform).__qualname__}", transform)
         for pattern in transform.exclude if isinstance(transform, AGC) else ():
             if not any(fnmatchcase(name, pattern) for name in names):
                 known = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
                 raise ValueError(
                     f"{option}.exclude: the pattern {pattern} matches no parameter's name; there are {known}"
                 )
+
+
+def _try_transform(what: str, transform: Transform | Combine) -> None:
+    """Raise ValueError where two steps of a transform on small gradients fail, or leave others behind."""
+    names, parameters = ("weight", "bias"), [torch.zeros(3, 2), torch.zeros(3)]
+    state: StateDict = {}
+    for scale in (1.0, 2.0):
+        values = [torch.full_like(p, scale) for p in parameters]
+        view = GradientView(names, parameters, values)
+        before = view.norm
+        if isinstance(transform, Combine):
+            losses = {"one": values, "other": [-value for value in values]}
+            left: object = attempt(f"{what}: combine", transform.combine, losses, state)
+        else:
+            attempt(what, transform, view, state)
+            left = view.values
+        shapes = [v.shape if isinstance(v, Tensor) else None for v in left] if isinstance(left, list) else []
+        if shapes != [p.shape for p in parameters]:
+            raise ValueError(f"{what} must leave one gradient of its shape for each parameter")
+        if view.norm is before and left is view.values and layer_norms(view.values).norm() != before:
+            raise ValueError(f"{what} must call gradients.changed() after it has changed them")
+    if lost := unreadable(state):
+        raise ValueError(f"{what} keeps what no checkpoint can hold: its state{lost}")
 
 
 def clipper_without_effect(

@@ -19,6 +19,7 @@ from torch import Tensor
 from core.checks import Finite, checked
 from core.form import Anything, Begun, Scalar, require_form
 from core.gradients import GradientStep
+from core.own_module import attempt
 from core.state import StateDict
 
 Measured = Mapping[str, Tensor]  # 0-d; NaN = not known yet
@@ -273,7 +274,7 @@ def check_schedule(schedule: Schedule, measured: Collection[str]) -> None:
         measured: names of the metrics that the trainer hands to `ScheduledRate.observe`.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: one is missing, or a schedule of the user's own fails or gives no multiplier.
     """
     there = (*measured, *OF_THE_STEP)
     missing = [name for name in schedule.needs if name not in there]
@@ -282,6 +283,14 @@ def check_schedule(schedule: Schedule, measured: Collection[str]) -> None:
             f"schedule: {type(schedule).__name__} follows {' and '.join(missing)}, which this trainer does "
             f"not measure; there are {', '.join(there)}"
         )
+    if type(schedule).__module__.startswith("core."):
+        return
+    what, state = f"schedule={type(schedule).__module__}.{type(schedule).__qualname__}", StateDict()
+    known = dict.fromkeys(schedule.needs, torch.tensor(1.0))
+    for progress, metrics in ((0.0, {}), (0.5, known), (1.0, known)):
+        scale = attempt(what, schedule, progress, metrics, state)
+        if not isinstance(scale, int | float) or not 0 <= scale < math.inf:
+            raise ValueError(f"{what} must return a multiplier >= 0, got {scale!r} at progress {progress}")
 
 
 def _clamp(progress: float) -> float:

@@ -5,23 +5,37 @@ findings.json in the run directory. The training stays as it is, unless a findin
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge
 
+from core import own_module
 from core.checks import checked
 from core.config import Tree, flat
-from core.diagnosis import RULES, Context, Finding, History, Layer, Ledger, Player, Remedies, Rule, diagnose
-from core.diagnosis.findings import FILE, markdown, ordered
+from core.diagnosis import (
+    RULES,
+    Context,
+    Finding,
+    History,
+    Layer,
+    Ledger,
+    Player,
+    Remedies,
+    Rule,
+    Sign,
+    diagnose,
+)
+from core.diagnosis.findings import FILE, markdown, ordered, require_sign
 from core.form import Maybe, Number
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
 from core.gradients.norms import global_norm
 from core.gradients.unit_health import UnitHealth
+from core.run.attempts import Attempts
 from core.run.files import write_text
 from core.run.probes import Probes
 from core.state import StateDict
@@ -38,9 +52,11 @@ class DiagnosisConfig:
         patience: logged points in a row at which something must be seen before it is a finding, and not be
             seen before the finding closes.
         unit_health: what is measured for the rules besides what is logged anyway.
+        rules: the user's own, asked beside those of the trainer; one that fails is left out, said once.
     """
 
     patience: Annotated[int, Ge(1)] = 3
+    rules: tuple[Rule, ...] = ()
     unit_health: UnitHealth
 
 
@@ -69,6 +85,7 @@ class Diagnosis:
         self.on_finding = on_finding
         self._context = Context(options=flat(options, empty=True), defaults=cache(defaults))
         self._rules: Sequence[Rule] = ()
+        self._own: tuple[Rule, ...] = () if cfg is None else cfg.rules
         self._history = History()
         self._ledger = Ledger(cfg.patience if cfg is not None else 1)
         self._steps: Sequence[Measured] = ()
@@ -83,9 +100,15 @@ class Diagnosis:
         rules: Sequence[Rule] = RULES,
         remedies: Remedies | None = None,
         limits: Mapping[str, float] | None = None,
+        attempt: Attempts | None = None,
     ) -> None:
-        """Take in what the run is made of, as `Run.start` does; the probes hold the objectives to look at."""
-        self._steps, self._probes, self._rules = steps, probes, rules
+        """Take in what the run is made of, as `Run.start` does; the probes hold the objectives to look at.
+
+        `attempt` is told what rules of the user's own raise, and goes on.
+        """
+        guarded = partial(_guarded, attempt or Attempts(print))
+        self._rules = [*rules, *(guarded(f"diagnosis.rules.{i}", rule) for i, rule in enumerate(self._own))]
+        self._steps, self._probes = steps, probes
         players = tuple(
             Player(
                 name=step.name,
@@ -227,6 +250,20 @@ class Diagnosis:
             for objective, owner in self._probes.objectives():
                 if owner is step and (place := localise(objective)) is not None:
                     self._history.located[step.name] = (place.how, place.name)
+
+
+def _guarded(attempt: Attempts, option: str, rule: Rule) -> Rule:
+    """A rule that sees nothing where it fails."""
+    named = f"{type(rule).__module__}.{type(rule).__qualname__}"
+
+    def signs(history: History, context: Context) -> dict[str, Sign]:
+        found = own_module.attempt(named, lambda: [*rule(history, context)])
+        return {str(i): require_sign(sign) for i, sign in enumerate(found)}
+
+    def guarded(history: History, context: Context) -> Iterator[Sign]:
+        return iter(attempt(option, lambda: signs(history, context)).values())
+
+    return guarded
 
 
 def unit_health_of(cfg: DiagnosisConfig | None) -> UnitHealth | None:

@@ -155,7 +155,7 @@ class Run:
         self._state = {**state, **named_steps, **({"callbacks": self.callbacks} if self.callbacks else {})}
         self.callbacks.begin(total, modules or {}, self._state, self._write, self.say)
         self._charts = GradientCharts(self._steps)
-        self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits)
+        self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
         if self.resuming:
             path = self.directory / "checkpoints" / "last.pt"
             state = checkpoint.load_to_continue(path, resumption(self.directory))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.config import ConfigError
+from core.own_module import attempt
 from core.transfer import send
 from gradgan.batch import Batch
 from gradgan.data import Data, Stream
@@ -81,10 +82,28 @@ class ImageData(Data, Protocol):
         return ImageEvaluator(self.name, loaded(self), latents, samples, features, say)
 
 
-@lru_cache(maxsize=2)
 def loaded(data: ImageData) -> Images:
-    """The images, loaded once for the check before the run and the run itself."""
-    return data.load()
+    """The images, loaded once for the check before the run and the run itself.
+
+    Raises:
+        ConfigError: they cannot be loaded, or are not what the data set says of itself.
+    """
+    if type(data).__hash__ is None:
+        raise ConfigError(f"data={data.name}: its class must be a frozen dataclass")
+    return _loaded(data)
+
+
+@lru_cache(maxsize=2)
+def _loaded(data: ImageData) -> Images:
+    what = f"data={data.name}: load"
+    try:
+        images = attempt(what, data.load)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if not isinstance(images, Images) or images.train.shape[1:] != data.shape:
+        got = list(images.train.shape) if isinstance(images, Images) else type(images).__name__
+        raise ConfigError(f"{what} must return Images of samples {list(data.shape)}, got {got}")
+    return images
 
 
 class ImageStream:

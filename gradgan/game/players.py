@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from core.own_module import seeded
 from core.transfer import send
 from gradgan.networks import Network, Shape
 from gradgan.networks.conditioning import Auxiliary, Conditioning, Projection
@@ -137,7 +138,9 @@ def make_generator(
     network: Network, latent_size: int, shape: Shape, num_classes: int | None, random: torch.Generator
 ) -> Generator:
     """A generator with its initial weights, on the CPU; `num_classes` is None where it is not conditional."""
-    return Generator(network.generator(latent_size + (num_classes or 0), shape, random), num_classes)
+    size = latent_size + (num_classes or 0)
+    made = seeded(random.initial_seed(), lambda: network.generator(size, shape, random))
+    return Generator(made, num_classes)
 
 
 def make_players(
@@ -168,7 +171,8 @@ def make_players(
     elif num_classes is None:
         raise ValueError(f"conditioning={conditioning.name} wants data with labels")
     generator = make_generator(network, latent_size, shape, num_classes, generator_random)
-    body, num_features = network.body(shape, discriminator_random)
+    seed = discriminator_random.initial_seed()
+    body, num_features = seeded(seed, lambda: network.body(shape, discriminator_random))
     if network.spectral_norm:
         normalise_spectra(body, discriminator_random)
     head = linear(num_features, 1, discriminator_random, gain=1.0)

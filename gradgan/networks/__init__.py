@@ -33,7 +33,8 @@ class Network(Protocol):
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """A module from latents [B, latent_size] to samples [B, *shape].
 
-        Images are made for [-1, 1]; each pair documents whether they can leave that range.
+        Images are made for [-1, 1]; each pair documents whether they can leave that range. Weights are drawn
+        from `random`, or from torch's global generator on the CPU, which is seeded for each player.
         """
         ...
 

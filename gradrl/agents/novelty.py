@@ -70,7 +70,7 @@ class NoveltyActorCritic(nn.Module):
         self.actor_critic = ActorCritic(cfg.part(), observation, action, generator)
         self.intrinsic_critic = nn.Sequential(*network(cfg.part(), observation, 1, 1.0, generator))
         sizes = cfg.novelty_sizes
-        relu = replace(cfg.part(), activation="relu", hidden_sizes=sizes)
+        relu = replace(cfg.part(), activation="relu", hidden_sizes=sizes, network=None)
         wider = replace(relu, hidden_sizes=(*sizes, sizes[-1]))
         self.target = nn.Sequential(*network(relu, observation, cfg.embedding_size, 1.0, generator))
         self.target.requires_grad_(False)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from core.config import ConfigError
 from core.draw.media import Video
-from gradrl.envs.make import EnvConfig, EnvInfo, make_env
+from gradrl.envs.make import EnvConfig, EnvInfo, find_spec, make_env
 from gradrl.envs.simulators import draw_without_screen, load_triton_first
 from gradrl.policies.actor import Actor
 
@@ -38,12 +39,23 @@ class Camera:
         """The beginning of an episode, at its real speed."""
         if self.broken:
             return None
+        if not may_be_drawn(self.env):
+            self.broken = True
+            self.say(f"no video of {self.env.id}: it has no render mode")
+            return None
         try:
             return _record(actor, self.env, self.info, self.seed, SECONDS)
         except Exception as error:  # pygame, OpenGL and drivers raise what they like; training must go on
             self.broken = True
             self.say(_undrawn(self.env, error))
             return None
+
+
+def may_be_drawn(cfg: EnvConfig) -> bool:
+    """Whether the class of an environment names a render mode; one without metadata may have some."""
+    entry = find_spec(cfg).entry_point
+    metadata = getattr(load_env_creator(entry) if isinstance(entry, str) else entry, "metadata", {})
+    return metadata.get("render_modes") != []
 
 
 def side_by_side(actor: Actor, cfg: EnvConfig, info: EnvInfo, seeds: Sequence[int], seconds: float) -> Video:

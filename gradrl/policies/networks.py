@@ -17,6 +17,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from core.checks import checked, require
+from core.config import Component
 from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import (
     Action,
@@ -38,6 +39,7 @@ from gradrl.policies.distributions import (
 )
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, initialised, needs_encoder
 from gradrl.policies.numpy_policy import Normal, NumpyPolicy, Sampler, sampler_of
+from gradrl.policies.own_network import observing
 from gradrl.policies.sde import Exploration, drawn_alone, exploration_log_std
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
@@ -64,6 +66,8 @@ class MLPConfig:
             the logarithm of their number, or more.
         sde_interval: steps between two draws; None = once per rollout.
         convolutions: for images.
+        network: a class of the user's own in place of hidden layers and convolutions, see
+            `gradrl.policies.own_network.Network`; None = none.
     """
 
     hidden_sizes: tuple[Annotated[int, Ge(1)], ...] = (64, 64)
@@ -76,6 +80,7 @@ class MLPConfig:
     sde: bool = False
     sde_interval: Annotated[int | None, Ge(1)] = None
     convolutions: ConvolutionConfig = field(default_factory=ConvolutionConfig)
+    network: Component | None = None
 
     def __post_init__(self) -> None:
         ok = not (self.sde and self.state_dependent_std)
@@ -214,6 +219,9 @@ def network(
     generator: torch.Generator,
 ) -> list[nn.Module]:
     """Layers from rows to outputs; where `outputs` is None, up to the last hidden one's activation."""
+    if cfg.network is not None:
+        own = observing(cfg.network, observation, generator)
+        return [own] if outputs is None else [own, *mlp((own.size, outputs), cfg, output_gain, generator)]
     layers: list[nn.Module] = []
     size = observation.size
     if needs_encoder(observation):

@@ -19,6 +19,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from core.checks import checked
+from core.config import Component
 from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import Action, BoxAction, DiscreteAction
 from gradrl.policies.actor import Acting, Actor, StatelessActor, acting_by
@@ -26,6 +27,7 @@ from gradrl.policies.distributions import Categorical, SquashedGaussian
 from gradrl.policies.encoders import ConvolutionConfig, Encoder, needs_encoder
 from gradrl.policies.networks import LOG_STD, MLPConfig, mlp, network
 from gradrl.policies.numpy_policy import Normal, NumpyPolicy, sampler_of
+from gradrl.policies.own_network import OwnNetwork, observing
 from gradrl.policies.sde import Exploration, drawn_alone, exploration_log_std
 
 SoftPolicy = Categorical | SquashedGaussian
@@ -41,12 +43,15 @@ class QNetworksConfig:
         hidden_sizes: width of each hidden layer, of the actor and of every critic; () gives a linear map.
         activation: between the layers.
         convolutions: for images; the actor has its own, the critics share one.
+        network: a class of the user's own in place of hidden layers and convolutions, see
+            `gradrl.policies.own_network.Network`; None = none.
     """
 
     num_critics: Annotated[int, Ge(1)]
     hidden_sizes: tuple[Annotated[int, Ge(1)], ...] = (256, 256)
     activation: Literal["tanh", "relu", "elu", "silu"] = "relu"
     convolutions: ConvolutionConfig = field(default_factory=ConvolutionConfig)
+    network: Component | None = None
 
     @property
     def mlp(self) -> MLPConfig:
@@ -56,6 +61,7 @@ class QNetworksConfig:
             activation=self.activation,
             orthogonal=False,
             convolutions=self.convolutions,
+            network=self.network,
         )
 
 
@@ -83,13 +89,22 @@ class Critics(nn.Module):
     ) -> None:
         super().__init__()
         self.discrete = isinstance(action, DiscreteAction)
-        self.encoder, size = None, observation.size
-        if needs_encoder(observation):
+        self.encoder: Encoder | OwnNetwork | None = None
+        size, own = observation.size, cfg.network
+        if needs_encoder(observation) and own is not None:
+            self.encoder, own = observing(own, observation, generator), None
+        elif needs_encoder(observation):
             self.encoder = Encoder(cfg.convolutions, observation, False, generator)
-            size = self.encoder.size
+        size = self.encoder.size if self.encoder is not None else size
         inputs, outputs = (size, action.size) if self.discrete else (size + action.size, 1)
-        sizes = (inputs, *cfg.hidden_sizes, outputs)
-        self.q = nn.ModuleList([mlp(sizes, cfg.mlp, 1.0, generator) for _ in range(cfg.num_critics)])
+
+        def critic() -> nn.Sequential:
+            if own is None:
+                return mlp((inputs, *cfg.hidden_sizes, outputs), cfg.mlp, 1.0, generator)
+            features = OwnNetwork(own, (inputs,), generator)
+            return nn.Sequential(features, *mlp((features.size, outputs), cfg.mlp, 1.0, generator))
+
+        self.q = nn.ModuleList([critic() for _ in range(cfg.num_critics)])
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """Q_c(s, a) in units of return, [C, B].

@@ -30,6 +30,7 @@ from gradrl.policies.distributions import Policy
 from gradrl.policies.encoders import Encoder, needs_encoder
 from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.policies.numpy_policy import Array, numpy_forward
+from gradrl.policies.own_network import observing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class RecurrentConfig(MLPConfig):
     def head(self) -> MLPConfig:
         """The options of actor and critic behind their LSTMs."""
         options = {field.name: getattr(self, field.name) for field in fields(MLPConfig)}
-        return MLPConfig(**{**options, "shared": False})
+        return MLPConfig(**{**options, "shared": False, "network": None})
 
 
 class RecurrentActorCritic(nn.Module):
@@ -150,7 +151,7 @@ class RecurrentActorCritic(nn.Module):
 
 
 class RecurrentEncoder(nn.Module):
-    """Convolutions where there are images, then an LSTM.
+    """Convolutions where there are images, or a network of the user's own, then an LSTM.
 
     A GRU would do as well, but has no fused kernel on the CPU: 128 steps there and back take 36 ms, not 2.5.
     """
@@ -159,7 +160,10 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.encoder: nn.Module = nn.Identity()
         size = observation.size
-        if needs_encoder(observation):
+        if cfg.network is not None:
+            self.encoder = observing(cfg.network, observation, generator)
+            size = self.encoder.size
+        elif needs_encoder(observation):
             self.encoder = Encoder(cfg.convolutions, observation, cfg.orthogonal, generator)
             size = self.encoder.size
         with torch.random.fork_rng(devices=[]):

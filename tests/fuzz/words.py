@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from core.config import config_dir
-from tests.fuzz.words_values import ALONE, FLAGS, HYDRA, KEYS, LONGS, TARGETS, VALUES
+from tests.fuzz.words_values import ALONE, FLAGS, HYDRA, KEYS, LONGS, PLACES, TARGETS, VALUES
 from tests.pairs.space import Space, dotted
 
 FACTS = tomllib.loads((Path(__file__).parent.parent / "pairs" / "space.toml").read_text())
@@ -104,7 +104,7 @@ def made(kind: str, command: str, context: tuple[str, ...], random: Random) -> t
         return tuple(itertools.chain(*(made(k, command, context, random) for k in kinds)))
     value = random.choice(LONGS if kind == "long" else TARGETS if kind == "target" else VALUES)
     if kind == "target":
-        parts = [*there.parts, ""]
+        parts = [*there.parts, *PLACES, ""]
         part = random.choice(parts)
         name = f"{part}._target_".lstrip(".")
         form = random.choice([f"{name}={value}", f"{name}={value}", f"+{name}={value}", f"~{name}"])

@@ -65,6 +65,17 @@ TARGETS = (
     "torch:optim.Adam", "torch optim Adam", "'torch.optim.\u00e4'", "torch.optim.__doc__",
     "torch.optim.Adam.__init__", "torch.optim.Adam.__class__", "builtins.__import__", "builtins.None",
     "builtins.True", "${seed}", "true", "3.5",
+    *(f"tests.own_networks.{name}" for name in (
+        "Plain", "Pixels", "NoModule", "NoShape", "NeedsMore", "NoForward", "OneNumber", "Fails", "Returns",
+        "Double", "Detached", "PlainList", "BatchNorm", "Dropout", "function",
+    )),
+    *(f"tests.own_parts.{name}" for name in (
+        "Margin", "NoLoss", "HalfLoss", "VectorLoss", "NumberLoss", "FailingLoss", "NoBody", "WrongSamples",
+        "FailingPair", "FailingCheck", "BodyAlone", "WrongFeatures", "MixingBody", "FloatImages", "WrongSize",
+        "FlatShape", "TooManyLabels", "FloatLabels", "UnexpectedLabels", "FailingData", "NoImages", "Thawed",
+        "Bound", "FailingTransform", "ShorterTransform", "SilentTransform", "KeepsAnObject", "FailingPenalty",
+        "VectorPenalty", "NumberMetric", "FailingAfter", "Backwards", "FailingSchedule",
+    )),
 )  # fmt: skip
 
 ALONE = (  # without an option: a run directory of a tool, or nothing
@@ -164,3 +175,13 @@ KEYS = (
     "**", "seed*", "?", "-seed", "--seed", "hydra", "hydra.", "optimizers", "optimizers.x",
     "optimizers.adam.lr", "batches", "batches.x.size", "batch@x",
 )  # fmt: skip
+
+# Where a class may be named and no page names one.
+PLACES = (
+    "policy.network",
+    "probe.mine",
+    "regularizer.mine",
+    "diagnosis.rules.0",
+    "clipper.transforms.0",
+    "env.wrappers.0",
+)

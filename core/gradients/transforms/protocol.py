@@ -17,7 +17,12 @@ class Transform(Protocol):
     """
 
     def __call__(self, gradients: GradientView, state: StateDict) -> None:
-        """Transform `gradients.values`."""
+        """Transform `gradients.dense()` in place, then call `gradients.changed()`: norms are kept otherwise.
+
+        Args:
+            gradients: tensors in the shapes of their parameters, aligned with `gradients.names`.
+            state: of this transform.
+        """
         ...
 
 
