@@ -1,5 +1,6 @@
 """The training loop: take real samples, move both players, report to the run."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,7 +20,7 @@ from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
 from core.run.auto_lr import auto_lr
 from core.run.config import RunConfig
-from core.run.device import resolve_device, set_num_threads
+from core.run.device import require_memory, resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.probes import Probes, check_probes
 from core.run.run import Evaluation, Run
@@ -158,6 +159,7 @@ def check(cfg: TrainConfig) -> None:
     check_noise(cfg.probe or {}, cfg.loss, cfg.network)
     check_exclude(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
+    require_memory("batch_size", cfg.batch_size, 4 * cfg.batch_size * math.prod(cfg.data.shape))
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 

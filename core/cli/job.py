@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.config import ConfigError, Tree, build
-from core.errors import ContractError
+from core.errors import ContractError, as_shortage
 
 if TYPE_CHECKING:
     from core.run.config import RunConfig
@@ -66,6 +66,10 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if shortage := as_shortage(error):
+            raise ConfigError(str(shortage)) from error
+        raise
 
 
 def _idle(typed: Sequence[str], without_effect: Mapping[str, str]) -> tuple[str, ...]:
@@ -149,8 +153,11 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     except ContractError as error:
         print(f"error: {error}{run.rescue(error)}", file=sys.stderr)
         status, code = "failed", 1
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if shortage := as_shortage(error):
+            print(f"error: {shortage}{run.rescue(shortage)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         status, code = "failed", 1
     finally:
         run.close()
