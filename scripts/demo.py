@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from core.cli.command import typed_command
+from core.cli.follow_up import next_line
 from core.text import shortened
 
 RUNS = {
@@ -34,6 +36,9 @@ def main() -> None:
         reached.append(f"  {title}: {outcome(summary)}\n    {directory / 'report.html'}")
     print(f"\nDone in {time.monotonic() - began:.0f} s.\n" + "\n".join(reached))
     print(f"\nEverything, layer by layer: make tensorboard, or tensorboard --logdir {folder}")
+    typed = typed_command(sys.argv[1:])
+    print(next_line("runs", [str(folder)], typed))
+    print(next_line("evaluate", [str(folder / "rl"), "render=gif"], typed))
 
 
 def call(script: str, *overrides: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from core.cli.compose import FOR_LAUNCHER
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("core", "gradrl", "gradgan", "scripts")
 LONGEST = 400
@@ -150,7 +152,7 @@ OWN_TAGS = {
 def yaml_options(tree: object, path: str = "") -> Iterator[str]:
     """Dotted names of the options below a YAML node."""
     for key, value in tree.items() if isinstance(tree, dict) else ():
-        if key not in ("defaults", "hydra", "_target_"):
+        if key not in ("defaults", "hydra", "_target_", *FOR_LAUNCHER):
             yield f"{path}{key}"
             yield from yaml_options(value, f"{path}{key}.")
 

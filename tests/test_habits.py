@@ -11,6 +11,7 @@ import pytest
 
 from core.cli.choices import YamlFile
 from core.cli.compose import compose_checked
+from core.cli.habits import hint
 from core.cli.overrides import parse
 from core.config import config_dir, flat
 from tests.conftest import Command, assert_refused
@@ -81,6 +82,16 @@ def test_a_word_of_another_project_is_answered_with_ours_in_one_line_and_nothing
         outcome = command(row.command, word)
         assert_refused(outcome, words, word.partition("=")[0])
         assert len(outcome.err) <= 200 + len("error: \n")
+
+
+@pytest.mark.parametrize("command", sorted({row.command for row in ROWS}))
+def test_the_answer_is_short_however_long_the_word_is(command):
+    root = YamlFile(config_dir() / f"{command}.yaml")
+    for row in (row for row in ROWS if row.command == command):
+        for word in (typed(row, "9" * 3000), f"--{typed(row, '9' * 3000)}"):
+            said = hint(root, [word])
+            assert said is not None
+            assert len(said) <= 193, said
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.command}-{row.word}")

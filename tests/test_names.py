@@ -71,5 +71,5 @@ def test_commands_run_in_a_directory_of_such_a_name_on_any_terminal(tmp_path, en
     run = b"hydra.run.dir='%s'" % os.fsencode(tmp_path / LATIN)
     out = call("descend", "steps=5", "pictures=[]", "logging.progress=false", os.fsdecode(run))
     assert rb"caf\udce9" in out
-    assert call("report", f"run='{LATIN}'") == b"report: caf\\udce9/report.html\n"
+    assert call("report", f"run='{LATIN}'").startswith(b"report: caf\\udce9/report.html\n")
     assert (tmp_path / LATIN / "report.html").exists()

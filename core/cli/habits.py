@@ -8,6 +8,7 @@ from core.cli.choices import YamlFile
 from core.config import config_dir, nearest
 from core.text import shortened
 
+LINE = 190  # characters of an answer
 FLAG = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?", re.DOTALL)
 
 
@@ -42,12 +43,16 @@ def _of_flag(word: str, name: str, value: str | None, root: YamlFile, table: Map
         ours = f"{key}={value or 'VALUE'}"
     if ours is None and word.startswith("--"):
         return f"there is no flag --{shortened(name)}; options are typed NAME=VALUE{nearest(key, names)}"
-    return ours and f"{shortened(word)}: options are typed without dashes, here {ours}"
+    return ours and _line(word, f": options are typed without dashes, here {ours}")
 
 
 def _of_option(word: str, key: str, value: str, table: Mapping[str, str]) -> str | None:
     ours = _translated(key.replace("-", "_").lower(), value, table)
-    return ours and f"{shortened(word)}: here this is {ours}"
+    return ours and _line(word, f": here this is {ours}")
+
+
+def _line(word: str, said: str) -> str:
+    return shortened(word, max(LINE - len(said), 20)) + said
 
 
 def _translated(key: str, value: str, table: Mapping[str, str]) -> str | None:

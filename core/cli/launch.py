@@ -141,7 +141,9 @@ def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str)
         codes.append(composed.run(partial(_execute, tree), directory, number, command))
         if codes[-1] > 128:  # a signal is meant for the whole sweep
             return codes[-1]
-    _say(line for place in {place.parent for *_, place in jobs if place} for line in of_sweep(place, command))
+    places = [directory.parent for *_, directory in jobs if directory is not None]
+    if places and min(codes[1:]) < 2:
+        _say(of_sweep(Path(os.path.commonpath(places)), command))
     return max(codes)
 
 

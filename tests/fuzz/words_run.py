@@ -115,18 +115,16 @@ def names(line: Line, text: str) -> bool:
         part = option.partition(".")[0]
         if whole or ("." in option and re.search(rf"\b{re.escape(part)}\b", text)):
             return True
+        if word.startswith("-") and word in text:
+            return True
         if "cannot read" in text and repr(word)[:20] in text:
             return True
         value = word.partition("=")[2]
         if option in PATHS and value in text:
             return True
-    known = (
-        "there is no run",
-        "there is no folder",
-        "there is no such directory",
-        "holds no run",
-        "a run direct",
-    )
+    if line.kind == "alone" and re.search(r"\b(run|runs|against)\b|directories", text):
+        return True
+    known = ("there is no run", "there is no folder", "there is no such directory", "holds no run")
     return any(part in text for part in (*known, "this command takes no options"))
 
 
