@@ -257,13 +257,12 @@ def _misfit(value: object, kind: object) -> str | None:
     if not getattr(kind, "_is_protocol", False):
         return None if isinstance(value, kind) else ""
     bases = [{**vars(base).get("__annotations__", {}), **vars(base)} for base in kind.__mro__]
-    named = {name: None for base in bases for name in base if name == "__call__" or not name.startswith("_")}
+    left_out = getattr(kind, "__optional__", ())
+    names = [name for base in bases for name in base if name not in left_out]
+    named = {name: None for name in names if name == "__call__" or not name.startswith("_")}
     if isinstance(value, Component) and "target" not in named:
         return "it is no dataclass"
-    wanted = named.keys() - set(getattr(kind, "__optional__", ()))
-    lacking = [
-        name for name in named if name in wanted and inspect.getattr_static(value, name, named) is named
-    ]
+    lacking = [name for name in named if inspect.getattr_static(value, name, named) is named]
     more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
     return f"it has no {', no '.join(lacking[:4])}{more}" if lacking else None
 
