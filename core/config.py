@@ -257,8 +257,7 @@ def _misfit(value: object, kind: object) -> str | None:
     if not getattr(kind, "_is_protocol", False):
         return None if isinstance(value, kind) else ""
     bases = [{**vars(base).get("__annotations__", {}), **vars(base)} for base in kind.__mro__]
-    left_out = getattr(kind, "__optional__", ())
-    names = [name for base in bases for name in base if name not in left_out]
+    names = [name for base in bases for name in base if name not in getattr(kind, "__optional__", ())]
     named = {name: None for name in names if name == "__call__" or not name.startswith("_")}
     if isinstance(value, Component) and "target" not in named:
         return "it is no dataclass"
