@@ -67,6 +67,8 @@ PARTS = {
     "core.descend.functions": {"Function"},
     "core.gradients.measured": {"Measured"},
     "core.gradients.probe": {"Probe"},
+    "core.run.callbacks": {"Callback", "Event"},
+    "core.run.loggers.logger": {"Logger", "Opening", "Sink"},
     "core.optim.schedules": {"Schedule"},
     "core.optim.schemes.schemes": {"Scheme"},
     "core.state": {"StateDict"},
