@@ -156,6 +156,23 @@ def test_the_effective_learning_rate_divides_by_the_largest_second_moment_so_far
     assert effective_lrs(optimizer, [p]).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_joint_effective_learning_rate_is_the_mean_over_all_elements():
+    """Adam divides by gradients of 1 in three elements and of 0.1 in one; a fifth has none, and no rate."""
+    a, b, c = (nn.Parameter(torch.ones(n, dtype=torch.float64)) for n in (3, 1, 1))
+    step = GradientStep(
+        [("a", a), ("b", b), ("c", c)],
+        torch.optim.Adam([a, b, c], lr=0.03),
+        monitor=MonitorConfig(sample_interval=2),
+    )
+    for _ in range(2):
+        step(lambda: (a.sum() + 0.1 * b.sum(), {}))
+    tags = step.monitor.drain()
+    assert tags["layer/a/effective_lr"] == pytest.approx(0.03)
+    assert tags["layer/b/effective_lr"] == pytest.approx(0.3, rel=1e-6)
+    assert "layer/c/effective_lr" not in tags
+    assert tags["gradient/effective_lr"] == pytest.approx((3 * 0.03 + 0.3) / 4, rel=1e-6)
+
+
 def planted(*gradients: tuple[float | None, float | None], interval: int = 2):
     """What is measured of two parameters [1] with these gradients; None = it has none."""
     a, b = (nn.Parameter(torch.ones(1, dtype=torch.float64)) for _ in range(2))
