@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # what reads no checkpoint describes its state too, and does without torch
+    import torch
     from torch import Tensor
 
     from core.state import StateDict
@@ -79,8 +80,11 @@ class Rows:
     like: "Tensor | None"
 
 
+@dataclass(frozen=True)
 class AnyTensor:
-    """A tensor."""
+    """A tensor of any shape; where a dtype is given, of such numbers."""
+
+    dtype: "torch.dtype | None" = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,8 @@ def _require_tensor(state: Any, form: Any, place: str) -> None:
     if not isinstance(state, Tensor) or state.layout != torch.strided:
         raise _odd(place, state, "a tensor")
     if isinstance(form, AnyTensor):
+        kind = form.dtype or state.dtype
+        _require(state.dtype == kind, place, state, f"a tensor of {kind}")
         return
     if isinstance(form, Rows) and form.like is None:
         _require(state.dim() > 0, place, state, "a tensor of rows")
