@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # what reads no checkpoint describes its state too, and does without torch
+    import torch
     from torch import Tensor
 
     from core.state import StateDict
@@ -50,6 +51,13 @@ class Each:
 
 
 @dataclass(frozen=True)
+class Only:
+    """A dictionary with no other keys than these."""
+
+    form: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Many:
     """A list whose elements have one form."""
 
@@ -72,8 +80,11 @@ class Rows:
     like: "Tensor | None"
 
 
+@dataclass(frozen=True)
 class AnyTensor:
-    """A tensor."""
+    """A tensor of any shape; where a dtype is given, of such numbers."""
+
+    dtype: "torch.dtype | None" = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ def require_form(state: Any, form: Any, place: str = "") -> None:
         _require(any(_has_form(state, each) for each in form.forms), place, state, "what belongs there")
     elif isinstance(form, Tensor | Rows | AnyTensor | Floats | Scalar):
         _require_tensor(state, form, place)
-    elif isinstance(form, Mapping | Each | Table):
+    elif isinstance(form, Mapping | Each | Table | Only):
         _require_dict(state, form, place)
     elif isinstance(form, list | tuple | Many):
         _require_list(state, form, place)
@@ -174,7 +185,8 @@ def _require_number(state: Any, form: Any, place: str) -> None:
         return  # of a class that no state of ours holds
     kind = "a whole number" if form.whole else "a number"
     limits = f" >= {form.low:g}" * (form.low > -math.inf) + f" <= {form.high:g}" * (form.high < math.inf)
-    fits = type(state) is int or (type(state) is float and not form.whole)
+    whole = isinstance(state, int) and not isinstance(state, bool)
+    fits = whole or (isinstance(state, float) and not form.whole)
     if fits and form.finite:
         fits = math.isfinite(state)
     if fits and limits:
@@ -189,6 +201,8 @@ def _require_tensor(state: Any, form: Any, place: str) -> None:
     if not isinstance(state, Tensor) or state.layout != torch.strided:
         raise _odd(place, state, "a tensor")
     if isinstance(form, AnyTensor):
+        kind = form.dtype or state.dtype
+        _require(state.dtype == kind, place, state, f"a tensor of {kind}")
         return
     if isinstance(form, Rows) and form.like is None:
         _require(state.dim() > 0, place, state, "a tensor of rows")
@@ -217,6 +231,8 @@ def _require_dict(state: Any, form: Any, place: str) -> None:
             require_form(value, form.form, _inside(place, key))
         return
     inside = form if isinstance(form, Mapping) else form.form
+    if isinstance(form, Only) and (strange := [key for key in state if key not in inside]):
+        raise ValueError(f"{_inside(place, strange[0])} is of another version")
     for key, part in inside.items():
         if key in state:
             require_form(state[key], part, _inside(place, key))
@@ -241,7 +257,7 @@ def _require_list(state: Any, form: Any, place: str) -> None:
 
 
 def _inside(place: str, key: Any) -> str:
-    return f"{place}.{key}".lstrip(".")
+    return ".".join(part for part in (place, str(key)) if part)
 
 
 def _require(ok: bool, place: str, state: Any, wanted: str) -> None:

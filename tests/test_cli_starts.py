@@ -52,7 +52,29 @@ def test_a_run_killed_while_its_options_are_noted_is_started_again(command: Comm
 def test_jobs_of_a_sweep_that_come_to_nothing_leave_nothing(command: Command):
     outcome = command("descend", "-m", "seed=1,2", *NO_RATE, "hydra.sweep.dir=sweep")
     assert outcome.status == 2
-    assert list(Path("sweep").iterdir()) == []
+    assert not Path("sweep").exists()
+
+
+FAILS = "+hydra.job.env_set.A=${oc.env:NO_SUCH_VARIABLE}"  # in Hydra, once it has made the job's directory
+
+
+@pytest.mark.parametrize("subdir", ["${hydra.job.num}", "${hydra:job.num}_of_two", "${hydra:job.nowhere}"])
+def test_a_sweep_in_which_hydra_fails_leaves_nothing_but_what_was_there(command: Command, subdir):
+    line = ("descend", "-m", "seed=1,2", "steps=2", "pictures=[]", f"hydra.sweep.subdir={subdir}", FAILS)
+    assert command(*line, "hydra.sweep.dir=new/sweep").status == 2
+    assert not Path("new").exists()
+    Path("old", "empty").mkdir(parents=True)
+    assert command(*line, "hydra.sweep.dir=old").status == 2
+    assert [path.name for path in Path("old").rglob("*")] == ["empty"]
+
+
+def test_a_run_that_stands_where_hydra_fails_stays(command: Command):
+    assert command("descend", "steps=2", "pictures=[]", "hydra.run.dir=sweep/0").status == 0
+    before = {path: path.stat().st_size for path in Path("sweep").rglob("*") if path.is_file()}
+    place = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:job.num}")
+    assert command("descend", "-m", "seed=1,2", "steps=2", "pictures=[]", *place, FAILS).status == 2
+    after = {path for path in Path("sweep").rglob("*") if path.is_file()}
+    assert after >= before.keys()
 
 
 class StopsAtImport:

@@ -34,7 +34,7 @@ from core.cli.paths import quoted
 from core.cli.refusals import foreign, missing_choice
 from core.config import ConfigError, Tree, import_target
 from core.errors import described
-from core.run.directory import abandon
+from core.run.directory import abandon, holds_run
 from core.text import shortened, shown, told
 
 FOR_LAUNCHER = ("page", "paths", "run_paths", "next")  # entries of a root file that are no options
@@ -139,8 +139,9 @@ class Composed:
                 job_subdir_key=None if job is None else "hydra.sweep.subdir",
             )
         except Exception as error:  # of Hydra's own notes and options: the job's are in `done`
-            if directory is not None and not begun:
-                abandon(directory)
+            made = directory or OmegaConf.select(tree, "hydra.runtime.output_dir")  # None: not yet
+            if made and not begun and not holds_run(Path(made)):
+                abandon(Path(made))
             raise ConfigError(self._refusal(error)) from error
         return cast(int, done.return_value)
 

@@ -15,6 +15,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TypeVar, cast
 
+from omegaconf.errors import OmegaConfBaseException
+
 from core.cli.arguments import parsed, shows, with_names
 from core.cli.choices import YamlFile
 from core.cli.command import typed_command
@@ -114,11 +116,21 @@ def _start(
             refuse_used(directory)
         idle = check(tree, composed.typed)
         jobs.append((replace(composed, notes=composed.notes + idle), tree, directory))
+    places = [directory for _, _, directory in jobs if directory is not None]
     if sweep:
-        return _run_sweep(jobs, command)
-    composed, tree, directory = jobs[0]
+        with suppress(OmegaConfBaseException):  # what only a running job can resolve
+            places.append(Path(jobs[0][0].tree.hydra.sweep.dir))
+    new = [each for place in places for each in (place, *place.parents) if not each.exists()]
+    try:
+        return _run_sweep(jobs, command) if sweep else _run_one(config_name, *jobs[0], command)
+    finally:
+        for place in new:  # of a start that came to nothing
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path | None, command: str) -> int:
     assert directory is not None
-    new = [place for place in (directory, *directory.parents) if not place.exists()]
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
         if is_run(directory):  # another run began and ended here since the check
@@ -128,9 +140,6 @@ def _start(
         return _ended(config_name, directory, status, command)
     finally:
         lock.release()
-        for place in new:  # of a start that came to nothing
-            with suppress(OSError):
-                place.rmdir()
 
 
 def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str) -> int:

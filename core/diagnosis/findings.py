@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from core.form import Each, Many, Maybe, Number, OneOf
+from core.form import Each, Either, Many, Maybe, Number, OneOf, Only
 
 if TYPE_CHECKING:
     from core.state import StateDict
@@ -308,10 +308,10 @@ class Ledger:
         texts = dict.fromkeys(("name", "player", "what", "cause"), "")
         finding = texts | {
             "severity": OneOf(SEVERITIES), "layer": Maybe(""), "first_step": 0, "last_step": 0,
-            "active": True, "evidence": Each(Number(finite=False)), "remedy": Many(""),
+            "active": True, "evidence": Each(Either((Number(finite=False), True))), "remedy": Many(""),
             "kinds": Maybe(Many("")), "explains": Maybe(Many("")), "consequence_of": Maybe(""),
         }  # fmt: skip
-        return Each({"streak": 0, "quiet": 0, "began": 0, "finding": Maybe(finding)})
+        return Each(Only({"streak": 0, "quiet": 0, "began": 0, "finding": Maybe(Only(finding))}))
 
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""

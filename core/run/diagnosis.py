@@ -30,7 +30,7 @@ from core.diagnosis import (
     diagnose,
 )
 from core.diagnosis.findings import FILE, markdown, ordered, require_sign
-from core.form import Maybe, Number
+from core.form import Maybe, Number, Only
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
 from core.gradients.norms import global_norm
@@ -202,7 +202,7 @@ class Diagnosis:
 
     def state_form(self) -> StateDict:
         """What `state_dict` must look like."""
-        known = {"initial_norm": Number(0), "batch": Maybe(Number(1, whole=True))}
+        known = Only({"initial_norm": Number(0), "batch": Maybe(Number(1, whole=True))})
         return {
             "history": self._history.state_form(),
             "ledger": self._ledger.state_form(),

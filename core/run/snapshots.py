@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.config import ConfigError
+from core.form import AnyTensor, Each, require_form
 from core.gradients import GradientStep
 from core.run import checkpoint
 
@@ -97,6 +99,15 @@ def read_snapshots(directory: Path, until: int) -> list[tuple[int, Snapshot]]:
     """The snapshots of a run up to a step, in order, each with its step.
 
     Raises:
-        ConfigError: a file is damaged.
+        ConfigError: a file is damaged, or is no snapshot.
     """
-    return [(at, checkpoint.load(path)["parameters"]) for path, at in files(directory) if at <= until]
+    return [(at, _read(path)) for path, at in files(directory) if at <= until]
+
+
+def _read(path: Path) -> Snapshot:
+    state = checkpoint.load(path)
+    try:
+        require_form(state, {"parameters": Each(Each(AnyTensor(torch.float32)))})
+    except ValueError as error:
+        raise ConfigError(f"{path} is no snapshot of a run: {' '.join(str(error).split())[:200]}") from error
+    return state["parameters"]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.form import AnyTensor, Maybe, Number
 from core.state import StateDict
 
 SAMPLES = 4096  # rows of predictions that are looked at
@@ -214,6 +215,10 @@ class Constant:
     def state_dict(self) -> StateDict:
         """Sums so far."""
         return {"total": self._total, "count": self._count}
+
+    def state_form(self) -> StateDict:
+        """Sums of any targets: of others than the next ones they begin anew."""
+        return {"total": Maybe(AnyTensor()), "count": Number(0)}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

@@ -1,14 +1,15 @@
 """What one optimizer of somebody else's loop moves, measured like the parameters of a `GradientStep`."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.form import Either, Many, Maybe, Number
 from core.gradients.equal_units import equal_units
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.norms import GradientView
+from core.state import StateDict
 from core.watch.guard import Guard
 from core.watch.models import Named
 
@@ -198,7 +199,7 @@ class Followed:
         self.seen = self.empty = 0
         return tags | {prefix + tag: value for tag, value in own.items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """The monitor's half-filled window."""
         monitor = self.monitor.state_dict() if self.parameters else None
         return {
@@ -209,7 +210,13 @@ class Followed:
             "base_lrs": list(self.base_lrs),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like, once the parameters have been looked up."""
+        monitor = self.monitor.state_form() if self.parameters else Either(())
+        counts = dict.fromkeys(("steps", "seen", "empty"), 0)
+        return {"monitor": Maybe(monitor), "base_lrs": Many(Number(), at_least=1), **counts}
+
+    def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`, once the parameters have been looked up."""
         self.steps, self.seen, self.empty = state["steps"], state["seen"], state["empty"]
         self.busy = next_busy(self.steps, self.interval)

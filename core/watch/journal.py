@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from core.config import ConfigError, Tree
+from core.form import Maybe
 from core.gradients.measured import Measured
 from core.run.diagnosis import Diagnosis
 from core.run.directory import Lock, git_state, holds_run, versions, write_summary
 from core.run.files import to_yaml, write_text
 from core.run.gradient_charts import GradientCharts
 from core.run.tensorboard import Writer
+from core.state import StateDict
 
 LAST = {"loss/train": "loss", "loss/no_grad": "loss_without_gradient"}  # in the summary, by tag
 TARGET = "core.watch.watch.Watch"  # what tells a watched loop's directory from a trainer's
@@ -104,13 +106,18 @@ class Journal:
                 self._writer.close()
             self._lock.release()
 
-    def state_dict(self) -> Mapping[str, object]:
+    def state_dict(self) -> StateDict:
         """What the charts show."""
         return self._charts.state_dict()
 
-    def load_state_dict(self, state: Mapping) -> None:
+    def state_form(self) -> Maybe:
+        """What `state_dict` must look like; None from a loop without a directory."""
+        return Maybe(self._charts.state_form())
+
+    def load_state_dict(self, state: StateDict | None) -> None:
         """Continue."""
-        self._charts.load_state_dict(dict(state))
+        if state is not None:
+            self._charts.load_state_dict(state)
 
 
 def options_of(

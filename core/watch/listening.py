@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.form import Each, Number
 from core.gradients.unit_health import Units, watched
 from core.state import StateDict
 from core.watch.described import SAMPLES, Constant, at_start, described
@@ -98,6 +99,10 @@ class LossEar:
     def state_dict(self) -> StateDict:
         """The half-filled window."""
         return {"means": self._means.state_dict(), "constant": self._constant.state_dict()}
+
+    def state_form(self) -> StateDict:
+        """What `state_dict` must look like."""
+        return {"means": self._means.state_form(), "constant": self._constant.state_form()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
@@ -249,6 +254,10 @@ class _Means:
         for tag in list(self._values):
             self._fold(tag)
         return {"folded": {tag: list(pair) for tag, pair in self._folded.items()}}
+
+    def state_form(self) -> StateDict:
+        """Sums and counts of any tags."""
+        return {"folded": Each((Number(finite=False), Number(1, whole=True)))}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from core.checks import require
 from core.diagnosis import Finding, Rule
+from core.form import form_of, require_form
 from core.gradients import Objective
 from core.gradients.unit_health import UnitHealth
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.window import Window
-from core.state import StateDict
+from core.state import StateDict, Stateful
 from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers, status_after, uncaught
 from core.watch.followed import Followed, due
 from core.watch.guard import Guard
@@ -103,7 +104,6 @@ class Watch:
         held = {player.name: player.held for player in self._players}
         self._eyes = ModelEar(self._models, prefixes(self._models, held), self._guarded)
         self._journal = None if directory is None or self._guarded.off else Journal(Path(directory), resume)
-        self._saved: StateDict | None = None
         self._handles: list[Any] = []
         self.loss, handles = listened(loss, self._guarded(self._ear.hear))
         self._handles.extend(handles)
@@ -203,28 +203,33 @@ class Watch:
     def state_dict(self) -> StateDict:
         """All that is needed to go on: save it beside the model and the optimizer."""
         self._look_up()
-        journal = None if self._journal is None else self._journal.state_dict()
-        return {
-            "step": self.step,
-            "players": {player.name: player.state_dict() for player in self._players},
-            "window": self._window.state_dict(),
-            "ear": self._ear.state_dict(),
-            "diagnosis": self._diagnosis.state_dict(),
-            "journal": journal,
-        }
+        players = {player.name: player.state_dict() for player in self._players}
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return {"step": self.step, "players": players, "journal": None} | parts
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`, after model and optimizer have been loaded."""
+        """Continue from `state_dict`, after model and optimizer have been loaded.
+
+        Raises:
+            RuntimeError: the watch is closed.
+            ValueError: it is of another loop, or not what was saved; one line, and nothing was loaded.
+        """
         self._require_open("load_state_dict")
         self._look_up()
-        self._reached = state["step"]
+        parts = self._parts()
+        form = {"step": 0, "players": {player.name: player.state_form() for player in self._players}}
+        form |= {name: form_of(part) for name, part in parts.items()}
+        require_form(state, form, "state")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         for player in self._players:
             player.load_state_dict(state["players"][player.name])
-        self._window.load_state_dict(state["window"])
-        self._ear.load_state_dict(state["ear"])
-        self._diagnosis.load_state_dict(state["diagnosis"])
-        if self._journal is not None and state["journal"] is not None:
-            self._journal.load_state_dict(state["journal"])
+        self._reached = state["step"]
+
+    def _parts(self) -> dict[str, Stateful]:
+        """What has a state besides the players; first what looks at it once more."""
+        parts = {"window": self._window, "ear": self._ear, "diagnosis": self._diagnosis}
+        return parts if self._journal is None else {**parts, "journal": self._journal}
 
     def _listen(self, player: Followed) -> None:
         """Hook into one optimizer."""

@@ -149,7 +149,8 @@ class Game:
             losses["classification"] = self.auxiliary.weight * (real_terms + fake_terms)
             metrics["loss/classification"] = real_terms.detach()
         if self.augment is not None:
-            metrics["augment/real_sign"] = real_logits.detach().sign().mean()
+            logits = real_logits.detach()  # torch's sign of NaN is 0, as if one could not tell
+            metrics["augment/real_sign"] = torch.where(logits.isnan(), logits, logits.sign()).mean()
             metrics["augment/probability"] = info.augmentation
         batch = ScoredBatch(
             discriminate=lambda samples: discriminator(show(samples), real.labels),

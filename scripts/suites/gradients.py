@@ -1,5 +1,7 @@
 """What a watched step costs against the same step written plainly, in CPU seconds of one thread.
 
+Then what looking whether a checkpoint is whole costs against loading it.
+
 All variants train copies of one network on the same batches, in one process. Each is timed in turn with the
 plain step, a short block of the one and a short block of the other, in an order that changes; its figure is
 the median of the ratios of such pairs. A busy machine slows both halves of a pair.
@@ -7,9 +9,12 @@ the median of the ratios of such pairs. A busy machine slows both halves of a pa
 
 import itertools
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +25,9 @@ from core import Watch
 from core.curvature import Hessian
 from core.gradients import GlobalNorm, GradientStep, MonitorConfig, Objective
 from core.noise import per_sample_norms
+from core.numbers import quartiles
+from core.run.checkpoint import save
+from core.run.seal import unchanged
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -30,6 +38,20 @@ LOOP, POINT, SETTLED = "not watched", 250, 2000  # steps between two points, and
 WATCHED_ROUNDS = 20
 WIDE = "resnet18"  # a logged point of it takes minutes
 ROUNDS = 60
+PROCESSES = 5
+FIRST = """
+import sys, time
+from pathlib import Path
+import torch
+from core.run.seal import unchanged
+torch.set_num_threads(1)
+path, times = Path(sys.argv[1]), [time.process_time()]
+unchanged(path)
+times.append(time.process_time())
+torch.load(path, weights_only=True)
+times.append(time.process_time())
+print((times[1] - times[0]) / (times[2] - times[1]))
+"""
 
 Work = Callable[[], object]
 
@@ -46,6 +68,7 @@ def run(cfg: "BenchConfig") -> None:
                 what = f"{POINT} steps of a loop with {'fused ' * fused}Adam"
                 report(name, what, loop_variants(name, fused), LOOP, min(rounds, WATCHED_ROUNDS))
         report(name, "measurement", probe_variants(name), "gradient", rounds)
+        report_checkpoint(name, min(rounds, WATCHED_ROUNDS))
 
 
 def report(name: str, what: str, variants: dict[str, Work], plain: str, rounds: int) -> None:
@@ -166,6 +189,27 @@ def loop_variants(name: str, fused: bool) -> dict[str, Work]:
         return work
 
     return {LOOP: loop(watched=False), "watched, all defaults": loop(watched=True)}
+
+
+def report_checkpoint(name: str, rounds: int) -> None:
+    """What looking whether a network's checkpoint is whole costs beside loading it."""
+    net, loss = problem(name)
+    step = GradientStep(net, torch.optim.Adam(net.parameters(), lr=1e-3))
+    step(lambda: (loss(net), {}))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "last.pt")
+        save(path, {"policy": net.state_dict(), "step": step.state_dict()})
+        work: dict[str, Work] = {
+            "torch.load": lambda: torch.load(path, weights_only=True),
+            "looking whether it is whole": lambda: unchanged(path),
+        }
+        report(name, f"checkpoint of {path.stat().st_size / 1e6:.2g} MB", work, "torch.load", rounds)
+        first = [sys.executable, "-c", FIRST, str(path)]
+        outputs = [
+            subprocess.run(first, capture_output=True, text=True, check=True) for _ in range(PROCESSES)
+        ]
+    shares = [float(output.stdout) for output in outputs]
+    print(f"  {'the first time in a new process':<63}   {quartiles(shares, '.3f')}")
 
 
 def probe_variants(name: str) -> dict[str, Work]:

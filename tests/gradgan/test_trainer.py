@@ -12,6 +12,7 @@ from core.optim.schedules import Cosine
 from core.optim.schemes.joint import Consensus, SymplecticAdjustment
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
 from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
+from gradgan.augment.ada import ADA
 from gradgan.game.game import Game
 from gradgan.losses import Loss
 from gradgan.losses.nonsaturating import NonSaturating
@@ -20,6 +21,7 @@ from gradgan.networks.dcgan import DCGAN
 from gradgan.networks.mlp import MLP
 from gradgan.penalties import Penalty
 from gradgan.penalties.zero_centred import R1, R1R2, R2
+from gradgan.regularizers.lecam import LeCam
 from gradgan.trainer import Trainer
 from tests.gradgan.playing import LATENT, Point, Slope, in_float64, made, make_trainer, random, unlabelled
 
@@ -244,3 +246,44 @@ def test_consensus_lowers_the_squared_norm_of_both_gradients(penalty: Penalty | 
         assert (term @ direction).item() == pytest.approx(
             (gamma * (ahead - behind) / 2e-5).item(), rel=1e-4, abs=1e-7
         )
+
+
+class Shown(ADA):
+    """ADA's probability, of samples that are shown as they are."""
+
+    def __call__(self, images: Tensor, p: Tensor, random: torch.Generator) -> Tensor:
+        return images
+
+
+def test_a_batch_with_a_nan_moves_no_discriminator_and_no_statistic_and_is_counted() -> None:
+    """The averages are those of the logits' means at the other updates, written out."""
+    decay, speed = 0.75, 40.0
+    game = Game(
+        loss=NonSaturating(),
+        augment=Shown(initial=0.5, target=-1.0, speed=speed),
+        regularizers={"lecam": LeCam(weight=0.3, decay=decay, warm_up=1)},
+    )
+    generator, discriminator = players = made(NETWORK)
+    trainer = make_trainer(players, game, Alternating())
+    averages: dict[str, float] = {}
+    for update in range(6):
+        x = torch.randn(4, 2, generator=random(update))
+        x[1, 0] = math.nan if update == 2 else x[1, 0]
+        before = [p.detach().clone() for p in discriminator.parameters()]
+        p = trainer.augmentation.item()
+        metrics = trainer.update(unlabelled(x), progress=0.0)
+        moved = [not torch.equal(a, b) for a, b in zip(before, discriminator.parameters(), strict=True)]
+        assert any(moved) == (update != 2)
+        if update != 2:
+            p += len(x) / speed * (metrics["augment/real_sign"].item() > -1.0)
+        for kind in ("real", "fake"):
+            mean = metrics[f"logits/{kind}"].item()
+            if math.isfinite(mean):
+                averages[kind] = decay * averages.get(kind, mean) + (1 - decay) * mean
+        assert trainer.augmentation.item() == pytest.approx(min(p, 1.0))
+        found = {kind: value.item() for kind, value in trainer.regularizer_states["lecam"].items()}
+        assert found == pytest.approx(averages, rel=1e-5)
+    assert trainer.discriminator_step.monitor.drain()["discriminator/gradient/skipped"] == pytest.approx(
+        1 / 6
+    )
+    assert all(p.isfinite().all() for p in (*generator.parameters(), *discriminator.parameters()))

@@ -175,6 +175,18 @@ def test_points_of_known_kind():
     assert (flat.kind, flat.converged) == ("degenerate", True)
 
 
+@pytest.mark.parametrize(
+    ("lowest", "highest", "kind"),
+    [(-1.1e-3, 10.0, "saddle"), (-0.9e-3, 10.0, "degenerate"), (0.9e-3, 10.0, "degenerate"),
+     (1.1e-3, 10.0, "minimum"), (-10.0, 1.1e-3, "saddle"), (-10.0, 0.9e-3, "degenerate"),
+     (-10.0, -0.9e-3, "degenerate"), (-10.0, -1.1e-3, "maximum")],
+)  # fmt: skip
+def test_an_eigenvalue_counts_beyond_eps_of_the_largest_magnitude(lowest, highest, kind):
+    """The border is at 1e-4 * 10 on either side of zero."""
+    found = classify_point(at(lambda x: 0.5 * (lowest * x[0] ** 2 + highest * x[1] ** 2), 0.0, 0.0), rng())
+    assert found.kind == kind
+
+
 def test_a_minimum_is_not_claimed_before_the_lowest_eigenvalue_is_known():
     curvatures = torch.cat([torch.linspace(0.5, 100, 200), torch.tensor([-0.3])]).double()
     x = torch.zeros(201, dtype=torch.float64, requires_grad=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.curvature import Hessian, classify_point, eigenvalues, hutch_pp, lanczos, spectral_density
-from core.curvature.spectrum import UNLIKELY
+from core.curvature.spectrum import UNLIKELY, Ritz
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -138,6 +138,19 @@ def test_a_product_that_is_not_finite_stops_it():
         lanczos(lambda v: v * math.nan, 4, 3, rng())
     with pytest.raises(ValueError, match="steps and size >= 1"):
         lanczos(lambda v: v, 4, 0, rng())
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        ([-2.0, -0.101, -0.099, 0.05, 1.0, 10.0], 0.1 + 0.2),  # the border is at -0.1
+        ([-100.0, -0.5, 0.5, 1.0, 2.0, 3.0], 0.1),  # and here at -1: the largest magnitude is negative
+        ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 0.0),
+    ],
+)
+def test_the_negative_share_counts_what_lies_below_a_hundredth_of_the_largest_magnitude(values, share):
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.15, 0.1])
+    assert Ritz(torch.tensor(values), torch.zeros(6), weights).negative_share == pytest.approx(share)
 
 
 def test_the_density_integrates_to_one_and_lies_where_the_eigenvalues_are():

@@ -144,10 +144,10 @@ def test_the_table_of_thresholds(threshold, expected):
 def test_adams_preconditioner_with_its_bias_corrections_is_the_one_torch_steps_with(steps, amsgrad):
     x, y, matrix = quadratic([0.3, 1.0, 4.0, 9.0])
     optimizer = Adam([x, y], lr=LR, betas=(0.9, 0.99), eps=1e-2, amsgrad=amsgrad)
-    for _ in range(steps):
+    for step in range(steps):
         before = torch.cat([x, y]).detach().clone()
         optimizer.zero_grad()
-        loss(x, y, matrix).backward()
+        (loss(x, y, matrix) * (1.0 if step else 100.0)).backward()  # so that the largest square is the first
         optimizer.step()
     moved = torch.cat([x, y]).detach() - before
     average = torch.cat([optimizer.state[p]["exp_avg"] for p in (x, y)])

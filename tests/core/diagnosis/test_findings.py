@@ -6,7 +6,7 @@ import math
 import pytest
 
 from core.config import ConfigError
-from core.diagnosis import Finding
+from core.diagnosis import Finding, Ledger, Sign
 from core.report.read import read_findings
 
 FINDING = Finding(
@@ -69,3 +69,58 @@ def test_damaged_findings_are_one_clear_line(tmp_path, text, message):
     with pytest.raises(ConfigError, match=r"findings\.json") as error:
         read_findings(tmp_path)
     assert message in str(error.value)
+
+
+def sign(severity="warning", patience=None, layer=None):
+    return Sign(
+        name="x",
+        severity=severity,
+        evidence={},
+        what="",
+        cause="",
+        player="d",
+        layer=layer,
+        patience=patience,
+    )
+
+
+def states(patience, seen, own=None):
+    """Whether the finding is active after each point (None = there is none), and the steps it changed at."""
+    ledger, found, changes = Ledger(patience), [], []
+    for step, present in enumerate(seen, 1):
+        if ledger.update(step, [sign(patience=own)] if present else []):
+            changes.append(step)
+        found.append(ledger.findings[0].active if ledger.findings else None)
+    return found, changes
+
+
+@pytest.mark.parametrize(
+    ("patience", "seen", "active", "changes"),
+    [
+        (1, [1, 0, 1], [True, False, True], [1, 2, 3]),
+        (3, [1, 1, 1, 0, 0, 0], [None, None, True, True, True, False], [3, 6]),
+        (3, [1, 1, 0, 1, 1, 1], [None] * 5 + [True], [6]),
+        (2, [1, 1, 0, 1, 0, 0], [None, True, True, True, True, False], [2, 6]),
+    ],
+)
+def test_a_finding_opens_and_closes_after_as_many_points_in_a_row(patience, seen, active, changes):
+    assert states(patience, seen) == (active, changes)
+
+
+def test_a_sign_may_have_a_patience_of_its_own_to_open_but_not_to_close():
+    assert states(3, [1, 0, 0, 0], own=1) == ([True, True, True, False], [1, 4])
+
+
+def test_a_finding_begins_with_the_first_point_of_its_row():
+    ledger = Ledger(2)
+    for step, signs in ((10, [sign()]), (20, []), (30, [sign()]), (40, [sign()])):
+        ledger.update(step, signs)
+    (found,) = ledger.findings
+    assert (found.first_step, found.last_step) == (30, 40)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_signs_of_one_name_and_player_the_worst_counts(order):
+    signs = [sign("note", layer="a"), sign("error", layer="b"), sign("warning", layer="c")][::order]
+    (found,) = Ledger(1).update(1, signs)
+    assert (found.severity, found.layer) == ("error", "b")

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 
 from core.gradients import global_norm, layer_norms
-from core.gradients.norms import layer_dots
+from core.gradients.norms import GradientView, layer_dots
 
 
 @pytest.mark.parametrize("size", [1, 7, 16_384, 1_000_003])
@@ -75,3 +77,22 @@ def test_sparse_and_non_contiguous_tensors_count_every_element_once():
 def test_duplicate_entries_of_a_sparse_gradient_add_before_they_are_squared():
     sparse = torch.sparse_coo_tensor([[1, 1]], [3.0, 4.0], (5,))
     assert layer_norms([sparse]).item() == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("factor", [0.0, 0.25, 0.75, 0.999, 1.0, 3.0, math.nan])
+def test_shrinking_multiplies_by_a_factor_below_1_and_the_norms_are_those_of_what_is_left(factor, each):
+    random = torch.Generator().manual_seed(0)
+    values = [torch.randn(5, 3, generator=random), torch.randn(7, generator=random, dtype=torch.float64)]
+    before = [value.clone() for value in values]
+    view = GradientView(["a", "b"], values, values)
+    factors = [factor if not math.isnan(factor) else 1.0, 0.5] if each else [factor, factor]
+    if each:
+        view.shrink_each_(torch.tensor(factors, dtype=torch.float64))
+    else:
+        view.shrink_(torch.tensor(factor, dtype=torch.float64))
+    for value, old, by in zip(values, before, factors, strict=True):
+        assert torch.equal(value, old * by if by < 1.0 else old)
+    exact = [math.sqrt(sum(x**2 for x in value.flatten().tolist())) for value in values]
+    assert view.norms.tolist() == pytest.approx(exact, rel=1e-6)
+    assert view.norm.item() == pytest.approx(math.hypot(*exact), rel=1e-6)

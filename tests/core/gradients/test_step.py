@@ -319,6 +319,16 @@ def test_a_gradient_that_a_transform_makes_infinite_is_skipped_counted_and_local
         assert torch.equal(a, b)
 
 
+def test_an_infinite_gradient_that_a_transform_hides_is_skipped_all_the_same():
+    """Clipping by value makes 5 of infinity."""
+    p = nn.Parameter(torch.tensor([1.0, 2.0]))
+    step = GradientStep([("p", p)], torch.optim.SGD([p], lr=1.0), [Value(max_value=5.0)])
+    for slope, expected in ((float("inf"), [1.0, 2.0]), (3.0, [-2.0, -1.0]), (7.0, [-7.0, -6.0])):
+        step(lambda slope=slope: ((slope * p).sum(), {}))
+        assert p.tolist() == expected
+    assert step.monitor.drain()["gradient/skipped"] == pytest.approx(1 / 3)
+
+
 def test_a_transform_that_overflows_on_the_way_of_lbfgs_undoes_the_step():
     """At the last gradient it takes, after which it would look no more."""
     net = network()

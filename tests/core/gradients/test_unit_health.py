@@ -57,8 +57,8 @@ def test_saturated_units_are_those_at_an_end_for_nearly_every_sample(activation,
 
 
 def test_a_unit_is_saturated_from_95_percent_of_the_samples_and_dead_only_for_all():
-    """Unit j of 100 samples is at an end for 0, 5, 50, 94, 95 and 100 of them, at either end."""
-    counts = [0, 5, 50, 94, 95, 100]
+    """Unit j of 100 samples is at an end for 0, 1, 50, 94, 95 and 100 of them, at either end."""
+    counts = [0, 1, 50, 94, 95, 100]
     x = torch.tensor([[(-9.0 if i % 2 else 9.0) if i < n else 0.1 for n in counts] for i in range(100)])
     health = UnitHealth(max_samples=100)
     for activation, tag, share in ((nn.Tanh(), "saturated_units", 2 / 6), (nn.ReLU(), "dead_units", 1 / 6)):

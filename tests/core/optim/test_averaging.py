@@ -31,17 +31,19 @@ def test_the_average_follows_the_recursion_in_float64(ramp_up: float | None) -> 
     module = network()
     average = ExponentialMovingAverage(AverageConfig(half_life=300.0, ramp_up=ramp_up), module)
     expected = {name: tensor.double() for name, tensor in module.state_dict().items()}
-    generator = torch.Generator().manual_seed(1)
+    generator, share = torch.Generator().manual_seed(1), 1.0
     for step in range(1, 21):
         move(module, generator)
         average.update(64)
         half_life = 300.0 if ramp_up is None else min(300.0, ramp_up * 64 * step)
         decay = 2.0 ** (-64 / half_life)
+        share *= decay
         for name, tensor in module.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * tensor.double()
     for name, tensor in average.module.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
+    assert average.initial_share == pytest.approx(share)
 
 
 def test_after_one_half_life_the_old_state_weighs_one_half() -> None:

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from core.config import ConfigError
 from core.gradients import GradientStep
+from core.run import checkpoint
 from core.run import snapshots as path_module
 from core.run.snapshots import Snapshots, files, read_snapshots
 
@@ -102,3 +104,46 @@ def test_a_run_resumed_at_its_end_keeps_its_last_snapshot_though_its_bin_has_ano
     assert list(contents(tmp_path)) == [0, 30, 50, 70, 90]
     recorder(tmp_path, line, total=90).start(90)
     assert list(contents(tmp_path)) == [0, 30, 50, 70, 90]
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "text", "folder"])
+def test_a_damaged_snapshot_is_named_in_one_line(tmp_path, damage):
+    line = Line()
+    line.walk(recorder(tmp_path, line), 0, 100)
+    path, _ = files(tmp_path)[2]
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    else:
+        flipped = bytearray(whole)
+        flipped[whole.index(b"\x00\x00H\x42")] ^= 1  # of 50.0 as float32
+        path.write_bytes({"cut": whole[:300], "bit": flipped, "empty": b"", "text": b"no archive"}[damage])
+    with pytest.raises(ConfigError, match=path.name) as caught:
+        read_snapshots(tmp_path, 100)
+    assert "\n" not in str(caught.value)
+    assert list(dict(read_snapshots(tmp_path, 40))) == [0, 30]  # those before it can be read
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"policy": {"weight": torch.zeros(2)}}, "it lacks parameters"),
+        ({"parameters": [torch.zeros(2)]}, "parameters is a list, not a dictionary"),
+        ({"parameters": {"first": torch.zeros(2)}}, "parameters.first is a Tensor, not a dictionary"),
+        ({"parameters": {"first": {"weight": [1.0]}}}, "parameters.first.weight is a list, not a tensor"),
+        ({"parameters": {"first": {"weight": torch.zeros(2).double()}}}, "not a tensor of torch.float32"),
+        ({"parameters": {"first": {0: torch.zeros(2)}}}, "a key of parameters.first is 0, not a text"),
+    ],
+)
+def test_a_file_that_is_no_snapshot_is_named_in_one_line(tmp_path, state, says):
+    checkpoint.save(tmp_path / "snapshots" / "000000000010.pt", state)
+    with pytest.raises(ConfigError, match=f"000000000010.pt is no snapshot of a run: .*{says}"):
+        read_snapshots(tmp_path, 100)
+
+
+def test_another_programs_file_among_the_snapshots_is_refused(tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    torch.save({"parameters": {"first": {"weight": torch.zeros(2)}}}, tmp_path / "snapshots" / "10.pt")
+    with pytest.raises(ConfigError, match=r"10\.pt is not a checkpoint of gradsight"):
+        read_snapshots(tmp_path, 100)

@@ -285,3 +285,52 @@ def test_the_long_steps_of_lbfgs_are_its_own_and_no_fault():
     watch.close()
     assert closure().item() < 0.1 * before
     assert alarms(watch) == set()
+
+
+def summed(model, optimizer, spoilt, graph=True, scaler=None):
+    """A loop whose loss is NaN at some steps, in its graph or beside it, watched to its end."""
+    watch = Watch(model, optimizer, scaler=scaler)
+    for step, (x, y) in enumerate(classes(STEPS), 1):
+        optimizer.zero_grad()
+        loss, odd = cross_entropy(model(x), y), float("nan") if step in spoilt else 1.0
+        loss = loss * odd if graph else loss + torch.tensor(odd) * 0.0
+        watch.log(loss=loss)
+        if scaler is None:
+            loss.backward()
+            optimizer.step()
+        else:
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+    watch.close()
+    return watch
+
+
+def test_a_loss_that_is_nan_is_named_at_once_and_nobody_claims_that_its_steps_were_skipped():
+    model = classifier()
+    found = named(summed(model, adam(model), {20}))["non_finite"]
+    assert (found.severity, found.first_step) == ("error", 20)  # from there on the weights are NaN too
+    assert found.evidence["skipped"] == 1.0
+    assert "were skipped" not in found.what
+
+
+def test_a_loss_that_is_nan_although_every_gradient_is_finite_is_a_warning():
+    model = classifier()
+    watch = summed(model, adam(model), {20, 24}, graph=False)
+    found = named(watch)["non_finite"]
+    assert (found.severity, found.first_step, found.evidence) == ("warning", 20, {"losses": 1.0})
+    assert found.what == "loss/train is not finite, and every gradient is."
+    assert not found.active
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "expected"), [(range(1, 5), False), ([step for step in range(6, 40) if step % 5], True)]
+)
+def test_under_a_loss_scaler_only_steps_that_overflow_point_after_point_are_a_fault(spoilt, expected):
+    """It begins with too large a scale on purpose, and skips what overflows."""
+    model = classifier()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    watch = summed(model, adam(model), set(spoilt), scaler=scaler)
+    assert ("non_finite" in alarms(watch)) == expected
+    assert all(p.isfinite().all() for p in model.parameters())

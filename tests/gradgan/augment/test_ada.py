@@ -283,6 +283,10 @@ def test_p_may_be_more_than_one_step_below_zero_and_stays_there() -> None:
     assert p.shape == ()
 
 
+def test_a_sign_that_is_nan_leaves_p_as_it_is() -> None:
+    assert ADAPTIVE.adapt(probability(0.3), probability(math.nan), 64).item() == probability(0.3).item()
+
+
 @pytest.mark.parametrize("shape", [(2,), (2, 8, 8), (3, 8, 16)])
 def test_ada_refuses_what_is_not_a_square_image_in_grey_or_colour(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="square images of 1 or 3 channels"):

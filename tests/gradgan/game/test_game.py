@@ -133,6 +133,15 @@ def test_the_sign_that_steers_the_augmentation_is_that_of_real_logits() -> None:
     assert metrics["augment/probability"] == 0.0
 
 
+@pytest.mark.parametrize("one", [math.nan, math.inf, -math.inf])
+def test_a_real_logit_that_is_nan_makes_the_sign_nan_and_an_infinite_one_has_its_own(one: float) -> None:
+    game = Game(loss=NonSaturating(), augment=Lifted())
+    batch = Batch(column(1.0, 2.0, 3.0, one), None)
+    _, metrics = game.discriminator_loss(Watching(), batch, fakes(column(-1.0, -2.0, -3.0, -4.0)), info(), {})
+    expected = {math.inf: 1.0, -math.inf: 0.5}.get(one, math.nan)
+    assert metrics["augment/real_sign"].item() == pytest.approx(expected, nan_ok=True)
+
+
 def test_the_best_samples_keep_their_own_real_partners() -> None:
     real, fake = [5.0, -1.0, 2.0, 0.0], [0.0, 3.0, -2.0, 1.0]
     game = Game(loss=Relativistic(), top_k=0.5)

@@ -87,6 +87,22 @@ def test_lecams_averages_begin_at_the_first_update_and_then_follow() -> None:
         assert (state["real"].item(), state["fake"].item()) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_what_is_not_finite_stays_out_of_lecams_averages_wherever_it_comes(odd: float, place: int) -> None:
+    """The averages of the finite values alone, each kind by itself, in plain Python."""
+    state: StateDict = {}
+    real, fake = [2.0, 1.0, 4.0, -1.0], [-3.0, 0.0, 1.0, 5.0]
+    expected = [real[1 if place == 0 else 0], fake[0]]
+    for step, values in enumerate(zip(real, fake, strict=True)):
+        LECAM.after(nn.Identity(), means(odd if step == place else values[0], values[1]), state)
+        if step > (1 if place == 0 else 0) and step != place:
+            expected[0] = 0.9 * expected[0] + 0.1 * values[0]
+        if step > 0:
+            expected[1] = 0.9 * expected[1] + 0.1 * values[1]
+    assert [state["real"].item(), state["fake"].item()] == pytest.approx(expected, rel=1e-12)
+
+
 def test_lecams_averages_do_not_stop_in_the_precision_of_bfloat16() -> None:
     """From 1 towards 2 by hundredths of the way: in bfloat16 itself they would stop at 1.6."""
     slow = LeCam(weight=1.0, decay=0.99, warm_up=1)

@@ -9,7 +9,7 @@ from torch import nn
 
 from core.gradients import GlobalNorm, GradientStep, MonitorConfig
 from core.gradients.measure.effective_lr import effective_lrs
-from core.gradients.measure.exponents import BINS, LOWEST, ZERO, count_exponents
+from core.gradients.measure.exponents import BINS, LOWEST, ZERO, count_exponents, histogram
 from core.gradients.measure.monitor import RING
 
 
@@ -119,8 +119,13 @@ OPTIMIZERS = {
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.03),
     "decayed adagrad": lambda p: torch.optim.Adagrad(p, lr=0.03, lr_decay=0.5),
     "radam at first": lambda p: torch.optim.RAdam(p, lr=0.03),
+    "radam one step later": lambda p: torch.optim.RAdam(p, lr=0.03),
     "radam rectified": lambda p: torch.optim.RAdam(p, lr=0.03, betas=(0.9, 0.8)),
 }
+
+
+# RAdam begins to rectify where rho_t > 5: rho_5 = 4.996 and rho_6 = 5.994 with beta2 = 0.999.
+STEPS = {"radam at first": 5, "radam one step later": 6, "radam rectified": 12}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -128,7 +133,7 @@ def test_the_effective_learning_rate_is_what_moves_a_constant_gradient(name):
     """Every component has the same gradient, so the mean inside the root changes nothing: Delta = -rate g."""
     p = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     optimizer = OPTIMIZERS[name]([p])
-    for _ in range(12 if name == "radam rectified" else 4):
+    for _ in range(STEPS.get(name, 4)):
         before = p.detach().clone()
         p.grad = torch.full_like(p, 0.7)
         optimizer.step()
@@ -149,6 +154,23 @@ def test_the_effective_learning_rate_divides_by_the_largest_second_moment_so_far
     assert square < 0.999 * largest
     expected = 0.03 / ((largest / (1 - 0.999**5)) ** 0.5 + 1e-8)
     assert effective_lrs(optimizer, [p]).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_joint_effective_learning_rate_is_the_mean_over_all_elements():
+    """Adam divides by gradients of 1 in three elements and of 0.1 in one; a fifth has none, and no rate."""
+    a, b, c = (nn.Parameter(torch.ones(n, dtype=torch.float64)) for n in (3, 1, 1))
+    step = GradientStep(
+        [("a", a), ("b", b), ("c", c)],
+        torch.optim.Adam([a, b, c], lr=0.03),
+        monitor=MonitorConfig(sample_interval=2),
+    )
+    for _ in range(2):
+        step(lambda: (a.sum() + 0.1 * b.sum(), {}))
+    tags = step.monitor.drain()
+    assert tags["layer/a/effective_lr"] == pytest.approx(0.03)
+    assert tags["layer/b/effective_lr"] == pytest.approx(0.3, rel=1e-6)
+    assert "layer/c/effective_lr" not in tags
+    assert tags["gradient/effective_lr"] == pytest.approx((3 * 0.03 + 0.3) / 4, rel=1e-6)
 
 
 def planted(*gradients: tuple[float | None, float | None], interval: int = 2):
@@ -172,6 +194,12 @@ def test_the_share_of_skipped_steps_and_the_means_of_the_others():
     assert tags["gradient/norm_clipped"] == pytest.approx((5 + 10 + 12) / 3)
     assert tags["layer/a/nonfinite"] == 1.0  # of the skipped steps
     assert tags["layer/b/nonfinite"] == 0.5
+
+
+def test_a_missing_gradient_is_zero_in_the_joint_norm():
+    tags = planted((3.0, None), (None, 4.0), (6.0, 8.0))
+    assert tags["gradient/norm"] == pytest.approx((3 + 4 + 10) / 3)
+    assert tags["layer/a/gradient_norm"] == pytest.approx((3 + 6) / 2)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +301,18 @@ def test_exponents_are_counted_as_frexp_says():
         assert counts[ZERO] == 2
     half = torch.tensor([1.0, 6e-8], dtype=torch.float16)  # the second is subnormal in float16: 2^-24
     assert count_exponents(half).nonzero().flatten().tolist() == [-24 - LOWEST, 0 - LOWEST]
+
+
+def test_the_histogram_puts_every_magnitude_between_the_powers_of_two_around_it():
+    values = [1.0, -1.5, 0.26, 3e-5, 700.0, 0.0]
+    for value in values:
+        edges, numbers = histogram(
+            torch.stack([count_exponents(torch.tensor([value])), count_exponents(torch.ones(0))])
+        )
+        assert sum(numbers) == (value != 0)
+        if value:
+            (edge,) = (e for e, n in zip(edges, numbers, strict=True) if n)
+            assert edge - 1 <= math.log2(abs(value)) < edge
 
 
 def test_every_so_many_steps_all_components_are_counted():

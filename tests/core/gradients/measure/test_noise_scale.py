@@ -120,6 +120,14 @@ def test_a_step_that_is_not_finite_leaves_the_average_alone():
     assert scale.value() == pytest.approx(5.0)
 
 
+def test_several_estimates_at_once_are_those_one_after_the_other():
+    """The second is left out; of the others the last weighs most: 0.81, 0.9 and 1."""
+    scale, signals, variances = NoiseScale(decay=0.9), [2.0, 9.0, -1.0, 4.0], [10.0, math.nan, 30.0, 20.0]
+    scale.update(NoiseEstimate(torch.tensor(signals), torch.tensor(variances)))
+    assert scale.noise.signal.item() == pytest.approx((0.81 * 2 - 0.9 + 4) / 2.71)
+    assert scale.noise.variance.item() == pytest.approx((8.1 + 27 + 20) / 2.71)
+
+
 def test_a_restored_average_goes_on_bit_for_bit():
     scale, restored = NoiseScale(), NoiseScale()
     scale.update(NoiseEstimate(scalar(2.0), scalar(10.0)))

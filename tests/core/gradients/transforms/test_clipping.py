@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from core.gradients import GlobalNorm, GradientView, PerLayerNorm, Value
+from core.gradients.transforms.clipping import clip_to
 
 
 def view(*gradients: torch.Tensor) -> GradientView:
@@ -92,3 +95,19 @@ def test_shrinking_by_a_tensor_is_multiplication_by_its_number(dtypes):
     seen.shrink_(torch.tensor(1 / 3, dtype=torch.float64))
     assert all(torch.equal(g, e) and g.dtype == e.dtype for g, e in zip(gradients, expected, strict=True))
     torch.testing.assert_close(seen.norms, view(*expected).norms, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("norm", "threshold", "factor"),
+    [(4.0, 1.0, 0.25), (1.0, 1.0, 1.0), (0.5, 1.0, 1.0), (0.0, 0.0, 1.0), (0.0, math.nan, 1.0),
+     (math.nan, 1.0, 1.0), (math.inf, 2.0, 0.0)],
+)  # fmt: skip
+def test_no_factor_is_nan_because_an_accelerator_multiplies_by_it(norm, threshold, factor):
+    class Recorded(GradientView):
+        def shrink_(self, factor):
+            self.factor = factor.item()
+
+    seen = Recorded(["w"], [], [])
+    seen._norm = torch.tensor(norm, dtype=torch.float64)
+    clip_to(seen, torch.tensor(threshold, dtype=torch.float64))
+    assert seen.factor == factor
