@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test docs coverage golden pairs mutants fuzz soak lint release tensorboard clean
+.PHONY: help install demo tour test docs coverage golden pairs mutants fuzz soak lint release tensorboard clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -18,6 +18,9 @@ install: $(STAMP) ## set up .venv with everything that training, tests and linte
 
 demo: $(STAMP) ## solve CartPole with PPO, draw digits with a GAN, write two reports (3 minutes)
 	@$(BIN)/python scripts/demo.py
+
+tour: $(STAMP) ## what a gradient is and does, in ten pictures with measured numbers, on one page (1 minute)
+	@$(BIN)/python scripts/tour.py
 
 test: $(STAMP) ## run all tests (6 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

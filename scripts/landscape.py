@@ -1,4 +1,4 @@
-"""Draw the loss landscape of a run: `landscape.py run=DIR`."""
+"""Draw the loss landscape of a run: `landscape.py run=DIR`; which=[] writes only its page anew."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from core.landscape.views import View, ViewConfig
 
 PICTURES = Path("media", "landscape")
-WHICH = ("slices", "surface", "path", "spectrum", "game")
+WHICH = ("slices", "surface", "path", "walk", "spectrum", "game")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +43,24 @@ class LandscapeConfig:
 
 
 def landscape(cfg: LandscapeConfig) -> None:
-    """Draw every view, and keep pictures and numbers in the run's directory.
+    """Draw every view, keep pictures and numbers in the run's directory, and make a page of them to walk in.
 
     Raises:
         ConfigError: there is no such run, checkpoint, player or view, or something of it is damaged.
     """
     from core.landscape.keep import keep
+    from core.landscape.page import write_page
     from core.landscape.views import ViewConfig
     from core.run.device import set_num_threads
 
     set_num_threads(cfg.num_threads)
-    began = time.monotonic()
-    subject = load(Path(str(cfg.run)), cfg)
+    directory, began = Path(str(cfg.run)), time.monotonic()
+    if cfg.which == ():
+        if (page := write_page(directory)) is None:
+            raise ConfigError(f"{directory} has no surface yet to make a page of: leave out which=[]")
+        print(f"landscape: {page}")
+        return
+    subject = load(directory, cfg)
     print(f"{subject.place}; loss on {subject.batch}   {time.monotonic() - began:.1f} s", flush=True)
     view_cfg = ViewConfig(grid=cfg.grid, span=cfg.span, seed=cfg.seed)
     for player, name, draw in wanted(subject, cfg):
@@ -69,6 +75,8 @@ def landscape(cfg: LandscapeConfig) -> None:
             continue
         picture = keep(subject, tag, view, cfg.seed)
         print(f"{tag}: {view.line}   {time.monotonic() - began:.1f} s   {picture}", flush=True)
+    if (page := write_page(directory)) is not None:
+        print(f"to turn and to walk in: {page}")
 
 
 def load(directory: Path, cfg: LandscapeConfig) -> "Subject":

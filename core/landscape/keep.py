@@ -14,17 +14,19 @@ from core.run.files import read_json, write_bytes, write_text
 def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
     """Write the picture to media/landscape/ and the numbers into landscape.json; where the picture is.
 
+    A view without a picture is in landscape.json alone.
+
     Raises:
         ConfigError: landscape.json is damaged.
     """
-    folder = subject.directory / "media" / "landscape"
-    folder.mkdir(parents=True, exist_ok=True)
-    data, ending = encode(view.picture)
-    write_bytes(folder / f"{tag}.{ending}", data)
-    path = subject.directory / "landscape.json"
+    path = place = subject.directory / "landscape.json"
+    if view.picture is not None:
+        data, ending = encode(view.picture)
+        place = subject.directory / "media" / "landscape" / f"{tag}.{ending}"
+        write_bytes(place, data)
     before = read_json(path) if path.exists() else {}
     if not isinstance(before, dict):
         raise ConfigError(f"{path} is damaged: it holds no landscapes; delete it")
     head = {"checkpoint": subject.checkpoint, "step": subject.step, "batch": subject.batch, "seed": seed}
     write_text(path, json.dumps(jsonable({**before, tag: head | view.numbers}), allow_nan=False) + "\n")
-    return folder / f"{tag}.{ending}"
+    return place

@@ -22,6 +22,7 @@ from core.landscape.draw_loss import (
 from core.landscape.plane import path_plane
 from core.landscape.subject import Subject
 from core.landscape.surface import Surface, losses_at, surface_of
+from core.landscape.walk import GRID, frames_of
 from core.numbers import plain_number
 from core.seeding import seed_for
 
@@ -48,9 +49,9 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class View:
-    """A picture, the numbers behind it, and one line that says what it shows."""
+    """A picture (None: only `landscape.html` shows it), its numbers, and one line that says what it shows."""
 
-    picture: Image
+    picture: Image | None
     numbers: dict[str, object]
     line: str
 
@@ -159,6 +160,44 @@ def path(subject: Subject, player: str, cfg: ViewConfig) -> View:
     return View(picture, numbers, line + _pointwise(found.pointwise))
 
 
+def walk(subject: Subject, player: str, cfg: ViewConfig) -> View:
+    """The loss around some snapshots: over the plane of the path, and over the outermost eigenvectors.
+
+    Raises:
+        ValueError: there are too few snapshots, or they do not move.
+    """
+    objective = subject.objectives[player]
+    points, steps = subject.path(player)
+    plane = path_plane(points)
+    axes = [_around(plane.coordinates[:, i], min(cfg.grid, GRID)) for i in range(2)]
+    losses, _ = losses_at(objective, points - points[-1], torch.eye(len(points), dtype=torch.float64))
+    found = frames_of(objective, points, plane, axes, _generator(cfg, "walk", player))
+    numbers = {
+        "unit": subject.unit,
+        "steps": steps,
+        "coordinates": plane.coordinates.tolist(),
+        "variance": plane.shares.tolist(),
+        "distance_out_of_plane": plane.distances.tolist(),
+        "snapshot_losses": losses.tolist(),
+        "frames": [
+            {
+                "index": frame.index,
+                "loss": frame.loss,
+                "gradient_norm": frame.gradient_norm,
+                "curvatures": frame.curvatures,
+                "slopes": frame.slopes,
+                "arrows": frame.arrows.tolist(),
+                "plane": _numbers(frame.plane),
+                "bends": _numbers(frame.bends),
+            }
+            for frame in found
+        ],
+    }
+    sharpest = [plain_number(frame.curvatures[0]) for frame in found]
+    line = f"{len(found)} snapshots, largest curvature {', '.join(sharpest)}"
+    return View(None, numbers, line + _pointwise(found[-1].plane.pointwise))
+
+
 def spectrum(subject: Subject, player: str, cfg: ViewConfig) -> View:
     """The spectrum of the loss's Hessian at the checkpoint."""
     found = spectrum_of(subject.objectives[player], _generator(cfg, "spectrum", player))
@@ -217,6 +256,7 @@ VIEWS: dict[str, Callable[[Subject, str, ViewConfig], View]] = {
     "slices": slices,
     "surface": surface,
     "path": path,
+    "walk": walk,
     "spectrum": spectrum,
 }
 

@@ -5,6 +5,7 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import TypeVar
 
+from core.landscape.page import NAME as WALK
 from core.report import cards, facts, figures
 from core.report.charts import Chart
 from core.report.layout import PictureCard, Section, Table
@@ -76,7 +77,10 @@ def run_sections(runs: Mapping[str, Record]) -> list[Section]:
         Section(heading="Noise", charts=charts(noise)),
         Section(heading="Curvature", charts=charts(curvature)),
         Section(
-            heading="Landscape", wide_pictures=both(_landscape_pictures), notes=both(cards.landscape_notes)
+            heading="Landscape",
+            wide_pictures=both(_landscape_pictures),
+            notes=both(cards.landscape_notes),
+            links=both(_walk) if alone else (),
         ),
         Section(heading="Losses", charts=charts(losses)),
         *([ran, rest] if rest.folded else [rest, ran]),
@@ -120,6 +124,11 @@ def _layer_pictures(record: Record, run: str) -> list[PictureCard]:
 def _landscape_pictures(record: Record, run: str) -> list[PictureCard]:
     """Pictures of the landscape around the parameters."""
     return _pictures(record, [name for name in record.media if name.startswith(LANDSCAPE)], run)
+
+
+def _walk(record: Record, run: str) -> list[tuple[str, str]]:
+    """The page in which the landscape can be turned, if the run has it."""
+    return [(WALK, "turn it, and walk along the path")] if (record.directory / WALK).is_file() else []
 
 
 def _in_turn(runs: Sequence[Sequence[T]]) -> list[T]:

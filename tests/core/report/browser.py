@@ -29,14 +29,15 @@ class Browser:
 
     Args:
         profile: an empty folder for what the browser keeps.
+        flags: more of them.
     """
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *flags: str) -> None:
         there, self._writes = os.pipe()
         self._reads, back = os.pipe()
         # The protocol wants descriptors 3 and 4; ours must be out of their way first.
         there, back = (_moved(end) for end in (there, back))
-        command = [str(installed()), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = [str(installed()), *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
         places = [(os.POSIX_SPAWN_DUP2, there, 3), (os.POSIX_SPAWN_DUP2, back, 4)]
         quiet = [(os.POSIX_SPAWN_OPEN, i, os.devnull, os.O_WRONLY, 0) for i in (1, 2)]
         self._process = os.posix_spawn(command[0], command, os.environ, file_actions=[*places, *quiet])

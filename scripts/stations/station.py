@@ -1,0 +1,106 @@
+"""What a station of the tour is: a sentence about numbers that were just measured, and a picture of them."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.optim import Optimizer
+
+from core.descend.function_descent import FunctionDescent
+from core.descend.functions import Function, PlaneFunction
+from core.draw.figure import new_figure, pixels
+from core.draw.media import Image
+from core.gradients import GradientStep, Transform
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDE, TALL = (9.6, 4.5), (5.0, 8.6)  # inches: side by side, and one above the other on a phone
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Station:
+    """One stop of the tour.
+
+    Attributes:
+        title: its subject.
+        idea: what a reader who knows what a gradient is has to know besides.
+        law: the formula that the measurement is to be compared with, in Unicode.
+        source: of the law.
+        sentence: what was measured, in one sentence.
+        command: shows more of it with our commands.
+        draw: the two panels of the picture.
+    """
+
+    title: str
+    idea: str
+    law: str
+    source: str
+    sentence: str
+    command: str
+    draw: Callable[["Axes", "Axes"], None]
+
+    def picture(self, *, tall: bool = False) -> Image:
+        """Both panels side by side, or one above the other."""
+        made = new_figure(*(TALL if tall else WIDE), pad=0.09)
+        self.draw(*made.subplots(*((2, 1) if tall else (1, 2))))
+        return pixels(made)
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        return f'<p>{html.escape(self.sentence)}</p><img width="100%" src="{uri(as_png(self.picture()))}">'
+
+
+def as_png(picture: Image) -> bytes:
+    """A PNG with a palette: half of the bytes."""
+    from PIL import Image as Pillow
+
+    few = Pillow.fromarray(picture.pixels).quantize(
+        256, method=Pillow.Quantize.MAXCOVERAGE, dither=Pillow.Dither.NONE
+    )
+    buffer = io.BytesIO()
+    few.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def uri(png: bytes) -> str:
+    """A picture as the address of itself."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def descended(
+    function: Function,
+    optimizer: Callable[..., Optimizer],
+    steps: int,
+    start: Sequence[float] | None = None,
+    transforms: Sequence[Transform] = (),
+) -> FunctionDescent:
+    """A descent by the same `GradientStep` that trains networks.
+
+    Args:
+        function: what it descends.
+        optimizer: makes one of named parameters.
+        steps: how many; fewer where the gradient is no longer finite.
+        start: the first point; None = the function's own.
+        transforms: of the gradient.
+    """
+    descent = FunctionDescent(function, start, CPU)
+    step = GradientStep(descent.named, optimizer(descent.named), transforms)
+    for _ in range(steps):
+        step(descent.next())
+        descent.record()
+        if not descent.x.abs().max() < 1e100:
+            break
+    return descent
+
+
+def plane_of(function: Function) -> PlaneFunction:
+    """A function of two variables as maps show it."""
+    plane = FunctionDescent(function, None, CPU).plane_function()
+    assert plane is not None
+    return plane
