@@ -22,6 +22,7 @@ from core.cli.choices import YamlFile
 from core.cli.command import typed_command
 from core.cli.compose import Composed, compose_checked
 from core.cli.job import check, execute
+from core.cli.names import job_names, swept_options
 from core.cli.overrides import parse, refuse_uncountable
 from core.cli.paths import as_text, typed_path
 from core.cli.resume import resume_run
@@ -121,10 +122,11 @@ def _start(
 ) -> int:
     """Check every job, then run them one after the other; the worst of their statuses."""
     jobs: list[tuple[Composed, Tree, Path | None]] = []
+    names = job_names(batches)
     for number, overrides in enumerate(batches):
         tree, directory, composed = compose_tree(config_name, overrides, folders, number if sweep else None)
-        if jobs:
-            directory = composed.join(jobs[0][0], number)
+        if sweep:
+            directory = composed.join(jobs[0][0] if jobs else composed, number, names[number])
         if directory is not None and directory in [place for _, _, place in jobs]:
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
@@ -132,7 +134,7 @@ def _start(
         idle = check(tree, composed.typed)
         jobs.append((replace(composed, notes=composed.notes + idle), tree, directory))
     if sweep:
-        return _run_sweep(jobs, command)
+        return _run_sweep(jobs, command, swept_options(batches))
     composed, tree, directory = jobs[0]
     assert directory is not None
     new = [place for place in (directory, *directory.parents) if not place.exists()]
@@ -149,12 +151,14 @@ def _start(
                 place.rmdir()
 
 
-def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str) -> int:
+def _run_sweep(
+    jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str, swept: tuple[str, ...]
+) -> int:
     codes = [0]
     for number, (composed, tree, directory) in enumerate(jobs):
         print(f"job {number + 1} of {len(jobs)}: {' '.join(composed.tree.hydra.overrides.task)}", flush=True)
         _say(composed)
-        codes.append(composed.run(partial(_execute, tree), directory, number, command))
+        codes.append(composed.run(partial(_execute, tree, swept=swept), directory, number, command))
         if codes[-1] > 128:  # a signal is meant for the whole sweep
             return codes[-1]
     return max(codes)
@@ -166,9 +170,9 @@ def _refuse_several(overrides: Sequence[str], advice: str) -> None:
         raise ConfigError(f"{shortened(swept[0])} has several values; {advice}")
 
 
-def _execute(tree: Tree, directory: Path, lock: Lock | None = None) -> int:
+def _execute(tree: Tree, directory: Path, lock: Lock | None = None, swept: tuple[str, ...] = ()) -> int:
     """One job, whose own mistakes end it alone."""
-    return _guarded(lambda: execute(tree, directory, lock=lock))
+    return _guarded(lambda: execute(tree, directory, lock=lock, swept=swept))
 
 
 def _say(composed: Composed) -> None:
