@@ -79,7 +79,14 @@ def _panel(chart: Chart, players: bool = False) -> Panel:
     """A chart with its curves, those of all players where each has them."""
     before = "(.+/)?" if players else ""
     tags = tuple(f"{before}{re.escape(line.tag)}$" for line in chart.lines)
-    return Panel(chart.title, tags, chart.caption.format(clipped=""))
+    return Panel(chart.title, tags, _without_drawing(chart.caption.format(clipped="")))
+
+
+def _without_drawing(caption: str) -> str:
+    """A caption without what it says of a drawing that TensorBoard draws otherwise."""
+    parts = re.split(r"(?<=[.;]) ", caption)
+    kept = [part for part in parts if not re.search("Logarithmic|band|[Dd]otted", part)]
+    return re.sub(";$", ".", " ".join(kept))
 
 
 def _layers(quantity: str, players: Sequence[str]) -> Iterator[Panel]:

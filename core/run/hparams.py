@@ -1,7 +1,7 @@
 """A run's row in TensorBoard's table of hyper-parameters, written into the run itself, not into a sub-run.
 
-The table takes its columns from one of the runs it shows. So the columns are what was typed, which all runs
-of a sweep have in common; the row has a cell for every option.
+The table takes its columns from one of the runs it shows. So they are what differs in a sweep, and without
+one what was typed; the row has a cell for every option.
 """
 
 import math
@@ -36,19 +36,20 @@ def row(
     Args:
         options: by dotted name; names of classes are left out, `typed` says which were chosen.
         typed: what was typed, by name; each is a column, unless it only places or logs the run.
-        swept: those in which the jobs of a sweep differ; they come first.
+        swept: those in which the jobs of a sweep differ; then only they are columns.
         metrics: what the table calls a curve, by its tag; it shows the last value.
     """
     cells = {key: value for key, value in options.items() if key.rpartition(".")[2] != CLASS}
     cells = {as_text(key): _cell(value) for key, value in {**cells, **typed}.items()}
-    columns = [as_text(key) for key in typed if key.partition(".")[0] not in UNCOMPARED]
-    columns += [key for key in ("seed",) if key in cells and key not in columns]
+    chosen = [*swept, *(key for key in typed if key == "tags")] if swept else list(typed)
+    columns = [key for key in map(as_text, chosen) if key.partition(".")[0] not in UNCOMPARED]
+    columns = [key for key in dict.fromkeys([*columns, "seed"]) if key in cells]
     # TensorBoard sorts them by this flag and then by name, and shows the first five.
     infos = [
         HParamInfo(
             name=key,
             type=DATA_TYPE_FLOAT64 if isinstance(cells[key], float) else DATA_TYPE_STRING,
-            differs=key in (swept or typed),
+            differs=key in typed,
         )
         for key in columns
     ]

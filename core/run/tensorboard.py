@@ -16,7 +16,7 @@ from types import ModuleType
 
 from core.draw.media import Image, Media, encode
 from core.errors import DiskError
-from core.run.dashboard import Layout
+from core.run.dashboard import Layout, as_summary
 from core.text import as_text
 
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
@@ -96,13 +96,7 @@ class Writer:
 
     def layout(self, layout: Layout, step: int) -> None:
         """Write the page of CUSTOM SCALARS; the last one that a run has written is shown."""
-        from torch.utils.tensorboard.summary import custom_scalars
-
-        charts = {
-            heading: {title: ["Multiline", list(tags)] for title, tags in panels.items()}
-            for heading, panels in layout.items()
-        }
-        self._event(step, summary=custom_scalars(charts))
+        self._event(step, summary=as_summary(layout))
 
     def flush(self) -> None:
         """Hand everything to the operating system; after this a kill loses nothing written so far."""

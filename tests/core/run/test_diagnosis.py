@@ -43,5 +43,5 @@ def test_a_resumed_diagnosis_knows_rate_batch_and_first_length_of_a_player():
     resumed, its_step, its_seen = made(weight=9.0, lr=0.01)  # as where lr=auto stands for another one
     its_step.load_state_dict(step.state_dict())
     resumed.load_state_dict(diagnosis.state_dict())
-    resumed.update(2, {})  # no gradient has been taken yet
+    resumed.update(2)  # no gradient has been taken yet
     assert its_seen.players == [whole]
