@@ -18,6 +18,7 @@ from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.optim.schemes.schemes import Scheme, check_scheme
+from core.report.dashboard import dashboard_of
 from core.run.auto_lr import auto_lr
 from core.run.callbacks import Callback
 from core.run.config import RunConfig
@@ -48,6 +49,7 @@ from gradgan.objectives import check_noise, player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
+from gradgan.report import GAN
 from gradgan.sampler import interface_of
 from gradgan.trainer import Trainer
 from gradgan.trial import check_fit, check_shape, try_data, try_game, try_loss, try_network
@@ -83,6 +85,8 @@ class TrainConfig:
     logging: RunConfig
     logger: Chosen = field(default_factory=dict)  # besides the event file
     callbacks: tuple[Component | Callback, ...] = ()
+    name: str | None = None
+    tags: tuple[str, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     seed: Annotated[int, Ge(0)]
@@ -243,6 +247,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         rules=RULES,
         remedies=REMEDIES,
         limits=cfg.data.limits(),
+        dashboard=dashboard_of(GAN),
     )
     classes = None if cfg.conditioning is None else cfg.data.num_classes
     write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, classes))
@@ -374,15 +379,8 @@ def _players(cfg: TrainConfig, generators: Generators) -> tuple[Generator, Discr
         ValueError: they should be conditional, and the data have no labels.
     """
     classes = None if cfg.conditioning is None else cfg.data.num_classes
-    return make_players(
-        cfg.network,
-        cfg.conditioning,
-        cfg.latent_size,
-        cfg.data.shape,
-        classes,
-        generators.torch("generator"),
-        generators.torch("discriminator"),
-    )
+    own = [generators.torch(name) for name in ("generator", "discriminator")]
+    return make_players(cfg.network, cfg.conditioning, cfg.latent_size, cfg.data.shape, classes, *own)
 
 
 def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[str, ...]:

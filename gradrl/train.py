@@ -18,6 +18,7 @@ from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
+from core.report.dashboard import dashboard_of
 from core.run.auto_lr import auto_lr
 from core.run.callbacks import Callback
 from core.run.config import RunConfig
@@ -40,6 +41,7 @@ from gradrl.experience.normalize import RewardNormalizer
 from gradrl.initial import read_agent, take_statistics, take_weights
 from gradrl.policy import interface_of, normalizer_of
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
+from gradrl.report import AGENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class TrainConfig:
     logging: RunConfig
     logger: Chosen = field(default_factory=dict)  # besides the event file
     callbacks: tuple[Component | Callback, ...] = ()
+    name: str | None = None
+    tags: tuple[str, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     seed: Annotated[int, Ge(0)]
@@ -206,6 +210,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         rules=RULES,
         remedies=REMEDIES,
         limits=info.action.limits,
+        dashboard=dashboard_of(AGENT),
     )
     write_interface(run.directory, interface_of(info.observation_space, info.action_space))
     for remark in info.remarks:

@@ -37,7 +37,7 @@ def test_options_with_such_a_name_come_back_from_their_file_as_they_were(tmp_pat
 def test_an_event_file_takes_any_name_and_any_directory(tmp_path):
     directory = tmp_path / LATIN
     writer = Writer(directory)
-    writer.hparams({"data.root": LATIN, "lr": 0.5}, ("loss",))
+    writer.hparams({"data.root": LATIN, "lr": 0.5}, {"data.root": LATIN}, (), {"loss": "Loss"})
     writer.text("config", f"root: {LATIN}", 0)
     writer.scalars({"loss": 0.5}, 3)
     writer.close()

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.choices import EXPERIMENT, Choices, find, leave_file, put_back, set_optimizer_defaults
 from core.cli.classes import leave_defaults, note, typed_classes
+from core.cli.names import override_dirname, place_by_name
 from core.cli.overrides import (
     SEVERAL,
     check_override,
@@ -91,8 +92,14 @@ class Composed:
                 return None
             raise ConfigError(f"{' or '.join(parts)}: {told(error)}") from error
 
-    def join(self, first: "Composed", job: int) -> Path | None:
-        """Take over the directory of a sweep from its first job, whose time of day names it; as `place`."""
+    def join(self, first: "Composed", job: int, name: str) -> Path | None:
+        """Take over the directory of a sweep from its first job, whose time of day names it; as `place`.
+
+        The job's own folder in it has this name, unless another was typed.
+        """
+        if not any(each.lstrip("+~").startswith(SWEEP[1]) for each in self.hydra):
+            with open_dict(self.tree):
+                self.tree.hydra.sweep.subdir = name
         try:
             shared = str(OmegaConf.select(first.tree, SWEEP[0]))
         except OmegaConfBaseException:
@@ -185,7 +192,8 @@ def compose_checked(config_name: str, typed: Sequence[str], folders: Sequence[Pa
                 tree.hydra.overrides.task.append(each)
             except OmegaConfBaseException as error:  # of what is deleted, nobody else reads the value
                 raise ConfigError(f"cannot read {shown(each)}: {told(error)}") from error
-        tree.hydra.job.override_dirname = _override_dirname(tree, overrides)
+        tree.hydra.job.override_dirname = override_dirname(tree, overrides)
+    place_by_name(tree, hydra)
     about = [choices.note(), *(note(tree, path) for path in left)]
     return Composed(tree, tuple(line for line in about if line), tuple(_typed(overrides)), hydra)
 
@@ -324,17 +332,6 @@ def _set(tree: DictConfig, override: Override, new: bool) -> None:
             node.pop(name, None)  # what a typed class does not have is gone already
     except OmegaConfBaseException as error:
         raise ConfigError(told(error)) from error
-
-
-def _override_dirname(tree: DictConfig, overrides: Sequence[Override]) -> str:
-    """What `${hydra.job.override_dirname}` stands for: the overrides as the name of a folder."""
-    style = tree.hydra.job.config.override_dirname
-    pairs = [
-        f"{o.key_or_group}{style.kv_sep}{str(o.input_line).partition('=')[2]}"
-        for o in overrides
-        if not o.key_or_group.startswith(HYDRA) and o.key_or_group not in style.exclude_keys
-    ]
-    return style.item_sep.join(sorted(pairs))
 
 
 @lru_cache(maxsize=4)  # the jobs of a sweep share it

@@ -1,6 +1,7 @@
 """One job: from checked options and a directory to a trained network and a summary."""
 
 import importlib
+import shlex
 import signal
 import sys
 import traceback
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
-from core.config import ConfigError, Tree, build
+from core.config import ConfigError, Tree, build, flat
 from core.errors import ContractError, as_shortage
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from core.run.config import RunConfig
     from core.run.diagnosis import DiagnosisConfig, OnFinding
     from core.run.directory import Lock
-    from core.run.loggers.loggers import Chosen
+    from core.run.loggers.loggers import Chosen, Start
     from core.run.run import Run
 
 
@@ -41,6 +42,11 @@ class RootConfig(Protocol):
     @property
     def logger(self) -> "Chosen":
         """Where the run logs besides its event file, by name."""
+        ...
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Words of the user's own that the summary and the loggers keep."""
         ...
 
     @property
@@ -104,7 +110,14 @@ def _idle(typed: Sequence[str], without_effect: Mapping[str, str]) -> tuple[str,
     )
 
 
-def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Lock | None" = None) -> int:
+def execute(
+    tree: Tree,
+    directory: Path,
+    *,
+    continuing: bool = False,
+    lock: "Lock | None" = None,
+    swept: Sequence[str] = (),
+) -> int:
     """Train in `directory`, write a summary whatever happens, and return the exit status.
 
     Args:
@@ -112,6 +125,7 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
         directory: the run directory.
         continuing: it holds a run of these options, which continues; without it, a run there is refused.
         lock: of this directory, where it is held already; it is released here.
+        swept: names of the options in which the jobs of a sweep differ.
 
     Raises:
         ConfigError: the directory is in use or holds a run, or what can only be seen now is wrong (then
@@ -124,7 +138,7 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
     try:
         if not continuing and holds_run(directory):
             raise used(directory)
-        return _train(tree, directory, cfg, module)
+        return _train(tree, directory, cfg, module, swept)
     except ConfigError:
         if not continuing and not holds_run(directory):
             abandon(directory)
@@ -133,7 +147,7 @@ def execute(tree: Tree, directory: Path, *, continuing: bool = False, lock: "Loc
         held.release()  # last: until then the summary may still change
 
 
-def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> int:
+def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swept: Sequence[str]) -> int:
     """The run itself, in a directory that is held; the exit status."""
     from core.cli.defaults import defaults
     from core.run.callbacks import Callbacks
@@ -149,6 +163,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         "versions": versions(),
         "git": git_state(),
         "device": str(resolve_device(tree["device"])),
+        **({"tags": list(cfg.tags)} if cfg.tags else {}),
     }
     run = Run(
         directory,
@@ -158,6 +173,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
         Diagnosis(cfg.diagnosis, cfg.on_finding, tree, defaults=lambda: defaults(directory)),
         cfg.logger,
         Callbacks(cfg.callbacks),
+        _start(tree, directory, swept),
     )
     try:
         status, code = _ended(cfg, module, run)
@@ -168,6 +184,20 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType) -> 
     finally:
         run.close()
     return code
+
+
+def _start(tree: Tree, directory: Path, swept: Sequence[str]) -> "Start":
+    """How the run in a directory was started, from what Hydra noted there."""
+    from core.cli.overrides import parse
+    from core.cli.saved import saved_command, saved_overrides
+    from core.run.loggers.loggers import Start
+
+    words = saved_overrides(directory)
+    command = " ".join(filter(None, [saved_command(directory), *map(shlex.quote, words)]))
+    options = flat(tree, empty=True)
+    pairs = [(word.key_or_group, word.input_line) for word in map(parse, words) if not word.is_delete()]
+    typed = {key: options.get(key, str(line).partition("=")[2]) for key, line in pairs}
+    return Start(command, typed, tuple(swept))
 
 
 def _ended(cfg: RootConfig, module: ModuleType, run: "Run") -> tuple[str, int]:

@@ -26,6 +26,7 @@ from core.cli.follow_up import follow_up, of_sweep
 from core.cli.guard import guarded
 from core.cli.habits import hint
 from core.cli.job import check, execute
+from core.cli.names import job_names, swept_options
 from core.cli.overrides import parse, refuse_uncountable
 from core.cli.paths import as_text, typed_path, typed_run
 from core.cli.refusals import BY_ID
@@ -106,10 +107,11 @@ def _start(
 ) -> int:
     """Check every job, then run them one after the other; the worst of their statuses."""
     jobs: list[tuple[Composed, Tree, Path | None]] = []
+    names = job_names(batches)
     for number, overrides in enumerate(batches):
         tree, directory, composed = compose_tree(config_name, overrides, folders, number if sweep else None)
-        if jobs:
-            directory = composed.join(jobs[0][0], number)
+        if sweep:
+            directory = composed.join(jobs[0][0] if jobs else composed, number, names[number])
         if directory is not None and directory in [place for _, _, place in jobs]:
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
@@ -122,7 +124,11 @@ def _start(
             places.append(Path(jobs[0][0].tree.hydra.sweep.dir))
     new = [each for place in places for each in (place, *place.parents) if not each.exists()]
     try:
-        return _run_sweep(jobs, command) if sweep else _run_one(config_name, *jobs[0], command)
+        return (
+            _run_sweep(jobs, command, swept_options(batches))
+            if sweep
+            else _run_one(config_name, *jobs[0], command)
+        )
     finally:
         for place in new:  # of a start that came to nothing
             with suppress(OSError):
@@ -142,12 +148,14 @@ def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path |
         lock.release()
 
 
-def _run_sweep(jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str) -> int:
+def _run_sweep(
+    jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str, swept: tuple[str, ...]
+) -> int:
     codes = [0]
     for number, (composed, tree, directory) in enumerate(jobs):
         print(f"job {number + 1} of {len(jobs)}: {' '.join(composed.tree.hydra.overrides.task)}", flush=True)
         _say(composed.notes)
-        codes.append(composed.run(partial(_execute, tree), directory, number, command))
+        codes.append(composed.run(partial(_execute, tree, swept=swept), directory, number, command))
         if codes[-1] > 128:  # a signal is meant for the whole sweep
             return codes[-1]
     places = [directory.parent for *_, directory in jobs if directory is not None]
@@ -185,9 +193,9 @@ def _runs(tree: Tree, root: YamlFile) -> list[Path]:
     return [directory for place in places for _, directory in newest_first(Path(place))]
 
 
-def _execute(tree: Tree, directory: Path, lock: Lock | None = None) -> int:
+def _execute(tree: Tree, directory: Path, lock: Lock | None = None, swept: tuple[str, ...] = ()) -> int:
     """One job, whose own mistakes end it alone."""
-    return guarded(lambda: execute(tree, directory, lock=lock))
+    return guarded(lambda: execute(tree, directory, lock=lock, swept=swept))
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from core.run.directory import count_field, is_run
 from core.run.files import read_json
 
 # Options that do not tell groups apart: seeds make a group, and the others change nothing of what is learnt.
-FREE = ("seed", "device", "num_threads", "logging", "monitor", "probe")
+FREE = ("seed", "device", "num_threads", "logging", "logger", "name", "tags", "monitor", "probe")
 FEW = 3  # options that a label can hold
 
 

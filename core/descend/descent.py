@@ -24,6 +24,7 @@ from core.descend.function_descent import FunctionDescent
 from core.descend.functions import Function, require_form
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Supervised
+from core.descend.report import DESCENT
 from core.draw.media import Media
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_clipper, clipper_without_effect, require_true_line_search
@@ -32,6 +33,7 @@ from core.optim.effects import optimizer_without_effect
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, ScheduledRate, check_schedule
+from core.report.dashboard import dashboard_of
 from core.run import checkpoint
 from core.run.auto_lr import auto_lr
 from core.run.callbacks import Callback
@@ -73,6 +75,8 @@ class DescentConfig:
     logging: LoggingConfig
     logger: Chosen = field(default_factory=dict)  # besides the event file
     callbacks: tuple[Component | Callback, ...] = ()
+    name: str | None = None
+    tags: tuple[str, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
     start: tuple[float, ...] | None
@@ -244,6 +248,7 @@ def descend(cfg: DescentConfig, run: Run) -> None:
         rules=descent.rules,
         remedies=REMEDIES,
         limits=descent.limits,
+        dashboard=dashboard_of(DESCENT),
     )
     while run.goes_on:
         rate.set(run.step / cfg.steps)

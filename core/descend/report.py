@@ -11,6 +11,17 @@ OF_DATA = ("accuracy", "held_out_value", "held_out_accuracy", "noise_scale", "sa
 
 OUTCOME = (
     Chart(
+        "Loss",
+        "Mean loss over all samples of the training data, and over those that were held out. Logarithmic.",
+        (Line("training", "loss/train"), Line("held out", "loss/held_out", 2)),
+        log=True,
+    ),
+    Chart(
+        "Accuracy",
+        "Share of the samples that are classified correctly.",
+        (Line("training", "accuracy/train"), Line("held out", "accuracy/held_out", 2)),
+    ),
+    Chart(
         "Value of the function",
         "The value at the point that the descent has reached.",
         (Line("value", "descent/value"),),

@@ -17,7 +17,8 @@ STATUS = {
     "unfinished": "not finished",
 }
 UNLISTED = ("_target_", "logging", "monitor", "evaluation", "resume")  # of the main options
-FREE = ("_target_", "logging", "num_threads", "pictures")  # options that change nothing of what is learnt
+# Options that change nothing of what is learnt.
+FREE = ("_target_", "logging", "logger", "name", "tags", "num_threads", "pictures")
 
 
 def status(name: str) -> str:

@@ -137,16 +137,11 @@ class Diagnosis:
         if self.enabled:
             self._history.add(step, values)
 
-    def update(self, step: int, hidden: Mapping[str, float]) -> list[Finding]:
-        """Ask the rules about a logged point that has been observed; what has opened or closed.
-
-        Args:
-            step: x-axis value.
-            hidden: values of the point that are not written: of layers that have no curve.
-        """
+    def update(self, step: int) -> list[Finding]:
+        """Ask the rules about a logged point that has been observed; what has opened or closed."""
         if not self.enabled:
             return []
-        self._history.add(step, {**hidden, **self._rates()})
+        self._history.add(step, self._rates())
         self._locate()
         return self._ledger.update(step, diagnose(self._rules, self._history, self._present()))
 

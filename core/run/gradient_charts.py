@@ -59,3 +59,13 @@ class GradientCharts:
         for prefix, heat in self._heat_maps.items():
             heat.load_state_dict(state["heat_maps"][prefix])
         self._exponents = dict(state["exponents"])
+
+
+def with_curves(values: Mapping[str, float], players: Iterable[Measured]) -> dict[str, float]:
+    """The values that have curves: those of single layers only up to `max_layer_scalars` layers of a player.
+
+    Whatever they come from, the monitor, a probe, or a forward pass; the heat map and the rules have all.
+    """
+    monitors = [player.monitor for player in players]
+    hidden = tuple(f"{m.prefix}layer/" for m in monitors if len(m.names) > m.cfg.max_layer_scalars)
+    return {tag: value for tag, value in values.items() if not tag.startswith(hidden)}

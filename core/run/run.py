@@ -26,14 +26,15 @@ from core.run.attempts import Attempts
 from core.run.callbacks import CallbackError, Callbacks, Means
 from core.run.config import RunConfig
 from core.run.console import Console
+from core.run.dashboard import URL, Dashboards
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
 from core.run.evaluation import Evaluation, below_eval
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
-from core.run.gradient_charts import GradientCharts
+from core.run.gradient_charts import GradientCharts, with_curves
 from core.run.interrupts import Interrupts, Stopped
-from core.run.loggers.loggers import Chosen, Loggers
+from core.run.loggers.loggers import Chosen, Loggers, Start
 from core.run.probes import Probes
 from core.run.snapshots import Snapshots
 from core.run.window import Window
@@ -52,6 +53,7 @@ class Run:
         diagnosis: examines everything that is logged; None = no diagnosis.
         loggers: where it is logged besides the event file, by name.
         callbacks: called at the end of every step.
+        began: how it was started.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Run:
         diagnosis: Diagnosis | None = None,
         loggers: Chosen | None = None,
         callbacks: Callbacks | None = None,
+        began: Start | None = None,
     ) -> None:
         self.directory = directory
         self.cfg = cfg
@@ -73,7 +76,7 @@ class Run:
         self.resumed_at: int | None = None
         self._saved_at: int | None = None
         self._options = options
-        self._facts = dict(facts)
+        self._facts, self._start = dict(facts), began
         self._wall_before = 0.0
         self._began = self._mark = time.perf_counter()
         self._interrupts = Interrupts()
@@ -126,6 +129,7 @@ class Run:
         rules: Sequence[Rule] = RULES,
         remedies: Remedies | None = None,
         limits: Mapping[str, float] | None = None,
+        dashboard: Dashboards | None = None,
     ) -> None:
         """Take what the run consists of, and continue from its last checkpoint if there is one.
 
@@ -143,6 +147,7 @@ class Run:
             rules: those of the diagnosis.
             remedies: what the trainer's options can do about a finding; None = only what all trainers can.
             limits: bounds of single quantities for the rules; see `core.diagnosis.Context`.
+            dashboard: what TensorBoard shows at first sight, by options and names of the gradient steps.
 
         Raises:
             ConfigError: the checkpoint is damaged or of another network.
@@ -161,7 +166,8 @@ class Run:
             state = checkpoint.load_to_continue(path, resumption(self.directory))
             checkpoint.restore_all({**self._state, "run": self}, state, path)
         write_text(self.directory / "config.yaml", to_yaml(self._options))
-        self._loggers.open(self.directory, self._options, headline, self.resumed_at)
+        page = dashboard and dashboard(self._options, [step.name for step in self._steps])
+        self._loggers.open(self.directory, self._options, self.resumed_at, page, headline, self._start)
         self._console = Console(total, unit, headline, not self.cfg.progress)
         if self.resumed_at is not None:
             self.say(f"resumed at {self.step:,} {unit}")
@@ -246,9 +252,8 @@ class Run:
         self.callbacks.call("on_end", self.step, finals)
         self.save("last.pt")
         self.write_summary("finished", extra)
-        self.say(
-            f"finished: {self.directory}; look at it with: tensorboard --logdir {quote(str(self.directory))}"
-        )
+        shown = f"look at it at {URL} with: tensorboard --logdir {quote(str(self.directory))}"
+        self.say(f"finished: {self.directory}; {shown}")
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
         """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
@@ -343,23 +348,19 @@ class Run:
     def _log(self) -> None:
         """Write one point of every curve."""
         values = self._window.drain()
-        hidden: dict[str, float] = {}
         for step in self._steps:
-            prefix, tags = step.monitor.prefix, step.monitor.drain()
+            values |= (tags := step.monitor.drain())
             self._charts.add(self.step, step, tags, self._loggers.events)
-            if len(step.monitor.names) > step.monitor.cfg.max_layer_scalars:
-                hidden |= {tag: v for tag, v in tags.items() if tag.startswith(f"{prefix}layer/")}
-            values |= {tag: v for tag, v in tags.items() if tag not in hidden}
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         self._write(values)
-        self._diagnose(hidden)
+        self._diagnose()
+        window, place = f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}"
         for step in self._steps:
-            window, place = f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}"
-            require_finite(step, {**values, **hidden}, window, place)
+            require_finite(step, values, window, place)
 
-    def _diagnose(self, hidden: Mapping[str, float]) -> None:
+    def _diagnose(self) -> None:
         """Ask the rules about the point just written, and say what they have found."""
-        changed = self._diagnosis.update(self.step, hidden)
+        changed = self._diagnosis.update(self.step)
         for line in self._diagnosis.messages(changed):
             self.say(f"{self.step:>11,} {self.unit}   {line}")
         if changed:
@@ -382,7 +383,7 @@ class Run:
     def _write(self, values: Mapping[str, float]) -> None:
         assert self._console is not None
         self._diagnosis.observe(self.step, values)
-        self._loggers.scalars(values, self.step)
+        self._loggers.scalars(with_curves(values, self._steps), self.step)
         self._console.update(self.step, values)
 
     def _show(self) -> None:

@@ -6,7 +6,6 @@ summary: torch's `add_video` drops them silently with current moviepy.
 
 import importlib
 import itertools
-import math
 import os
 import socket
 import time
@@ -17,6 +16,7 @@ from types import ModuleType
 
 from core.draw.media import Image, Media, encode
 from core.errors import DiskError
+from core.run.dashboard import Layout, as_summary
 from core.text import as_text
 
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
@@ -81,24 +81,22 @@ class Writer:
 
         self._event(step, summary=text(tag, as_text(markdown)))
 
-    def hparams(self, options: Mapping[str, object], metrics: tuple[str, ...]) -> None:
-        """Write one row of the HPARAMS table, in this run rather than in a sub-run.
+    def hparams(
+        self,
+        options: Mapping[str, object],
+        typed: Mapping[str, object],
+        swept: Sequence[str],
+        metrics: Mapping[str, str],
+    ) -> None:
+        """Write this run's row of the HPARAMS table; see `core.run.hparams.row`."""
+        from core.run.hparams import row
 
-        Args:
-            options: by dotted name. Whole numbers and booleans are written as text, because the table would
-                otherwise show as 1.0000.
-            metrics: tags of the scalars that the table shows too.
-        """
-        from torch.utils.tensorboard.summary import hparams
-
-        texts = {
-            as_text(key): value if isinstance(value, float) else as_text(str(value))
-            for key, value in options.items()
-            if not isinstance(value, float) or math.isfinite(value)
-        }
-        experiment, start, _ = hparams(texts, dict.fromkeys(metrics, 0.0))
-        for summary in (experiment, start):
+        for summary in row(options, typed, swept, metrics):
             self._event(0, summary=summary)
+
+    def layout(self, layout: Layout, step: int) -> None:
+        """Write the page of CUSTOM SCALARS; the last one that a run has written is shown."""
+        self._event(step, summary=as_summary(layout))
 
     def flush(self) -> None:
         """Hand everything to the operating system; after this a kill loses nothing written so far."""
@@ -157,6 +155,11 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
     return {tag: dict(sorted(points.items())) for tag, points in curves.items() if points}
+
+
+def curves_until(directory: Path, step: int) -> set[str]:
+    """Tags of the curves that a run had at a step, by its event files."""
+    return {tag for tag, points in read_scalars(directory).items() if min(points) <= step}
 
 
 def _events(path: Path) -> Iterator[bytes]:

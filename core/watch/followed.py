@@ -130,7 +130,7 @@ class Followed:
         self.names = [name for name, on in zip(names, trained, strict=True) if on]
         prefix = f"{self.name}/" if self.name else ""
         if parameters:
-            self.monitor = Monitor(self.names, parameters, self._cfg, prefix, self._sampled)
+            self.monitor = Monitor(self.names, parameters, self._cfg, prefix, self._sampled, False)
         return True
 
     def before(self, samples: int | None) -> None:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 
 import torch
 from torch import nn
@@ -11,12 +12,15 @@ from torch import nn
 from core.config import ConfigError, Tree
 from core.form import Maybe
 from core.gradients.measured import Measured
+from core.report.dashboard import dashboard_of
+from core.run.dashboard import Dashboard, Page
 from core.run.diagnosis import Diagnosis
 from core.run.directory import Lock, git_state, holds_run, versions, write_summary
 from core.run.files import to_yaml, write_text
-from core.run.gradient_charts import GradientCharts
-from core.run.tensorboard import Writer
+from core.run.gradient_charts import GradientCharts, with_curves
+from core.run.tensorboard import Writer, curves_until
 from core.state import StateDict
+from core.watch.report import WATCHED
 
 LAST = {"loss/train": "loss", "loss/no_grad": "loss_without_gradient"}  # in the summary, by tag
 TARGET = "core.watch.watch.Watch"  # what tells a watched loop's directory from a trainer's
@@ -43,6 +47,9 @@ class Journal:
         self.resume = resume
         self._lock = Lock(directory)
         self._writer: Writer | None = None
+        self._players: Sequence[Measured] = ()
+        self._options: Tree = {}
+        self._page = Page(Dashboard())
         self._charts = GradientCharts(())
         self._began = time.perf_counter()
         self._last: dict[str, float] = {}
@@ -56,6 +63,7 @@ class Journal:
 
     def begin(self, players: Sequence[Measured], options: Tree) -> None:
         """Take in what is watched; again when that has changed, and then the charts begin anew."""
+        self._players, self._options = players, options
         self._charts = GradientCharts(players)
         self._script = str(options["script"])
         write_text(self.directory / "config.yaml", to_yaml(options))
@@ -67,7 +75,15 @@ class Journal:
     def writer(self, step: int) -> Writer:
         """Of the events; opened by the first point, so that a resumed run takes back what lies beyond it."""
         if self._writer is None:
+            dashboard = dashboard_of(WATCHED)(self._options, [player.name for player in self._players])
+            self._page = Page(dashboard)
             self._writer = Writer(self.directory, step if self.resume else None)
+            if self.resume:
+                self._page.add(curves_until(self.directory, step - 1))
+            else:
+                facts = {"directory": f"`{self.directory}`", "script": f"`{self._script}`"}
+                self._writer.text("about", dashboard.card("", facts), 0)
+                self._writer.text("config", indent(to_yaml(self._options), "    "), 0)
         return self._writer
 
     def write(self, step: int, values: Mapping[str, float], diagnosis: Diagnosis, changed: bool) -> None:
@@ -82,7 +98,10 @@ class Journal:
         writer = self.writer(step)
         if step != step_before:
             values["time/steps_per_s"] = step / max(self.wall_s, 1e-9)
-        writer.scalars(values, step)
+        shown = with_curves(values, self._players)
+        writer.scalars(shown, step)
+        if (layout := self._page.add(shown)) is not None:
+            writer.layout(layout, step)
         if changed:
             writer.text("findings", diagnosis.table(), step)
             diagnosis.write(self.directory, step)

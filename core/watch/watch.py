@@ -335,20 +335,15 @@ class Watch:
         """Write one point of every curve, and ask the rules."""
         self._eyes.close()
         values = self._window.drain() | self._ear.drain() | self._eyes.drain()
-        hidden: dict[str, float] = {}
         for player in self._followed:
             tags = player.drain()
             if self._journal is not None:
                 self._journal.add(self.step, player, tags)
-            if len(player.names) > player.monitor.cfg.max_layer_scalars:
-                hidden |= {
-                    tag: v for tag, v in tags.items() if tag.startswith(f"{player.monitor.prefix}layer/")
-                }
-            values |= {tag: v for tag, v in tags.items() if tag not in hidden}
+            values |= tags
         values |= self._frozen.measure(self.step)
         self._look_up()
         self._diagnosis.observe(self.step, values)
-        changed = self._diagnosis.update(self.step, hidden)
+        changed = self._diagnosis.update(self.step)
         for line in self._diagnosis.messages(changed):
             self._say(line)
         if self._journal is not None:

@@ -54,6 +54,8 @@ class Monitor:
         prefix: put in front of every tag, for example "generator/".
         sampled: whether a step, counted from 1, is sampled; None = every `sample_interval`-th. Never two in a
             row: the gradient after a sampled one is compared with it.
+        transformed: whether anything stands between the gradient and the optimizer; without it no layer has
+            curves of what that did.
 
     Attributes:
         steps: steps observed since the beginning; decides which are sampled.
@@ -67,11 +69,13 @@ class Monitor:
         cfg: MonitorConfig,
         prefix: str = "",
         sampled: Callable[[int], bool] | None = None,
+        transformed: bool = True,
     ) -> None:
         self.names = list(names)
         self.parameters = list(parameters)
         self.cfg = cfg
         self.prefix = prefix
+        self.transformed = transformed
         self.steps = 0
         self._due = sampled or (lambda step: step % cfg.sample_interval == 0)
         device = self.parameters[0].device
@@ -196,8 +200,9 @@ class Monitor:
             tags |= {"gradient/norm": before / finite, "gradient/norm_clipped": after / finite}
             tags["gradient/clipped"] = clipped / finite
         tags |= self._per_layer("gradient_norm", values["layer_sums"][0] / layer_finite)
-        tags |= self._per_layer("gradient_norm_clipped", values["layer_sums"][1] / layer_finite)
-        tags |= self._per_layer("clipped", layer_clipped / layer_finite)
+        if self.transformed:
+            tags |= self._per_layer("gradient_norm_clipped", values["layer_sums"][1] / layer_finite)
+            tags |= self._per_layer("clipped", layer_clipped / layer_finite)
         # Only where they are not 0: a curve that is always 0 says nothing.
         tags |= self._per_layer("nonfinite", torch.where(nonfinite > 0, nonfinite / skipped, math.nan))
         steps = finite + skipped

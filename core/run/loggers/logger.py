@@ -25,8 +25,15 @@ class Opening:
     state: Mapping[str, str]
 
     @property
+    def tags(self) -> list[str]:
+        """The user's own words about it."""
+        return [str(tag) for tag in self.options.get("tags") or ()]
+
+    @property
     def name(self) -> str:
-        """What a service calls the run: the last two names of its directory, as in `rl-20260708-101530`."""
+        """What a service calls it: its own name, or the last two of its directory, as in `rl-20260708`."""
+        if self.options.get("name"):
+            return str(self.options["name"])
         return "-".join(self.directory.absolute().parts[-2:])
 
 

@@ -3,19 +3,36 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
 
 from core.config import ConfigError, Tree, flat
 from core.draw.media import Media
 from core.errors import described
+from core.run.dashboard import Dashboard, Page
 from core.run.files import read_json, to_yaml, write_bytes, write_text
 from core.run.loggers.logger import Logger, Opening, Sink
 from core.run.loggers.tensorboard import TensorBoard
-from core.run.tensorboard import Writer
+from core.run.tensorboard import Writer, curves_until
 
 FILE = "loggers.json"  # in which run of each service this run is
 Chosen = dict[str, Logger | TensorBoard]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run was started.
+
+    Attributes:
+        command: what was typed, quoted for a shell; empty where nothing was.
+        typed: values of the options that were typed, by name.
+        swept: names of those in which the jobs of a sweep differ.
+    """
+
+    command: str = ""
+    typed: Mapping[str, object] = field(default_factory=dict)
+    swept: tuple[str, ...] = ()
 
 
 class Loggers:
@@ -38,19 +55,41 @@ class Loggers:
         self._sinks: dict[str, Sink] = {}
         self.events: Writer
 
-    def open(self, directory: Path, options: Tree, headline: tuple[str, ...], resumed_at: int | None) -> None:
+    def open(
+        self,
+        directory: Path,
+        options: Tree,
+        resumed_at: int | None,
+        dashboard: Dashboard | None = None,
+        headline: tuple[str, ...] = (),
+        start: Start | None = None,
+    ) -> None:
         """Begin, or go on after the step at which the run is resumed.
+
+        Args:
+            directory: of the run.
+            options: the run's, resolved.
+            resumed_at: None where it begins.
+            dashboard: what TensorBoard shows at first sight.
+            headline: tags of the curves that stand for the run in a table of runs.
+            start: what was typed.
 
         Raises:
             ConfigError: the file that names the runs of the services is damaged.
             DiskError: the event file cannot be written.
         """
         self.directory = directory
+        dashboard, start = dashboard or Dashboard(), start or Start()
+        self._page = Page(dashboard)
         noted = _noted(directory)
         self.events = Writer(directory, None if resumed_at is None else resumed_at + 1)
         if resumed_at is None:
-            self.events.hparams(flat(options), headline)
+            names = {tag: dashboard.names.get(tag, tag) for tag in headline}
+            self.events.hparams(flat(options), start.typed, start.swept, names)
+            self.events.text("about", dashboard.card(start.command, _facts(directory, options)), 0)
             self.events.text("config", indent(to_yaml(options), "    "), 0)
+        else:
+            self._page.add(curves_until(directory, resumed_at))
         states = dict(noted)
         for name, logger in self._chosen.items():
             with self._optional(name):
@@ -64,6 +103,8 @@ class Loggers:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write one point of each of these curves."""
         self.events.scalars(values, step)
+        if (layout := self._page.add(values)) is not None:
+            self.events.layout(layout, step)
         self._each(lambda sink: sink.scalars(values, step))
 
     def media(self, tag: str, media: Media, step: int) -> None:
@@ -100,6 +141,13 @@ class Loggers:
         except Exception as error:  # whatever it is, the training can do without
             self._sinks.pop(name, None)
             self._say(f"left out, and the training goes on: logger={name}: {described(error)}")
+
+
+def _facts(directory: Path, options: Tree) -> dict[str, object]:
+    """Single words about a run, for its card."""
+    known = {key: options.get(key) for key in ("seed", "device")}
+    known["tags"] = ", ".join(options.get("tags") or ()) or None
+    return {"directory": f"`{directory}`"} | {key: value for key, value in known.items() if value is not None}
 
 
 def check_loggers(chosen: Chosen) -> None:

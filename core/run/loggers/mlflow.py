@@ -47,7 +47,10 @@ class MLflow:
             return MLflowRun(client, opening.state["run_id"])
         found = client.get_experiment_by_name(self.experiment)
         experiment = found.experiment_id if found else client.create_experiment(self.experiment)
-        run = MLflowRun(client, client.create_run(experiment, run_name=self.name or opening.name).info.run_id)
+        made = client.create_run(
+            experiment, tags=dict.fromkeys(opening.tags, ""), run_name=self.name or opening.name
+        )
+        run = MLflowRun(client, made.info.run_id)
         run.config(opening.options)
         return run
 

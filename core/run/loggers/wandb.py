@@ -40,6 +40,7 @@ class WandB:
             project=self.project,
             entity=self.entity,
             name=self.name or opening.name,
+            tags=opening.tags or None,
             id=opening.state.get("id"),
             resume="allow",
             mode=self.mode,

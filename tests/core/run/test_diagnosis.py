@@ -39,13 +39,13 @@ def test_a_resumed_diagnosis_knows_rate_batch_and_first_length_of_a_player():
     diagnosis, step, seen = made(weight=2.0, lr=0.25)
     (network,) = step.parameters
     step(lambda: (network.sum(), {}), samples=16)
-    diagnosis.update(1, {})
+    diagnosis.update(1)
     (whole,) = seen.players
     assert (whole.lr, whole.batch, whole.initial_norm) == (0.25, 16, pytest.approx(math.sqrt(4 * 2.0**2)))
     resumed, its_step, its_seen = made(weight=9.0, lr=0.01)  # as where lr=auto stands for another one
     its_step.load_state_dict(step.state_dict())
     resumed.load_state_dict(diagnosis.state_dict())
-    resumed.update(2, {})  # no gradient has been taken yet
+    resumed.update(2)  # no gradient has been taken yet
     assert its_seen.players == [whole]
 
 

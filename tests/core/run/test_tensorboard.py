@@ -67,11 +67,72 @@ def test_a_step_costs_one_event(tmp_path):
     assert len(list(RawEventFileLoader(str(path)).Load())) == 2  # the file's version, and the step
 
 
-def test_hyper_parameters_stay_in_the_runs_own_directory(tmp_path):
+def hparams(directory):
+    """Columns with whether they come first, the names of the metrics, and the cells, as the table has them."""
+    from tensorboard.plugins.hparams.metadata import (
+        parse_experiment_plugin_data,
+        parse_session_start_info_plugin_data,
+    )
+
+    found = {value.tag: value.metadata.plugin_data.content for value in summaries(directory)}
+    experiment = parse_experiment_plugin_data(found["_hparams_/experiment"])
+    cells = parse_session_start_info_plugin_data(found["_hparams_/session_start_info"]).hparams
+    return (
+        [(info.name, info.differs) for info in experiment.hparam_infos],
+        {info.name.tag: info.display_name for info in experiment.metric_infos},
+        {
+            key: cell.number_value if cell.HasField("number_value") else cell.string_value
+            for key, cell in cells.items()
+        },
+    )
+
+
+def summaries(directory):
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    (path,) = directory.glob("events*")
+    return [
+        value for raw in RawEventFileLoader(str(path)).Load() for value in Event.FromString(raw).summary.value
+    ]
+
+
+def test_the_table_has_a_column_for_what_was_typed_and_a_cell_for_every_option_but_classes(tmp_path):
     writer = Writer(tmp_path)
-    writer.hparams({"lr": 0.1, "seed": 1, "agent": "ppo", "on": True}, ("eval/return_mean",))
+    options = {"optimizer.lr": 0.1, "seed": 1, "on": True, "agent._target_": "a.B", "_target_": "c.D"}
+    typed = {"agent": "ppo", "optimizer.lr": 0.1, "device": "cpu", "logging.interval": 3}
+    writer.hparams(options, typed, (), {"eval/return_mean": "Return, evaluation"})
     writer.close()
-    assert [p.is_file() for p in tmp_path.iterdir()] == [True]
+    assert [p.is_file() for p in tmp_path.iterdir()] == [True]  # no sub-run
+    columns, metrics, cells = hparams(tmp_path)
+    assert columns == [("agent", True), ("optimizer.lr", True), ("seed", False)]
+    assert metrics == {"eval/return_mean": "Return, evaluation"}
+    assert cells == {
+        "agent": "ppo", "device": "cpu", "logging.interval": "3", "on": "True", "optimizer.lr": 0.1,
+        "seed": "1",
+    }  # fmt: skip
+
+
+def test_in_a_sweep_only_what_differs_is_a_column(tmp_path):
+    writer = Writer(tmp_path)
+    typed = {"agent": "ppo", "optimizer.lr": 0.1, "tags": ["a"]}
+    writer.hparams({"optimizer.lr": 0.1, "seed": 1}, typed, ("optimizer.lr", "gone"), {})
+    writer.close()
+    assert hparams(tmp_path)[0] == [("optimizer.lr", True), ("tags", True), ("seed", False)]
+
+
+def test_the_layout_is_read_back_as_it_was_written_and_only_its_first_two_sections_are_open(tmp_path):
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+    writer = Writer(tmp_path)
+    sections = {name: {"Norm": ("gradient/norm$",), "Layers": ("layer/.+/cosine$",)} for name in "abc"}
+    writer.layout(sections, 7)
+    writer.close()
+    (value,) = summaries(tmp_path)
+    assert value.metadata.plugin_data.plugin_name == "custom_scalars"
+    found = Layout.FromString(value.tensor.string_val[0]).category
+    assert [section.closed for section in found] == [False, False, True]
+    assert {s.title: {c.title: tuple(c.multiline.tag) for c in s.chart} for s in found} == sections
 
 
 def test_a_video_is_a_gif_of_all_its_frames(tmp_path):

@@ -66,7 +66,7 @@ class Notes:
 
 
 def use(loggers: Loggers, directory: Path, resumed_at: int | None = None) -> None:
-    loggers.open(directory, {"seed": 1}, ("loss",), resumed_at)
+    loggers.open(directory, {"seed": 1}, resumed_at)
     loggers.scalars({"loss": 0.5}, 10)
     loggers.media("game/view", Image(np.zeros((2, 2, 3), np.uint8)), 10)
     loggers.findings("| what |", 10)
@@ -120,12 +120,12 @@ def test_a_sink_finds_its_own_run_again_and_knows_from_where_it_goes_on(tmp_path
 def test_a_damaged_note_of_runs_is_said(tmp_path, text):
     (tmp_path / "loggers.json").write_text(text)
     with pytest.raises(ConfigError, match=r"loggers\.json is damaged"):
-        Loggers({}, print).open(tmp_path, {}, (), None)
+        Loggers({}, print).open(tmp_path, {}, None)
 
 
 def test_what_the_event_file_cannot_write_is_raised(tmp_path, monkeypatch):
     loggers = Loggers({"good": Notes()}, print)
-    loggers.open(tmp_path, {}, (), None)
+    loggers.open(tmp_path, {}, None)
 
     def full(*_):
         raise DiskError("the disk is full")

@@ -1,0 +1,135 @@
+"""What TensorBoard shows of a run at first sight: its curves side by side, and a card on how to read them.
+
+A panel is shown as soon as one of its curves exists, so that no chart of the page stays empty.
+"""
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from core.config import Tree
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+Layout = dict[str, dict[str, tuple[str, ...]]]  # regular expressions of tags, by section and title
+URL = "http://localhost:6006/#custom_scalars"  # the page, where TensorBoard runs on this machine
+OPEN = 2  # sections that are not folded
+LEAD = (
+    "**CUSTOM SCALARS** ({url}) shows the curves below side by side; every layer is a line of one chart. "
+    "TIME SERIES has each curve alone. The curves of one run have one colour and different shapes: point at "
+    "one to read its name. The middle button below a chart makes its axis logarithmic, for curves that "
+    "differ by powers of ten."
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A chart of the page.
+
+    Attributes:
+        title: of the chart; no other of its section has it.
+        tags: regular expressions; it shows the curves whose whole tag one of them matches.
+        caption: what the curves are and how to read them.
+    """
+
+    title: str
+    tags: tuple[str, ...]
+    caption: str = ""
+
+    def shows(self, tags: Iterable[str]) -> bool:
+        """Whether any of these curves is in it."""
+        return any(re.match(pattern, tag) for tag in tags for pattern in self.tags)
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """All that TensorBoard is told of a run besides its curves.
+
+    Attributes:
+        title: what ran, on what.
+        sections: panels by heading, in the order of the page.
+        names: what a reader calls a curve, by its tag; for the table of hyper-parameters.
+    """
+
+    title: str = "Run"
+    sections: Mapping[str, tuple[Panel, ...]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def card(self, command: str, facts: Mapping[str, object]) -> str:
+        """What ran and how to read its curves, as Markdown.
+
+        Args:
+            command: what was typed; empty where nothing was.
+            facts: single words about the run, by name.
+        """
+        lines = [f"# {self.title}"]
+        if command:
+            lines += ["", *(f"    {line}" for line in _folded(command))]
+        lines += ["", *(f"- {name}: {value}" for name, value in facts.items())]
+        lines += ["", LEAD.format(url=URL)]
+        explained: set[str] = set()
+        for heading, panels in self.sections.items():
+            new = [panel for panel in panels if panel.caption and panel.caption not in explained]
+            explained.update(panel.caption for panel in new)
+            if new:
+                lines += ["", f"## {heading}", "", *(f"- **{p.title}**: {p.caption}" for p in new)]
+        return "\n".join(lines)
+
+
+def _folded(command: str) -> list[str]:
+    """A long command in lines that a shell joins."""
+    lines = textwrap.wrap(command, 88, break_long_words=False, break_on_hyphens=False)
+    return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]
+
+
+Dashboards = Callable[[Tree, Sequence[str]], Dashboard]  # from a run's options and its gradient steps' names
+
+
+def as_summary(layout: Layout) -> "Summary":
+    """What TensorBoard's plugin of custom scalars reads; all sections but the first two are folded.
+
+    A browser draws the charts of an open section at once, and the whole page would take it minutes.
+    """
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+
+    made = layout_pb2.Layout()
+    for place, (heading, panels) in enumerate(layout.items()):
+        section = made.category.add(title=heading, closed=place >= OPEN)
+        for title, tags in panels.items():
+            section.chart.add(title=title).multiline.tag.extend(tags)
+    tensor = TensorProto(dtype="DT_STRING", string_val=[made.SerializeToString()])
+    about = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME))
+    value = Summary.Value(tag=metadata.CONFIG_SUMMARY_TAG, tensor=tensor, metadata=about)
+    return Summary(value=[value])
+
+
+class Page:
+    """The layout of a run's page, which grows with its curves.
+
+    Args:
+        dashboard: all panels that there can be.
+    """
+
+    def __init__(self, dashboard: Dashboard) -> None:
+        self._sections = dashboard.sections
+        self._tags: set[str] = set()
+        self._shown: Layout = {}
+
+    def add(self, tags: Iterable[str]) -> Layout | None:
+        """Take in the tags of a point; the whole new layout where a panel has its first curve, else None."""
+        new = set(tags) - self._tags
+        if not new:
+            return None
+        self._tags |= new
+        layout: Layout = {}
+        for heading, panels in self._sections.items():
+            before = self._shown.get(heading, {})
+            shown = {p.title: p.tags for p in panels if p.title in before or p.shows(new)}
+            layout |= {heading: shown} if shown else {}
+        grown, self._shown = layout != self._shown, layout
+        return layout if grown else None
