@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 from core.config import ConfigError
-from core.draw.media import encode
 from core.landscape.subject import Subject
 from core.landscape.views import View
 from core.run.directory import jsonable
-from core.run.files import read_json, write_bytes, write_text
+from core.run.files import read_json, write_media, write_text
 
 
 def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
@@ -18,13 +17,11 @@ def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
         ConfigError: landscape.json is damaged.
     """
     folder = subject.directory / "media" / "landscape"
-    folder.mkdir(parents=True, exist_ok=True)
-    data, ending = encode(view.picture)
-    write_bytes(folder / f"{tag}.{ending}", data)
+    _, place = write_media(folder, tag, view.picture)
     path = subject.directory / "landscape.json"
     before = read_json(path) if path.exists() else {}
     if not isinstance(before, dict):
         raise ConfigError(f"{path} is damaged: it holds no landscapes; delete it")
     head = {"checkpoint": subject.checkpoint, "step": subject.step, "batch": subject.batch, "seed": seed}
     write_text(path, json.dumps(jsonable({**before, tag: head | view.numbers}), allow_nan=False) + "\n")
-    return folder / f"{tag}.{ending}"
+    return place

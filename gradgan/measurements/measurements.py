@@ -13,7 +13,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import checked, require
-from core.draw.media import Image, Media
+from core.draw.media import Media
 from core.form import Floats, Maybe
 from core.gradients.unit_health import shares_of
 from core.seeding import seed_for
@@ -111,17 +111,17 @@ class Measurements:
 
     def draw(self) -> dict[str, Media]:
         """Histogram of the logits, the Jacobian's eigenvalues, the field along the way since last time."""
-        pictures: dict[str, Media] = {"logits": Image(logit_histogram(*self._logits()))}
+        pictures: dict[str, Media] = {"logits": logit_histogram(*self._logits())}
         field = self._field()
         if self.cfg.eigenvalues:
             random = torch.Generator().manual_seed(seed_for(self.seed, "eigenvalues"))
             with suppress(FloatingPointError):  # a product is not finite: there is nothing to draw
                 found = field.eigenvalues(self.cfg.eigenvalues, random)
-                pictures["eigenvalues"] = Image(eigenvalue_picture(found))
+                pictures["eigenvalues"] = eigenvalue_picture(found)
         if self.cfg.path_points:
             former, self._former = self._former, field.point
             if former is not None and not torch.equal(former, self._former):
-                pictures["path_angle"] = Image(path_picture(field.path(former, self.cfg.path_points)))
+                pictures["path_angle"] = path_picture(field.path(former, self.cfg.path_points))
         return pictures
 
     def state_dict(self) -> StateDict:
