@@ -141,11 +141,6 @@ def facts(record: Record) -> Iterator[Fact]:
         yield Fact(f"{number(kl)} nats", "reverse KL", note, kl)
 
 
-def photographs(record: Record) -> tuple[str, ...]:
-    """Generated images; samples of a mixture are points in a diagram."""
-    return () if _num_modes(record) is not None else ("samples", "interpolations", "neighbours")
-
-
 def _modes(record: Record) -> Iterator[Fact]:
     """How many classes or clusters are drawn."""
     found = class_counts(record)
@@ -194,5 +189,4 @@ GAN = Kind(
     topics=(Topic("The game", GAME, ("logits", "eigenvalues", "path_angle")),),
     losses=LOSSES,
     captions=CAPTIONS,
-    photographs=photographs,
 )

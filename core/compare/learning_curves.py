@@ -106,14 +106,14 @@ def _draw_group(panel: "Axes", group: SeedGroup, style: Tree, seed: int) -> "lis
     enough = len(curves) >= ENOUGH
     seeds = {"linewidth": 0.7, "alpha": 0.35} if enough else {"linewidth": 1.1, "alpha": 0.7}
     for curve in curves:
-        dot = {"marker": "."} if len(curve) == 1 else {}  # a line needs two points
-        panel.plot([*curve], [*curve.values()], **seeds, **style, **dot)
+        dot = "." if len(curve) == 1 else None  # a line needs two points
+        panel.plot([*curve], [*curve.values()], marker=dot, **seeds, **style)
         if max(curve) < ENDED * last:
             panel.plot(max(curve), curve[max(curve)], marker="x", markersize=7, color=style["color"])
     if enough:
         panel.fill_between(grid, low, high, color=style["color"], alpha=0.2, linewidth=0)
-    dot = {"marker": "o"} if len(grid) == 1 else {}
-    return panel.plot(grid, middle, linewidth=2.4, label=group.label, **style, **dot)
+    dot = "o" if len(grid) == 1 else None
+    return panel.plot(grid, middle, linewidth=2.4, marker=dot, label=group.label, **style)
 
 
 def _styles(look: Look, labels: list[str]) -> dict[str, Tree]:

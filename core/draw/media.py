@@ -16,7 +16,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Video:
-    """A short video: uint8 [T, H, W, 3], shown at `fps` frames a second in an endless loop; `dark` likewise."""
+    """A short video: uint8 [T, H, W, 3], `fps` frames a second, in an endless loop; `dark` likewise."""
 
     frames: np.ndarray
     fps: float

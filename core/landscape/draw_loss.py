@@ -35,8 +35,8 @@ class Slices:
         t: steps along the others, [X], in parameter space.
         named: changes along them by kind, a key of `LINES`, [X] each.
         curvatures: largest and lowest eigenvalue of the Hessian at the point.
-        bend: how far the loss bends down along the lowest one's eigenvector, or, where that is less than can be
-            told, 0; see `core.landscape.views.bend`.
+        bend: how far the loss bends down along the lowest one's eigenvector, 0 where that is less than can be
+            told; see `core.landscape.views.bend`.
         nearest: the least step of which it can be told.
     """
 

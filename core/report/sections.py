@@ -63,7 +63,7 @@ def run_sections(runs: Mapping[str, Record]) -> list[Section]:
             heading="Layer by layer",
             lead=LAYERS_LEAD,
             layers=_in_turn(each(cards.layer_tables)),
-            wide_pictures=_in_turn(each(_layer_pictures)),
+            layer_pictures=_in_turn(each(_layer_pictures)),
         ),
         *(
             Section(
@@ -75,9 +75,7 @@ def run_sections(runs: Mapping[str, Record]) -> list[Section]:
         ),
         Section(heading="Noise", charts=charts(noise)),
         Section(heading="Curvature", charts=charts(curvature)),
-        Section(
-            heading="Landscape", wide_pictures=both(_landscape_pictures), notes=both(cards.landscape_notes)
-        ),
+        Section(heading="Landscape", pictures=both(_landscape_pictures), notes=both(cards.landscape_notes)),
         Section(heading="Losses", charts=charts(losses)),
         *([ran, rest] if rest.folded else [rest, ran]),
     ]
