@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-DPI = 130
+DPI, FILM_DPI = 130, 80  # pixels to an inch: of pictures, and of videos, which have many frames
 WIDTH = 6.4  # inches of every figure: with letters of TEXT points, 8 pixels are left of them on a phone
 TEXT, TITLE = 11.0, 12.5  # points
 FEW = 5  # numbers along an axis that have room
@@ -127,6 +127,27 @@ def rgb(canvas: "FigureCanvasAgg") -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def frames_of(made: "Figure", show: Callable[[int], Sequence[Any]], numbers: Sequence[int]) -> np.ndarray:
+    """A video of one figure, uint8 [T, H, W, 3], whose parts stay where the first frame has put them.
+
+    Args:
+        made: the figure without what changes.
+        show: draws what changes in a frame of this number, and returns what must go before the next one.
+        numbers: of the frames; one that stays is drawn once.
+    """
+    found: list[np.ndarray] = []
+    for i, number in enumerate(numbers):
+        if i and number == numbers[i - 1]:
+            found.append(found[-1])
+            continue
+        drawn = show(number)
+        found.append(pixels(made))
+        made.set_layout_engine("none")
+        for artist in drawn:
+            artist.remove()
+    return np.stack(found)
+
+
 def framed(axes: "Axes") -> None:
     """A map instead of a chart: a frame on all sides, no grid, few numbers."""
     axes.spines[:].set_visible(True)
@@ -135,13 +156,14 @@ def framed(axes: "Axes") -> None:
 
 
 def sides(look: Look, axes: Any) -> None:
-    """Three axes in space without walls, few numbers along the two below."""
+    """Three axes in space without walls, few numbers along the two below; heights already have theirs."""
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((1, 1, 1, 0))
         axis.line.set_color(look.faint)
         axis._axinfo["grid"].update(color=look.pale, linewidth=0.6)
     axes.tick_params(pad=1)
-    axes.tick_params(axis="z", pad=6)
+    for label in axes.get_zticklabels():
+        label.set_horizontalalignment("left")  # centred, a long number would cross its axis
     axes.locator_params(axis="x", nbins=FEW)
     axes.locator_params(axis="y", nbins=FEW)
 

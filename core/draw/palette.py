@@ -63,6 +63,12 @@ class Look:
 
         return LinearSegmentedColormap.from_list("ground", self.ground)
 
+    def sides(self) -> Any:
+        """The colour map of quantities with two sides: orange, the page between, blue."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        return LinearSegmentedColormap.from_list("sides", [self.orange, self.page, self.blue])
+
     def cased(self, width: float) -> list[Any]:
         """An edge around a line or a letter, so that it stands out from whatever is below."""
         from matplotlib.patheffects import Normal, Stroke
@@ -85,4 +91,3 @@ TINTS = ("#b9e4fb", "#ebc84a", "#6ad7ac", "#cd8db3", "#fbf7b5", "#68a6ea", "#ea8
 LETTER = "#1f2430"  # on a tint
 MARK = "#f0e442"  # of points that must be seen on any ground
 MAP = "viridis"  # of quantities
-OPPOSITE = "RdBu"  # of quantities with two sides, light at 0

@@ -9,7 +9,7 @@ import torch
 from core.descend.functions import PlaneFunction
 from core.descend.pictures.maps import draw_field, draw_ground, draw_marks, heights, picture_box, spoken
 from core.descend.trajectory import Trajectory
-from core.draw.figure import canvas_of, in_both, legend, new_figure, picture, rgb, sides
+from core.draw.figure import FILM_DPI, canvas_of, in_both, legend, new_figure, picture, rgb, sides
 from core.draw.media import Video
 from core.draw.palette import Look
 from core.numbers import ticks
@@ -79,7 +79,7 @@ def draw_video(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Vide
 
 def _frames(look: Look, plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> np.ndarray:
     box = picture_box(plane, trajectories)
-    made = new_figure(6.2, dpi=90)
+    made = new_figure(6.2, dpi=FILM_DPI)
     axes = made.add_subplot()
     draw_ground(look, axes, plane, box)
     draw_field(look, axes, plane, box)
