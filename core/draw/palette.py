@@ -64,10 +64,13 @@ class Look:
         return LinearSegmentedColormap.from_list("ground", self.ground)
 
     def sides(self) -> Any:
-        """The colour map of quantities with two sides: orange, the page between, blue."""
-        from matplotlib.colors import LinearSegmentedColormap
+        """The colour map of quantities with two sides: orange, the page between, blue; paler than marks."""
+        import numpy as np
+        from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-        return LinearSegmentedColormap.from_list("sides", [self.orange, self.page, self.blue])
+        orange, page, blue = (np.array(to_rgb(c)) for c in (self.orange, self.page, self.blue))
+        ends = [PALER * page + (1 - PALER) * side for side in (orange, blue)]
+        return LinearSegmentedColormap.from_list("sides", [ends[0], page, ends[1]])
 
     def cased(self, width: float) -> list[Any]:
         """An edge around a line or a letter, so that it stands out from whatever is below."""
@@ -90,4 +93,5 @@ DARK = Look(
 TINTS = ("#b9e4fb", "#ebc84a", "#6ad7ac", "#cd8db3", "#fbf7b5", "#68a6ea", "#ea8a4a", "#948e72")  # of areas
 LETTER = "#1f2430"  # on a tint
 MARK = "#f0e442"  # of points that must be seen on any ground
+PALER = 0.4  # share of the page in the colours of areas with two sides
 MAP = "viridis"  # of quantities

@@ -21,7 +21,9 @@ CONVERGED = 0.05  # of the largest modulus: residuals below it are drawn full
 
 
 @picture
-def logit_histogram(look: Look, train: Tensor, held_out: Tensor | None, fake: Tensor) -> "Figure":
+def logit_histogram(
+    look: Look, train: Tensor, held_out: Tensor | None, fake: Tensor, *, threshold: bool
+) -> "Figure":
     """What the discriminator says of training, held-out and generated samples.
 
     A discriminator that knows its training samples by heart gives held-out ones the logits of generated ones.
@@ -31,6 +33,7 @@ def logit_histogram(look: Look, train: Tensor, held_out: Tensor | None, fake: Te
         train: logits [N], on the CPU; those that are not finite are left out and counted in the legend.
         held_out: [M], or None.
         fake: [L].
+        threshold: whether the loss takes a sample with a logit above 0 for real, or only compares logits.
     """
     parts = [
         (name, logits.detach().double(), colour, line)
@@ -62,9 +65,11 @@ def logit_histogram(look: Look, train: Tensor, held_out: Tensor | None, fake: Te
         label = f"{name}: mean {number(mean)}{lost}"
         axes.stairs(density, edges, color=colour, linestyle=line, linewidth=1.8, label=label)
         axes.axvline(mean, color=colour, linestyle=line, linewidth=1.0, alpha=0.8)
-    axes.axvline(0, color=look.ink, linewidth=0.8)
+    if threshold:
+        axes.axvline(0, color=look.ink, linewidth=0.8)
     axes.set_xlim(edges[0], edges[-1])
-    axes.set(xlabel="logit: above 0 the sample is taken for real", ylabel="density")
+    said = "above 0 the sample is taken for real" if threshold else "only differences count"
+    axes.set(xlabel=f"logit: {said}", ylabel="density")
     few_numbers(axes)
     legend(made, axes.get_legend_handles_labels()[0])
     return made

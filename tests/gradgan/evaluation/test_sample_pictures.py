@@ -32,7 +32,7 @@ def test_points_are_drawn_even_when_some_are_not_finite() -> None:
     points = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
     points[3] = float("nan")
     points[4] = float("inf")
-    picture = scatter(points, Ring(num_modes=8, radius=1.0, std=0.01).centres, 0.01)
+    picture = scatter(points, Ring(num_modes=8, radius=1.0, std=0.01).centres, 0.01).pixels
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
     assert picture.shape[2] == 3
