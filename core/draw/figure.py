@@ -114,6 +114,7 @@ def pixels(made: "Figure") -> np.ndarray:
         cast(Text, text).set_text(as_text(cast(Text, text).get_text()))
     canvas = canvas_of(made)
     canvas.draw()
+    made.set_layout_engine("none")  # every part stays where it is, however often the figure is drawn
     return rgb(canvas)
 
 
@@ -142,7 +143,6 @@ def frames_of(made: "Figure", show: Callable[[int], Sequence[Any]], numbers: Seq
             continue
         drawn = show(number)
         found.append(pixels(made))
-        made.set_layout_engine("none")
         for artist in drawn:
             artist.remove()
     return np.stack(found)

@@ -101,7 +101,6 @@ def draw_surface(look: Look, surface: Surface, here: float, heading: Sequence[st
     axes = made.add_subplot(upper)
     bands = filled(look, axes, x, y, values, scale)
     axes.plot(0, 0, "*", markersize=15, **STAR)
-    axes.set_box_aspect(1)
     axes.set(xlabel="first direction", ylabel="second direction")
     colour_bar(made, bands, axes, scale, "loss")
     _relief(look, made.add_subplot(lower, projection="3d"), x, y, values, scale, here)

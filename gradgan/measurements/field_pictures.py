@@ -77,7 +77,7 @@ def _show(look: Look, axes: "Axes", moments: Sequence[Moment], i: int, line: Ten
     high = _large([m.logits for m in moments])
     levels = np.linspace(-high, high, BANDS)
     logits = np.nan_to_num(moment.logits.numpy(), nan=0.0, posinf=high, neginf=-high)
-    drawn = [axes.contourf(grid, grid, logits, levels, cmap=look.sides(), extend="both", zorder=1)]
+    drawn: list[Any] = [axes.contourf(grid, grid, logits, levels, cmap=look.sides(), extend="both", zorder=1)]
     if logits.min() < 0 < logits.max():
         drawn.append(axes.contour(grid, grid, logits, [0.0], colors=look.ink, linewidths=1.6, zorder=2))
     style = {"color": look.orange, "markersize": 4.5, "markeredgecolor": look.page, "markeredgewidth": 0.5}
