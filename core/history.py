@@ -14,11 +14,11 @@ class History:
 
     Args:
         first: the row before any was added, [k].
-        kept: rows at most; a longer history keeps every second, then every fourth, ...
+        kept: rows at most, KEPT without a number; a longer history keeps every second, then every fourth, ...
     """
 
-    def __init__(self, first: Tensor, kept: int = KEPT) -> None:
-        self.kept = kept
+    def __init__(self, first: Tensor, kept: int | None = None) -> None:
+        self.kept = kept or KEPT
         self.stride = 1
         self._rows = [first]
         self._seen = 0

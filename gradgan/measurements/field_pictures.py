@@ -66,7 +66,8 @@ def _empty(look: Look, line: Tensor, real: Tensor, dpi: int = DPI) -> "tuple[Fig
     axes.plot([], [], color=look.ink, linewidth=1.6, label="neither")
     framed(axes)
     axes.set_box_aspect(1)
-    axes.set(xlim=(line[0], line[-1]), ylim=(line[0], line[-1]))
+    limits = float(line[0]), float(line[-1])
+    axes.set(xlim=limits, ylim=limits)
     legend(made, axes.get_legend_handles_labels()[0])
     return made, axes
 
