@@ -240,7 +240,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
         modules={"generator": trainer.generator, "discriminator": trainer.discriminator, "average": average},
         evaluate=evaluate if evaluator.headline else None,
-        draw=lambda: evaluator.draw(average) | measurements.draw(),
+        draw=lambda: evaluator.draw(average) | measurements.draw(run.step >= cfg.total_images),
         probes=make_probes(cfg, trainer, measurements, device),
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *evaluator.headline),
@@ -334,7 +334,8 @@ def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) 
     seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
     random = torch.Generator().manual_seed(seed)
     real, held_out = cfg.data.references(cfg.measurements.samples, random, device)
-    return Measurements(cfg.measurements, trainer, real, held_out, seed)
+    in_plane = cfg.data.shape == (2,) and cfg.conditioning is None
+    return Measurements(cfg.measurements, trainer, real, held_out, seed, in_plane=in_plane)
 
 
 def make_probes(

@@ -11,7 +11,7 @@ from core.config import ConfigError, Tree, flat
 from core.draw.media import Media
 from core.errors import described
 from core.run.dashboard import Dashboard, Page
-from core.run.files import read_json, to_yaml, write_bytes, write_text
+from core.run.files import read_json, to_yaml, write_media, write_text
 from core.run.loggers.logger import Logger, Opening, Sink
 from core.run.loggers.tensorboard import TensorBoard
 from core.run.tensorboard import Writer, curves_until
@@ -109,9 +109,8 @@ class Loggers:
 
     def media(self, tag: str, media: Media, step: int) -> None:
         """Show a picture or a video, whose latest file is in `media/`: the loggers keep the history."""
-        data, ending = self.events.media(tag, media, step)
-        path = self.directory / "media" / f"{tag.replace('/', '_')}.{ending}"
-        write_bytes(path, data)
+        data, path = write_media(self.directory / "media", tag.replace("/", "_"), media)
+        self.events.media(tag, media, data, step)
         self._each(lambda sink: sink.media(tag, path, step))
 
     def findings(self, markdown: str, step: int) -> None:
