@@ -260,7 +260,8 @@ class NoiseDominated:
     Attributes:
         ratio: noise scale over batch, from which it is worth a note; late in training, and in RL nearly
             always, it is large.
-        severe: from which one should act if the batch is also small.
+        severe: from which one should act if the batch is also small; a quarter of it for one or two samples,
+            whose gradients are too few to measure a scale well beyond them.
         small: samples.
         points: logged points whose median is taken.
         learnt: whether a run has learnt, after which noise is all that is left; None where that is not known.
@@ -282,7 +283,8 @@ class NoiseDominated:
             if scale is None:
                 scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
             severe = player.batch <= self.small and not self.learnt(history)
-            if scale is None or scale < (self.severe if severe else self.ratio) * player.batch:
+            border = self.severe * (0.25 if player.batch <= 2 else 1.0) if severe else self.ratio
+            if scale is None or scale < border * player.batch:
                 continue
             yield Sign(
                 name="noise_dominated",

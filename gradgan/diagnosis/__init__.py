@@ -13,6 +13,7 @@ from gradgan.diagnosis.rules import (
     DiscriminatorTooWeak,
     ModeCollapse,
     PenaltyBalance,
+    PlayersAgree,
     Rotation,
     UnboundedSlope,
 )
@@ -37,6 +38,7 @@ RULES: tuple[Rule, ...] = (
         cause="Its half-life is longer than the run: what is drawn and measured is not what is trained.",
         remedy=faster_average,
     ),
+    PlayersAgree(),
     DiscriminatorTooStrong(),
     DiscriminatorTooWeak(),
     ModeCollapse(),
