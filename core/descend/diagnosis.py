@@ -33,6 +33,49 @@ def fitted(history: History) -> bool:
     return bool(course) and now is not None and 0.0 <= now <= 1e-9 * course[0]
 
 
+def hopeless(history: History) -> bool:
+    """Whether no more samples are classified right than at the first point."""
+    course = history.course("accuracy/train")
+    return len(course) > 1 and course[-1] <= course[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorseHeldOut:
+    """The samples are known by heart, and others are not.
+
+    Attributes:
+        known: share of the loss of zeros that is left in training.
+        other: the same of samples held out; after half a thousand steps on all digits 0.05 is left.
+        apart: times the loss in training that it is.
+        points: in a row, over which it does not fall any more.
+    """
+
+    known: float = 0.05
+    other: float = 0.2
+    apart: float = 10.0
+    points: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, for losses over data."""
+        losses, others = history.recent(LOSS, self.points), history.recent("loss/held_out", self.points)
+        zeros = context.limits.get("loss_of_zeros", 0.0)
+        if not losses or not others or zeros <= 0 or max(losses) > self.known * zeros:
+            return
+        if min(others) < max(self.other * zeros, self.apart * losses[0]) or others[-1] < 0.97 * others[0]:
+            return
+        for player in context.players[:1]:
+            yield Sign(
+                name="worse_held_out",
+                severity="warning",
+                kinds=("data", "regularisation"),
+                player=player.name,
+                evidence={"loss": losses[-1], "held_out": others[-1], "loss_of_zeros": zeros},
+                what=f"the loss is {losses[-1]:.2g} in training, and {others[-1]:.3g} of samples held out.",
+                cause="The samples are too few, or the same again and again: they are memorised.",
+                remedy=more_samples(context),
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Flat:
     """The loss has stopped falling where it is flat: a saddle if it curves down somewhere, else a plateau.
@@ -193,6 +236,13 @@ def larger_batch(context: Context, player: Player, samples: int) -> Overrides:
     return (remedies.override("batch.size", samples),) if size is not None and samples > size else ()
 
 
+def more_samples(context: Context) -> Overrides:
+    """As many as the objective has of itself, where fewer were typed."""
+    now, default = context.number("objective.samples"), context.defaults().get("objective.samples")
+    more = now is not None and isinstance(default, int) and default > now
+    return (remedies.override("objective.samples", default),) if more else ()
+
+
 def shallower(context: Context) -> Overrides:
     """Half the layers of an objective's network."""
     depth = context.number("objective.depth")
@@ -204,7 +254,8 @@ RULES_OF_OBJECTIVE: tuple[Rule, ...] = (
     *network_rules(VanishingGradient(reached=fitted), ExplodingGradient(falling=falling)),
     Unmoved(),
     Outset(),
-    LossMaximised(),
+    LossMaximised(hopeless=hopeless),
+    WorseHeldOut(),
 )
 # The length of a point is no measure for a step.
 RULES_OF_FUNCTION: tuple[Rule, ...] = (

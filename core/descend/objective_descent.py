@@ -18,6 +18,8 @@ from core.descend.objectives import Data, Logistic, Supervised
 from core.descend.trajectory import History, Trajectory, point
 from core.form import Number
 from core.gradients import Metrics, Objective
+from core.gradients.equal_units import equal_units
+from core.gradients.unit_health import remarkable_inputs
 from core.noise import noise_statistics
 from core.numbers import plain_number
 from core.seeding import Generators, seed_for
@@ -215,7 +217,9 @@ class ObjectiveDescent:
         now = self.measure()
         self._history.add(self._row(now))
         self._seconds.add(torch.tensor([self.train_s]))
-        return now.metrics(self.train_s)
+        names = [name for name, _ in self.named]
+        odd = remarkable_inputs(self.data.x) | equal_units(names, self.parameters)
+        return now.metrics(self.train_s) | {tag: torch.tensor(value) for tag, value in odd.items()}
 
     def fields(self) -> dict[str, object]:
         """The fields of the summary at the current parameters."""

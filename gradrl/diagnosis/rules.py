@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, known, remedies
-from gradrl.diagnosis.remedies import scaled_rewards
+from gradrl.diagnosis.remedies import bare_environment, scaled_rewards
 
 DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
 POINTS = 2  # logged points whose median every rule looks at
@@ -361,5 +361,5 @@ class RewardScale:
             evidence={"scale": scale},
             what=what,
             cause=cause,
-            remedy=scaled_rewards(context) if scale >= self.large else (),
+            remedy=(scaled_rewards if scale >= self.large else bare_environment)(context),
         )

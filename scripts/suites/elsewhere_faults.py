@@ -74,7 +74,7 @@ GAN = (
     "measurements.samples=128",
     *QUIET,
 )
-DESCENT = ("pictures=[]", *QUIET[:2])
+DESCENT = ("pictures=[]", "logging.interval=20", "diagnosis.unit_health.interval=20", *QUIET[:2])
 
 SETTINGS: dict[str, Setting] = {
     "ppo_cells": Setting("rl", (*PPO, *CELLS, "total_steps=16384", "logging.eval_interval=820"), floor=-0.8),
@@ -279,10 +279,12 @@ FAULTS: dict[str, Fault] = {
     "hinge_deaf": Fault("hinge", (f"network._target_={MISTAKES}.DeafGenerator",), ("data", "layers")),
     "hinge_lr_x100": Fault("hinge", ("optimizer.lr=0.2",), ("learning_rate",)),
     "lattice_lr_x100": Fault("lattice", ("optimizer.lr=0.3",), ("learning_rate",)),
-    "lattice_wide": Fault(
-        "lattice", (f"network._target_={MISTAKES}.WideDiscriminator",), ("layers", "regularisation")
+    "lattice_batch_of_2": Fault(
+        "lattice", ("batch_size=2", "total_images=4000", "logging.eval_interval=400"), ("batch",)
     ),
-    "hinge_batch_of_2": Fault("hinge", ("batch_size=2",), ("batch",)),
+    "hinge_batch_of_2": Fault(
+        "hinge", ("batch_size=2", "total_images=2500", "logging.eval_interval=300"), ("batch",)
+    ),
     "hinge_penalty": Fault("hinge", ("penalty.gamma=3000",), ("regularisation",)),
     "lattice_penalty": Fault("lattice", ("penalty.gamma=300",), ("regularisation",)),
     "lattice_generator_asleep": Fault(

@@ -219,16 +219,6 @@ class Swapped(NonSaturating):
         return super().discriminator(fake_logits, real_logits)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WideDiscriminator(MLP):
-    """The discriminator is 16 times as wide as the generator."""
-
-    def body(self, shape: Shape, random: torch.Generator) -> tuple[nn.Module, int]:
-        """As in `MLP`, wider."""
-        options = {"depth": self.depth, "slope": self.slope, "spectral_norm": self.spectral_norm}
-        return MLP(width=16 * self.width, **options).body(shape, random)
-
-
 class Nothing(nn.Module):
     """Zeros, whatever comes."""
 
