@@ -118,7 +118,7 @@ class MeaninglessObservation:
             name="meaningless_observation",
             severity="warning",
             kinds=("observation",),
-            explains=("equal_units", *NOTHING_TO_LEARN),
+            explains=("equal_units", "reward_opposes_return", "actions_without_effect", *NOTHING_TO_LEARN),
             player=player.name,
             evidence={"unchanged": still[-1]} if still else {"correlation": noise[-1]},
             what="no step has changed the observation."

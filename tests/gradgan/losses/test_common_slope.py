@@ -1,6 +1,5 @@
 """Players are opponents: what raises the logits of samples lowers one loss and raises the other."""
 
-
 import pytest
 
 from gradgan.losses import common_slope
