@@ -295,8 +295,12 @@ class NoiseDominated:
                 evidence={"noise_scale": scale, "batch": float(player.batch)},
                 what=(f"the noise scale is {scale / player.batch:,.0f} times the batch of {player.batch:,}."),
                 cause="Samples disagree more than they agree: the steps are nearly all noise.",
-                remedy=remedies.batch(context, player, min(scale, 256.0 if severe else scale)),
+                remedy=remedies.batch(context, player, self._wanted(scale, player.batch, severe=severe)),
             )
+
+    def _wanted(self, scale: float, batch: int, *, severe: bool) -> float:
+        """Samples: the noise scale, of a small batch at most 256, of one or two at least the usual 32."""
+        return scale if not severe else min(max(scale, 32.0 if batch <= 2 else scale), 256.0)
 
 
 def _ungrouped(context: Context) -> Overrides:

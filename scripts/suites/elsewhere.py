@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.config import ConfigError
+from core.cli.launch import compose_tree
+from core.config import ConfigError, Tree, config_dir
 from core.diagnosis.remedies import applied
 from core.numbers import number
 
@@ -88,12 +89,10 @@ def judged(name: str, folder: Path) -> Iterator[Verdict]:
         right = next((f for f in alarms if set(f["kinds"]) & set(fault.kinds)), None)
         lost, restored = _lost(well, broken, setting), None
         if right is not None and right["remedy"] and lost > HARM:
-            repaired = outcome(
-                setting.kind,
-                applied(overrides, right["remedy"]),
-                seed,
-                folder / name / f"seed{seed}-remedy",
-            )
+            command = applied(overrides, right["remedy"])
+            same = _composed(setting.kind, command) == _composed(setting.kind, setting.overrides)
+            place = folder / name / f"seed{seed}-remedy"
+            repaired = well if same else outcome(setting.kind, command, seed, place)
             restored = 1.0 - _lost(well, repaired, setting) / lost
         verdict = Verdict(
             fault=name,
@@ -154,6 +153,11 @@ def line(v: Verdict) -> str:
     restored = "" if v.restored is None else f"; {' '.join(v.right['remedy'])} restores {v.restored:.0%}"
     harm = f"lost {v.lost:.0%}" if v.harmful else "harmless"
     return f"{v.fault:<28} {v.seed}  {harm:<9} {said}{above}{restored}"
+
+
+def _composed(kind: str, overrides: Sequence[str]) -> Tree:
+    """The configuration: equal ones give equal runs, to the bit."""
+    return compose_tree(kind, list(overrides), [config_dir()])[0]
 
 
 def _lost(well: Outcome, other: Outcome, setting: Setting) -> float:
