@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.curvature.critical import SLOPE
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
 from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
-from core.diagnosis.learning import LossMaximised
+from core.diagnosis.learning import LossMaximised, through
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
 
@@ -158,11 +158,15 @@ class Unmoved:
         fall: of the loss since the first point, relative to it, that is too little.
         progress: share of the run from which there should have been more.
         points: logged points whose median is taken.
+        moves: |step| / |weights| above which steps are long enough to leave.
+        passes: gradient's components in the first weight over those in the last, above which it arrives.
     """
 
     fall: float = 0.05
     progress: float = 0.08
     points: int = 5
+    moves: float = 5e-4
+    passes: float = 0.05
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for losses over data: what a function's value began at says nothing."""
@@ -172,15 +176,19 @@ class Unmoved:
         if now < (1.0 - self.fall) * course[0]:
             return
         for player in context.players[:1]:
+            steps, ratio = history.level(f"{player.prefix}gradient/update_ratio", 1), through(history, player)
+            moves = steps is not None and steps > self.moves and ratio is not None and ratio > self.passes
             yield Sign(
                 name="plateau",
-                kinds=("optimizer", "labels"),
+                kinds=("labels", "data") if moves else ("optimizer", "labels"),
                 severity="warning",
                 player=player.name,
                 evidence={"loss": now, "first": course[0]},
                 what=f"the loss is {now:.4g}, and began at {course[0]:.4g}.",
-                cause="It began on a plateau: steps in proportion to so small a gradient do not leave it.",
-                remedy=stride(context, player),
+                cause="All weights move, the first ones too: the labels do not follow from the samples."
+                if moves
+                else "It began on a plateau: steps in proportion to so small a gradient do not leave it.",
+                remedy=() if moves else stride(context, player),
             )
 
 

@@ -25,7 +25,8 @@ FAULTS = [
           overrides=("optimizer=sgd",)),
     Fault("descend", "plateau", {"descent/value": 0.7, "gradient/norm": 1e-05, "curvature/lowest": 0.0,
           "curvature/sharpness": 0.0001}, overrides=("optimizer=sgd",)),
-    Fault("classes", "plateau", {"loss/train": 2.3}, overrides=("optimizer=sgd",)),
+    Fault("classes", "plateau", {"loss/train": 2.3, "layer/0.weight/gradient_norm": 0.02},
+          overrides=("optimizer=sgd",)),
     Fault("classes", "loss_maximised", {"loss/train": lambda n: -1.1 ** n}, severity="error"),
     Fault("descend", "exploding_gradient", {"gradient/norm": 900.0, "descent/value": lambda n: 1.1 ** n},
           overrides=("optimizer=sgd",)),
@@ -201,3 +202,20 @@ def test_a_negative_loss_is_maximised_where_nothing_is_predicted_any_better(righ
 def test_what_a_descent_meets_and_begins_with_is_named(tmp_path, mistake, finding):
     given = f"objective._target_=core.scripts.suites.mistakes.MistakenMoons +objective.mistake={mistake}"
     assert finding in found(tmp_path, "objective=moons", *given.split(), "steps=60")
+
+
+@pytest.mark.parametrize(
+    ("first", "steps", "kinds"),
+    [
+        (0.03, 1e-3, ("labels", "data")),
+        (0.02, 1e-3, ("optimizer", "labels")),
+        (0.03, 4e-4, ("optimizer", "labels")),
+    ],
+)
+def test_a_loss_that_stands_while_all_weights_move_is_one_of_the_labels(first, steps, kinds):
+    """The last weight's gradient is 0.5, and 5 % of it are 0.025."""
+    planted = {"loss/train": 2.3, "layer/0.weight/gradient_norm": first, "gradient/update_ratio": steps}
+    found, _ = watch(context("classes", ("optimizer=sgd",)), "classes", planted)
+    (plateau,) = [f for f in found if f.name == "plateau"]
+    assert plateau.kinds == kinds
+    assert bool(plateau.remedy) is (kinds[0] == "optimizer")
