@@ -127,6 +127,7 @@ class UpdateTooSmall:
         scheduled: share of the rate below which a schedule has ended the training: short steps are meant.
         seen: root mean square of a layer's gradient that an optimizer sees; Adam's eps is 1e-8.
         measurements: in a row.
+        explains: what comes of a player that stands still.
     """
 
     ratio: float = 1e-5
@@ -134,6 +135,7 @@ class UpdateTooSmall:
     seen: float = 1e-6
     scheduled: float = 0.02
     measurements: int = 2
+    explains: tuple[str, ...] = LITTLE_LEARNT
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player: of all its weights together, or of one layer that alone stands still."""
@@ -153,7 +155,7 @@ class UpdateTooSmall:
             yield Sign(
                 name="update_too_small",
                 kinds=("frozen",) if layer else ("learning_rate",),
-                explains=LITTLE_LEARNT,
+                explains=self.explains,
                 severity="warning",
                 player=player.name,
                 layer=layer,

@@ -8,13 +8,7 @@ from core.diagnosis import Context, History, Overrides, Player, Sign, known, rem
 from core.diagnosis.causes import NO_GRADIENT, SCALE
 from gradgan.diagnosis.remedies import augmentation, penalty
 
-WHAT_A_GAME_DOES = (
-    "mode_collapse",
-    "discriminator_too_strong",
-    "discriminator_too_weak",
-    *SCALE,
-    *NO_GRADIENT,
-)
+WHAT_A_GAME_DOES = ("mode_collapse", "discriminator_too_strong", "discriminator_too_weak")
 BORDERLESS = ("Wasserstein",)  # losses of logits whose sign says nothing
 
 
@@ -32,7 +26,7 @@ class PlayersAgree:
             name="players_agree",
             severity="error",
             kinds=("loss", "labels"),
-            explains=WHAT_A_GAME_DOES,
+            explains=(*WHAT_A_GAME_DOES, *SCALE, *NO_GRADIENT),
             player="discriminator" if upwards else "generator",
             evidence={"common_slope": slope},
             what=f"both losses fall as the logits of samples {'rise' if upwards else 'fall'}.",

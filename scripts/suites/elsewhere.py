@@ -37,9 +37,9 @@ class Verdict:
 
     Attributes:
         lost: share of what the healthy run learns that this one does not.
-        at: share of the run at which the first right finding began; None without one.
-        right: it.
-        top: the first finding in the order in which they stand, None without one.
+        at: share of the run at which a right finding first began; None without one.
+        right: the first right one in the order in which they stand.
+        top: the first of all in that order, None without one.
         restored: share of the lost score that its remedy brings back; None without a remedy.
     """
 
@@ -86,7 +86,8 @@ def judged(name: str, folder: Path) -> Iterator[Verdict]:
         )
         broken = outcome(setting.kind, overrides, seed, folder / name / f"seed{seed}")
         alarms = [f for f in broken.findings if f["severity"] in ACT]
-        right = next((f for f in alarms if set(f["kinds"]) & set(fault.kinds)), None)
+        rights = [f for f in alarms if set(f["kinds"]) & set(fault.kinds)]
+        right = rights[0] if rights else None
         lost, restored = _lost(well, broken, setting), None
         if right is not None and right["remedy"] and lost > HARM:
             command = applied(overrides, right["remedy"])
@@ -98,7 +99,7 @@ def judged(name: str, folder: Path) -> Iterator[Verdict]:
             fault=name,
             seed=seed,
             lost=lost,
-            at=None if right is None else right["first_step"] / broken.total,
+            at=min((f["first_step"] / broken.total for f in rights), default=None),
             right=right,
             top=alarms[0] if alarms else None,
             restored=restored,
