@@ -41,7 +41,7 @@ from gradgan.features import Features
 from gradgan.game.game import Game
 from gradgan.game.players import Discriminator, Generator, latents, make_players
 from gradgan.initial import take_players
-from gradgan.losses import Loss, compares_samples
+from gradgan.losses import Loss, common_slope, compares_samples
 from gradgan.measurements.measurements import Measurements, MeasurementsConfig
 from gradgan.networks import Network
 from gradgan.networks.conditioning import Auxiliary, Projection
@@ -246,7 +246,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         headline=("loss/generator", "loss/discriminator", *evaluator.headline),
         rules=RULES,
         remedies=REMEDIES,
-        limits=cfg.data.limits(),
+        limits=cfg.data.limits() | {"common_slope": common_slope(cfg.loss)},
         dashboard=dashboard_of(GAN),
     )
     classes = None if cfg.conditioning is None else cfg.data.num_classes

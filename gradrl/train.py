@@ -32,12 +32,15 @@ from core.seeding import Generators, seed_for
 from core.state import Stateful
 from gradrl import effects
 from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
-from gradrl.agents.off_policy import OffPolicyConfig
+from gradrl.agents.off_policy import OffPolicyConfig, Remembering
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, try_env
 from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
 from gradrl.experience.normalize import RewardNormalizer
+from gradrl.experience.replay import Transitions, transitions
+from gradrl.experience.rollout import Rollout
+from gradrl.experience.senses import odd_experience
 from gradrl.initial import read_agent, take_statistics, take_weights
 from gradrl.policy import interface_of, normalizer_of
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
@@ -175,7 +178,11 @@ def train(cfg: TrainConfig, run: Run) -> None:
     actor = agent.make_actor(generators.numpy("actions"))
     snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
     probes = Probes(
-        cfg.probe, cfg.seed, snapshots.objectives, unit_health_of(cfg.diagnosis), lambda: target_lag(agent)
+        cfg.probe,
+        cfg.seed,
+        snapshots.objectives,
+        unit_health_of(cfg.diagnosis),
+        lambda: target_lag(agent) | odd_experience(experienced(agent, rollout)),
     )
     collector = make_collector(cfg, info, run.say)
     begin_statistics(cfg, collector, initial)
@@ -311,6 +318,13 @@ def make_collector(
         RewardNormalizer(cfg.num_envs, options.gamma) if cfg.normalize_reward else None,
         say,
     )
+
+
+def experienced(agent: Agent, rollout: Rollout) -> Transitions:
+    """The transitions of the last rollout; of an agent with a replay, the last thousand."""
+    if not agent.off_policy:
+        return transitions(rollout)
+    return cast(Remembering, agent).replay.latest(1000)
 
 
 def target_lag(agent: Agent) -> dict[str, float]:

@@ -15,6 +15,7 @@ USED = {  # options that only some suites have
     "rl": ("rounds", "total_steps"),
     "gan": ("rounds",),
     "diagnosis": ("rows", "folder"),
+    "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
 }
 
@@ -24,7 +25,7 @@ USED = {  # options that only some suites have
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
-    suite: Literal["gradients", "rl", "gan", "diagnosis", "real_faults"]
+    suite: Literal["gradients", "rl", "gan", "diagnosis", "elsewhere", "real_faults"]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None
     total_steps: Annotated[int | None, Ge(512)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.curvature.critical import SLOPE
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
 from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
-from core.diagnosis.learning import LossMaximised
+from core.diagnosis.learning import LossMaximised, through
 from core.diagnosis.signals import History
 from core.diagnosis.steps import Oscillation, UpdateTooLarge, UpdateTooSmall
 
@@ -31,6 +31,49 @@ def fitted(history: History) -> bool:
     """Whether nothing is left of the loss that the descent began with."""
     course, now = history.course(LOSS), history.now(LOSS)
     return bool(course) and now is not None and 0.0 <= now <= 1e-9 * course[0]
+
+
+def hopeless(history: History) -> bool:
+    """Whether no more samples are classified right than at the first point."""
+    course = history.course("accuracy/train")
+    return len(course) > 1 and course[-1] <= course[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorseHeldOut:
+    """The samples are known by heart, and others are not.
+
+    Attributes:
+        known: share of the loss of zeros that is left in training.
+        other: the same of samples held out; after half a thousand steps on all digits 0.05 is left.
+        apart: times the loss in training that it is.
+        points: in a row, over which it does not fall any more.
+    """
+
+    known: float = 0.05
+    other: float = 0.2
+    apart: float = 10.0
+    points: int = 3
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, for losses over data."""
+        losses, others = history.recent(LOSS, self.points), history.recent("loss/held_out", self.points)
+        zeros = context.limits.get("loss_of_zeros", 0.0)
+        if not losses or not others or zeros <= 0 or max(losses) > self.known * zeros:
+            return
+        if min(others) < max(self.other * zeros, self.apart * losses[0]) or others[-1] < 0.97 * others[0]:
+            return
+        for player in context.players[:1]:
+            yield Sign(
+                name="worse_held_out",
+                severity="warning",
+                kinds=("data", "regularisation"),
+                player=player.name,
+                evidence={"loss": losses[-1], "held_out": others[-1], "loss_of_zeros": zeros},
+                what=f"the loss is {losses[-1]:.2g} in training, and {others[-1]:.3g} of samples held out.",
+                cause="The samples are too few, or the same again and again: they are memorised.",
+                remedy=more_samples(context),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +158,15 @@ class Unmoved:
         fall: of the loss since the first point, relative to it, that is too little.
         progress: share of the run from which there should have been more.
         points: logged points whose median is taken.
+        moves: |step| / |weights| above which steps are long enough to leave.
+        passes: gradient's components in the first weight over those in the last, above which it arrives.
     """
 
     fall: float = 0.05
     progress: float = 0.08
     points: int = 5
+    moves: float = 5e-4
+    passes: float = 0.05
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for losses over data: what a function's value began at says nothing."""
@@ -129,15 +176,19 @@ class Unmoved:
         if now < (1.0 - self.fall) * course[0]:
             return
         for player in context.players[:1]:
+            steps, ratio = history.level(f"{player.prefix}gradient/update_ratio", 1), through(history, player)
+            moves = steps is not None and steps > self.moves and ratio is not None and ratio > self.passes
             yield Sign(
                 name="plateau",
-                kinds=("optimizer", "labels"),
+                kinds=("labels", "data") if moves else ("optimizer", "labels"),
                 severity="warning",
                 player=player.name,
                 evidence={"loss": now, "first": course[0]},
                 what=f"the loss is {now:.4g}, and began at {course[0]:.4g}.",
-                cause="It began on a plateau: steps in proportion to so small a gradient do not leave it.",
-                remedy=stride(context, player),
+                cause="All weights move, the first ones too: the labels do not follow from the samples."
+                if moves
+                else "It began on a plateau: steps in proportion to so small a gradient do not leave it.",
+                remedy=() if moves else stride(context, player),
             )
 
 
@@ -193,6 +244,13 @@ def larger_batch(context: Context, player: Player, samples: int) -> Overrides:
     return (remedies.override("batch.size", samples),) if size is not None and samples > size else ()
 
 
+def more_samples(context: Context) -> Overrides:
+    """As many as the objective has of itself, where fewer were typed."""
+    now, default = context.number("objective.samples"), context.defaults().get("objective.samples")
+    more = now is not None and isinstance(default, int) and default > now
+    return (remedies.override("objective.samples", default),) if more else ()
+
+
 def shallower(context: Context) -> Overrides:
     """Half the layers of an objective's network."""
     depth = context.number("objective.depth")
@@ -204,7 +262,8 @@ RULES_OF_OBJECTIVE: tuple[Rule, ...] = (
     *network_rules(VanishingGradient(reached=fitted), ExplodingGradient(falling=falling)),
     Unmoved(),
     Outset(),
-    LossMaximised(),
+    LossMaximised(hopeless=hopeless),
+    WorseHeldOut(),
 )
 # The length of a point is no measure for a step.
 RULES_OF_FUNCTION: tuple[Rule, ...] = (

@@ -19,6 +19,8 @@ from core.descend.plot import FRAMES, Plot
 from core.descend.trajectory import Trajectory, point
 from core.form import Number
 from core.gradients import Metrics, Objective
+from core.gradients.equal_units import equal_units
+from core.gradients.unit_health import remarkable_inputs
 from core.history import History
 from core.noise import noise_statistics
 from core.numbers import plain_number
@@ -221,7 +223,9 @@ class ObjectiveDescent:
         self._seconds.add(torch.tensor([self.train_s]))
         if self.plot is not None and self.shares is not None:
             self.shares.add(self.plot.row(self.network, self._steps))
-        return now.metrics(self.train_s)
+        names = [name for name, _ in self.named]
+        odd = remarkable_inputs(self.data.x) | equal_units(names, self.parameters)
+        return now.metrics(self.train_s) | {tag: torch.tensor(value) for tag, value in odd.items()}
 
     def fields(self) -> dict[str, object]:
         """The fields of the summary at the current parameters."""

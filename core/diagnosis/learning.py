@@ -4,14 +4,14 @@ Where `loss/constant` is not known, nothing is said of it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
 from core.diagnosis.causes import SCALE
 from core.diagnosis.context import Context, Player
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import History
+from core.diagnosis.signals import History, never
 
 LOSS, CONSTANT = "loss/train", "loss/constant"
 
@@ -51,15 +51,19 @@ class LossMaximised:
 
     Attributes:
         points: in a row.
+        hopeless: whether predictions are no better than at first, however far the loss has fallen; then a
+            loss that is negative for no prediction as well is maximised.
     """
 
     points: int = 2
+    hopeless: Callable[[History], bool | None] = never
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, of a run with one player: players of a game maximise each other's."""
         shares = history.recent("loss/maximised", self.points)
         losses = history.recent(LOSS, self.points)
-        below = bool(losses) and max(losses) < 0 and context.limits.get("loss_of_zeros", 0.0) > 0
+        zeros = context.limits.get("loss_of_zeros", 0.0)
+        below = bool(losses) and max(losses) < 0 and (zeros > 0 or (zeros < 0 and self.hopeless(history)))
         if not (below or (shares and min(shares) == 1.0)) or len(context.players) != 1:
             return
         yield Sign(
@@ -70,7 +74,9 @@ class LossMaximised:
             player=context.players[0].name,
             evidence={"loss": history.last(LOSS) or 0.0},
             what=(
-                f"the loss is {losses[-1]:.3g}, and that of no prediction is below 0."
+                f"the loss is {losses[-1]:.3g}, and no prediction is any better for it."
+                if zeros < 0
+                else f"the loss is {losses[-1]:.3g}, and that of no prediction is below 0."
                 if below
                 else "the loss is maximised: backward begins with its negative."
             ),

@@ -170,10 +170,10 @@ def has_clipping(context: Context) -> bool:
 def batch(context: Context, player: Player, samples: float) -> Overrides:
     """A batch of about `samples`, rounded up to a power of two.
 
-    At most 16 times the present one: the noise scale will itself change with the batch, and is not to be
-    trusted any further.
+    At most 16 times the present one, or 32: the noise scale will itself change with the batch, and is not to
+    be trusted any further.
     """
-    most = 16.0 * (player.batch or samples)
+    most = max(16.0 * (player.batch or samples), 32.0)
     wanted = 2 ** math.ceil(math.log2(max(min(samples, most), 1.0)))
     return context.remedies.larger_batch(context, player, wanted)
 

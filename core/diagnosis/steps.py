@@ -127,6 +127,7 @@ class UpdateTooSmall:
         scheduled: share of the rate below which a schedule has ended the training: short steps are meant.
         seen: root mean square of a layer's gradient that an optimizer sees; Adam's eps is 1e-8.
         measurements: in a row.
+        explains: what comes of a player that stands still.
     """
 
     ratio: float = 1e-5
@@ -134,6 +135,7 @@ class UpdateTooSmall:
     seen: float = 1e-6
     scheduled: float = 0.02
     measurements: int = 2
+    explains: tuple[str, ...] = LITTLE_LEARNT
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player: of all its weights together, or of one layer that alone stands still."""
@@ -153,7 +155,7 @@ class UpdateTooSmall:
             yield Sign(
                 name="update_too_small",
                 kinds=("frozen",) if layer else ("learning_rate",),
-                explains=LITTLE_LEARNT,
+                explains=self.explains,
                 severity="warning",
                 player=player.name,
                 layer=layer,
@@ -253,6 +255,11 @@ class Oscillation:
             )
 
 
+def no_sequences(context: Context) -> bool:
+    """No: a sample is one."""
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoiseDominated:
     """The batch is far below the gradient's noise scale: most of a step is noise.
@@ -260,13 +267,16 @@ class NoiseDominated:
     Attributes:
         ratio: noise scale over batch, from which it is worth a note; late in training, and in RL nearly
             always, it is large.
-        severe: from which one should act if the batch is also small.
+        severe: from which one should act if the batch is also small; a quarter of it for one or two samples
+            whose scale is estimated from successive steps, which know none that is far beyond the batch.
         small: samples.
         points: logged points whose median is taken.
         learnt: whether a run has learnt, after which noise is all that is left; None where that is not known.
+        sequences: whether a sample is a whole sequence, of which one or two are no small batch.
     """
 
     learnt: Callable[[History], bool | None] = never
+    sequences: Callable[[Context], bool] = no_sequences
     ratio: float = 100.0
     severe: float = 8.0
     small: int = 8
@@ -275,14 +285,17 @@ class NoiseDominated:
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player."""
         for player in context.players:
-            if not player.batch:
+            few = player.batch is not None and player.batch <= 2 and not self.sequences(context)
+            if not player.batch or (player.batch == 1 and not few):
                 continue
             scale = history.last(f"{player.prefix}noise/noise_scale")
             scale = history.level("full_gradient/noise_scale", self.points) if scale is None else scale
+            rough = scale is None
             if scale is None:
                 scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
             severe = player.batch <= self.small and not self.learnt(history)
-            if scale is None or scale < (self.severe if severe else self.ratio) * player.batch:
+            border = self.severe * (0.25 if few and rough else 1.0) if severe else self.ratio
+            if scale is None or scale < border * player.batch:
                 continue
             yield Sign(
                 name="noise_dominated",
@@ -293,8 +306,12 @@ class NoiseDominated:
                 evidence={"noise_scale": scale, "batch": float(player.batch)},
                 what=(f"the noise scale is {scale / player.batch:,.0f} times the batch of {player.batch:,}."),
                 cause="Samples disagree more than they agree: the steps are nearly all noise.",
-                remedy=remedies.batch(context, player, min(scale, 256.0 if severe else scale)),
+                remedy=remedies.batch(context, player, self._wanted(scale, few=few, severe=severe)),
             )
+
+    def _wanted(self, scale: float, *, few: bool, severe: bool) -> float:
+        """Samples: the noise scale, of a small batch at most 256, of one or two at least the usual 32."""
+        return scale if not severe else min(max(scale, 32.0 if few else scale), 256.0)
 
 
 def _ungrouped(context: Context) -> Overrides:

@@ -53,6 +53,6 @@ class Measured(Protocol):
         ...
 
     @property
-    def samples(self) -> int:
-        """Samples behind the last gradient; 1 = unknown."""
+    def batch(self) -> int | None:
+        """Samples behind the last gradient; None = unknown."""
         ...

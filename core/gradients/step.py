@@ -197,6 +197,11 @@ class GradientStep:
         return self._parts if self._samples is None else self._samples
 
     @property
+    def batch(self) -> int | None:
+        """The same; None where they are unknown and in one part."""
+        return self.samples if self.samples > 1 else self._samples
+
+    @property
     def noise_scale(self) -> NoiseScale:
         """Running estimate of the gradient's noise scale, in units of `samples`."""
         return self.monitor.noise_scale

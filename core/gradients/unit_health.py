@@ -77,7 +77,8 @@ class UnitHealth:
             else:
                 shares = term_shares(objective.terms_on(batch), step.parameters)
         found = shares | {tag: share for unit in units for tag, share in unit.tags().items()}
-        equal = equal_units(step.names, step.parameters) | _remarkable(inputs)
+        equal = equal_units(step.names, step.parameters)
+        equal |= remarkable_inputs(*inputs) if inputs else {}
         if not found:
             return equal
         values = torch.stack([value.double() for value in found.values()]).tolist()
@@ -178,11 +179,10 @@ def _met(module: nn.Module, inputs: list[Tensor]) -> Iterator[None]:
         handle.remove()
 
 
-def _remarkable(inputs: list[Tensor]) -> dict[str, float]:
+def remarkable_inputs(x: Tensor) -> dict[str, float]:
     """What is unusual about inputs [B, ...]: a root mean square of 10 and more, or rows all the same."""
-    if not inputs or inputs[0].dim() < 2 or len(inputs[0]) < 2:
+    if x.dim() < 2 or len(x) < 2:
         return {}
-    (x,) = inputs
     rms = x.double().square().mean().sqrt().item()
     found = {"input/rms": rms} if rms >= LARGE else {}
     return found | ({"input/variation": 0.0} if bool((x == x[:1]).all()) else {})

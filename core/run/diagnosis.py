@@ -229,7 +229,7 @@ class Diagnosis:
             replace(
                 player,
                 lr=float(step.base_lrs[0]),
-                batch=player.batch or (step.samples if step.samples > 1 else None),
+                batch=player.batch or step.batch,
             )
             for player, step in zip(self._context.players, self._steps, strict=True)
         )

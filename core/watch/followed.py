@@ -87,7 +87,7 @@ class Followed:
         self.seen = self.empty = 0
         self.lost: list[Tensor] = []
         self.carried: list[Tensor] = []
-        self.samples = 1
+        self.batch: int | None = None
         self.stale = 0
         self.fused = False
         self._elsewhere: list[Tensor] = []
@@ -149,7 +149,7 @@ class Followed:
             self.monitor.observe_nothing(0)
             return
         view = GradientView.among(self.names, self.parameters, gradients)
-        self.samples = samples or 1
+        self.batch = samples
         self.monitor.observe_gradient(view, samples)
         self.monitor.observe_transformed(view)
         self.monitor.before_update()

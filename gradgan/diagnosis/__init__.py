@@ -1,18 +1,21 @@
 """The diagnosis of GANs: the rules for any network and those about games, and their remedies."""
 
 from core.diagnosis import Context, Overrides, Rule, network_rules
+from core.diagnosis.causes import LITTLE_LEARNT
 from core.diagnosis.curvature import AboveEdge
 from core.diagnosis.followers import Stale
 from core.diagnosis.gradients import ConflictingLosses
 from core.diagnosis.remedies import toward
-from core.diagnosis.steps import Oscillation
+from core.diagnosis.steps import Oscillation, UpdateTooSmall
 from gradgan.diagnosis.remedies import REMEDIES
 from gradgan.diagnosis.rules import (
+    WHAT_A_GAME_DOES,
     DiscriminatorOverfitting,
     DiscriminatorTooStrong,
     DiscriminatorTooWeak,
     ModeCollapse,
     PenaltyBalance,
+    PlayersAgree,
     Rotation,
     UnboundedSlope,
 )
@@ -30,6 +33,7 @@ RULES: tuple[Rule, ...] = (
         ConflictingLosses(balancing=("penalty",)),
         AboveEdge(severity="note"),  # of one player's loss, while the other one moves
         Oscillation(cosine=-0.75),  # the other player moves in between: healthy games reach -0.55
+        UpdateTooSmall(explains=(*LITTLE_LEARNT, *WHAT_A_GAME_DOES)),  # the other one learns on
     ),
     Stale(
         follower="average",
@@ -37,6 +41,7 @@ RULES: tuple[Rule, ...] = (
         cause="Its half-life is longer than the run: what is drawn and measured is not what is trained.",
         remedy=faster_average,
     ),
+    PlayersAgree(),
     DiscriminatorTooStrong(),
     DiscriminatorTooWeak(),
     ModeCollapse(),

@@ -3,7 +3,7 @@
 import math
 
 from core.diagnosis import Context, Overrides, Player, Remedies
-from core.diagnosis.remedies import override, toward
+from core.diagnosis.remedies import built_in, override, toward
 
 
 def penalty(context: Context, factor: float) -> Overrides:
@@ -47,6 +47,11 @@ def full_precision(context: Context) -> Overrides:
     return ("precision=float32",) if context.options.get("precision") == "bfloat16" else ()
 
 
+def built_in_data(context: Context) -> Overrides:
+    """The data's own class, where another one was typed."""
+    return built_in(context, "data")
+
+
 REMEDIES = Remedies(
     own_rates={"discriminator": "discriminator.lr"},
     network="network",
@@ -55,4 +60,6 @@ REMEDIES = Remedies(
     shallower=shallower,
     leakier=leakier,
     full_precision=full_precision,
+    smaller_inputs=built_in_data,
+    varied_inputs=built_in_data,
 )

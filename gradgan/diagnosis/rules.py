@@ -5,9 +5,37 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import Context, History, Overrides, Player, Sign, known, remedies
+from core.diagnosis.causes import NO_GRADIENT, SCALE
 from gradgan.diagnosis.remedies import augmentation, penalty
 
+WHAT_A_GAME_DOES = ("mode_collapse", "discriminator_too_strong", "discriminator_too_weak")
 BORDERLESS = ("Wasserstein",)  # losses of logits whose sign says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayersAgree:
+    """Both players want the logits of samples to move the same way: theirs is no game."""
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, from the losses alone; see `gradgan.losses.common_slope`."""
+        slope = context.limits.get("common_slope", 0.0)
+        if not slope:
+            return
+        upwards = slope > 0
+        yield Sign(
+            name="players_agree",
+            severity="error",
+            kinds=("loss", "labels"),
+            explains=(*WHAT_A_GAME_DOES, *SCALE, *NO_GRADIENT),
+            player="discriminator" if upwards else "generator",
+            evidence={"common_slope": slope},
+            what=f"both losses fall as the logits of samples {'rise' if upwards else 'fall'}.",
+            cause="The discriminator takes samples for data: its labels are exchanged, or a sign is turned."
+            if upwards
+            else "The generator helps to tell its samples from data: the sign of its loss is turned.",
+            remedy=remedies.built_in_loss(context),
+            patience=1,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +168,8 @@ class ModeCollapse:
         progress: share of the run before which it is no finding: every generator begins with samples alike;
             `late` before the modes count.
         late: see `progress`.
+        same: diversity below which samples have been from the first measurement on where no latent reaches
+            them; one that collapses begins above it.
         measurements: over whose median.
     """
 
@@ -148,11 +178,16 @@ class ModeCollapse:
     uneven: float = 0.25
     progress: float = 0.15
     late: float = 0.35
+    same: float = 1e-3
     measurements: int = 3
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign."""
         player = context.player("generator")
+        spreads = history.course("game/diversity")
+        if player is not None and len(spreads) > 1 and max(spreads) < self.same:
+            yield self._deaf(context, player, max(spreads))
+            return
         if player is None or history.step < self.progress * context.total:
             return
         spread = history.level("game/diversity", self.measurements)
@@ -178,6 +213,18 @@ class ModeCollapse:
             ),
             cause="The generator puts everything where the discriminator is weakest just now.",
             remedy=self._remedy(context, player),
+        )
+
+    def _deaf(self, context: Context, player: Player, spread: float) -> Sign:
+        return Sign(
+            name="mode_collapse",
+            kinds=("layers", "data"),
+            severity="warning",
+            player=player.name,
+            evidence={"diversity": spread},
+            what=f"all samples are the same, and have been from the beginning (diversity {spread:.1g}).",
+            cause="The latent does not reach them: it is not used, is constant, or is multiplied by nothing.",
+            remedy=remedies.built_in_network(context),
         )
 
     def _remedy(self, context: Context, player: Player) -> Overrides:

@@ -1,5 +1,6 @@
 """Adversarial losses: frozen dataclasses from logits to a scalar, one file each; they share `Loss`."""
 
+from copy import deepcopy
 from typing import ClassVar, Protocol
 
 import torch
@@ -37,6 +38,21 @@ class Loss(Protocol):
                 that every loss is called alike.
         """
         ...
+
+
+def common_slope(loss: Loss) -> float:
+    """1 where both players lower their losses by raising the logits of samples, -1 by lowering them, else 0.
+
+    Players who want the same are no opponents: the sign of a loss is turned, or real and fake are exchanged.
+    Taken at logits of 0, where no loss is flat; of a copy, since a loss of one's own may count its calls.
+    """
+    own = deepcopy(loss)
+    real, fake = torch.zeros(2), torch.zeros(2, requires_grad=True)
+    with torch.enable_grad():
+        losses = own.discriminator(real, fake), own.generator(fake, real)
+        slopes = [torch.autograd.grad(each, fake, allow_unused=True)[0] for each in losses]
+    signs = [0.0 if slope is None else slope.sum().sign().item() for slope in slopes]
+    return -signs[0] if signs[0] == signs[1] else 0.0
 
 
 def compares_samples(loss: Loss) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import torch
@@ -167,6 +167,12 @@ class Explorer:
         if isinstance(self.action, DiscreteAction):
             return self.generator.integers(self.action.size, size=num_envs)
         return self.generator.uniform(-1, 1, (num_envs, self.action.size)).astype(np.float32)
+
+
+class Remembering(Protocol):
+    """An agent with a replay."""
+
+    replay: Replay
 
 
 class ReplayLearner:

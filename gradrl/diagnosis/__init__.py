@@ -5,10 +5,14 @@ from core.diagnosis.followers import Stale
 from core.diagnosis.gradients import ConflictingLosses
 from core.diagnosis.inputs import UnscaledInputs
 from core.diagnosis.remedies import toward
+from core.diagnosis.steps import NoiseDominated
 from core.diagnosis.units import SaturatedUnits
 from gradrl.diagnosis.experience import (
     ConstantReturn,
     EntropyDominates,
+    EpisodesCut,
+    IdleActions,
+    MeaninglessObservation,
     NoExploration,
     OpposedReward,
     ShortHorizon,
@@ -33,6 +37,11 @@ def faster_target(context: Context) -> Overrides:
     return (toward(context, "agent.tau", max(0.005, 10 * (context.number("agent.tau") or 0.0))),)
 
 
+def by_sequences(context: Context) -> bool:
+    """Whether a sample of the agent is a sequence of steps."""
+    return context.chosen("agent") == "PPORecurrent"
+
+
 AGENT_RULES: tuple[Rule, ...] = (
     CollapsedEntropy(),
     RunawayKL(),
@@ -46,6 +55,7 @@ RULES: tuple[Rule, ...] = (
         ConflictingLosses(balancing=("entropy", "kl")),
         # A critic of large returns stands at the ends of its units in healthy runs.
         UnscaledInputs(kinds=("observation", "normalisation")),
+        NoiseDominated(sequences=by_sequences),
         SaturatedUnits(tolerated=("critic", "head.critic"), learnt=improved),
     ),
     Stale(
@@ -58,6 +68,9 @@ RULES: tuple[Rule, ...] = (
     *AGENT_RULES,
     OpposedReward(),
     ConstantReturn(),
+    EpisodesCut(),
+    MeaninglessObservation(),
+    IdleActions(),
     ShortHorizon(),
     EntropyDominates(),
     NoExploration(),

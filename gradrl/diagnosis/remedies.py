@@ -39,24 +39,24 @@ def leakier(context: Context) -> Overrides:
 
 
 def scaled_observations(context: Context) -> Overrides:
-    """Observations with mean 0 and deviation 1, where the agent allows it."""
+    """Observations with mean 0 and deviation 1, where the agent allows it; else no wrappers."""
     if context.options.get("normalize_observation") is not False or _off_policy(context):
-        return ()
+        return bare_environment(context)
     return ("normalize_observation=true",)
 
 
 def scaled_rewards(context: Context) -> Overrides:
-    """Rewards divided by a running deviation, where the agent allows it."""
+    """Rewards divided by a running deviation, where the agent allows it; else no wrappers."""
     if context.options.get("normalize_reward") is not False or _off_policy(context):
-        return ()
+        return bare_environment(context)
     return ("normalize_reward=true",)
 
 
 def bare_environment(context: Context) -> Overrides:
     """No wrappers, where some were typed and none are the default."""
-    option = "env.train_wrappers"
-    bare = context.defaults().get(option) == [] and context.options.get(option)
-    return (f"{option}=[]",) if bare else ()
+    defaults = context.defaults()
+    options = ("env.train_wrappers", "env.wrappers")
+    return tuple(f"{name}=[]" for name in options if defaults.get(name) == [] and context.options.get(name))
 
 
 def _off_policy(context: Context) -> bool:

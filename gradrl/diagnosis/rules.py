@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from core.diagnosis import Context, History, Overrides, Player, Severity, Sign, known, remedies
-from gradrl.diagnosis.remedies import scaled_rewards
+from gradrl.diagnosis.remedies import bare_environment, scaled_rewards
 
 DIVERGENCES = ("policy/approx_kl", "policy/kl")  # from the policy that acted, nats
 POINTS = 2  # logged points whose median every rule looks at
@@ -177,10 +177,12 @@ class RatioOutOfHand:
     Attributes:
         clip_fraction: of the samples; healthy PPO has 0.05 to 0.3.
         ratio: largest probability ratio.
+        narrow: half-width of a clipping interval that a sound step leaves; PPO has 0.1 to 0.3.
     """
 
     clip_fraction: float = 0.6
     ratio: float = 100.0
+    narrow: float = 0.03
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, for agents that learn more than once from a rollout."""
@@ -188,6 +190,8 @@ class RatioOutOfHand:
         fraction = history.level("policy/clip_fraction", POINTS)
         ratio = history.level("policy/ratio_max", POINTS)
         clipped = fraction is not None and fraction > self.clip_fraction
+        interval = context.number("agent.clip_coef")
+        narrow = clipped and interval is not None and interval < self.narrow
         if player is None or not (clipped or (ratio is not None and ratio > self.ratio)):
             return
         yield Sign(
@@ -201,8 +205,12 @@ class RatioOutOfHand:
                 if clipped
                 else f"single samples have become {ratio:.3g} times as likely within one update."
             ),
-            cause="The rollout no longer says anything about a policy that has moved this far.",
-            remedy=_calmer(context, player),
+            cause="The clipping interval is too small for any step."
+            if narrow
+            else "The rollout no longer says anything about a policy that has moved this far.",
+            remedy=(remedies.toward(context, "agent.clip_coef", 0.2),)
+            if narrow
+            else _calmer(context, player),
         )
 
 
@@ -353,5 +361,5 @@ class RewardScale:
             evidence={"scale": scale},
             what=what,
             cause=cause,
-            remedy=scaled_rewards(context) if scale >= self.large else (),
+            remedy=(scaled_rewards if scale >= self.large else bare_environment)(context),
         )

@@ -42,6 +42,21 @@ class Transitions:
 COLUMNS = tuple(field.name for field in fields(Transitions))
 
 
+def transitions(rollout: Rollout) -> Transitions:
+    """Its valid steps in order of time."""
+    columns = {
+        "obs": rollout.obs[:-1].flatten(0, 1),
+        "action": rollout.action.flatten(0, 1),
+        "reward": rollout.reward.flatten(),
+        "next_obs": rollout.next_obs.flatten(0, 1),
+        "terminated": rollout.terminated.flatten().float(),
+    }
+    if rollout.num_valid < len(columns["reward"]):
+        valid = rollout.valid.flatten()
+        columns = {name: rows[valid] for name, rows in columns.items()}
+    return Transitions(**columns)
+
+
 class Replay:
     """A ring of transitions in storage made once; memory is touched only as it fills.
 
@@ -64,17 +79,7 @@ class Replay:
 
     def add(self, rollout: Rollout) -> None:
         """Take in a rollout's valid steps in order of time; copied, so its storage may be used again."""
-        steps = rollout.to(self.device)
-        columns = {
-            "obs": steps.obs[:-1].flatten(0, 1),
-            "action": steps.action.flatten(0, 1),
-            "reward": steps.reward.flatten(),
-            "next_obs": steps.next_obs.flatten(0, 1),
-            "terminated": steps.terminated.flatten().float(),
-        }
-        if rollout.num_valid < len(columns["reward"]):
-            valid = steps.valid.flatten()
-            columns = {name: rows[valid] for name, rows in columns.items()}
+        columns = vars(transitions(rollout.to(self.device)))
         self._append(columns, rollout.num_valid)
 
     def sample(self, size: int, generator: torch.Generator) -> Transitions:
@@ -90,6 +95,15 @@ class Replay:
         if not self.total:
             raise ValueError("the replay is empty")
         rows = torch.randint(len(self), (size,), generator=generator, device=self.device)
+        return Transitions(**{name: self._rows[name].index_select(0, rows) for name in COLUMNS})
+
+    def latest(self, size: int) -> Transitions:
+        """The last ones taken in, at most `size`, oldest first; none before the first."""
+        if not self.total:
+            nothing = torch.empty(0, 0)
+            return Transitions(**dict.fromkeys(COLUMNS, nothing))
+        rows = torch.arange(max(self.total - size, self.total - len(self)), self.total) % self.capacity
+        rows = rows.to(self.device)
         return Transitions(**{name: self._rows[name].index_select(0, rows) for name in COLUMNS})
 
     def state_dict(self) -> StateDict:

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.diagnosis import History
+from gradgan.diagnosis.rules import ModeCollapse
 from tests.signals import (
     Border,
     Fault,
@@ -126,3 +128,24 @@ def test_samples_that_lie_evenly_around_all_modes_are_inexact_and_not_collapsed(
 @pytest.mark.parametrize("border", BORDERS, ids=ids(BORDERS))
 def test_a_rule_speaks_beyond_its_border_and_not_before(border):
     said_at_the_border(border)
+
+
+@pytest.mark.parametrize(("slope", "player"), [(-1.0, "generator"), (1.0, "discriminator"), (0.0, None)])
+def test_players_who_want_the_same_are_named_at_once(slope, player):
+    where = context("gan", ("loss._target_=scripts.suites.mistakes.HelpsTheOther",))
+    where = replace(where, limits={**where.limits, "common_slope": slope})
+    findings, _ = watch(where, "gan", {}, points=2)
+    wanted = [
+        ("players_agree", player, "error", ("loss._target_=gradgan.losses.nonsaturating.NonSaturating",))
+    ]
+    assert [(f.name, f.player, f.severity, f.remedy) for f in findings] == (wanted if player else [])
+
+
+@pytest.mark.parametrize(
+    ("first", "kinds"), [(0.0, ("layers", "data")), (0.9, ("learning_rate", "regularisation"))]
+)
+def test_a_latent_that_never_reached_the_samples_is_no_collapse(first, kinds):
+    history = History()
+    for point in range(40):
+        history.add(100 * point, {"game/diversity": first if point < 3 else 0.0})
+    assert [sign.kinds for sign in ModeCollapse()(history, context("gan"))] == [kinds]

@@ -1,9 +1,12 @@
 """Rules about agents on planted signals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from core.diagnosis import History
+from gradrl.diagnosis.experience import EntropyDominates, EpisodesCut, ShortHorizon
 from tests.signals import (
     Border,
     Fault,
@@ -37,8 +40,15 @@ FAULTS = [
     Fault("ppo", "short_horizon", {"episode/length": 60.0}, overrides=("agent.gamma=0.5",)),
     Fault("ppo", "reward_opposes_return", {"eval/return_mean": lambda n: -float(n) ** 3,
           "episode/return": lambda n: 50.0 + 10.0 * n}),
+    Fault("ppo", "reward_opposes_return", {"eval/return_mean": -400.0, "episode/return": 380.0}),
     Fault("ppo", "entropy_dominates", {"policy/entropy": 0.693, "loss_share/entropy": 0.7},
           overrides=("agent.entropy_coef=1.0",)),
+    Fault("sac", "entropy_dominates", {"policy/entropy": 0.65}, overrides=("agent.temperature=100.0",),
+          player="actor"),
+    Fault("ppo", "ratio_out_of_hand", {"policy/clip_fraction": 0.9}, overrides=("agent.clip_coef=1e-4",)),
+    Fault("ppo", "meaningless_observation", {"experience/unchanged": 1.0}),
+    Fault("sac", "meaningless_observation", {"experience/memory": 0.02}, player="actor"),
+    Fault("ppo", "actions_without_effect", {"experience/influence": 0.05}),
 ]  # fmt: skip
 
 
@@ -71,6 +81,10 @@ BORDERS = [
            {"policy/advantage_std": 0.9e-6}),
     Border("sac", "reward_scale", {"loss/critic": 0.5 * 999.0**2},
            {"loss/critic": 0.5 * 1001.0**2}),
+    Border("ppo", "reward_opposes_return", {"eval/return_mean": -400.0, "episode/return": 210.0},
+           {"eval/return_mean": -400.0, "episode/return": 220.0}),
+    Border("sac", "entropy_dominates", {"policy/entropy": 0.592}, {"policy/entropy": 0.594},
+           overrides=("agent.temperature=100.0",)),
     Border("sac", "stale_target", {"target/initial_share": 0.5, "target/distance": 0.09},
            {"target/initial_share": 0.9, "target/distance": 0.11}),
 ]  # fmt: skip
@@ -110,3 +124,54 @@ def test_epochs_that_were_typed_go_back_to_as_many_as_were_tuned():
 @pytest.mark.parametrize("border", BORDERS, ids=ids(BORDERS))
 def test_a_rule_speaks_beyond_its_border_and_not_before(border):
     said_at_the_border(border)
+
+
+def signs(rule, values, points=12, **where):
+    """What a rule says of a run whose every point has these values."""
+    history = History()
+    for point in range(1, points + 1):
+        history.add(100 * point, values)
+    return list(rule(history, replace(context("ppo"), **where)))
+
+
+@pytest.mark.parametrize(
+    ("trained", "evaluated", "said"),
+    [(20.0, 500.0, True), (20.0, 39.0, False), (40.0, 20.0, True), (40.0, 21.0, False)],
+)
+def test_episodes_that_end_elsewhere_than_evaluated_ones_are_named(trained, evaluated, said):
+    values = {"episode/length": trained, "eval/length_mean": evaluated}
+    found = signs(EpisodesCut(), values)
+    assert [sign.kinds for sign in found] == [("terminal",)] * said
+
+
+def test_episodes_of_different_lengths_are_cut_by_nobody():
+    history = History()
+    for point, length in enumerate((20.0, 20.0, 21.0, 20.0, 20.0), 1):
+        history.add(100 * point, {"episode/length": length, "eval/length_mean": 500.0})
+    assert not list(EpisodesCut()(history, context("ppo")))
+
+
+@pytest.mark.parametrize(("growth", "said"), [(1.29, False), (1.31, True)])
+def test_a_deviation_that_the_bonus_drives_apart_is_named(growth, said):
+    """The entropy of a Gaussian of deviation s is log(s sqrt(2 pi e)) per number."""
+    entropy = 2 * math.log(growth * math.sqrt(2 * math.pi * math.e))
+    where = replace(context("ppo", ("agent.entropy_coef=0.5",)), limits={"action_size": 2.0})
+    history = History()
+    for point in range(1, 13):
+        history.add(100 * point, {"policy/entropy": entropy, "episode/return": 5.0})
+    assert [sign.remedy for sign in EntropyDominates()(history, where)] == [("agent.entropy_coef=0",)] * said
+
+
+@pytest.mark.parametrize(("step", "said"), [(72, False), (88, True)])
+def test_a_horizon_is_short_beside_an_episode_that_has_not_ended(step, said):
+    """Of 8 copies, each has taken an eighth of the steps: 10 is five horizons of 1 / (1 - 0.5) steps."""
+    history = History()
+    history.add(step, {"policy/entropy": 0.5})
+    found = list(ShortHorizon()(history, context("ppo", ("agent.gamma=0.5",))))
+    assert [sign.name for sign in found] == ["short_horizon"] * said
+
+
+def test_a_narrow_clipping_interval_is_widened():
+    where = context("ppo", ("agent.clip_coef=1e-4",))
+    findings, _ = watch(where, "ppo", {"policy/clip_fraction": 0.9})
+    assert [f.remedy for f in findings] == [("agent.clip_coef=0.2",)]

@@ -166,3 +166,18 @@ def test_a_reentrant_checkpoint_is_refused():
     plain = outer(inner(x).sin()).square().mean()
     v = torch.ones(16)
     torch.testing.assert_close(Hessian(loss(False), parameters)(v), Hessian(plain, parameters)(v))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_second_derivatives_of_which_only_rounding_is_left_are_not_refused(seed):
+    """A network that is sure of every sample, its weights times 1,000: p (1 - p) is below 1e-16."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+        x = torch.randn(40, 2, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1000.0)
+    loss = nn.functional.cross_entropy(network(x), network(x).argmax(1))
+    hessian = Hessian(loss, list(network.parameters()))
+    assert hessian(torch.ones(hessian.size)).norm() < 1e-6

@@ -11,9 +11,10 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.config import config_dir
 from core.descend.batches import Full
-from core.descend.diagnosis import Flat
+from core.descend.diagnosis import RULES_OF_OBJECTIVE, Flat, WorseHeldOut
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import DeepLinear
+from core.diagnosis.learning import LossMaximised
 from core.diagnosis.signals import History
 from core.run.tensorboard import read_scalars
 from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
@@ -24,7 +25,8 @@ FAULTS = [
           overrides=("optimizer=sgd",)),
     Fault("descend", "plateau", {"descent/value": 0.7, "gradient/norm": 1e-05, "curvature/lowest": 0.0,
           "curvature/sharpness": 0.0001}, overrides=("optimizer=sgd",)),
-    Fault("classes", "plateau", {"loss/train": 2.3}, overrides=("optimizer=sgd",)),
+    Fault("classes", "plateau", {"loss/train": 2.3, "layer/0.weight/gradient_norm": 0.02},
+          overrides=("optimizer=sgd",)),
     Fault("classes", "loss_maximised", {"loss/train": lambda n: -1.1 ** n}, severity="error"),
     Fault("descend", "exploding_gradient", {"gradient/norm": 900.0, "descent/value": lambda n: 1.1 ** n},
           overrides=("optimizer=sgd",)),
@@ -155,3 +157,65 @@ def test_weights_that_are_too_large_from_the_start_are_named_with_the_gain_that_
         assert [(f.name, f.remedy, f.last_step) for f in seen] == [
             ("exploding_gradient", ("objective.gain=1",), 2800)
         ] * (gain == 1.5)
+
+
+@pytest.mark.parametrize(
+    ("trained", "held_out", "said"),
+    [
+        (0.02, 0.5, True),
+        (0.02, 0.45, False),  # 0.2 of a loss of zeros of 2.3
+        (0.06, 0.59, False),  # ten times the loss in training
+        (0.06, 0.61, True),
+        (0.12, 5.0, False),  # not known by heart
+    ],
+)
+def test_samples_known_by_heart_are_named_by_those_held_out(trained, held_out, said):
+    history = History()
+    for step in range(4):
+        history.add(step, {"loss/train": trained, "loss/held_out": held_out})
+    found = list(WorseHeldOut()(history, context("classes")))
+    assert [sign.kinds for sign in found] == [("data", "regularisation")] * said
+
+
+def test_a_held_out_loss_that_still_falls_is_none():
+    history = History()
+    for step in range(4):
+        history.add(step, {"loss/train": 0.02, "loss/held_out": 2.0 * 0.9**step})
+    assert not list(WorseHeldOut()(history, context("classes")))
+
+
+@pytest.mark.parametrize(("right", "said"), [(0.1, True), (0.3, False)])
+def test_a_negative_loss_is_maximised_where_nothing_is_predicted_any_better(right, said):
+    """Log-likelihoods may be negative from the start; then samples are classified better and better."""
+    history = History()
+    for step, share in enumerate((0.1, right, right)):
+        history.add(step, {"loss/train": -(5.0**step), "accuracy/train": share})
+    where = replace(context("classes"), limits={"loss_of_zeros": -2.3})
+    rule = next(rule for rule in RULES_OF_OBJECTIVE if isinstance(rule, LossMaximised))
+    assert [sign.name for sign in rule(history, where)] == ["loss_maximised"] * said
+
+
+@pytest.mark.parametrize(
+    ("mistake", "finding"),
+    [("bytes", "unscaled_inputs"), ("zeros", "equal_units"), ("negative", "loss_maximised")],
+)
+def test_what_a_descent_meets_and_begins_with_is_named(tmp_path, mistake, finding):
+    given = f"objective._target_=core.scripts.suites.mistakes.MistakenMoons +objective.mistake={mistake}"
+    assert finding in found(tmp_path, "objective=moons", *given.split(), "steps=60")
+
+
+@pytest.mark.parametrize(
+    ("first", "steps", "kinds"),
+    [
+        (0.03, 1e-3, ("labels", "data")),
+        (0.02, 1e-3, ("optimizer", "labels")),
+        (0.03, 4e-4, ("optimizer", "labels")),
+    ],
+)
+def test_a_loss_that_stands_while_all_weights_move_is_one_of_the_labels(first, steps, kinds):
+    """The last weight's gradient is 0.5, and 5 % of it are 0.025."""
+    planted = {"loss/train": 2.3, "layer/0.weight/gradient_norm": first, "gradient/update_ratio": steps}
+    found, _ = watch(context("classes", ("optimizer=sgd",)), "classes", planted)
+    (plateau,) = [f for f in found if f.name == "plateau"]
+    assert plateau.kinds == kinds
+    assert bool(plateau.remedy) is (kinds[0] == "optimizer")

@@ -240,7 +240,17 @@ def test_a_rule_speaks_beyond_its_border_and_not_before(border):
 
 
 @pytest.mark.parametrize(
-    ("batch", "times", "severity"), [(8, 7.9, None), (8, 8.1, "warning"), (9, 8.1, None), (9, 101.0, "note")]
+    ("batch", "times", "severity"),
+    [
+        (8, 7.9, None),
+        (8, 8.1, "warning"),
+        (9, 8.1, None),
+        (9, 101.0, "note"),
+        (3, 2.1, None),
+        (2, 2.1, "warning"),
+        (1, 1.9, None),
+        (1, 2.1, "warning"),
+    ],
 )
 def test_noise_is_severe_where_the_batch_is_small(batch, times, severity):
     where = context("ppo")
@@ -248,6 +258,17 @@ def test_noise_is_severe_where_the_batch_is_small(batch, times, severity):
     findings, _ = watch(where, "ppo", {"gradient/noise_scale": times * batch}, end=81)
     said = {f.name: f.severity for f in findings if f.active}
     assert said.get("noise_dominated") == severity
+
+
+def test_one_sequence_is_no_small_batch_and_the_exact_scale_of_one_sample_is_taken_at_its_word():
+    where = context("ppo", ("agent=ppo_recurrent",))
+    where = replace(where, players=(replace(where.players[0], batch=1),))
+    assert watch(where, "ppo", {"gradient/noise_scale": 300.0})[0] == []
+    where = context("classes")
+    for scale, severity in ((7.9, None), (8.1, "warning")):
+        one = replace(where, players=(replace(where.players[0], batch=1),))
+        findings, _ = watch(one, "classes", {"full_gradient/noise_scale": scale}, start=1, end=81)
+        assert {f.name: f.severity for f in findings}.get("noise_dominated") == severity
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def parameters(rank: int, ranks: int, directory: Path | None) -> list[list[float
     data = ((x.chunk(ranks)[rank], y.chunk(ranks)[rank]) for x, y in classes(30))
     train(model, optimizer, loss, watch, data)
     if watch is not None and rank == 0:
-        assert watch._players[0].samples == 64
+        assert watch._players[0].batch == 64
     return [p.tolist() for p in inner.parameters()]
 
 

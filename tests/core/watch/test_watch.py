@@ -189,7 +189,7 @@ def test_the_loss_its_samples_and_ones_own_curves_are_heard(tmp_path):
     assert curves["loss/no_grad"][4] == pytest.approx(sum(held_out[1:3]) / 2, rel=1e-6)
     assert curves["loss/logged"][2] == pytest.approx(2 * values[0], rel=1e-6)
     assert set(curves["accuracy/held_out"].values()) == {0.5}
-    assert watch._players[0].samples == 32
+    assert watch._players[0].batch == 32
 
 
 @pytest.mark.parametrize("fused", [False, True])
