@@ -96,6 +96,8 @@ CAPTIONS = {
     "samples": "What the generator makes of the same random inputs, with its latest averaged weights.",
     "interpolations": "From one random input to another, in even steps.",
     "neighbours": "Generated images, each next to the nearest images of the training data.",
+    "field_video": "The field that the generator feels, along the training.",
+    "field": "The discriminator's surface, and where it pushes each generated point now.",
     "logits": "Outputs of the discriminator for real and for generated samples.",
     "eigenvalues": "Eigenvalues of the game's Jacobian: imaginary parts rotate, negative real parts attract.",
     "path_angle": "Angle between the vector field of both players and the path that they took.",
@@ -139,11 +141,6 @@ def facts(record: Record) -> Iterator[Fact]:
     if kl is not None:
         note = f"how unevenly clusters or classes are drawn; 0 means as in the data{at}"
         yield Fact(f"{number(kl)} nats", "reverse KL", note, kl)
-
-
-def photographs(record: Record) -> tuple[str, ...]:
-    """Generated images; samples of a mixture are points in a diagram."""
-    return () if _num_modes(record) is not None else ("samples", "interpolations", "neighbours")
 
 
 def _modes(record: Record) -> Iterator[Fact]:
@@ -191,8 +188,7 @@ GAN = Kind(
     facts=facts,
     bars=class_counts,
     outcome=OUTCOME,
-    topics=(Topic("The game", GAME, ("logits", "eigenvalues", "path_angle")),),
+    topics=(Topic("The game", GAME, ("field_video", "field", "logits", "eigenvalues", "path_angle")),),
     losses=LOSSES,
     captions=CAPTIONS,
-    photographs=photographs,
 )

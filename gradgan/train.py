@@ -230,7 +230,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
         evaluate=evaluate if evaluator.headline else None,
-        draw=lambda: evaluator.draw(average) | measurements.draw(),
+        draw=lambda: evaluator.draw(average) | measurements.draw(run.step >= cfg.total_images),
         probes=probes,
         summarise=summarise,
         headline=("loss/generator", "loss/discriminator", *evaluator.headline),
@@ -324,7 +324,8 @@ def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) 
     real, held_out = cfg.data.references(
         cfg.measurements.samples, torch.Generator().manual_seed(seed), device
     )
-    return Measurements(cfg.measurements, trainer, real, held_out, seed)
+    in_plane = cfg.data.shape == (2,) and cfg.conditioning is None
+    return Measurements(cfg.measurements, trainer, real, held_out, seed, in_plane=in_plane)
 
 
 def make_probes(

@@ -11,7 +11,7 @@ from core.cli.saved import saved_options
 from core.config import ConfigError, build
 from core.draw.mp4 import mp4, require_ffmpeg
 from core.run import checkpoint as checkpoints
-from core.run.files import write_bytes
+from core.run.files import write_bytes, write_media
 from core.run.tensorboard import Writer
 from core.seeding import seed_for
 from gradrl.envs.make import EnvInfo, inspect_env
@@ -111,12 +111,12 @@ def _show(
         return
     video = side_by_side(actor, cfg.env, info, seeds, SECONDS)
     content = mp4(video) if render == "mp4" else None
+    gif, _ = write_media(directory / "media", "evaluation", video)
     writer = Writer(directory)
     try:
-        gif, _ = writer.media("evaluation", video, step)
+        writer.media("evaluation", video, gif, step)
     finally:
         writer.close()
-    write_bytes(directory / "media" / "evaluation.gif", gif)
     if content is not None:
         write_bytes(directory / "media" / "evaluation.mp4", content)
     print(f"video: {directory / 'media' / f'evaluation.{render}'}")

@@ -98,11 +98,6 @@ def facts(record: Record) -> Iterator[Fact]:
     yield from summary_fact(record, "best_eval_return_mean", "best mean return", note)
 
 
-def photographs(record: Record) -> tuple[str, ...]:
-    """The video of the agent."""
-    return ("agent",)
-
-
 AGENT = Kind(
     name="Reinforcement learning",
     unit="environment steps",
@@ -116,7 +111,6 @@ AGENT = Kind(
     gradients=GRADIENTS,
     losses=LOSSES,
     captions={"agent": "One episode of the agent, played by its latest parameters."},
-    photographs=photographs,
 )
 
 SCORE = Score(

@@ -11,6 +11,7 @@ from core.checks import checked, require
 from core.compare.groups import Score, SeedGroup, SeedRun, find_runs, grouped
 from core.compare.statistics import COVERAGE, Estimate, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
+from core.draw.media import encode
 from core.numbers import plain_number
 from core.run.files import refuse_unwritable, write_bytes
 
@@ -153,5 +154,5 @@ def _figure(groups: Sequence[SeedGroup], cfg: CompareConfig, score: Score) -> st
     from core.compare.learning_curves import draw_learning_curves
 
     path = Path(cfg.figure)
-    write_bytes(path, draw_learning_curves(groups, score, target=cfg.target, seed=cfg.seed))
+    write_bytes(path, encode(draw_learning_curves(groups, score, target=cfg.target, seed=cfg.seed))[0])
     return f"figure: {path}"

@@ -1,17 +1,22 @@
 """Learning curves over seeds: the mean, every seed, from five on the mean's interval; a panel per task."""
 
-import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.compare.groups import Score, SeedGroup
 from core.compare.statistics import ENOUGH, interval, mean
 from core.config import Tree
-from core.draw.figure import new_figure, pixels
-from core.draw.media import encode
-from core.draw.palette import COLOURS, FAINT, PALE
-from core.numbers import tick
+from core.draw.figure import few_numbers, legend, new_figure, picture
+from core.draw.palette import Look
+from core.numbers import tick, ticks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 DASHES = ("-", "--", ":")  # with more groups than colours
 POINTS = 200  # of the common grid, at most
@@ -19,53 +24,46 @@ RESAMPLES = 500  # bootstrap samples behind a band
 ENDED = 0.98  # of the longest run: a seed that came less far has ended early
 
 
+@picture
 def draw_learning_curves(
-    groups: Sequence[SeedGroup],
-    score: Score,
-    *,
-    target: float | None = None,
-    resamples: int = 500,
-    seed: int = 0,
-) -> bytes:
-    """The mean score of the evaluations along the runs, as a PNG.
+    look: Look, groups: Sequence[SeedGroup], score: Score, *, target: float | None = None, seed: int = 0
+) -> "Figure":
+    """The mean score of the evaluations along the runs.
 
     A seed that ended early is drawn up to a cross; from there on mean and band are those of the others. A
     published score, the target, is a line.
     """
+    from matplotlib.ticker import FuncFormatter
+
     drawn = [group for group in groups if any(run.curve for run in group.runs)]
     tasks = list(dict.fromkeys(group.task for group in drawn))
-    looks = _looks(list(dict.fromkeys(group.label for group in drawn)))
-    columns = min(math.ceil(len(tasks) ** 0.5), 3)
+    styles = _styles(look, list(dict.fromkeys(group.label for group in drawn)))
+    columns = 1 if len(tasks) == 1 else 2
     rows = -(-len(tasks) // columns)
-    figure = new_figure(max(6.0, 4.4 * columns), 3.6 * rows + 0.4, dpi=150)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    handles = {}
+    made = new_figure((4.4 if columns == 1 else 2.9) * rows + 0.4, f"{score.label.capitalize()}")
+    panels = list(made.subplots(rows, columns, squeeze=False).flat)
+    lines = {}
     for panel, task in zip(panels, tasks, strict=False):
         for group in (g for g in drawn if g.task == task):
-            handles[group.label] = _draw_group(panel, group, looks[group.label], seed)
+            (lines[group.label],) = _draw_group(panel, group, styles[group.label], seed)
         if target is not None:
-            handles["published"] = panel.axhline(target, color=FAINT, linewidth=1.4, linestyle=(0, (4, 3)))
-        panel.set_title(task, fontsize=13)
-        panel.xaxis.set_major_formatter(lambda x, _: tick(x))
-        panel.tick_params(labelsize=11)
-        panel.grid(color=PALE, linewidth=0.8)
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.set_xlabel(score.long_unit, fontsize=11)
+            look_of = {"color": look.faint, "linewidth": 1.4, "linestyle": (0, (4, 3)), "label": "published"}
+            lines["published"] = panel.axhline(target, **look_of)
+        panel.set_title(task)
+        few_numbers(panel)
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _, axis=panel.xaxis: _number(axis, x)))
+        panel.set_xlabel(score.long_unit)
     for panel in panels[len(tasks) :]:
         panel.set_visible(False)
-    for panel in panels[::columns]:
-        panel.set_ylabel(score.label, fontsize=11)
-    if len(handles) > 1 or target is not None:
-        figure.legend(
-            handles.values(),
-            handles.keys(),
-            loc="outside lower center",
-            ncols=min(len(handles), 3),
-            fontsize=11,
-            frameon=False,
-        )
-    return encode(pixels(figure))[0]
+    if len(lines) > 1 or target is not None:
+        legend(made, list(lines.values()))
+    return made
+
+
+def _number(axis: "Axis", x: float) -> str:
+    """A label with as many digits as the axis' numbers need to differ."""
+    places = [*axis.get_majorticklocs()]
+    return dict(zip(places, ticks(places), strict=True)).get(x, tick(x))
 
 
 def band(
@@ -100,7 +98,7 @@ def band(
     return grid, middle, low, high
 
 
-def _draw_group(panel, group: SeedGroup, look: Tree, seed: int):
+def _draw_group(panel: "Axes", group: SeedGroup, style: Tree, seed: int) -> "list[Line2D]":
     """One group's mean and seeds, with a band where there are enough of them; returns the mean's line."""
     curves = [run.curve for run in group.runs if run.curve]
     grid, middle, low, high = band(curves, RESAMPLES, seed)
@@ -108,18 +106,20 @@ def _draw_group(panel, group: SeedGroup, look: Tree, seed: int):
     enough = len(curves) >= ENOUGH
     seeds = {"linewidth": 0.7, "alpha": 0.35} if enough else {"linewidth": 1.1, "alpha": 0.7}
     for curve in curves:
-        panel.plot([*curve], [*curve.values()], **seeds, **look)
+        dot = "." if len(curve) == 1 else None  # a line needs two points
+        panel.plot([*curve], [*curve.values()], marker=dot, **seeds, **style)
         if max(curve) < ENDED * last:
-            panel.plot(max(curve), curve[max(curve)], marker="x", markersize=7, color=look["color"])
+            panel.plot(max(curve), curve[max(curve)], marker="x", markersize=7, color=style["color"])
     if enough:
-        panel.fill_between(grid, low, high, color=look["color"], alpha=0.2, linewidth=0)
-    (line,) = panel.plot(grid, middle, linewidth=2.4, **look)
-    return line
+        panel.fill_between(grid, low, high, color=style["color"], alpha=0.2, linewidth=0)
+    dot = "o" if len(grid) == 1 else None
+    return panel.plot(grid, middle, linewidth=2.4, marker=dot, label=group.label, **style)
 
 
-def _looks(labels: list[str]) -> dict[str, Tree]:
+def _styles(look: Look, labels: list[str]) -> dict[str, Tree]:
     """Colour and dashes by label."""
+    hues = look.series
     return {
-        label: {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
+        label: {"color": hues[i % len(hues)], "linestyle": DASHES[i // len(hues) % len(DASHES)]}
         for i, label in enumerate(labels)
     }

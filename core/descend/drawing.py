@@ -8,18 +8,21 @@ from core.descend.function_descent import FunctionDescent
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.pictures.arrows import draw_arrows
 from core.descend.pictures.basin_map import draw_basins
+from core.descend.pictures.boundary import draw_boundary, draw_boundary_video
 from core.descend.pictures.curves import draw_curves, draw_training
 from core.descend.pictures.maps import draw_paths
 from core.descend.pictures.relief import draw_surface, draw_video
 from core.draw.media import Media
 
-PICTURES = ("path", "surface", "curves", "video", "basins", "arrows")
+PICTURES = ("path", "surface", "curves", "video", "basins", "arrows", "boundary")
 
 
 def undrawn(descent: FunctionDescent | ObjectiveDescent, steps: int) -> dict[str, str]:
     """Pictures that there are none of, of this descent after so many steps, and why."""
     function = isinstance(descent, FunctionDescent)
     plane = "maps are of two variables" if descent.plane_function() is None else ""
+    none = "a function has no samples" if function else ""
+    plot = None if isinstance(descent, FunctionDescent) else descent.plot
     moved = "" if steps else "there are no steps"
     reasons = {
         "path": plane,
@@ -27,7 +30,8 @@ def undrawn(descent: FunctionDescent | ObjectiveDescent, steps: int) -> dict[str
         "curves": moved,
         "video": plane or moved,
         "basins": plane or moved or ("" if function else "basins are of functions"),
-        "arrows": plane or ("a function has no samples" if function else ""),
+        "arrows": plane or none,
+        "boundary": none or ("the samples are not of two numbers and two classes" if plot is None else ""),
     }
     return {name: reason for name, reason in reasons.items() if reason}
 
@@ -60,6 +64,11 @@ def draw(
         found["curves"] = (
             draw_training(trajectories) if trajectories[0].more else draw_curves(trajectories, lowest)
         )
+    trained = {name: descent for name, descent in descents.items() if isinstance(descent, ObjectiveDescent)}
+    if "boundary" in wanted:
+        found["boundary"] = draw_boundary(trained)
+        if trajectories[0].steps[-1]:
+            found["boundary_video"] = draw_boundary_video(trained)
     if plane is None:
         return _named(found)
     if "path" in wanted:
@@ -74,7 +83,6 @@ def draw(
         if ends:
             why = [f"none of {name}: {end}" for name, end in descended.items() if isinstance(end, str)]
             found["basins"] = draw_basins(plane, ends, "; ".join(why))
-    trained = {name: descent for name, descent in descents.items() if isinstance(descent, ObjectiveDescent)}
     if "arrows" in wanted:
         found["arrows"] = draw_arrows(plane, trained, trajectories)
     return _named(found)

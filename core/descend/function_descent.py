@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from core.curvature.critical import SLOPE, Classification, classify, derivatives
 from core.descend.diagnosis import RULES_OF_FUNCTION
 from core.descend.functions import Function, PlaneFunction
-from core.descend.trajectory import History, Trajectory, point
+from core.descend.trajectory import Trajectory, point
 from core.gradients import Metrics
+from core.history import History
 from core.numbers import plain_number
 from core.state import StateDict
 

@@ -15,9 +15,11 @@ from core.descend.batches import Batch, BatchStream
 from core.descend.diagnosis import RULES_OF_OBJECTIVE
 from core.descend.functions import PlaneFunction
 from core.descend.objectives import Data, Logistic, Supervised
-from core.descend.trajectory import History, Trajectory, point
+from core.descend.plot import FRAMES, Plot
+from core.descend.trajectory import Trajectory, point
 from core.form import Number
 from core.gradients import Metrics, Objective
+from core.history import History
 from core.noise import noise_statistics
 from core.numbers import plain_number
 from core.seeding import Generators, seed_for
@@ -135,6 +137,8 @@ class ObjectiveDescent:
         self._history = History(self._row(first))
         self.limits = {"first_loss": first.value, "loss_of_zeros": self._loss_of_zeros()}
         self._seconds = History(torch.zeros(1))
+        self.plot = Plot.of(data) if data.x.shape[1] == 2 and set(data.y.tolist()) == {0, 1} else None
+        self.shares = None if self.plot is None else History(self.plot.row(self.network, 0), FRAMES)
 
     @property
     def exact(self) -> bool:
@@ -215,6 +219,8 @@ class ObjectiveDescent:
         now = self.measure()
         self._history.add(self._row(now))
         self._seconds.add(torch.tensor([self.train_s]))
+        if self.plot is not None and self.shares is not None:
+            self.shares.add(self.plot.row(self.network, self._steps))
         return now.metrics(self.train_s)
 
     def fields(self) -> dict[str, object]:
@@ -320,6 +326,7 @@ class ObjectiveDescent:
             "train_s": {"now": self.train_s, "history": self._seconds.state_dict()},
             "history": self._history.state_dict(),
             "path": self._path and self._path.state_dict(),
+            "shares": self.shares and self.shares.state_dict(),
         }
 
     def state_form(self) -> StateDict:
@@ -329,6 +336,7 @@ class ObjectiveDescent:
             "train_s": {"now": Number(0), "history": self._seconds.state_form()},
             "history": self._history.state_form(),
             "path": self._path and self._path.state_form(),
+            "shares": self.shares and self.shares.state_form(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -341,6 +349,8 @@ class ObjectiveDescent:
         self._history.load_state_dict(state["history"])
         if self._path is not None:
             self._path.load_state_dict(state["path"])
+        if self.shares is not None:
+            self.shares.load_state_dict(state["shares"])
 
     def _row(self, now: ObjectivePoint) -> Tensor:
         known = {"step": self._steps, **vars(now)}

@@ -30,6 +30,8 @@ CAPTIONS = {
     "descent_basins": "The basin in which each start ends.",
     "descent_curves": "What was measured along the way.",
     "descent_arrows": "Gradients of single batches at a few points, and where they lead.",
+    "descent_boundary": "Which points the network takes for which class, and samples that it learns from.",
+    "descent_boundary_video": "The same, step by step.",
 }
 
 

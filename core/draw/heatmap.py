@@ -1,24 +1,25 @@
 """Layers × time, and layers × magnitude: every layer's gradient through a run in one picture."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os.path import commonprefix
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from core.draw.figure import new_figure, pixels
+from core.draw.figure import framed, legend, new_figure, picture
 from core.draw.media import Image
-from core.draw.palette import INK, MAP, MISSING, ORANGE
+from core.draw.palette import MAP, Look
 from core.form import Many, Number, Table
 from core.gradients.measure.exponents import BINS, LOWEST, ZERO
+from core.numbers import tick
 from core.state import StateDict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-SHARP = 140  # dots per inch: the names of the layers are small
-LONGEST = 36  # letters of a layer's name: half of the picture is left to the map
+LONGEST = 30  # letters of a layer's name: half of the picture is left to the map
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
 
 
@@ -44,34 +45,7 @@ class HeatMap:
 
     def draw(self, unit: str) -> Image:
         """The picture: log10 of the norms, one row a layer, time to the right."""
-        from matplotlib.colors import ListedColormap
-        from matplotlib.patches import Patch
-
-        norms, steps = np.array(self.rows, dtype=np.float64).T, self.steps
-        log = np.log10(np.where(norms > 0, norms, np.nan))
-        made = new_figure(6.4, min(1.3 + 0.24 * max(len(self.names), 3), 14.0), dpi=SHARP)
-        axes = made.add_subplot()
-        shown = log[np.isfinite(log)]
-        low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
-        # Each point is the mean over the window that ends at its step.
-        width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
-        edges, rows = np.concatenate([[max(0, steps[0] - width)], steps]), np.arange(len(self.names) + 1)
-        axes.set_facecolor(MISSING)
-        mesh = axes.pcolormesh(edges, rows, log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6))
-        zero = norms == 0  # a layer that gets no gradient is another matter than one whose gradient is NaN
-        axes.pcolormesh(edges, rows, np.ma.masked_where(~zero, zero), cmap=ListedColormap([INK]))
-        odd = [("exactly 0", INK, zero), ("not finite", MISSING, ~np.isfinite(norms))]
-        handles = [Patch(facecolor=colour, label=label) for label, colour, where in odd if where.any()]
-        if handles:
-            made.legend(handles=handles, fontsize=7, ncols=2, loc="outside lower right", frameon=False)
-        _label_layers(axes, self.names)
-        axes.tick_params(axis="x", labelsize=8)
-        axes.locator_params(axis="x", nbins=4, integer=True)  # the layers' names may take half of the width
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-        axes.set_xlabel(unit, fontsize=9)
-        axes.set_title("gradient norm of every layer", fontsize=10)
-        made.colorbar(mesh, ax=axes, pad=0.01).set_label("log10 |g|", fontsize=9)
-        return pixels(made)
+        return draw_norms(self.names, self.steps, np.array(self.rows, dtype=np.float64).T, unit)
 
     def state_dict(self) -> StateDict:
         """All points so far."""
@@ -89,43 +63,95 @@ class HeatMap:
         self._stride, self._seen = state["stride"], state["seen"]
 
 
-def draw_exponents(counts: Tensor, names: list[str]) -> Image:
+@picture
+def draw_norms(look: Look, names: list[str], steps: list[int], norms: np.ndarray, unit: str) -> "Figure":
+    """Norms [layers, points] of logged points: colours from the 1st to the 99th percentile."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
+
+    log = np.log10(np.where(norms > 0, norms, np.nan))
+    made = new_figure(_height(names), "Gradient norm of every layer")
+    axes = made.add_subplot()
+    shown = log[np.isfinite(log)]
+    low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
+    # Each point is the mean over the window that ends at its step.
+    width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
+    edges, rows = np.concatenate([[max(0, steps[0] - width)], steps]), np.arange(len(names) + 1)
+    framed(axes)
+    axes.set_facecolor(look.missing)
+    mesh = axes.pcolormesh(edges, rows, log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6))
+    zero = norms == 0  # a layer that gets no gradient is another matter than one whose gradient is NaN
+    axes.pcolormesh(edges, rows, np.ma.masked_where(~zero, zero), cmap=ListedColormap([look.ink]))
+    odd = [("exactly 0", look.ink, zero), ("not finite", look.missing, ~np.isfinite(norms))]
+    handles = [Patch(facecolor=colour, label=label) for label, colour, where in odd if where.any()]
+    if handles:
+        legend(made, handles)
+    _label_layers(axes, names)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))  # names may take half of the width
+    axes.xaxis.set_major_formatter(lambda x, _: tick(x))
+    axes.set_xlabel(unit)
+    _bar(made, mesh, axes, "length of the gradient", lambda x, _: tick(10.0**x, 2))
+    return made
+
+
+@picture
+def draw_exponents(look: Look, counts: Tensor, names: list[str]) -> "Figure":
     """Draw how the components of every layer's gradient spread over the powers of two.
 
     The counts [layers, BINS + 1] are those of `core.gradients.measure.exponents`.
     """
     from matplotlib.colors import PowerNorm
+    from matplotlib.ticker import MaxNLocator
 
     share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
     used = np.flatnonzero(share[:, :BINS].any(0))
     low, high = (max(used[0] - 1, 0), used[-1] + 2) if used.size else (0, BINS)
     shown = np.where(share > 0, share, np.nan)
-    made = new_figure(6.4, min(1.5 + 0.24 * max(len(names), 3), 14.0), dpi=SHARP)
-    zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 14])
+    made = new_figure(_height(names), "Magnitude of every component of every layer's gradient")
+    zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 9])
     rows = np.arange(len(names) + 1)
     # The root makes a hundredth of a layer visible next to a half.
     style = {"cmap": MAP, "norm": PowerNorm(0.5, vmin=0.0, vmax=max(float(share.max()), 1e-6))}
     zeros.pcolormesh([0, 1], rows, shown[:, [ZERO]], **style)
     mesh = axes.pcolormesh(np.arange(low, high + 1) + LOWEST, rows, shown[:, low:high], **style)
+    for panel in (zeros, axes):
+        framed(panel)
     _label_layers(zeros, names)
-    zeros.set_xticks([0.5], ["0"], fontsize=8)
+    zeros.set_xticks([0.5], ["exactly\n0"])
     axes.tick_params(axis="y", left=False)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    for exponent in (-24, -14):  # the smallest float16, and the smallest one at full precision
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    axes.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:g}}}$")
+    for exponent, what in ((-14, "float16: rounded below $2^{-14}$"), (-24, "0 below $2^{-24}$")):
         if low + LOWEST < exponent < high + LOWEST:
-            axes.axvline(exponent, color=ORANGE, linewidth=1.5, linestyle=":")
-    axes.set_xlabel("e in |g| = m 2^e   (dotted: float16 ends at 2^-24, is rounded below 2^-14)", fontsize=8)
-    made.suptitle("magnitude of every component of every layer's gradient", fontsize=10)
-    made.colorbar(mesh, ax=axes, pad=0.01).set_label("share of the layer", fontsize=9)
-    return pixels(made)
+            line = "--" if exponent == -14 else ":"
+            axes.axvline(exponent, color=look.orange, linewidth=1.8, linestyle=line, label=what)
+    if lines := axes.get_legend_handles_labels()[0]:
+        legend(made, lines)
+    _bar(made, mesh, axes, "share of the layer", lambda x, _: f"{x:.0%}")
+    return made
+
+
+def _height(names: list[str]) -> float:
+    """Inches: a row for each layer, as high as a letter."""
+    return min(1.3 + 0.24 * max(len(names), 3), 14.0)
+
+
+def _bar(made: "Figure", mesh: Any, axes: "Axes", label: str, text: Callable[[float, float], str]) -> None:
+    """The key of the colours, above the map: beside it, it would take room from the names."""
+    from matplotlib.ticker import MaxNLocator
+
+    bar = made.colorbar(mesh, ax=axes, location="top", pad=0.01, fraction=0.08, aspect=30, label=label)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    bar.ax.xaxis.set_major_formatter(text)
+    bar.outline.set_visible(False)
 
 
 def _label_layers(axes: "Axes", names: list[str]) -> None:
     """The layers from top to bottom, at most 48 of them by name."""
     axes.invert_yaxis()
     every = max(1, -(-len(names) // 48))
-    axes.set_yticks(np.arange(len(names))[::every] + 0.5, shortened(names)[::every], fontsize=8)
+    axes.set_yticks(np.arange(len(names))[::every] + 0.5, shortened(names)[::every])
 
 
 def shortened(names: list[str]) -> list[str]:

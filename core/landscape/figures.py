@@ -1,15 +1,12 @@
-"""What pictures of a network's landscape have in common: axes, a bar, and a scale for losses.
-
-Readable in black on white and with lightness inverted, and by the colour-blind: one sequential colour map,
-marks that differ in shape and lightness (Okabe and Ito 2008).
-"""
+"""What pictures of a network's landscape have in common: filled contours, their key, a scale for losses."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.draw.palette import FAINT, INK, MAP, MISSING
+from core.draw.figure import framed
+from core.draw.palette import MAP, Look
 from core.numbers import ticks
 
 if TYPE_CHECKING:
@@ -17,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.colors import BoundaryNorm
     from matplotlib.figure import Figure
 
-PAD = 0.08  # inches around each part of a figure
 BANDS = 14  # of a filled contour
 LINEAR = 60.0  # highest over low heights up to which losses are shown as they are; a round bowl has 31
 LOW = 0.05  # quantile of the heights that counts as low
@@ -85,9 +81,10 @@ def change_axis(axes: "Axes", changes: np.ndarray) -> None:
     axes.set_yticks([], minor=True)
 
 
-def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale):
+def filled(look: Look, axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale: Scale):
     """Filled contours of a loss in the bands of a scale, thin lines between them."""
-    axes.set_facecolor(MISSING)
+    framed(axes)
+    axes.set_facecolor(look.missing)
     shown = np.ma.masked_invalid(np.clip(values, scale.levels[0], scale.levels[-1]))
     bands = axes.contourf(x, y, shown, scale.levels, cmap=MAP, norm=scale.norm())
     if len(scale.levels) > 2:
@@ -95,34 +92,14 @@ def filled(axes: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, scale
     return bands
 
 
-def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str) -> None:
-    """The key of the bands; each band is as high as the next, whatever losses it spans."""
+def colour_bar(figure: "Figure", bands, axes, scale: Scale, label: str, most: int = 8) -> None:
+    """The key of the bands, at most so many of them named; each is as high as the next, whatever it spans."""
     bar = figure.colorbar(bands, ax=axes, spacing="uniform", pad=0.02, fraction=0.05)
     ticks, texts = scale.ticks()
-    bar.set_ticks(list(ticks), labels=texts)
-    bar.ax.tick_params(labelsize=8, colors=FAINT, length=0)
+    every = -(-len(ticks) // most)
+    bar.set_ticks(list(ticks[::every]), labels=texts[::every])
+    bar.ax.tick_params(length=0)
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)
-    text = label if scale.linear else f"{label}, by decades above the lowest"
-    bar.set_label(text, fontsize=9, color=FAINT)
-
-
-def title(figure: "Figure", first: str, *others: str) -> None:
-    """What is shown in bold, and below it how it was made."""
-    others = tuple(line.replace(" -", " −") for line in others)
-    figure.suptitle(first + "\n" * len(others), fontsize=12, fontweight="bold", color=INK, x=0.02, ha="left")
-    figure.text(
-        0.02, 1 - 0.36 / figure.get_figheight(), "\n".join(others), fontsize=9, color=FAINT, va="top",
-        linespacing=1.35,
-    )  # fmt: skip
-
-
-def plain(axes: "Axes", x: str, y: str) -> None:
-    """Axes without a box, labelled."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(labelsize=8.5, colors=FAINT)
-    if axes.get_yscale() == "linear":
-        axes.locator_params(nbins=6)
-    axes.set_xlabel(x, fontsize=9.5, color=INK)
-    axes.set_ylabel(y, fontsize=9.5, color=INK)
+    if label:
+        bar.set_label(label if scale.linear else f"{label}, by decades above the lowest")

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 from core.config import ConfigError
-from core.draw.media import encode
 from core.landscape.subject import Subject
 from core.landscape.views import View
 from core.run.directory import jsonable
-from core.run.files import read_json, write_bytes, write_text
+from core.run.files import read_json, write_media, write_text
 
 
 def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
@@ -21,9 +20,7 @@ def keep(subject: Subject, tag: str, view: View, seed: int) -> Path:
     """
     path = place = subject.directory / "landscape.json"
     if view.picture is not None:
-        data, ending = encode(view.picture)
-        place = subject.directory / "media" / "landscape" / f"{tag}.{ending}"
-        write_bytes(place, data)
+        _, place = write_media(subject.directory / "media" / "landscape", tag, view.picture)
     before = read_json(path) if path.exists() else {}
     if not isinstance(before, dict):
         raise ConfigError(f"{path} is damaged: it holds no landscapes; delete it")

@@ -1,5 +1,6 @@
 """One view of a run's landscape: what is computed, the picture of it, and its numbers."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from core.numbers import plain_number
 from core.seeding import seed_for
 
 RANDOM_SLICES = 4
+BENT = 24  # steps at which it is looked how far the loss bends down
 LANCZOS = 40  # products for the sharpest direction
 MARGIN = 0.18  # of the path's extent that its picture shows around it
 FILTERS = "random, filter-normalised directions"
@@ -80,13 +82,24 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
 
     random = torch.stack([change(filter_normalised(objective, generator), x) for _ in range(RANDOM_SLICES)])
     rise = float(random.abs().nan_to_num(nan=0.0, posinf=0.0).max()) or 1.0
-    t = x / cfg.span * (2 * rise / max(float(ends.top[0]), 1e-6 * rise)) ** 0.5
+    reach = (2 * rise / max(float(ends.top[0]), 1e-6 * rise)) ** 0.5
+    t = x / cfg.span * reach
+    curvatures = float(ends.top[0]), float(ends.bottom[0])
+    width = nearest = 0.0
+    if "lowest" in named:
+        lowest = named["lowest"] / named["lowest"].norm()
+        # Nearer than that, the change drowns in the rounding of a loss in float32.
+        nearest = min((2e-5 * max(abs(here), 1e-3) / -curvatures[1]) ** 0.5, reach / 10)
+        steps = torch.logspace(math.log10(nearest), math.log10(reach), BENT, dtype=torch.float64)
+        width = bend(steps, change(lowest, steps), change(lowest, -steps))
+        t = torch.cat([t, torch.tensor([width, width / 2, -width / 2, -width], dtype=t.dtype)]).unique()
     changes = {kind: change(d / d.norm(), t) for kind, d in named.items()}
-    found = Slices(x, random, t, changes, (float(ends.top[0]), float(ends.bottom[0])))
+    found = Slices(x, random, t, changes, curvatures, width, nearest)
     heading = (
         f"Slices of the loss of {_whose(player)}",
         f"{subject.place}: loss {plain_number(here)}; {subject.batch}",
-        f"left: {FILTERS}; right: the gradient and the Hessian's outermost eigenvectors",
+        f"above: {FILTERS}; below: the gradient and the Hessian's outermost eigenvectors; curvatures hold at "
+        "the centre, and only as far as the loss is a parabola",
     )
     numbers = {
         "loss": here,
@@ -95,6 +108,7 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
         "t": t.tolist(),
         "named": {kind: values.tolist() for kind, values in changes.items()},
         "curvatures": found.curvatures,
+        "bends_down_within": width,
         "gradient_norm": float(hessian.gradient.norm()),
     }
     deepest, kind = min((float(v.nan_to_num(nan=torch.inf).min()), kind) for kind, v in changes.items())
@@ -103,6 +117,32 @@ def slices(subject: Subject, player: str, cfg: ViewConfig) -> View:
         f"{plain_number(found.curvatures[0])}; {plain_number(deepest)} along the {kind} direction"
     )
     return View(draw_slices(found, heading), numbers, line)
+
+
+def bend(steps: Tensor, ahead: Tensor, back: Tensor) -> float:
+    """How far from a point a loss bends down: the least step at which the mean of both sides is not below it.
+
+    The mean of both sides is free of the slope, and -|curvature| step^2 / 2 next to the point.
+
+    Args:
+        steps: ascending, > 0, [n].
+        ahead: changes of the loss at them, [n].
+        back: at the same steps backwards, [n].
+
+    Returns:
+        A step, between two of the given ones linearly interpolated; the last one where the loss bends down as
+        far as that, 0 where it does not at the first.
+    """
+    mean = ((ahead + back) / 2).double()
+    risen = (~(mean < 0)).nonzero()
+    if not len(risen):
+        return float(steps[-1])
+    i = int(risen[0])
+    if i == 0:
+        return 0.0
+    below, above = float(mean[i - 1]), float(mean[i])
+    share = below / (below - above) if math.isfinite(above) else 0.0
+    return float(torch.lerp(steps[i - 1], steps[i], share))
 
 
 def surface(subject: Subject, player: str, cfg: ViewConfig) -> View:
@@ -243,7 +283,7 @@ def game(subject: Subject, cfg: ViewConfig) -> View:
     heading = (
         "The game: both losses over one direction of each player",
         f"{subject.place} (star); {subject.batch}",
-        f"one {FILTERS.removesuffix('s')} of each player's parameters, 1 = as long as its filters; right: "
+        f"one {FILTERS.removesuffix('s')} of each player's parameters, 1 = as long as its filters; below: "
         "where both go, each down its own loss",
     )
     numbers: dict[str, object] = {player: _numbers(own) for player, own in found.items()}

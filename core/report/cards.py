@@ -25,7 +25,7 @@ from core.report.layout import (
     PictureCard,
     RunCard,
 )
-from core.report.pictures import LANDSCAPE, MIME, WIDE, caption_of, picture_size, shows_layers
+from core.report.pictures import LANDSCAPE, MIME, caption_of, picture_size
 from core.report.record import Record
 
 Anchors = Mapping[str, tuple[str, str]]  # {tag: (id, title)} of charts on the same page
@@ -56,17 +56,12 @@ def picture(record: Record, name: str, run: str = "", path: Path | None = None) 
     The run has a name where there are several, the picture a path where it is not the run's own.
     """
     path = path or record.media[name]
-    data = path.read_bytes()
-    width, height = picture_size(data)
-    look = ["wide"] if height and width / height >= WIDE else []
-    look = ["large"] if name.endswith("path") and not run else look  # fine lines, and labels on them
-    photograph = name in record.kind.photographs(record)
+    dark = path.parent / "dark" / path.name
     return PictureCard(
-        uri=f"data:{MIME[path.suffix]};base64,{base64.b64encode(data).decode('ascii')}",
-        size=(width, height),
+        uri=_data_uri(path),
+        dark=_data_uri(dark) if dark.exists() else "",
+        size=picture_size(path.read_bytes()),
         caption=(f"Run {run}. " if run else "") + caption_of(name, record.kind.captions),
-        look=" ".join(["picture", *look, *([] if photograph else ["diagram"])]),
-        inverted=not photograph and (shows_layers(name) or name.startswith(LANDSCAPE)),
         facts=_told(record.landscape.get(name.removeprefix(LANDSCAPE), {})),
     )
 
@@ -154,6 +149,10 @@ def _finding_card(finding: Finding, record: Record, anchors: Anchors) -> Finding
         evidence=[(tag, number(None if math.isnan(v) else v)) for tag, v in finding.evidence.items()],
         links=list(links),
     )
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def _told(named: Mapping[str, object]) -> list[tuple[str, str]]:

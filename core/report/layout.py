@@ -33,13 +33,12 @@ class ChartCard:
 
 @dataclass(frozen=True)
 class PictureCard:
-    """A picture as a data URI; `look` holds classes of the style sheet, `inverted` asks for a remark."""
+    """A picture as a data URI, and as rendered for a dark page; empty where one serves both."""
 
     uri: str
+    dark: str
     size: tuple[int, int]
     caption: str
-    look: str
-    inverted: bool
     facts: Pairs
 
 
@@ -107,10 +106,10 @@ class Section:
         table: one table.
         bars: (name of the run, counts).
         findings: of each run.
-        pictures: in one grid with the charts.
+        pictures: two columns of them above the charts.
         charts: charts.
         layers: tables of layers.
-        wide_pictures: pictures that need half of the page.
+        layer_pictures: in one grid with the tables.
         notes: (caption, names and values), a line each.
         runs: how each run was made.
         links: (address, text), or ("", command) where there is no page yet.
@@ -127,7 +126,7 @@ class Section:
     pictures: Sequence[PictureCard] = ()
     charts: Sequence[ChartCard] = ()
     layers: Sequence[LayerTable] = ()
-    wide_pictures: Sequence[PictureCard] = ()
+    layer_pictures: Sequence[PictureCard] = ()
     notes: Sequence[tuple[str, Pairs]] = ()
     runs: Sequence[RunCard] = ()
     links: Sequence[tuple[str, str]] = ()

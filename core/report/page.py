@@ -1,10 +1,12 @@
 """One self-contained HTML page about a run, or several: no script, no network; on a phone and on paper."""
 
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from core.checks import require
 from core.config import ConfigError
@@ -65,11 +67,21 @@ def write_page(directory: Path, against: Path | None = None, kind_of: KindOf = u
     return path
 
 
+def breakable(name: str) -> Markup:
+    """A name that a narrow page breaks between its parts only, and where a part does not fit, inside it."""
+    return Markup(re.sub(r"(?<=[a-zA-Z0-9\]])([./_])(?=\S)", r"\1<wbr>", str(escape(name))))
+
+
 def render(page: Page) -> str:
     """The page as HTML; every text in it is escaped."""
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shell": shlex.quote, "status": status, "title_of": title_of}
+    environment.filters |= {
+        "shell": shlex.quote,
+        "status": status,
+        "title_of": title_of,
+        "breakable": breakable,
+    }
     return environment.get_template("page.html.jinja").render(page=page)

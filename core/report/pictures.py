@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 
 MIME = {".png": "image/png", ".gif": "image/gif"}
-WIDE = 1.6  # width over height from which a picture takes two columns
 LANDSCAPE = "landscape/"  # how names of pictures of the landscape begin
 LAYERS = {  # ends of the names of pictures that show all layers
     "gradient_heat_map": "Gradient norm of every layer{} over the run, on a logarithmic scale.",

@@ -79,7 +79,6 @@ class Kind:
         topics: sections of this kind of run alone.
         losses: charts of what was minimised.
         captions: what a picture shows, by its name; pictures come in this order.
-        photographs: names of pictures whose colours are their content; a dark page inverts all others.
     """
 
     name: str = "Run"
@@ -98,7 +97,6 @@ class Kind:
     topics: tuple[Topic, ...] = ()
     losses: tuple[Chart, ...] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
-    photographs: Callable[["Record"], tuple[str, ...]] = lambda record: ()
 
 
 KindOf = Callable[[str], Kind]  # from the `_target_` of a run's options

@@ -64,7 +64,7 @@ def run_sections(runs: Mapping[str, Record]) -> list[Section]:
             heading="Layer by layer",
             lead=LAYERS_LEAD,
             layers=_in_turn(each(cards.layer_tables)),
-            wide_pictures=_in_turn(each(_layer_pictures)),
+            layer_pictures=_in_turn(each(_layer_pictures)),
         ),
         *(
             Section(
@@ -78,7 +78,7 @@ def run_sections(runs: Mapping[str, Record]) -> list[Section]:
         Section(heading="Curvature", charts=charts(curvature)),
         Section(
             heading="Landscape",
-            wide_pictures=both(_landscape_pictures),
+            pictures=both(_landscape_pictures),
             notes=both(cards.landscape_notes),
             links=both(_walk) if alone else (),
         ),

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import yaml
 
 from core.config import ConfigError
+from core.draw.media import Media, dark_of, encode
 from core.errors import DiskError
 from core.text import as_text
 
@@ -61,6 +62,20 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all, as `writing` does."""
     with writing(path) as file:
         file.write(data)
+
+
+def write_media(folder: Path, name: str, media: Media) -> tuple[bytes, Path]:
+    """Write NAME.png or NAME.gif, and into the folder `dark` its rendering for a dark page, if it has one.
+
+    Returns:
+        The bytes of the light one, and where it is.
+    """
+    data, ending = encode(media)
+    place = folder / f"{name}.{ending}"
+    write_bytes(place, data)
+    if (dark := dark_of(media)) is not None:
+        write_bytes(folder / "dark" / place.name, encode(dark)[0])
+    return data, place
 
 
 @contextmanager

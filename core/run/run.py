@@ -27,7 +27,7 @@ from core.run.config import RunConfig
 from core.run.console import Console
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
-from core.run.files import to_yaml, write_bytes, write_text
+from core.run.files import to_yaml, write_media, write_text
 from core.run.finite import require_finite
 from core.run.gradient_charts import GradientCharts
 from core.run.interrupts import Interrupts, Stopped
@@ -381,9 +381,9 @@ class Run:
         """Write pictures to TensorBoard and to `media/`, always together with the charts of the gradients."""
         charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
         for tag, media in {**pictures, **charts}.items():
-            data, ending = self._writer.media(tag, media, self.step)
             # One file per tag, the latest; TensorBoard keeps the history.
-            write_bytes(self.directory / "media" / f"{tag.replace('/', '_')}.{ending}", data)
+            data, _ = write_media(self.directory / "media", tag.replace("/", "_"), media)
+            self._writer.media(tag, media, data, self.step)
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))

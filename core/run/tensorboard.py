@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
-from core.draw.media import Image, Media, encode
+from core.draw.media import Image, Media
 from core.errors import DiskError
 from core.text import as_text
 
@@ -53,13 +53,11 @@ class Writer:
         """Write all values in one event; a NaN or infinity is written as it is."""
         self._add(step, *({"tag": tag, "simple_value": value} for tag, value in sorted(values.items())))
 
-    def media(self, tag: str, media: Media, step: int) -> tuple[bytes, str]:
-        """Write a picture or a video; return its bytes and the ending of its file name."""
-        data, ending = encode(media)
+    def media(self, tag: str, media: Media, data: bytes, step: int) -> None:
+        """Write a picture or a video, whose bytes `data` are."""
         height, width = (media.pixels if isinstance(media, Image) else media.frames[0]).shape[:2]
         image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": data}
         self._add(step, {"tag": tag, "image": image})
-        return data, ending
 
     def histogram(self, tag: str, edges: Sequence[float], counts: Sequence[int], step: int) -> None:
         """Write a histogram that is already counted: a count for every right edge, edges ascending."""

@@ -12,7 +12,7 @@ from core.config import ConfigError, Tree
 from core.gradients.measured import Measured
 from core.run.diagnosis import Diagnosis
 from core.run.directory import Lock, git_state, holds_run, versions, write_summary
-from core.run.files import to_yaml, write_text
+from core.run.files import to_yaml, write_media, write_text
 from core.run.gradient_charts import GradientCharts
 from core.run.tensorboard import Writer
 
@@ -90,10 +90,8 @@ class Journal:
         try:
             charts = self._charts.draw(unit)
             for tag, media in charts.items():
-                data, ending = self.writer(step).media(tag, media, step)
-                folder = self.directory / "media"
-                folder.mkdir(exist_ok=True)
-                (folder / f"{tag.replace('/', '_')}.{ending}").write_bytes(data)
+                data, _ = write_media(self.directory / "media", tag.replace("/", "_"), media)
+                self.writer(step).media(tag, media, data, step)
             diagnosis.write(self.directory, step)
             own = {"status": status, "script": self._script, "device": _device(self._charts)}
             made = {"versions": versions(), "git": git_state(), "wall_s": self.wall_s}

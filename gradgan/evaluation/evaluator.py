@@ -131,7 +131,7 @@ class MixtureEvaluator:
     def draw(self, generator: nn.Module) -> dict[str, Media]:
         """The points over the centres."""
         points = self._points(generator, NUM_DRAWN_POINTS, "drawing")
-        return {"samples": Image(scatter(points, self.centres, self.std))}
+        return {"samples": scatter(points, self.centres, self.std)}
 
     def _points(self, generator: nn.Module, count: int, purpose: str) -> Tensor:
         return self.latents.samples(generator, count, purpose) * self.scale

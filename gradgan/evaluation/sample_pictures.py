@@ -3,20 +3,24 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.draw.figure import new_figure, pixels
-from core.draw.palette import FAINT, INK, ORANGE
+from core.draw.figure import TEXT, framed, legend, new_figure, picture, pixels, styled
+from core.draw.palette import LIGHT, Look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIDE = 480  # pixels that a grid is enlarged to, about: 8x8 digits are unreadable at their own size
 GAP = 4  # pixels between the images of a grid; dark digits fill their frame to the edge
 BREAK = 20  # pixels between groups of columns
 GROUND = 243  # grey level of the gaps: light, and not the white of a white image
 DPI = 100
-FAKE, REAL = ORANGE, FAINT
+NEAR = 8.0  # standard deviations around a centre that are shown
 
 
 def image_grid(pixels: Tensor, columns: int | None = None, *, group: int | None = None) -> np.ndarray:
@@ -65,53 +69,65 @@ def titled(
         uint8, larger.
     """
     height, width = canvas.shape[:2]
-    left = 14 + 7 * max(map(len, rows)) if rows else 0
-    letters = max(20, (left + width) // 8)  # of 10.5 points, on the average
+    large = max(1.0, width / SIDE)  # a grid of many pixels is shown smaller, and its words with it
+    left = round((14 + 9 * max(map(len, rows))) * large) if rows else 0
+    letters = max(20, int((left + width) / (9 * large)))
     lines = textwrap.wrap(title, letters)
-    top = 10 + 18 * len(lines) + (20 if headings else 0)
+    line = 20 * large
+    top = round(10 + line * len(lines) + (line + 2 if headings else 0))
     high, wide = height + top, max(width + left, 160)
-    figure = new_figure((wide + 0.5) / DPI, (high + 0.5) / DPI, dpi=DPI, pad=None)  # rounds down
-    figure.text(GAP / wide, 1 - 6 / high, "\n".join(lines), va="top", fontsize=10.5, color=INK)
-    for share, text in headings:
-        x, y = (left + GAP + share * width) / wide, (height + 3) / high
-        figure.text(x, y, text, va="bottom", fontsize=9, color=INK)
-    for i, name in enumerate(rows):
-        y = (height - (i + 0.5) * height / len(rows)) / high
-        figure.text((left - 5) / wide, y, name, va="center", ha="right", fontsize=9, color=INK)
-    picture = pixels(figure).pixels
-    picture[top:, left : left + width] = canvas
-    return picture
+    size = TEXT * large
+    with styled(LIGHT):
+        made = new_figure((high + 0.5) / DPI, width=(wide + 0.5) / DPI, dpi=DPI)  # rounds down
+        made.set_layout_engine("none")
+        made.text(GAP / wide, 1 - 6 / high, "\n".join(lines), va="top", fontweight="bold", fontsize=size)
+        for share, text in headings:
+            x, y = (left + GAP + share * width) / wide, (height + 3) / high
+            made.text(x, y, text, va="bottom", fontsize=size)
+        for i, name in enumerate(rows):
+            y = (height - (i + 0.5) * height / len(rows)) / high
+            made.text((left - 5) / wide, y, name, va="center", ha="right", fontsize=size)
+        drawn = pixels(made)
+    drawn[top:, left : left + width] = canvas
+    return drawn
 
 
-def scatter(fake: Tensor, centres: Tensor, std: float) -> np.ndarray:
+@picture
+def scatter(look: Look, fake: Tensor, centres: Tensor, std: float) -> "Figure":
     """Two views of generated points: where they lie, and how far from the nearest centre.
 
     Args:
+        look: the colours to draw it in.
         fake: [N, 2], in the units of the centres; points that are not finite are left out.
         centres: of the Gaussians, drawn as crosses, [K, 2].
         std: of each Gaussian along each axis; 3 of them are the radius of the circle.
-
-    Returns:
-        A picture, uint8 [H, W, 3].
     """
     from matplotlib.patches import Circle
 
     fake = fake[fake.isfinite().all(dim=1)]
-    figure = new_figure(9.0, 4.5, dpi=DPI)
-    whole, near = figure.subplots(1, 2)
+    made = new_figure(10.6, f"{len(fake):,} generated points")
+    whole, near = made.subplots(2, 1)
 
     limit = 1.3 * centres.abs().max().item() + 3 * std
-    whole.scatter(*fake.T.numpy(), s=4, color=FAKE, alpha=0.35, linewidths=0)
-    whole.scatter(*centres.T.numpy(), s=40, marker="+", color=INK, linewidths=0.8)
+    whole.scatter(*fake.T.numpy(), s=5, color=look.orange, alpha=0.45, linewidths=0)
+    whole.scatter(*centres.T.numpy(), s=60, marker="+", color=look.ink, linewidths=1.1)
     whole.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    whole.set_title(f"{len(fake)} generated points; crosses: true centres", fontsize=11)
+    whole.set_title(f"Crosses: true centres{_beyond(fake, limit)}")
 
     offset = (fake - centres[torch.cdist(fake, centres).argmin(dim=1)]) / std
     real = torch.randn(len(fake), 2, generator=torch.Generator().manual_seed(0))
-    near.scatter(*real.T.numpy(), s=4, color=REAL, alpha=0.5, linewidths=0, label="real")
-    near.scatter(*offset.T.numpy(), s=4, color=FAKE, alpha=0.4, linewidths=0, label="generated")
-    near.add_patch(Circle((0, 0), 3.0, fill=False, color=INK, linewidth=0.8))
-    near.set(xlim=(-8, 8), ylim=(-8, 8), aspect="equal")
-    near.set_title("Offset from the nearest centre, in std; circle: 3", fontsize=11)
-    near.legend(loc="upper right", markerscale=3)
-    return pixels(figure).pixels
+    near.scatter(*real.T.numpy(), s=5, color=look.blue, alpha=0.6, linewidths=0, label="real")
+    near.scatter(*offset.T.numpy(), s=5, color=look.orange, alpha=0.6, linewidths=0, label="generated")
+    near.add_patch(Circle((0, 0), 3.0, fill=False, color=look.ink, linewidth=1.0))
+    near.set(xlim=(-NEAR, NEAR), ylim=(-NEAR, NEAR), aspect="equal")
+    near.set_title(f"Offset from the nearest centre, in std; circle: 3{_beyond(offset, NEAR)}")
+    for axes in (whole, near):
+        framed(axes)
+    legend(made, near.get_legend_handles_labels()[0], markerscale=3)
+    return made
+
+
+def _beyond(points: Tensor, limit: float) -> str:
+    """How many points the picture does not show."""
+    outside = int((points.abs() > limit).any(dim=1).sum())
+    return f"; {outside:,} outside" if outside else ""

@@ -13,7 +13,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from core.checks import checked, require
-from core.draw.media import Image, Media
+from core.draw.media import Media
 from core.form import Floats, Maybe
 from core.gradients.unit_health import shares_of
 from core.seeding import seed_for
@@ -21,7 +21,9 @@ from core.state import StateDict
 from gradgan.batch import Batch
 from gradgan.game.game import StepInfo
 from gradgan.game.players import latents
+from gradgan.measurements.field_pictures import draw_field, draw_field_video
 from gradgan.measurements.game_pictures import eigenvalue_picture, logit_histogram, path_picture
+from gradgan.measurements.sample_field import SampleField, sample_gradients
 from gradgan.measurements.vector_field import VectorField, unchanged
 from gradgan.trainer import Trainer
 
@@ -59,10 +61,18 @@ class Measurements:
         real: training samples, at least `cfg.samples` where there are as many.
         held_out: samples that the training never shows, or None.
         seed: of the latents and the draws.
+        in_plane: whether samples are points in the plane, of no class; then the field they feel is drawn.
     """
 
     def __init__(
-        self, cfg: MeasurementsConfig, trainer: Trainer, real: Batch, held_out: Batch | None, seed: int
+        self,
+        cfg: MeasurementsConfig,
+        trainer: Trainer,
+        real: Batch,
+        held_out: Batch | None,
+        seed: int,
+        *,
+        in_plane: bool = False,
     ) -> None:
         self.cfg = cfg
         self.trainer = trainer
@@ -70,6 +80,7 @@ class Measurements:
         self.held_out = held_out
         self.seed = seed
         self._former: Tensor | None = None  # the point of the last drawing
+        self.sample_field = SampleField(trainer, real, self._latents()) if in_plane else None
 
     def measure(self) -> dict[str, float]:
         """What the two players do to each other now.
@@ -109,34 +120,49 @@ class Measurements:
         }
         return {tag: value.item() for tag, value in found.items() if value.isfinite()}
 
-    def draw(self) -> dict[str, Media]:
-        """Histogram of the logits, the Jacobian's eigenvalues, the field along the way since last time."""
-        pictures: dict[str, Media] = {"logits": Image(logit_histogram(*self._logits()))}
+    def draw(self, ended: bool) -> dict[str, Media]:
+        """Histogram of the logits, the Jacobian's eigenvalues, the field along the way since last time.
+
+        Of points in the plane also the field that they feel, and, where the training has ended, its video.
+        """
+        pictures: dict[str, Media] = {
+            "logits": logit_histogram(*self._logits(), threshold=self.trainer.game.loss.has_threshold)
+        }
         field = self._field()
         if self.cfg.eigenvalues:
             random = torch.Generator().manual_seed(seed_for(self.seed, "eigenvalues"))
             with suppress(FloatingPointError):  # a product is not finite: there is nothing to draw
                 found = field.eigenvalues(self.cfg.eigenvalues, random)
-                pictures["eigenvalues"] = Image(eigenvalue_picture(found))
+                pictures["eigenvalues"] = eigenvalue_picture(found)
         if self.cfg.path_points:
             former, self._former = self._former, field.point
             if former is not None and not torch.equal(former, self._former):
-                pictures["path_angle"] = Image(path_picture(field.path(former, self.cfg.path_points)))
+                pictures["path_angle"] = path_picture(field.path(former, self.cfg.path_points))
+        if self.sample_field is not None:
+            self.sample_field.record()
+            moments, line = self.sample_field.moments(), self.sample_field.line
+            pictures["field"] = draw_field(moments, line, self.real.x)
+            if ended:
+                pictures["field_video"] = draw_field_video(moments, line, self.real.x)
         return pictures
 
     def state_dict(self) -> StateDict:
-        """Both players' parameters at the last drawing, where paths are drawn."""
-        return {"former": self._former}
+        """Both players' parameters at the last drawing, where paths are drawn; the moments of the field."""
+        field = self.sample_field and self.sample_field.state_dict()
+        return {"former": self._former, "sample_field": field}
 
     def state_form(self) -> StateDict:
         """What `state_dict` must look like."""
         steps = self.trainer.generator_step, self.trainer.discriminator_step
-        return {"former": Maybe(Floats((sum(p.numel() for step in steps for p in step.parameters),)))}
+        former = Maybe(Floats((sum(p.numel() for step in steps for p in step.parameters),)))
+        return {"former": former, "sample_field": self.sample_field and self.sample_field.state_form()}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
         former = state["former"]
         self._former = None if former is None else former.to(self.trainer.generator_step.device)
+        if self.sample_field is not None:
+            self.sample_field.load_state_dict(state["sample_field"])
 
     @torch.no_grad()
     def _spread(self) -> dict[str, Tensor]:
@@ -170,10 +196,12 @@ class Measurements:
 
     def _fake(self) -> tuple[Tensor, Tensor | None]:
         """As many generated samples as real ones, with their labels."""
-        trainer = self.trainer
+        return self.trainer.generator(self._latents(), self.real.labels), self.real.labels
+
+    def _latents(self) -> Tensor:
+        """One for each real sample, always the same."""
         random = torch.Generator().manual_seed(seed_for(self.seed, "view"))
-        z = latents(len(self.real.x), trainer.latent_size, random, self.real.x.device)
-        return trainer.generator(z, self.real.labels), self.real.labels
+        return latents(len(self.real.x), self.trainer.latent_size, random, self.real.x.device)
 
     @torch.no_grad()
     def _logits(self) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -187,12 +215,6 @@ class Measurements:
 
     def _through_discriminator(self) -> tuple[Tensor, Tensor]:
         """Mean |dL_G/dG(z)| and mean |dL_G/dD(G(z))| over samples, of the loss of a single sample."""
-        loss, discriminator = self.trainer.game.loss, self.trainer.discriminator
-        with unchanged(self.trainer.generator, self.trainer.discriminator), torch.enable_grad():
-            fake, labels = self._fake()
-            fake = fake.detach().requires_grad_()
-            fake_logits = discriminator(fake, labels)
-            real_logits = discriminator(*self.real).detach() if loss.generator_uses_real else None
-            total = loss.generator(fake_logits, real_logits) * len(fake)
-            by_logit, by_sample = torch.autograd.grad(total, [fake_logits, fake])
+        with unchanged(self.trainer.generator, self.trainer.discriminator):
+            _, by_sample, by_logit = sample_gradients(self.trainer, self.real, self._latents())
         return by_sample.flatten(1).norm(dim=1).mean(), by_logit.abs().mean()

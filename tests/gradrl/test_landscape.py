@@ -147,7 +147,7 @@ def test_the_command_draws_a_run_and_keeps_the_numbers(command, runs):
     run = runs["sac"]
     outcome = command("landscape", f"run={run}", "grid=5", "players=[actor]")
     assert outcome.status == 0, outcome.err
-    pictures = sorted(path.name for path in (run / "media" / "landscape").iterdir())
+    pictures = sorted(path.name for path in (run / "media" / "landscape").glob("*.png"))
     assert pictures == ["actor_path.png", "actor_slices.png", "actor_spectrum.png", "actor_surface.png"]
     numbers = json.loads((run / "landscape.json").read_text())
     surface = numbers["actor_surface"]

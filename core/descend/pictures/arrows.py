@@ -1,26 +1,33 @@
 """Gradients of batches of several sizes at the same points, compared with the gradient of all samples."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from core.descend.functions import PlaneFunction
 from core.descend.objective_descent import ObjectiveDescent
-from core.descend.pictures.maps import draw_ground, picture_box
+from core.descend.pictures.maps import draw_ground, picture_box, spoken
 from core.descend.trajectory import Trajectory
-from core.draw.figure import new_figure, pixels
-from core.draw.media import Image
-from core.draw.palette import FAINT, INK, cased, colours
+from core.draw.figure import new_figure, picture
+from core.draw.palette import Look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DRAWN = 30  # batches at each point
 LENGTH = 0.16  # of the full gradient at the first point, as a share of the picture's width
 
 
+@picture
 def draw_arrows(
-    plane: PlaneFunction, trained: Mapping[str, ObjectiveDescent], trajectories: Sequence[Trajectory]
-) -> Image:
-    """One column for each: above where single gradients point, below where the steps lead.
+    look: Look,
+    plane: PlaneFunction,
+    trained: Mapping[str, ObjectiveDescent],
+    trajectories: Sequence[Trajectory],
+) -> "Figure":
+    """One row for each: on the left where single gradients point, on the right where the steps lead.
 
     The points are the same for all, on the way of the one with the largest batch: where it began, where it
     had lost half of its loss above the end, and where it ended.
@@ -30,38 +37,34 @@ def draw_arrows(
     points = _points(guide)
     box = picture_box(plane, trajectories)
     width = min(box[0][1] - box[0][0], box[1][1] - box[1][0])
-    made = new_figure(max(3.7 * len(trained), 5.0), 7.4)
-    panels = made.subplots(2, len(trained), squeeze=False, sharex=True, sharey=True)
-    hues = colours(trained)
-    for column, ((name, descent), trajectory) in enumerate(zip(trained.items(), trajectories, strict=True)):
-        upper, lower = panels[:, column]
-        for axes in (upper, lower):
-            draw_ground(axes, plane, box)
+    made = new_figure(
+        2.9 * len(trained) + 0.2,
+        f"{spoken(plane.name)}: where gradients point, and where they lead",
+        f"left: {DRAWN} gradients at each of three points, downhill; black or white: that of all samples",
+    )
+    panels = made.subplots(len(trained), 2, squeeze=False, sharex=True, sharey=True)
+    hues = look.colours(trained)
+    for row, ((name, descent), trajectory) in enumerate(zip(trained.items(), trajectories, strict=True)):
+        left, right = panels[row]
+        for axes in (left, right):
+            draw_ground(look, axes, plane, box)
         scale = None
         for i, place in enumerate(points):
             full, drawn = _gradients(descent, place, i)
             scale = scale or LENGTH * width / float(np.linalg.norm(full))
-            _fan(upper, place, -scale * drawn, hues[name], 0.0045, 0.5, 3)
-            _fan(upper, place, -scale * full[None], INK, 0.011, 1.0, 5)
-            upper.plot(*place, "o", color="white", markeredgecolor=INK, markersize=5.5, zorder=6)
+            _fan(left, place, -scale * drawn, hues[name], 0.006, 0.5, 3)
+            _fan(left, place, -scale * full[None], look.ink, 0.013, 1.0, 5)
+            left.plot(*place, "o", color=look.page, markeredgecolor=look.ink, markersize=5.5, zorder=6)
         assert trajectory.path is not None
-        way, edge = trajectory.path.numpy(), {"markeredgecolor": "white", "zorder": 6}
-        lower.plot(*way.T, color=hues[name], linewidth=1.3, path_effects=cased(2.4), zorder=5)
-        lower.plot(*way[0], "s", color=INK, markersize=7, **edge)
-        lower.plot(*way[-1], "*", color=hues[name], markersize=15, **edge)
+        way, edge = trajectory.path.numpy(), {"markeredgecolor": look.page, "zorder": 6}
+        right.plot(*way.T, color=hues[name], linewidth=1.5, path_effects=look.cased(2.6), zorder=5)
+        right.plot(*way[0], "s", color=look.ink, markersize=7, **edge)
+        right.plot(*way[-1], "*", color=hues[name], markersize=15, **edge)
         count, some = descent.samples, descent.samples < len(descent.data.x)
-        what = f"{count} sample{'s' * (count > 1)} a gradient" if some else "all samples"
-        upper.set_title(
-            f"{name or 'gradient'}: {what}", loc="left", fontsize=10.5, color=hues[name], fontweight="bold"
-        )
-        lower.set_title(
-            f"{trajectory.steps[-1]:,} steps, {descent.seen:,} samples", loc="left", fontsize=9.5, color=FAINT
-        )
-    made.suptitle(
-        f"{plane.name}: {DRAWN} gradients at each of three points (downhill; black: of all samples), "
-        "and the paths", x=0.01, ha="left", fontsize=11, color=INK,
-    )  # fmt: skip
-    return pixels(made)
+        what = f"{count} sample{'s' * (count > 1)} each" if some else "all samples"
+        left.set_title(f"{name or 'gradient'}: {what}", color=hues[name], fontweight="bold")
+        right.set_title(f"{trajectory.steps[-1]:,} steps, {descent.seen:,} samples", color=look.faint)
+    return made
 
 
 def _points(guide: Trajectory) -> list[np.ndarray]:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from core.descend.functions import PlaneFunction
 from core.descend.trajectory import Trajectory
-from core.draw.figure import new_figure, pixels
-from core.draw.media import Image
-from core.draw.palette import FAINT, INK, MARK, cased, colours, ground
+from core.draw.figure import framed, legend, new_figure, picture
+from core.draw.palette import LETTER, MARK, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 GRID = 300  # points of the surface along each axis
 ARROWS = 17  # of the field along each axis
@@ -30,29 +30,29 @@ MARKS = {
 }
 
 
-def draw_paths(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> Image:
+@picture
+def draw_paths(look: Look, plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> "Figure":
     """Draw paths over the level lines and the field of negative gradients.
 
     The picture shows the domain of the function, and more where a path leaves it, up to the width of the
     domain on every side.
     """
     box = picture_box(plane, trajectories)
-    made = new_figure(7.4, 6.6)
+    made = new_figure(6.2, spoken(plane.name))
     axes = made.add_subplot()
-    draw_ground(axes, plane, box)
-    draw_field(axes, plane, box)
-    draw_marks(axes, plane)
+    draw_ground(look, axes, plane, box)
+    draw_field(look, axes, plane, box)
+    draw_marks(look, axes, plane)
     for i, (trajectory, colour) in enumerate(
-        zip(trajectories, colours(t.name for t in trajectories).values(), strict=True)
+        zip(trajectories, look.colours(t.name for t in trajectories).values(), strict=True)
     ):
-        draw_path(axes, trajectory, colour, below=len(trajectories) - 1 - i)
-    axes.set_xlabel("x0", color=FAINT)
-    axes.set_ylabel("x1", rotation=0, color=FAINT)
-    axes.set_title(spoken(plane.name), loc="left", fontsize=12, color=INK)
+        draw_path(look, axes, trajectory, colour, below=len(trajectories) - 1 - i)
+    axes.set_xlabel("x0")
+    axes.set_ylabel("x1", rotation=0)
     handles = axes.get_legend_handles_labels()[0]
     handles.sort(key=lambda handle: handle.get_zorder(), reverse=True)
-    made.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    return pixels(made)
+    legend(made, handles)
+    return made
 
 
 def picture_box(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> list[tuple[float, float]]:
@@ -62,22 +62,20 @@ def picture_box(plane: PlaneFunction, trajectories: Sequence[Trajectory]) -> lis
     return [_span(paths[:, i], plane.domain[i]) for i in range(2)]
 
 
-def draw_ground(axes: "Axes", plane: PlaneFunction, box: Sequence[tuple[float, float]]) -> None:
+def draw_ground(look: Look, axes: "Axes", plane: PlaneFunction, box: Sequence[tuple[float, float]]) -> None:
     """Heights in grey, dark in the valleys, and level lines."""
     from matplotlib.colors import BoundaryNorm
 
     x, y, value = heights(plane, box, GRID)
     levels = levels_of(value)
-    axes.contourf(x, y, value, levels, cmap=ground(), norm=BoundaryNorm(levels, 256))
-    axes.contour(x, y, value, levels, colors="white", linewidths=0.5, linestyles="solid", alpha=0.8)
+    axes.contourf(x, y, value, levels, cmap=look.heights(), norm=BoundaryNorm(levels, 256))
+    axes.contour(x, y, value, levels, colors=look.level, linewidths=0.5, linestyles="solid", alpha=0.8)
     axes.set_xlim(*box[0])
     axes.set_ylim(*box[1])
-    axes.tick_params(colors=FAINT, labelsize=8.5)
-    for spine in axes.spines.values():
-        spine.set_color(FAINT)
+    framed(axes)
 
 
-def draw_field(axes: "Axes", plane: PlaneFunction, box: Sequence[tuple[float, float]]) -> None:
+def draw_field(look: Look, axes: "Axes", plane: PlaneFunction, box: Sequence[tuple[float, float]]) -> None:
     """Arrows along the negative gradient, all of one length: where steepest descent would go."""
     centres = [low + (high - low) * (np.arange(ARROWS) + 0.5) / ARROWS for low, high in box]
     points = torch.from_numpy(np.stack(np.meshgrid(*centres), -1))
@@ -89,32 +87,32 @@ def draw_field(axes: "Axes", plane: PlaneFunction, box: Sequence[tuple[float, fl
         page = np.where(length > 0, page / np.linalg.norm(page, axis=-1, keepdims=True), 0.0)
     axes.quiver(
         points[..., 0].numpy(), points[..., 1].numpy(), page[..., 0], page[..., 1], angles="uv", pivot="mid",
-        scale=ARROWS * 1.9, width=0.0022, headwidth=4.5, headlength=5, headaxislength=4.5, color=FAINT,
+        scale=ARROWS * 1.9, width=0.0022, headwidth=4.5, headlength=5, headaxislength=4.5, color=look.faint,
         alpha=0.7, zorder=2, label="negative gradient",
     )  # fmt: skip
 
 
-def draw_path(axes: "Axes", trajectory: Trajectory, colour: str, below: int) -> None:
+def draw_path(look: Look, axes: "Axes", trajectory: Trajectory, colour: str, below: int) -> None:
     """One path from its square to its star; wider below others, so that none hides another."""
     if trajectory.path is None:
         return
     width = 2 + 0.8 * min(below, 4)
     steps = trajectory.path[trajectory.path.isfinite().all(1)].numpy()
     few = "." if len(steps) <= FEW else None
-    edge: dict[str, Any] = {"markeredgecolor": "white", "zorder": 6}
+    edge: dict[str, Any] = {"markeredgecolor": look.page, "zorder": 6}
     axes.plot(*steps.T, color=colour, linewidth=width, marker=few, markersize=width + 3, zorder=5,
-              path_effects=cased(width + 1), solid_capstyle="round",
+              path_effects=look.cased(width + 1), solid_capstyle="round",
               label=f"{trajectory.name}: {trajectory.ended}")  # fmt: skip
-    axes.plot(*steps[0], "s", color=INK, markersize=8, **edge)
+    axes.plot(*steps[0], "s", color=look.ink, markersize=8, **edge)
     axes.plot(*steps[-1], "*", color=colour, markersize=15 + 2 * below, **edge)
 
 
-def draw_marks(axes: "Axes", plane: PlaneFunction) -> None:
+def draw_marks(look: Look, axes: "Axes", plane: PlaneFunction) -> None:
     """The known critical points."""
     for kind, (marker, size, colour) in MARKS.items():
         known = [c.point for c in plane.critical_points if c.kind == kind]
         if known:
-            style = {"markerfacecolor": colour, "markeredgecolor": INK, "markeredgewidth": 1.0}
+            style = {"markerfacecolor": colour, "markeredgecolor": LETTER, "markeredgewidth": 1.0}
             axes.plot(*np.array(known).T, marker, markersize=size, label=kind, zorder=4, **style)
 
 

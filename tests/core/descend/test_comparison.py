@@ -63,7 +63,7 @@ def test_optimizers_from_one_start_are_the_single_runs_and_their_parent_lists_th
         assert (
             resume_run(tmp_path / "all" / name, [], "descend") == 0
         )  # a run like any other, here at its end
-    made = sorted(path.name for path in (tmp_path / "all" / "media").iterdir())
+    made = sorted(path.name for path in (tmp_path / "all" / "media").glob("*.*"))
     assert made == ["descent_curves.png", "descent_path.png", "descent_surface.png"]
     assert "adam           slope" in capsys.readouterr().out
 
@@ -150,7 +150,8 @@ def test_one_that_diverges_fails_alone_and_is_listed_as_failed(tmp_path, capsys)
         (["objective=logistic", "start=[1]"], "start must be null or a list of 2 numbers"),
         (["objective=logistic", "objective.digits=[1,1]"], "objective.digits must be two different digits"),
         (["optimizer.lr=auto"], "optimizer.lr must be a number; auto needs samples"),
-        (["pictures=[maps]"], "pictures must be a list of path, surface, curves, video, basins, arrows"),
+        (["pictures=[maps]"], "pictures must be a list of path, surface, curves, video, basins, arrows, "
+         "boundary"),
     ],
 )  # fmt: skip
 def test_what_contradicts_itself_ends_in_one_line_with_nothing_made(command: Command, overrides, message):

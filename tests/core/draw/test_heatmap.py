@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from core.draw.heatmap import COLUMNS, LONGEST, HeatMap, draw_exponents, shortened
-from core.draw.palette import INK, MISSING
+from core.draw.palette import LIGHT
 from core.gradients.measure.exponents import BINS
 
 STEM = "generator.encoder.blocks.{}.attention.query.parametrizations.weight."
@@ -42,12 +42,12 @@ def test_a_gradient_of_0_and_one_that_is_not_finite_have_colours_of_their_own():
     plain, zero, missing = (norms.copy() for _ in range(3))
     zero[1], missing[1] = 0.0, np.nan
     found = [drawn(list("abcd"), each) for each in (plain, zero, missing)]
-    assert share(found[0], INK) < 0.01
-    assert share(found[0], MISSING) == 0
-    assert share(found[1], INK) > 0.05
-    assert share(found[1], MISSING) == 0
-    assert share(found[2], INK) < 0.01
-    assert share(found[2], MISSING) > 0.05
+    assert share(found[0], LIGHT.ink) < 0.01
+    assert share(found[0], LIGHT.missing) == 0
+    assert share(found[1], LIGHT.ink) > 0.05
+    assert share(found[1], LIGHT.missing) == 0
+    assert share(found[2], LIGHT.ink) < 0.01
+    assert share(found[2], LIGHT.missing) > 0.05
 
 
 @pytest.mark.parametrize("length", [88, 150, 400])

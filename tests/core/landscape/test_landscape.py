@@ -14,6 +14,7 @@ from core.landscape.directions import filter_normalised, origin_of
 from core.landscape.figures import loss_scale
 from core.landscape.plane import path_plane
 from core.landscape.surface import CONVOLUTIONS, losses_at, surface_of
+from core.landscape.views import bend
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -251,3 +252,19 @@ def test_a_scale_bears_what_is_flat_or_not_finite():
         scale = loss_scale(values)
         assert (np.diff(scale.levels) > 0).all()
     assert np.isnan(scale.height(np.array([np.inf, np.nan]))).all()
+
+
+@pytest.mark.parametrize("slope", [0.0, 3.0])
+def test_how_far_a_loss_bends_down_is_told_without_its_slope(slope):
+    """c(t) = slope t - t^2 + t^4: its curvature is -2 at the centre, and the mean of both sides rises at 1."""
+    steps = torch.logspace(-2, 0.5, 200, dtype=torch.float64)
+
+    def change(t: Tensor) -> Tensor:
+        return slope * t - t**2 + t**4
+
+    assert bend(steps, change(steps), change(-steps)) == pytest.approx(1.0, abs=2e-3)
+    near = steps[steps < 0.9]
+    assert bend(near, change(near), change(-near)) == float(near[-1])  # as far as that is known
+    assert bend(steps, steps**2, steps**2) == 0.0
+    lost = torch.where(steps < 0.5, change(steps), torch.inf)
+    assert 0.45 < bend(steps, lost, lost) <= 0.5

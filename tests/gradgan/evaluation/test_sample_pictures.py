@@ -5,6 +5,7 @@ import torch
 
 from gradgan.data.mixtures import Ring
 from gradgan.evaluation.sample_pictures import BREAK, GAP, GROUND, SIDE, image_grid, scatter, titled
+from tests.drawn import figure_of, require_legible, texts
 
 
 def test_a_grid_shows_images_row_by_row_enlarged_by_copying() -> None:
@@ -32,7 +33,7 @@ def test_points_are_drawn_even_when_some_are_not_finite() -> None:
     points = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
     points[3] = float("nan")
     points[4] = float("inf")
-    picture = scatter(points, Ring(num_modes=8, radius=1.0, std=0.01).centres, 0.01)
+    picture = scatter(points, Ring(num_modes=8, radius=1.0, std=0.01).centres, 0.01).pixels
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
     assert picture.shape[2] == 3
@@ -60,3 +61,18 @@ def test_words_around_a_grid_leave_its_pixels_as_they_are() -> None:
     assert (named[-120:, -200:] == canvas).all()
     assert (named[-120:, :-200] < 128).any()  # the names
     assert (named[:-120] < 128).any()  # the title
+
+
+def test_points_that_are_not_shown_are_counted_and_every_word_can_be_read() -> None:
+    points = torch.cat([torch.zeros(7, 2), torch.tensor([[50.0, 0.0], [0.0, -50.0]])])
+    made = figure_of(scatter, points, torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 0.5)
+    require_legible(made)
+    words = [text for text, *_ in texts(made)]
+    assert "Crosses: true centres; 2 outside" in words
+    assert "Offset from the nearest centre, in std; circle: 3; 2 outside" in words
+
+
+def test_words_around_a_grid_of_many_pixels_grow_with_it() -> None:
+    small, large = (np.zeros((side, side, 3), dtype=np.uint8) for side in (480, 1440))
+    heights = [titled(canvas, "Samples").shape[0] - len(canvas) for canvas in (small, large)]
+    assert heights[1] > 2 * heights[0]
