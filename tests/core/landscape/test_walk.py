@@ -165,7 +165,7 @@ def test_the_scenes_are_the_numbers_of_the_file_and_a_path_lies_on_its_surface(r
 
 
 def test_the_still_picture_stays_and_a_walk_has_none(run):
-    assert [p.name for p in (run / "media" / "landscape").iterdir()] == ["path.png"]
+    assert [p.name for p in (run / "media" / "landscape").glob("*.png")] == ["path.png"]
 
 
 def test_a_report_links_the_page_and_has_no_script(run, tmp_path):
