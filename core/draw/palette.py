@@ -80,12 +80,12 @@ class Look:
 
 
 LIGHT = Look(
-    page="#ffffff", ink="#1f2430", faint="#5c6878", pale="#d4d7dc", missing="#c9cdd2",
+    page="#ffffff", ink="#1f2430", faint="#5c6878", pale="#d4d7dc", missing="#cec8bf",
     ground=("#828ea0", "#f6f7f9"), level="#ffffff",
     series=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a4400", "#2c97ff", "#1f2430", "#45270b"),
 )  # fmt: skip
 DARK = Look(
-    page="#1b2129", ink="#e7ebf1", faint="#9aa6b5", pale="#343d49", missing="#5a626d",
+    page="#1b2129", ink="#e7ebf1", faint="#9aa6b5", pale="#343d49", missing="#69635a",
     ground=("#151b23", "#5d6b7d"), level="#8b98a9",
     series=("#4a94e6", "#f07a2b", "#4fd6a8", "#c97fb4", "#f6d860", "#b5d8ff", "#e7ebf1", "#9a7b3c"),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.curvature.arnoldi import ComplexRitz
 from core.draw.figure import few_numbers, legend, new_figure, picture
 from core.draw.palette import Look
-from core.numbers import number
+from core.numbers import number, ticks
 from gradgan.measurements.vector_field import Path
 
 if TYPE_CHECKING:
@@ -104,10 +104,11 @@ def eigenvalue_picture(look: Look, ritz: ComplexRitz) -> "Figure":
     note = ""
     if 0 < FAR * middle < largest:
         powers = 10.0 ** np.arange(math.ceil(math.log10(middle)), math.floor(math.log10(limit)) + 1)
-        ticks = [*-powers[::-1], 0.0, *powers]
+        powers = powers[:: -(-len(powers) // 2)] if len(powers) > 2 else powers  # at most two on each side
+        marked = [*-powers[::-1], 0.0, *powers]
         for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
             scale("symlog", linthresh=middle)
-            axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.set_ticks(marked, ticks(marked))
         note = f"; logarithmic beyond ±{middle:.2g}"
     axes.set(
         xlim=(-limit, limit),

@@ -71,7 +71,7 @@ def test_shortened_names_say_what_differs():
     long = [STEM.format(i) + "0.original" for i in (3, 12)]
     assert shortened(long) == ["generator.encoder.blocks.3…", "generator.encoder.blocks.12…"]
     deep = ["a." * 30 + name for name in ("conv.weight", "norm.weight")]
-    assert shortened(deep) == ["…" + 15 * "a." + "conv…", "…" + 15 * "a." + "norm…"]
+    assert shortened(deep) == ["…" + 12 * "a." + "conv…", "…" + 12 * "a." + "norm…"]
     assert shortened(["actor.0", "critic.0"]) == ["actor.0", "critic.0"]
     alike = [50 * "x" + letter + 50 * "y" for letter in "ab"]
     assert len(set(shortened(alike))) == 2

@@ -44,7 +44,8 @@ def test_a_finding_is_told_with_its_evidence_its_cause_and_its_severity_in_a_wor
     cards = re.findall(r"<article.*?</article>", page, re.DOTALL)
     assert ["Vanishing gradient" in card for card in cards] == [True, False]  # the worst first
     for expected in (
-        "■ error", "<code>actor.0.weight</code>", "&lt;actor.0.weight&gt; has vanished", "Saturated units",
+        "■ error", "<code>actor.<wbr>0.<wbr>weight</code>", "&lt;actor.0.weight&gt; has vanished",
+        "Saturated units",
         "<dt>median of the layers</dt><dd>0.0200</dd>", "1·10⁻⁹", "1,000 to 3,000</b> of 4,000", ", over",
     ):  # fmt: skip
         assert expected in cards[0]

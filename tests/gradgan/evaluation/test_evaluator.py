@@ -278,7 +278,7 @@ def test_pictures_show_a_hundred_images_paths_and_neighbours_and_the_points() ->
         assert 300 < pixels.shape[0] < 1200
         assert 300 < pixels.shape[1] < 1200
     (picture,) = mixture_evaluator(RING, 10).draw(Oracle(RING)).values()
-    assert frames(picture).shape == (450, 900, 3)
+    assert frames(picture).shape[1:] == (832, 3)  # as wide as every diagram
 
 
 @pytest.mark.parametrize(("num_classes", "rows"), [(3, [0, 1, 2]), (1000, list(range(0, 1000, 50)))])

@@ -28,9 +28,7 @@ def test_logits_that_are_all_alike_or_not_finite_are_drawn_too(value: float) -> 
 
 def test_every_word_of_the_pictures_can_be_read_and_lines_are_whole() -> None:
     random = torch.Generator().manual_seed(0)
-    values = torch.complex(torch.randn(8, generator=random), torch.randn(8, generator=random)).to(
-        torch.cfloat
-    )
+    values = torch.randn(8, generator=random, dtype=torch.complex128)
     for scale in (1.0, 1e6):
         ritz = ComplexRitz(values * torch.tensor([scale] + 7 * [1.0]), torch.tensor([0.0, 9.0] * 4))
         require_legible(figure_of(eigenvalue_picture, ritz))
