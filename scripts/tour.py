@@ -33,10 +33,10 @@ def tour(cfg: TourConfig) -> None:
     Raises:
         ConfigError: a file cannot be written.
     """
+    from core.draw.media import encode
     from core.run.device import set_num_threads
     from core.run.files import refuse_unwritable, write_bytes, write_text
     from core.scripts.stations import STATIONS, page
-    from core.scripts.stations.station import as_png
 
     folder = Path(cfg.directory)
     also = {Path(path) for path in (cfg.markdown, cfg.notebook) if path is not None}
@@ -47,9 +47,10 @@ def tour(cfg: TourConfig) -> None:
     for i, (name, make) in enumerate(zip(page.names(), STATIONS, strict=True), 1):
         station = make()
         stations.append(station)
-        pictures.append((as_png(station.picture()), as_png(station.picture(tall=True))))
+        pictures.append((station.picture(), station.picture(tall=True)))
+        data, ending = encode(pictures[-1][0])
         for each in folders:
-            write_bytes(each / f"{name}.png", pictures[-1][0])
+            write_bytes(each / f"{name}.{ending}", data)
         print(f"{i}. {station.title}\n   {station.sentence}\n   {folder / name}.png", flush=True)
     write_text(folder / "tour.html", page.as_html(stations, pictures))
     for path in also:

@@ -9,8 +9,8 @@ from core.descend.batches import Batch, Full, Minibatch, Stochastic
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import Logistic
 from core.descend.pictures.maps import draw_ground
-from core.draw.figure import label_ends, tidy
-from core.draw.palette import FAINT, INK, colours
+from core.draw.figure import label_ends
+from core.draw.palette import Look
 from core.gradients import GradientStep
 from core.noise import per_sample_gradients
 from core.numbers import number
@@ -45,22 +45,22 @@ def station(rate: float = RATE) -> Station:
         for d, (_, loss) in zip(descents.values(), seen.values(), strict=True)
     ]
 
-    def draw(left: "Axes", right: "Axes") -> None:
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
         plane = first.plane_function()
         assert plane is not None
-        draw_ground(left, plane, BOX)
-        hues = colours(KINDS)
+        draw_ground(look, left, plane, BOX)
+        hues = look.colours(KINDS)
         for (name, hue), drawn in zip(hues.items(), (single, few, full[None]), strict=True):
             ways = -LENGTH * drawn[:SHOWN].numpy()
             width, order = (0.012, 6) if len(ways) == 1 else (0.005, 4)
             left.quiver(*(np.full(len(ways), v) for v in place), *ways.T, angles="xy", scale_units="xy",
                         scale=1, color=hue, width=width, zorder=order, label=name)  # fmt: skip
-        left.plot(*place, "o", color="white", markeredgecolor=INK, markersize=6, zorder=7)
-        left.set_title(f"downhill, by {SHOWN} gradients of each kind", loc="left", fontsize=10.5, color=INK)
-        tidy(right, "loss against samples looked at")
+        left.plot(*place, "o", color="white", markeredgecolor=look.ink, markersize=6, zorder=7)
+        left.set_title(f"downhill, by {SHOWN} gradients of each kind")
+        right.set_title("loss against samples looked at")
         for name, hue in hues.items():
             right.semilogx(seen[name][0][1:], seen[name][1][1:], color=hue, linewidth=2)
-        right.set_xlabel("samples", color=FAINT, fontsize=9)
+        right.set_xlabel("samples")
         label_ends(right, [(seen[name][1][-1], name, hue) for name, hue in hues.items()])
 
     return Station(

@@ -9,8 +9,7 @@ import torch
 from core.curvature.critical import derivatives
 from core.descend.functions import Beale
 from core.descend.pictures.maps import draw_ground, draw_marks, draw_path
-from core.draw.figure import tidy
-from core.draw.palette import FAINT, INK, colours
+from core.draw.palette import Look
 from core.gradients import GlobalNorm, GradientView, Value
 from core.numbers import number
 from core.scripts.stations.station import Station, descended, plane_of
@@ -39,19 +38,19 @@ def station(longest: float = LONGEST) -> Station:
     _, kind = clipped.measure()
     assert kind is not None
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        draw_ground(left, plane_of(function), BOX)
-        draw_marks(left, plane_of(function))
-        hue, other = colours(["clipped", "plain"]).values()
-        draw_path(left, plain.trajectory("plain"), other, below=0)
-        draw_path(left, path, hue, below=0)
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        draw_ground(look, left, plane_of(function), BOX)
+        draw_marks(look, left, plane_of(function))
+        hue, other = look.colours(["clipped", "plain"]).values()
+        draw_path(look, left, plain.trajectory("plain"), other, below=0)
+        draw_path(look, left, path, hue, below=0)
         left.set(xlim=BOX[0], ylim=BOX[1])
-        left.set_title("clipped (blue), and the first plain step", loc="left", fontsize=10.5, color=INK)
-        tidy(right, "length of the gradient on the way")
+        left.set_title("clipped (blue), and the first plain step")
+        right.set_title("length of the gradient on the way")
         right.loglog(range(1, len(path.gradient_norm) + 1), path.gradient_norm, color=hue, linewidth=2)
-        right.axhline(longest, color=INK, linewidth=0.9, linestyle=":", label="longest that is let through")
-        right.set_xlabel("step", color=FAINT, fontsize=9)
-        right.legend(frameon=False, fontsize=9, labelcolor=INK)
+        right.axhline(longest, color=look.ink, linewidth=0.9, linestyle=":", label="longest let through")
+        right.set_xlabel("step")
+        right.legend()
 
     away = number(float(plain.x.detach().norm()))
     place = ", ".join(f"{v:.2g}" for v in clipped.x.tolist())

@@ -10,7 +10,8 @@ from core.config import Component
 from core.descend.basins import basins, reached
 from core.descend.functions import DoubleWell, SixHumpCamel
 from core.descend.pictures.maps import draw_field, draw_ground, draw_marks, draw_path, heights, levels_of
-from core.draw.palette import FAINT, INK, PALE, TINTS, cased, colours
+from core.draw.figure import framed
+from core.draw.palette import LETTER, TINTS, Look
 from core.numbers import number, percent
 from core.optim.escape import PerturbedSGD, PerturbedSGDConfig
 from core.optim.schedules import Constant, Schedule
@@ -41,34 +42,32 @@ def station(radius: float = RADIUS) -> Station:
     value, kind = plain.measure()
     assert kind is not None
 
-    def draw(left: "Axes", right: "Axes") -> None:
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
         from matplotlib.colors import ListedColormap
 
         (west, east), (south, north) = camel.domain
-        tints = [PALE, *TINTS[: len(minima)]]
+        tints = [look.pale, *TINTS[: len(minima)]]
         left.imshow(
             np.maximum(there.numpy(), -1), cmap=ListedColormap(tints), vmin=-1.5, vmax=len(minima) - 0.5,
             origin="lower", extent=(west, east, south, north), aspect="auto",
         )  # fmt: skip
         x, y, height = heights(plane, camel.domain, 200)
-        left.contour(x, y, height, levels_of(height)[::2], colors=INK, linewidths=0.4, linestyles="solid",
-                     alpha=0.35)  # fmt: skip
+        levels = levels_of(height)[::2]
+        left.contour(x, y, height, levels, colors=LETTER, linewidths=0.4, linestyles="solid", alpha=0.35)
         for place, depth in zip(minima.tolist(), values.tolist(), strict=True):
-            left.annotate(f"{depth:.2f}".replace("-", "−"), place, ha="center", va="center", fontsize=9,
-                          weight="bold", color=INK, path_effects=cased(2.5))  # fmt: skip
-        left.set_title("each start in the colour of its end", loc="left", fontsize=10.5, color=INK)
-        left.tick_params(colors=FAINT, labelsize=8.5)
-        for spine in left.spines.values():
-            spine.set_color(FAINT)
-        draw_ground(right, plane_of(well), well.domain)
-        draw_field(right, plane_of(well), well.domain)
-        draw_marks(right, plane_of(well))
+            text = f"{depth:.2f}".replace("-", "−")
+            left.annotate(text, place, ha="center", va="center", weight="bold", color=LETTER)
+        left.set_title("each start in the colour of its end")
+        framed(left)
+        draw_ground(look, right, plane_of(well), well.domain)
+        draw_field(look, right, plane_of(well), well.domain)
+        draw_marks(look, right, plane_of(well))
         paths = [descent.trajectory(name) for descent, name in ((shaken, "with noise"), (plain, "plain"))]
-        for path, hue in zip(paths, colours("ab").values(), strict=True):
-            draw_path(right, path, hue, below=0)
-        right.set_title("two wells and the pass between them", loc="left", fontsize=10.5, color=INK)
+        for path, hue in zip(paths, look.colours("ab").values(), strict=True):
+            draw_path(look, right, path, hue, below=0)
+        right.set_title("two wells and the pass between them")
         shown = [h for h in right.get_legend_handles_labels()[0] if ":" in str(h.get_label())]
-        right.legend(handles=shown, frameon=True, fontsize=9, loc="upper right")
+        right.legend(handles=shown, loc="upper right")
 
     at, down = (", ".join(number(round(v, 3) + 0.0) for v in d.x.tolist()) for d in (plain, shaken))
     curves = " and ".join(number(v) for v in kind.eigenvalues)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from core.descend.objectives import Data, DeepLinear, DeepSigmoid, DigitsMLP, Supervised
-from core.draw.figure import label_ends, tidy
-from core.draw.palette import FAINT, colours
+from core.draw.figure import label_ends
+from core.draw.palette import Look
 from core.gradients import Objective
 from core.numbers import number
 from core.scripts.stations.station import Station
@@ -73,17 +73,17 @@ def station(gain: float = GAIN) -> Station:
     factor = {k: (v[-1] / v[0]) ** (1 / (DEPTHS[-1] - DEPTHS[0])) for k, v in first.items()}
     cured = [number(factor[kind]) for kind in KINDS[2:]]
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        tidy(left, "gradient of the first layer")
-        tidy(right, f"gradient of each of {SHOWN} layers")
-        hues = colours(KINDS)
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        left.set_title("gradient of the first layer")
+        right.set_title(f"gradient of each of {SHOWN} layers")
+        hues = look.colours(KINDS)
         for kind, hue in hues.items():
             left.semilogy(DEPTHS, first[kind], "o-", color=hue, linewidth=2, markersize=4)
             right.semilogy(range(1, SHOWN + 1), found[kind][SHOWN][:SHOWN], color=hue, linewidth=2)
-        left.set_xlabel("hidden layers", color=FAINT, fontsize=9)
+        left.set_xlabel("hidden layers")
         left.set_xticks(DEPTHS)
         right.set_xticks(range(2, SHOWN + 1, 2))
-        right.set_xlabel("layer, from the input", color=FAINT, fontsize=9)
+        right.set_xlabel("layer, from the input")
         label_ends(left, [(first[kind][-1], kind, hue) for kind, hue in hues.items()])
 
     return Station(

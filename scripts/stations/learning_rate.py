@@ -10,8 +10,8 @@ import torch
 from core.curvature.critical import derivatives
 from core.descend.functions import Quadratic
 from core.descend.pictures.maps import draw_ground, draw_path
-from core.draw.figure import label_ends, tidy
-from core.draw.palette import FAINT, INK, colours
+from core.draw.figure import label_ends
+from core.draw.palette import Look
 from core.numbers import number
 from core.scripts.stations.station import Station, descended, plane_of
 
@@ -35,17 +35,17 @@ def station(rates: Sequence[float] = RATES) -> Station:
     ]
     names = [f"{rate:g}" for rate in rates]
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        draw_ground(left, plane_of(function), BOX)
-        tidy(right, "distance to the minimum")
-        hues = colours(names)
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        draw_ground(look, left, plane_of(function), BOX)
+        right.set_title("distance to the minimum")
+        hues = look.colours(names)
         for path, distance, hue in zip(paths, distances, hues.values(), strict=True):
             assert path.path is not None
-            draw_path(left, replace(path, path=path.path[: SHOWN + 1]), hue, below=0)
+            draw_path(look, left, replace(path, path=path.path[: SHOWN + 1]), hue, below=0)
             right.semilogy(distance, color=hue, linewidth=2)
         left.set(xlim=BOX[0], ylim=BOX[1])
-        left.set_title(f"the first {SHOWN} steps of each learning rate", loc="left", fontsize=10.5, color=INK)
-        right.set_xlabel("step", color=FAINT, fontsize=9)
+        left.set_title(f"the first {SHOWN} steps of each learning rate")
+        right.set_xlabel("step")
         label_ends(right, [(float(d[-1]), n, h) for d, (n, h) in zip(distances, hues.items(), strict=True)])
 
     return Station(

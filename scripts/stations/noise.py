@@ -8,8 +8,7 @@ import torch
 from core.descend.batches import Minibatch
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import DigitsMLP
-from core.draw.figure import tidy
-from core.draw.palette import FAINT, INK, colours
+from core.draw.palette import Look
 from core.gradients import GradientStep
 from core.noise import noise_statistics
 from core.numbers import number
@@ -54,21 +53,21 @@ def station(batch: int = BATCH) -> Station:
     measured[WHEN[1]] = [misses(descent, size) for size in SIZES]
     scale = dict(zip(WHEN, (scales[0], scales[-1]), strict=True))
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        tidy(left, "error of a gradient over its length")
-        tidy(right, "batch size at which noise = signal")
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        left.set_title("error of a gradient over its length")
+        right.set_title("batch size at which noise = signal")
         sizes = np.geomspace(SIZES[0], SIZES[-1], 60)
-        hues = colours(WHEN)
+        hues = look.colours(WHEN)
         for when, hue in hues.items():
             left.loglog(sizes, np.sqrt(scale[when] * (1 / sizes - 1 / total)), color=hue, linewidth=1.2)
             left.loglog(SIZES, measured[when], "o", color=hue, label=when)
-        left.axhline(1, color=INK, linewidth=0.8, linestyle=":")
-        left.set_xlabel("samples of a batch; lines: the law", color=FAINT, fontsize=9)
-        left.legend(frameon=False, fontsize=9, labelcolor=INK)
-        right.semilogy(range(0, STEPS + 1, EVERY), scales, color=INK, linewidth=1.5)
+        left.axhline(1, color=look.ink, linewidth=0.8, linestyle=":")
+        left.set_xlabel("samples of a batch; lines: the law")
+        left.legend()
+        right.semilogy(range(0, STEPS + 1, EVERY), scales, color=look.ink, linewidth=1.5)
         for at, (when, hue) in zip((0, STEPS), hues.items(), strict=True):
             right.plot(at, scale[when], "o", color=hue, markersize=9, zorder=5)
-        right.set_xlabel("step", color=FAINT, fontsize=9)
+        right.set_xlabel("step")
 
     before, after = (measured[when] for when in WHEN)
     return Station(

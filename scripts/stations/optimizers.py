@@ -9,8 +9,8 @@ import torch
 
 from core.descend.functions import Quadratic
 from core.descend.pictures.maps import draw_ground, draw_path
-from core.draw.figure import label_ends, tidy
-from core.draw.palette import FAINT, INK, colours
+from core.draw.figure import label_ends
+from core.draw.palette import Look
 from core.scripts.stations.station import Station, descended, plane_of
 
 if TYPE_CHECKING:
@@ -46,21 +46,17 @@ def station(steep: float = STEEP) -> Station:
     first = {name: [f"{abs(v):.3g}" for v in (way[1] - way[0]).tolist()] for name, way in points.items()}
     rate = {name: float((d[-1] / d[FROM]) ** (1 / (STEPS - FROM))) for name, d in distances.items()}
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        draw_ground(left, plane_of(function), BOX)
-        tidy(right, "distance to the minimum")
-        hues = colours(paths)
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        draw_ground(look, left, plane_of(function), BOX)
+        right.set_title("distance to the minimum")
+        hues = look.colours(paths)
         for i, (name, hue) in enumerate(hues.items()):
-            draw_path(
-                left,
-                replace(paths[name], path=points[name][: ON_MAP + 1]),
-                hue,
-                below=(len(hues) - 1 - i) // 2,
-            )
+            first_steps = replace(paths[name], path=points[name][: ON_MAP + 1])
+            draw_path(look, left, first_steps, hue, below=(len(hues) - 1 - i) // 2)
             right.semilogy(distances[name][: SHOWN + 1], color=hue, linewidth=2)
         left.set(xlim=BOX[0], ylim=BOX[1])
-        left.set_title(f"a valley {steep:g} times as steep across", loc="left", fontsize=10.5, color=INK)
-        right.set_xlabel("step", color=FAINT, fontsize=9)
+        left.set_title(f"a valley {steep:g} times as steep across")
+        right.set_xlabel("step")
         label_ends(right, [(float(distances[n][SHOWN]), n, h) for n, h in hues.items()])
 
     return Station(

@@ -4,8 +4,10 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import core.report
+from core.draw.media import Image, dark_of
 from core.scripts.stations import STATIONS
 from core.scripts.stations.station import Station, uri
 
@@ -22,7 +24,7 @@ def names() -> list[str]:
     return [f"{i:02}_{make.__module__.rpartition('.')[2]}" for i, make in enumerate(STATIONS, 1)]
 
 
-def as_html(stations: Sequence[Station], pictures: Sequence[tuple[bytes, bytes]]) -> str:
+def as_html(stations: Sequence[Station], pictures: Sequence[tuple[Image, Image]]) -> str:
     """One page without script or network, in light and dark.
 
     Args:
@@ -36,7 +38,7 @@ def as_html(stations: Sequence[Station], pictures: Sequence[tuple[bytes, bytes]]
         loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    shown = [(uri(wide), uri(tall)) for wide, tall in pictures]
+    shown = [[(uri(picture), uri(cast(Image, dark_of(picture)))) for picture in both] for both in pictures]
     return environment.get_template("tour.html.jinja").render(
         title=TITLE, lead=LEAD, stations=list(zip(names(), stations, shown, strict=True))
     )

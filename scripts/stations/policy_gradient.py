@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from core.draw.figure import label_ends, tidy
-from core.draw.palette import FAINT, INK, PALE, colours
+from core.draw.figure import label_ends
+from core.draw.palette import Look
 from core.gradients import GradientStep, NoiseEstimate, Objective
 from core.noise import noise_statistics
 from core.numbers import number
@@ -106,23 +106,22 @@ def station(batch: int = BATCH) -> Station:
         name: torch.tensor([learnt(name, seed, batch) for seed in range(SEEDS)]).mean(0) for name in BASELINES
     }
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        hues = colours(BASELINES)
-        tidy(left, f"gradients of {batch} samples each, for one state")
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        hues = look.colours(BASELINES)
+        left.set_title(f"gradients of {batch} samples each, for one state")
         for name, hue in hues.items():
             ways = arrows(name, batch)
             left.quiver(*torch.zeros(2, SHOWN), *ways.T, angles="xy", scale_units="xy", scale=1, color=hue,
                         width=0.005, label=name, zorder=3)  # fmt: skip
         reach = 1.05 * float(arrows(BASELINES[0], batch).abs().max())
         left.set(xlim=(-reach, reach), ylim=(-reach, reach))
-        left.set_xlabel("from the worst action towards the best", color=FAINT, fontsize=9)
-        left.plot(0, 0, "o", color="white", markeredgecolor=INK, markersize=6, zorder=6)
-        left.grid(color=PALE, linewidth=0.6)
-        left.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower left")
-        tidy(right, f"mean reward, of {SEEDS} trainings")
+        left.set_xlabel("from the worst action towards the best")
+        left.plot(0, 0, "o", color="white", markeredgecolor=look.ink, markersize=6, zorder=6)
+        left.legend(loc="lower left")
+        right.set_title(f"mean reward, of {SEEDS} trainings")
         for name, hue in hues.items():
             right.plot(curves[name], color=hue, linewidth=2)
-        right.set_xlabel("step", color=FAINT, fontsize=9)
+        right.set_xlabel("step")
         label_ends(right, [(float(curves[n][-1]), n, h) for n, h in hues.items()])
 
     return Station(

@@ -9,8 +9,7 @@ import torch
 from core.curvature.critical import derivatives
 from core.descend.functions import Himmelblau
 from core.descend.pictures.maps import draw_field, draw_ground
-from core.draw.figure import tidy
-from core.draw.palette import BLUE, FAINT, INK, ORANGE, cased
+from core.draw.palette import Look
 from core.numbers import number
 from core.scripts.stations.station import Station, plane_of
 
@@ -33,25 +32,25 @@ def station(point: tuple[float, float] = PLACE) -> Station:
     opposite = float(torch.atan2(-gradient[1], -gradient[0]).rad2deg()) % 360
     length = float(gradient.norm())
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        draw_ground(left, plane_of(function), BOX)
-        draw_field(left, plane_of(function), BOX)
-        for way, colour, name in ((gradient, ORANGE, "gradient"), (-gradient, BLUE, "downhill")):
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        draw_ground(look, left, plane_of(function), BOX)
+        draw_field(look, left, plane_of(function), BOX)
+        for way, colour, name in ((gradient, look.orange, "gradient"), (-gradient, look.blue, "downhill")):
             x, y = (1.6 * way / length).tolist()
             left.annotate("", (x, y), point, arrowprops={"color": colour, "width": 3, "headwidth": 11})
             left.annotate(name, (x, y), (12, 0), textcoords="offset points", va="center", color=colour,
-                          weight="bold", path_effects=cased(3))  # fmt: skip
-        left.plot(*point, "o", color=INK, markeredgecolor="white", markersize=9, zorder=6)
-        left.set_title("the field of negative gradients", loc="left", fontsize=10.5, color=INK)
-        tidy(right, "slope in each direction")
+                          weight="bold", path_effects=look.cased(3))  # fmt: skip
+        left.plot(*point, "o", color=look.ink, markeredgecolor="white", markersize=9, zorder=6)
+        left.set_title("the field of negative gradients")
+        right.set_title("slope in each direction")
         curve = length * np.cos(np.deg2rad(degrees.numpy() - opposite - 180))
-        right.plot(degrees, curve, color=FAINT, linewidth=1.2, label="|∇f| cos θ")
-        right.plot(degrees[::10], slopes[::10], "o", color=BLUE, markersize=5, label="measured")
-        right.plot(steepest, slopes[steepest], "*", color=ORANGE, markersize=17, markeredgecolor="white",
+        right.plot(degrees, curve, color=look.faint, linewidth=1.2, label="|∇f| cos θ")
+        right.plot(degrees[::10], slopes[::10], "o", color=look.blue, markersize=5, label="measured")
+        right.plot(steepest, slopes[steepest], "*", color=look.orange, markersize=17, markeredgecolor="white",
                    label="the steepest way down")  # fmt: skip
         right.set_xticks([0, 90, 180, 270, 360])
-        right.set_xlabel("direction, degrees", color=FAINT, fontsize=9)
-        right.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
+        right.set_xlabel("direction, degrees")
+        right.legend(loc="lower right")
 
     flat = int(slopes.abs().argmin())
     apart = abs(math.remainder(flat - opposite, 180))

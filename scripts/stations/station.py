@@ -2,18 +2,19 @@
 
 import base64
 import html
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.optim import Optimizer
 
 from core.descend.function_descent import FunctionDescent
 from core.descend.functions import Function, PlaneFunction
-from core.draw.figure import new_figure, pixels
-from core.draw.media import Image
+from core.draw.figure import in_both, new_figure, pixels
+from core.draw.media import Image, encode
+from core.draw.palette import Look
 from core.gradients import GradientStep, Transform
 
 if TYPE_CHECKING:
@@ -43,34 +44,28 @@ class Station:
     source: str
     sentence: str
     command: str
-    draw: Callable[["Axes", "Axes"], None]
+    draw: Callable[[Look, "Axes", "Axes"], None]
 
     def picture(self, *, tall: bool = False) -> Image:
         """Both panels side by side, or one above the other."""
-        made = new_figure(*(TALL if tall else WIDE), pad=0.09)
-        self.draw(*made.subplots(*((2, 1) if tall else (1, 2))))
-        return pixels(made)
+
+        def rendered(look: Look) -> np.ndarray:
+            width, height = TALL if tall else WIDE
+            made = new_figure(height, width=width)
+            self.draw(look, *made.subplots(*((2, 1) if tall else (1, 2))))
+            return pixels(made)
+
+        return Image(*in_both(rendered))
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
-        return f'<p>{html.escape(self.sentence)}</p><img width="100%" src="{uri(as_png(self.picture()))}">'
+        return f'<p>{html.escape(self.sentence)}</p><img width="100%" src="{uri(self.picture())}">'
 
 
-def as_png(picture: Image) -> bytes:
-    """A PNG with a palette: half of the bytes."""
-    from PIL import Image as Pillow
-
-    few = Pillow.fromarray(picture.pixels).quantize(
-        256, method=Pillow.Quantize.MAXCOVERAGE, dither=Pillow.Dither.NONE
-    )
-    buffer = io.BytesIO()
-    few.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def uri(png: bytes) -> str:
-    """A picture as the address of itself."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+def uri(picture: Image) -> str:
+    """The light rendering of a picture as the address of itself."""
+    data, ending = encode(picture)
+    return f"data:image/{ending};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def descended(

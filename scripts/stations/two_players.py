@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from core.draw.figure import label_ends, tidy
-from core.draw.palette import FAINT, INK, PALE, colours
+from core.draw.figure import label_ends
+from core.draw.palette import Look
 from core.gradients import GradientStep, Metrics
 from core.numbers import number
 from core.optim.schemes.schemes import Alternating, Extragradient, Move, Scheme, Simultaneous
@@ -61,18 +61,17 @@ def station(rate: float = RATE) -> Station:
     factor = {name: float(d[-1] / d[0]) ** (1 / STEPS) for name, d in distance.items()}
     circle = distance["in turn"]
 
-    def draw(left: "Axes", right: "Axes") -> None:
-        tidy(left, "x and y, from the square on")
-        tidy(right, "distance to the equilibrium")
-        hues = colours(SCHEMES)
+    def draw(look: Look, left: "Axes", right: "Axes") -> None:
+        left.set_title("x and y, from the square on")
+        right.set_title("distance to the equilibrium")
+        hues = look.colours(SCHEMES)
         for name, hue in hues.items():
             left.plot(*paths[name].T, ".-", color=hue, linewidth=1.4, markersize=4)
             right.plot(distance[name], color=hue, linewidth=2)
-        left.plot(1, 0, "s", color=INK, markeredgecolor="white", markersize=9, zorder=6)
-        left.plot(0, 0, "*", color=INK, markeredgecolor="white", markersize=15, zorder=6)
+        left.plot(1, 0, "s", color=look.ink, markeredgecolor="white", markersize=9, zorder=6)
+        left.plot(0, 0, "*", color=look.ink, markeredgecolor="white", markersize=15, zorder=6)
         left.set_aspect("equal", adjustable="datalim")
-        left.grid(color=PALE, linewidth=0.6)
-        right.set_xlabel("step of both", color=FAINT, fontsize=9)
+        right.set_xlabel("step of both")
         label_ends(right, [(float(distance[name][-1]), name, hue) for name, hue in hues.items()])
 
     return Station(
