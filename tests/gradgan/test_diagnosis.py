@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.diagnosis import History
+from gradgan.diagnosis.rules import ModeCollapse
 from tests.signals import (
     Border,
     Fault,
@@ -126,3 +128,15 @@ def test_samples_that_lie_evenly_around_all_modes_are_inexact_and_not_collapsed(
 @pytest.mark.parametrize("border", BORDERS, ids=ids(BORDERS))
 def test_a_rule_speaks_beyond_its_border_and_not_before(border):
     said_at_the_border(border)
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"), [((5.0, 4.0), False), ((4.0, 5.0), False), ((4.0, 4.0), True), ((3.0, 4.0), False)]
+)
+def test_modes_are_missing_where_two_evaluations_in_a_row_found_few_and_no_more(counts, found):
+    """Of eight, 4.8 are few; nothing is logged about modes between the evaluations."""
+    history, where = History(), context("ring")
+    for step, count in zip((8000, 9000), counts, strict=True):
+        history.add(step, {"eval/modes": count})
+    history.add(9500, {"game/diversity": 0.9})
+    assert bool(list(ModeCollapse()(history, where))) == found
