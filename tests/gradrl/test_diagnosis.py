@@ -1,9 +1,12 @@
 """Rules about agents on planted signals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from core.diagnosis import History
+from gradrl.diagnosis.rules import CollapsedEntropy
 from tests.signals import (
     Border,
     Fault,
@@ -110,3 +113,14 @@ def test_epochs_that_were_typed_go_back_to_as_many_as_were_tuned():
 @pytest.mark.parametrize("border", BORDERS, ids=ids(BORDERS))
 def test_a_rule_speaks_beyond_its_border_and_not_before(border):
     said_at_the_border(border)
+
+
+@pytest.mark.parametrize("size", [1, 6])
+@pytest.mark.parametrize(("deviation", "collapsed"), [(0.021, False), (0.019, True)])
+def test_a_gaussian_has_collapsed_by_the_deviation_of_each_of_its_numbers(size, deviation, collapsed):
+    where = replace(context("sac"), limits={"action_size": float(size)})
+    history, entropy = History(), size * math.log(deviation * math.sqrt(2 * math.pi * math.e))
+    for step in range(10):
+        history.add(step, {"policy/entropy": entropy})
+    found = list(CollapsedEntropy()(history, where))
+    assert [sign.evidence["left"] for sign in found] == [pytest.approx(deviation)] * collapsed
