@@ -149,3 +149,15 @@ def test_a_latent_that_never_reached_the_samples_is_no_collapse(first, kinds):
     for point in range(40):
         history.add(100 * point, {"game/diversity": first if point < 3 else 0.0})
     assert [sign.kinds for sign in ModeCollapse()(history, context("gan"))] == [kinds]
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"), [((5.0, 4.0), False), ((4.0, 5.0), False), ((4.0, 4.0), True), ((3.0, 4.0), False)]
+)
+def test_modes_are_missing_where_two_evaluations_in_a_row_found_few_and_no_more(counts, found):
+    """Of eight, 4.8 are few; nothing is logged about modes between the evaluations."""
+    history, where = History(), context("ring")
+    for step, count in zip((8000, 9000), counts, strict=True):
+        history.add(step, {"eval/modes": count})
+    history.add(9500, {"game/diversity": 0.9})
+    assert bool(list(ModeCollapse()(history, where))) == found

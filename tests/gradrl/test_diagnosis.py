@@ -7,6 +7,7 @@ import pytest
 
 from core.diagnosis import History
 from gradrl.diagnosis.experience import EntropyDominates, EpisodesCut, ShortHorizon
+from gradrl.diagnosis.rules import CollapsedEntropy
 from tests.signals import (
     Border,
     Fault,
@@ -175,3 +176,14 @@ def test_a_narrow_clipping_interval_is_widened():
     where = context("ppo", ("agent.clip_coef=1e-4",))
     findings, _ = watch(where, "ppo", {"policy/clip_fraction": 0.9})
     assert [f.remedy for f in findings] == [("agent.clip_coef=0.2",)]
+
+
+@pytest.mark.parametrize("size", [1, 6])
+@pytest.mark.parametrize(("deviation", "collapsed"), [(0.021, False), (0.019, True)])
+def test_a_gaussian_has_collapsed_by_the_deviation_of_each_of_its_numbers(size, deviation, collapsed):
+    where = replace(context("sac"), limits={"action_size": float(size)})
+    history, entropy = History(), size * math.log(deviation * math.sqrt(2 * math.pi * math.e))
+    for step in range(10):
+        history.add(step, {"policy/entropy": entropy})
+    found = list(CollapsedEntropy()(history, where))
+    assert [sign.evidence["left"] for sign in found] == [pytest.approx(deviation)] * collapsed

@@ -77,6 +77,13 @@ def test_parameters_that_the_loss_does_not_reach_or_in_which_it_is_linear_have_z
     assert linear(torch.ones(4)).tolist() == [0.0] * 4
 
 
+def test_parameters_with_zero_rows_may_stand_in_front_of_the_others():
+    a, b, c = (torch.full((2,), 3.0, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    operator = Hessian((a**3).sum() + b.sum(), [c, b, a])
+    expected = torch.diag(torch.tensor([0.0, 0, 0, 0, 18, 18], dtype=torch.float64))
+    torch.testing.assert_close(columns(operator), expected)
+
+
 def test_mixed_dtypes_act_on_a_vector_of_the_promoted_one():
     a = torch.tensor([2.0], dtype=torch.bfloat16, requires_grad=True)
     b = torch.tensor([3.0], dtype=torch.float64, requires_grad=True)

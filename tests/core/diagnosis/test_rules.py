@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from core.diagnosis.remedies import toward
+from core.diagnosis import Context, History, Remedies
+from core.diagnosis.followers import Stale
+from core.diagnosis.remedies import batch, toward
 from tests.signals import (
     ROOTS,
     Border,
@@ -291,3 +293,32 @@ def test_gradients_of_layers_of_different_size_are_compared_by_their_root_mean_s
     planted = {"layer/actor.0.weight/gradient_norm": norm}
     findings, _ = watch(replace(where, players=(player,)), "ppo", planted)
     assert ("vanishing_gradient" in {f.name for f in findings}) == found
+
+
+@pytest.mark.parametrize(
+    ("step", "share", "stale"),
+    [
+        (250, 0.75, True),  # 0.75^4 = 0.316 will be left at the end
+        (250, 0.73, False),  # 0.73^4 = 0.284
+        (1000, 0.31, True),
+        (1000, 0.29, False),
+        (90, 1.0, False),  # too early to say
+    ],
+)
+def test_a_follower_is_stale_by_what_will_be_left_of_its_first_weights_at_the_end(step, share, stale):
+    history, context = History(), Context(options={}, players=(), unit="steps", total=1000)
+    history.add(step, {"target/initial_share": share, "target/distance": 0.5})
+    rule = Stale(follower="target", player="critic", cause="", remedy=lambda context: ())
+    assert bool(list(rule(history, context))) == stale
+
+
+@pytest.mark.parametrize(
+    ("now", "samples", "wanted"), [(64, 300.0, 512), (64, 256.0, 256), (64, 1e6, 1024), (None, 0.2, 1)]
+)
+def test_the_batch_that_is_advised_is_the_next_power_of_two_and_at_most_sixteen_times_the_present_one(
+    now, samples, wanted
+):
+    remedies = Remedies(larger_batch=lambda context, player, samples: (f"batch_size={samples}",))
+    where = Context(options={}, players=(), unit="steps", total=1, remedies=remedies)
+    player = replace(context("gan").players[0], batch=now)
+    assert batch(where, player, samples) == (f"batch_size={wanted}",)

@@ -57,15 +57,15 @@ def test_saturated_units_are_those_at_an_end_for_nearly_every_sample(activation,
 
 
 def test_a_unit_is_saturated_from_95_percent_of_the_samples_and_dead_only_for_all():
-    """Unit j of 100 samples is at an end for 0, 1, 50, 94, 95 and 100 of them, at either end."""
-    counts = [0, 1, 50, 94, 95, 100]
+    """Unit j of 100 samples is at an end for 0, 5, 50, 94, 95, 99 and 100 of them, at either end."""
+    counts = [0, 5, 50, 94, 95, 99, 100]
     x = torch.tensor([[(-9.0 if i % 2 else 9.0) if i < n else 0.1 for n in counts] for i in range(100)])
     health = UnitHealth(max_samples=100)
-    for activation, tag, share in ((nn.Tanh(), "saturated_units", 2 / 6), (nn.ReLU(), "dead_units", 1 / 6)):
-        net = nn.Sequential(nn.Linear(6, 6, bias=False), activation)
+    for activation, tag, share in ((nn.Tanh(), "saturated_units", 3 / 7), (nn.ReLU(), "dead_units", 1 / 7)):
+        net = nn.Sequential(nn.Linear(7, 7, bias=False), activation)
         inputs = x if tag == "saturated_units" else torch.where(x == 0.1, 1.0, -1.0)
         with torch.no_grad():
-            net[0].weight.copy_(torch.eye(6))
+            net[0].weight.copy_(torch.eye(7))
         step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1))
         found = health(Objective(net, mean_square, (inputs,)), step, torch.Generator())
         assert found == {f"layer/1/{tag}": pytest.approx(share)}
