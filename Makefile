@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo test golden pairs mutants fuzz soak lint tensorboard clean
+.PHONY: help install demo test golden pairs mutants fuzz soak lint tensorboard pictures clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -43,8 +43,12 @@ lint: $(STAMP) ## style, types and import rules
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 
-tensorboard: $(STAMP) ## show all runs at http://localhost:6006
-	@$(BIN)/tensorboard --logdir $(RUNS)
+tensorboard: $(STAMP) ## show all runs at http://localhost:6006/#custom_scalars
+	@echo 'open http://localhost:6006/#custom_scalars'
+	@$(BIN)/tensorboard --logdir $(RUNS) --port 6006
+
+pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 minutes)
+	@$(BIN)/python -m tests.pictures
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from core.run.dashboard import URL
 from core.text import shortened
 
 RUNS = {
@@ -33,7 +34,7 @@ def main() -> None:
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
         reached.append(f"  {title}: {outcome(summary)}\n    {directory / 'report.html'}")
     print(f"\nDone in {time.monotonic() - began:.0f} s.\n" + "\n".join(reached))
-    print(f"\nEverything, layer by layer: make tensorboard, or tensorboard --logdir {folder}")
+    print(f"\nEverything, layer by layer, at {URL}: make tensorboard, or tensorboard --logdir {folder}")
 
 
 def call(script: str, *overrides: str) -> None:
