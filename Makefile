@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo tour test docs coverage golden pairs mutants fuzz soak lint release tensorboard clean
+.PHONY: help install demo tour test docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -65,8 +65,12 @@ release: $(STAMP) ## build, check, install the wheel where nothing else is, and 
 		&& ../venv/bin/gradgan data=ring total_images=8192 hydra.run.dir=gan \
 		&& ../venv/bin/descend hydra.run.dir=descent && ../venv/bin/gradsight-report run=agent
 
-tensorboard: $(STAMP) ## show all runs at http://localhost:6006
-	@$(BIN)/tensorboard --logdir $(RUNS)
+tensorboard: $(STAMP) ## show all runs at http://localhost:6006/#custom_scalars
+	@echo 'open http://localhost:6006/#custom_scalars'
+	@$(BIN)/tensorboard --logdir $(RUNS) --port 6006
+
+pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 minutes)
+	@$(BIN)/python -m tests.pictures
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

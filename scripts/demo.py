@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.cli.command import typed_command
 from core.cli.follow_up import next_line
+from core.run.dashboard import URL
 from core.text import shortened
 
 RUNS = {
@@ -35,7 +36,7 @@ def main() -> None:
         summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
         reached.append(f"  {title}: {outcome(summary)}\n    {directory / 'report.html'}")
     print(f"\nDone in {time.monotonic() - began:.0f} s.\n" + "\n".join(reached))
-    print(f"\nEverything, layer by layer: make tensorboard, or tensorboard --logdir {folder}")
+    print(f"\nEverything, layer by layer, at {URL}: make tensorboard, or tensorboard --logdir {folder}")
     typed = typed_command(sys.argv[1:])
     print(next_line("runs", [str(folder)], typed))
     print(next_line("evaluate", [str(folder / "rl"), "render=gif"], typed))

@@ -237,15 +237,15 @@ def test_a_sweep_trains_every_job_in_a_directory_of_its_own(command: Command):
     outcome = command("gan", "-m", *SMALL["gan"], "seed=1,2", "hydra.sweep.dir=sweep")
     assert outcome.status == 0
     assert outcome.made == ["sweep"]
-    for job in (0, 1):
-        summary = json.loads(Path("sweep", str(job), "summary.json").read_text())
-        assert (summary["status"], summary["seed"]) == ("finished", job + 1)
+    for seed in (1, 2):
+        summary = json.loads(Path("sweep", f"seed={seed}", "summary.json").read_text())
+        assert (summary["status"], summary["seed"]) == ("finished", seed)
 
 
 def test_all_jobs_of_a_sweep_are_in_one_directory_named_by_when_the_sweep_began(command: Command):
     assert command("gan", "-m", *SMALL["gan"], "seed=1,2").status == 0
     (sweep,) = Path("runs", "gan").iterdir()
-    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["seed=1", "seed=2"]
 
 
 def test_a_sweep_into_used_or_shared_directories_is_refused_before_it_begins(command: Command, tmp_path):
@@ -254,10 +254,10 @@ def test_a_sweep_into_used_or_shared_directories_is_refused_before_it_begins(com
     shared = command("gan", *overrides, "seed=1,2", "hydra.sweep.subdir=same")
     assert_refused(shared, f"two jobs of this sweep would share {place / 'same'}")
     assert not place.exists()
-    (place / "1").mkdir(parents=True)
-    (place / "1" / "config.yaml").touch()
-    assert_refused(command("gan", *overrides, "seed=1,2"), f"{place / '1'} already holds a run")
-    assert sorted(p.name for p in place.iterdir()) == ["1"]
+    (place / "seed=2").mkdir(parents=True)
+    (place / "seed=2" / "config.yaml").touch()
+    assert_refused(command("gan", *overrides, "seed=1,2"), f"{place / 'seed=2'} already holds a run")
+    assert sorted(p.name for p in place.iterdir()) == ["seed=2"]
 
 
 def test_a_job_refuses_a_directory_with_a_run_unless_it_is_to_go_on(finished, tmp_path):
@@ -283,7 +283,7 @@ def test_a_signal_ends_the_whole_sweep(command: Command, monkeypatch):
 
     monkeypatch.setattr(Run, "finish_step", interrupted)
     assert command("gan", "-m", *SMALL["gan"], "seed=1,2", "hydra.sweep.dir=sweep").status == 143
-    assert sorted(path.name for path in Path("sweep").iterdir() if path.is_dir()) == ["0"]
+    assert sorted(path.name for path in Path("sweep").iterdir() if path.is_dir()) == ["seed=1"]
 
 
 def test_the_loser_of_two_starts_leaves_the_winners_directory_alone(command: Command, monkeypatch, tmp_path):

@@ -25,8 +25,13 @@ def job_names(batches: Sequence[Sequence[str]]) -> list[str]:
     """A folder's name for each job of a sweep: the options that differ, by the last part of their names.
 
     Jobs that nothing tells apart get their numbers.
+
+    Raises:
+        ConfigError: `name=` is swept.
     """
     swept = swept_options(batches)
+    if "name" in swept:
+        raise ConfigError("name is that of the whole sweep, and its jobs are named by what differs: type one")
     ends = Counter(key.rpartition(".")[2] for key in swept)
     names = []
     for number, job in enumerate(map(_values, batches)):

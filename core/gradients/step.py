@@ -101,13 +101,8 @@ class GradientStep:
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type) if precision == "float16" else None
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
-        self.monitor = Monitor(
-            self.names,
-            self.parameters,
-            monitor or MonitorConfig(),
-            name and f"{name}/",
-            transformed=bool(transforms),
-        )
+        cfg, prefix = monitor or MonitorConfig(), name and f"{name}/"
+        self.monitor = Monitor(self.names, self.parameters, cfg, prefix, transformed=bool(transforms))
         self._step = OptimizerStep(optimizer)
         self._needs_closure = step_needs_closure(type(optimizer))
         self.batch_size = batch_size

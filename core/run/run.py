@@ -69,8 +69,7 @@ class Run:
     ) -> None:
         self.directory = directory
         self.cfg = cfg
-        self.step = 0
-        self.iteration = 0
+        self.step = self.iteration = 0
         self.train_s = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None

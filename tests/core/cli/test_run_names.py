@@ -46,3 +46,8 @@ def test_a_name_that_is_no_folders_is_refused(name):
 def test_jobs_are_named_by_what_differs(batches, swept, names):
     assert swept_options(batches) == swept
     assert job_names(batches) == names
+
+
+def test_a_sweep_has_one_name():
+    with pytest.raises(ConfigError, match="name is that of the whole sweep"):
+        job_names([["name=a"], ["name=b"]])

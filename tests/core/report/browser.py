@@ -69,15 +69,15 @@ class Browser:
             self.events.append(answer)
 
     def open(
-        self, path: Path, width: int, height: int = 900, *, scheme: str = "light", media: str = ""
+        self, path: Path | str, width: int, height: int = 900, *, scheme: str = "light", media: str = ""
     ) -> None:
-        """Load a file at a window's size, in light or dark, as on screen or (`print`) on paper."""
+        """Load a file or an address at a window's size, light or dark, as on screen or (`print`) on paper."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 600)  # fmt: skip
         self.call("Emulation.setEmulatedMedia", media=media,
                   features=[{"name": "prefers-color-scheme", "value": scheme}])  # fmt: skip
         self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())
 

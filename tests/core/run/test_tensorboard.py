@@ -68,7 +68,7 @@ def test_a_step_costs_one_event(tmp_path):
 
 
 def hparams(directory):
-    """Columns with whether they come first, the names of the metrics, and the cells, as the table has them."""
+    """Columns with whether they come first, names of the metrics, and the cells, as the table has them."""
     from tensorboard.plugins.hparams.metadata import (
         parse_experiment_plugin_data,
         parse_session_start_info_plugin_data,

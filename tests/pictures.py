@@ -1,0 +1,51 @@
+"""Make the pictures of the README anew: `make pictures`. A browser is needed, and two minutes.
+
+One run of PPO on CartPole, the demo's, as TensorBoard and the report show it.
+"""
+
+import base64
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.core.report.browser import Browser, installed
+from tests.tensorboard_page import charts, serving
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+RUN = ["agent=ppo", "env=cartpole", "total_steps=100000"]
+TENSORBOARD, REPORT = (1500, 800), (1280, 1622)  # pixels, width and height
+
+
+def main() -> None:
+    """Train, then look."""
+    if installed() is None:
+        sys.exit("no browser: install chromium (Debian and Ubuntu: apt-get install chromium)")
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "runs" / "ppo"
+        command("train_rl", *RUN, f"hydra.run.dir={directory}")
+        command("report", f"run={directory}")
+        browser = Browser(Path(folder) / "browser")
+        with serving(directory.parent) as address:
+            for scheme, name in (("light", "tensorboard"), ("dark", "tensorboard_dark")):
+                charts(browser, address, *TENSORBOARD, scheme=scheme)
+                keep(browser, name, *TENSORBOARD)
+        browser.open(directory / "report.html", *REPORT)
+        keep(browser, "report", *REPORT)
+        browser.close()
+
+
+def command(script: str, *words: str) -> None:
+    """Run one of our commands."""
+    subprocess.run([sys.executable, "-m", f"core.scripts.{script}", *words], check=True)
+
+
+def keep(browser: Browser, name: str, width: int, height: int) -> None:
+    """Write what the window shows into docs/."""
+    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    data = browser.call("Page.captureScreenshot", clip=clip)["data"]
+    (DOCS / f"{name}.png").write_bytes(base64.b64decode(data))
+
+
+if __name__ == "__main__":
+    main()
