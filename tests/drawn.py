@@ -39,7 +39,7 @@ def texts(made: Figure) -> list[tuple[str, float, Bbox]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RendererAgg, "draw_text", noted)
         pixels(made)
-        return [(t.get_text(), float(t.get_fontsize()), t.get_window_extent()) for t in seen.values()]
+        return [(t.get_text(), float(str(t.get_fontsize())), t.get_window_extent()) for t in seen.values()]
 
 
 def require_legible(made: Figure) -> None:

@@ -134,8 +134,8 @@ class Stripes(ImageData):
     """Images that fit: 8x8 pixels, stripes of four widths."""
 
     name: ClassVar[str] = "stripes"
-    shape: ClassVar = (1, 8, 8)
-    num_classes: ClassVar = 4
+    shape: ClassVar = (1, 8, 8)  # type: ignore[assignment]
+    num_classes: ClassVar = 4  # type: ignore[assignment]
 
     def load(self):
         labels = torch.arange(128) % 4
@@ -195,8 +195,8 @@ class Thawed(ImageData):
     """Its class is not frozen."""
 
     name: ClassVar[str] = "thawed"
-    shape: ClassVar = (1, 8, 8)
-    num_classes: ClassVar = 4
+    shape: ClassVar = (1, 8, 8)  # type: ignore[assignment]
+    num_classes: ClassVar = 4  # type: ignore[assignment]
 
     def load(self):
         return Stripes().load()

@@ -247,8 +247,9 @@ def larger_batch(context: Context, player: Player, samples: int) -> Overrides:
 def more_samples(context: Context) -> Overrides:
     """As many as the objective has of itself, where fewer were typed."""
     now, default = context.number("objective.samples"), context.defaults().get("objective.samples")
-    more = now is not None and isinstance(default, int) and default > now
-    return (remedies.override("objective.samples", default),) if more else ()
+    if now is None or not isinstance(default, int) or default <= now:
+        return ()
+    return (remedies.override("objective.samples", default),)
 
 
 def shallower(context: Context) -> Overrides:

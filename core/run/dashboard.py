@@ -3,6 +3,9 @@
 A panel is shown as soon as one of its curves exists, so that no chart of the page stays empty.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# protobuf makes the names of its modules when they are imported.
+
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,6 +4,9 @@ The table takes its columns from one of the runs it shows. So they are what diff
 one what was typed; the row has a cell for every option.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# protobuf makes the names of its modules when they are imported.
+
 import math
 from collections.abc import Mapping, Sequence
 

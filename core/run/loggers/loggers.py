@@ -144,7 +144,7 @@ class Loggers:
 
 def _facts(directory: Path, options: Tree) -> dict[str, object]:
     """Single words about a run, for its card."""
-    known = {key: options.get(key) for key in ("seed", "device")}
+    known: dict[str, object] = {key: options.get(key) for key in ("seed", "device")}
     known["tags"] = ", ".join(options.get("tags") or ()) or None
     return {"directory": f"`{directory}`"} | {key: value for key, value in known.items() if value is not None}
 
