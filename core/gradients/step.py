@@ -33,7 +33,7 @@ from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
 from core.gradients.norms import GradientView, global_norm
 from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_fused
-from core.gradients.ranks import average_over_ranks
+from core.gradients.ranks import average_over_ranks, num_ranks
 from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
 
@@ -140,7 +140,7 @@ class GradientStep:
 
     def compute(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
-        ranks = _num_ranks()
+        ranks = num_ranks()
         known = self.batch_size if samples is None else samples
         if not closures:
             raise ValueError("a step needs at least one closure, got none")
@@ -270,8 +270,8 @@ class GradientStep:
                 self.scaler.update()
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
-        if _num_ranks() > 1:
-            average_over_ranks(self.parameters, _num_ranks())
+        if num_ranks() > 1:
+            average_over_ranks(self.parameters, num_ranks())
         return _averaged(collected), total
 
     def _require_reached(self, losses: dict[str, Tensor]) -> None:
@@ -394,10 +394,3 @@ def _freed_graph_explained() -> Iterator[None]:
         raise ValueError(
             "the graph of this loss is already freed: build the loss inside the closure, at every call"
         ) from error
-
-
-def _num_ranks() -> int:
-    """Ranks of `torch.distributed`; 1 without it."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_world_size()
-    return 1

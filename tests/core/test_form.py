@@ -5,7 +5,20 @@ import math
 import pytest
 import torch
 
-from core.form import Begun, Each, Many, Maybe, Number, OneOf, Rows, Scalar, Table, require_form
+from core.form import (
+    AnyTensor,
+    Begun,
+    Each,
+    Many,
+    Maybe,
+    Number,
+    OneOf,
+    Only,
+    Rows,
+    Scalar,
+    Table,
+    require_form,
+)
 
 FORM = {
     "weight": torch.zeros(2, 3),
@@ -65,3 +78,16 @@ def test_a_state_of_the_same_form_is_taken_whatever_its_values():
 def test_anything_else_is_named_with_its_place(name, value, says):
     with pytest.raises(ValueError, match=says):
         require_form(STATE | {name: value}, FORM)
+
+
+def test_a_dictionary_that_becomes_arguments_has_no_other_keys():
+    require_form({"a": 1}, Only({"a": 0, "b": Maybe(0)}))
+    with pytest.raises(ValueError, match=r"life\.new is of another version"):
+        require_form({"a": 1, "new": 2}, Only({"a": 0}), "life")
+
+
+def test_a_tensor_of_any_shape_may_have_to_be_of_one_dtype():
+    require_form(torch.zeros(2, 3), AnyTensor(torch.float32))
+    require_form(torch.zeros(2, dtype=torch.int64), AnyTensor())
+    with pytest.raises(ValueError, match=r"w is a Tensor, not a tensor of torch\.float32"):
+        require_form(torch.zeros(2).double(), AnyTensor(torch.float32), "w")

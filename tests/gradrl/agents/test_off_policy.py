@@ -170,6 +170,7 @@ def test_a_target_goes_its_share_of_the_way():
         source.weight += 1.0
     target.follow()
     torch.testing.assert_close(target.net.weight, old + 0.25)
+    assert [target.lag(moves)["target/initial_share"] for moves in (1, 2)] == [0.75, 0.5625]
     assert not any(p.requires_grad for p in target.net.parameters())
 
 

@@ -8,10 +8,12 @@ from core.gradients import GlobalNorm
 from core.optim.schedules import Linear
 from gradrl.agents.a2c import A2C, A2CConfig
 from gradrl.agents.npg import NPG, NPGConfig
+from gradrl.agents.on_policy import actor_critic_loss
 from gradrl.agents.reinforce import REINFORCE, REINFORCEConfig
 from gradrl.agents.trpo import TRPO, TRPOConfig
 from gradrl.agents.vtrace import VTrace, VTraceConfig
-from gradrl.experience.rollout import Rollout
+from gradrl.experience.rollout import Batch, Rollout
+from gradrl.policies.distributions import Categorical
 from tests.gradrl.small import BOX, parameters, small_agent, small_model, small_rollout
 
 AGENTS = {
@@ -30,6 +32,27 @@ every_agent = pytest.mark.parametrize("kind", AGENTS)
 def make(kind, **more):
     agent, config, options = AGENTS[kind]
     return small_agent(agent, config, **options | more)
+
+
+def test_the_losses_of_actor_and_critic_are_those_of_their_definitions():
+    """The policy is weighed by advantages, the value is drawn to the targets; every number is different."""
+    random = torch.Generator().manual_seed(0)
+    logits, (advantage, target, value, old) = (
+        torch.randn(*shape, generator=random, dtype=torch.float64) for shape in ((5, 3), (4, 5))
+    )
+    action = torch.tensor([0, 2, 1, 1, 0])
+    batch = Batch(obs=logits, action=action, log_prob=old, advantage=advantage, value=old, target=target)
+    losses, _ = actor_critic_loss(lambda obs: (Categorical(obs), value), batch, 0.7, 0.03)
+    p = logits.exp() / logits.exp().sum(1, keepdim=True)
+    chosen = torch.stack([row[a] for row, a in zip(p, action, strict=True)])
+    expected = {
+        "policy": -(advantage * chosen.log()).sum() / 5,
+        "value": 0.7 * 0.5 * (value - target).square().sum() / 5,
+        "entropy": 0.03 * (p * p.log()).sum() / 5,
+    }
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, expected.pop(name))
+    assert not expected
 
 
 @every_agent

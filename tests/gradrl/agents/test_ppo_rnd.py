@@ -104,6 +104,15 @@ def test_the_reward_is_novelty_of_what_a_step_led_to_over_the_deviation_of_its_d
     )
 
 
+def test_an_outlier_is_seen_at_five_deviations():
+    """One that differs from 31 equal ones is sqrt(31) = 5.57 deviations away from the mean."""
+    obs = torch.zeros(9, 4, 3)
+    obs[5, 2, 0] = 1.0
+    none = {"final_index": torch.empty(0, dtype=torch.int64), "final_obs": obs[0, :0]}
+    rows = Curiosity(model(), 0.9).rows(dataclasses.replace(small_rollout(), obs=obs, **none))
+    assert rows[4, 2, 0] == CLIP == 5.0
+
+
 def test_an_element_that_is_an_image_reaches_the_network_normalised_once():
     picture = spaces.Box(0, 255, (36, 36, 1), np.uint8)
     net = model(picture)

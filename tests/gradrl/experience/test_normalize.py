@@ -57,6 +57,15 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return():
     assert scaled[15:] == pytest.approx(np.clip(reward[15:] / np.std(seen), -10, 10), rel=1e-5)
 
 
+def test_the_running_return_begins_anew_right_after_an_episode_that_ended_with_a_valid_step():
+    """Under SAME_STEP nothing lies between two episodes: the sums are 1, 2.5, then 4 alone."""
+    normalizer = RewardNormalizer(1, gamma=0.5)
+    reward, valid = np.array([[1.0], [2.0], [4.0]], np.float32), np.ones((3, 1), bool)
+    normalizer(reward, np.array([[False], [True], [False]]), valid)
+    assert normalizer.moments.variance == pytest.approx(np.var([1.0, 2.5, 4.0]))
+    assert normalizer.running.tolist() == [4.0]
+
+
 def test_a_restored_normaliser_continues_with_identical_numbers():
     generator = np.random.default_rng(2)
     reward = generator.normal(size=(8, 3)).astype(np.float32)
