@@ -233,7 +233,7 @@ class DeafGenerator(MLP):
 
     def generator(self, latent_size: int, shape: Shape, random: torch.Generator) -> nn.Module:
         """As in `MLP`, behind zeros."""
-        return nn.Sequential(Nothing(), *super().generator(latent_size, shape, random))
+        return nn.Sequential(Nothing(), super().generator(latent_size, shape, random))
 
 
 # Descents.

@@ -66,5 +66,5 @@ class Mass(gym.Env):
         return np.concatenate([self._place, self._velocity]).astype(np.float32)
 
 
-gym.register("Cells-v0", Cells, max_episode_steps=40)
-gym.register("Mass-v0", Mass, max_episode_steps=50)
+gym.register("Cells-v0", f"{__name__}:Cells", max_episode_steps=40)
+gym.register("Mass-v0", f"{__name__}:Mass", max_episode_steps=50)
