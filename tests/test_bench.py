@@ -12,7 +12,10 @@ from tests.conftest import Command, assert_refused
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["suite=vae"], "suite must be one of gradients, rl, gan, diagnosis, real_faults, got 'vae'"),
+        (
+            ["suite=vae"],
+            "suite must be one of gradients, rl, gan, diagnosis, elsewhere, real_faults, got 'vae'",
+        ),
         (["suite=rl", "models=[5k]"], "models must be left out: suite=rl does not use it, got ['5k']"),
         (["total_steps=600"], "total_steps must be left out: suite=gradients does not use it, got 600"),
         (["suite=rl", "total_steps=100"], "total_steps must be an integer >= 512 or null, got 100"),

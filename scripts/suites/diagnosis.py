@@ -178,7 +178,7 @@ def score(kind: str, found: dict) -> float | None:
     if kind == "rl":
         return found["eval_return_mean"]
     if kind == "gan" and found.get("high_quality") is not None:
-        return found["modes"] / found["modes_floor"] * found["high_quality"]
+        return found["modes"] / max(found["modes_floor"], 1.0) * found["high_quality"]
     if kind == "gan":
         return found["fid_floor"] / found["fid"]
     if found.get("held_out_accuracy") is not None:

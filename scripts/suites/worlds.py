@@ -66,6 +66,5 @@ class Mass(gym.Env):
         return np.concatenate([self._place, self._velocity]).astype(np.float32)
 
 
-# A class is a callable that makes an environment, whatever gymnasium's type of one says.
-gym.register("Cells-v0", Cells, max_episode_steps=40)  # type: ignore[arg-type]
-gym.register("Mass-v0", Mass, max_episode_steps=50)  # type: ignore[arg-type]
+gym.register("Cells-v0", f"{__name__}:Cells", max_episode_steps=40)
+gym.register("Mass-v0", f"{__name__}:Mass", max_episode_steps=50)
