@@ -31,9 +31,7 @@ def job_names(batches: Sequence[Sequence[str]]) -> list[str]:
     """
     swept = swept_options(batches)
     if "name" in swept:
-        raise ConfigError(
-            "name is that of the whole sweep, and its jobs are named by what differs: type one"
-        )
+        raise ConfigError("name is that of the whole sweep, and its jobs are named by what differs: type one")
     ends = Counter(key.rpartition(".")[2] for key in swept)
     names = []
     for number, job in enumerate(map(_values, batches)):
