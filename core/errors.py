@@ -1,5 +1,6 @@
 """What ends a run in one line because something outside of the project did not do what it promises."""
 
+import re
 import sysconfig
 import traceback
 
@@ -18,6 +19,21 @@ class ContractError(ValueError):
 
 class DiskError(ContractError):
     """A file could not be written: the disk is full or refuses."""
+
+
+class MemoryShortageError(ContractError):
+    """There is less memory than a tensor or an array needs."""
+
+
+def as_shortage(error: Exception) -> MemoryShortageError | None:
+    """What Python, NumPy or PyTorch raised for want of memory, in one line; None for all else."""
+    text = str(error)
+    short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if not (short or "can't allocate memory" in text):
+        return None
+    asked = re.search(r"allocate (\d[\d.]* ?(?:bytes|[KMGTP]iB))", text)
+    size = f" for {asked[1]} at once" if asked else ""
+    return MemoryShortageError(f"there is not enough memory{size}: take smaller batches, buffers or networks")
 
 
 def described(error: BaseException) -> str:

@@ -19,8 +19,8 @@ def described_type(hint: object) -> str:
         args = typing.get_args(choice)
         if typing.get_origin(choice) is tuple:
             count = "" if args[-1] is Ellipsis else f"{len(args)} "
-            plural = {int: "integers", str: "strings"}.get(args[0], "numbers")
-            parts.append(f"a list of {count}{plural}")
+            plural = {int: "integers", str: "strings", float: "numbers"}
+            parts.append(f"a list of {count}{plural.get(args[0], 'classes with a _target_')}")
         else:
             parts.append(
                 names.get(typing.get_origin(choice) or choice, getattr(choice, "__name__", str(choice)))

@@ -13,7 +13,9 @@ from core.optim.sam import SAM
 from gradgan.data import Data
 from gradgan.game.game import Game
 from gradgan.networks import Network
+from gradgan.networks.dcgan import DCGAN
 from gradgan.networks.mlp import MLP
+from gradgan.networks.pyramid import ImagePair
 from gradgan.regularizers.weight_clipping import WeightClipping
 
 
@@ -31,6 +33,8 @@ def without_effect(
         idle["features"] = f"the points of data={data.name} are compared as they are"
     if isinstance(network, MLP):
         idle["channels_last"] = f"network={network.name} has no convolutions"
+    if isinstance(network, ImagePair) and network.width << _doublings(network, data) <= network.max_width:
+        idle["network.max_width"] = "no level would be wider without it"
     losses = most_losses(game)
     alone = "without penalty, regularizer and class loss every gradient step has one loss"
     of_clipper = clipper_without_effect(
@@ -39,6 +43,12 @@ def without_effect(
         one_order="two losses have one order" if losses == 2 else "",
     )
     return idle | of_clipper | optimizer_without_effect(optimizer, probes)
+
+
+def _doublings(network: ImagePair, data: Data) -> int:
+    """How often the channels double from the largest level of an image network to the smallest."""
+    levels = len(network.levels(data.shape).widths)
+    return levels - (2 if isinstance(network, DCGAN) else 1)  # DCGAN's largest has half the resolution
 
 
 def most_losses(game: Game) -> int:

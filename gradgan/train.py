@@ -1,5 +1,6 @@
 """The training loop: take real samples, move both players, report to the run."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -21,7 +22,7 @@ from core.report.dashboard import dashboard_of
 from core.run.auto_lr import auto_lr
 from core.run.callbacks import Callback
 from core.run.config import RunConfig
-from core.run.device import resolve_device, set_num_threads
+from core.run.device import require_memory, resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.evaluation import Evaluation
 from core.run.loggers.loggers import Chosen
@@ -167,6 +168,7 @@ def check(cfg: TrainConfig) -> None:
     check_noise(cfg.probe or {}, cfg.loss, cfg.network)
     check_exclude(cfg.clipper, [name for player in players() for name, _ in player.named_parameters()])
     check_probes(cfg.probe, players)
+    require_memory("batch_size", cfg.batch_size, 4 * cfg.batch_size * math.prod(cfg.data.shape))
     cfg.data.stream(cfg.batch_size, torch.Generator(), device)
     make_evaluator(cfg, cfg.seed, cfg.evaluation.samples)
 
@@ -329,9 +331,8 @@ def begin(cfg: TrainConfig, trainer: Trainer, run: Run) -> None:
 def make_measurements(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> Measurements:
     """The measurements of both players, on the same training and held-out samples through the whole run."""
     seed = seed_for(cfg.seed, "view")  # the word is part of the seed: another one draws other samples
-    real, held_out = cfg.data.references(
-        cfg.measurements.samples, torch.Generator().manual_seed(seed), device
-    )
+    random = torch.Generator().manual_seed(seed)
+    real, held_out = cfg.data.references(cfg.measurements.samples, random, device)
     return Measurements(cfg.measurements, trainer, real, held_out, seed)
 
 
@@ -347,9 +348,8 @@ def make_probes(
         return player_objectives(trainer, real, z)
 
     def others() -> dict[str, float]:
-        average = trainer.average
-        lag = {"average/distance": average.lag(), "average/initial_share": average.initial_share}
-        return measurements.measure() | lag
+        lag, share = trainer.average.lag(), trainer.average.initial_share
+        return measurements.measure() | {"average/distance": lag, "average/initial_share": share}
 
     return Probes(cfg.probe, cfg.seed, objectives, unit_health_of(cfg.diagnosis), others)
 

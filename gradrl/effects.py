@@ -61,6 +61,8 @@ def idle_policy(cfg: object, info: EnvInfo) -> Idle:
         yield "policy.convolutions", "no observation is an image"
     if not cfg.hidden_sizes and not isinstance(cfg, NoveltyConfig):  # its predictor has hidden layers
         yield "policy.activation", "policy.hidden_sizes is []"
+        if type(cfg) is MLPConfig and all(part.kind == "vector" for part in info.observation.parts):
+            yield "policy.shared", "actor and critic have no layer but the last"
     if not isinstance(cfg, MLPConfig | StochasticConfig):
         return
     if not isinstance(info.action, BoxAction):

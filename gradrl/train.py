@@ -1,5 +1,6 @@
 """The training loop: collect a rollout, learn from it, tell the run."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from core.report.dashboard import dashboard_of
 from core.run.auto_lr import auto_lr
 from core.run.callbacks import Callback
 from core.run.config import RunConfig
-from core.run.device import resolve_device, set_num_threads
+from core.run.device import require_memory, resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.loggers.loggers import Chosen
 from core.run.probes import Probes, check_probes
@@ -112,7 +113,19 @@ def check(cfg: TrainConfig) -> None:
         require(
             ok, "optimizer.lr", "auto", f"a number for {agent.__name__}: auto is for one loss on a rollout"
         )
+    check_memory(cfg, info)
     try_env(cfg.env, info)
+
+
+def check_memory(cfg: TrainConfig, info: EnvInfo) -> None:
+    """Raise ConfigError where the observations of a rollout or of a replay are more than memory holds."""
+    row = info.observation.size * info.observation.dtype.itemsize
+    options = cast(AgentConfig, cfg.agent.options)
+    shape = {"agent.num_steps": options.num_steps, "num_envs": cfg.num_envs}
+    largest = max(shape, key=lambda option: shape[option])
+    require_memory(largest, shape[largest], math.prod(shape.values()) * row)
+    if isinstance(options, OffPolicyConfig):
+        require_memory("agent.replay_size", options.replay_size, options.replay_size * row)
 
 
 def without_effect(cfg: TrainConfig) -> dict[str, str]:

@@ -124,6 +124,7 @@ def test_each_descent_of_a_comparison_has_its_own(command, mine):
     ("value", "reason"),
     [
         ("5", "callbacks must be a list, got 5"),
+        ("null", "callbacks must be a list of classes with a _target_, got null"),
         ("[5]", "callbacks must be a list of mappings with a _target_, got [5]"),
         ("[{_target_: mine.Pull, shar: 1}]", "unknown option callbacks.0.shar; did you mean"),
         ("[{_target_: mine.Pull, share: x}]", "callbacks.0.share must be a number, got 'x'"),

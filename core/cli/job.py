@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.config import ConfigError, Tree, build, flat
-from core.errors import ContractError
+from core.errors import ContractError, as_shortage
 
 if TYPE_CHECKING:
     from core.config import Component
@@ -91,6 +91,10 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if shortage := as_shortage(error):
+            raise ConfigError(str(shortage)) from error
+        raise
 
 
 def _idle(typed: Sequence[str], without_effect: Mapping[str, str]) -> tuple[str, ...]:
@@ -213,8 +217,11 @@ def _ended(cfg: RootConfig, module: ModuleType, run: "Run") -> tuple[str, int]:
         print(f"error: {error}", file=sys.stderr)
     except ContractError as error:
         print(f"error: {error}{run.rescue(error)}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if shortage := as_shortage(error):
+            print(f"error: {shortage}{run.rescue(shortage)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
     else:
         return "finished", 0
     return "failed", 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -46,6 +47,8 @@ def _idle(component: OptimizerComponent, vectors: str) -> Iterator[tuple[str, st
         yield component.path, "decoupled_weight_decay", reason
         if options.get("groups") == NO_DECAY:
             yield component.path, "groups", reason
+    elif options.get("groups") == NO_DECAY and "weight_decay" not in signature(component.target).parameters:
+        yield component.path, "groups", f"{component.target.__name__} has no weight decay"
     elif vectors and options.get("groups") == NO_DECAY:
         for name in ("weight_decay", "decoupled_weight_decay"):
             yield component.path, name, f"{component.path}.groups is {NO_DECAY}, and {vectors}"

@@ -3,6 +3,7 @@
 import torch
 
 from core.config import ConfigError
+from core.errors import as_shortage
 
 
 def resolve_device(name: str) -> torch.device:
@@ -34,3 +35,25 @@ def set_num_threads(num_threads: int | None) -> None:
     """Threads inside one torch operation on the CPU; None leaves torch's own choice."""
     if num_threads is not None:
         torch.set_num_threads(num_threads)
+
+
+def require_memory(option: str, value: int, num_bytes: int) -> None:
+    """Refuse an option for which the system would not give memory: it is asked, and nothing is touched.
+
+    Args:
+        option: as it is typed.
+        value: of it.
+        num_bytes: of the largest tensor that it makes.
+
+    Raises:
+        ConfigError: there is not that much.
+    """
+    try:
+        torch.empty(num_bytes, dtype=torch.uint8)
+    except RuntimeError as error:
+        if as_shortage(error) is None:
+            raise
+        size = f"{num_bytes / 2**30:,.0f} GiB"
+        raise ConfigError(
+            f"{option} must be smaller, got {value}: {size} are more than this machine has"
+        ) from error

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from core.config import ConfigError
 from core.run.saved import Saved, read_saved
+from core.text import shown
 
 
 def read_initial(option: str, source: str, target: str, interface: Mapping[str, object]) -> Saved:
@@ -32,7 +33,7 @@ def read_initial(option: str, source: str, target: str, interface: Mapping[str, 
     except ConfigError as error:
         raise ConfigError(f"{option}={source}: {error}") from error
     differences = [
-        f"{name} is {saved.interface.get(name)} there and {value} here"
+        f"{name} is {shown(saved.interface.get(name))} there and {shown(value)} here"
         for name, value in interface.items()
         if saved.interface.get(name) != value
     ]

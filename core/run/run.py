@@ -16,7 +16,7 @@ from torch import nn
 from core.config import Tree
 from core.diagnosis import RULES, Remedies, Rule
 from core.draw.media import Media
-from core.errors import ContractError, DiskError
+from core.errors import ContractError, DiskError, MemoryShortageError
 from core.form import Maybe, Number
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats
@@ -321,17 +321,17 @@ class Run:
     def rescue(self, error: ContractError) -> str:
         """Save what there is after something outside of the run has failed; how to continue, to be said.
 
-        What the disk did not take would be missing for ever after a checkpoint of this moment; resumed from
-        the one before, the run writes it again. A callback that has failed may have half of a new state.
+        What the disk did not take would be missing for ever after a checkpoint of this moment, and an update
+        that memory did not suffice for, or a callback, half done; from the one before, the run does it again.
         """
         if self._console is None:
             return ""
         try:
             if self._saved_at != self.step:
-                if isinstance(error, DiskError | CallbackError):
+                if isinstance(error, DiskError | MemoryShortageError | CallbackError):
                     raise error
                 self.save("last.pt")
-        except ContractError:  # it is the disk that has failed, or a state that no file can hold
+        except ContractError:  # the disk or the memory has failed, or no file can hold the state
             kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
             return f"; not saved at {self.step:,} {self.unit}, {kept}"
         return f"; saved at {self.step:,} {self.unit}, continue with {resumption(self.directory)}"

@@ -1,11 +1,13 @@
 """Short runs that are damaged, and a process of its own for every command that meets one."""
 
 import contextlib
+import importlib
 import io
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradgan.train
@@ -58,6 +60,16 @@ def forked(work, log: Path) -> tuple[int | None, str]:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return None, log.read_text(errors="replace")
+
+
+def typed(script: str, words: Sequence[str]) -> int:
+    """The status of a command that is typed in this process."""
+    sys.argv = [f"{script}.py", *words]
+    try:
+        importlib.import_module(f"core.scripts.{script}").main()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 0
 
 
 def wrong(ended: tuple[int | None, str]) -> str | None:

@@ -1,7 +1,6 @@
 """One command line in a process of its own, and what must be true of how it ended."""
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import SCRIPTS
+from tests.fuzz.runs import typed
 from tests.fuzz.words import TRAINERS, Line
 from tests.pairs.space import key
 
@@ -137,19 +137,13 @@ def _call(command: str, words: tuple[str, ...], here: Path, log: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.chdir(here)
-    script = SCRIPTS.get(command, command)
-    sys.argv = [f"{script}.py", *words]
     try:
-        importlib.import_module(f"core.scripts.{script}").main()
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        status = typed(SCRIPTS.get(command, command), words)
     except BaseException:
         import traceback
 
         traceback.print_exc()
         status = 1
-    else:
-        status = 0
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -39,6 +39,14 @@ ONE_LOSS = "without penalty, regularizer and class loss every gradient step has 
             "channels_last has no effect here: network=mlp has no convolutions",
         ),
         (
+            "data=digits network=dcgan network.width=8 network.max_width=8",
+            "network.max_width has no effect here: no level would be wider without it",
+        ),
+        (
+            "data=digits network=resnet network.width=8 network.max_width=16",
+            "network.max_width has no effect here: no level would be wider without it",
+        ),
+        (
             "data=ring penalty=r1 clipper=pcgrad clipper.seed=1",
             "clipper.seed has no effect here: two losses have one order",
         ),
@@ -62,6 +70,7 @@ def test_a_typed_option_without_effect_is_named_with_its_reason(words, line):
     [
         "data=ring",
         "data=digits network=dcgan features=classifier channels_last=false",
+        "data=digits network=resnet network.width=8 network.max_width=8",
         "data=ring clipper=pcgrad",
         "data=ring regularizer=lecam clipper=pcgrad clipper.seed=1",
         "data=digits penalty=none regularizer=lecam clipper=pcgrad",

@@ -41,6 +41,11 @@ SHORT = "total_steps=64 agent.learning_starts=32"
             "policy.activation",
             "policy.hidden_sizes is []",
         ),
+        (
+            "env=cartpole policy.hidden_sizes=[] policy.shared=true",
+            "policy.shared",
+            "actor and critic have no layer but the last",
+        ),
         ("agent.num_epochs=1 agent.target_kl=0.01", "agent.target_kl", ONE_EPOCH),
         ("agent.num_epochs=1 agent.recompute_advantage=true", "agent.recompute_advantage", ONE_EPOCH),
         ("agent.num_epochs=1 agent.num_minibatches=1 agent.clip_coef=0.1", "agent.clip_coef", ONE_STEP),

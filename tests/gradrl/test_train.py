@@ -70,6 +70,14 @@ def test_an_environment_by_id_has_no_experiment():
         (["env=by_id", "env.id=Unsupported-v0", "+env.kwargs={observation: text}"], "is Text"),
         (["env.import_module=nowhere"], "env.import_module=nowhere cannot be imported"),
         (["env.vectorization=threads"], "env.vectorization must be one of"),
+        (
+            ["agent.num_steps=1000000000"],
+            r"agent.num_steps must be smaller, got 1000000000: 119 GiB are more than",  # x 8 x 4 float32
+        ),
+        (
+            ["agent=sac", "env=pendulum", "agent.replay_size=100000000000"],
+            "agent.replay_size must be smaller",
+        ),
         (["device=cuda:63"], "device=cuda:63 is not available: this machine has"),
     ],
 )

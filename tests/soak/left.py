@@ -18,7 +18,8 @@ def contents(directory: Path) -> dict[str, str]:
 
 
 def file_contents(path: Path) -> dict[str, str]:
-    """The leaves of a checkpoint or of a JSON file; any other file is one."""
+    """The leaves of a checkpoint or of a JSON file, the columns of a table; any other file is one."""
+    import csv
     import json
 
     import torch
@@ -27,6 +28,9 @@ def file_contents(path: Path) -> dict[str, str]:
         whole = torch.load(path, map_location="cpu", weights_only=True)
     elif path.suffix == ".json":
         whole = json.loads(path.read_text())
+    elif path.suffix == ".csv":
+        columns = zip(*csv.reader(path.read_text().splitlines()), strict=True)
+        return {name: repr(cells) for name, *cells in columns if not name.startswith("time/")}
     else:
         return {"": digest(path.read_bytes())}
     return {

@@ -90,8 +90,7 @@ class MLflowRun:
 
     def media(self, tag: str, path: Path, step: int) -> None:
         """Keep a copy for every step."""
-        folder = f"media/{_name(tag)}"
-        self.client.log_artifact(self.run_id, str(path), folder)
+        self.client.log_artifact(self.run_id, str(path), f"media/{_name(tag)}/{step}")
 
     def findings(self, markdown: str, step: int) -> None:
         """Keep the latest table."""
@@ -100,7 +99,8 @@ class MLflowRun:
     def summary(self, summary: Mapping[str, object]) -> None:
         """Keep it as a file, and its status as the run's."""
         self._status = ENDS.get(str(summary["status"]), "FAILED")
-        self.client.log_dict(self.run_id, jsonable(dict(summary)), "summary.json")
+        fields = {name: jsonable(value) for name, value in summary.items()}
+        self.client.log_dict(self.run_id, fields, "summary.json")
 
     def close(self) -> None:
         """End the run."""

@@ -27,7 +27,11 @@ class Trackio:
         require_installed("trackio", "trackio")
 
     def open(self, opening: Opening) -> "TrackioRun":
-        """Begin a run, or go on in it."""
+        """Begin a run, or go on in it.
+
+        Raises:
+            LookupError: the project has a later run of the same name, which Trackio would go on in.
+        """
         import trackio
 
         run = trackio.init(
@@ -35,9 +39,12 @@ class Trackio:
             name=opening.state.get("name") or self.name or opening.name,
             space_id=self.space_id,
             config={key: value for key, value in opening.options.items() if not key.startswith("_")},
-            resume="allow",
+            resume="allow" if opening.state else "never",
             embed=False,
         )
+        if opening.state.get("id", run.id) != run.id:
+            run.finish()
+            raise LookupError(f"the project {self.project} has a later run of the name {run.name}")
         return TrackioRun(run)
 
 
@@ -52,8 +59,8 @@ class TrackioRun:
         self.run = run
 
     def state(self) -> dict[str, str]:
-        """Its name, which is unique in its project."""
-        return {"name": self.run.name}
+        """Its name, by which it is found, and its id, by which it is known."""
+        return {"name": self.run.name, "id": self.run.id}
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Log one row."""

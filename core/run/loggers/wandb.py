@@ -41,7 +41,7 @@ class WandB:
             entity=self.entity,
             name=self.name or opening.name,
             tags=opening.tags or None,
-            id=opening.state.get("id") or wandb.util.generate_id(),
+            id=opening.state.get("id"),
             resume="allow",
             mode=self.mode,
             dir=opening.directory,
@@ -89,7 +89,7 @@ class WandBRun:
     def summary(self, summary: Mapping[str, object]) -> None:
         """Its summary has all fields of ours; a run that is not finished counts as failed there."""
         self._status = int(summary["status"] != "finished")
-        self.run.summary.update(jsonable(dict(summary)))
+        self.run.summary.update({name: jsonable(value) for name, value in summary.items()})
 
     def close(self) -> None:
         """Wait until everything is sent."""

@@ -34,6 +34,10 @@ VECTOR = "the variables of a function are one vector, which has no rows"
         ),
         ("clipper=pcgrad", "clipper has no effect here: every gradient step has one loss"),
         (
+            "objective=logistic optimizer=rprop optimizer.groups=no_decay",
+            "optimizer.groups has no effect here: Rprop has no weight decay",
+        ),
+        (
             "objective=moons clipper=pcgrad",
             "clipper has no effect here: every gradient step has one loss",
         ),

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from core.draw.media import Image
-from core.errors import ContractError, DiskError
+from core.errors import ContractError, DiskError, MemoryShortageError
 from core.gradients import GradientStep
 from core.gradients.unit_health import UnitHealth
 from core.run import run as run_module
@@ -148,6 +148,10 @@ def test_what_the_disk_did_not_take_is_written_again_from_the_checkpoint_before(
     assert path.read_bytes() == at_50
     loop.iterate(60)
     assert loop.run.rescue(DiskError("full")) == "; not saved at 60 steps, the checkpoint before is kept"
+    assert (
+        loop.run.rescue(MemoryShortageError("full"))
+        == "; not saved at 60 steps, the checkpoint before is kept"
+    )
     assert path.read_bytes() == at_50
     assert loop.run.rescue(ContractError("an environment")).startswith("; saved at 60 steps")
     assert saved() == 60
