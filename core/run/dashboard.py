@@ -10,16 +10,11 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from core.config import Tree
 
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
 Layout = dict[str, dict[str, tuple[str, ...]]]  # regular expressions of tags, by section and title
 URL = "http://localhost:6006/#custom_scalars"  # the page, where TensorBoard runs on this machine
-OPEN = 2  # sections that are not folded
 LEAD = (
     "**CUSTOM SCALARS** ({url}) shows the curves below side by side; every layer is a line of one chart. "
     "TIME SERIES has each curve alone. The curves of one run have one colour and different shapes: point at "
@@ -89,26 +84,6 @@ def _folded(command: str) -> list[str]:
 
 
 Dashboards = Callable[[Tree, Sequence[str]], Dashboard]  # from a run's options and its gradient steps' names
-
-
-def as_summary(layout: Layout) -> "Summary":
-    """What TensorBoard's plugin of custom scalars reads; all sections but the first two are folded.
-
-    A browser draws the charts of an open section at once, and the whole page would take it minutes.
-    """
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.plugins.custom_scalar import layout_pb2, metadata
-
-    made = layout_pb2.Layout()
-    for place, (heading, panels) in enumerate(layout.items()):
-        section = made.category.add(title=heading, closed=place >= OPEN)
-        for title, tags in panels.items():
-            section.chart.add(title=title).multiline.tag.extend(tags)
-    tensor = TensorProto(dtype="DT_STRING", string_val=[made.SerializeToString()])
-    about = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=metadata.PLUGIN_NAME))
-    value = Summary.Value(tag=metadata.CONFIG_SUMMARY_TAG, tensor=tensor, metadata=about)
-    return Summary(value=[value])
 
 
 class Page:

@@ -4,7 +4,6 @@ One event for 20 scalars costs a twelfth of 20 `add_scalar` calls. Videos are an
 summary: torch's `add_video` drops them silently with current moviepy.
 """
 
-import importlib
 import itertools
 import os
 import socket
@@ -12,11 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 
 from core.draw.media import Image, Media
 from core.errors import DiskError
-from core.run.dashboard import Layout, as_summary
+from core.run.dashboard import Layout
+from core.run.summaries import page, proto, row
 from core.text import as_text
 
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
@@ -46,7 +45,9 @@ class Writer:
         self._flushed = time.monotonic()
         self._event(0, file_version="brain.Event:2")
         if purge_step is not None:
-            start = _proto("event").SessionLog(status=_proto("event").SessionLog.START)
+            start = proto("compat.proto.event").SessionLog(
+                status=proto("compat.proto.event").SessionLog.START
+            )
             self._event(purge_step, session_log=start)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -86,15 +87,13 @@ class Writer:
         swept: Sequence[str],
         metrics: Mapping[str, str],
     ) -> None:
-        """Write this run's row of the HPARAMS table; see `core.run.hparams.row`."""
-        from core.run.hparams import row
-
+        """Write this run's row of the HPARAMS table; see `core.run.summaries.row`."""
         for summary in row(options, typed, swept, metrics):
             self._event(0, summary=summary)
 
     def layout(self, layout: Layout, step: int) -> None:
         """Write the page of CUSTOM SCALARS; the last one that a run has written is shown."""
-        self._event(step, summary=as_summary(layout))
+        self._event(step, summary=page(layout))
 
     def flush(self) -> None:
         """Hand everything to the operating system; after this a kill loses nothing written so far."""
@@ -109,12 +108,12 @@ class Writer:
 
     def _add(self, step: int, *values: Mapping[str, object]) -> None:
         """Write the values of one step as one event."""
-        self._event(step, summary=_proto("summary").Summary(value=values))
+        self._event(step, summary=proto("compat.proto.summary").Summary(value=values))
         if time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
 
     def _event(self, step: int, **content: object) -> None:
-        event = _proto("event").Event(wall_time=time.time(), step=step, **content)
+        event = proto("compat.proto.event").Event(wall_time=time.time(), step=step, **content)
         with self._disk():
             self._records.write(event.SerializeToString())
 
@@ -138,7 +137,7 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
     Returns:
         {tag: {step: value}}, steps ascending; a file cut off in the middle gives what it has.
     """
-    event_pb2 = _proto("event")
+    event_pb2 = proto("compat.proto.event")
 
     curves: dict[str, dict[int, float]] = {}
     paths = [path for path in directory.glob("events.out.tfevents.*") if path.is_file()]
@@ -168,11 +167,6 @@ def _events(path: Path) -> Iterator[bytes]:
         name = str(path)
         readable = name == as_text(name)  # TensorBoard opens no path that is not UTF-8
         yield from RawEventFileLoader(name if readable else f"/dev/fd/{file.fileno()}").Load()
-
-
-def _proto(name: str) -> ModuleType:
-    """A generated protocol-buffer module; its classes exist only at run time, unseen by type checkers."""
-    return importlib.import_module(f"tensorboard.compat.proto.{name}_pb2")
 
 
 def _age(path: Path) -> tuple[int, int, int, str]:

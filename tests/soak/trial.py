@@ -70,8 +70,8 @@ def read_kind(name: str, line: str, common: Mapping[str, str]) -> Kind:
     option, _, values = own[-1].partition("=")
     alone = [word for word in words[:-1] if word != "-m"]
     jobs = {
-        f"run/{n}": [*alone, f"{option}={value}", f"hydra.run.dir=run/{n}"]
-        for n, value in enumerate(values.split(","))
+        f"run/{word}": [*alone, word, f"hydra.run.dir=run/{word}"]
+        for word in (f"{option}={value}" for value in values.split(","))
     }
     return Kind(name, [*words, "hydra.sweep.dir=run"], jobs)
 

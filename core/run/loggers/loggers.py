@@ -144,9 +144,10 @@ class Loggers:
 
 def _facts(directory: Path, options: Tree) -> dict[str, object]:
     """Single words about a run, for its card."""
-    known: dict[str, object] = {key: options.get(key) for key in ("seed", "device")}
-    known["tags"] = ", ".join(options.get("tags") or ()) or None
-    return {"directory": f"`{directory}`"} | {key: value for key, value in known.items() if value is not None}
+    tags = ", ".join(options.get("tags") or ()) or None
+    facts: dict[str, object] = {"directory": f"`{directory}`", "tags": tags}
+    facts |= {key: options.get(key) for key in ("seed", "device")}
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def check_loggers(chosen: Chosen) -> None:

@@ -133,6 +133,26 @@ def test_a_sparse_embedding_trains_and_is_clipped():
     assert torch.equal(net.weight[5], untouched)
 
 
+@pytest.mark.parametrize("clips", [False, True])
+def test_layers_have_curves_of_what_clipping_did_only_where_something_clips(clips):
+    net = nn.Linear(2, 1)
+    step = GradientStep(
+        net, torch.optim.SGD(net.parameters(), lr=0.1), [GlobalNorm(max_norm=0.5)] if clips else []
+    )
+    step(lambda: (3 * net.weight.sum() + 4 * net.bias.sum(), {}))
+    tags = step.monitor.drain()
+    norm = (2 * 3**2 + 4**2) ** 0.5
+    assert tags["gradient/norm_clipped"] == pytest.approx(0.5 if clips else norm, rel=1e-5)
+    assert tags["gradient/clipped"] == float(clips)
+    expected = {
+        "layer/weight/gradient_norm_clipped": 0.5 * 18**0.5 / norm,
+        "layer/bias/gradient_norm_clipped": 0.5 * 4 / norm,
+        "layer/weight/clipped": 1.0, "layer/bias/clipped": 1.0,
+    }  # fmt: skip
+    found = {tag: value for tag, value in tags.items() if tag.startswith("layer/") and "clipped" in tag}
+    assert found == pytest.approx(expected if clips else {}, rel=1e-5)
+
+
 def test_mixed_precision_parameters_share_one_clip():
     half, single = nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)), nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.SGD([half, single], lr=1.0)

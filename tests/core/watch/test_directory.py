@@ -163,3 +163,20 @@ def test_a_loop_that_fails_leaves_a_summary_that_says_so(tmp_path):
     with pytest.raises(ZeroDivisionError):
         loop()
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(("depth", "shown"), [(2, True), (20, False)])
+def test_no_layer_of_a_deep_network_has_a_curve_and_the_rules_have_all_of_them(depth, shown, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(*[part for _ in range(depth) for part in (nn.Linear(4, 4), nn.ReLU())])
+    with torch.no_grad():
+        model[0].bias.fill_(-1e3)  # its units are dead
+    loss, optimizer = nn.MSELoss(), torch.optim.SGD(model.parameters(), 1e-3)
+    with Watch(model, optimizer, loss=loss, directory=tmp_path / "run") as watch:
+        for x in torch.randn(60, 8, 4):
+            optimizer.zero_grad()
+            loss(model(x), x).backward()
+            optimizer.step()
+    of_layers = {tag.rpartition("/")[2] for tag in read_scalars(tmp_path / "run") if tag.startswith("layer/")}
+    assert of_layers >= {"gradient_norm", "dead_units"} if shown else of_layers == set()
+    assert "dead_units" in {finding.name for finding in watch.findings}

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from core.config import ConfigError
 from core.draw.media import Image
 from core.errors import DiskError
+from core.run.dashboard import Dashboard, Panel
 from core.run.loggers.logger import Opening, require_installed
 from core.run.loggers.loggers import Loggers, check_loggers
 from core.run.loggers.tensorboard import TensorBoard
@@ -114,6 +118,43 @@ def test_a_sink_finds_its_own_run_again_and_knows_from_where_it_goes_on(tmp_path
     openings = [opened[0][0] for opened in (first.opened, again.opened)]
     assert [(each.state, each.resumed_at) for each in openings] == [({}, None), ({"id": "abc"}, 7)]
     assert openings[0].name == f"{tmp_path.parent.name}-{tmp_path.name}"
+
+
+def layouts(directory: Path) -> list[tuple[int, dict[str, list[str]]]]:
+    """Step and titles by section of each layout that was written."""
+    found = []
+    for path in sorted(directory.glob("events*")):
+        for raw in RawEventFileLoader(str(path)).Load():
+            event = Event.FromString(raw)
+            for value in event.summary.value:
+                if value.tag == "custom_scalars__config__":
+                    layout = Layout.FromString(value.tensor.string_val[0])
+                    found.append((event.step, {c.title: [h.title for h in c.chart] for c in layout.category}))
+    return found
+
+
+def test_the_page_grows_with_the_curves_also_of_a_run_that_is_resumed(tmp_path):
+    panels = tuple(Panel(title, (f"{title}$",)) for title in ("loss", "late", "last"))
+    for resumed_at, points in (
+        (None, {1: "loss", 2: "loss", 3: "late"}),
+        (2, {3: "late", 4: "loss", 5: "last"}),
+    ):
+        loggers = Loggers({}, print)
+        loggers.open(tmp_path, {}, resumed_at, Dashboard(sections={"All": panels}))
+        for step, tag in points.items():
+            loggers.scalars({tag: 1.0}, step)
+        loggers.close()
+    assert layouts(tmp_path) == [
+        (1, {"All": ["loss"]}), (3, {"All": ["loss", "late"]}),
+        (3, {"All": ["loss", "late"]}), (5, {"All": ["loss", "late", "last"]}),
+    ]  # fmt: skip
+
+
+def test_a_run_has_its_own_name_and_tags_or_that_of_its_directory(tmp_path):
+    named = Opening(tmp_path / "a" / "b", {"name": "mine", "tags": ["x", "y"]}, None, {})
+    assert (named.name, named.tags) == ("mine", ["x", "y"])
+    plain = Opening(tmp_path / "a" / "b", {"name": None, "tags": []}, None, {})
+    assert (plain.name, plain.tags) == ("a-b", [])
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"wandb": 3}', '{"wandb": {"id": 3}}'])
