@@ -14,11 +14,10 @@ from gradgan.diagnosis.rules import (
     DiscriminatorTooStrong,
     DiscriminatorTooWeak,
     ModeCollapse,
-    PenaltyBalance,
     PlayersAgree,
     Rotation,
-    UnboundedSlope,
 )
+from gradgan.diagnosis.slope import PenaltyBalance, UnboundedSlope
 
 __all__ = ["REMEDIES", "RULES"]
 
