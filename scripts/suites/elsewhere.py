@@ -151,8 +151,8 @@ def line(v: Verdict) -> str:
     said = "NOT NAMED" if v.right is None else f"{v.right['name']} at {v.at:.0%}"
     top = "nothing" if v.top is None else v.top["name"]
     above = "" if v.right is v.top and v.right is not None else f" (on top: {top})"
-    untried = v.right is None or v.restored is None
-    restored = "" if untried else f"; {' '.join(v.right['remedy'])} restores {v.restored:.0%}"
+    remedy = " ".join(v.right["remedy"]) if v.right else ""
+    restored = "" if v.restored is None else f"; {remedy} restores {v.restored:.0%}"
     harm = f"lost {v.lost:.0%}" if v.harmful else "harmless"
     return f"{v.fault:<28} {v.seed}  {harm:<9} {said}{above}{restored}"
 

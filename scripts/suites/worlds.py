@@ -66,5 +66,6 @@ class Mass(gym.Env):
         return np.concatenate([self._place, self._velocity]).astype(np.float32)
 
 
-gym.register("Cells-v0", f"{__name__}:Cells", max_episode_steps=40)
-gym.register("Mass-v0", f"{__name__}:Mass", max_episode_steps=50)
+if "Cells-v0" not in gym.registry:  # the module has two names, inside of `core` and outside
+    gym.register("Cells-v0", f"{__name__}:Cells", max_episode_steps=40)
+    gym.register("Mass-v0", f"{__name__}:Mass", max_episode_steps=50)
