@@ -7,7 +7,10 @@ import base64
 import subprocess
 import sys
 import tempfile
+from io import BytesIO
 from pathlib import Path
+
+from PIL import Image
 
 from tests.core.report.browser import Browser, installed
 from tests.tensorboard_page import charts, serving
@@ -23,8 +26,8 @@ def main() -> None:
         sys.exit("no browser: install chromium (Debian and Ubuntu: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "runs" / "ppo"
-        command("train_rl", *RUN, f"hydra.run.dir={directory}")
-        command("report", f"run={directory}")
+        command("gradrl", *RUN, f"hydra.run.dir={directory}")
+        command("gradsight-report", f"run={directory}")
         browser = Browser(Path(folder) / "browser")
         with serving(directory.parent) as address:
             for scheme, name in (("light", "tensorboard"), ("dark", "tensorboard_dark")):
@@ -35,16 +38,17 @@ def main() -> None:
         browser.close()
 
 
-def command(script: str, *words: str) -> None:
-    """Run one of our commands."""
-    subprocess.run([sys.executable, "-m", f"core.scripts.{script}", *words], check=True)
+def command(name: str, *words: str) -> None:
+    """Run one of our commands, as it is installed."""
+    subprocess.run([name, *words], check=True, executable=Path(sys.executable).with_name(name))
 
 
 def keep(browser: Browser, name: str, width: int, height: int) -> None:
     """Write what the window shows into docs/."""
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
     data = browser.call("Page.captureScreenshot", clip=clip)["data"]
-    (DOCS / f"{name}.png").write_bytes(base64.b64decode(data))
+    with Image.open(BytesIO(base64.b64decode(data))) as picture:
+        picture.convert("RGB").quantize(128).save(DOCS / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

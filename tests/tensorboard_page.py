@@ -30,8 +30,9 @@ CHARTS = """(() => {
 @contextmanager
 def serving(logdir: Path) -> Iterator[str]:
     """The address of a TensorBoard that shows a folder of runs."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir.name, "--port", "0"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=logdir.parent, text=True, **pipes) as server:
         try:
             assert server.stderr is not None
             found = next(filter(None, (re.search(r"http://localhost:\d+/", line) for line in server.stderr)))
