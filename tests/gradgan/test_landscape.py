@@ -70,7 +70,7 @@ def test_the_command_draws_both_players_and_the_game(command, run):
     outcome = command("landscape", f"run={run}", "grid=5", "which=[surface,path,game]")
     assert outcome.status == 0, outcome.err
     views = ["discriminator_path", "discriminator_surface", "game", "generator_path", "generator_surface"]
-    assert sorted(path.stem for path in (run / "media" / "landscape").iterdir()) == views
+    assert sorted(path.stem for path in (run / "media" / "landscape").glob("*.png")) == views
     numbers = json.loads((run / "landscape.json").read_text())
     assert sorted(numbers) == views
     for player in ("generator", "discriminator"):

@@ -237,7 +237,7 @@ def test_three_kinds_of_gradient_in_one_command_and_what_each_is_worth(tmp_path)
     early = {name: c["full_gradient/cosine"][10] for name, c in curves.items()}
     assert early["stochastic"] < early["minibatch"] < early["full"] == 1.0
     assert all("time/descent_s" in c and "descent/samples" in c for c in curves.values())
-    made = sorted(path.name for path in (tmp_path / "run" / "media").iterdir())
+    made = sorted(path.name for path in (tmp_path / "run" / "media").glob("*.*"))
     assert made == ["descent_arrows.png", "descent_curves.png"]
 
 

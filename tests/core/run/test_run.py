@@ -102,7 +102,7 @@ def test_everything_happens_when_the_x_axis_crosses_its_interval(tmp_path):
     assert curves["eval/score"] == {30: 1.0, 60: 3.0, 90: 2.0}
     assert curves["eval/return_mean"] == {100: 5.0}
     assert {"gradient/norm", "layer/weight/gradient_norm", "time/steps_per_s"} <= curves.keys()
-    assert {p.name for p in (tmp_path / "media").iterdir()} == {"picture.png", "gradient_heat_map.png"}
+    assert {p.name for p in (tmp_path / "media").glob("*.*")} == {"picture.png", "gradient_heat_map.png"}
 
 
 def test_what_was_trained_is_saved_before_it_is_measured(tmp_path):
