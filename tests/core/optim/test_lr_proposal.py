@@ -44,6 +44,7 @@ def test_on_a_quadratic_the_bound_is_that_of_the_largest_curvature(momentum, sta
     assert proposal.sharpness == pytest.approx(20.0, rel=1e-6)
     assert proposal.stable == pytest.approx(stable, rel=1e-6)
     assert proposal.lr < stable
+    assert proposal.steepest is not None
     assert proposal.stable is not None
     assert proposal.lr == min(proposal.steepest, proposal.stable * proposal.noise_factor)
     assert proposal.steepest != proposal.stable * proposal.noise_factor
