@@ -4,6 +4,7 @@ One run of PPO on CartPole, the demo's, as TensorBoard and the report show it.
 """
 
 import base64
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,8 +40,10 @@ def main() -> None:
 
 
 def command(name: str, *words: str) -> None:
-    """Run one of our commands, as it is installed."""
-    subprocess.run([name, *words], check=True, executable=Path(sys.executable).with_name(name))
+    """Run one of our commands by its name, which the report repeats."""
+    here = Path(sys.executable).parent
+    path = os.pathsep.join([os.fspath(here), os.environ["PATH"]])
+    subprocess.run([name, *words], check=True, executable=here / name, env={**os.environ, "PATH": path})
 
 
 def keep(browser: Browser, name: str, width: int, height: int) -> None:
