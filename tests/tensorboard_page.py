@@ -11,7 +11,8 @@ from pathlib import Path
 from tests.core.report.browser import Browser
 
 PATIENCE_S = 120
-# Every chart of the page: its title, and its curves; each is drawn twice, as it is and smoothed, or once where both are one.
+# Every chart of the page: its title, and its curves; each is drawn twice, as it is and smoothed,
+# or once where both are one.
 CHARTS = """(() => {
   function* all(root, selector) {
     for (const element of root.querySelectorAll("*")) {
