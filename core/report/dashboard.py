@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.config import Tree
@@ -62,7 +63,11 @@ def dashboard(kind: Kind, options: Tree, players: Sequence[str]) -> Dashboard:
         "Curvature": CURVATURE,
     }
     sections = {heading: tuple(map(_panel, charts)) for heading, charts in plain.items()}
-    overview = (*sections["Learning"][:1], *gradients[:FIRST], *layers[: 2 * len(players)])
+    overview = (
+        *(replace(panel, alternative=True) for panel in sections["Learning"]),
+        *gradients[:FIRST],
+        *layers[: 2 * len(players)],
+    )
     first = {"Overview": overview, "Learning": sections.pop("Learning"), "Gradients": tuple(gradients)}
     whole = {**first, "Layers": tuple(layers), **sections}
     charts = (*kind.outcome, *GRADIENTS, *kind.losses)

@@ -31,11 +31,13 @@ class Panel:
         title: of the chart; no other of its section has it.
         tags: regular expressions; it shows the curves whose whole tag one of them matches.
         caption: what the curves are and how to read them.
+        alternative: of those of a section, only the first that has a curve is shown.
     """
 
     title: str
     tags: tuple[str, ...]
     caption: str = ""
+    alternative: bool = False
 
     def shows(self, tags: Iterable[str]) -> bool:
         """Whether any of these curves is in it."""
@@ -107,7 +109,9 @@ class Page:
         layout: Layout = {}
         for heading, panels in self._sections.items():
             before = self._shown.get(heading, {})
-            shown = {p.title: p.tags for p in panels if p.title in before or p.shows(new)}
+            there = [p for p in panels if p.title in before or p.shows(new)]
+            left_out = [p for p in there if p.alternative][1:]
+            shown = {p.title: p.tags for p in there if p not in left_out}
             layout |= {heading: shown} if shown else {}
         grown, self._shown = layout != self._shown, layout
         return layout if grown else None
