@@ -78,7 +78,7 @@ clean: ## remove the virtual environment and caches; runs stay
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d; try: make install PYTHON=python3.12" % v[:2])'
-	@echo "setting up $(VENV): about 5 GB and one to four minutes"
+	@echo "setting up $(VENV): about 7 GB and one to five minutes"
 	@$(PYTHON) -m venv $(VENV) || { echo "python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install -e '.[dev]'

@@ -1,10 +1,11 @@
 """Make the pictures of the README anew: `make pictures`. A browser is needed, and two minutes.
 
-One run of PPO on CartPole, the demo's, as TensorBoard and the report show it.
+Four optimizers on one function, and a run of PPO on CartPole, the demo's, as TensorBoard and the report show it.
 """
 
 import base64
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from tests.core.report.browser import Browser, installed
 from tests.tensorboard_page import charts, serving
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+DESCENT = ["function=himmelblau", "optimizers=[sgd,momentum,rmsprop,adam]"]
 RUN = ["agent=ppo", "env=cartpole", "total_steps=100000"]
 TENSORBOARD, REPORT = (1500, 800), (1280, 1622)  # pixels, width and height
 
@@ -29,6 +31,9 @@ def main() -> None:
         directory = Path(folder) / "runs" / "ppo"
         command("gradrl", *RUN, f"hydra.run.dir={directory}")
         command("gradsight-report", f"run={directory}")
+        command("descend", *DESCENT, f"hydra.run.dir={folder}/descent")
+        for place, name in (("media", "descent"), ("media/dark", "descent_dark")):
+            shutil.copy(Path(folder) / "descent" / place / "descent_video.gif", DOCS / f"{name}.gif")
         browser = Browser(Path(folder) / "browser")
         with serving(directory.parent) as address:
             for scheme, name in (("light", "tensorboard"), ("dark", "tensorboard_dark")):
