@@ -17,6 +17,7 @@ SCRIPTS = {
     "compare": "compare",
     "bench": "bench",
     "report": "report",
+    "tour": "tour",
     "landscape": "landscape",
     "runs": "runs",
 }

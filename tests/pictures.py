@@ -1,6 +1,6 @@
 """Make the pictures of the README anew: `make pictures`. A browser is needed, and two minutes.
 
-Four optimizers on one function, and a run of PPO on CartPole, the demo's, as TensorBoard and the report show it.
+Four optimizers on one function, and a run of PPO on CartPole, as TensorBoard and the report show it.
 """
 
 import base64

@@ -245,6 +245,7 @@ def remedy_is_taken(fault: Fault) -> None:
             "reward_scale",
             "discriminator_overfitting",
             "equal_units",
+            "plateau",
             "constant_inputs",
             "unscaled_inputs",
             "reward_opposes_return",

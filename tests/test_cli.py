@@ -216,7 +216,7 @@ def test_options_of_the_environment_need_no_plus(command: Command, jobs):
         {"sutton_barto_reward": True, "render_mode": "rgb_array"}
     ] * 3
     assert [tree["seed"] for tree, _ in jobs] == [1, 1, 2]
-    assert [directory.name for _, directory in jobs] == ["one", "0", "1"]
+    assert [directory.name for _, directory in jobs] == ["one", "seed=1", "seed=2"]
 
 
 @pytest.mark.parametrize("name", TRAINERS)

@@ -61,7 +61,7 @@ def test_an_event_file_that_cannot_be_written_is_named_and_keeps_what_it_has(tmp
 
 def test_a_run_on_a_full_disk_keeps_its_summary_and_its_last_checkpoint(command: Command):
     overrides = [*SMALL["gan"], "hydra.run.dir=run", "total_images=4096", "logging.checkpoint_interval=512"]
-    with no_file_above(8_000):
+    with no_file_above(16_000):
         outcome = command("gan", *overrides, "logging.snapshots=0")
     assert outcome.status == 1
     path = Path("run", "checkpoints", "last.pt").resolve()

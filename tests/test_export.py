@@ -19,7 +19,7 @@ def test_a_policy_is_written_with_its_card_and_what_goes_in_is_said(command: Com
     assert outcome.status == 0, outcome.err
     folder = tmp_path / "run" / "export"
     assert sorted(path.name for path in folder.iterdir()) == ["MODEL_CARD.md", f"policy.{form}"]
-    (line,) = outcome.out.splitlines()
+    line, *_ = outcome.out.splitlines()
     assert line.startswith(str(folder / f"policy.{form}"))
     assert form == "safetensors" or "inputs observation; outputs action" in line
 

@@ -264,7 +264,7 @@ def test_trackio_has_the_points_in_one_run(killed, monkeypatch):
         (["logger=wandb", "logger.wandb.projekt=x"], "did you mean logger.wandb.project?"),
         (["logger=csv", "logger.csv.path=x"], "unknown option logger.csv.path"),
         (["logger=csv", "logger.wandb.mode=offline"], "unknown option logger.wandb.mode"),
-        (["logger.csv._target_=builtins.int"], "unknown option logger.csv._target_"),
+        (["logger.csv._target_=builtins.int"], "logger.csv._target_ must name a class of the kind"),
         (["logger=csv", "logger.csv._target_=torch.nn.Linear"], "_target_ must name a class of the kind"),
     ],
 )  # fmt: skip

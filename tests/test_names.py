@@ -48,9 +48,9 @@ def test_an_event_file_takes_any_name_and_any_directory(tmp_path):
 
 def test_a_picture_shows_such_a_name_escaped():
     def picture(title):
-        figure = new_figure(3, 2)
+        figure = new_figure(2)
         figure.subplots().set_title(title)
-        return pixels(figure).pixels
+        return pixels(figure)
 
     assert (picture(LATIN) == picture(r"caf\udce9")).all()
     assert (picture(LATIN) != picture("caf")).any()

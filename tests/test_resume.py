@@ -153,6 +153,6 @@ def test_a_signal_saves_the_run_and_a_finished_run_is_left_alone(
     assert resume_run(directory, [], name) == 0
     assert differences(whole, directory) == []
     before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
-    assert resume_run(directory, [], name) == 0
+    assert resume_run(directory, [], name) is None
     assert "already finished" in capsys.readouterr().out
     assert before == {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}

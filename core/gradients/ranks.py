@@ -6,13 +6,6 @@ import torch
 from torch import Tensor
 
 
-def num_ranks() -> int:
-    """Ranks of `torch.distributed`; 1 without it."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_world_size()
-    return 1
-
-
 def average_over_ranks(parameters: Sequence[Tensor], ranks: int) -> None:
     """Replace every gradient by its mean over the ranks of `torch.distributed`, in one flat message.
 

@@ -33,7 +33,7 @@ from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
 from core.gradients.norms import GradientView, global_norm
 from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_fused
-from core.gradients.ranks import average_over_ranks, num_ranks
+from core.gradients.ranks import average_over_ranks
 from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
 
@@ -121,12 +121,10 @@ class GradientStep:
                 micro-batches of one step (gradient accumulation): their losses are averaged. Optimizers that
                 evaluate again (LBFGS, SAM) call them again, so a closure must not consume its batch.
             samples: how many all closures together average over, on this rank; None = `batch_size`. Where
-                neither is known, noise is measured only between micro-batches and ranks, in units of one of
-                them.
+                neither is known, noise is measured between micro-batches and ranks alone, in their units.
 
         Returns:
-            The closures' own metrics at the first evaluation, averaged over the closures. What is measured of
-            the gradient is in `monitor`.
+            Their own metrics at the first evaluation, averaged; `monitor` has those of the gradient.
 
         Raises:
             ValueError: a loss is not a scalar, or does not depend on these parameters; a closure returns no
@@ -140,7 +138,7 @@ class GradientStep:
 
     def compute(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
-        ranks = num_ranks()
+        ranks = _num_ranks()
         known = self.batch_size if samples is None else samples
         if not closures:
             raise ValueError("a step needs at least one closure, got none")
@@ -270,8 +268,8 @@ class GradientStep:
                 self.scaler.update()
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
-        if num_ranks() > 1:
-            average_over_ranks(self.parameters, num_ranks())
+        if _num_ranks() > 1:
+            average_over_ranks(self.parameters, _num_ranks())
         return _averaged(collected), total
 
     def _require_reached(self, losses: dict[str, Tensor]) -> None:
@@ -394,3 +392,9 @@ def _freed_graph_explained() -> Iterator[None]:
         raise ValueError(
             "the graph of this loss is already freed: build the loss inside the closure, at every call"
         ) from error
+
+
+def _num_ranks() -> int:
+    """Ranks of `torch.distributed`; 1 without it."""
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready else 1

@@ -76,7 +76,8 @@ def test_the_command_draws_both_players_and_the_game(command, run):
     for player in ("generator", "discriminator"):
         middle = numbers["game"][player]["losses"][2][2]
         assert middle == pytest.approx(numbers[f"{player}_surface"]["loss"], rel=1e-5)
-    assert outcome.out.count("\n") == 6  # what it is of, and a line for every picture
+    lines = [x for x in outcome.out.splitlines() if not x.startswith(("pictures: ", "next: "))]
+    assert len(lines) == 7  # what it is of, a line for every picture, and the page
 
 
 def test_a_run_of_the_other_kind_is_refused(run):

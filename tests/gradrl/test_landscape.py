@@ -166,7 +166,10 @@ def test_the_command_draws_a_run_and_keeps_the_numbers(command, runs):
     [
         (["players=[generator]"], "players must be some of critic, actor, got generator"),
         (["which=[game]"], "which=game cannot be drawn: a picture of the game needs two players"),
-        (["which=[film]"], "which must be null or some of slices, surface, path, spectrum, game, got 'film'"),
+        (
+            ["which=[film]"],
+            "which must be null or some of slices, surface, path, walk, spectrum, game, got 'film'",
+        ),
         (["grid=2"], "grid must be an integer in [3, 501], got 2"),
         (["span=0"], "span must be a finite number > 0"),
         (["checkpoint=first"], "checkpoint must be one of last, best, got 'first'"),

@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 def no_pictures(monkeypatch) -> None:
     """They take most of the time of a short run."""
     monkeypatch.setattr("core.descend.descent.pictures", lambda *args: {})
-    monkeypatch.setattr(Run, "_show", lambda self, pictures: None)
+    monkeypatch.setattr(Run, "_show", lambda self: None)
 
 
 def descend(directory: Path, *overrides: str) -> dict:
@@ -96,7 +96,7 @@ def test_no_steps_classify_the_start(tmp_path):
     assert (ended["critical_point"], ended["saddle_index"]) == ("saddle", 1)
     assert (ended["steps"], ended["evaluations"]) == (0, 0)
     assert (tmp_path / "media" / "descent_path.png").is_file()
-    assert resume_run(tmp_path, [], "descend") == 0
+    assert resume_run(tmp_path, [], "descend") is None  # it has ended
 
 
 @pytest.mark.usefixtures("no_pictures")

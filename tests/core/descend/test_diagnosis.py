@@ -215,7 +215,7 @@ def test_what_a_descent_meets_and_begins_with_is_named(tmp_path, mistake, findin
 def test_a_loss_that_stands_while_all_weights_move_is_one_of_the_labels(first, steps, kinds):
     """The last weight's gradient is 0.5, and 5 % of it are 0.025."""
     planted = {"loss/train": 2.3, "layer/0.weight/gradient_norm": first, "gradient/update_ratio": steps}
-    found, _ = watch(context("classes", ("optimizer=sgd",)), "classes", planted)
+    found, _ = watch(context("classes", ("optimizer=sgd",)), "classes", planted, end=81)
     (plateau,) = [f for f in found if f.name == "plateau"]
     assert plateau.kinds == kinds
     assert bool(plateau.remedy) is (kinds[0] == "optimizer")

@@ -318,7 +318,8 @@ def test_the_command_writes_the_page_and_nothing_else(agent_run, tmp_path, monke
             importlib.import_module("core.scripts.report").main()
         return ended.value.code, *capsys.readouterr()
 
-    assert call(f"run={agent_run}") == (0, f"report: {agent_run / 'report.html'}\n", "")
+    status, out, err = call(f"run={agent_run}")
+    assert (status, out.splitlines()[0], err) == (0, f"report: {agent_run / 'report.html'}", "")
     assert sorted(p.name for p in agent_run.iterdir()) == sorted([*before, "report.html"])
     for overrides, line in (
         ([], "run must be a run directory: type run=DIR"),

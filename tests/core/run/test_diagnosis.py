@@ -86,9 +86,9 @@ def asked(*rules) -> tuple[Diagnosis, list[str]]:
 def test_rules_of_ones_own_are_asked_beside_those_of_the_trainer():
     diagnosis, said = asked(High(limit=2.0))
     diagnosis.observe(1, {"loss": 1.5})
-    assert [f.name for f in diagnosis.update(1, {})] == ["other"]
+    assert [f.name for f in diagnosis.update(1)] == ["other"]
     diagnosis.observe(2, {"loss": 3.0})
-    (found,) = diagnosis.update(2, {})
+    (found,) = diagnosis.update(2)
     assert (found.name, found.first_step, found.evidence) == ("loss_is_high", 2, {"loss": 3.0})
     assert diagnosis.stops([found]) == "warning: loss_is_high: It is high"
     assert said == []
@@ -123,7 +123,7 @@ def test_a_rule_of_ones_own_that_fails_ends_nothing_and_is_told_of_once(rule, li
     diagnosis, said = asked(rule, High())
     for step in (1, 2):
         diagnosis.observe(step, {"loss": 3.0})
-        diagnosis.update(step, {})
+        diagnosis.update(step)
     assert {f.name for f in diagnosis.findings} == {"other", "loss_is_high"}
     (told,) = said
     assert told.startswith(f"left out, and the training goes on: diagnosis.rules.0: {line}")

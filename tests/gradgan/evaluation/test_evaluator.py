@@ -158,7 +158,11 @@ def test_all_samples_are_counted_by_class_even_where_fewer_are_compared() -> Non
 
 
 def test_without_labels_nothing_is_measured_and_it_says_so_by_null() -> None:
-    images = Images(train=torch.zeros(4, 1, 8, 8, dtype=torch.uint8), held_out=torch.empty(0), labels=None)
+    images = Images(
+        train=torch.zeros(4, 1, 8, 8, dtype=torch.uint8),
+        held_out=torch.empty(0, 1, 8, 8, dtype=torch.uint8),
+        labels=None,
+    )
     evaluator = image_evaluator(10, images, features=ClassifierFeatures())
     found = evaluator.measure(Replay(images.train))
     assert {"fid", "fid_floor", "features", "class_counts"} <= set(found)
