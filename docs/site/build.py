@@ -26,6 +26,7 @@ from core.config import config_dir
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
+PICTURE = re.compile(r"""((?:src|srcset)=")([^"]+)(")""")
 ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
              "tests/README.md": "tests.md"}  # fmt: skip
 PUBLIC = ("core", "core.gradients", "core.noise", "core.curvature", "core.optim", "core.landscape",
@@ -91,7 +92,8 @@ def relink(page: Path, home: Path, pages: Path) -> None:
         up = "../" * len(page.relative_to(pages).parent.parts)
         return f"{found[1]}{up}{there.relative_to(pages).as_posix()}{found[3]}"
 
-    page.write_text(LINK.sub(linked, page.read_text(encoding="utf-8")), encoding="utf-8")
+    text = PICTURE.sub(linked, LINK.sub(linked, page.read_text(encoding="utf-8")))
+    page.write_text(text, encoding="utf-8")
 
 
 def staged(path: Path, pages: Path) -> Path:

@@ -93,7 +93,7 @@ def test_a_comparison_killed_in_its_second_descent_and_resumed_ends_the_same(tmp
     for name in ("momentum", "adam", "perturbed_sgd"):
         assert differences(tmp_path / "whole" / name, tmp_path / "killed" / name) == []
     assert list(summary(tmp_path / "killed")["optimizers"]) == ["momentum", "adam", "perturbed_sgd"]
-    assert resume_run(tmp_path / "killed", [], "descend") == 0
+    assert resume_run(tmp_path / "killed", [], "descend") is None
     assert "already finished" in capsys.readouterr().out
     assert resume_run(tmp_path / "killed", ["steps=35"], "descend") == 0
     assert {s["steps"] for s in summary(tmp_path / "killed")["optimizers"].values()} == {35}
