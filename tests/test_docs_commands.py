@@ -128,15 +128,19 @@ def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, reque
 
 
 @pytest.mark.parametrize(
-    ("page", "quick", "status"),
-    [("README.md", ["pictures=[]"], 0), ("docs/diagnosis.md", ["on_finding=stop"], 1)],
+    ("page", "number", "quick", "status"),
+    [
+        ("README.md", 0, ["evaluation.episodes=1", "logging.eval_interval=100000"], 0),
+        ("README.md", 1, ["pictures=[]"], 0),
+        ("docs/diagnosis.md", 0, ["on_finding=stop"], 1),
+    ],
 )
 def test_the_output_that_a_page_shows_is_that_of_the_command_above_it(
-    page, quick, status, tmp_path, monkeypatch, capfd
+    page, number, quick, status, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.chdir(tmp_path)
     shown = [block for block in BLOCKS if block.page == page]
-    ((above, output),) = [pair for pair in pairwise(shown) if pair[1].label == "text"]
+    above, output = [pair for pair in pairwise(shown) if pair[1].label == "text"][number]
     *_, last = commands(above)
     script, words = script_of(list(last.words), last.place)
     assert call(str(script), *words, *quick, "logging.progress=false") == status
