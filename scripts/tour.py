@@ -36,7 +36,7 @@ def tour(cfg: TourConfig) -> None:
     from core.draw.media import encode
     from core.run.device import set_num_threads
     from core.run.files import refuse_unwritable, write_bytes, write_text
-    from core.scripts.stations import STATIONS, page
+    from core.scripts.stations import STATIONS, page  # pyright: ignore[reportMissingImports]
 
     folder = Path(cfg.directory)
     also = {Path(path) for path in (cfg.markdown, cfg.notebook) if path is not None}

@@ -20,7 +20,7 @@ from core.cli.paths import typed_run
 from core.config import ConfigError, config_dir
 from core.run.directory import Lock
 from core.run.listing import newest_first, target_of
-from core.scripts import runs as listing
+from core.scripts import runs as listing  # pyright: ignore[reportMissingImports]
 from tests.conftest import Command, assert_refused
 from tests.test_cli_runs import SMALL
 

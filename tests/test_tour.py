@@ -22,9 +22,9 @@ from torch import Tensor
 from core.descend.batches import BatchStream
 from core.descend.objectives import DeepLinear, DeepSigmoid, DigitsMLP, Logistic
 from core.report.pictures import picture_size
-from core.scripts import stations as tour_stations
-from core.scripts.stations import depth, policy_gradient
-from core.scripts.stations.station import Station
+from core.scripts import stations as tour_stations  # pyright: ignore[reportMissingImports]
+from core.scripts.stations import depth, policy_gradient  # pyright: ignore[reportMissingImports]
+from core.scripts.stations.station import Station  # pyright: ignore[reportMissingImports]
 from core.seeding import Generators
 from scripts import tour
 from tests.core.report.browser import Browser, installed

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from core.scripts.stations import (
+from . import (
     batches,
     clipping,
     critical_points,
@@ -14,7 +14,7 @@ from core.scripts.stations import (
     slope,
     two_players,
 )
-from core.scripts.stations.station import Station
+from .station import Station
 
 STATIONS: tuple[Callable[[], Station], ...] = (
     slope.station,

@@ -14,7 +14,8 @@ from core.draw.palette import Look
 from core.gradients import GradientStep
 from core.noise import per_sample_gradients
 from core.numbers import number
-from core.scripts.stations.station import CPU, Station
+
+from .station import CPU, Station
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,8 @@ from core.descend.pictures.maps import draw_ground, draw_marks, draw_path
 from core.draw.palette import Look
 from core.gradients import GlobalNorm, GradientView, Value
 from core.numbers import number
-from core.scripts.stations.station import Station, descended, plane_of
+
+from .station import Station, descended, plane_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

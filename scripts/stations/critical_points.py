@@ -15,7 +15,8 @@ from core.draw.palette import LETTER, TINTS, Look
 from core.numbers import number, percent
 from core.optim.escape import PerturbedSGD, PerturbedSGDConfig
 from core.optim.schedules import Constant, Schedule
-from core.scripts.stations.station import Station, descended, plane_of
+
+from .station import Station, descended, plane_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,8 @@ from core.draw.figure import label_ends
 from core.draw.palette import Look
 from core.gradients import Objective
 from core.numbers import number
-from core.scripts.stations.station import Station
+
+from .station import Station
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,8 @@ from core.descend.pictures.maps import draw_ground, draw_path
 from core.draw.figure import label_ends
 from core.draw.palette import Look
 from core.numbers import number
-from core.scripts.stations.station import Station, descended, plane_of
+
+from .station import Station, descended, plane_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,8 @@ from core.draw.palette import Look
 from core.gradients import GradientStep
 from core.noise import noise_statistics
 from core.numbers import number
-from core.scripts.stations.station import CPU, Station
+
+from .station import CPU, Station
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

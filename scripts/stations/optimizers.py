@@ -11,7 +11,8 @@ from core.descend.functions import Quadratic
 from core.descend.pictures.maps import draw_ground, draw_path
 from core.draw.figure import label_ends
 from core.draw.palette import Look
-from core.scripts.stations.station import Station, descended, plane_of
+
+from .station import Station, descended, plane_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,9 @@ from typing import cast
 
 import core.report
 from core.draw.media import Image, dark_of
-from core.scripts.stations import STATIONS
-from core.scripts.stations.station import Station, uri
+
+from . import STATIONS
+from .station import Station, uri
 
 TITLE = "A tour of the gradient"
 LEAD = (

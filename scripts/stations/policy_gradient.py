@@ -11,8 +11,9 @@ from core.draw.palette import Look
 from core.gradients import GradientStep, NoiseEstimate, Objective
 from core.noise import noise_statistics
 from core.numbers import number
-from core.scripts.stations.station import Station
 from gradrl.losses import policy_gradient_loss
+
+from .station import Station
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

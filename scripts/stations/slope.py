@@ -11,7 +11,8 @@ from core.descend.functions import Himmelblau
 from core.descend.pictures.maps import draw_field, draw_ground
 from core.draw.palette import Look
 from core.numbers import number
-from core.scripts.stations.station import Station, plane_of
+
+from .station import Station, plane_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

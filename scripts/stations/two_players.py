@@ -11,8 +11,9 @@ from core.draw.palette import Look
 from core.gradients import GradientStep, Metrics
 from core.numbers import number
 from core.optim.schemes.schemes import Alternating, Extragradient, Move, Scheme, Simultaneous
-from core.scripts.stations.station import Station
 from core.state import StateDict
+
+from .station import Station
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
