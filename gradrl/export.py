@@ -40,7 +40,7 @@ class PolicyModule(nn.Module):
             kind = type(policy.model).__qualname__
             raise ConfigError(f"policy={kind} cannot be exported: it has no method `mode`")
         # `mode` is asked for above; the protocol of policies does not say that they are modules.
-        self.policy: Any = copy.deepcopy(policy.model).cpu().eval().requires_grad_(False)  # type: ignore[attr-defined]
+        self.policy: Any = copy.deepcopy(policy.model).cpu().eval().requires_grad_(False)  # type: ignore[attr-defined]  # a Module
         self.leaves = [leaf for leaf, _ in policy.observation.leaves]
         self.raw_dtype = _torch_dtype(policy.observation.raw_dtype)
         self.recurrent = policy.recurrent_state_size > 0

@@ -54,7 +54,7 @@ def note(tree: DictConfig, path: str) -> str:
     options = OmegaConf.to_container(tree, resolve=False)
     for part in path.split("."):
         # The path comes from this tree: each part is a key of what the ones before have led to.
-        options = options[int(part) if isinstance(options, list) else part]  # type: ignore[index]
+        options = options[int(part) if isinstance(options, list) else part]  # type: ignore[index]  # nested by path
     assert isinstance(options, dict)
     given = ", ".join(f"{name}={value}" for name, value in options.items() if name != CLASS)
     return f"{path}: {options[CLASS]}({given}); every other option is the class's own default"

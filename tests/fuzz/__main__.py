@@ -2,7 +2,8 @@
 
 Command lines with made-up words: each must train, or end with status 2, one line that names the option, and
 nothing made. Checkpoints with odd entries: each resumes or is refused in one line. Checkpoints with a flipped
-bit: it is noticed, or every value is as it was. It ends with status 1 where one is not so.
+bit: it is noticed, or every value is as it was. Damaged files of a run: each command ends well or in a line.
+It ends with status 1 where one is not so.
 """
 
 import argparse
@@ -25,14 +26,19 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=5000, help="command lines")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end after that long")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is made up")
-    parser.add_argument("--entries", type=int, default=300, help="odd entries of a checkpoint, of each kind")
+    parser.add_argument(
+        "--entries",
+        type=int,
+        default=300,
+        help="odd entries of a checkpoint, and damaged files, of each kind",
+    )
     parser.add_argument("--command", default="", help="command lines of one command: rl, gan, report, ...")
     args = parser.parse_args()
     os.environ |= {"PYGAME_HIDE_SUPPORT_PROMPT": "1", "OMP_NUM_THREADS": "1"}
     from tests.golden.run import use
 
     use(HERE.parent.parent)
-    from tests.fuzz import checkpoints, words, words_run
+    from tests.fuzz import checkpoints, files, words, words_run
 
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
@@ -56,7 +62,9 @@ def main() -> int:
                     break
     how = dict(Counter(ended.how for ended in found))
     print(f"{len(found):,} command lines in {time.monotonic() - began:.0f} s:", how)
-    damaged = checkpoints.report(checkpoints.trials(args.seed, args.entries)) if args.entries else 0
+    damaged = 0
+    for part in (checkpoints, files) if args.entries else ():
+        damaged |= checkpoints.report(part.trials(args.seed, args.entries))
     return int(damaged or any(ended.wrong for ended in found))
 
 

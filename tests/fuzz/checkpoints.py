@@ -94,7 +94,7 @@ def flips(path: Path, chosen: random.Random, count: int) -> Iterator[tuple[str, 
             except Exception as error:
                 reason = f"traceback: {error!r}"
             yield f"{original.name}: bit {bit} of byte {at:,}", reason, None
-        damaged.unlink()
+        damaged.unlink(missing_ok=True)  # of no trials
     unsealed.unlink()
 
 
