@@ -4,8 +4,9 @@ Three pieces of evidence, all taken on a copy of the network:
 
 - range test: the rate grows from step to step until the loss explodes; the loss falls fastest at a rate that
   works.
-- sharpness: above 2 / lambda_max (more with momentum) SGD's sharpest direction grows; of any other
-  optimizer, the rate is known at which its first update would climb.
+- sharpness: above 2 / lambda_max (more with momentum) SGD's sharpest direction grows. Other optimizers are
+  stable by the eigenvalues of what they precondition, which their first updates do not know yet: they have
+  no such bound here.
 - noise: a gradient that is mostly noise deserves a shorter step than the noiseless bound.
 
 The proposal is the rate of the range test, or the bound shortened by the noise where that is smaller.
@@ -20,13 +21,13 @@ import torch
 from torch import nn
 
 from core.checks import require
-from core.curvature import Hessian, along, stability, twice_differentiable
+from core.curvature import Hessian, stability, twice_differentiable
 from core.gradients import GradientStep, Objective
 from core.noise import noise_statistics
 
 LOWEST, HIGHEST = 1e-7, 10.0  # ends of the range test
 STEPS = 80  # of the range test: ten per decade
-PROBING = 1e-6  # rate of an update that is only looked at: small, but not lost in float32
+PROBING = 1e-6  # rate of an optimizer that is only looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class RateProposal:
         lr: the proposal.
         steepest: rate at which the loss fell fastest in the range test.
         exploding: rate at which it exploded.
-        stable: largest rate at which the optimizer is stable on the full batch.
+        stable: largest rate at which SGD is stable on the full batch; None for any other optimizer.
         sharpness: the eigenvalue behind it.
         noise_scale: B_simple, samples.
         noise_factor: what the noise takes off the stable rate at the training's batch size, in (0, 1].
@@ -187,28 +188,18 @@ def read_range_test(rates: list[float], losses: list[float]) -> tuple[float | No
 def _stable_rate(
     objective: Objective, make_step: MakeStep, generator: torch.Generator
 ) -> tuple[float | None, float | None]:
-    """Largest rate that does not climb, and the curvature behind it: SGD by its largest eigenvalue.
-
-    Other optimizers by the curvature along the first update they make on the whole frozen batch: the
-    eigenvalues of what they precondition are ruled by parameters that have hardly had a gradient yet.
-    """
+    """Largest stable rate of SGD and the largest eigenvalue behind it; None of any other optimizer."""
     trial = _copied(objective)
     step = make_step(trial.module, PROBING)
+    if not isinstance(step.optimizer, torch.optim.SGD):
+        return None, None
     _hold(step, _own_rates(objective, make_step))
     try:
         with twice_differentiable(trial.module):
-            hessian = Hessian(trial(), trial.parameters)
-            if isinstance(step.optimizer, torch.optim.SGD):
-                found = stability(step.optimizer, hessian, generator)
-                rate = PROBING / found.ratio if found.ratio else math.nan
-                return _sensible(rate), found.sharpness
-            before = torch.cat([p.detach().flatten() for p in trial.parameters])
-            step(lambda: (trial(), {}), samples=trial.samples)
-            after = torch.cat([p.detach().flatten() for p in trial.parameters])
-            update = along(hessian, (after - before) / PROBING)
+            found = stability(step.optimizer, Hessian(trial(), trial.parameters), generator)
     except (RuntimeError, FloatingPointError):  # a kernel without second derivative, or one that overflows
         return None, None
-    return _sensible(2 * update.newton_step.item()), update.curvature.item()
+    return _sensible(PROBING / found.ratio if found.ratio else math.nan), found.sharpness
 
 
 def _own_rates(objective: Objective, make_step: MakeStep) -> list[bool]:

@@ -98,8 +98,11 @@ def test_a_group_with_a_rate_of_its_own_keeps_it_while_the_others_is_looked_for(
     found = propose_lr(
         Objective(Pair(), loss, batch), in_two_groups(kind, 1e-3), 2, torch.Generator().manual_seed(0)
     )
-    assert found.stable == pytest.approx(expected.stable, rel=1e-6)
-    assert found.sharpness == pytest.approx(1.0, rel=1e-6)
+    if kind is torch.optim.SGD:
+        assert found.stable == pytest.approx(expected.stable, rel=1e-6)
+        assert found.sharpness == pytest.approx(1.0, rel=1e-6)
+    else:  # the eigenvalues of what Adam preconditions are not known from its first update
+        assert found.stable is expected.stable is None
     assert found.steepest == pytest.approx(expected.steepest, rel=1e-6)
     assert found.exploding == expected.exploding
     with pytest.raises(ValueError, match="every parameter group has its own lr"):
