@@ -152,7 +152,8 @@ def attempt(space: Space, overrides: Sequence[str], place: Path, verdict: Verdic
         verdict.refused += errors[-1:]
     else:
         verdict.finished += 1
-        pictures = (path for path in sorted(place.glob("run/media/*")) if path.is_file())  # dark ones are the same
+        # Those in media/dark are the same once more.
+        pictures = (path for path in sorted(place.glob("run/media/*")) if path.is_file())
         drawn = {path.name: digest(path.read_bytes()) for path in pictures}
         return Ended(status, output, digests(place / "run") | {"media": {"pictures": drawn}})
     return None
