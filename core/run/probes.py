@@ -1,6 +1,6 @@
 """Probes of a run: called when they are due, each with a generator of its own for every measurement."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -60,6 +60,16 @@ class Probes:
         """Take in the steps of the run, by whose counts probes become due, and who is told what fails."""
         self._steps, self._attempt = steps, attempt
         self._taken = {step.name: step.monitor.steps for step in steps}
+
+    def unmeasured(self) -> Iterator[str]:
+        """A line for each probe of the user's that no step of the run so far was due for."""
+        taken = max(step.monitor.steps for step in self._steps)
+        for name, probe in self.probes.items():
+            if name != "unit_health" and taken < probe.interval:
+                yield (
+                    f"probe={name} and probe.{name} have no effect here: it measures every "
+                    f"{probe.interval:,} optimizer steps, and the run has taken {taken:,}"
+                )
 
     def measure(self) -> dict[str, float]:
         """What the probes find that have become due since the last call, by tag; nothing where one fails."""

@@ -232,10 +232,11 @@ class Run:
         """End the run: last checkpoint, final evaluation, last pictures, summary with status `finished`.
 
         `measure` is the final evaluation; `curves` gives the last points of curves from it, None every number
-        below `eval/`. KeyboardInterrupt is raised where two signals came while measuring; resumed, the run
-        goes on here.
+        below `eval/`. KeyboardInterrupt: two signals came while measuring; resumed, the run goes on here.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
+        for line in self._probes.unmeasured() if self._probes else ():
+            self.say(line)
         answer = "the training has ended and is saved; a second signal stops its final measurement"
         self._interrupts.answer = lambda: self.say(answer)
         try:
@@ -353,9 +354,8 @@ class Run:
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         self._write(values)
         self._diagnose()
-        window, place = f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}"
         for step in self._steps:
-            require_finite(step, values, window, place)
+            require_finite(step, values, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}")
 
     def _diagnose(self) -> None:
         """Ask the rules about the point just written, and say what they have found."""

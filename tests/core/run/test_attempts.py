@@ -48,3 +48,17 @@ def test_a_batch_of_one_sample_has_no_noise_and_one_of_two_has(size):
         assert ("noise/norm_test" in probes.measure()) is (size == 2)
     reason = "probe=noise: samples must be at least 2, because one gradient has no variance, got 1"
     assert said == [f"left out, and the training goes on: {reason}"] * (size == 1)
+
+
+@pytest.mark.parametrize("interval", [3, 4])
+def test_a_probe_that_has_never_been_due_is_named_at_the_end(interval):
+    net = nn.Linear(3, 1)
+    step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    probes = Probes({"noise": NoiseProbe(interval=interval)}, 1, list, unit_health=NoiseProbe(interval=9))
+    probes.start([step], Attempts(print))
+    for _ in range(3):
+        step(lambda: (net(torch.ones(2, 3)).square().mean(), {}))
+    assert list(probes.unmeasured()) == [
+        "probe=noise and probe.noise have no effect here: it measures every 4 optimizer steps, and the run has "
+        "taken 3"
+    ] * (interval > 3)
