@@ -58,7 +58,6 @@ def test_a_probe_that_has_never_been_due_is_named_at_the_end(interval):
     probes.start([step], Attempts(print))
     for _ in range(3):
         step(lambda: (net(torch.ones(2, 3)).square().mean(), {}))
-    assert list(probes.unmeasured()) == [
-        "probe=noise and probe.noise have no effect here: it measures every 4 optimizer steps, and the run has "
-        "taken 3"
-    ] * (interval > 3)
+    reason = "it measures every 4 optimizer steps, and the run has taken 3"
+    said = [f"probe=noise and probe.noise have no effect here: {reason}"]
+    assert list(probes.unmeasured()) == said * (interval > 3)
