@@ -188,6 +188,9 @@ GAN = Kind(
     facts=facts,
     bars=class_counts,
     outcome=OUTCOME,
+    overview=tuple(
+        chart for chart in GAME if chart.title.startswith(("Accuracy", "Generator's gradient over"))
+    ),
     topics=(Topic("The game", GAME, ("field_video", "field", "logits", "eigenvalues", "path_angle")),),
     losses=LOSSES,
     captions=CAPTIONS,

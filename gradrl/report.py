@@ -108,6 +108,7 @@ AGENT = Kind(
     subject=subject,
     facts=facts,
     outcome=OUTCOME,
+    overview=tuple(chart for chart in LOSSES if chart.title in ("Entropy", "Change of the policy")),
     gradients=GRADIENTS,
     losses=LOSSES,
     captions={"agent": "One episode of the agent, played by its latest parameters."},

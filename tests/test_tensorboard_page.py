@@ -32,14 +32,22 @@ RUNS = {
             "monitor.sample_interval=5"],
     "descend": ["function=himmelblau", "steps=200", "pictures=[]"],
 }  # fmt: skip
-GRADIENT = ["Gradient norm", "Cosine", "Update ratio"]
-LAYERS = ["Gradient norm of every layer", "Update ratio of every layer"]
+GRADIENT = ["Gradient norm", "Cosine", "Update ratio", "Noise scale", "Clipped"]
+LAYERS = ["Gradient norm of every weight", "Update ratio of every weight"]
+OF_NETWORKS = [f"{title} ({network})" for title in LAYERS for network in ("actor", "critic")]
 OF_PLAYERS = [f"{title} ({player})" for title in LAYERS for player in ("generator", "discriminator")]
+GAME = ["Accuracy of the discriminator", "Generator's gradient over discriminator's"]
 OPEN = {
-    "rl": ["Return", *GRADIENT, *LAYERS, "Return", "Episode length"],
-    "gan": ["Modes found", *GRADIENT, *OF_PLAYERS, "Modes found", "High quality", "Reverse KL"],
-    "descend": ["Value of the function", *GRADIENT, *LAYERS, "Value of the function", "Coordinates"],
-    "watch": ["Loss", *GRADIENT, *LAYERS, "Loss"],
+    "rl": ["Return", "Entropy", "Change of the policy", *GRADIENT, *OF_NETWORKS, "Return", "Episode length"],
+    "gan": ["Modes found", *GAME, *GRADIENT, *OF_PLAYERS, "Modes found", "High quality", "Reverse KL"],
+    "descend": [
+        "Value of the function",
+        *(title for title in GRADIENT if title != "Noise scale"),
+        *LAYERS,
+        "Value of the function",
+        "Coordinates",
+    ],
+    "watch": ["Loss", *GRADIENT[:-1], *LAYERS, "Loss"],
 }
 
 
@@ -76,9 +84,11 @@ def test_the_page_has_a_line_for_every_curve_of_its_open_charts(kind, browser, t
             assert [title for title, _ in found] == OPEN[kind]
             lines = dict(found)
             for quantity, title in (("gradient_norm", "Gradient norm"), ("update_ratio", "Update ratio")):
-                for title_of_one in {t for t in lines if t.startswith(f"{title} of every layer")}:
-                    player = (re.findall(r"\((\w+)\)$", title_of_one) or [""])[0]
-                    mine = [t for t in curves if re.match(rf"{player}/?layer/.+/{quantity}$", t)]
+                for title_of_one in {t for t in lines if t.startswith(f"{title} of every weight")}:
+                    of = (re.findall(r"\((\w+)\)$", title_of_one) or [""])[0]
+                    start = f"layer/{of}." if kind == "rl" else f"{of}/layer/".lstrip("/")
+                    mine = [t for t in curves if t.startswith(start) and t.endswith(f"/{quantity}")]
+                    mine = [t for t in mine if "bias" not in t]
                     assert lines[title_of_one] == len(mine) > 0
             assert lines["Gradient norm"] == sum(
                 bool(re.search(r"(^|/)gradient/norm$", tag)) for tag in curves

@@ -10,7 +10,14 @@ from core.report.charts import CURVATURE, GRADIENTS, NOISE, Chart
 from core.report.record import Kind, Record
 from core.run.dashboard import Dashboard, Panel
 
-FIRST = 3  # charts of the gradient in the overview: its norm, its cosine, the update ratio
+FIRST = (
+    "Gradient norm",
+    "Cosine",
+    "Update ratio",
+    "Noise scale",
+    "Clipped",
+)  # of the gradient, in the overview
+NO_BIAS = "(?!.*bias/)"  # one that begins at 0 moves by many times its length, and would set the scale
 LAYERS = {  # by what a tag ends in; the first two are in the overview
     "gradient_norm": (
         "Gradient norm",
@@ -52,7 +59,12 @@ def dashboard(kind: Kind, options: Tree, players: Sequence[str]) -> Dashboard:
         directory=Path(), kind=kind, status="running", options=options, command="", overrides=(), summary={},
         curves={}, media={}, findings=None, landscape={}, started="",
     )  # fmt: skip
-    layers = [panel for quantity in LAYERS for panel in _layers(quantity, players)]
+    layers = [panel for quantity in LAYERS for panel in _layers(quantity, players, kind.players)]
+    weights = [
+        panel
+        for quantity in [*LAYERS][:2]
+        for panel in _layers(quantity, players, kind.players, weights=True)
+    ]
     gradients = [_panel(chart, players=True) for chart in GRADIENTS]
     plain = {
         "Learning": kind.outcome,
@@ -65,8 +77,9 @@ def dashboard(kind: Kind, options: Tree, players: Sequence[str]) -> Dashboard:
     sections = {heading: tuple(map(_panel, charts)) for heading, charts in plain.items()}
     overview = (
         *(replace(panel, alternative=True) for panel in sections["Learning"]),
-        *gradients[:FIRST],
-        *layers[: 2 * len(players)],
+        *map(_panel, kind.overview),
+        *(panel for panel in gradients if panel.title in FIRST),
+        *weights,
     )
     first = {"Overview": overview, "Learning": sections.pop("Learning"), "Gradients": tuple(gradients)}
     whole = {**first, "Layers": tuple(layers), **sections}
@@ -94,13 +107,21 @@ def _without_drawing(caption: str) -> str:
     return re.sub(";$", ".", " ".join(kept))
 
 
-def _layers(quantity: str, players: Sequence[str]) -> Iterator[Panel]:
-    """One quantity of all layers, a chart for each player."""
+def _layers(
+    quantity: str, players: Sequence[str], networks: Sequence[str], *, weights: bool = False
+) -> Iterator[Panel]:
+    """One quantity of all layers: a chart for each player, or for each network where one step has several."""
     title, caption = LAYERS[quantity]
+    what, kept = ("weight", NO_BIAS) if weights else ("layer", "")
     for name in players:
         start = f"{re.escape(name)}/" if name else ""
-        whose = f" ({name})" if name else ""
-        yield Panel(f"{title} of every layer{whose}", (f"{start}layer/.+/{quantity}$",), caption)
+        parts = [(name, f"{start}layer/{kept}.+/{quantity}$")]
+        if not name and networks:
+            rest = "".join(rf"(?!{re.escape(network)}\.)" for network in networks)
+            parts = [(network, rf"layer/{kept}{re.escape(network)}\..+/{quantity}$") for network in networks]
+            parts += [("", f"layer/{kept}{rest}.+/{quantity}$")]
+        for whose, pattern in parts:
+            yield Panel(f"{title} of every {what}" + f" ({whose})" * bool(whose), (pattern,), caption)
 
 
 def _names(chart: Chart) -> Iterator[tuple[str, str]]:

@@ -75,6 +75,7 @@ class Kind:
         facts: the numbers of the result, the best known first; the effort follows by itself.
         bars: a result that is several counts.
         outcome: charts of how good the result is over the run.
+        overview: charts that TensorBoard's overview has beside the result and the gradients.
         gradients: charts that follow those of the gradient steps.
         topics: sections of this kind of run alone.
         losses: charts of what was minimised.
@@ -93,6 +94,7 @@ class Kind:
     facts: Callable[["Record"], Iterable[Fact]] = summary_facts
     bars: Callable[["Record"], Bars | None] = lambda record: None
     outcome: tuple[Chart, ...] = ()
+    overview: tuple[Chart, ...] = ()
     gradients: tuple[Chart, ...] = ()
     topics: tuple[Topic, ...] = ()
     losses: tuple[Chart, ...] = ()

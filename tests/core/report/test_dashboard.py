@@ -41,7 +41,27 @@ def test_every_curve_of_the_reports_charts_has_a_panel_that_names_it_alone(name)
         for chart in GRADIENTS:
             assert any(p.title == chart.title and p.shows([start + chart.lines[0].tag]) for p in panels)
         mine = [p for p in panels if p.shows([f"{start}layer/0.weight/gradient_norm"])]
-        assert {p.title for p in mine} == {"Gradient norm of every layer" + f" ({player})" * bool(player)}
+        whose = f" ({player})" * bool(player)
+        assert {p.title for p in mine} == {
+            f"Gradient norm of every {what}{whose}" for what in ("layer", "weight")
+        }
+
+
+def test_each_network_of_an_agent_has_its_own_chart_and_biases_stay_out_of_the_overview():
+    board = dashboard(AGENT, OPTIONS, [""])
+    for layer, whose in {
+        "actor.0": " (actor)",
+        "critic.2": " (critic)",
+        "body.0": "",
+        "actors.0": "",
+    }.items():
+        for end, sections in {"weight": ["Overview", "Layers"], "bias": ["Layers"]}.items():
+            tag = f"layer/{layer}.{end}/update_ratio"
+            found = {h: [p.title for p in panels if p.shows([tag])] for h, panels in board.sections.items()}
+            what = {"Overview": "weight", "Layers": "layer"}
+            assert {h: titles for h, titles in found.items() if titles} == {
+                h: [f"Update ratio of every {what[h]}{whose}"] for h in sections
+            }
 
 
 @pytest.mark.parametrize("name", KINDS)
