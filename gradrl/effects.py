@@ -37,6 +37,8 @@ def idle_agent(cfg: object) -> Idle:
             yield f"agent.{name}", "agent.num_epochs is 1, and it counts after the first epoch"
         for name in ("clip_coef", "clip_schedule", "value_clip_coef") if cfg.num_minibatches == 1 else ():
             yield f"agent.{name}", "the one gradient step on a rollout starts from the policy that acted"
+    if isinstance(cfg, PPOConfig) and cfg.num_epochs == 2 and cfg.num_minibatches == 1:
+        yield "agent.target_kl", "the first of two gradient steps starts from the policy that acted"
     if isinstance(cfg, SACConfig) and not isinstance(cfg.temperature, str):
         for name in ("initial_temperature", "target_entropy"):
             yield f"agent.{name}", "agent.temperature is a number and not learnt"

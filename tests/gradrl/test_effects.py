@@ -50,6 +50,11 @@ SHORT = "total_steps=64 agent.learning_starts=32"
         ("agent.num_epochs=1 agent.recompute_advantage=true", "agent.recompute_advantage", ONE_EPOCH),
         ("agent.num_epochs=1 agent.num_minibatches=1 agent.clip_coef=0.1", "agent.clip_coef", ONE_STEP),
         (
+            "agent.num_epochs=2 agent.num_minibatches=1 agent.target_kl=0.01",
+            "agent.target_kl",
+            "the first of two gradient steps starts from the policy that acted",
+        ),
+        (
             f"agent=sac env=pendulum agent.temperature=0.1 agent.target_entropy=-2 {SHORT}",
             "agent.target_entropy",
             "agent.temperature is a number and not learnt",
