@@ -139,7 +139,7 @@ def test_a_typed_option_without_effect_is_named_with_its_reason(words, option, r
         f"agent=sac env=pendulum agent.target_entropy=-2 {SHORT}",
         f"agent=td3 env=pendulum agent.target_noise_clip=1 {SHORT}",
         "env=breakout policy.convolutions.features=16",
-        "agent.num_epochs=2 agent.target_kl=0.01 agent.recompute_advantage=true",
+        "agent.num_epochs=3 agent.target_kl=0.01 agent.recompute_advantage=true",
         "env=cartpole evaluation.deterministic=false evaluation.max_episode_steps=100",
         "env=cartpole env.vectorization=sync env.autoreset=next_step",
         "env=cartpole clipper=pcgrad agent.entropy_coef=0.01",
