@@ -13,6 +13,7 @@ CONF = ROOT / "conf"
 GROUPS = {"agents": "agent", "losses": "loss"}
 FORM = ["Equations", "Pseudo-code", "What to know", "Command", "Curve", "Source"]
 LONGEST = 20  # lines of pseudo-code: what is seen at one glance
+WIDEST = 84  # characters of a block: what the site shows without scrolling
 HEAVIEST = 30_000  # bytes of a picture
 EXPLAINED = "".join(
     (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
@@ -59,6 +60,7 @@ def test_a_page_has_the_form_of_all(page):
     assert [block.label for block in blocks(section(page, "Equations"), name(page))] == ["text"]
     (code,) = blocks(section(page, "Pseudo-code"), name(page))
     assert len(code.text.splitlines()) <= LONGEST
+    assert max(len(line) for block in blocks(text, name(page)) for line in block.text.splitlines()) <= WIDEST
     assert re.findall(r"arXiv:\d{4}\.\d{5}|theorem|NIPS", section(page, "Source"))
     (picture,) = re.findall(r"!\[[^\]]{20,}\]\((\w+\.png)\)", section(page, "Curve"))
     assert picture == f"{page.stem}.png"
