@@ -29,9 +29,9 @@ HEIGHT = 2.1  # inches of the axes and their words
 UNITS = {"agents": "environment steps", "losses": "images"}
 COLOURS = 64  # of a picture: lines on white
 PROGRAMS = {"train_rl": "gradrl", "train_gan": "gradgan"}
-SCORES = {
-    "agents": {"eval/return_mean": "mean return of the evaluations"},
-    "losses": {"eval/high_quality": "samples of high quality", "eval/modes": "modes of 8"},
+SCORES = {  # tags, what they are, and the largest value if there is one
+    "agents": [("eval/return_mean", "mean return of the evaluations", None)],
+    "losses": [("eval/high_quality", "share of high quality", 1), ("eval/modes", "modes found", 8)],
 }
 
 
@@ -62,7 +62,7 @@ def draw(page: Path, runs: Sequence[Path]) -> "Figure":
     finals, made = kept_returns(page), new_figure(HEIGHT)
     widths = [*(1.0 for _ in scores), *([0.14] if finals else [])]
     panels = list(made.subplots(1, len(widths), squeeze=False, width_ratios=widths, sharey=bool(finals)).flat)
-    for panel, (tag, label) in zip(panels, scores.items(), strict=False):
+    for panel, (tag, label, largest) in zip(panels, scores, strict=False):
         for record, colour in zip(records, LIGHT.series, strict=False):
             chosen = str(record.options.get("loss", record.options.get("agent"))["_target_"]).split(".")[-2]
             panel.plot([*record.curves[tag]], [*record.curves[tag].values()], color=colour, label=chosen)
@@ -71,6 +71,8 @@ def draw(page: Path, runs: Sequence[Path]) -> "Figure":
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x)))
         few_numbers(panel)
         panel.set_xlim(left=0)
+        if largest is not None:
+            panel.set_ylim(0, 1.05 * largest)
     if finals:
         panels[-1].plot(np.linspace(-0.4, 0.4, len(finals)), finals, "o", color=LIGHT.orange, markersize=4.5)
         panels[-1].set(xlim=(-1, 1), xticks=[], title="final", xlabel=f"{len(finals)} seeds")
