@@ -72,7 +72,7 @@ tensorboard: $(STAMP) ## show all runs at http://localhost:6006/#custom_scalars
 pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 minutes)
 	@$(BIN)/python -m tests.pictures
 
-curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ anew (40 minutes)
+curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ anew (20 minutes)
 	@$(BIN)/python -m tests.page_curves
 
 clean: ## remove the virtual environment and caches; runs stay
