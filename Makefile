@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo tour test docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures clean
+.PHONY: help install demo tour test docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures curves clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -71,6 +71,9 @@ tensorboard: $(STAMP) ## show all runs at http://localhost:6006/#custom_scalars
 
 pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 minutes)
 	@$(BIN)/python -m tests.pictures
+
+curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ anew (20 minutes)
+	@$(BIN)/python -m tests.page_curves
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

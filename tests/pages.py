@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+METHODS = sorted(path for folder in ("agents", "losses") for path in (ROOT / "docs" / folder).glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *METHODS]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,17 @@ def inline_commands(text: str, page: str) -> Iterator[Command]:
     for found in re.finditer(r"`(?:python )?(scripts/\w+\.py\s[^`]+)`", prose):
         line = prose.count("\n", 0, found.start()) + 1
         yield Command(page, line, ("python", *shlex.split(found[1])))
+
+
+def section(page: Path, heading: str) -> str:
+    """What stands below a heading of the second level; nothing where there is none."""
+    return page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def commands_of(page: Path, heading: str) -> list[Command]:
+    """The commands of a section's shell blocks; their lines are the section's."""
+    shell = [block for block in blocks(section(page, heading), name(page)) if block.label == "sh"]
+    return [command for block in shell for command in commands(block)]
 
 
 def name(page: Path) -> str:
