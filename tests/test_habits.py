@@ -1,5 +1,6 @@
 """The words of other projects are answered with ours, in one line; and what is proposed there is accepted."""
 
+import functools
 import re
 import shlex
 import tomllib
@@ -49,6 +50,11 @@ def typed(row: Row, value: str) -> str:
     return f"{name}={value if not equals or given == '#' else given}"
 
 
+@functools.cache
+def options(command: str, *words: str) -> dict:
+    return flat(compose_checked(command, [*words], [config_dir()]).options, empty=True)
+
+
 def filled(row: Row) -> tuple[list[str], list[str]]:
     """The words that are proposed, `{}` as the option's present value, and what they are typed with."""
     words, _, remark = row.ours.partition(" (")
@@ -56,7 +62,7 @@ def filled(row: Row) -> tuple[list[str], list[str]]:
     root = YamlFile(config_dir() / f"{row.command}.yaml")
     split = shlex.split(words)
     whole = [word for word in split if not re.search(r"=.*(\{|N$|VALUE$)", word)]
-    tree = flat(compose_checked(row.command, [*context, *whole], [config_dir()]).options, empty=True)
+    tree = options(row.command, *context, *whole)
     found = []
     for word in split:
         option, _, given = word.partition("=")
@@ -69,6 +75,7 @@ def filled(row: Row) -> tuple[list[str], list[str]]:
             else str(value)
         )
         value = "0.5" if "[" in given and "{" in given else value
+        value = "examples.own_callbacks.WeightNorm" if option == "callbacks" else value
         found.append(f"{option}={given.replace('{}', value).replace('{lower}', value)}")
     found = [re.sub(r"=N$", "=64", word).replace("NAME=VALUE", "a=1") for word in found]
     return found, context
@@ -124,6 +131,11 @@ def test_what_is_proposed_is_accepted_here(row):
         ("rl", ["policy.hidden_sizes=64,64"], "several values; a list is policy.hidden_sizes=[64,64]"),
         ("rl", ["seed=1,2"], "seed=1,2 has several values; add -m to run all of them"),
         ("gan", ["optimizer.betas=0,0.99"], "a list is optimizer.betas=[0,0.99]"),
+        ("rl", ["--track"], "--track: options are typed without dashes, here logger=wandb"),
+        ("rl", ["wandb=true"], "wandb=true: here this is logger=wandb"),
+        ("gan", ["wandb=False"], "here this is logger=tensorboard (the event file, which every run has)"),
+        ("rl", ["--wandb-project-name", "x"], "here logger=wandb logger.wandb.project=x"),
+        ("descend", ["callback=mine.Pull"], "here this is callbacks=[{_target_:mine.Pull}]"),
         ("gan", ["batch=16"], "batch=16: here this is batch_size=16"),
         ("gan", ["loss=wgan"], "loss=wgan: here this is loss=wasserstein penalty=wgan_gp"),
         ("descend", ["start=0,0"], "start=0,0 has several values; a list is start=[0,0]; add -m"),
