@@ -16,6 +16,8 @@ from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.test_probes import RUNS, TRAINED, equal
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 QUICK = ["logging.interval=1", "diagnosis.unit_health.interval=4", "diagnosis.unit_health.max_samples=32",
          "logging.progress=false", "monitor.sample_interval=2"]  # fmt: skip
 

@@ -29,6 +29,8 @@ from tests.conftest import assert_refused
 from tests.gradrl.test_train import SHORT, tree
 from tests.test_resume import Killed, differences
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 VECTOR = spaces.Box(-1, 1, (3,))
 IMAGE = spaces.Box(0, 255, (2, 40, 50), np.uint8)
 MASKED = spaces.Dict({"x": VECTOR, "action_mask": spaces.MultiBinary(4)})
