@@ -102,6 +102,7 @@ def write_images(root: Path) -> None:
             Image.fromarray(picture).save(root / part / f"{number}.bmp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", COMMANDS, ids=lambda shown: shown.place)
 def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, request, capfd):
     monkeypatch.chdir(tmp_path)

@@ -120,7 +120,9 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.usefixtures("own_cache")
-@pytest.mark.parametrize("kill_at", [16, 48, 112])
+@pytest.mark.parametrize(
+    "kill_at", [pytest.param(16, marks=pytest.mark.slow), 48, pytest.param(112, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_goes_on_bit_by_bit(
     whole: tuple[str, Saved], kill_at: int, configured: Configured, tmp_path: Path
 ) -> None:
