@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo tour test docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures curves clean
+.PHONY: help install demo tour test slow docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures curves clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -22,8 +22,11 @@ demo: $(STAMP) ## solve CartPole with PPO, draw digits with a GAN, write two rep
 tour: $(STAMP) ## what a gradient is and does, in ten pictures with measured numbers, on one page (1 minute)
 	@$(BIN)/python scripts/tour.py
 
-test: $(STAMP) ## run all tests (6 minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(STAMP) ## run the tests, but for those that make slow runs (5 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+
+slow: $(STAMP) ## run the tests that train longer, kill runs, or need several processes or a browser (6 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 docs: $(STAMP) ## build the site into site/, open site/index.html (a minute)
 	@$(BIN)/python docs/site/build.py

@@ -1,6 +1,7 @@
 """How the source is laid out: short files, imports that only go down, nothing of anybody's machine in it."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -43,6 +44,11 @@ def everything() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def imported(node: ast.AST) -> list[str]:
     """Full names of the modules that one statement imports."""
     if isinstance(node, ast.Import):
@@ -67,7 +73,7 @@ def at_import(tree: ast.Module) -> Iterator[ast.AST]:
 def offences(files: list[Path], forbidden: tuple[str, ...], *, anywhere: bool) -> list[str]:
     found = []
     for path in files:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree) if anywhere else at_import(tree):
             found += [
                 f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} imports {name}"
@@ -174,11 +180,12 @@ def options_of(root: str) -> set[str]:
 
 def strings(package: str) -> Iterator[str]:
     for path in (ROOT / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
 
+@functools.cache
 def names_above() -> re.Pattern[str]:
     """Whatever names a package above core, one of its options or one of its tags.
 

@@ -15,6 +15,8 @@ from tests.conftest import assert_refused
 from tests.test_loggers import RUNS, Killed, die_at, train
 from tests.test_resume import differences
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 MINE = """
 import torch
 from dataclasses import dataclass
@@ -83,7 +85,6 @@ def test_a_module_of_the_folder_is_found_and_its_state_goes_on_to_the_bit(
     assert len(read_scalars(tmp_path / "run")["mine/share"]) > 5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("root", sorted(RUNS))
 def test_a_training_can_be_stopped_early_and_is_finished_then(root, command, mine):
     words = [*RUNS[root], "logging.progress=false", called("Stop"), "hydra.run.dir=run"]
@@ -99,7 +100,6 @@ def test_a_training_can_be_stopped_early_and_is_finished_then(root, command, min
     assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
 def test_an_error_ends_the_run_as_failed_with_one_line(command, mine):
     outcome = command("rl", *RUNS["rl"], "logging.progress=false", called("Breaks"), "hydra.run.dir=run")
     assert outcome.status == 1
@@ -110,7 +110,6 @@ def test_an_error_ends_the_run_as_failed_with_one_line(command, mine):
     assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
 
 
-@pytest.mark.slow
 def test_each_descent_of_a_comparison_has_its_own(command, mine):
     words = [*RUNS["descend"], "optimizers=[sgd,adam]", "pictures=[]", "logging.progress=false"]
     outcome = command("descend", *words, called("Stop", "Pull"), "hydra.run.dir=run")
@@ -146,7 +145,6 @@ EXAMPLE = ("callbacks=[{_target_: own_callbacks.WeightNorm, interval: 1},"
            "{_target_: own_callbacks.Heavier, gravity: 15}]")  # fmt: skip
 
 
-@pytest.mark.slow
 def test_the_example_logs_a_norm_and_changes_gravity_and_is_resumed_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(own_callbacks.__file__).parent)
     words = [*RUNS["rl"], "logging.progress=false", EXAMPLE]

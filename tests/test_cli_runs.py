@@ -18,6 +18,8 @@ from core.run.directory import Lock, in_use
 from core.run.run import Run
 from tests.conftest import ODD_ENVS, Command, assert_refused
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SMALL = {
     "rl": ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2",
            "agent.num_epochs=1", "evaluation.episodes=2", "evaluation.interval_episodes=2",

@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import Command, assert_refused
 from tests.pages import ROOT
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 NO_RATE = [
     "objective=logistic",
     "steps=2",
@@ -125,6 +127,7 @@ class Bowl:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("called", ["as a script", "as an installed command"])
 def test_the_folder_of_the_command_is_importable_behind_all_that_is_installed(tmp_path, called):
     here, script = tmp_path / "here", ROOT / "scripts" / "descend.py"

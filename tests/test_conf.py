@@ -52,6 +52,7 @@ def components(root: str) -> list[tuple[str, str, str]]:
 
 
 CHOICES = [choice for root in ROOTS for choice in components(root)]
+FIRST = list({choice[1:]: choice for choice in reversed(CHOICES)}.values())  # of the roots that share a file
 
 
 def test_every_folder_of_yaml_files_is_a_group_of_some_root():
@@ -60,7 +61,10 @@ def test_every_folder_of_yaml_files_is_a_group_of_some_root():
     assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {"."} == used
 
 
-@pytest.mark.parametrize(("root", "group", "option"), CHOICES)
+@pytest.mark.parametrize(
+    ("root", "group", "option"),
+    [choice if choice in FIRST else pytest.param(*choice, marks=pytest.mark.slow) for choice in CHOICES],
+)
 def test_every_option_of_every_group_composes_and_builds(root, group, option):
     overrides = [f"{group}={option}", *NEEDS.get(option.rpartition("/")[2], [])]
     if group in ("batch", "function") and (option == "none") == (group == "function"):

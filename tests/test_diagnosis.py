@@ -16,6 +16,8 @@ from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.test_probes import RUNS, TRAINED, equal
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 QUICK = ["logging.interval=1", "diagnosis.unit_health.interval=4", "diagnosis.unit_health.max_samples=32",
          "logging.progress=false", "monitor.sample_interval=2"]  # fmt: skip
 
@@ -31,7 +33,6 @@ def written(directory: Path) -> tuple[dict, dict]:
     return tuple(json.loads((directory / f"{name}.json").read_text()) for name in ("findings", "summary"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_training_is_the_same_to_the_bit_with_and_without_a_diagnosis(name, tmp_path):
     slope = ["network.slope=0.0"] if name == "gan" else []
@@ -58,7 +59,6 @@ def test_training_is_the_same_to_the_bit_with_and_without_a_diagnosis(name, tmp_
     assert "findings" not in json.loads((tmp_path / "off" / "summary.json").read_text())
 
 
-@pytest.mark.slow
 def test_a_run_without_findings_says_so(tmp_path):
     assert run("rl", tmp_path / "run", "diagnosis.patience=50") == 0
     findings, summary = written(tmp_path / "run")
@@ -66,7 +66,6 @@ def test_a_run_without_findings_says_so(tmp_path):
     assert summary["findings"] == []
 
 
-@pytest.mark.slow
 def test_a_finding_is_said_written_and_resumed(tmp_path, monkeypatch, capsys):
     """A rate of 1 throws the policy away at once."""
     fault = ["optimizer.lr=1.0", "logging.checkpoint_interval=128"]
@@ -96,7 +95,6 @@ def test_a_finding_is_said_written_and_resumed(tmp_path, monkeypatch, capsys):
     assert written(tmp_path / "killed")[0] == findings
 
 
-@pytest.mark.slow
 def test_a_run_that_was_asked_to_stops_at_the_first_warning_and_goes_on_when_resumed(tmp_path, capsys):
     directory = tmp_path / "run"
     assert run("rl", directory, "optimizer.lr=1.0", "on_finding=stop") == 1
@@ -120,7 +118,6 @@ class Spoiled(gym.Wrapper):
         return obs, float("nan") if self.steps > 100 else reward, terminated, truncated, info
 
 
-@pytest.mark.slow
 def test_a_reward_that_is_no_number_is_named(tmp_path):
     assert run("rl", tmp_path / "run", "env.wrappers=[{_target_:tests.test_diagnosis.Spoiled}]") == 1
     findings, summary = written(tmp_path / "run")
@@ -133,7 +130,6 @@ def test_a_reward_that_is_no_number_is_named(tmp_path):
     assert 200 <= finding["first_step"] <= 384
 
 
-@pytest.mark.slow
 def test_the_layer_whose_output_is_no_number_is_named_in_a_run(tmp_path, monkeypatch):
     forward, calls = nn.Tanh.forward, []
 

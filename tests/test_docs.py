@@ -18,6 +18,8 @@ from tests.gradgan import test_sampler
 from tests.gradrl import saved_runs
 from tests.pages import BLOCKS, PAGES, ROOT, Block, blocks, commands, inline_commands, name
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 LABELS = ("python", "sh", "yaml", "text", "mermaid")
 THE_THREE = ("core", "gradrl", "gradgan")
 OURS = "core|gradrl|gradgan|conf|scripts|tests|docs|examples"

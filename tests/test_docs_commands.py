@@ -16,6 +16,8 @@ import torch
 from tests.gradgan.data.files_of_torchvision import MNIST_PREFIXES, pixels, small_mnist, write_mnist
 from tests.pages import BLOCKS, COMMANDS, ROOT, commands
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 INSTALLED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 TRAINERS = ("train_rl", "train_gan", "descend")
@@ -100,6 +102,7 @@ def write_images(root: Path) -> None:
             Image.fromarray(picture).save(root / part / f"{number}.bmp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", COMMANDS, ids=lambda shown: shown.place)
 def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, request, capfd):
     monkeypatch.chdir(tmp_path)

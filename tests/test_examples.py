@@ -14,6 +14,8 @@ from examples import curvature_and_noise, loss_surface, own_agent, plain_loop, w
 from gradrl.agents.ppo import PPO, PPOConfig
 from tests.gradrl.small import BOX, small_agent, small_model, small_rollout
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 EXAMPLES = sorted(Path(plain_loop.__file__).parent.glob("*.py"))
 
 

@@ -26,6 +26,8 @@ from core.run.tensorboard import read_scalars
 from tests.conftest import assert_refused
 from tests.test_resume import differences
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 RUNS = {
     "rl": ["env=cartpole", "experiment=none", "total_steps=512", "num_envs=2", "agent.num_steps=32",
            "agent.num_minibatches=2", "agent.num_epochs=1", "evaluation.episodes=2",

@@ -25,6 +25,8 @@ from examples import (
 from gradgan import load_generator
 from gradrl import load_policy
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FOLDER = Path(own_loss.__file__).parent
 SHORT = {
     "rl": ["total_steps=512", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2",
@@ -40,6 +42,7 @@ def run(command, monkeypatch, tmp_path):
     """Start the command of an example's first lines, shortened; its curves and its summary."""
     monkeypatch.syspath_prepend(FOLDER)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path / "cache")
+    monkeypatch.setattr("gradgan.features.classifier.UPDATES", 3)
 
     def start(example, *words: str):
         doc = ast.get_docstring(ast.parse(Path(example.__file__).read_text())) or ""

@@ -10,6 +10,8 @@ from core.cli.launch import compose_tree
 from core.config import config_dir
 from core.run.tensorboard import read_scalars
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 TRAINED = ("policy", "generator", "discriminator", "average", "generators", "collector", "stream", "trainer")
 RUNS = {
     "rl": ["total_steps=512", "num_envs=2", "agent.num_steps=64", "agent.num_epochs=2",

@@ -18,6 +18,8 @@ from core.config import config_dir
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 RUNS = {
     "rl": ["total_steps=4096", "logging.checkpoint_interval=700", "logging.eval_interval=1500",
            "logging.draw_interval=2000", "evaluation.episodes=4", "evaluation.interval_episodes=4",

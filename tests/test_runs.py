@@ -24,6 +24,8 @@ from core.scripts import runs as listing  # pyright: ignore[reportMissingImports
 from tests.conftest import Command, assert_refused
 from tests.test_cli_runs import SMALL
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 WORDS = {**SMALL, "descend": ["steps=3", "pictures=[]", "logging.progress=false"]}
 KINDS = ("rl", "gan", "descend")  # from the oldest to the newest
 ODD = ("lr=0.1", "größe", "it's", "a,b", "[b]", "2024_01", "my run", "{a}", "true", "~x", "./-x")
@@ -45,7 +47,7 @@ def runs(command: Command, finished) -> dict[str, Path]:
     copies = {}
     for age, (name, run) in enumerate(reversed(finished.items())):
         copies[name] = shutil.copytree(run, Path("runs", name, "x"))
-        begun = time.time() - 100.0 * (age + 1)
+        begun = time.time() - 95.0 * (age + 1)
         os.utime(copies[name] / "config.yaml", (begun, begun))
     return copies
 

@@ -16,6 +16,7 @@ from tests.gradgan.test_sampler import write_run
 COUNT = 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", networks(), ids=lambda n: n.name)
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_onnx_and_pt2_generate_as_the_generator_from_1000_latents(network, num_classes):

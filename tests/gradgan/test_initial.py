@@ -8,6 +8,8 @@ from core.config import ConfigError
 from core.run import checkpoint
 from tests.gradgan.conftest import composed
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SHORT = [
     "data=ring",
     "total_images=512",

@@ -15,6 +15,8 @@ from gradgan.images import Images
 from tests import own_parts
 from tests.conftest import assert_refused
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 POINTS = ["data=ring", "network.width=8", "network.depth=1", "total_images=256", "batch_size=32",
           "latent_size=4", "evaluation.samples=32", "logging.progress=false", "device=cpu"]  # fmt: skip
 PICTURES = ["network=mlp", "network.width=8", "network.depth=1", "total_images=256", "batch_size=32",

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.config import ConfigError
+from core.config import ConfigError, build
 from core.curvature.arnoldi import ComplexRitz
 from core.run.run import Run
 from gradgan.evaluate import evaluate_run
+from gradgan.features import classifier
 from gradgan.measurements.measurements import Measurements
 from gradgan.measurements.vector_field import VectorField
 from gradgan.train import TrainConfig, check, train
+from tests.gradgan.conftest import composed
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 Configured = Callable[..., TrainConfig]
 Saved = dict[str, dict[str, torch.Tensor]]
@@ -103,20 +107,34 @@ def test_a_short_run_leaves_what_the_contract_promises(
     assert (tmp_path / "run" / "checkpoints" / "best.pt").exists()
 
 
+@pytest.fixture(scope="module", params=RUNS)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Saved]:
+    """The last checkpoint of a run of each kind that nothing disturbed."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("platformdirs.user_cache_path", lambda *_: folder / "cache")
+        patch.setattr(classifier, "UPDATES", 3)
+        cfg = build(composed(*QUICK, *RUNS[request.param]))
+        assert isinstance(cfg, TrainConfig)
+        return request.param, trained(folder / "run", cfg)
+
+
 @pytest.mark.usefixtures("own_cache")
-@pytest.mark.parametrize("kind", RUNS)
-@pytest.mark.parametrize("kill_at", [16, 48, 112])
+@pytest.mark.parametrize(
+    "kill_at", [pytest.param(16, marks=pytest.mark.slow), 48, pytest.param(112, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_goes_on_bit_by_bit(
-    kind: str, kill_at: int, configured: Configured, tmp_path: Path
+    whole: tuple[str, Saved], kill_at: int, configured: Configured, tmp_path: Path
 ) -> None:
+    kind, undisturbed = whole
     cfg = configured(*QUICK, *RUNS[kind])
-    whole = flat(trained(tmp_path / "whole", cfg))
     with pytest.raises(Killed):
         trained(tmp_path / "killed", cfg, kill_at)
     resumed = flat(trained(tmp_path / "killed", cfg))
-    assert set(whole) == set(resumed)
+    expected = flat(undisturbed)
+    assert set(expected) == set(resumed)
     timed = ("_s", "cache_hits")
-    for path, value in whole.items():
+    for path, value in expected.items():
         if isinstance(value, torch.Tensor):
             assert isinstance(again := resumed[path], torch.Tensor), path
             assert torch.equal(value, again), path
@@ -205,8 +223,6 @@ def test_a_folder_of_images_trains_without_metrics(configured: Configured, tmp_p
 @pytest.mark.parametrize("kind", ["points", "digits"])
 def test_measuring_a_run_again_repeats_its_summary(kind: str, configured: Configured, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
-
-    from tests.gradgan.conftest import composed
 
     overrides = [*QUICK, *RUNS[kind]]
     trained(tmp_path / "run", configured(*overrides))

@@ -29,6 +29,7 @@ def given(policy, exportable, obs, state):
     return found if state is None else {**found, "state": state}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_onnx_and_pt2_act_as_the_policy_on_1000_observations(case, tmp_path):
     kind, observed, acted, options = CASES[case]

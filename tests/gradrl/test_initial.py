@@ -17,6 +17,8 @@ from gradrl.policy import TRAINED
 from tests.gradrl.saved_runs import BOX3, make_model, write_run
 from tests.gradrl.test_train import SHORT, tree
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SEEN = ["normalize_observation=true", "normalize_reward=true", "logging.checkpoint_interval=100"]
 
 

@@ -12,6 +12,8 @@ from core.run.tensorboard import read_scalars
 from gradrl.agents.ppo import PPOConfig
 from gradrl.evaluate import evaluate_run
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SHORT = [
     "total_steps=300",
     "num_envs=2",

@@ -19,6 +19,8 @@ sb3 = pytest.importorskip("stable_baselines3")
 from examples import watch_cleanrl, watch_stable_baselines3  # noqa: E402
 from gradrl.watch.stable_baselines3 import WatchCallback  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 PPO = {"n_steps": 64, "batch_size": 32, "n_epochs": 4}
 SAC = {"learning_starts": 40, "batch_size": 32, "buffer_size": 500, "policy_kwargs": {"net_arch": [16, 16]}}
 
@@ -76,6 +78,7 @@ def test_numbers_of_ppo_are_curves_under_our_tags(tmp_path):
             "layer/mlp_extractor.policy_net.0.weight/gradient_norm"} <= set(curves)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_numbers_of_sac_and_a_second_learn(tmp_path):
     model, callback = learner("SAC", "Pendulum-v1", **SAC), WatchCallback(tmp_path)
     model.learn(210, callback=callback)
@@ -112,6 +115,7 @@ def test_faults_are_named_in_the_words_of_the_library(tmp_path):
     assert "=" not in remedies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", [watch_cleanrl, watch_stable_baselines3])
 def test_the_examples_name_their_mistake_and_nothing_of_the_healthy_agent(example, tmp_path):
     wrong = {f.name for f in example.train(tmp_path / "mistaken", lr=0.1) if f.severity != "note"}

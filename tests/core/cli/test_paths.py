@@ -12,6 +12,8 @@ from core.cli.paths import as_text, quoted, typed_path
 from core.config import config_dir
 from core.run.directory import resumption
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 ODD = (
     "lr=0.1",
     "größe",

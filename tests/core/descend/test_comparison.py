@@ -20,6 +20,8 @@ from core.run.run import Run
 from tests.conftest import Command, assert_refused
 from tests.test_resume import Killed, differences
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 QUIET = ["logging.progress=false", "pictures=[]"]
 
 

@@ -19,6 +19,8 @@ from core.diagnosis.signals import History
 from core.run.tensorboard import read_scalars
 from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FAULTS = [
     Fault("descend", "oscillation", {"gradient/cosine": -0.8}, overrides=("optimizer=sgd",)),
     Fault("descend", "saddle", {"descent/value": 0.7, "gradient/norm": 1e-05, "curvature/lowest": -4.0},
@@ -115,6 +117,7 @@ def found(directory, *words):
     return [f["name"] for f in findings]
 
 
+@pytest.mark.slow
 def test_what_the_deep_networks_are_there_to_show_is_found(tmp_path):
     deep = ["objective=deep_sigmoid", "objective.depth=12", "optimizer=adam", "steps=40"]
     assert found(tmp_path / "deep", *deep) == ["vanishing_gradient"]

@@ -23,6 +23,8 @@ from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.test_resume import Killed, differences
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 CPU = torch.device("cpu")
 EVERY = [
     Logistic(),

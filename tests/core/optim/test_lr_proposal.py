@@ -10,6 +10,8 @@ from torch.nn.functional import mse_loss
 from core.gradients import GradientStep, Objective, SkipNonFinite
 from core.optim.lr_proposal import STEPS, propose_lr, range_test, read_range_test
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Point(nn.Module):
     def __init__(self, *x: float) -> None:

@@ -18,9 +18,13 @@ from tests.core.report.browser import Browser, installed
 from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run
 from tests.core.report.test_findings import CLIPPED, VANISHING, write_findings
 
-pytestmark = pytest.mark.skipif(
-    installed() is None, reason="no browser: install chromium (Debian and Ubuntu: apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        installed() is None,
+        reason="no browser: install chromium (Debian and Ubuntu: apt-get install chromium)",
+    ),
+]
 LEGIBLE = 4.5  # contrast of normal text, WCAG 2.2, 1.4.3
 PROBES = {
     "noise/norm_test": 0.5, "curvature/sharpness": 30.0, "curvature/lowest": -1.0, "loss/policy": 0.1,

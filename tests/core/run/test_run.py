@@ -24,6 +24,8 @@ from core.run.evaluation import Evaluation
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 CFG = RunConfig(interval=2, eval_interval=30, draw_interval=40, checkpoint_interval=50, progress=False)
 
 

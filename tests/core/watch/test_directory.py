@@ -21,6 +21,8 @@ from core.watch.report import SCORE
 from gradrl.report import SCORE as RETURN
 from tests.core.watch.loops import classes, classifier, train
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SCRIPTS = {name: importlib.import_module(f"core.scripts.{name}") for name in ("landscape", "report")}
 
 

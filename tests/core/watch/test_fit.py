@@ -10,6 +10,8 @@ from core import Watch
 from core.watch.described import Constant, at_start, described, ending
 from tests.core.watch.loops import alarms, classes, classifier, named, train
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 STEPS = 80
 
 

@@ -9,6 +9,8 @@ from core import Watch
 from core.run.tensorboard import read_scalars
 from tests.core.watch.loops import alarms, classes, classifier, train
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 STEPS = 65
 
 

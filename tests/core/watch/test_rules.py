@@ -8,6 +8,8 @@ from torch.nn.functional import cross_entropy
 from core import Watch
 from tests.core.watch.loops import alarms, classes, classifier, named, train
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 STEPS = 40
 
 

@@ -12,6 +12,8 @@ from core import Watch
 from core.state import copied
 from tests.core.watch.loops import classes, classifier
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 STEPS = 33  # amid a window
 
 

@@ -14,6 +14,8 @@ pytest.importorskip("accelerate")
 from core.watch.transformers import WatchCallback, said  # noqa: E402
 from examples import watch_transformers  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 STEPS = 24
 
 

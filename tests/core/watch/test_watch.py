@@ -15,6 +15,8 @@ from core.run.tensorboard import read_scalars
 from core.watch.followed import due, measured, next_busy
 from tests.core.watch.loops import alarms, classes, classifier, train
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 STEPS = 65
 
 

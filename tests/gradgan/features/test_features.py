@@ -144,6 +144,7 @@ def test_a_stacked_class_is_as_likely_as_its_digits_together() -> None:
 
 
 def test_shares_of_stacked_classes_are_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "UPDATES", 3)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_: tmp_path)
     pixels, labels = stacked(4, 0, 100, 0)
     labels = torch.tensor([0, 123, 100, 23])

@@ -12,6 +12,8 @@ from core.run.run import Run
 from gradrl.evaluation.evaluator import Evaluator
 from tests.test_resume import Killed, differences
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 QUIET = ["logging.progress=false", "logging.draw_interval=1000000"]
 SHORT = [
     *QUIET,

@@ -13,6 +13,8 @@ from core.config import config_dir
 from core.run.run import Run
 from gradrl.evaluation.evaluator import Evaluator
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 VECTOR = spaces.Box(-1, 1, (3,))
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
 OBSERVATIONS = {

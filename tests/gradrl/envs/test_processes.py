@@ -110,7 +110,8 @@ def test_an_error_that_no_pipe_can_carry_ends_in_its_line():
         run(config("raise"))
 
 
-def test_a_slow_step_is_no_death():
+def test_a_slow_step_is_no_death(monkeypatch):
+    monkeypatch.setattr(processes, "CLOSE_S", 0.5)  # and a second more is a step's time
     assert run(config("sleep")).lengths.tolist() == [9, 9, 9]
 
 
@@ -151,7 +152,9 @@ def test_a_signal_to_all_processes_is_answered_by_the_parent_alone():
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["waiting", "in the middle of a step"])
-def test_copies_end_without_a_word_where_their_run_is_killed(capfd, busy):
+def test_copies_end_without_a_word_where_their_run_is_killed(capfd, busy, monkeypatch):
+    monkeypatch.setattr(processes, "CLOSE_S", 0.5)
+
     def run():
         envs = make_envs(config("sleep" if busy else "none", at=1), 2)
         envs.reset(seed=[0, 1])
