@@ -212,6 +212,19 @@ def test_evaluations_have_gymnasiums_own_copies():
     single.close()
 
 
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_step_reads_no_number_and_makes_nothing_on_another_device(env_id):
+    """On the device `meta`, whose tensors hold no numbers, either would raise."""
+    meta = torch.device("meta")
+    envs, space = made(env_id, 4, meta), gym.make(env_id).action_space
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(BLOCK + 1):
+        step = envs.step(actions(envs, space, generator).to(meta))
+        assert {tensor.device for tensor in step} == {meta}
+    assert (step.obs.dtype, step.final_obs.dtype) == (torch.float32, torch.float32)
+    assert step.obs.shape == (4, *inspect_env(config(env_id)).observation_space.shape)
+
+
 @needs_cuda
 @pytest.mark.parametrize("env_id", IDS)
 def test_on_a_gpu_a_step_never_waits_and_is_the_cpus(env_id):
