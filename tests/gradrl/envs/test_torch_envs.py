@@ -19,7 +19,7 @@ from gradrl.envs.make import (
     make_envs,
     make_torch_envs,
 )
-from gradrl.envs.torch_envs import BLOCK, TorchEnvs, split_mix, uniform
+from gradrl.envs.torch_envs import STARTS_AT_ONCE, STEPS_AT_ONCE, TorchEnvs, split_mix, uniform
 from tests.core.gradients.test_cuda import no_waiting
 
 IDS = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCar-v0", "MountainCarContinuous-v0"]
@@ -134,19 +134,21 @@ def test_episodes_begin_where_gymnasiums_do(env_id):
 
 
 def test_a_copys_episodes_follow_from_its_seed_whoever_else_there_is():
-    few, many = made("CartPole-v1", 3, max_episode_steps=7), made("CartPole-v1", 50, max_episode_steps=7)
+    crowd = STARTS_AT_ONCE // 4  # so many that fewer starts are drawn at once
+    few, many = made("CartPole-v1", 3, max_episode_steps=7), made("CartPole-v1", crowd, max_episode_steps=7)
+    assert (few.block_size, many.block_size) == (STEPS_AT_ONCE, 4)
     other = made("CartPole-v1", 3, first_seed=100)
     assert not torch.equal(few.state, other.state)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(2 * BLOCK + 3):
-        action = torch.randint(2, (50,), generator=generator)
+    for _ in range(2 * STEPS_AT_ONCE + 3):
+        action = torch.randint(2, (crowd,), generator=generator)
         many.step(action)
         few.step(action[:3])
         assert torch.equal(few.state, many.state[:, :3])
-        assert len(many.state[0].unique()) == 50
+        assert len(many.state[0].unique()) == crowd
 
 
-@pytest.mark.parametrize("steps", [1, BLOCK - 1, BLOCK, BLOCK + 9])
+@pytest.mark.parametrize("steps", [1, STEPS_AT_ONCE - 1, STEPS_AT_ONCE, STEPS_AT_ONCE + 9])
 def test_episodes_continue_to_the_bit(steps):
     whole, generator = made("Acrobot-v1", 5, max_episode_steps=11), torch.Generator().manual_seed(0)
     chosen = torch.randint(3, (steps + 40, 5), generator=generator)
@@ -218,7 +220,7 @@ def test_a_step_reads_no_number_and_makes_nothing_on_another_device(env_id):
     meta = torch.device("meta")
     envs, space = made(env_id, 4, meta), gym.make(env_id).action_space
     generator = torch.Generator().manual_seed(0)
-    for _ in range(BLOCK + 1):
+    for _ in range(STEPS_AT_ONCE + 1):
         step = envs.step(actions(envs, space, generator).to(meta))
         assert {tensor.device for tensor in step} == {meta}
     assert (step.obs.dtype, step.final_obs.dtype) == (torch.float32, torch.float32)
@@ -232,7 +234,7 @@ def test_on_a_gpu_a_step_never_waits_and_is_the_cpus(env_id):
     ours, theirs = made(env_id, 64, cuda, max_episode_steps=40), made(env_id, 64, max_episode_steps=40)
     assert torch.equal(ours.state.cpu(), theirs.state)  # draws are integers: equal to the bit
     space, generator = gym.make(env_id).action_space, torch.Generator().manual_seed(0)
-    chosen = [actions(theirs, space, generator) for _ in range(2 * BLOCK + 1)]
+    chosen = [actions(theirs, space, generator) for _ in range(2 * STEPS_AT_ONCE + 1)]
     for action in chosen[:20]:
         there, here = ours.step(action.to(cuda)), theirs.step(action)
         for name in ("obs", "reward", "final_obs"):
