@@ -98,6 +98,8 @@ def idle_evaluation(cfg: EvaluationConfig, env: EnvConfig, info: EnvInfo, policy
         yield "evaluation.max_episode_steps", f"{env.id} ends its episodes after {limit} steps"
     if env.vectorization in ("auto", "native") and has_native(env, find_spec(env)):
         yield "env.autoreset", f"{env.id} runs as its own vector version; env.vectorization=sync reads it"
+    if env.vectorization == "torch":
+        yield "env.autoreset", "with env.vectorization=torch copies reset at once"
 
 
 def one_loss(agent: object, policy: object) -> str:

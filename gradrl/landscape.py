@@ -89,9 +89,10 @@ def _collect(
     cfg: TrainConfig, info: EnvInfo, agent: Agent, state: StateDict, path: Path, num_steps: int, seed: int
 ) -> Rollout:
     """A rollout of the agent, seen through the normalisers of the checkpoint, which do not move."""
-    actor = agent.make_actor(Generators(cfg.seed).numpy(f"landscape {seed}"))
+    generators = Generators(cfg.seed)
+    actor = agent.make_actor(generators.numpy(f"landscape {seed}"))
     raw = replace(cfg, normalize_reward=False)
-    collector = make_collector(raw, info, print, "landscape", seed, num_steps=num_steps)
+    collector = make_collector(raw, info, generators, print, "landscape", seed, num_steps=num_steps)
     try:
         if collector.observation_normalizer is not None:
             checkpoints.restore(collector.observation_normalizer, state, "observation_normalizer", path)

@@ -35,16 +35,18 @@ from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
 from gradrl.agents.off_policy import OffPolicyConfig, Remembering
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
-from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, try_env
+from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, make_torch_envs, try_env
 from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
 from gradrl.experience.normalize import RewardNormalizer
 from gradrl.experience.replay import Transitions, transitions
 from gradrl.experience.rollout import Rollout
 from gradrl.experience.senses import odd_experience
 from gradrl.initial import read_agent, take_statistics, take_weights
+from gradrl.policies.actor import distribution_of
 from gradrl.policy import interface_of, normalizer_of
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
 from gradrl.report import AGENT
+from gradrl.tensor_collector import TensorCollector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +118,20 @@ def check(cfg: TrainConfig) -> None:
         require(
             ok, "optimizer.lr", "auto", f"a number for {agent.__name__}: auto is for one loss on a rollout"
         )
+    if cfg.env.vectorization == "torch":
+        check_acting(cfg, make_agent(cfg, model, torch.Generator()))
     check_memory(cfg, info)
     try_env(cfg.env, info)
+
+
+def check_acting(cfg: TrainConfig, agent: Agent) -> None:
+    """Raise ValueError where the agent cannot act on the device, beside environments that are tensors."""
+    acts = distribution_of(agent.make_actor(np.random.default_rng(0))) is not None
+    sde = " with policy.sde=true" if getattr(cfg.policy.options, "sde", False) else ""
+    allowed = f"auto, native, sync or async for {type(agent).__name__}{sde}, which acts in NumPy"
+    require(acts, "env.vectorization", "torch", allowed)
+    ok = resolve_device(cfg.device).type != "mps"
+    require(ok, "device", cfg.device, "cpu or cuda with env.vectorization=torch, which computes in float64")
 
 
 def check_memory(cfg: TrainConfig, info: EnvInfo) -> None:
@@ -184,7 +198,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         unit_health_of(cfg.diagnosis),
         lambda: target_lag(agent) | odd_experience(experienced(agent, rollout)),
     )
-    collector = make_collector(cfg, info, run.say)
+    collector = make_collector(cfg, info, generators, run.say)
     begin_statistics(cfg, collector, initial)
     evaluator = Evaluator(
         cfg.evaluation, cfg.env, info, cfg.seed, model, collector.observation_normalizer, run
@@ -245,10 +259,11 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     device = resolve_device(cfg.device)
     model, initial = initial_model(cfg, info)
     agent = make_agent(cfg, model.to(device), torch.Generator(device))
-    collector = make_collector(cfg, info, run.say, "learning rate")
+    generators = Generators(cfg.seed, device)
+    collector = make_collector(cfg, info, generators, run.say, "learning rate")
     begin_statistics(cfg, collector, initial)
     try:
-        rollout = collector.collect(agent.make_actor(Generators(cfg.seed).numpy("learning rate")))
+        rollout = collector.collect(agent.make_actor(generators.numpy("learning rate")))
         collector.require_finite(1)
         agent.observe(rollout)
     finally:
@@ -275,7 +290,7 @@ def initial_model(cfg: TrainConfig, info: EnvInfo) -> tuple[AgentModel, Saved | 
     return model, initial
 
 
-def begin_statistics(cfg: TrainConfig, collector: Collector, initial: Saved | None) -> None:
+def begin_statistics(cfg: TrainConfig, collector: Collector | TensorCollector, initial: Saved | None) -> None:
     """Let the normalisers begin with the statistics of the run of `init_from`."""
     if initial is not None and cfg.init_statistics:
         names = ("observation_normalizer", "reward_normalizer")
@@ -293,31 +308,34 @@ def make_agent(cfg: TrainConfig, model: AgentModel, generator: torch.Generator) 
 def make_collector(
     cfg: TrainConfig,
     info: EnvInfo,
+    generators: Generators,
     say: Callable[[str], None],
     *purpose: str | int,
     num_steps: int | None = None,
-) -> Collector:
+) -> Collector | TensorCollector:
     """The environments, seeded, and what stands between them and the agent.
 
     Args:
         cfg: options.
         info: the environment's spaces.
+        generators: those of the run; environments that are tensors are on their device, and draw the actions.
         say: takes one line for the user.
         purpose: each gives other initial states; none = those of the training.
         num_steps: per rollout and environment; None = the agent's.
     """
     options = cast(AgentConfig, cfg.agent.options)
-    purpose = purpose or ("environment",)
-    return Collector(
-        make_envs(cfg.env, cfg.num_envs, training=True),
-        info.observation,
-        info.action,
-        num_steps or options.num_steps,
-        [seed_for(cfg.seed, *purpose, i) for i in range(cfg.num_envs)],
+    num_steps = num_steps or options.num_steps
+    seeds = [seed_for(cfg.seed, *(purpose or ("environment",)), i) for i in range(cfg.num_envs)]
+    normalizers = (
         normalizer_of(info.observation) if cfg.normalize_observation else None,
         RewardNormalizer(cfg.num_envs, options.gamma) if cfg.normalize_reward else None,
-        say,
     )
+    if cfg.env.vectorization == "torch":
+        tensors = make_torch_envs(cfg.env, info, seeds, generators.device)
+        generator = generators.torch(" ".join(map(str, purpose)) or "actions")
+        return TensorCollector(tensors, info.action, num_steps, generator, *normalizers)
+    envs = make_envs(cfg.env, cfg.num_envs, training=True)
+    return Collector(envs, info.observation, info.action, num_steps, seeds, *normalizers, say)
 
 
 def experienced(agent: Agent, rollout: Rollout) -> Transitions:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
@@ -22,6 +23,8 @@ from gradrl.envs.observations import Observation, unscaled_images
 from gradrl.envs.processes import Processes
 from gradrl.envs.simulators import REGISTERED_BY, missing_package, quiet
 from gradrl.envs.spaces import Action, MultiDiscreteAction, action_decoder
+from gradrl.envs.torch_dynamics import Dynamics
+from gradrl.envs.torch_envs import TorchEnvs, dynamics_of
 from gradrl.envs.wrappers import remarks
 
 MODES = {"next_step": AutoresetMode.NEXT_STEP, "same_step": AutoresetMode.SAME_STEP}
@@ -49,8 +52,11 @@ class EnvConfig:
             after the other, "async" each in a process of its own with shared memory; "auto" is native where
             there is one, else sync. Async costs 0.3 ms per copy and step: more than a step of Box2D or
             MuJoCo takes (0.2 ms); Atari's (1.2 ms) gain from it with four or more idle cores, not with two.
-        autoreset: when sync and async copies reset after an episode: "same_step" at once, "next_step" at the
-            following step, as native ones do. Learning is the same; next_step loses one step per episode.
+            "torch" is for classic control: training's copies are tensors on the run's device and never leave
+            it, those of evaluations and videos are gymnasium's, as with "auto".
+        autoreset: when sync and async copies reset after an episode: "same_step" at once, as torch ones do,
+            or "next_step" at the following step, as native ones do. Learning is the same; next_step loses
+            one step per episode.
     """
 
     id: str
@@ -58,7 +64,7 @@ class EnvConfig:
     import_module: str | None
     wrappers: tuple[Component, ...]
     train_wrappers: tuple[Component, ...]
-    vectorization: Literal["auto", "native", "sync", "async"]
+    vectorization: Literal["auto", "native", "sync", "async", "torch"]
     autoreset: Literal["same_step", "next_step"]
 
     def __post_init__(self) -> None:
@@ -107,6 +113,8 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
     if cfg.vectorization == "native" and not has_native(cfg, spec):
         reason = "wrappers go around single copies" if _wrapped(cfg) else "it has no vector version in numpy"
         raise ValueError(f"env.vectorization=native: {cfg.id}: {reason}; use sync or async")
+    if cfg.vectorization == "torch":
+        find_dynamics(cfg, spec)
     env = make_env(cfg, disable_env_checker=False)
     try:
         observation, action = Observation(env.observation_space), action_decoder(env.action_space)
@@ -121,7 +129,8 @@ def inspect_env(cfg: EnvConfig) -> EnvInfo:
         for kind in ("observation_space", "action_space"):
             if getattr(training, kind) != getattr(env, kind):
                 raise ValueError(f"env.train_wrappers must leave the {kind} as it is; use env.wrappers")
-    limit = cfg.kwargs.get("max_episode_steps", spec.max_episode_steps)
+    limit = cfg.kwargs.get("max_episode_steps")
+    limit = spec.max_episode_steps if limit is None else limit
     limit = limit if isinstance(limit, int) and limit > 0 else None
     found = remarks(env, training)
     if unscaled_images(env.observation_space):
@@ -219,6 +228,20 @@ def has_native(cfg: EnvConfig, spec: EnvSpec) -> bool:
     return variadic or cfg.kwargs.keys() <= accepted.keys()
 
 
+def find_dynamics(cfg: EnvConfig, spec: EnvSpec) -> Dynamics:
+    """The batched version of the environment, for copies on a device.
+
+    Raises:
+        ValueError: there is none, or not with these options or behind these wrappers; one line.
+    """
+    try:
+        if _wrapped(cfg):
+            raise ValueError("wrappers go around single copies")
+        return dynamics_of(spec, cfg.kwargs)
+    except ValueError as error:
+        raise ValueError(f"env.vectorization=torch: {cfg.id}: {error}; use auto, sync or async") from error
+
+
 def make_env(
     cfg: EnvConfig, *, training: bool = False, max_episode_steps: int | None = None, **kwargs: Any
 ) -> gym.Env:
@@ -262,10 +285,10 @@ def make_env(
 def make_envs(
     cfg: EnvConfig, num_envs: int, *, training: bool = False, max_episode_steps: int | None = None
 ) -> VectorEnv:
-    """N copies of the environment; reset them before the first step.
+    """N copies of the environment in numpy; reset them before the first step.
 
     Args:
-        cfg: which, and how they run.
+        cfg: which, and how they run; "torch" counts as "auto".
         num_envs: N.
         training: behind `train_wrappers` too.
         max_episode_steps: replaces the time limit of the registration (with wrappers: a further one).
@@ -278,7 +301,7 @@ def make_envs(
             no supported way.
     """
     spec = find_spec(cfg)
-    if cfg.vectorization in ("auto", "native") and has_native(cfg, spec):
+    if cfg.vectorization in ("auto", "native", "torch") and has_native(cfg, spec):
         kwargs = dict(cfg.kwargs)
         if max_episode_steps is not None:
             kwargs["max_episode_steps"] = max_episode_steps
@@ -292,6 +315,15 @@ def make_envs(
     if cfg.vectorization == "async":
         return Processes(make, num_envs, mode, f"env.id={cfg.id}")
     return SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
+
+
+def make_torch_envs(cfg: EnvConfig, info: EnvInfo, seeds: Sequence[int], device: torch.device) -> TorchEnvs:
+    """One copy of the environment for each seed, on a device; they have begun their first episodes.
+
+    Raises:
+        ValueError: as `find_dynamics`.
+    """
+    return TorchEnvs(find_dynamics(cfg, find_spec(cfg)), info.max_episode_steps, seeds, device)
 
 
 def _replayable(cfg: EnvConfig, training: bool, max_episode_steps: int | None) -> gym.Env:

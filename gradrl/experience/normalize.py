@@ -5,11 +5,13 @@ the final ones behind its truncations, are on one scale, and evaluation can use 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from core.state import StateDict
 
@@ -38,11 +40,18 @@ class RunningMoments:
 
     def update(self, rows: NDArray[np.floating]) -> None:
         """Take in rows [M, *shape]; M = 0 changes nothing."""
-        new = len(rows)
-        if new == 0:
-            return
-        rows = rows.astype(np.float64)
-        mean, variance = rows.mean(0), rows.var(0)
+        if len(rows):
+            rows = rows.astype(np.float64)
+            self.merge(len(rows), rows.mean(0), rows.var(0))
+
+    def update_by_tensor(self, rows: Tensor) -> None:
+        """Take in rows [M, *shape] on any device, M > 0; their moments come to the host in one transfer."""
+        variance, mean = torch.var_mean(rows.double(), 0, correction=0)
+        mean, variance = torch.stack([mean, variance]).cpu().numpy()
+        self.merge(len(rows), mean, variance)
+
+    def merge(self, new: int, mean: Float64, variance: Float64) -> None:
+        """Take in `new` rows, of which there is one at least, by their moments, [*shape] each."""
         total = self.count + new
         shift = mean - self.mean
         # The variance before the first row is a placeholder (1); its weight, count = 0, removes it here.
@@ -87,6 +96,16 @@ class ObservationNormalizer:
         normalized = obs.astype(np.float32)
         normalized[..., self.columns] = self._scaled(obs[..., self.columns])
         return normalized
+
+    def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """As a call now normalises, for float32 observations [..., D] on a device; all columns are."""
+        mean, inverse_std = (torch.from_numpy(x).to(device) for x in self._constants[np.dtype(np.float32)])
+        return lambda obs: ((obs - mean) * inverse_std).clamp(-self.clip, self.clip)
+
+    def update_by_tensor(self, obs: Tensor) -> None:
+        """Take raw observations [M, D] on any device into the statistics; all columns are normalised."""
+        self.moments.update_by_tensor(obs)
+        self._refresh()
 
     def update(self, obs: NDArray[np.floating]) -> None:
         """Take raw observations [M, D] into the statistics."""
@@ -163,10 +182,22 @@ class RewardNormalizer:
         self.moments.update(returns[valid])
         return self.scaled(reward)
 
+    def on_tensors(self, reward: Tensor, done: Tensor) -> Tensor:
+        """The same for tensors [T, N] on any device, of which every step is a transition."""
+        running = torch.from_numpy(self.running).to(reward.device)
+        returns, running = running_returns(running, reward, done, self.gamma)
+        self.running = running.cpu().numpy()
+        self.moments.update_by_tensor(returns.flatten())
+        return (reward * self.scale).clamp(-self.clip, self.clip)
+
+    @property
+    def scale(self) -> float:
+        """What rewards are multiplied with."""
+        return 1 / math.sqrt(float(self.moments.variance) + 1e-8)
+
     def scaled(self, reward: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scale rewards, of any shape; the statistics do not move."""
-        scale = 1 / math.sqrt(float(self.moments.variance) + 1e-8)
-        return np.clip(reward * scale, -self.clip, self.clip).astype(np.float32)
+        return np.clip(reward * self.scale, -self.clip, self.clip).astype(np.float32)
 
     def state_dict(self) -> StateDict:
         """Statistics and the half-finished returns."""
@@ -176,3 +207,25 @@ class RewardNormalizer:
         """Continue from `state_dict`."""
         self.moments.load_state_dict(state)
         self.running = state["running"].cpu().numpy().copy()
+
+
+def running_returns(start: Tensor, reward: Tensor, done: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Discounted sums of the rewards so far, of the episode that each step belongs to.
+
+        g_t = gamma g_{t-1} + r_t   (g starts at 0 in every episode)
+
+    Args:
+        start: g before the first step, float64, [...].
+        reward: r_t, [T, ...].
+        done: the episode ended at this step, bool, [T, ...] or what broadcasts to it.
+        gamma: discount per step.
+
+    Returns:
+        g_t, float64, [T, ...], and what the next call starts from.
+    """
+    running, returns = start, []
+    for earned, ended in zip(reward.double(), done, strict=True):
+        running = gamma * running + earned
+        returns.append(running)
+        running = torch.where(ended, 0.0, running)
+    return torch.stack(returns), running

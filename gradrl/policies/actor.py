@@ -10,9 +10,11 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from core.state import StateDict, Stateful
 from gradrl.experience.normalize import ObservationNormalizer, as_seen
+from gradrl.policies.distributions import Policy
 from gradrl.policies.numpy_policy import Array, NumpyPolicy
 
 
@@ -75,6 +77,8 @@ class StatelessActor:
         numpy_policy: gives the policy as it now is.
         generator: draws the actions.
         deterministic: the most likely action instead of a random one.
+        distribution: the same policy for tensors, from rows [N, D] on the network's device to pi(.|s); None =
+            it acts in NumPy alone.
     """
 
     def __init__(
@@ -83,10 +87,12 @@ class StatelessActor:
         generator: np.random.Generator,
         *,
         deterministic: bool = False,
+        distribution: Callable[[Tensor], Policy] | None = None,
     ) -> None:
         self.numpy_policy = numpy_policy
         self.generator = generator
         self.deterministic = deterministic
+        self.distribution = distribution
 
     def begin(self, num_envs: int) -> None:
         """Take over the parameters."""
@@ -103,6 +109,13 @@ class StatelessActor:
 
     def load_state_dict(self, state: StateDict) -> None:
         """Nothing to do."""
+
+
+def distribution_of(actor: Actor) -> Callable[[Tensor], Policy] | None:
+    """The policy of an actor for tensors; None where it has a state, or noise, or acts in NumPy alone."""
+    if not isinstance(actor, StatelessActor) or actor.deterministic:
+        return None
+    return actor.distribution
 
 
 class RawObservationActor:

@@ -177,7 +177,9 @@ class ActorCritic(nn.Module):
         """The policy at work, sampled or its most likely actions."""
         if isinstance(self.action, BoxAction) and self.cfg.sde and not deterministic:
             return Exploration(self._exploration, generator, self.cfg.sde_interval, self.cfg.squash)
-        return StatelessActor(self.numpy_policy, generator, deterministic=deterministic)
+        return StatelessActor(
+            self.numpy_policy, generator, deterministic=deterministic, distribution=self.policy
+        )
 
     def _policy(self, obs: Tensor, features: Tensor) -> Policy:
         action = self.action

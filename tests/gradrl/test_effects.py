@@ -94,6 +94,11 @@ SHORT = "total_steps=64 agent.learning_starts=32"
             "env.autoreset",
             "CartPole-v1 runs as its own vector version; env.vectorization=sync reads it",
         ),
+        (
+            "env=cartpole env.vectorization=torch env.autoreset=next_step",
+            "env.autoreset",
+            "with env.vectorization=torch copies reset at once",
+        ),
         (f"agent=td3 env=pendulum clipper=pcgrad {SHORT}", "clipper", "every gradient step has one loss"),
         ("agent=trpo env=pendulum clipper=pcgrad", "clipper", "every gradient step has one loss"),
         (
