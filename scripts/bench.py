@@ -1,4 +1,4 @@
-"""Measure side by side: `gradients`, `rl`, `gan` tell what things cost, the others what is found."""
+"""Measure side by side: `gradients`, `rl`, `gan`, `startup` tell what it costs, the others what is found."""
 
 import importlib
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ USED = {  # options that only some suites have
     "gradients": ("rounds", "models"),
     "rl": ("rounds", "total_steps"),
     "gan": ("rounds",),
+    "startup": ("rounds", "total_steps", "folder"),
     "diagnosis": ("rows", "folder"),
     "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
@@ -25,7 +26,7 @@ USED = {  # options that only some suites have
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
-    suite: Literal["gradients", "rl", "gan", "diagnosis", "elsewhere", "real_faults"]
+    suite: Literal["gradients", "rl", "gan", "startup", "diagnosis", "elsewhere", "real_faults"]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None
     total_steps: Annotated[int | None, Ge(512)]

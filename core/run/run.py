@@ -240,9 +240,11 @@ class Run:
         self._interrupts.answer = lambda: self.say(answer)
         try:
             with self._evaluation_parameters():
+                began = time.perf_counter()
                 extra = measure()
                 finals = (curves or below_eval)(extra)
-                self._show()
+                measured = time.perf_counter()
+                shown = self._show()
         except KeyboardInterrupt:
             self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
             raise
@@ -251,8 +253,12 @@ class Run:
         self.callbacks.call("on_end", self.step, finals)
         self.save("last.pt")
         self.write_summary("finished", extra)
-        shown = f"look at it at {URL} with: tensorboard --logdir {quote(str(self.directory))}"
-        self.say(f"finished: {self.directory}; {shown}")
+        drawn = (
+            f" and {time.perf_counter() - measured:.1f} s for pictures ({', '.join(shown)})" if shown else ""
+        )
+        self.say(f"after the training: {measured - began:.1f} s for the final measurement{drawn}")
+        look = f"look at it at {URL} with: tensorboard --logdir {quote(str(self.directory))}"
+        self.say(f"finished: {self.directory}; {look}")
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
         """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
@@ -385,12 +391,13 @@ class Run:
         self._loggers.scalars(with_curves(values, self._steps), self.step)
         self._console.update(self.step, values)
 
-    def _show(self) -> None:
-        """Show pictures, always together with the charts of the gradients."""
+    def _show(self) -> list[str]:
+        """Show pictures, always together with the charts of the gradients; their tags."""
         pictures = {} if self._draw is None else self._attempt("pictures", self._draw)
         charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
         for tag, media in {**pictures, **charts}.items():
             self._loggers.media(tag, media, self.step)
+        return [*pictures, *charts]
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))
