@@ -1,4 +1,4 @@
-"""A whole script of stable-baselines3, PPO on CartPole, called with STEPS EPISODES: a row of `suite=startup`."""
+"""A whole script of stable-baselines3, PPO on CartPole, called with STEPS EPISODES: a row of the suite."""
 
 import importlib
 import sys

@@ -76,6 +76,36 @@ def test_a_differentiable_optimizer_keeps_its_graph() -> None:
 
 
 @known
+def test_operations_are_counted_without_the_compiler() -> None:
+    (line,) = in_a_process("""
+        import sys
+        import torch
+        from core.cli.eager import keep_compiler_out
+        from gradgan.evaluation.cost import cost
+
+        keep_compiler_out()
+        print(cost(torch.nn.Linear(3, 5), torch.zeros(2, 3)), "torch._dynamo" in sys.modules)
+    """)
+    assert line == "Cost(parameters=20, multiply_adds=15) False"
+
+
+@known
+def test_what_torch_decorates_later_is_decorated_as_by_torch_once_the_compiler_is_there() -> None:
+    (line,) = in_a_process("""
+        import torch
+        from core.cli.eager import keep_compiler_out
+
+        assert keep_compiler_out()
+        double = torch._disable_dynamo(lambda x: 2 * x)
+        triple = torch._disable_dynamo(recursive=False)(lambda x: 3 * x)
+        found = [double(1), triple(1)]
+        compiled = torch.compile(lambda x: double(x) + triple(x), backend="eager")
+        print(*found, compiled(torch.ones(())).item())
+    """)
+    assert line == "2 3 5.0"
+
+
+@known
 def test_once_the_compiler_is_imported_the_methods_are_those_of_torch() -> None:
     (line,) = in_a_process("""
         import torch
