@@ -10,6 +10,7 @@ and what the process takes at most was the same to 2 %.
 import ctypes
 import gc
 import os
+import sys
 
 # Of mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -38,8 +39,9 @@ def collect_from_now_on() -> None:
 
     The commands import without the collector, which would look through what has been imported again and
     again and find nothing: a quarter of the time that a process takes which imports torch and ends. Once in a
-    process: later, there may be garbage among it.
+    process: later, there may be garbage among it. And not where triton is there already: at the end it calls
+    everything a leak that was never looked at.
     """
-    if not gc.get_freeze_count():
+    if not gc.get_freeze_count() and "triton" not in sys.modules:
         gc.freeze()
     gc.enable()

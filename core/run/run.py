@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from shlex import quote
 
 from torch import nn
 
@@ -26,9 +25,10 @@ from core.run.attempts import Attempts
 from core.run.callbacks import CallbackError, Callbacks, Means
 from core.run.config import RunConfig
 from core.run.console import Console
-from core.run.dashboard import URL, Dashboards
+from core.run.dashboard import Dashboards
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
+from core.run.ending import ending
 from core.run.evaluation import Evaluation, below_eval
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
@@ -70,13 +70,12 @@ class Run:
         self.directory = directory
         self.cfg = cfg
         self.step = self.iteration = 0
-        self.train_s = 0.0
+        self.train_s = self._wall_before = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
         self._saved_at: int | None = None
         self._options = options
         self._facts, self._start = dict(facts), began
-        self._wall_before = 0.0
         self._began = self._mark = time.perf_counter()
         self._interrupts = Interrupts()
         self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
@@ -231,16 +230,14 @@ class Run:
     ) -> None:
         """End the run: last checkpoint, final evaluation, last pictures, summary with status `finished`.
 
-        `measure` is the final evaluation; `curves` gives the last points of curves from it, None every number
-        below `eval/`. KeyboardInterrupt is raised where two signals came while measuring; resumed, the run
-        goes on here.
+        `measure` is the final evaluation; `curves` gives the last points of curves from it, None all numbers
+        below `eval/`. KeyboardInterrupt: two signals came while measuring; resumed, the run goes on here.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
         answer = "the training has ended and is saved; a second signal stops its final measurement"
         self._interrupts.answer = lambda: self.say(answer)
         try:
             with self._evaluation_parameters():
-                began = time.perf_counter()
                 extra = measure()
                 finals = (curves or below_eval)(extra)
                 measured = time.perf_counter()
@@ -253,12 +250,8 @@ class Run:
         self.callbacks.call("on_end", self.step, finals)
         self.save("last.pt")
         self.write_summary("finished", extra)
-        drawn = (
-            f" and {time.perf_counter() - measured:.1f} s for pictures ({', '.join(shown)})" if shown else ""
-        )
-        self.say(f"after the training: {measured - began:.1f} s for the final measurement{drawn}")
-        look = f"look at it at {URL} with: tensorboard --logdir {quote(str(self.directory))}"
-        self.say(f"finished: {self.directory}; {look}")
+        for line in ending(self.directory, measured - self._mark, time.perf_counter() - measured, shown):
+            self.say(line)
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
         """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
