@@ -1,4 +1,4 @@
-"""Measure side by side: `gradients`, `rl`, `gan` and `device_envs` tell costs, the others what is found."""
+"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults` tell what is found, the others what it costs."""
 
 import importlib
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ USED = {  # options that only some suites have
     "rl": ("rounds", "total_steps"),
     "gan": ("rounds",),
     "device_envs": ("rounds",),
+    "startup": ("rounds", "total_steps", "folder"),
     "diagnosis": ("rows", "folder"),
     "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
@@ -26,7 +27,9 @@ USED = {  # options that only some suites have
 class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
-    suite: Literal["gradients", "rl", "gan", "device_envs", "diagnosis", "elsewhere", "real_faults"]
+    suite: Literal[
+        "gradients", "rl", "gan", "device_envs", "startup", "diagnosis", "elsewhere", "real_faults"
+    ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None
     total_steps: Annotated[int | None, Ge(512)]

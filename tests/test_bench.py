@@ -1,11 +1,13 @@
 """bench: which options a suite has, its summary, and one short run."""
 
 import importlib
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
-from scripts.suites import rl
+from scripts.suites import rl, startup
 from tests.conftest import Command, assert_refused
 
 
@@ -14,7 +16,7 @@ from tests.conftest import Command, assert_refused
     [
         (
             ["suite=vae"],
-            "suite must be one of gradients, rl, gan, device_envs, diagnosis, elsewhere, real_faults, "
+            "suite must be one of gradients, rl, gan, device_envs, startup, diagnosis, elsewhere, real_faults, "
             "got 'vae'",
         ),
         (["suite=rl", "models=[5k]"], "models must be left out: suite=rl does not use it, got ['5k']"),
@@ -37,6 +39,42 @@ def test_the_summary_has_medians_quartiles_and_the_ratio_of_the_pairs():
     assert "401 [400, 402]" in lines[1]
     assert "3.00 [2.50, 3.50]" in lines[3]
     assert len(rl.summary([{"gradrl": round_["gradrl"]} for round_ in rounds])) == 2
+
+
+def test_a_whole_command_is_compared_with_the_peers_in_pairs():
+    seconds = {"gradrl, whole": [2.0, 4.0, 5.0], "gradrl, whole, compiler": [4.0, 5.0, 4.0]}
+    seconds["stable-baselines3, whole"] = [6.0, 8.0, 5.0]
+    found = {name: [startup.Cost(s, 500.0 + s) for s in column] for name, column in seconds.items()}
+    lines = startup.summary(found)
+    assert "4.00 [3.00, 4.50]" in lines[1]
+    assert "504 [503, 504]" in lines[1]
+    assert "2.00 [1.50, 2.50]" in lines[4]  # 3, 2, 1
+    assert "1.50 [1.38, 1.55]" in lines[5]  # 1.5, 1.6, 1.25
+    del found["stable-baselines3, whole"]
+    assert len(startup.summary(found)) == 3
+
+
+def test_a_process_costs_what_it_computes_and_holds():
+    burn = "import time\nheld = bytearray(300 * 2**20)\nwhile time.process_time() < 0.5: held[0] = 1"
+    costs = startup.cost(["-c", burn])
+    assert 0.5 <= costs.cpu_s < 1.5
+    assert costs.peak_mb > 300
+    with pytest.raises(RuntimeError, match="status 3: no luck"):
+        startup.cost(["-c", "print('no luck'); raise SystemExit(3)"])
+
+
+def test_the_figures_of_whole_commands_are_written_and_a_peer_that_is_not_there_is_named(
+    command: Command, monkeypatch
+):
+    suite = importlib.import_module("core.scripts.suites.startup")
+    monkeypatch.setattr(suite, "cost", lambda words: suite.Cost(len(words), 100.0))
+    monkeypatch.setattr(suite.importlib.util, "find_spec", lambda name: None)
+    outcome = command("bench", "suite=startup", "rounds=3", "folder=here")
+    assert outcome.status == 0
+    assert "stable-baselines3 is not installed" in outcome.out
+    rows = json.loads(Path("here", "startup.json").read_text())["rows"]
+    assert rows["import torch"] == {"cpu_s": [2, 2, 2], "peak_mb": [100.0] * 3}
+    assert list(rows) == list(suite.programs(50_000))
 
 
 @pytest.mark.slow

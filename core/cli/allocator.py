@@ -8,7 +8,9 @@ and what the process takes at most was the same to 2 %.
 """
 
 import ctypes
+import gc
 import os
+import sys
 
 # Of mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -30,3 +32,16 @@ def keep_freed_memory() -> bool:
         return False
     # In this order: the second fixes the threshold of the first, which must not stay at its 128 KB.
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def collect_from_now_on() -> None:
+    """Let Python look for garbage, and never again among what is there now.
+
+    The commands import without the collector, which would look through what has been imported again and
+    again and find nothing: a quarter of the time that a process takes which imports torch and ends. Once in a
+    process: later, there may be garbage among it. And not where triton is there already: at the end it calls
+    everything a leak that was never looked at.
+    """
+    if not gc.get_freeze_count() and "triton" not in sys.modules:
+        gc.freeze()
+    gc.enable()

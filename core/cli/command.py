@@ -1,5 +1,6 @@
 """What the commands call first: Ctrl-C ends them without a trace even while the libraries are imported."""
 
+import gc
 import os
 import shlex
 import shutil
@@ -47,6 +48,7 @@ def typed_command(arguments: Sequence[str]) -> str:
 
 def _imported() -> ModuleType:
     """The launcher. A Ctrl-C while it is being imported ends the process at once, nothing has been made."""
+    gc.disable()  # until `core.cli.allocator.collect_from_now_on`
     if "" not in sys.path:  # the folder of the command: classes of the user's own are found in it
         sys.path.append("")
     before = signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))

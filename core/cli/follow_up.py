@@ -20,9 +20,7 @@ def follow_up(command: str, directory: Path, typed: str) -> Iterator[str]:
         directory: of the run.
         typed: what was typed in front of the overrides, as `typed_command` has it.
     """
-    roots = [YamlFile(path) for path in sorted(config_dir().glob("*.yaml"))]
-    target = target_of(directory)
-    entries = next((root.content.get("next") for root in roots if root.content["_target_"] == target), None)
+    entries = _next_of(target_of(directory))
     if not entries:  # a loop of somebody's own, or nothing was made
         return
     if (directory / "media").is_dir():
@@ -48,6 +46,14 @@ def next_line(command: str, words: list[str], typed: str) -> str:
     else:
         before, found = [], os.path.join(os.path.dirname(last), _installed(command))
     return f"next: {shlex.join([*before, found, *words])}"
+
+
+def _next_of(target: str | None) -> list[str]:
+    """What the root file with this `_target_` proposes; of the others only the text is read."""
+    line = f"_target_: {target}"
+    texts = ((path, path.read_text(encoding="utf-8")) for path in sorted(config_dir().glob("*.yaml")))
+    found = next((path for path, text in texts if line in text.splitlines()), None)
+    return (YamlFile(found).content.get("next") or []) if found else []
 
 
 def _installed(command: str) -> str:

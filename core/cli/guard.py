@@ -1,6 +1,7 @@
 """How a command ends: one line and a status, whatever was typed, pressed or closed."""
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -43,4 +44,6 @@ def guarded(main: Callable[[], int], explain: Callable[[], str | None] = lambda:
             raise
         print(f"error: {error.strerror}: {str(error.filename)[:80]}...", file=sys.stderr)
         return 2
+    finally:
+        gc.enable()
     return status

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from core.cli.allocator import collect_from_now_on
+from core.cli.eager import keep_compiler_out
 from core.config import ConfigError, Tree, build, flat
 from core.errors import ContractError, as_shortage
 
@@ -82,6 +84,8 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     from core.run.loggers.loggers import check_loggers
 
     cfg, module = _entry(tree)
+    collect_from_now_on()
+    keep_compiler_out()
     check_loggers(cfg.logger)
     Callbacks(cfg.callbacks)
     try:

@@ -17,6 +17,7 @@ from typing import TypeVar, cast
 
 from omegaconf.errors import OmegaConfBaseException
 
+from core.cli.allocator import collect_from_now_on
 from core.cli.arguments import parsed, shows, with_names
 from core.cli.choices import YamlFile
 from core.cli.command import typed_command
@@ -58,7 +59,9 @@ def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[O
         overrides = _of_tool(args.overrides, root)
         _refuse_several(overrides, root, "this command does one thing at a time")
         tree, _, _ = compose_tree(config_name, overrides, _folders(args))
-        work(cast(Options, build(tree)))
+        cfg = build(tree)
+        collect_from_now_on()
+        work(cast(Options, cfg))
         for run in _runs(tree, root)[:1]:
             _say(follow_up(config_name, run, typed_command(arguments)))
         return 0

@@ -2,25 +2,27 @@
 
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # commands that draw nothing do without
+    import numpy as np
 
 
 @dataclass(frozen=True)
 class Image:
     """A picture: uint8, [H, W, 3] colour or [H, W] grey; a diagram has a rendering for a dark page too."""
 
-    pixels: np.ndarray
-    dark: np.ndarray | None = None
+    pixels: "np.ndarray"
+    dark: "np.ndarray | None" = None
 
 
 @dataclass(frozen=True)
 class Video:
     """A short video: uint8 [T, H, W, 3], `fps` frames a second, in an endless loop; `dark` likewise."""
 
-    frames: np.ndarray
+    frames: "np.ndarray"
     fps: float
-    dark: np.ndarray | None = None
+    dark: "np.ndarray | None" = None
 
 
 Media = Image | Video
@@ -46,7 +48,7 @@ def encode(media: Media) -> tuple[bytes, str]:
 
     array = media.pixels if isinstance(media, Image) else media.frames
     expected = (array.ndim in (2, 3)) if isinstance(media, Image) else (array.ndim == 4)
-    if array.dtype != np.uint8 or not expected or (array.ndim > 2 and array.shape[-1] != 3):
+    if array.dtype != "uint8" or not expected or (array.ndim > 2 and array.shape[-1] != 3):
         raise ValueError(f"{type(media).__name__} wants uint8 pixels, got {array.dtype} {array.shape}")
     buffer = io.BytesIO()
     if isinstance(media, Image):

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from shlex import quote
 
 from torch import nn
 
@@ -26,9 +25,10 @@ from core.run.attempts import Attempts
 from core.run.callbacks import CallbackError, Callbacks, Means
 from core.run.config import RunConfig
 from core.run.console import Console
-from core.run.dashboard import URL, Dashboards
+from core.run.dashboard import Dashboards
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
+from core.run.ending import ending
 from core.run.evaluation import Evaluation, below_eval
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
@@ -70,13 +70,12 @@ class Run:
         self.directory = directory
         self.cfg = cfg
         self.step = self.iteration = 0
-        self.train_s = 0.0
+        self.train_s = self._wall_before = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
         self._saved_at: int | None = None
         self._options = options
         self._facts, self._start = dict(facts), began
-        self._wall_before = 0.0
         self._began = self._mark = time.perf_counter()
         self._interrupts = Interrupts()
         self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
@@ -231,7 +230,7 @@ class Run:
     ) -> None:
         """End the run: last checkpoint, final evaluation, last pictures, summary with status `finished`.
 
-        `measure` is the final evaluation; `curves` gives the last points of curves from it, None every number
+        `measure` is the final evaluation; `curves` gives the last points of curves from it, None all numbers
         below `eval/`. KeyboardInterrupt: two signals came while measuring; resumed, the run goes on here.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
@@ -243,7 +242,8 @@ class Run:
             with self._evaluation_parameters():
                 extra = measure()
                 finals = (curves or below_eval)(extra)
-                self._show()
+                measured = time.perf_counter()
+                shown = self._show()
         except KeyboardInterrupt:
             self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
             raise
@@ -252,8 +252,8 @@ class Run:
         self.callbacks.call("on_end", self.step, finals)
         self.save("last.pt")
         self.write_summary("finished", extra)
-        shown = f"look at it at {URL} with: tensorboard --logdir {quote(str(self.directory))}"
-        self.say(f"finished: {self.directory}; {shown}")
+        for line in ending(self.directory, measured - self._mark, time.perf_counter() - measured, shown):
+            self.say(line)
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
         """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
@@ -385,12 +385,13 @@ class Run:
         self._loggers.scalars(with_curves(values, self._steps), self.step)
         self._console.update(self.step, values)
 
-    def _show(self) -> None:
-        """Show pictures, always together with the charts of the gradients."""
+    def _show(self) -> list[str]:
+        """Show pictures, always together with the charts of the gradients; their tags."""
         pictures = {} if self._draw is None else self._attempt("pictures", self._draw)
         charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
         for tag, media in {**pictures, **charts}.items():
             self._loggers.media(tag, media, self.step)
+        return [*pictures, *charts]
 
     def _evaluation_parameters(self) -> AbstractContextManager[None]:
         return evaluation_parameters(*(step.optimizer for step in self._steps))

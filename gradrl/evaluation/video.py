@@ -111,7 +111,8 @@ def shrink(frame: np.ndarray, width: int = WIDTH) -> np.ndarray:
     """A frame [H, W, 3] averaged over squares of whole pixels until it is about `width` wide, uint8."""
     factor = max(1, round(frame.shape[1] / width))
     height, breadth = frame.shape[0] // factor * factor, frame.shape[1] // factor * factor
-    total = np.full((height // factor, breadth // factor, 3), factor**2 // 2, np.uint32)
+    dtype = np.uint16 if factor <= 16 else np.uint32  # the sum of factor**2 bytes fits
+    total = np.full((height // factor, breadth // factor, 3), factor**2 // 2, dtype)
     for i, j in np.ndindex(factor, factor):  # a seventh of the cost of a mean over float64
         total += frame[i:height:factor, j:breadth:factor]
     return (total // factor**2).astype(np.uint8)

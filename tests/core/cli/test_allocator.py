@@ -47,3 +47,21 @@ def test_a_large_tensor_is_made_again_without_a_page_fault() -> None:
 @pytest.mark.slow
 def test_whoever_has_chosen_an_allocator_keeps_it() -> None:
     assert measured("keep", MALLOC_ARENA_MAX="4")[0] == "False"
+
+
+def test_the_collector_sleeps_while_a_command_imports_and_is_awake_when_it_works_and_afterwards() -> None:
+    program = """
+import gc, sys
+from core.cli.command import _imported
+launcher = _imported()
+print(gc.isenabled())
+import core.cli.launch
+core.cli.launch.build = lambda tree: None
+show = lambda cfg: print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+launcher.status_of_tool("report", ["run=."], show)
+gc.disable()
+launcher.status_of_tool("report", ["nonsense=1"], print)
+print(gc.isenabled())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:3] == ["False", "True True", "True"]
