@@ -1,4 +1,4 @@
-"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults` tell what is found, the others what it costs."""
+"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults` tell what is found, the rest costs."""
 
 import importlib
 from dataclasses import dataclass

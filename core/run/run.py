@@ -236,8 +236,7 @@ class Run:
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
         for line in self._probes.unmeasured() if self._probes else ():
             self.say(line)
-        answer = "the training has ended and is saved; a second signal stops its final measurement"
-        self._interrupts.answer = lambda: self.say(answer)
+        self._interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
         try:
             with self._evaluation_parameters():
                 extra = measure()
