@@ -8,8 +8,8 @@ halves of a step that two-player schemes need all live here: a training loop onl
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from typing import Literal
 
@@ -18,15 +18,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from core.gradients.arguments import (
-    malformed,
     only_combine,
     require_same_parameters,
     require_true_line_search,
     step_needs_closure,
     trainable,
     uneven,
-    without_gradient,
 )
+from core.gradients.closures import Closure, Metrics, averaged, evaluated, freed_graph_explained
 from core.gradients.first_step import step_form
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measure.monitor import Monitor, MonitorConfig
@@ -36,11 +35,6 @@ from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_f
 from core.gradients.ranks import average_over_ranks
 from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
-
-Metrics = dict[str, Tensor]  # 0-d, detached, on the device
-Loss = Tensor | Mapping[str, Tensor]
-Closure = Callable[[], tuple[Loss, Metrics]]
-
 
 class GradientStep:
     """Takes optimizer steps from closures and measures every gradient.
@@ -254,7 +248,7 @@ class GradientStep:
         total: float | Tensor = 0.0
         for closure in closures:
             with self._autocast():
-                losses, metrics = _evaluated(closure)
+                losses, metrics = evaluated(closure)
             if apart:
                 self._backward_apart(losses, len(closures))
             else:
@@ -270,7 +264,7 @@ class GradientStep:
             self._unscaled = True
         if _num_ranks() > 1:
             average_over_ranks(self.parameters, _num_ranks())
-        return _averaged(collected), total
+        return averaged(collected), total
 
     def _require_reached(self, losses: dict[str, Tensor]) -> None:
         """Look whether a reentrant checkpoint is why parameters have no gradient, once for the same ones."""
@@ -295,12 +289,12 @@ class GradientStep:
         """Add the weighted gradient of the losses to `.grad`."""
         if self.combine is None:
             total = reduce(torch.add, losses.values())
-            with _freed_graph_explained():
+            with freed_graph_explained():
                 torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
             return
         by_name: dict[str, list[Tensor]] = {}
         for i, (name, loss) in enumerate(losses.items()):
-            with _freed_graph_explained():
+            with freed_graph_explained():
                 gradients = torch.autograd.grad(
                     self._scaled(loss, weight), self.parameters, retain_graph=i < len(losses) - 1,
                     allow_unused=True, materialize_grads=True,
@@ -355,43 +349,6 @@ class GradientStep:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.precision))
-
-
-def _evaluated(closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
-    """The closure's losses by name, and its metrics; ValueError where no gradient can be taken of a loss."""
-    returned: object = closure()
-    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
-        raise malformed(returned)
-    loss, metrics = returned
-    losses = dict(loss) if isinstance(loss, Mapping) else {"loss": loss}
-    for name, term in losses.items():
-        if term.dim() or not term.requires_grad:
-            raise without_gradient(name, term)
-    return losses, dict(metrics)
-
-
-def _averaged(collected: Sequence[Metrics]) -> Metrics:
-    """The mean of every metric over the closures of one step; ValueError where their metrics differ."""
-    first = collected[0]
-    if len(collected) == 1:
-        return first
-    if different := {key for metrics in collected for key in first.keys() ^ metrics.keys()}:
-        listed = ", ".join(sorted(different)[:6])
-        raise ValueError(f"all closures of a step must return the same metrics; only some have {listed}")
-    return {key: torch.stack([metrics[key] for metrics in collected]).mean() for key in first}
-
-
-@contextmanager
-def _freed_graph_explained() -> Iterator[None]:
-    """Say what to do when an earlier backward has freed the graph of a loss."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "through the graph a second time" not in str(error):
-            raise
-        raise ValueError(
-            "the graph of this loss is already freed: build the loss inside the closure, at every call"
-        ) from error
 
 
 def _num_ranks() -> int:
