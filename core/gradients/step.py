@@ -26,6 +26,7 @@ from core.gradients.arguments import (
     uneven,
 )
 from core.gradients.closures import Closure, Metrics, averaged, evaluated, freed_graph_explained
+from core.gradients.compiled import STATELESS, CompiledGradients
 from core.gradients.first_step import step_form
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measure.monitor import Monitor, MonitorConfig
@@ -35,6 +36,7 @@ from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_f
 from core.gradients.ranks import average_over_ranks
 from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
+
 
 class GradientStep:
     """Takes optimizer steps from closures and measures every gradient.
@@ -97,6 +99,7 @@ class GradientStep:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         cfg, prefix = monitor or MonitorConfig(), name and f"{name}/"
         self.monitor = Monitor(self.names, self.parameters, cfg, prefix, transformed=bool(transforms))
+        self.compiled: CompiledGradients | None = None
         self._step = OptimizerStep(optimizer)
         self._needs_closure = step_needs_closure(type(optimizer))
         self.batch_size = batch_size
@@ -200,6 +203,23 @@ class GradientStep:
         for group, lr in zip(groups, self.base_lrs, strict=True):
             group["lr"] = lr * scale
 
+    def compile(self) -> None:
+        """From now on take the gradient of a single closure by a graph compiled for it.
+
+        Raises:
+            ValueError: something of this step needs the losses' own graphs.
+        """
+        reasons = {
+            f"{type(self.optimizer).__name__} evaluates the loss again": self._needs_closure,
+            f"{type(self.combine).__name__} takes the gradient of every loss": self.combine is not None,
+            "float16 scales its loss": self.scaler is not None,
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                raise ValueError(reason)
+        inside = self.transforms if all(type(t) in STATELESS for t in self.transforms) else ()
+        self.compiled = CompiledGradients(self.names, self.parameters, inside, self._autocast)
+
     def state_dict(self) -> StateDict:
         """Optimizer, loss scale, transforms, and the half-filled window of the monitor."""
         return {
@@ -246,6 +266,10 @@ class GradientStep:
             p.grad = None
         collected: list[Metrics] = []
         total: float | Tensor = 0.0
+        if self.compiled is not None and len(closures) == 1:
+            metrics = self.compiled(*closures)
+            if metrics is not None:
+                collected, closures = [metrics], ()
         for closure in closures:
             with self._autocast():
                 losses, metrics = evaluated(closure)
@@ -312,8 +336,9 @@ class GradientStep:
     def _transform(self, view: GradientView) -> Tensor:
         """Apply the transforms; return the larger norm of before and after, not finite if either is not."""
         before = view.norm
-        for transform, state in zip(self.transforms, self.transform_states, strict=True):
-            transform(view, state)
+        if self.compiled is None or not self.compiled.transform(view):
+            for transform, state in zip(self.transforms, self.transform_states, strict=True):
+                transform(view, state)
         return torch.maximum(before, view.norm) if self.transforms else before
 
     def _view(self) -> GradientView:
@@ -321,6 +346,8 @@ class GradientStep:
         view = GradientView.of(self.names, self.parameters)
         if any(value.is_sparse for value in view.values):
             leave_fused(self.optimizer)
+        if self.compiled is not None:
+            self.compiled.measure(view)
         return view
 
     def _guarded_step(self, norm: Tensor, closures: Sequence[Closure]) -> None:
