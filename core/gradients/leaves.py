@@ -1,7 +1,7 @@
 """What a call depends on, taken apart: the tensors among its arguments, and all that is fixed."""
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def leaves(call: Callable[..., object]) -> tuple[list[Tensor], list[object], Hashable]:
+def leaves(call: "partial[Any]") -> tuple[list[Tensor], list[object], Hashable]:
     """The parts of a `functools.partial` of a function or method.
 
     Returns:
@@ -18,11 +18,14 @@ def leaves(call: Callable[..., object]) -> tuple[list[Tensor], list[object], Has
     """
     tensors: list[Tensor] = []
     fixed: list[object] = []
-    function = getattr(call, "func", call)
-    owner = getattr(function, "__self__", None)
-    fixed += [function, owner]
-    key = getattr(function, "__func__", function), id(owner)
-    return tensors, fixed, (*key, _key((getattr(call, "args", ()), getattr(call, "keywords", {})), tensors, fixed))
+    owner = getattr(call.func, "__self__", None)
+    fixed += [call.func, owner]
+    key = (
+        getattr(call.func, "__func__", call.func),
+        id(owner),
+        _key((call.args, call.keywords), tensors, fixed),
+    )
+    return tensors, fixed, key
 
 
 def with_leaves(call: "partial[Any]", tensors: Iterator[Tensor]) -> "partial[Any]":

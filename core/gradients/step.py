@@ -8,7 +8,7 @@ halves of a step that two-player schemes need all live here: a training loop onl
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import reduce
 from typing import Literal
@@ -203,8 +203,11 @@ class GradientStep:
         for group, lr in zip(groups, self.base_lrs, strict=True):
             group["lr"] = lr * scale
 
-    def compile(self) -> None:
+    def compile(self, say: Callable[[str], None]) -> None:
         """From now on take the gradient of a single closure by a graph compiled for it.
+
+        Args:
+            say: takes one line about a closure that cannot be compiled.
 
         Raises:
             ValueError: something of this step needs the losses' own graphs.
@@ -218,7 +221,7 @@ class GradientStep:
             if holds:
                 raise ValueError(reason)
         inside = self.transforms if all(type(t) in STATELESS for t in self.transforms) else ()
-        self.compiled = CompiledGradients(self.names, self.parameters, inside, self._autocast)
+        self.compiled = CompiledGradients(self.names, self.parameters, inside, self._autocast, say)
 
     def state_dict(self) -> StateDict:
         """Optimizer, loss scale, transforms, and the half-filled window of the monitor."""

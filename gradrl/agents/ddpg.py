@@ -9,6 +9,7 @@ the second), and the noise is Gaussian unless `agent.noise.kind` says otherwise 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -97,12 +98,7 @@ class DDPG:
 
     def update_actor(self, batch: Transitions) -> Metrics:
         """Climb Q(s, mu(s))."""
-
-        def closure() -> tuple[Tensor, Metrics]:
-            loss = self.actor_loss(self.model.actor, batch.obs)
-            return loss, {"loss/actor": loss.detach()}
-
-        return self.actor_step(closure)
+        return self.actor_step(partial(self.measured_actor_loss, batch.obs))
 
     @torch.no_grad()
     def target(self, batch: Transitions, generator: torch.Generator) -> Tensor:
@@ -117,6 +113,11 @@ class DDPG:
     def actor_loss(self, actor: Callable[[Tensor], Tensor], obs: Tensor) -> Tensor:
         """Minus the mean value of what the actor does, by the first critic; moves the actor alone."""
         return -self.model.critic.first(obs, actor(obs)).mean()
+
+    def measured_actor_loss(self, obs: Tensor) -> tuple[Tensor, Metrics]:
+        """The loss of the actor as it now is, and its metric."""
+        loss = self.actor_loss(self.model.actor, obs)
+        return loss, {"loss/actor": loss.detach()}
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """Both losses on transitions from the replay: what probes look at; none before the first update."""

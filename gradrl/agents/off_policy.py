@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Protocol
 
 import numpy as np
@@ -91,13 +92,13 @@ def gradient_step(
 
 def update_critic(step: GradientStep, critic: Critics, batch: Transitions, target: Tensor) -> Metrics:
     """Move every Q(s, a) towards the target of all, [B]."""
+    return step(partial(_critic_loss, critic, batch.obs, batch.action, target))
 
-    def closure() -> tuple[Tensor, Metrics]:
-        q = critic(batch.obs, batch.action)
-        loss = critic_loss(q, target)
-        return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
 
-    return step(closure)
+def _critic_loss(critic: Critics, obs: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Metrics]:
+    q = critic(obs, action)
+    loss = critic_loss(q, target)
+    return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
 
 
 def critic_objective(critic: Critics, batch: Transitions, target: Tensor) -> Objective:

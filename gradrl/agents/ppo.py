@@ -166,10 +166,10 @@ class PPO:
             forward: from observations to policy and values; None = the model as it now is.
             clip_coef: eps; None = as it now is.
         """
-        cfg = self.cfg
+        cfg, clip_coef = self.cfg, self.clip_coef if clip_coef is None else clip_coef
         policy, value = (forward or self.model)(batch.obs)
         policy_loss, metrics = clipped_surrogate_loss(
-            policy.log_prob(batch.action), batch.log_prob, batch.advantage, self.clip_coef if clip_coef is None else clip_coef
+            policy.log_prob(batch.action), batch.log_prob, batch.advantage, clip_coef
         )
         critic_loss = value_loss(value, batch.target, batch.value, cfg.value_clip_coef)
         entropy = policy.entropy().mean()
