@@ -217,30 +217,25 @@ class Reading(TorchDispatchMode):
 
     Attributes:
         others: those that were not known before.
-        before: every tensor with its version and what it held when it was first read, parameters left out.
+        before: of these, all that are no parameters, with what they held when they were first read.
     """
 
     def __init__(self, known: Sequence[Tensor]) -> None:
         super().__init__()
         self.others: list[Tensor] = []
-        self.before: list[tuple[Tensor, int, Tensor]] = []
-        self._seen: dict[int, Tensor] = {}
-        for t in known:
-            self._enter(t)
+        self.before: list[tuple[Tensor, Tensor]] = []
+        self._seen: dict[int, Tensor] = {id(t): t for t in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for t in tree_leaves((args, kwargs)):
             if isinstance(t, Tensor) and id(t) not in self._seen:
-                self._enter(t)
+                self._seen[id(t)] = t
                 self.others.append(t)
+                if not t.requires_grad:
+                    self.before.append((t, t.clone()))
         made = func(*args, **(kwargs or {}))
         self._seen |= {id(t): t for t in tree_leaves(made) if isinstance(t, Tensor)}
         return made
-
-    def _enter(self, t: Tensor) -> None:
-        self._seen[id(t)] = t
-        if not t.requires_grad:
-            self.before.append((t, t._version, t.detach().clone()))
 
 
 @contextmanager
@@ -249,9 +244,9 @@ def undone(reading: Reading) -> Iterator[None]:
     try:
         yield
     finally:
-        for t, version, value in reading.before:
-            if t._version != version:
-                t.detach().copy_(value)
+        for t, value in reading.before:
+            if not torch.equal(t, value):
+                t.copy_(value)
 
 
 def _as_parameters(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> list[Tensor | None]:
