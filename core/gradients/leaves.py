@@ -14,7 +14,7 @@ def leaves(call: "partial[Any]") -> tuple[list[Tensor], list[object], Hashable]:
 
     Returns:
         Its tensors, in order, a float (the value of a schedule) being a 0-d float64 one; what else is known
-        by identity alone; and a key, equal for calls that differ in the tensors' elements only.
+        by identity alone; and a key, equal for calls that differ in the tensors' elements and sizes only.
     """
     tensors: list[Tensor] = []
     fixed: list[object] = []
@@ -36,7 +36,8 @@ def with_leaves(call: "partial[Any]", tensors: Iterator[Tensor]) -> "partial[Any
 def _key(value: object, tensors: list[Tensor], fixed: list[object]) -> Hashable:
     if isinstance(value, Tensor):
         tensors.append(value)
-        return value.shape, value.stride(), value.dtype, value.device
+        layout = value.is_contiguous() or value.stride()
+        return value.ndim, layout, value.dtype, value.device
     if type(value) is float:
         tensors.append(torch.tensor(value, dtype=torch.float64))
         return float

@@ -48,7 +48,7 @@ def begin_compiling(mode: Compile, steps: Sequence[GradientStep], say: Callable[
 
 def say_saved(mode: Compile, steps: Sequence[GradientStep], say: Callable[[str], None]) -> None:
     """Say what compiling has cost and saved, as timed when each graph was made."""
-    graphs = [graph for step in steps if step.compiled for graph in step.compiled.graphs.values() if graph]
+    graphs = [graph for step in steps if step.compiled for graph in step.compiled.graphs]
     if graphs:
         cost = sum(graph.compile_s for graph in graphs)
         saved = sum(graph.saved_s * graph.calls for graph in graphs)

@@ -2,9 +2,9 @@
 
 Ours eager, ours compiled (`compile=update`) and theirs run the same number of steps with the same
 hyperparameters, whole runs in turn in one process, in an order that changes; the figure is the median of the
-ratios of such rounds. The clock is the process' CPU time over the learning loop: acting, environment, update and
-logging, without construction and the evaluation, and for ours without the iteration of the first update, in which
-graphs are compiled.
+ratios of such rounds. The clock is the process' CPU time over the learning loop: acting, environment, update
+and logging, without construction and the evaluation, and for ours without the iteration of the first update,
+in which graphs are compiled.
 """
 
 import importlib
@@ -140,8 +140,16 @@ ROWS = {
         },
     ),
     "halfcheetah": Row(
-        ["agent=ppo", "env=halfcheetah", "experiment=none", "num_envs=1", "agent.num_steps=2048"]
-        + ["agent.num_epochs=10", "agent.num_minibatches=32", "optimizer.lr=3e-4"],
+        [
+            "agent=ppo",
+            "env=halfcheetah",
+            "experiment=none",
+            "num_envs=1",
+            "agent.num_steps=2048",
+            "agent.num_epochs=10",
+            "agent.num_minibatches=32",
+            "optimizer.lr=3e-4",
+        ],
         "PPO",
         "HalfCheetah-v5",
         1,
@@ -155,7 +163,7 @@ INSTALL = "stable-baselines3 is not installed, so this is our figure alone: pip 
 
 @dataclass(frozen=True)
 class Result:
-    """One run: environment steps per CPU second of its loop, the mean return it reached, seconds to compile."""
+    """One run: environment steps per CPU second of its loop, mean return reached, seconds to compile."""
 
     speed: float
     score: float
@@ -166,9 +174,8 @@ def run(cfg: "BenchConfig") -> None:
     """Print every round, then medians and quartiles."""
     torch.set_num_threads(1)
     steps, rounds, peer = cfg.total_steps or STEPS, cfg.rounds or ROUNDS, installed()
-    print(
-        f"torch {torch.__version__}, gymnasium {importlib.metadata.version('gymnasium')}, one thread, {steps:,} steps"
-    )
+    versions = f"torch {torch.__version__}, gymnasium {importlib.metadata.version('gymnasium')}"
+    print(f"{versions}, one thread, {steps:,} steps")
     print("gradrl: defaults, with the gradient monitor and TensorBoard events of every metric and layer")
     print(
         INSTALL
@@ -300,9 +307,7 @@ def ours(row: Row, mode: str, steps: int, seed: int) -> Result:
             run.close()
     score = run.found["eval_return_mean"]
     assert isinstance(score, float)
-    graphs = [
-        graph for s in run.gradient_steps if s.compiled for graph in s.compiled.graphs.values() if graph
-    ]
+    graphs = [graph for each in run.gradient_steps if each.compiled for graph in each.compiled.graphs]
     return Result((run.step - run.first) / run.cpu_s, score, sum(graph.compile_s for graph in graphs))
 
 
