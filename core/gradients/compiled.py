@@ -33,7 +33,7 @@ from core.gradients.transforms.direction import Centralize
 from core.gradients.transforms.protocol import Transform
 
 STATELESS = (GlobalNorm, PerLayerNorm, Value, AGC, Centralize)  # transforms that can be part of a graph
-MOST = 8  # ways of calling one step: where they change at every call, compiling would never end
+MOST = 4  # graphs for one way of calling a step, and ways: else compiling might never end
 Kept = list[object]
 
 
@@ -161,21 +161,23 @@ class CompiledGradients:
     def _made(
         self, key: Hashable, closure: "partial[Any]", tensors: list[Tensor], fixed: Kept
     ) -> Graph | None:
-        """The graph for a call of new sizes: its own for the first ones, one for all that come later."""
+        """The graph for a call of new sizes.
+
+        The first sizes have a graph of their own. One for all comes with the second; where the compiler took
+        for granted that they are below some number, another one follows for those above it.
+        """
         sizes = [tuple(t.shape) for t in tensors]
         of_key = self._of_key.setdefault(key, [])
         for graph in of_key:
             if graph is None or graph.fits(sizes):
                 return graph
-        if len(of_key) > 1:
-            return None  # a size that the open graph does not take, as 1 is
-        if len(self._of_key) > MOST:
+        if len(of_key) >= MOST or len(self._of_key) > MOST:
             self._remark(f"it is called in more than {MOST} ways")
             return None
         wanted = opened_sizes(of_key[0].sizes, sizes) if of_key and of_key[0] else sizes
         try:
-            open_size(wanted, sizes)
-            of_key.append(self._compiled(closure, tensors, fixed, wanted))
+            one = open_size(wanted, sizes) in (0, 1)  # which torch never leaves open
+            of_key.append(self._compiled(closure, tensors, fixed, sizes if one else wanted))
         except Exception as error:  # the recorder and the compiler raise what they like
             self._remark(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
             of_key.append(None)

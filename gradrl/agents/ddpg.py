@@ -25,7 +25,7 @@ from gradrl.agents.off_policy import (
     ReplayLearner,
     critic_objective,
     gradient_step,
-    update_critic,
+    measured_critic_loss,
 )
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
@@ -94,14 +94,22 @@ class DDPG:
 
     def update_critic(self, batch: Transitions) -> Metrics:
         """Move Q(s, a) towards its target."""
-        return update_critic(self.critic_step, self.model.critic, batch, self.target(batch, self.generator))
+        return self.critic_step(partial(self.critic_loss, batch, self.draw_noise(batch)))
+
+    def critic_loss(self, batch: Transitions, noise: torch.Generator | Tensor) -> tuple[Tensor, Metrics]:
+        """The loss of the critic as it now is, and its metrics; arguments as `target`."""
+        return measured_critic_loss(self.model.critic, batch, self.target(batch, noise))
+
+    def draw_noise(self, batch: Transitions) -> torch.Generator | Tensor:
+        """What the target needs of random numbers: nothing is drawn."""
+        return self.generator
 
     def update_actor(self, batch: Transitions) -> Metrics:
         """Climb Q(s, mu(s))."""
         return self.actor_step(partial(self.measured_actor_loss, batch.obs))
 
     @torch.no_grad()
-    def target(self, batch: Transitions, generator: torch.Generator) -> Tensor:
+    def target(self, batch: Transitions, noise: torch.Generator | Tensor) -> Tensor:
         """What Q(s, a) should be, by the critic with the smallest value, [B]; nothing is drawn.
 
         y = r + gamma (1 - terminated) min_c Q'_c(s', mu'(s'))

@@ -29,7 +29,7 @@ from gradrl.agents.off_policy import (
     ReplayLearner,
     critic_objective,
     gradient_step,
-    update_critic,
+    measured_critic_loss,
 )
 from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.replay import Transitions
@@ -122,8 +122,14 @@ class SAC:
 
     def update_critic(self, batch: Transitions, temperature: Tensor) -> Metrics:
         """Move both Q(s, a) towards their common target."""
-        target = self.target(batch, temperature, self.generator)
-        return update_critic(self.critic_step, self.model.critic, batch, target)
+        noise = self.action_noise(batch, self.generator)
+        return self.critic_step(partial(self.critic_loss, batch, temperature, noise))
+
+    def critic_loss(
+        self, batch: Transitions, temperature: Tensor, noise: torch.Generator | Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """The loss of the critics as they now are, and its metrics; arguments as `target`."""
+        return measured_critic_loss(self.model.critic, batch, self.target(batch, temperature, noise))
 
     def update_actor(self, batch: Transitions, temperature: Tensor) -> Metrics:
         """Climb the soft value of the policy."""
@@ -149,10 +155,10 @@ class SAC:
         return loss, {"loss/temperature": loss.detach()}
 
     @torch.no_grad()
-    def target(self, batch: Transitions, temperature: Tensor, generator: torch.Generator) -> Tensor:
+    def target(self, batch: Transitions, temperature: Tensor, noise: torch.Generator | Tensor) -> Tensor:
         """What Q(s, a) should be: r + gamma (1 - terminated) V(s'), V by the target critics, [B]."""
         policy = self.model.actor(batch.next_obs)
-        next_value, _ = self.value(policy, self.target_critic.net, batch.next_obs, temperature, generator)
+        next_value, _ = self.value(policy, self.target_critic.net, batch.next_obs, temperature, noise)
         return td_target(batch.reward, batch.terminated, next_value, self.cfg.gamma)
 
     def value(
