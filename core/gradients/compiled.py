@@ -15,15 +15,15 @@ optimizer.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from core.gradients.closures import Closure, Metrics, evaluated
+from core.gradients.arguments import step_needs_closure
+from core.gradients.closures import Closure, Metrics
 from core.gradients.leaves import leaves, with_leaves
 from core.gradients.norms import GradientView
 from core.gradients.recorded import Sizes, open_size, opened_sizes, record
@@ -31,6 +31,9 @@ from core.gradients.transforms.adaptive import AGC
 from core.gradients.transforms.clipping import GlobalNorm, PerLayerNorm, Value
 from core.gradients.transforms.direction import Centralize
 from core.gradients.transforms.protocol import Transform
+
+if TYPE_CHECKING:
+    from core.gradients.step import GradientStep
 
 STATELESS = (GlobalNorm, PerLayerNorm, Value, AGC, Centralize)  # transforms that can be part of a graph
 MOST = 4  # graphs for one way of calling a step, and ways: else compiling might never end
@@ -82,7 +85,7 @@ class CompiledGradients:
         names: of the parameters.
         parameters: what gradients are taken of.
         transforms: those of the step, if all of them can be part of the graph.
-        autocast: the context in which losses are computed.
+        losses: evaluates a closure: its losses by name, and its metrics.
         say: takes one line about why something runs eagerly.
         remarks: what has been said.
     """
@@ -90,7 +93,7 @@ class CompiledGradients:
     names: Sequence[str]
     parameters: Sequence[Tensor]
     transforms: Sequence[Transform]
-    autocast: Callable[[], AbstractContextManager[Any]]
+    losses: Callable[[Closure], tuple[dict[str, Tensor], Metrics]]
     say: Callable[[str], None]
     remarks: list[str] = field(default_factory=list)
     _of_key: dict[Hashable, list[Graph | None]] = field(default_factory=dict)
@@ -197,8 +200,7 @@ class CompiledGradients:
 
         def outputs(tensors: Sequence[Tensor]) -> list[Tensor]:
             with torch.enable_grad():
-                with self.autocast():
-                    losses, metrics = evaluated(with_leaves(closure, iter(tensors)))
+                losses, metrics = self.losses(with_leaves(closure, iter(tensors)))
                 total = reduce(torch.add, losses.values())
             with torch.autograd.set_multithreading_enabled(False):  # so that the recorder sees it everywhere
                 found = torch.autograd.grad(total, self.parameters, allow_unused=True)
@@ -233,3 +235,21 @@ def _as_parameters(gradients: Sequence[Tensor | None], parameters: Sequence[Tens
             used.add(g.untyped_storage()._cdata)
         found.append(g)
     return found
+
+
+def compiled_gradients(
+    step: "GradientStep",
+    losses: Callable[[Closure], tuple[dict[str, Tensor], Metrics]],
+    say: Callable[[str], None],
+) -> CompiledGradients:
+    """Graphs for a step; ValueError where something of it needs the losses' own graphs."""
+    reasons = {
+        f"{type(step.optimizer).__name__} evaluates the loss again": step_needs_closure(type(step.optimizer)),
+        f"{type(step.combine).__name__} takes the gradient of every loss": step.combine is not None,
+        "float16 scales its loss": step.scaler is not None,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise ValueError(reason)
+    inside = step.transforms if all(type(t) in STATELESS for t in step.transforms) else ()
+    return CompiledGradients(step.names, step.parameters, inside, losses, say)

@@ -8,8 +8,7 @@ halves of a step that two-player schemes need all live here: a training loop onl
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Literal
 
@@ -18,15 +17,19 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from core.gradients.arguments import (
+    explain_freed_graph,
+    malformed,
     only_combine,
     require_same_parameters,
     require_true_line_search,
     step_needs_closure,
     trainable,
+    unequal_metrics,
     uneven,
+    without_gradient,
 )
-from core.gradients.closures import Closure, Metrics, averaged, evaluated, freed_graph_explained
-from core.gradients.compiled import STATELESS, CompiledGradients
+from core.gradients.closures import Closure, Metrics
+from core.gradients.compiled import CompiledGradients, compiled_gradients
 from core.gradients.first_step import step_form
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measure.monitor import Monitor, MonitorConfig
@@ -59,8 +62,7 @@ class GradientStep:
             (PCGrad) makes one gradient of several named losses; without it the losses are summed.
         name: needed where a run has more than one step; the tags become "<name>/gradient/norm".
         batch_size: samples of every step on this rank, if it is constant; the unit of the noise scale.
-        precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, "float16" with loss
-            scaling.
+        precision: "float32"; "bfloat16" or "float16" (with loss scaling) runs the closures under autocast.
         monitor: what is measured.
 
     Raises:
@@ -146,8 +148,7 @@ class GradientStep:
         self._parts = len(closures) * ranks
         self._in_parts = self._parts > 1 and self.scaler is None  # a loss scale would need a sync
         self._part_norms = []
-        metrics, _ = self._evaluate(closures, self._in_parts and self.monitor.sampling)
-        return metrics
+        return self._evaluate(closures, self._in_parts and self.monitor.sampling)[0]
 
     def apply(self, *closures: Closure, measure: bool = True) -> None:
         """Second half: measure, transform, guard and apply the gradient that is in `.grad`.
@@ -166,8 +167,7 @@ class GradientStep:
             raise ValueError("apply() without compute(): this gradient has been unscaled and applied already")
         view = self._view()
         if not measure:
-            self._guarded_step(self._transform(view), closures)
-            return
+            return self._guarded_step(self._transform(view), closures)
         # A gradient in parts shows its noise within one step; a whole one, compared with the next step's.
         self.monitor.observe_gradient(view, None if self._in_parts else self._samples)
         if self._part_norms:
@@ -204,24 +204,12 @@ class GradientStep:
             group["lr"] = lr * scale
 
     def compile(self, say: Callable[[str], None]) -> None:
-        """From now on take the gradient of a single closure by a graph compiled for it.
-
-        Args:
-            say: takes one line about a closure that cannot be compiled.
+        """From now on take gradients by compiled graphs; `say` takes one line about what cannot be compiled.
 
         Raises:
             ValueError: something of this step needs the losses' own graphs.
         """
-        reasons = {
-            f"{type(self.optimizer).__name__} evaluates the loss again": self._needs_closure,
-            f"{type(self.combine).__name__} takes the gradient of every loss": self.combine is not None,
-            "float16 scales its loss": self.scaler is not None,
-        }
-        for reason, holds in reasons.items():
-            if holds:
-                raise ValueError(reason)
-        inside = self.transforms if all(type(t) in STATELESS for t in self.transforms) else ()
-        self.compiled = CompiledGradients(self.names, self.parameters, inside, self._autocast, say)
+        self.compiled = compiled_gradients(self, self._losses, say)
 
     def state_dict(self) -> StateDict:
         """Optimizer, loss scale, transforms, and the half-filled window of the monitor."""
@@ -269,13 +257,11 @@ class GradientStep:
             p.grad = None
         collected: list[Metrics] = []
         total: float | Tensor = 0.0
-        if self.compiled is not None and len(closures) == 1:
-            metrics = self.compiled(*closures)
-            if metrics is not None:
-                collected, closures = [metrics], ()
+        graphs = self.compiled if len(closures) == 1 else None
+        if graphs is not None and (metrics := graphs(*closures)) is not None:
+            collected, closures = [metrics], ()
         for closure in closures:
-            with self._autocast():
-                losses, metrics = evaluated(closure)
+            losses, metrics = self._losses(closure)
             if apart:
                 self._backward_apart(losses, len(closures))
             else:
@@ -291,7 +277,7 @@ class GradientStep:
             self._unscaled = True
         if _num_ranks() > 1:
             average_over_ranks(self.parameters, _num_ranks())
-        return averaged(collected), total
+        return _averaged(collected), total
 
     def _require_reached(self, losses: dict[str, Tensor]) -> None:
         """Look whether a reentrant checkpoint is why parameters have no gradient, once for the same ones."""
@@ -314,19 +300,21 @@ class GradientStep:
 
     def _backward(self, losses: dict[str, Tensor], weight: float) -> None:
         """Add the weighted gradient of the losses to `.grad`."""
-        if self.combine is None:
-            total = reduce(torch.add, losses.values())
-            with freed_graph_explained():
+        try:
+            if self.combine is None:
+                total = reduce(torch.add, losses.values())
                 torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
-            return
-        by_name: dict[str, list[Tensor]] = {}
-        for i, (name, loss) in enumerate(losses.items()):
-            with freed_graph_explained():
-                gradients = torch.autograd.grad(
+                return
+            by_name = {
+                name: list(torch.autograd.grad(
                     self._scaled(loss, weight), self.parameters, retain_graph=i < len(losses) - 1,
                     allow_unused=True, materialize_grads=True,
-                )  # fmt: skip
-            by_name[name] = list(gradients)
+                ))
+                for i, (name, loss) in enumerate(losses.items())
+            }  # fmt: skip
+        except RuntimeError as error:
+            explain_freed_graph(error)
+            raise
         combined = self.combine.combine(by_name, self.combine_state)
         for p, gradient in zip(self.parameters, combined, strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
@@ -375,10 +363,35 @@ class GradientStep:
             raise NonFiniteError
         return float(loss)
 
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
+    def _losses(self, closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
+        """A closure's losses by name, and its metrics."""
         if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self.precision))
+            return _evaluated(closure)
+        with torch.autocast(self.device.type, getattr(torch, self.precision)):
+            return _evaluated(closure)
+
+
+def _evaluated(closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
+    """The closure's losses by name, and its metrics; ValueError where no gradient can be taken of a loss."""
+    returned: object = closure()
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Mapping):
+        raise malformed(returned)
+    loss, metrics = returned
+    losses = dict(loss) if isinstance(loss, Mapping) else {"loss": loss}
+    for name, term in losses.items():
+        if term.dim() or not term.requires_grad:
+            raise without_gradient(name, term)
+    return losses, dict(metrics)
+
+
+def _averaged(collected: Sequence[Metrics]) -> Metrics:
+    """The mean of every metric over the closures of one step; ValueError where their metrics differ."""
+    first = collected[0]
+    if len(collected) == 1:
+        return first
+    if different := {key for metrics in collected for key in first.keys() ^ metrics.keys()}:
+        raise unequal_metrics(different)
+    return {key: torch.stack([metrics[key] for metrics in collected]).mean() for key in first}
 
 
 def _num_ranks() -> int:

@@ -191,8 +191,8 @@ def run(cfg: "BenchConfig") -> None:
 def compare(row: Row, steps: int, rounds: int, peer: bool) -> None:
     """Print the rounds of one row, and their summary."""
     contenders: dict[str, Callable[[int, int], Result]] = {
-        "gradrl": partial(ours, row, "off"),
         "compiled": partial(ours, row, "update"),
+        "gradrl": partial(ours, row, "off"),
     }
     if peer:
         contenders["stable-baselines3"] = partial(theirs, row)
@@ -213,9 +213,9 @@ def summary(rounds: list[dict[str, Result]]) -> list[str]:
     for name in rounds[0]:
         speeds, scores = ([getattr(r[name], what) for r in rounds] for what in ("speed", "score"))
         lines.append(f"{name:<34}{quartiles(speeds, ',.0f'):>30}{quartiles(scores, '.0f'):>26}")
-    for first, second in itertools.combinations(list(rounds[0])[::-1], 2):
-        ratios = [found[second].speed / found[first].speed for found in rounds]
-        lines.append(f"{f'{second} : {first}':<34}{quartiles(ratios, '.2f'):>30}")
+    for first, second in itertools.combinations(rounds[0], 2):
+        ratios = [found[first].speed / found[second].speed for found in rounds]
+        lines.append(f"{f'{first} : {second}':<34}{quartiles(ratios, '.2f'):>30}")
     compiled = [found["compiled"] for found in rounds if "compiled" in found]
     if compiled:
         lines.append(f"{'seconds to compile':<34}{quartiles([r.compile_s for r in compiled], '.1f'):>30}")
