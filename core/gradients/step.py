@@ -167,7 +167,8 @@ class GradientStep:
             raise ValueError("apply() without compute(): this gradient has been unscaled and applied already")
         view = self._view()
         if not measure:
-            return self._guarded_step(self._transform(view), closures)
+            self._guarded_step(self._transform(view), closures)
+            return
         # A gradient in parts shows its noise within one step; a whole one, compared with the next step's.
         self.monitor.observe_gradient(view, None if self._in_parts else self._samples)
         if self._part_norms:
@@ -257,8 +258,7 @@ class GradientStep:
             p.grad = None
         collected: list[Metrics] = []
         total: float | Tensor = 0.0
-        graphs = self.compiled if len(closures) == 1 else None
-        if graphs is not None and (metrics := graphs(*closures)) is not None:
+        if self.compiled and len(closures) == 1 and (metrics := self.compiled(*closures)) is not None:
             collected, closures = [metrics], ()
         for closure in closures:
             losses, metrics = self._losses(closure)
