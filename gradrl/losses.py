@@ -197,6 +197,6 @@ def mean_metrics(history: Sequence[Metrics]) -> Metrics:
 def _require_one_shape(function: str, *tensors: Tensor) -> None:
     """Raise ValueError unless all shapes are equal ([B] against [B, 1] would broadcast to [B, B])."""
     shapes = [tuple(x.shape) for x in tensors]
-    if len(set(shapes)) != 1:
+    if any(shape != shapes[0] for shape in shapes):
         count = {2: "two", 3: "three"}[len(tensors)]
         raise ValueError(f"{function} wants {count} tensors of one shape, got {shapes}")

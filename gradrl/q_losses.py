@@ -47,7 +47,7 @@ def critic_loss(q: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (q - target).square().mean(1).sum()
 
 
-def smoothed_action(action: Tensor, std: float, noise_clip: float, generator: torch.Generator) -> Tensor:
+def smoothed_action(action: Tensor, std: float, noise_clip: float, noise: torch.Generator | Tensor) -> Tensor:
     """The target policy's action with clipped noise: similar actions should have similar values, [B, A].
 
         a' = clip(mu(s') + clip(n, -c, c), -1, 1),   n ~ N(0, std^2)
@@ -56,12 +56,13 @@ def smoothed_action(action: Tensor, std: float, noise_clip: float, generator: to
         action: mu(s'), in [-1, 1], [B, A].
         std: of the noise, >= 0.
         noise_clip: c, its largest absolute value.
-        generator: draws n; on the action's device.
+        noise: standard normal numbers, n / std, [B, A], or what draws them, on the action's device.
 
     Source: Fujimoto et al. 2018, arXiv:1802.09477, section 5.3.
     """
-    noise = torch.empty_like(action).normal_(std=std, generator=generator)
-    return (action + noise.clamp_(-noise_clip, noise_clip)).clamp_(-1, 1)
+    if isinstance(noise, torch.Generator):
+        noise = torch.empty_like(action).normal_(generator=noise)
+    return (action + (std * noise).clamp(-noise_clip, noise_clip)).clamp(-1, 1)
 
 
 def soft_value(q: Tensor, log_prob: Tensor, temperature: Tensor | float) -> Tensor:

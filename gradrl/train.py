@@ -21,6 +21,7 @@ from core.optim.schedules import Schedule, check_schedule
 from core.report.dashboard import dashboard_of
 from core.run.auto_lr import auto_lr
 from core.run.callbacks import Callback
+from core.run.compiled import Compile, begin_compiling, check_compile, say_saved
 from core.run.config import RunConfig
 from core.run.device import require_memory, resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
@@ -82,6 +83,7 @@ class TrainConfig:
     init_statistics: bool = True
     device: str
     num_threads: Annotated[int | None, Ge(1)]
+    compile: Compile = "off"
 
     def __post_init__(self) -> None:
         ours = not isinstance(self.agent.options, dict)
@@ -98,7 +100,7 @@ def check(cfg: TrainConfig) -> None:
             spaces that are not supported or returns what it should not, or agent, policy and the options
             around them do not fit each other.
     """
-    resolve_device(cfg.device)
+    check_compile(cfg.compile, resolve_device(cfg.device))
     agent = cast(type[Agent], cfg.agent.target)
     check_fit(cfg, agent)
     check_schedule(cfg.schedule, agent.measures)
@@ -233,6 +235,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         limits=info.action.limits,
         dashboard=dashboard_of(AGENT),
     )
+    begin_compiling(cfg.compile, agent.gradient_steps, run.say)
     write_interface(run.directory, interface_of(info.observation_space, info.action_space))
     for remark in info.remarks:
         run.say(remark)
@@ -244,6 +247,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
             metrics = agent.update(rollout, progress=progress) if rollout.num_valid else {}
             run.finish_step(collector.env_steps, metrics | collector.drain())
             collector.require_finite(2 * cfg.logging.interval)  # a logged point lies among them
+        say_saved(cfg.compile, agent.gradient_steps, run.say)
         run.finish(evaluator.final)
     finally:
         collector.envs.close()

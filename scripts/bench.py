@@ -12,7 +12,7 @@ from core.cli.command import tool
 MODELS = ("5k", "90k", "1M", "resnet18")
 USED = {  # options that only some suites have
     "gradients": ("rounds", "models"),
-    "rl": ("rounds", "total_steps"),
+    "rl": ("rounds", "total_steps", "rows"),
     "gan": ("rounds",),
     "device_envs": ("rounds",),
     "startup": ("rounds", "total_steps", "folder"),

@@ -34,7 +34,7 @@ def test_the_summary_has_medians_quartiles_and_the_ratio_of_the_pairs():
     speeds = {"gradrl": [30.0, 10.0, 20.0], "stable-baselines3": [10.0, 5.0, 5.0]}
     rounds = [{name: rl.Result(column[i], 400.0 + i) for name, column in speeds.items()} for i in range(3)]
     lines = rl.summary(rounds)
-    assert [line.split()[0] for line in lines[1:]] == ["gradrl", "stable-baselines3", "ratio"]
+    assert [line.split()[0] for line in lines[1:]] == ["gradrl", "stable-baselines3", "gradrl"]
     assert "20 [15, 25]" in lines[1]
     assert "401 [400, 402]" in lines[1]
     assert "3.00 [2.50, 3.50]" in lines[3]

@@ -1,5 +1,6 @@
 """Measure, transform and apply gradients: `GradientStep` and what it is made of."""
 
+from core.gradients.closures import Closure, Metrics
 from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import (
     NoiseEstimate,
@@ -10,7 +11,7 @@ from core.gradients.measure.noise_scale import (
 )
 from core.gradients.norms import GradientView, global_norm, layer_norms
 from core.gradients.objective import Objective
-from core.gradients.step import Closure, GradientStep, Metrics
+from core.gradients.step import GradientStep
 from core.gradients.transforms.adaptive import AGC, AdaGC, AutoClip, ZClip
 from core.gradients.transforms.chain import Chain, Clipper, as_transforms
 from core.gradients.transforms.clipping import GlobalNorm, PerLayerNorm, Value

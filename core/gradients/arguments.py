@@ -160,3 +160,17 @@ def without_gradient(name: str, term: Tensor) -> ValueError:
     """What to say of a loss that no gradient can be taken of."""
     reason = f"has shape {tuple(term.shape)}" if term.dim() else "does not depend on any parameter"
     return ValueError(f"the loss {name!r} must be a scalar with a gradient; it {reason}")
+
+
+def unequal_metrics(different: Iterable[str]) -> ValueError:
+    """What to say of closures of one step whose metrics are not the same."""
+    listed = ", ".join(sorted(different)[:6])
+    return ValueError(f"all closures of a step must return the same metrics; only some have {listed}")
+
+
+def explain_freed_graph(error: RuntimeError) -> None:
+    """Raise ValueError, which says what to do, where an earlier backward has freed the graph of a loss."""
+    if "through the graph a second time" in str(error):
+        raise ValueError(
+            "the graph of this loss is already freed: build the loss inside the closure, at every call"
+        ) from error

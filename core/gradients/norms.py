@@ -8,13 +8,15 @@ right to 3e-7, at the speed of float32.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 BLOCK = 256
 LARGE = 16_384  # elements from which blocks are faster than float64
+_recording = False
 SAFE = (1e-15, 1e18)  # root mean square within which no float32 square over- or underflows a block's sum
 
 
@@ -90,6 +92,10 @@ class GradientView:
             norm = self._norm = torch.linalg.vector_norm(self.norms)
         return norm
 
+    def measured(self, norms: Tensor, norm: Tensor) -> None:
+        """Take over the norms, [L] and 0-d, of the gradients as they now are."""
+        self._norms, self._norm = norms, norm
+
     def shrink_(self, factor: Tensor) -> None:
         """Multiply every gradient by min(1, factor), a 0-d tensor.
 
@@ -97,7 +103,7 @@ class GradientView:
         be skipped) touches no gradient. On an accelerator the gradients are always multiplied: reading the
         factor would make the host wait.
         """
-        if factor.device.type != "cpu":
+        if not reads_at_once(factor):
             factor = factor.clamp(max=1.0)
         elif not factor.item() < 1.0:
             return
@@ -114,7 +120,7 @@ class GradientView:
             factors: [L], in the dtype and on the device of `norms`.
         """
         values, norms, limited = self.dense(), self.norms, factors.clamp(max=1.0)
-        if factors.device.type == "cpu":
+        if reads_at_once(factors):
             smaller = [(value, f) for value, f in zip(values, factors.tolist(), strict=True) if f < 1.0]
             if not smaller:
                 return
@@ -147,7 +153,7 @@ def layer_norms(tensors: Sequence[Tensor]) -> Tensor:
         return torch.zeros(0, dtype=torch.float64)
     dense = [t.coalesce().values() if t.is_sparse else t for t in tensors]
     dtype = accumulation_dtype(dense[0].device)
-    if dense[0].device.type == "cpu":
+    if reads_at_once(dense[0]):
         return torch.tensor(_norms_on_cpu(dense), dtype=dtype)
     return torch.stack(torch._foreach_norm(dense, 2, dtype))
 
@@ -198,6 +204,22 @@ def require_real(who: str, names: Sequence[str], tensors: Sequence[Tensor]) -> N
 def accumulation_dtype(device: torch.device) -> torch.dtype:
     """float64, or float32 where the device has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def reads_at_once(tensor: Tensor) -> bool:
+    """Whether a number of it can be read without waiting: on the CPU, and not while a graph is recorded."""
+    return tensor.device.type == "cpu" and not _recording
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Within it a graph is recorded, in which nothing can be read."""
+    global _recording
+    _recording = True
+    try:
+        yield
+    finally:
+        _recording = False
 
 
 def _norms_on_cpu(tensors: list[Tensor]) -> list[float]:

@@ -8,8 +8,7 @@ halves of a step that two-player schemes need all live here: a training loop onl
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Literal
 
@@ -18,15 +17,19 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 
 from core.gradients.arguments import (
+    explain_freed_graph,
     malformed,
     only_combine,
     require_same_parameters,
     require_true_line_search,
     step_needs_closure,
     trainable,
+    unequal_metrics,
     uneven,
     without_gradient,
 )
+from core.gradients.closures import Closure, Metrics
+from core.gradients.compiled import CompiledGradients, compiled_gradients
 from core.gradients.first_step import step_form
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measure.monitor import Monitor, MonitorConfig
@@ -36,10 +39,6 @@ from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_f
 from core.gradients.ranks import average_over_ranks
 from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
-
-Metrics = dict[str, Tensor]  # 0-d, detached, on the device
-Loss = Tensor | Mapping[str, Tensor]
-Closure = Callable[[], tuple[Loss, Metrics]]
 
 
 class GradientStep:
@@ -63,8 +62,7 @@ class GradientStep:
             (PCGrad) makes one gradient of several named losses; without it the losses are summed.
         name: needed where a run has more than one step; the tags become "<name>/gradient/norm".
         batch_size: samples of every step on this rank, if it is constant; the unit of the noise scale.
-        precision: "float32"; "bfloat16" or "float16" runs the closures under autocast, "float16" with loss
-            scaling.
+        precision: "float32"; "bfloat16" or "float16" (with loss scaling) runs the closures under autocast.
         monitor: what is measured.
 
     Raises:
@@ -103,6 +101,7 @@ class GradientStep:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         cfg, prefix = monitor or MonitorConfig(), name and f"{name}/"
         self.monitor = Monitor(self.names, self.parameters, cfg, prefix, transformed=bool(transforms))
+        self.compiled: CompiledGradients | None = None
         self._step = OptimizerStep(optimizer)
         self._needs_closure = step_needs_closure(type(optimizer))
         self.batch_size = batch_size
@@ -149,8 +148,7 @@ class GradientStep:
         self._parts = len(closures) * ranks
         self._in_parts = self._parts > 1 and self.scaler is None  # a loss scale would need a sync
         self._part_norms = []
-        metrics, _ = self._evaluate(closures, self._in_parts and self.monitor.sampling)
-        return metrics
+        return self._evaluate(closures, self._in_parts and self.monitor.sampling)[0]
 
     def apply(self, *closures: Closure, measure: bool = True) -> None:
         """Second half: measure, transform, guard and apply the gradient that is in `.grad`.
@@ -206,6 +204,14 @@ class GradientStep:
         for group, lr in zip(groups, self.base_lrs, strict=True):
             group["lr"] = lr * scale
 
+    def compile(self, say: Callable[[str], None]) -> None:
+        """From now on take gradients by compiled graphs; `say` takes one line about what cannot be compiled.
+
+        Raises:
+            ValueError: something of this step needs the losses' own graphs.
+        """
+        self.compiled = compiled_gradients(self, self._losses, say)
+
     def state_dict(self) -> StateDict:
         """Optimizer, loss scale, transforms, and the half-filled window of the monitor."""
         return {
@@ -252,9 +258,10 @@ class GradientStep:
             p.grad = None
         collected: list[Metrics] = []
         total: float | Tensor = 0.0
+        if self.compiled and len(closures) == 1 and (metrics := self.compiled(*closures)) is not None:
+            collected, closures = [metrics], ()
         for closure in closures:
-            with self._autocast():
-                losses, metrics = _evaluated(closure)
+            losses, metrics = self._losses(closure)
             if apart:
                 self._backward_apart(losses, len(closures))
             else:
@@ -293,19 +300,21 @@ class GradientStep:
 
     def _backward(self, losses: dict[str, Tensor], weight: float) -> None:
         """Add the weighted gradient of the losses to `.grad`."""
-        if self.combine is None:
-            total = reduce(torch.add, losses.values())
-            with _freed_graph_explained():
+        try:
+            if self.combine is None:
+                total = reduce(torch.add, losses.values())
                 torch.autograd.backward(self._scaled(total, weight), inputs=self.parameters)
-            return
-        by_name: dict[str, list[Tensor]] = {}
-        for i, (name, loss) in enumerate(losses.items()):
-            with _freed_graph_explained():
-                gradients = torch.autograd.grad(
+                return
+            by_name = {
+                name: list(torch.autograd.grad(
                     self._scaled(loss, weight), self.parameters, retain_graph=i < len(losses) - 1,
                     allow_unused=True, materialize_grads=True,
-                )  # fmt: skip
-            by_name[name] = list(gradients)
+                ))
+                for i, (name, loss) in enumerate(losses.items())
+            }  # fmt: skip
+        except RuntimeError as error:
+            explain_freed_graph(error)
+            raise
         combined = self.combine.combine(by_name, self.combine_state)
         for p, gradient in zip(self.parameters, combined, strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
@@ -318,8 +327,9 @@ class GradientStep:
     def _transform(self, view: GradientView) -> Tensor:
         """Apply the transforms; return the larger norm of before and after, not finite if either is not."""
         before = view.norm
-        for transform, state in zip(self.transforms, self.transform_states, strict=True):
-            transform(view, state)
+        if self.compiled is None or not self.compiled.transform(view):
+            for transform, state in zip(self.transforms, self.transform_states, strict=True):
+                transform(view, state)
         return torch.maximum(before, view.norm) if self.transforms else before
 
     def _view(self) -> GradientView:
@@ -327,6 +337,8 @@ class GradientStep:
         view = GradientView.of(self.names, self.parameters)
         if any(value.is_sparse for value in view.values):
             leave_fused(self.optimizer)
+        if self.compiled is not None:
+            self.compiled.measure(view)
         return view
 
     def _guarded_step(self, norm: Tensor, closures: Sequence[Closure]) -> None:
@@ -351,10 +363,12 @@ class GradientStep:
             raise NonFiniteError
         return float(loss)
 
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
+    def _losses(self, closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
+        """A closure's losses by name, and its metrics."""
         if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self.precision))
+            return _evaluated(closure)
+        with torch.autocast(self.device.type, getattr(torch, self.precision)):
+            return _evaluated(closure)
 
 
 def _evaluated(closure: Closure) -> tuple[dict[str, Tensor], Metrics]:
@@ -376,22 +390,8 @@ def _averaged(collected: Sequence[Metrics]) -> Metrics:
     if len(collected) == 1:
         return first
     if different := {key for metrics in collected for key in first.keys() ^ metrics.keys()}:
-        listed = ", ".join(sorted(different)[:6])
-        raise ValueError(f"all closures of a step must return the same metrics; only some have {listed}")
+        raise unequal_metrics(different)
     return {key: torch.stack([metrics[key] for metrics in collected]).mean() for key in first}
-
-
-@contextmanager
-def _freed_graph_explained() -> Iterator[None]:
-    """Say what to do when an earlier backward has freed the graph of a loss."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "through the graph a second time" not in str(error):
-            raise
-        raise ValueError(
-            "the graph of this loss is already freed: build the loss inside the closure, at every call"
-        ) from error
 
 
 def _num_ranks() -> int:

@@ -6,6 +6,7 @@ the rollout or the clock cuts an episode off, the critic's value stands for what
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -78,7 +79,7 @@ class A2C:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
-        metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch))
+        metrics = self.gradient_step(partial(self.loss, batch), samples=len(batch))
         metrics |= value_fit(batch.value, batch.target) | {"policy/lr": torch.tensor(lr)}
         self.learning_rate.observe(metrics)
         return metrics

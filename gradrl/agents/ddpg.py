@@ -9,6 +9,7 @@ the second), and the noise is Gaussian unless `agent.noise.kind` says otherwise 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from gradrl.agents.off_policy import (
     ReplayLearner,
     critic_objective,
     gradient_step,
-    update_critic,
+    measured_critic_loss,
 )
 from gradrl.experience.replay import Transitions
 from gradrl.experience.rollout import Rollout
@@ -93,19 +94,22 @@ class DDPG:
 
     def update_critic(self, batch: Transitions) -> Metrics:
         """Move Q(s, a) towards its target."""
-        return update_critic(self.critic_step, self.model.critic, batch, self.target(batch, self.generator))
+        return self.critic_step(partial(self.critic_loss, batch, self.draw_noise(batch)))
+
+    def critic_loss(self, batch: Transitions, noise: torch.Generator | Tensor) -> tuple[Tensor, Metrics]:
+        """The loss of the critic as it now is, and its metrics; arguments as `target`."""
+        return measured_critic_loss(self.model.critic, batch, self.target(batch, noise))
+
+    def draw_noise(self, batch: Transitions) -> torch.Generator | Tensor:
+        """What the target needs of random numbers: nothing is drawn."""
+        return self.generator
 
     def update_actor(self, batch: Transitions) -> Metrics:
         """Climb Q(s, mu(s))."""
-
-        def closure() -> tuple[Tensor, Metrics]:
-            loss = self.actor_loss(self.model.actor, batch.obs)
-            return loss, {"loss/actor": loss.detach()}
-
-        return self.actor_step(closure)
+        return self.actor_step(partial(self.measured_actor_loss, batch.obs))
 
     @torch.no_grad()
-    def target(self, batch: Transitions, generator: torch.Generator) -> Tensor:
+    def target(self, batch: Transitions, noise: torch.Generator | Tensor) -> Tensor:
         """What Q(s, a) should be, by the critic with the smallest value, [B]; nothing is drawn.
 
         y = r + gamma (1 - terminated) min_c Q'_c(s', mu'(s'))
@@ -117,6 +121,11 @@ class DDPG:
     def actor_loss(self, actor: Callable[[Tensor], Tensor], obs: Tensor) -> Tensor:
         """Minus the mean value of what the actor does, by the first critic; moves the actor alone."""
         return -self.model.critic.first(obs, actor(obs)).mean()
+
+    def measured_actor_loss(self, obs: Tensor) -> tuple[Tensor, Metrics]:
+        """The loss of the actor as it now is, and its metric."""
+        loss = self.actor_loss(self.model.actor, obs)
+        return loss, {"loss/actor": loss.detach()}
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """Both losses on transitions from the replay: what probes look at; none before the first update."""

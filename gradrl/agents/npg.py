@@ -8,6 +8,7 @@ The critic then fits its returns by some epochs of minibatch steps of its own op
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -148,7 +149,7 @@ class NPG:
     def update_policy(self, batch: Batch) -> Metrics:
         """The natural step, and what it has changed."""
         old = frozen_policy(self.model, batch.obs)
-        metrics = self.policy_step(lambda: self.loss(batch), samples=len(batch))
+        metrics = self.policy_step(partial(self.loss, batch), samples=len(batch))
         new = frozen_policy(self.model, batch.obs)
         loss, ratios = surrogate_loss(new.log_prob(batch.action), batch.log_prob, batch.advantage)
         gain = metrics["loss/policy"] - loss
@@ -185,7 +186,7 @@ class NPG:
 
     def update_critic(self, batch: Batch) -> Metrics:
         """One gradient step of the critic."""
-        return self.critic_step(lambda: self.critic_loss(batch), samples=len(batch))
+        return self.critic_step(partial(self.critic_loss, batch), samples=len(batch))
 
     def critic_loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
         """Half the mean squared error of the values."""

@@ -89,19 +89,15 @@ def gradient_step(
     )
 
 
-def update_critic(step: GradientStep, critic: Critics, batch: Transitions, target: Tensor) -> Metrics:
-    """Move every Q(s, a) towards the target of all, [B]."""
-
-    def closure() -> tuple[Tensor, Metrics]:
-        q = critic(batch.obs, batch.action)
-        loss = critic_loss(q, target)
-        return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
-
-    return step(closure)
+def measured_critic_loss(critic: Critics, batch: Transitions, target: Tensor) -> tuple[Tensor, Metrics]:
+    """What moves every Q(s, a) towards the target of all, [B], and its metrics."""
+    q = critic(batch.obs, batch.action)
+    loss = critic_loss(q, target)
+    return loss, {"loss/critic": loss.detach(), "value/q_mean": q.detach().mean()}
 
 
 def critic_objective(critic: Critics, batch: Transitions, target: Tensor) -> Objective:
-    """The loss of `update_critic` as a function of the critics' parameters: what probes look at."""
+    """The loss of `measured_critic_loss` as a function of the critics' parameters: what probes look at."""
 
     def loss(forward: Callable[..., Tensor], obs: Tensor, action: Tensor, target: Tensor) -> Tensor:
         return critic_loss(forward(obs, action), target)

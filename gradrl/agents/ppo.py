@@ -8,6 +8,7 @@ torch's 1e-8 (theirs is 1e-5; `optimizer.eps`).
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -143,8 +144,11 @@ class PPO:
 
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
-        batch = self.normalized(batch)
-        return self.gradient_step(lambda: self.loss(batch), samples=len(batch))
+        return self.gradient_step(partial(self.minibatch_loss, batch, self.clip_coef), samples=len(batch))
+
+    def minibatch_loss(self, batch: Batch, clip_coef: float | Tensor) -> Losses:
+        """The loss of a minibatch, whose advantages are normalised among themselves."""
+        return self.loss(self.normalized(batch), clip_coef=clip_coef)
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs."""
@@ -152,17 +156,20 @@ class PPO:
             return batch
         return replace(batch, advantage=normalize_advantage(batch.advantage))
 
-    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
+    def loss(
+        self, batch: Batch, forward: Forward | None = None, clip_coef: float | Tensor | None = None
+    ) -> Losses:
         """The weighted terms whose sum is minimised; the metrics have them without weights.
 
         Args:
             batch: with the advantages as `normalized` gives them.
             forward: from observations to policy and values; None = the model as it now is.
+            clip_coef: eps; None = as it now is.
         """
-        cfg = self.cfg
+        cfg, clip_coef = self.cfg, self.clip_coef if clip_coef is None else clip_coef
         policy, value = (forward or self.model)(batch.obs)
         policy_loss, metrics = clipped_surrogate_loss(
-            policy.log_prob(batch.action), batch.log_prob, batch.advantage, self.clip_coef
+            policy.log_prob(batch.action), batch.log_prob, batch.advantage, clip_coef
         )
         critic_loss = value_loss(value, batch.target, batch.value, cfg.value_clip_coef)
         entropy = policy.entropy().mean()

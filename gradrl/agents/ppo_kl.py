@@ -6,6 +6,7 @@ rollout so that the divergence stays near a target.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -136,14 +137,18 @@ class PPOKL:
         return self.last
 
     @torch.no_grad()
-    def old_policy(self, obs: Tensor) -> Policy:
+    def old_policy(self, obs: Tensor, old_parameters: dict[str, Tensor] | None = None) -> Policy:
         """pi_old(.|s), the policy that acted in the last rollout, for rows [B, D]; without a gradient."""
-        return functional_call(self.model, self.old_parameters, (obs,))[0]
+        return functional_call(self.model, old_parameters or self.old_parameters, (obs,))[0]
 
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
-        batch = self.normalized(batch)
-        return self.gradient_step(lambda: self.loss(batch), samples=len(batch))
+        closure = partial(self.minibatch_loss, batch, self.old_parameters, self.kl_coef)
+        return self.gradient_step(closure, samples=len(batch))
+
+    def minibatch_loss(self, batch: Batch, old_parameters: dict[str, Tensor], kl_coef: Tensor) -> Losses:
+        """The loss of a minibatch, whose advantages are normalised among themselves."""
+        return self.loss(self.normalized(batch), None, old_parameters, kl_coef)
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs."""
@@ -151,7 +156,13 @@ class PPOKL:
             return batch
         return replace(batch, advantage=normalize_advantage(batch.advantage))
 
-    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
+    def loss(
+        self,
+        batch: Batch,
+        forward: Forward | None = None,
+        old_parameters: dict[str, Tensor] | None = None,
+        kl_coef: Tensor | None = None,
+    ) -> Losses:
         """The weighted terms whose sum is minimised; the metrics have them without weights.
 
             L = -mean(r A) + beta mean(KL(pi_old || pi)) + value and entropy terms,   r = pi / pi_old
@@ -159,17 +170,19 @@ class PPOKL:
         Args:
             batch: with the advantages as `normalized` gives them.
             forward: from observations to policy and values; None = the model as it now is.
+            old_parameters: of pi_old; None = as they now are.
+            kl_coef: beta, 0-d; None = as it now is.
 
         Source: eq. 8 of the paper.
         """
         cfg = self.cfg
         policy, value = (forward or self.model)(batch.obs)
         policy_loss, metrics = surrogate_loss(policy.log_prob(batch.action), batch.log_prob, batch.advantage)
-        kl = self.old_policy(batch.obs).kl(policy).mean()
+        kl = self.old_policy(batch.obs, old_parameters).kl(policy).mean()
         critic_loss = value_loss(value, batch.target)
         entropy = policy.entropy().mean()
         losses, terms = weighted_terms(policy_loss, critic_loss, entropy, cfg.value_coef, cfg.entropy_coef)
-        losses = {"policy": policy_loss, "kl": self.kl_coef * kl} | losses
+        losses = {"policy": policy_loss, "kl": (self.kl_coef if kl_coef is None else kl_coef) * kl} | losses
         return losses, metrics | terms | {"loss/kl": kl.detach()}
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:

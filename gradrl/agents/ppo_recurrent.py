@@ -10,6 +10,7 @@ Source: Schulman et al. 2017, arXiv:1707.06347; stored states: Kapturowski et al
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -113,8 +114,8 @@ class PPORecurrent(PPO):
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
         assert isinstance(batch, Sequences)
-        normal = self.normalized(batch)
-        return self.gradient_step(lambda: self.loss(normal), samples=len(batch.recurrent_state))
+        closure = partial(self.minibatch_loss, batch, self.clip_coef)
+        return self.gradient_step(closure, samples=len(batch.recurrent_state))
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs: normalised over the valid steps."""
@@ -124,14 +125,16 @@ class PPORecurrent(PPO):
         normal = normalize_advantage(batch.advantage[valid])
         return replace(batch, advantage=batch.advantage.masked_scatter(valid, normal))
 
-    def loss(self, batch: Batch, forward: Forward | None = None) -> Losses:
+    def loss(
+        self, batch: Batch, forward: Forward | None = None, clip_coef: float | Tensor | None = None
+    ) -> Losses:
         """PPO's three terms over the valid steps, the LSTMs unrolled with a gradient."""
         assert isinstance(batch, Sequences)
         steps = batch.by_time()
         found = (forward or self.model)(
             steps["obs"], steps["episode_start"], batch.recurrent_state, batch.valid
         )
-        return super().loss(batch.transitions(), lambda _: found)
+        return super().loss(batch.transitions(), lambda _: found, clip_coef)
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """The loss on the last rollout, its advantages normalised as a whole; a sample is a sequence.

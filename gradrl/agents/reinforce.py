@@ -13,6 +13,7 @@ As usual, the step leaves out the factor gamma^t of the discounted start-state o
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -98,7 +99,7 @@ class REINFORCE:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
-        metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch))
+        metrics = self.gradient_step(partial(self.loss, batch), samples=len(batch))
         if self.learned:
             metrics |= value_fit(batch.value, batch.target)
         metrics["policy/lr"] = torch.tensor(lr)

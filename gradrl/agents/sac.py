@@ -9,6 +9,7 @@ target. The two forms differ in one place, `value`: by one sampled action, or ex
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -28,7 +29,7 @@ from gradrl.agents.off_policy import (
     ReplayLearner,
     critic_objective,
     gradient_step,
-    update_critic,
+    measured_critic_loss,
 )
 from gradrl.envs.spaces import DiscreteAction
 from gradrl.experience.replay import Transitions
@@ -121,36 +122,43 @@ class SAC:
 
     def update_critic(self, batch: Transitions, temperature: Tensor) -> Metrics:
         """Move both Q(s, a) towards their common target."""
-        target = self.target(batch, temperature, self.generator)
-        return update_critic(self.critic_step, self.model.critic, batch, target)
+        noise = self.action_noise(batch, self.generator)
+        return self.critic_step(partial(self.critic_loss, batch, temperature, noise))
+
+    def critic_loss(
+        self, batch: Transitions, temperature: Tensor, noise: torch.Generator | Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """The loss of the critics as they now are, and its metrics; arguments as `target`."""
+        return measured_critic_loss(self.model.critic, batch, self.target(batch, temperature, noise))
 
     def update_actor(self, batch: Transitions, temperature: Tensor) -> Metrics:
         """Climb the soft value of the policy."""
         # Drawn once: an optimizer that looks more than once (SAM, LBFGS) has to see the same loss.
         noise = self.action_noise(batch, self.generator)
+        return self.actor_step(partial(self.actor_loss, batch.obs, temperature, noise))
 
-        def closure() -> tuple[Tensor, Metrics]:
-            policy = self.model.actor(batch.obs)
-            value, entropy = self.value(policy, self.model.critic, batch.obs, temperature, noise)
-            loss = -value.mean()
-            return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy.detach().mean()}
-
-        return self.actor_step(closure)
+    def actor_loss(
+        self, obs: Tensor, temperature: Tensor, noise: torch.Generator | Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Minus the mean soft value of the policy as it now is, and its metrics; arguments as `value`."""
+        value, entropy = self.value(self.model.actor(obs), self.model.critic, obs, temperature, noise)
+        loss = -value.mean()
+        return loss, {"loss/actor": loss.detach(), "policy/entropy": entropy.detach().mean()}
 
     def update_temperature(self, entropy: Tensor) -> Metrics:
         """Raise the temperature where the entropy, 0-d, is below its target; lower it above."""
+        return self.temperature_step(partial(self.temperature_loss, entropy))
 
-        def closure() -> tuple[Tensor, Metrics]:
-            loss = temperature_loss(self.log_temperature, entropy, self.target_entropy)
-            return loss, {"loss/temperature": loss.detach()}
-
-        return self.temperature_step(closure)
+    def temperature_loss(self, entropy: Tensor) -> tuple[Tensor, Metrics]:
+        """The loss of the temperature as it now is, and its metric."""
+        loss = temperature_loss(self.log_temperature, entropy, self.target_entropy)
+        return loss, {"loss/temperature": loss.detach()}
 
     @torch.no_grad()
-    def target(self, batch: Transitions, temperature: Tensor, generator: torch.Generator) -> Tensor:
+    def target(self, batch: Transitions, temperature: Tensor, noise: torch.Generator | Tensor) -> Tensor:
         """What Q(s, a) should be: r + gamma (1 - terminated) V(s'), V by the target critics, [B]."""
         policy = self.model.actor(batch.next_obs)
-        next_value, _ = self.value(policy, self.target_critic.net, batch.next_obs, temperature, generator)
+        next_value, _ = self.value(policy, self.target_critic.net, batch.next_obs, temperature, noise)
         return td_target(batch.reward, batch.terminated, next_value, self.cfg.gamma)
 
     def value(

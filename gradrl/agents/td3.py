@@ -55,17 +55,21 @@ class TD3(DDPG):
             self.target_actor.follow()
         return metrics
 
+    def draw_noise(self, batch: Transitions) -> Tensor:
+        """Standard normal numbers for the target, [B, A]."""
+        return torch.randn(batch.action.shape, generator=self.generator, device=self.generator.device)
+
     @torch.no_grad()
-    def target(self, batch: Transitions, generator: torch.Generator) -> Tensor:
+    def target(self, batch: Transitions, noise: torch.Generator | Tensor) -> Tensor:
         """What Q(s, a) should be: r + gamma (1 - terminated) min_c Q'_c(s', a'), a' near mu'(s'), [B].
 
         Args:
             batch: transitions.
-            generator: draws the noise that keeps a' near and not at mu'(s').
+            noise: standard normal numbers that keep a' near and not at mu'(s'), [B, A], or what draws them.
         """
         cfg = self.cfg
         next_action = self.target_actor.net(batch.next_obs)
-        next_action = smoothed_action(next_action, cfg.target_noise, cfg.target_noise_clip, generator)
+        next_action = smoothed_action(next_action, cfg.target_noise, cfg.target_noise_clip, noise)
         next_value = self.target_critic.net(batch.next_obs, next_action).amin(0)
         return td_target(batch.reward, batch.terminated, next_value, cfg.gamma)
 

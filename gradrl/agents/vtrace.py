@@ -7,6 +7,7 @@ Where the rollout or the clock cuts an episode off, the critic's value stands fo
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -99,7 +100,7 @@ class VTrace:
         """
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch, staleness = self.prepare(rollout)
-        metrics = self.gradient_step(lambda: self.loss(batch), samples=len(batch)) | staleness
+        metrics = self.gradient_step(partial(self.loss, batch), samples=len(batch)) | staleness
         self.age += 1
         if self.age >= self.cfg.policy_lag:
             self.acting.load_state_dict(self.model.state_dict())

@@ -17,7 +17,8 @@ import torch
 from core.numbers import quartiles
 from core.run.device import resolve_device
 from gradrl.envs.make import EnvConfig, inspect_env, make_envs, make_torch_envs, reset_envs
-from scripts.suites.rl import TimedRun, ours
+
+from .rl import CLEANRL, TimedRun, ours
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -60,7 +61,7 @@ def run(cfg: "BenchConfig") -> None:
 def trained(num_envs: int, timed: type[TimedRun], *words: str) -> float:
     """Environment steps per second of a training loop."""
     shape = (f"num_envs={num_envs}", f"agent.num_steps={NUM_STEPS}", "evaluation.episodes=1")
-    return ours(NUM_STEPS * num_envs * ROLLOUTS, 1, *shape, *words, timed=timed).speed
+    return ours([*CLEANRL, *shape, *words], NUM_STEPS * num_envs * ROLLOUTS, 1, timed).speed
 
 
 def in_turn(rounds: int, contenders: dict[str, Callable[[], float]]) -> dict[str, list[float]]:

@@ -1,20 +1,24 @@
-"""PPO on CartPole against stable-baselines3: environment steps per CPU second, what was learnt, one action.
+"""Agents against stable-baselines3: environment steps per CPU second, what was learnt, one action.
 
-Both run the same number of steps with CleanRL's hyperparameters, whole runs in turn in one process, in an
-order that changes; the figure is the median of the ratios of such pairs. The clock is the process' CPU time
-over the learning loop: acting, environment, update and logging, without construction and the evaluation.
+Ours eager, ours compiled (`compile=update`) and theirs run the same number of steps with the same
+hyperparameters, whole runs in turn in one process, in an order that changes; the figure is the median of the
+ratios of such rounds. The clock is the process' CPU time over the learning loop: acting, environment, update
+and logging, without construction and the evaluation, and for ours without the iteration of the first update,
+in which graphs are compiled.
 """
 
 import importlib
 import importlib.metadata
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,6 +26,7 @@ import torch
 
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
+from core.gradients import Metrics
 from core.numbers import quartiles
 from core.run.run import Run
 from core.seeding import seed_globally
@@ -37,9 +42,10 @@ if TYPE_CHECKING:
 EPISODES = 100  # of the evaluation after each run, with the most likely actions
 NEVER = 10**12
 STEPS, ROUNDS = 51_200, 5
+WARM_UP = 2048
 ACTIONS = 500  # of a block
 # CleanRL's ppo.py: 4 environments x 128 steps, 4 epochs x 4 minibatches, Adam at 2.5e-4 annealed to 0.
-OVERRIDES = [
+CLEANRL = [
     "agent=ppo",
     "env=cartpole",
     "experiment=none",
@@ -59,57 +65,160 @@ OVERRIDES = [
     "schedule=linear",
     "clipper=global_norm",
     "clipper.max_norm=0.5",
+]
+OVERRIDES = [
     f"evaluation.episodes={EPISODES}",
     *(f"logging.{what}_interval={NEVER}" for what in ("eval", "draw", "checkpoint")),
     "logging.progress=false",
 ]
+REPLAY = [
+    "env=pendulum",
+    "experiment=none",
+    "num_envs=1",
+    "agent.num_steps=1",
+    "agent.learning_starts=500",
+    "agent.batch_size=64",
+    "policy.hidden_sizes=[64,64]",
+    "clipper=none",
+    "schedule=constant",
+    "optimizer.lr=3e-4",
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is compared: our overrides, and the peer's class, environment and keywords."""
+
+    overrides: list[str]
+    algorithm: str
+    env: str
+    num_envs: int
+    options: Mapping[str, Any]
+
+
+SMALL = {
+    "policy_kwargs": {"net_arch": [64, 64]},
+    "learning_starts": 500,
+    "batch_size": 64,
+    "learning_rate": 3e-4,
+}
+ROWS = {
+    "cleanrl": Row(
+        CLEANRL,
+        "PPO",
+        "CartPole-v1",
+        4,
+        {
+            "n_steps": 128,
+            "batch_size": 128,
+            "n_epochs": 4,
+            "learning_rate": lambda remaining: 2.5e-4 * remaining,
+            "gamma": 0.99,
+            "gae_lambda": 0.95,
+            "clip_range": 0.2,
+            "clip_range_vf": 0.2,
+            "ent_coef": 0.01,
+            "vf_coef": 0.25,  # of the mean squared error, not of half of it
+            "max_grad_norm": 0.5,
+            "policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5}},
+        },
+    ),
+    "zoo": Row(
+        ["agent=ppo", "env=cartpole"],  # its page has rl-baselines3-zoo's settings
+        "PPO",
+        "CartPole-v1",
+        8,
+        {
+            "n_steps": 32,
+            "batch_size": 256,
+            "n_epochs": 20,
+            "learning_rate": lambda remaining: 1e-3 * remaining,
+            "gamma": 0.98,
+            "gae_lambda": 0.8,
+            "clip_range": lambda remaining: 0.2 * remaining,
+            "vf_coef": 0.25,
+        },
+    ),
+    "halfcheetah": Row(
+        [
+            "agent=ppo",
+            "env=halfcheetah",
+            "experiment=none",
+            "num_envs=1",
+            "agent.num_steps=2048",
+            "agent.num_epochs=10",
+            "agent.num_minibatches=32",
+            "optimizer.lr=3e-4",
+        ],
+        "PPO",
+        "HalfCheetah-v5",
+        1,
+        {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "vf_coef": 0.25},
+    ),
+    "sac": Row(["agent=sac", *REPLAY], "SAC", "Pendulum-v1", 1, SMALL),
+    "td3": Row(["agent=td3", *REPLAY], "TD3", "Pendulum-v1", 1, SMALL),
+}
 INSTALL = "stable-baselines3 is not installed, so this is our figure alone: pip install stable-baselines3"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run: environment steps per CPU second of its loop, and the mean return it reached."""
+    """One run: environment steps per CPU second of its loop, mean return reached, seconds to compile."""
 
     speed: float
     score: float
+    compile_s: float = 0.0
 
 
 def run(cfg: "BenchConfig") -> None:
     """Print every round, then medians and quartiles."""
     torch.set_num_threads(1)
-    steps, peer = cfg.total_steps or STEPS, installed()
+    steps, rounds, peer = cfg.total_steps or STEPS, cfg.rounds or ROUNDS, installed()
     versions = f"torch {torch.__version__}, gymnasium {importlib.metadata.version('gymnasium')}"
-    print(f"PPO on CartPole-v1, CleanRL's hyperparameters, {steps:,} steps; {versions}, one thread")
+    print(f"{versions}, one thread, {steps:,} steps")
     print("gradrl: defaults, with the gradient monitor and TensorBoard events of every metric and layer")
     print(
         INSTALL
         if peer is None
         else f"stable-baselines3 {peer}: defaults, with its Monitor; no TensorBoard log"
     )
-    contenders: dict[str, Callable[[int, int], Result]] = {"gradrl": ours}
-    if peer is not None:
-        contenders["stable-baselines3"] = theirs
+    for name in cfg.rows or tuple(ROWS)[:1]:
+        print(f"{name}:")
+        compare(ROWS[name], steps, rounds, peer is not None)
+    acting(rounds, peer is not None)
+
+
+def compare(row: Row, steps: int, rounds: int, peer: bool) -> None:
+    """Print the rounds of one row, and their summary."""
+    contenders: dict[str, Callable[[int, int], Result]] = {
+        "compiled": partial(ours, [*row.overrides, "compile=update"]),
+        "gradrl": partial(ours, row.overrides),
+    }
+    if peer:
+        contenders["stable-baselines3"] = partial(theirs, row)
     for contender in contenders.values():
-        contender(512, 0)  # imports and first calls
-    rounds = []
-    for seed in range(1, (cfg.rounds or ROUNDS) + 1):
+        contender(WARM_UP, 0)  # imports, first calls, and graphs for the cache
+    results = []
+    for seed in range(1, rounds + 1):
         order = list(contenders)[:: 1 if seed % 2 else -1]
         found = {name: contenders[name](steps, seed) for name in order}
-        rounds.append(found)
+        results.append(found)
         print("  ".join([f"seed {seed}:", *(f"{n} {words(found[n])}" for n in contenders)]), flush=True)
-    print("\n".join(summary(rounds)))
-    acting(cfg.rounds or ROUNDS, peer is not None)
+    print("\n".join(summary(results)))
 
 
 def summary(rounds: list[dict[str, Result]]) -> list[str]:
-    """Lines of medians and quartiles: speeds, what was learnt, and the ratio of the pairs."""
-    lines = [f"{'':<20}{'steps per CPU second':>30}{'mean return':>26}"]
+    """Lines of medians and quartiles: speeds, what was learnt, and the ratios within rounds."""
+    lines = [f"{'':<34}{'steps per CPU second':>30}{'mean return':>26}"]
     for name in rounds[0]:
         speeds, scores = ([getattr(r[name], what) for r in rounds] for what in ("speed", "score"))
-        lines.append(f"{name:<20}{quartiles(speeds, ',.0f'):>30}{quartiles(scores, '.0f'):>26}")
-    if len(rounds[0]) == 2:
-        ratios = [found["gradrl"].speed / found["stable-baselines3"].speed for found in rounds]
-        lines.append(f"{'ratio':<20}{quartiles(ratios, '.2f'):>30}")
+        lines.append(f"{name:<34}{quartiles(speeds, ',.0f'):>30}{quartiles(scores, '.0f'):>26}")
+    for first, second in itertools.combinations(rounds[0], 2):
+        ratios = [found[first].speed / found[second].speed for found in rounds]
+        lines.append(f"{f'{first} : {second}':<34}{quartiles(ratios, '.2f'):>30}")
+    compiled = [found["compiled"] for found in rounds if "compiled" in found]
+    if compiled:
+        lines.append(f"{'seconds to compile':<34}{quartiles([r.compile_s for r in compiled], '.1f'):>30}")
     return lines
 
 
@@ -159,14 +268,25 @@ def installed() -> str | None:
 
 
 class TimedRun(Run):
-    """A run that notes the CPU time of its loop and draws nothing at its end."""
+    """A run that notes the CPU time of its loop after the first update, and draws nothing at its end."""
+
+    first = 0  # step at which the clock began
 
     clock = staticmethod(time.process_time)
 
     def start(self, **kwargs) -> None:  # type: ignore[override]  # hands on whatever `Run.start` takes
         """As in `Run`, then the clock."""
         super().start(**kwargs)
+        self.gradient_steps = kwargs["gradient_steps"]
+        self.updating = False
         self.began = self.clock()
+
+    def finish_step(self, step: int, metrics: Metrics) -> None:
+        """As in `Run`; the clock begins anew after the first update."""
+        super().finish_step(step, metrics)
+        if not self.updating and all(s.monitor.steps for s in self.gradient_steps):
+            self.updating, self.first = True, step
+            self.began = self.clock()
 
     def finish(self, measure: Callable[[], Mapping[str, object]]) -> None:
         """The clock, then the long evaluation."""
@@ -174,9 +294,9 @@ class TimedRun(Run):
         self.found = measure()
 
 
-def ours(steps: int, seed: int, *overrides: str, timed: type[TimedRun] = TimedRun) -> Result:
-    """A run of gradrl, with further overrides and another clock."""
-    words = [*OVERRIDES, *overrides, f"total_steps={steps}", f"seed={seed}"]
+def ours(words: Sequence[str], steps: int, seed: int, timed: type[TimedRun] = TimedRun) -> Result:
+    """A run of gradrl with these overrides."""
+    words = [*words, *OVERRIDES, f"total_steps={steps}", f"seed={seed}"]
     tree, _, _ = compose_tree("rl", words, [config_dir()])
     cfg = build(tree)
     assert isinstance(cfg, TrainConfig)
@@ -189,37 +309,21 @@ def ours(steps: int, seed: int, *overrides: str, timed: type[TimedRun] = TimedRu
             run.close()
     score = run.found["eval_return_mean"]
     assert isinstance(score, float)
-    return Result(run.step / run.loop_s, score)
+    graphs = [graph for each in run.gradient_steps if each.compiled for graph in each.compiled.graphs]
+    return Result((run.step - run.first) / run.loop_s, score, sum(graph.compile_s for graph in graphs))
 
 
-def theirs(steps: int, seed: int) -> Result:
+def theirs(row: Row, steps: int, seed: int) -> Result:
     """The same of stable-baselines3."""
     sb3 = importlib.import_module("stable_baselines3")
     env_util = importlib.import_module("stable_baselines3.common.env_util")
     evaluation = importlib.import_module("stable_baselines3.common.evaluation")
-    envs = env_util.make_vec_env("CartPole-v1", n_envs=4, seed=seed)
-    model = sb3.PPO(
-        "MlpPolicy",
-        envs,
-        n_steps=128,
-        batch_size=128,
-        n_epochs=4,
-        learning_rate=lambda remaining: 2.5e-4 * remaining,
-        gamma=0.99,
-        gae_lambda=0.95,
-        clip_range=0.2,
-        clip_range_vf=0.2,
-        ent_coef=0.01,
-        vf_coef=0.25,  # of the mean squared error, not of half of it
-        max_grad_norm=0.5,
-        policy_kwargs={"optimizer_kwargs": {"eps": 1e-5}},
-        seed=seed,
-        device="cpu",
-    )
+    envs = env_util.make_vec_env(row.env, n_envs=row.num_envs, seed=seed)
+    model = getattr(sb3, row.algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **row.options)
     began = time.process_time()
     model.learn(total_timesteps=steps)
     cpu_s = time.process_time() - began
-    eval_envs = env_util.make_vec_env("CartPole-v1", n_envs=20, seed=10_000 + seed)
+    eval_envs = env_util.make_vec_env(row.env, n_envs=20, seed=10_000 + seed)
     with redirect_stdout(StringIO()):
         score, _ = evaluation.evaluate_policy(model, eval_envs, n_eval_episodes=EPISODES, deterministic=True)
     return Result(model.num_timesteps / cpu_s, float(score))

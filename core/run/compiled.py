@@ -1,0 +1,59 @@
+"""`compile=update`: a run whose gradient steps are compiled, from the check to what is said at the end."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+
+from core.config import ConfigError
+from core.gradients import GradientStep
+
+Compile = Literal["off", "update"]
+DEVICES = ("cpu", "cuda")
+
+
+def check_compile(mode: Compile, device: torch.device) -> None:
+    """Refuse what this machine cannot compile, before anything is made.
+
+    Raises:
+        ConfigError: there is no compiler for the device.
+    """
+    if mode == "off":
+        return
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    if device.type not in DEVICES:
+        raise ConfigError(f"compile={mode} works on {' and '.join(DEVICES)}, not on {device.type}")
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, OSError) as error:
+        raise ConfigError(
+            f"compile={mode} needs a C++ compiler, and there is none: install g++ or clang++, or name "
+            "yours in the environment variable CXX; compile=off trains without one"
+        ) from error
+
+
+def begin_compiling(mode: Compile, steps: Sequence[GradientStep], say: Callable[[str], None]) -> None:
+    """Let the steps compile what they are called with; one line about each that cannot."""
+    for step in steps if mode == "update" else ():
+        whose = f"the step of {step.name}" if step.name else "the step"
+        try:
+            step.compile(lambda line, whose=whose: say(f"compile={mode}: {whose} runs eagerly: {line}"))
+        except ValueError as error:
+            say(f"compile={mode}: {whose} runs eagerly: {error}")
+
+
+def say_saved(mode: Compile, steps: Sequence[GradientStep], say: Callable[[str], None]) -> None:
+    """Say what compiling has cost and saved, as timed when each graph was made."""
+    graphs = [graph for step in steps if step.compiled for graph in step.compiled.graphs]
+    if graphs:
+        cost = sum(graph.compile_s for graph in graphs)
+        saved = sum(graph.saved_s * graph.calls for graph in graphs)
+        calls = sum(graph.calls for graph in graphs)
+        say(
+            f"compile={mode}: {len(graphs)} graph{'s' * (len(graphs) > 1)} compiled in {cost:.1f} s; "
+            f"{calls:,} gradients by them took about {saved:.1f} s less"
+        )

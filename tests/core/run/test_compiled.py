@@ -1,0 +1,36 @@
+"""What `compile=update` refuses before anything is made, and what it says at the end."""
+
+import pytest
+import torch
+from torch import nn
+
+from core.config import ConfigError
+from core.gradients import GradientStep, PCGrad
+from core.run.compiled import begin_compiling, check_compile, say_saved
+
+
+def test_without_a_compiler_compiling_is_refused_and_training_without_is_not(monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    with pytest.raises(ConfigError, match=r"^compile=update needs a C\+\+ compiler, .* CXX; compile=off"):
+        check_compile("update", torch.device("cpu"))
+    check_compile("off", torch.device("cpu"))
+
+
+def test_a_device_without_a_compiler_is_refused():
+    with pytest.raises(ConfigError, match="compile=update works on cpu and cuda, not on mps"):
+        check_compile("update", torch.device("mps"))
+
+
+def test_a_step_that_cannot_be_compiled_is_named_and_nothing_is_said_of_graphs():
+    net, said = nn.Linear(2, 1), []
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    step = GradientStep(net, optimizer, [PCGrad()], name="critic")
+    begin_compiling("update", [step], said.append)
+    say_saved("update", [step], said.append)
+    assert said == [
+        "compile=update: the step of critic runs eagerly: PCGrad takes the gradient of every loss"
+    ]
+    assert step.compiled is None
+    begin_compiling("off", [GradientStep(net, optimizer)], pytest.fail)
