@@ -34,11 +34,12 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
         ConfigError: there is no run, it is damaged, in use or another command's, or an override would change
             what it computes.
     """
-    from core.cli.saved import saved_options
+    from core.cli.saved import build_saved, saved_options
     from core.run.checkpoint import begun
     from core.run.directory import already_finished, reached, resumption
 
     options = saved_options(directory)
+    build_saved(directory)
     roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
     target = options["_target_"]
     if target != roots[config_name]["_target_"]:

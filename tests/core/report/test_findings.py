@@ -1,6 +1,7 @@
 """Findings on the page: told apart without colour, drawn where they were, with a command that may help."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -119,6 +120,15 @@ def test_damaged_findings_are_one_clear_line(run, text, message):
     with pytest.raises(ConfigError, match=r"findings\.json") as error:
         page_of(run)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nowhere")])
+@pytest.mark.parametrize("name", ["findings.json", "summary.json", "landscape.json"])
+def test_what_is_no_file_is_damaged_and_named(run, name, make):
+    (run / name).unlink(missing_ok=True)
+    make(run / name)
+    with pytest.raises(ConfigError, match=f"{name} is damaged"):
+        page_of(run)
 
 
 @pytest.mark.parametrize(
