@@ -61,4 +61,4 @@ def _as_line(
         (YamlFile(p).content[CLASS] for p in config_dir().glob("*.yaml")),
     )
     own = any(Path(filename).is_relative_to(root / target.partition(".")[0]) for target in targets)
-    return f"warning: {one_line(message)}" + ("\n" if own else f" ({filename}:{lineno})\n")
+    return f"warning: {one_line(Warning(message))}" + ("\n" if own else f" ({filename}:{lineno})\n")

@@ -11,7 +11,7 @@ from core.export.formats import Exportable, Format
 from core.run.directory import read_summary
 from core.run.files import read_json
 
-USE: dict[Format, str] = {
+USE = {
     "onnx": """import numpy as np
 import onnxruntime
 
@@ -49,7 +49,7 @@ class Card:
     versions: Mapping[str, str]
 
 
-def text(card: Card, this: Exportable, form: Format, said: str, others: Sequence[Format] = ()) -> str:
+def text(card: Card, this: Exportable, form: Format, said: str, others: Sequence[str] = ()) -> str:
     """The card in Markdown.
 
     Args:
@@ -99,7 +99,7 @@ def unmeasured(directory: Path, checkpoint: str) -> str:
     return f"This checkpoint has not been measured; `{command}` does it."
 
 
-def _use(this: Exportable, form: Format) -> str:
+def _use(this: Exportable, form: str) -> str:
     """Code that reads the file and calls what is in it."""
     dtypes = {name: str(x.numpy().dtype) for name, x in this.inputs.items()}
     return USE[form].format(

@@ -160,8 +160,9 @@ def _readable(name: str, anchors: Anchors) -> str:
     alone = [
         c for c in charts if all(f"/{t}".endswith(f"/{name}") for t, other in anchors.items() if other == c)
     ]
-    titles = {title for _, title in alone}
-    return titles.pop() if len(titles) == 1 else name.replace("_", " ")
+    titles = {title for _, title in alone if "/" not in title}
+    title = titles.pop() if len(titles) == 1 else name.replace("_", " ")
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _data_uri(path: Path) -> str:

@@ -51,9 +51,26 @@ def test_a_finding_is_told_with_its_evidence_its_cause_and_its_severity_in_a_wor
     ):  # fmt: skip
         assert expected in cards[0]
     assert "● note" in cards[1]
+    assert "; the numbers are those at 3,000</p>" in cards[0]
     assert "still present at the last check" in cards[1]
     assert "<pre" not in cards[1]
     assert "1 error, 1 note" in page
+
+
+def test_evidence_has_the_name_of_the_chart_that_shows_it_alone(tmp_path):
+    run = make_run(
+        tmp_path / "run", RL_OPTIONS, RL_CURVES | {"gradient/cosine": 0.5, "a/lr": 1.0}, RL_SUMMARY
+    )
+    evidence = {
+        "gradient/norm": 2.0,
+        "gradient/cosine": 0.5,
+        "update_ratio": 1e-3,
+        "lr": 1.0,
+        "no_such_curve": 1.0,
+    }
+    write_findings(run, VANISHING | {"evidence": evidence})
+    names = re.findall(r"<dt>(.*?)</dt>", page_of(run).split('class="proof"')[1].split("</article>")[0])
+    assert names == ["gradient norm", "cosine", "update ratio", "lr", "no such curve"]
 
 
 def test_the_bar_of_a_finding_lies_where_it_was_on_the_axis_of_the_run(run):
