@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from core.cli.saved import options_to_measure
-from core.config import ConfigError, build
+from core.cli.saved import build_to_measure
+from core.config import ConfigError
 from core.run import checkpoint as checkpoints
 from core.seeding import Generators
 from gradgan.features import Features
@@ -39,7 +39,7 @@ def evaluate_run(
         ConfigError: no run there, no such checkpoint, or one that is damaged or of another network; the
             feature network cannot be made.
     """
-    cfg = build(options_to_measure(directory))
+    cfg = build_to_measure(directory)
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_gan")
     if features is not None and len(cfg.data.shape) == 1:

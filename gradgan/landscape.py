@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from core.cli.saved import options_to_measure
-from core.config import ConfigError, build
+from core.cli.saved import build_to_measure
+from core.config import ConfigError
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
 from core.seeding import Generators, seed_for
@@ -30,7 +30,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
         ConfigError: no run of train_gan there, no such checkpoint, one that is damaged or of another network,
             or data that cannot be read.
     """
-    cfg = build(options_to_measure(directory))
+    cfg = build_to_measure(directory)
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_gan")
     path = directory / "checkpoints" / f"{checkpoint}.pt"

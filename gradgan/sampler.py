@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from core.config import ConfigError, build
+from core.config import ConfigError
 from core.run import checkpoint as checkpoints
 from core.run.saved import Saved, read_saved
 from gradgan.evaluation.sampling import even_labels, sample
@@ -125,10 +125,7 @@ def interface_of(latent_size: int, shape: Shape, num_classes: int | None) -> dic
 
 
 def _build(saved: Saved, latent_size: int, shape: Shape, num_classes: int | None) -> Generator:
-    options = saved.options.get("network")
-    if not isinstance(options, dict) or "_target_" not in options:
-        raise ConfigError(f"{saved.directory}: its config.yaml names no network")
-    network = build(options, "network")
+    network = saved.part("network")
     if not callable(getattr(network, "generator", None)):
         raise ConfigError(f"{saved.directory}: network={type(network).__qualname__} builds no generator")
     try:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from core.cli.saved import options_to_measure
-from core.config import ConfigError, build
+from core.cli.saved import build_to_measure
+from core.config import ConfigError
 from core.draw.mp4 import mp4, require_ffmpeg
 from core.run import checkpoint as checkpoints
 from core.run.files import write_bytes, write_media
@@ -124,7 +124,7 @@ def _show(
 
 def _saved_config(directory: Path) -> TrainConfig:
     """The options that the run in `directory` was trained with."""
-    cfg = build(options_to_measure(directory))
+    cfg = build_to_measure(directory)
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_rl")
     return cfg

@@ -6,8 +6,8 @@ from typing import cast
 
 import torch
 
-from core.cli.saved import options_to_measure
-from core.config import ConfigError, build
+from core.cli.saved import build_to_measure
+from core.config import ConfigError
 from core.landscape.subject import Subject
 from core.run import checkpoint as checkpoints
 from core.seeding import Generators
@@ -41,7 +41,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
         ConfigError: no run of train_rl there, no such checkpoint, one that is damaged or of another network,
             or an environment that cannot be made.
     """
-    cfg = build(options_to_measure(directory))
+    cfg = build_to_measure(directory)
     if not isinstance(cfg, TrainConfig):
         raise ConfigError(f"{directory} holds no run of train_rl")
     path = directory / "checkpoints" / f"{checkpoint}.pt"

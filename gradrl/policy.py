@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
-from core.config import Component, ConfigError, build
+from core.config import Component, ConfigError
 from core.run import checkpoint as checkpoints
 from core.run.saved import Saved, read_saved
 from gradrl.envs.observations import Leaf, Observation, find
@@ -154,10 +154,7 @@ def policy_of(saved: Saved) -> Policy:
 
 def build_model(saved: Saved, observation: Observation, action: Action) -> nn.Module:
     """The networks of a run's options, with weights that are yet to be loaded."""
-    policy = saved.options.get("policy")
-    if not isinstance(policy, dict) or "_target_" not in policy:
-        raise ConfigError(f"{saved.directory}: its config.yaml names no policy")
-    component = build(policy, "policy")
+    component = saved.part("policy")
     target = component.target if isinstance(component, Component) else type(component)
     if not isinstance(component, Component) or not (
         issubclass(target, nn.Module) and hasattr(target, "acting")

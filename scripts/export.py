@@ -34,7 +34,7 @@ def export(cfg: ExportConfig) -> None:
             in this format; nothing has been made.
     """
     from core.cli.saved import saved_options
-    from core.export.card import text
+    from core.export.card import USE, text
     from core.export.formats import require_libraries, write
     from core.run.files import refuse_unwritable, write_text
 
@@ -55,7 +55,8 @@ def export(cfg: ExportConfig) -> None:
     refuse_unwritable(path, card_path)
     described = card(saved, cfg.checkpoint, *_origin(saved))
     said = write(network, cfg.format, path)
-    write_text(card_path, text(described, network, cfg.format, said))
+    others = [form for form in USE if form != cfg.format and (folder / f"{network.name}.{form}").is_file()]
+    write_text(card_path, text(described, network, cfg.format, said, others))
     print(f"{path}: {said}")
 
 

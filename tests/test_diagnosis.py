@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.cli.job import execute
+from core.cli.job import check, execute
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
@@ -141,3 +141,11 @@ def test_the_layer_whose_output_is_no_number_is_named_in_a_run(tmp_path, monkeyp
     assert run("rl", tmp_path / "run", "clipper=global_norm") == 1
     (finding,) = [f for f in written(tmp_path / "run")[0]["findings"] if f["name"] == "non_finite"]
     assert (finding["layer"], finding["remedy"]) == ("actor.1", ["optimizer.lr=0.0001"])
+
+
+@pytest.mark.parametrize("root", ["rl", "gan", "descend"])
+@pytest.mark.parametrize("words", [["diagnosis=none"], []])
+def test_on_finding_says_that_it_does_nothing_without_a_diagnosis(root, words):
+    tree, _, composed = compose_tree(root, [*words, "on_finding=stop"], [config_dir()])
+    wanted = ("on_finding has no effect here: diagnosis is none",) if words else ()
+    assert check(tree, composed.typed) == wanted

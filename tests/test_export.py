@@ -24,6 +24,17 @@ def test_a_policy_is_written_with_its_card_and_what_goes_in_is_said(command: Com
     assert form == "safetensors" or "inputs observation; outputs action" in line
 
 
+def test_the_card_of_a_folder_names_every_file_in_it(command: Command, tmp_path):
+    saved_runs.write_run(tmp_path / "run")
+    for form in ("onnx", "safetensors"):
+        assert command("export", f"run={tmp_path / 'run'}", f"format={form}").status == 0
+    text = (tmp_path / "run" / "export" / "MODEL_CARD.md").read_text()
+    assert "`policy.onnx`, of an earlier export:" in text
+    assert 'onnxruntime.InferenceSession("policy.onnx")' in text
+    assert 'load_file("policy.safetensors")' in text
+    assert "policy.pt2" not in text
+
+
 def test_a_folder_can_be_chosen(command: Command, tmp_path):
     test_sampler.write_run(tmp_path / "run")
     outcome = command("export", f"run={tmp_path / 'run'}", f"folder={tmp_path / 'there'}", "checkpoint=best")

@@ -13,7 +13,7 @@ import pytest
 
 from core.cli.arguments import with_names
 from core.cli.choices import YamlFile
-from core.cli.follow_up import follow_up, next_line
+from core.cli.follow_up import follow_up, next_line, of_sweep
 from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.cli.paths import typed_run
@@ -341,9 +341,23 @@ def test_a_tool_ends_with_two_commands_other_than_itself(command: Command, runs,
 
 def test_a_sweep_ends_with_its_page_and_its_list(command: Command):
     outcome = command("descend", "-m", *WORDS["descend"], "seed=1,2", "hydra.sweep.dir=sweep")
-    assert outcome.out.splitlines()[-2:] == ["next: gradsight-report sweep", "next: gradsight-runs sweep"]
+    said = [line for line in outcome.out.splitlines() if line.startswith("next: ") and "sweep" in line]
+    assert said == ["next: gradsight-report sweep", "next: gradsight-runs sweep"]
     assert command("report", "sweep").status == 0
     assert len(json.loads(command("runs", "sweep", "--json").out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "swept", "names"),
+    [
+        ("rl", ("env", "seed"), ["compare", "report", "runs"]),
+        ("rl", ("optimizer.lr",), ["report", "runs"]),
+        ("gan", ("seed",), ["report", "runs"]),  # what `compare` compares are runs of rl
+    ],
+)
+def test_a_sweep_over_seeds_that_can_be_compared_says_how(command, swept, names):
+    said = [*of_sweep(command, Path("sweep"), swept, "")]
+    assert said == [f"next: gradsight-{name} sweep" for name in names]
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -9,6 +9,7 @@ import yaml
 from core.cli.job import execute
 from core.cli.saved import saved_overrides
 from core.config import ConfigError, Tree
+from core.run.checkpoint import begun
 from core.run.directory import already_finished, holds_run
 from core.run.files import write_text
 from core.seeding import global_state, set_global_state
@@ -30,7 +31,7 @@ def run_child(options: Tree, directory: Path, total: int) -> int:
     generators = global_state()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return execute(options, directory, continuing=holds_run(directory))
+        return execute(options, directory, continuing=begun(directory) or holds_run(directory))
     except ConfigError as error:  # the others go on
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return 2

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.choices import EXPERIMENT, Choices, find, leave_file, put_back, set_optimizer_defaults
 from core.cli.classes import leave_defaults, note, typed_classes
+from core.cli.comments import takes_list
 from core.cli.names import override_dirname, place_by_name
 from core.cli.overrides import (
     SEVERAL,
@@ -38,7 +39,7 @@ from core.errors import described
 from core.run.directory import abandon, holds_run
 from core.text import shortened, shown, told
 
-FOR_LAUNCHER = ("page", "paths", "run_paths", "next")  # entries of a root file that are no options
+FOR_LAUNCHER = ("page", "paths", "run_paths", "next", "next_of_seeds")  # no options of a root file
 LAUNCHER_ONLY = ("hydra", "resume")  # what only the launcher reads
 RUN, SWEEP = ("hydra.run.dir",), ("hydra.sweep.dir", "hydra.sweep.subdir")  # where a job's directory is
 HYDRA = ("hydra.", "hydra/")  # how the names of Hydra's own options begin
@@ -273,7 +274,8 @@ def _compose_choices(
         if not _chooses(override, folders):
             continue
         if not override.key_or_group.startswith(HYDRA) and not override.is_delete():
-            refuse_no_choice(override)
+            group = override.key_or_group
+            refuse_no_choice(override, group in SEVERAL or takes_list(group, root.path))
         if override.key_or_group in SEVERAL:
             chosen += _several(override)
             continue

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.cli.choices import YamlFile
@@ -30,9 +30,11 @@ def follow_up(command: str, directory: Path, typed: str) -> Iterator[str]:
         yield next_line(name, [_near(directory) if word == "RUN" else word for word in words], typed)
 
 
-def of_sweep(directory: Path, typed: str) -> Iterator[str]:
-    """Lines about the folder of a sweep."""
-    for name in ("report", "runs"):
+def of_sweep(command: str, directory: Path, swept: Sequence[str], typed: str) -> Iterator[str]:
+    """Lines about the folder of a sweep of `command` over the options `swept`."""
+    root = YamlFile(config_dir() / f"{command}.yaml")
+    over_seeds = root.content.get("next_of_seeds") if "seed" in swept else None
+    for name in (*(over_seeds or ()), "report", "runs"):
         yield next_line(name, [_near(directory)], typed)
 
 

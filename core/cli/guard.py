@@ -5,8 +5,10 @@ import gc
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from io import TextIOWrapper
+from pathlib import Path
 
 from core.cli.allocator import keep_freed_memory
 from core.config import ConfigError
@@ -22,6 +24,7 @@ def guarded(main: Callable[[], int], explain: Callable[[], str | None] = lambda:
         explain: a better line than that of a ConfigError, where there is one.
     """
     keep_freed_memory()
+    warnings.formatwarning = _as_line
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is shown escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -47,3 +50,18 @@ def guarded(main: Callable[[], int], explain: Callable[[], str | None] = lambda:
     finally:
         gc.enable()
     return status
+
+
+def _as_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of our own as one line; another's names the place that it comes from, too."""
+    from core.cli.choices import CLASS, YamlFile  # here, so that a command without one starts without them
+    from core.config import config_dir
+
+    root, targets = (
+        Path(__file__).parents[2],
+        (YamlFile(p).content[CLASS] for p in config_dir().glob("*.yaml")),
+    )
+    own = any(Path(filename).is_relative_to(root / target.partition(".")[0]) for target in targets)
+    return f"warning: {one_line(Warning(message))}" + ("\n" if own else f" ({filename}:{lineno})\n")

@@ -90,7 +90,8 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     Callbacks(cfg.callbacks)
     try:
         module.check(cfg)
-        return _idle(typed, module.without_effect(cfg)) if typed else ()
+        undiagnosed = {"on_finding": "diagnosis is none"} if cfg.diagnosis is None else {}
+        return _idle(typed, module.without_effect(cfg) | undiagnosed) if typed else ()
     except ConfigError:
         raise
     except ValueError as error:

@@ -128,7 +128,7 @@ def _start(
     new = [each for place in places for each in (place, *place.parents) if not each.exists()]
     try:
         return (
-            _run_sweep(jobs, command, swept_options(batches))
+            _run_sweep(config_name, jobs, command, swept_options(batches))
             if sweep
             else _run_one(config_name, *jobs[0], command)
         )
@@ -152,7 +152,10 @@ def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path |
 
 
 def _run_sweep(
-    jobs: Sequence[tuple[Composed, Tree, Path | None]], command: str, swept: tuple[str, ...]
+    config_name: str,
+    jobs: Sequence[tuple[Composed, Tree, Path | None]],
+    command: str,
+    swept: tuple[str, ...],
 ) -> int:
     codes = [0]
     for number, (composed, tree, directory) in enumerate(jobs):
@@ -163,7 +166,7 @@ def _run_sweep(
             return codes[-1]
     places = [directory.parent for *_, directory in jobs if directory is not None]
     if places and min(codes[1:]) < 2:
-        _say(of_sweep(Path(os.path.commonpath(places)), command))
+        _say(of_sweep(config_name, Path(os.path.commonpath(places)), swept, command))
     return max(codes)
 
 

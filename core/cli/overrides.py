@@ -5,6 +5,7 @@ append it. So every override is looked up here first: its name must exist, and i
 same kind as the one it replaces. Ranges and classes are checked later, by `core.config`.
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,11 +15,12 @@ from hydra.core.override_parser.types import Override, RangeSweep, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from core.cli.choices import CLASS
-from core.config import AUTO, ConfigError, import_target, nearest, takes_keyword
+from core.cli.choices import CLASS, YamlFile
+from core.config import AUTO, ConfigError, Tree, config_dir, import_target, nearest, takes_keyword
 from core.text import shortened, shown
 
 MOST_JOBS = 100_000  # of one sweep
+CHAIN = "chain"  # the choice of a group that applies several parts, one after the other
 SEVERAL = {"optimizers": "optimizer", "batches": "batch"}  # several options of a group take the place of one
 
 
@@ -71,11 +73,15 @@ def one_by_one(override: Override, tree: DictConfig) -> Iterator[Override]:
         yield from one_by_one(replace(override, key_or_group=option, _value=inner, input_line=line), tree)
 
 
-def refuse_no_choice(override: Override) -> None:
+def refuse_no_choice(override: Override, several: bool) -> None:
     """Refuse what names no file of a group, or one of them twice, before Hydra speaks of defaults lists.
 
+    Args:
+        override: chooses from a group.
+        several: whether more than one file of the group may be chosen.
+
     Raises:
-        ConfigError: it is neither a name nor a list of different names.
+        ConfigError: it is neither a name nor a list of different names, or a list where one is wanted.
     """
     group, value = override.key_or_group, override.value()
     one = SEVERAL.get(group, group)
@@ -85,6 +91,17 @@ def refuse_no_choice(override: Override) -> None:
         example = f"{group}=[A,B]" if isinstance(value, list) or one != group else f"{group}=A"
         line = shortened(str(override.input_line))
         raise ConfigError(f"{line} must name different choices of {one}, as {example}")
+    if len(choices) > 1 and not several:
+        chain = config_dir() / group / f"{CHAIN}.yaml"
+        files = [chain.with_name(f"{name}.yaml") for name in choices]
+        parts = ", ".join(_inline(YamlFile(file).content) for file in files if file.is_file())
+        how = f"; several of them: {group}={CHAIN} '{group}.transforms=[{parts}]'" if chain.is_file() else ""
+        raise ConfigError(f"{shortened(str(override.input_line))} must name one {group}{how}")
+
+
+def _inline(options: Tree) -> str:
+    """A part as it can be typed in a list."""
+    return json.dumps(options).replace('"', "")
 
 
 def refuse_one_and_several(overrides: Sequence[Override]) -> None:
@@ -141,7 +158,8 @@ def check_override(override: Override, base: DictConfig, overrides: Sequence[Ove
         path = ".".join(parts[:depth])
         if _is_open(node, depth, path, overrides) or _is_keyword(node, part, path, base):
             return True
-        raise ConfigError(f"unknown option {shortened(key)}{nearest(key, [*_dotted(base), *_groups(base)])}")
+        why = _absent(node, path, parts[depth:]) or nearest(key, [*_dotted(base), *_groups(base)])
+        raise ConfigError(f"unknown option {shortened(key)}{why}")
     if not override.is_delete():
         _check_value(key, override.value(), node)
     return isinstance(node, DictConfig) and len(node) == 0
@@ -165,6 +183,20 @@ def _is_by_name(node: DictConfig) -> bool:
     """Whether a group of options holds nothing but parts, each under a name of its own."""
     inner = [node._get_node(key) for key in node]
     return bool(inner) and all(isinstance(part, DictConfig) and CLASS in part for part in inner)
+
+
+def _absent(node: object, path: str, parts: Sequence[str]) -> str:
+    """Why there is no such option where the part that would have it is not there; else empty."""
+    folder, name = config_dir() / path, parts[0]
+    if isinstance(node, DictConfig) and _is_by_name(node) and path:
+        names = [str(key) for key in node]
+        close = nearest(name, names).replace("did you mean ", f"did you mean {path}.")
+        return close or f": {path} has no {shortened(name)}, only {' and '.join(names)}"
+    if node is not None or not folder.is_dir():
+        return ""
+    files = {file.stem: YamlFile(file).content for file in sorted(folder.glob("*.yaml"))}
+    having = [stem for stem, own in files.items() if parts[-1] in own and name in (stem, *own)]
+    return f": {path} is none here" + (f"; it is one of {path}={', '.join(having[:3])}" if having else "")
 
 
 def _is_keyword(node: object, name: str, path: str, base: DictConfig) -> bool:

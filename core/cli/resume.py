@@ -34,10 +34,12 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
         ConfigError: there is no run, it is damaged, in use or another command's, or an override would change
             what it computes.
     """
-    from core.cli.saved import saved_options
+    from core.cli.saved import build_saved, saved_options
+    from core.run.checkpoint import begun
     from core.run.directory import already_finished, reached, resumption
 
     options = saved_options(directory)
+    build_saved(directory)
     roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
     target = options["_target_"]
     if target != roots[config_name]["_target_"]:
@@ -54,13 +56,13 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
         print(f"{directory} is already finished; nothing to do")
         return None
     folder = directory / "checkpoints"
-    begun = os.path.lexists(folder / "last.pt")
-    check({**options, **dict.fromkeys(root.BEGINNING)} if begun else options)
-    if not cfg.schedule.needs:
-        _say_rate(cfg.schedule, reached(directory), before, options[length])
     if os.path.lexists(folder) and not folder.is_dir():
         raise ConfigError(f"{folder} is no folder of checkpoints")
-    if not begun:
+    goes_on = begun(directory)
+    check({**options, **dict.fromkeys(root.BEGINNING)} if goes_on else options)
+    if not cfg.schedule.needs:
+        _say_rate(cfg.schedule, reached(directory), before, options[length])
+    if not goes_on:
         print(f"{directory} has no checkpoint yet: starting again from the beginning", flush=True)
     return execute(options, directory, continuing=True)
 

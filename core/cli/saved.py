@@ -1,12 +1,14 @@
 """How a run was started, read from its directory."""
 
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from core.cli.choices import CLASS, EXPERIMENT, YamlFile
 from core.cli.compose import plain
 from core.cli.yaml_file import read_yaml
-from core.config import ConfigError, Tree
+from core.config import ConfigError, Tree, build, config_dir
 from core.run.directory import is_run
 
 
@@ -18,19 +20,39 @@ def saved_options(directory: Path) -> Tree:
     """
     if not is_run(directory):
         raise ConfigError(f"there is no run in {directory}")
-    # A run killed in its first moments has only Hydra's own copy, which is the same tree.
-    path = directory / "config.yaml"
-    path = path if path.exists() else directory / ".hydra" / "config.yaml"
+    path = options_path(directory)
     tree = _load(path)
     if not isinstance(tree, DictConfig) or "_target_" not in tree:
         raise ConfigError(f"{path} is damaged: it contains no options of a run")
     return plain(tree)
 
 
-def options_to_measure(directory: Path) -> Tree:
-    """As `saved_options`, without what only a training needs: a module of the user's own may be elsewhere."""
+def options_path(directory: Path) -> Path:
+    """Where the options of a run are: one killed in its first moments has only Hydra's own copy."""
+    path = directory / "config.yaml"
+    return path if os.path.lexists(path) else directory / ".hydra" / "config.yaml"
+
+
+def build_saved(directory: Path) -> object:
+    """The configuration of a run, built from its options.
+
+    Raises:
+        ConfigError: they are damaged or of another version; names the file.
+    """
+    return _built(saved_options(directory), directory)
+
+
+def build_to_measure(directory: Path) -> object:
+    """As `build_saved`, without what only a training needs: a module of the user's own may be elsewhere."""
     options, unneeded = saved_options(directory), {"callbacks": [], "logger": {}}
-    return options | {key: empty for key, empty in unneeded.items() if key in options}
+    return _built(options | {key: empty for key, empty in unneeded.items() if key in options}, directory)
+
+
+def lacking(options: Tree) -> list[str]:
+    """The groups that a run of this kind has and these options have not."""
+    roots = [YamlFile(path) for path in sorted(config_dir().glob("*.yaml"))]
+    groups = next((root.choices for root in roots if root.content.get(CLASS) == options[CLASS]), {})
+    return [name for name in groups if name not in options and name != EXPERIMENT and "/" not in name]
 
 
 def saved_command(directory: Path) -> str:
@@ -54,6 +76,13 @@ def saved_overrides(directory: Path) -> tuple[str, ...]:
     path = directory / ".hydra" / "overrides.yaml"
     overrides = OmegaConf.to_container(_load(path)) if path.exists() else []
     return tuple(str(each) for each in overrides or [] if not str(each).startswith("hydra."))
+
+
+def _built(options: Tree, directory: Path) -> object:
+    try:
+        return build(options)
+    except ConfigError as error:
+        raise ConfigError(f"{options_path(directory)}: {error}") from error
 
 
 def _load(path: Path) -> object:

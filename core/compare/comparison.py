@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from core.checks import checked, require
 from core.compare.groups import Score, SeedGroup, SeedRun, find_runs, grouped
-from core.compare.statistics import COVERAGE, Estimate, Statistic, estimate, interquartile_mean, mean
+from core.compare.statistics import COVERAGE, UNCUT, Estimate, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
 from core.draw.media import encode
 from core.numbers import plain_number
@@ -23,7 +23,7 @@ class CompareConfig:
 
     Attributes:
         runs: run directories, folders of them, kept summaries, or patterns of these.
-        target: a published mean score; the table then has a verdict on it; None = none.
+        target: a mean score to compare with; the table says where it lies beside each interval; None = none.
         figure: where the learning curves go; None = draw none.
         resamples: bootstrap samples behind every interval.
         seed: of the bootstrap samples.
@@ -59,6 +59,10 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
     remarks = [line for group in groups for line in _remarks(group, score.unit)]
     if any(len(group.scores) > 1 for group in groups):
         remarks.insert(0, f"Intervals: 95 %, percentile bootstrap over seeds{_coverage(groups)}.")
+    if any(1 < len(group.scores) < UNCUT for group in groups):
+        remarks.append(
+            f"With fewer than {UNCUT} seeds the interquartile mean leaves none out and is the mean."
+        )
     parts += ["\n".join(remarks)] if remarks else []
     parts.append(_figure(groups, cfg, score))
     return "\n\n".join(parts)
@@ -67,7 +71,7 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
 def task_table(groups: Sequence[SeedGroup], cfg: CompareConfig, unit: str) -> str:
     """The groups on one task as a Markdown table, padded so that it can be read as it is."""
     header = [groups[0].task, "seeds", "mean", "interquartile mean", "by seed", unit]
-    rows = [header if cfg.target is None else [*header, f"published {plain_number(cfg.target)}"]]
+    rows = [header if cfg.target is None else [*header, f"target {plain_number(cfg.target)}"]]
     for group in groups:
         row = [group.label, _count(group), *(_cell(group, s, cfg) for s in (mean, interquartile_mean))]
         row += [", ".join(_seed(run) for run in group.runs), _steps(group)]
@@ -80,7 +84,7 @@ def task_table(groups: Sequence[SeedGroup], cfg: CompareConfig, unit: str) -> st
 
 
 def verdict(group: SeedGroup, target: float, cfg: CompareConfig) -> str:
-    """Whether the interval of the mean touches or exceeds the target; undecided where a seed is missing."""
+    """Where the interval of the mean lies beside the target; undecided where a seed is missing."""
     missing = len(group.runs) - len(group.scores)
     if missing:
         return f"undecided: {missing} of {len(group.runs)} seeds without a score"
@@ -89,8 +93,8 @@ def verdict(group: SeedGroup, target: float, cfg: CompareConfig) -> str:
         return "undecided: one seed has no interval"
     low, high = found.interval
     if high < target:
-        return f"missed by {plain_number(target - high)}"
-    return "exceeded" if low > target else "reached"
+        return f"below by {plain_number(target - high)}"
+    return f"above by {plain_number(low - target)}" if low > target else "target within the interval"
 
 
 def _cell(group: SeedGroup, statistic: Statistic, cfg: CompareConfig) -> str:

@@ -30,8 +30,8 @@ def draw_learning_curves(
 ) -> "Figure":
     """The mean score of the evaluations along the runs.
 
-    A seed that ended early is drawn up to a cross; from there on mean and band are those of the others. A
-    published score, the target, is a line.
+    A seed that ended early is drawn up to a cross; from there on mean and band are those of the others.
+    The target is a line.
     """
     from matplotlib.ticker import FuncFormatter
 
@@ -47,8 +47,8 @@ def draw_learning_curves(
         for group in (g for g in drawn if g.task == task):
             (lines[group.label],) = _draw_group(panel, group, styles[group.label], seed)
         if target is not None:
-            look_of = {"color": look.faint, "linewidth": 1.4, "linestyle": (0, (4, 3)), "label": "published"}
-            lines["published"] = panel.axhline(target, **look_of)
+            look_of = {"color": look.faint, "linewidth": 1.4, "linestyle": (0, (4, 3)), "label": "target"}
+            lines["target"] = panel.axhline(target, **look_of)
         panel.set_title(task)
         few_numbers(panel)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _, axis=panel.xaxis: _number(axis, x)))

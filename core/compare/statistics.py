@@ -17,6 +17,7 @@ CONFIDENCE = 0.95
 # How often, in percent, the interval of so many normally distributed scores holds their true mean. Of two or
 # three scores it goes from the lowest to the highest, which gives 1 - 2^(1 - S); the others were simulated.
 COVERAGE = {2: 50, 3: 75, 4: 80, 5: 84, 6: 86, 7: 88, 8: 89, 9: 90, 10: 90}
+UNCUT = 4  # seeds below which a quarter of them is no whole seed
 ENOUGH = 5  # seeds from which a picture shows the interval, and not the seeds alone
 
 Statistic = Callable[..., np.ndarray]  # of an array, over `axis`

@@ -49,7 +49,7 @@ class Card:
     versions: Mapping[str, str]
 
 
-def text(card: Card, this: Exportable, form: Format, said: str) -> str:
+def text(card: Card, this: Exportable, form: Format, said: str, others: Sequence[str] = ()) -> str:
     """The card in Markdown.
 
     Args:
@@ -57,19 +57,15 @@ def text(card: Card, this: Exportable, form: Format, said: str) -> str:
         this: the network.
         form: of the file.
         said: what was said of the file.
+        others: forms of the files that lie beside it since earlier exports.
     """
     rows = [
         f"| `{name}` | {str(x.dtype).removeprefix('torch.')} | {_shape(x)} |"
         for name, x in this.inputs.items()
     ]
-    dtypes = {name: str(x.numpy().dtype) for name, x in this.inputs.items()}
-    use = USE[form].format(
-        file=f"{this.name}.{form}",
-        arrays=", ".join(
-            f'"{name}": np.zeros({(1, *x.shape[1:])}, np.{dtypes[name]})' for name, x in this.inputs.items()
-        ),
-        tensors=", ".join(f"torch.zeros({(1, *x.shape[1:])}, dtype={x.dtype})" for x in this.inputs.values()),
-        outputs=", ".join(name.replace(".", "_") for name in (*this.outputs, "")).strip(),
+    uses = f"```python\n{_use(this, form)}\n```\n\n`{this.name}.{form}`: {said}.\n\n" + "".join(
+        f"`{this.name}.{other}`, of an earlier export:\n\n```python\n{_use(this, other)}\n```\n\n"
+        for other in others
     )
     tags = "".join(f"- {json.dumps(tag)}\n" for tag in card.tags)
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
@@ -77,7 +73,7 @@ def text(card: Card, this: Exportable, form: Format, said: str) -> str:
     score = f"{card.score}\n\n" if card.score else ""
     return (
         f"---\nlibrary_name: gradsight\ntags:\n{tags}---\n\n# {card.title}\n\n{card.what}\n\n{score}"
-        f"## How to use it\n\n```python\n{use}\n```\n\n`{this.name}.{form}`: {said}.\n\n"
+        f"## How to use it\n\n{uses}"
         f"| input | type | shape |\n|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\n{command}## Versions\n\n{versions}\n"
@@ -101,6 +97,19 @@ def unmeasured(directory: Path, checkpoint: str) -> str:
     """What is said where nothing has been."""
     command = f"gradsight-evaluate run={directory.name} checkpoint={checkpoint}"
     return f"This checkpoint has not been measured; `{command}` does it."
+
+
+def _use(this: Exportable, form: str) -> str:
+    """Code that reads the file and calls what is in it."""
+    dtypes = {name: str(x.numpy().dtype) for name, x in this.inputs.items()}
+    return USE[form].format(
+        file=f"{this.name}.{form}",
+        arrays=", ".join(
+            f'"{name}": np.zeros({(1, *x.shape[1:])}, np.{dtypes[name]})' for name, x in this.inputs.items()
+        ),
+        tensors=", ".join(f"torch.zeros({(1, *x.shape[1:])}, dtype={x.dtype})" for x in this.inputs.values()),
+        outputs=", ".join(name.replace(".", "_") for name in (*this.outputs, "")).strip(),
+    )
 
 
 def _shape(x: Tensor) -> str:

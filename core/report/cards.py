@@ -146,9 +146,23 @@ def _finding_card(finding: Finding, record: Record, anchors: Anchors) -> Finding
         left=min(100 * first / end, 100 - width),
         width=width,
         axis=f"{end:,} {record.unit}",
-        evidence=[(tag, number(None if math.isnan(v) else v)) for tag, v in finding.evidence.items()],
+        evidence=[
+            (_readable(name, anchors), number(None if math.isnan(v) else v))
+            for name, v in finding.evidence.items()
+        ],
         links=list(links),
     )
+
+
+def _readable(name: str, anchors: Anchors) -> str:
+    """What the chart of this quantity alone calls it; else the name itself."""
+    charts = {chart for tag, chart in anchors.items() if f"/{tag}".endswith(f"/{name}")}
+    alone = [
+        c for c in charts if all(f"/{t}".endswith(f"/{name}") for t, other in anchors.items() if other == c)
+    ]
+    titles = {title for _, title in alone if "/" not in title}
+    title = titles.pop() if len(titles) == 1 else name.replace("_", " ")
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _data_uri(path: Path) -> str:

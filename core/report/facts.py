@@ -46,7 +46,7 @@ def efforts(record: Record) -> Iterator[Fact]:
     for key, label in labels.items():
         value = record.summary.get(key)
         if isinstance(value, int | float):
-            yield Fact(f"{value:,.0f}", label, "", float(value))
+            yield Fact(number(value), label, "", float(value))
 
 
 def summary_fact(record: Record, name: str, label: str, note: str = "") -> Iterator[Fact]:

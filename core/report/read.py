@@ -1,16 +1,19 @@
 """Reading a run directory into one record. Nothing here knows of HTML."""
 
+import os
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from core.cli.saved import saved_command, saved_options, saved_overrides
-from core.config import ConfigError, flat
+from core.cli.saved import lacking, options_path, saved_command, saved_options, saved_overrides
+from core.config import ConfigError, Tree, flat
 from core.diagnosis.findings import FILE, Finding, ordered
 from core.report.record import KindOf, Record, unknown
 from core.run.directory import state_of
 from core.run.files import read_json
-from core.run.tensorboard import read_scalars
+from core.run.tensorboard import read_events
 
 
 def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") -> Record:
@@ -24,6 +27,9 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
     options = saved_options(directory)
     status, summary = state_of(directory)
     kind = kind_of(str(options["_target_"]))
+    curves, damaged = read_events(directory)
+    for line in _damages(directory, options, damaged):
+        print(f"warning: {line}", file=sys.stderr, flush=True)
     return Record(
         directory=directory,
         kind=kind,
@@ -32,7 +38,7 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
         command=saved_command(directory) or kind.command or str(options["_target_"]).partition(".")[0],
         overrides=saved_overrides(directory),
         summary=summary or {},
-        curves=read_scalars(directory),
+        curves=curves,
         media=read_media(directory),
         findings=read_findings(directory),
         landscape=_read_landscape(directory),
@@ -54,7 +60,9 @@ def read_findings(directory: Path) -> tuple[Finding, ...] | None:
         ConfigError: the file is damaged.
     """
     path = directory / FILE
-    if not path.exists() or not path.stat().st_size:  # it has been made, and not yet been written
+    if not os.path.lexists(path) or (
+        path.is_file() and not path.stat().st_size
+    ):  # it has been made, and not yet been written
         return None
     content = cast(Any, read_json(path))
     try:
@@ -65,10 +73,18 @@ def read_findings(directory: Path) -> tuple[Finding, ...] | None:
     return tuple(ordered(found))
 
 
+def _damages(directory: Path, options: Tree, events: Sequence[Path]) -> Iterator[str]:
+    """Files of which a part is lost, in whose absence a report is still worth having, and what is missing."""
+    if missing := lacking(options):
+        yield f"{options_path(directory)} is cut off or of another version: it lacks {', '.join(missing)}"
+    for path in events:
+        yield f"{path} is damaged: the curves lack what follows"
+
+
 def _read_landscape(directory: Path) -> dict[str, dict[str, object]]:
     """Numbers and texts about the landscape; lists are left out, because the pictures show them."""
     path = directory / "landscape.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     tree = read_json(path)
     if not isinstance(tree, dict):

@@ -5,6 +5,7 @@ digest, so that one that has changed since is not believed. Read with `weights_o
 stranger's file runs no code.
 """
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from core.config import ConfigError
 from core.errors import ContractError
 from core.form import form_of, require_form
 from core.gradients import GradientStep
+from core.run.directory import read_summary, resumption
 from core.run.files import writing
 from core.run.seal import seal, unchanged
 from core.state import StateDict, Stateful, unreadable
@@ -64,20 +66,27 @@ def _write(path: Path, state: StateDict) -> None:
         seal(file)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> StateDict:
+def load(path: Path, device: torch.device | str = "cpu", *, mmap: bool = False) -> StateDict:
     """Read a checkpoint, once it is known to be what was written.
+
+    Args:
+        path: of the checkpoint.
+        device: where its tensors are wanted.
+        mmap: leave them in the file until they are used.
 
     Raises:
         ConfigError: missing, cut off, changed since, or not a checkpoint of this project; names another
             checkpoint of the run that is whole.
     """
-    if not path.is_file():
-        raise ConfigError(f"no checkpoint at {path}")
-    state = _read(path, device)
+    state = _read(path, device, mmap) if path.is_file() else None
     if state is None:
         other = whole_other(path)
         raise ConfigError(
-            f"{path} is not a whole checkpoint: it is cut off, damaged or another program's"
+            (
+                f"{path} is not a whole checkpoint: it is cut off, damaged or another program's"
+                if path.is_file()
+                else f"no checkpoint at {path}"
+            )
             + (f"; {other.name} beside it is whole" if other else "")
         )
     if state.get("format") != FORMAT:
@@ -85,32 +94,40 @@ def load(path: Path, device: torch.device | str = "cpu") -> StateDict:
     return state
 
 
-def load_to_continue(path: Path, words: str) -> StateDict:
-    """As `load`; where that fails although another checkpoint of the run is whole, says how to continue.
+def begun(directory: Path) -> bool:
+    """Whether a run has a checkpoint to continue from; one that was killed before its first has none.
 
-    Args:
-        path: of the checkpoint.
-        words: what continues the run.
+    Raises:
+        ConfigError: its last checkpoint is damaged, or gone although there was one; says how to continue.
     """
+    path = directory / "checkpoints" / "last.pt"
+    other, finished = path.with_name("best.pt"), (read_summary(directory) or {}).get("status") == "finished"
+    if not any((os.path.lexists(path), os.path.lexists(other), finished)):
+        return False
     try:
-        return load(path)
+        load(path, mmap=True)
     except ConfigError as error:
-        if other := whole_other(path):
+        if whole_other(path):
             copy = shlex.join(["cp", str(other), str(path)])
-            raise ConfigError(f"{error}; to continue from it: {copy} and then {words}") from error
+            words = f"to continue from it: {copy} and then {resumption(directory)}"
+            raise ConfigError(f"{error}; {words}") from error
+        if finished and not os.path.lexists(path):
+            raise ConfigError(f"{error}, although this run has finished; begin another one") from error
         raise
+    return True
 
 
 def whole_other(path: Path) -> Path | None:
     """The other checkpoint of the run that this one is of, if it is whole."""
     others = (path.with_name(name) for name in KEPT if path.name in KEPT and path.name != name)
-    return next((other for other in others if _read(other) is not None), None)
+    return next((other for other in others if other.is_file() and _read(other, mmap=True) is not None), None)
 
 
-def _read(path: Path, device: torch.device | str = "cpu") -> StateDict | None:
+def _read(path: Path, device: torch.device | str = "cpu", mmap: bool = False) -> StateDict | None:
     """What a file holds, whatever program wrote it; None where it has changed since, or is no checkpoint."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True) if unchanged(path) else None
+        whole = unchanged(path)
+        state = torch.load(path, map_location=device, weights_only=True, mmap=mmap) if whole else None
     except Exception:  # a foreign file makes the unpickler raise anything: IndexError, struct.error
         return None
     return state if isinstance(state, dict) else None

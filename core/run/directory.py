@@ -110,7 +110,7 @@ def read_summary(directory: Path) -> dict[str, object] | None:
         ConfigError: the file cannot be read, or holds something else.
     """
     path = directory / "summary.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     summary = read_json(path)
     if not isinstance(summary, dict):

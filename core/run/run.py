@@ -161,8 +161,7 @@ class Run:
         self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
         if self.resuming:
             path = self.directory / "checkpoints" / "last.pt"
-            state = checkpoint.load_to_continue(path, resumption(self.directory))
-            checkpoint.restore_all({**self._state, "run": self}, state, path)
+            checkpoint.restore_all({**self._state, "run": self}, checkpoint.load(path), path)
         write_text(self.directory / "config.yaml", to_yaml(self._options))
         page = dashboard and dashboard(self._options, [step.name for step in self._steps])
         self._loggers.open(self.directory, self._options, self.resumed_at, page, headline, self._start)
@@ -214,7 +213,8 @@ class Run:
             if not (self.goes_on or logs):
                 self._log()
         ending = self._stop is not None or self._interrupts.caught is not None
-        if ending or self._crossed(previous, self.cfg.checkpoint_interval):
+        alone = evaluated is not None and not self.resuming  # a best checkpoint continues no run
+        if ending or alone or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
         if self._stop is not None:
             raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from core.config import ConfigError, Tree
+from core.config import ConfigError, Tree, build
 from core.run import checkpoint as checkpoints
 from core.run.device import resolve_device
 from core.run.directory import is_run
@@ -43,6 +43,20 @@ class Saved:
     interface: Mapping[str, Any]
     state: StateDict
     device: torch.device
+
+    def part(self, name: str) -> object:
+        """One part of the options, built.
+
+        Raises:
+            ConfigError: there is none of this name, or it is damaged; names the file.
+        """
+        options, path = self.options.get(name), self.directory / "config.yaml"
+        if not isinstance(options, dict) or "_target_" not in options:
+            raise ConfigError(f"{self.directory}: its config.yaml names no {name}")
+        try:
+            return build(options, name)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
 
 
 def write_interface(directory: Path, interface: Mapping[str, object]) -> None:

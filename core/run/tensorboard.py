@@ -7,6 +7,7 @@ summary: torch's `add_video` drops them silently with current moviepy.
 import itertools
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from core.run.dashboard import Layout
 from core.run.summaries import page, proto, row
 from core.text import as_text
 
+HEAD, FRAME = 12, 16  # bytes in front of an event, its length and the check of that, and with those behind it
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
 _COUNT = itertools.count()  # tells the files apart that one process begins in the same second
 
@@ -127,6 +129,11 @@ class Writer:
 
 
 def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
+    """The curves of `read_events`."""
+    return read_events(directory)[0]
+
+
+def read_events(directory: Path) -> tuple[dict[str, dict[int, float]], list[Path]]:
     """All curves of a run: the last value written per tag and step, over all event files in order.
 
     As TensorBoard does it, a resumed run's file takes back what earlier files have from its `purge_step` on.
@@ -135,14 +142,17 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
         directory: a run directory.
 
     Returns:
-        {tag: {step: value}}, steps ascending; a file cut off in the middle gives what it has.
+        {tag: {step: value}}, steps ascending, and the damaged files. A file cut off in the middle of an event
+        gives what it has and is not damaged: its run was killed, or is at work.
     """
     event_pb2 = proto("compat.proto.event")
 
     curves: dict[str, dict[int, float]] = {}
-    paths = [path for path in directory.glob("events.out.tfevents.*") if path.is_file()]
-    for path in sorted(paths, key=_age):
-        for raw in _events(path):
+    damaged = []
+    for path in sorted(directory.glob("events.out.tfevents.*"), key=_age):
+        size = 0
+        for raw in _events(path) if path.is_file() else ():
+            size += len(raw) + FRAME
             event = event_pb2.Event.FromString(raw)
             if event.session_log.status == event_pb2.SessionLog.START:
                 for points in curves.values():
@@ -151,7 +161,8 @@ def read_scalars(directory: Path) -> dict[str, dict[int, float]]:
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     curves.setdefault(value.tag, {})[event.step] = value.simple_value
-    return {tag: dict(sorted(points.items())) for tag, points in curves.items() if points}
+        damaged += [path] if not path.is_file() or _damaged(path, size) else []
+    return {tag: dict(sorted(points.items())) for tag, points in curves.items() if points}, damaged
 
 
 def curves_until(directory: Path, step: int) -> set[str]:
@@ -167,6 +178,23 @@ def _events(path: Path) -> Iterator[bytes]:
         name = str(path)
         readable = name == as_text(name)  # TensorBoard opens no path that is not UTF-8
         yield from RawEventFileLoader(name if readable else f"/dev/fd/{file.fileno()}").Load()
+
+
+def _damaged(path: Path, start: int) -> bool:
+    """Whether what follows the whole events of a file, from byte `start` on, is no event that is cut off."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    with path.open("rb") as file:
+        file.seek(start)
+        head = file.read(HEAD)
+        if len(head) < HEAD:
+            return False
+        size, check = struct.unpack("<QI", head)
+        if check != masked_crc32c(head[:8]):
+            return True
+        rest = file.read(size + 4)
+    whole = len(rest) == size + 4
+    return whole and rest[size:] != struct.pack("<I", masked_crc32c(rest[:size]))
 
 
 def _age(path: Path) -> tuple[int, int, int, str]:

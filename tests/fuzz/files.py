@@ -126,7 +126,8 @@ def trials(seed: int, count: int) -> Iterator[tuple[str, str | None, int | None]
                 before = listing(place)
                 ended = forked(lambda work=asked[command], p=place: work(p / "run"), Path(name) / "log")
                 made = sorted(listing(place) - before)
-                yield f"{kind} {command}: {path} {what}", judged(ended, made), ended[0]
+                unsaid = silent(command, path, what, ended)
+                yield f"{kind} {command}: {path} {what}", judged(ended, made) or unsaid, ended[0]
 
 
 def kinds(run: Path) -> list[Path]:
@@ -134,6 +135,20 @@ def kinds(run: Path) -> list[Path]:
     found = {(path.parent, path.suffix if path.suffix != ".0" else "", path.stem[:6]): path
              for path in sorted(run.rglob("*")) if path.is_file()}  # fmt: skip
     return sorted(found.values())
+
+
+def silent(command: str, path: Path, what: str, ended: tuple[int | None, str]) -> str | None:
+    """Whether a file that a page or a table cannot read goes unnamed, None = no.
+
+    An empty event file, or half of one, is what a run leaves that was killed.
+    """
+    events, options = path.name.startswith("events.out"), path.name == "config.yaml"
+    lost = {"noise", "a folder", "a dangling link", "a link to itself", "a pipe"}
+    lost |= {"zeros"} if events else {"half"} if options else set()
+    told = events or options or path.name in ("summary.json", "findings.json")
+    if command not in ("report", "compare") or len(path.parts) > 1 or not told or what not in lost:
+        return None
+    return None if path.name in ended[1] else f"{path.name} is not named"
 
 
 def judged(ended: tuple[int | None, str], made: list[str]) -> str | None:

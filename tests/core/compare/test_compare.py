@@ -169,11 +169,15 @@ def test_kept_summaries_are_compared_by_their_folders_without_curves(command: Co
         [cell.strip() for cell in line.split("|")[1:-1]] for line in outcome.out.splitlines() if "|" in line
     ]
     assert lines[0] == [
-        "CartPole-v1", "seeds", "mean", "interquartile mean", "by seed", "env steps", "published 4",
+        "CartPole-v1", "seeds", "mean", "interquartile mean", "by seed", "env steps", "target 4",
     ]  # fmt: skip
     assert lines[2][:2] == ["one", "3"]
     assert lines[2][4] == "1, 2, 3"
-    assert [line[-1] for line in lines[2:]] == ["missed by 1", "reached"]
+    assert [line[-1] for line in lines[2:]] == ["below by 1", "target within the interval"]
+    whole = "With fewer than 4 seeds the interquartile mean leaves none out and is the mean."
+    assert whole in outcome.out
+    above = command("compare", f"runs=[{tmp_path}/two]", "target=1")
+    assert "above by 3" in above.out  # the interval of three seeds goes from the lowest to the highest
     assert "only summaries are left" in outcome.out
 
 

@@ -12,6 +12,12 @@ from scripts.report import kind_of
 
 RL_OPTIONS = """
 _target_: gradrl.train.TrainConfig
+schedule: null
+monitor: null
+probe: null
+diagnosis: null
+logger: {}
+policy: null
 agent: {_target_: gradrl.agents.ppo.PPO, gamma: 0.98}
 env: {id: 'Cart<b>Pole</b>-v1'}
 optimizer: {_target_: torch.optim.Adam, lr: 0.001}

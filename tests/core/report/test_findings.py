@@ -1,6 +1,7 @@
 """Findings on the page: told apart without colour, drawn where they were, with a command that may help."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -50,9 +51,26 @@ def test_a_finding_is_told_with_its_evidence_its_cause_and_its_severity_in_a_wor
     ):  # fmt: skip
         assert expected in cards[0]
     assert "● note" in cards[1]
+    assert "; the numbers are those at 3,000</p>" in cards[0]
     assert "still present at the last check" in cards[1]
     assert "<pre" not in cards[1]
     assert "1 error, 1 note" in page
+
+
+def test_evidence_has_the_name_of_the_chart_that_shows_it_alone(tmp_path):
+    run = make_run(
+        tmp_path / "run", RL_OPTIONS, RL_CURVES | {"gradient/cosine": 0.5, "a/lr": 1.0}, RL_SUMMARY
+    )
+    evidence = {
+        "gradient/norm": 2.0,
+        "gradient/cosine": 0.5,
+        "update_ratio": 1e-3,
+        "lr": 1.0,
+        "no_such_curve": 1.0,
+    }
+    write_findings(run, VANISHING | {"evidence": evidence})
+    names = re.findall(r"<dt>(.*?)</dt>", page_of(run).split('class="proof"')[1].split("</article>")[0])
+    assert names == ["gradient norm", "cosine", "update ratio", "lr", "no such curve"]
 
 
 def test_the_bar_of_a_finding_lies_where_it_was_on_the_axis_of_the_run(run):
@@ -119,6 +137,15 @@ def test_damaged_findings_are_one_clear_line(run, text, message):
     with pytest.raises(ConfigError, match=r"findings\.json") as error:
         page_of(run)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nowhere")])
+@pytest.mark.parametrize("name", ["findings.json", "summary.json", "landscape.json"])
+def test_what_is_no_file_is_damaged_and_named(run, name, make):
+    (run / name).unlink(missing_ok=True)
+    make(run / name)
+    with pytest.raises(ConfigError, match=f"{name} is damaged"):
+        page_of(run)
 
 
 @pytest.mark.parametrize(

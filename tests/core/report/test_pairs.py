@@ -44,6 +44,15 @@ def test_outcomes_stand_side_by_side_with_their_difference(first, tmp_path):
     assert rows["seconds in all"] == ["300", "330", "+30 (+10.0 %)"]
 
 
+def test_an_effort_is_told_as_exactly_as_its_difference(first, tmp_path):
+    runs = [
+        make_run(tmp_path / name, RL_OPTIONS, RL_CURVES, RL_SUMMARY | {"wall_s": wall_s})
+        for name, wall_s in (("a", 6.718), ("b", 5.296))
+    ]
+    rows = {row[0]: row[1:] for row in rows_of(page_of(*runs), "What was reached")}
+    assert rows["seconds in all"] == ["6.72", "5.30", "−1.42 (−21.2 %)"]
+
+
 def test_only_options_that_differ_are_listed(first, tmp_path):
     options = RL_OPTIONS.replace("Adam, lr: 0.001", "SGD, lr: 0.1, momentum: 0.9")
     second = make_run(tmp_path / "second", options, RL_CURVES, RL_SUMMARY)

@@ -205,6 +205,20 @@ def test_a_damaged_summary_is_named(agent_run):
         read_run(agent_run)
 
 
+def test_options_that_are_cut_off_and_damaged_events_are_named_and_the_page_is_made(agent_run, capsys):
+    read_run(agent_run)
+    assert capsys.readouterr().err == ""
+    path = agent_run / "config.yaml"
+    text = path.read_text()
+    path.write_text(text[: text.index("policy:")])
+    (agent_run / "events.out.tfevents.9.host.2.0").write_bytes(bytes(99))
+    page_of(agent_run)
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: {path} is cut off or of another version: it lacks optimizer, clipper, policy, env, agent",
+        f"warning: {agent_run}/events.out.tfevents.9.host.2.0 is damaged: the curves lack what follows",
+    ]
+
+
 def test_layers_stand_in_the_order_of_the_network(tmp_path):
     names = ["net.10.weight", "net.2.bias", "net.2.weight", "net.0.weight"]
     curves = {f"layer/{name}/gradient_norm": 1.0 for name in names}

@@ -2,6 +2,7 @@ import collections
 import fcntl
 import math
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,14 +139,32 @@ def test_every_flipped_bit_is_noticed_or_changes_no_value(tmp_path, sealed):
         assert loaded["run"] == {"step": 3}
 
 
-def test_a_damaged_checkpoint_names_the_whole_one_and_the_words_that_continue_from_it(tmp_path):
-    last, best = tmp_path / "last.pt", tmp_path / "best.pt"
+@pytest.mark.parametrize("damage", [lambda last: last.write_bytes(last.read_bytes()[:-100]), Path.unlink])
+def test_a_lost_checkpoint_names_the_whole_one_and_the_words_that_continue_from_it(tmp_path, damage):
+    last, best = (tmp_path / "checkpoints" / name for name in checkpoint.KEPT)
     checkpoint.save(best, {"run": {"step": 3}})
-    last.write_bytes(best.read_bytes()[:-100])
-    with pytest.raises(ConfigError, match=r"last.pt is not a whole .* best.pt beside it is whole"):
+    last.write_bytes(best.read_bytes())
+    assert checkpoint.begun(tmp_path)
+    damage(last)
+    with pytest.raises(ConfigError, match=r"last.pt.* best.pt beside it is whole$"):
         checkpoint.load(last)
-    with pytest.raises(ConfigError, match=f"cp {best} {last} and then resume=X"):
-        checkpoint.load_to_continue(last, "resume=X")
+    words = f"best.pt beside it is whole; to continue from it: cp {best} {last} and then resume={tmp_path}$"
+    with pytest.raises(ConfigError, match=words):
+        checkpoint.begun(tmp_path)
+
+
+def test_a_run_without_any_checkpoint_begins_anew_unless_it_has_finished(tmp_path):
+    assert not checkpoint.begun(tmp_path)
+    write_summary(tmp_path, {"status": "failed"})
+    assert not checkpoint.begun(tmp_path)
+    write_summary(tmp_path, {"status": "finished"})
+    with pytest.raises(ConfigError, match=r"last.pt, although this run has finished; begin another one$"):
+        checkpoint.begun(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.pt").write_bytes(b"damaged")
+    write_summary(tmp_path, {"status": "stopped"})
+    with pytest.raises(ConfigError, match=r"no checkpoint at .*last.pt$"):
+        checkpoint.begun(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 import os
+import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from PIL import Image as Pillow
 
 from core.draw.media import Image, Video, encode
 from core.numbers import plain_number as number
-from core.run.tensorboard import Writer, read_scalars
+from core.run.tensorboard import Writer, read_events, read_scalars
 from core.run.window import Window
 
 
@@ -55,6 +57,36 @@ def test_files_are_read_in_the_order_of_their_making_wherever_they_were_copied(t
         moved = made.rename(run / f"events.out.tfevents.{name}")
         os.utime(moved, (10**9 - age, 10**9 - age))
     assert read_scalars(run) == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 20: 3.0}}
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :]
+
+
+def test_a_file_cut_off_anywhere_is_whole_and_any_other_damage_is_named(tmp_path):
+    writer = Writer(tmp_path)
+    for step in range(3):
+        writer.scalars({"loss": float(step)}, step)
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        assert read_events(tmp_path)[1] == []
+    for place in range(len(whole)):
+        path.write_bytes(flipped(whole, place))
+        assert read_events(tmp_path)[1] == [path], place
+    for data in (random.Random(0).randbytes(5000), bytes(500), whole + bytes(12)):
+        path.write_bytes(data)
+        assert read_events(tmp_path)[1] == [path]
+    assert read_scalars(tmp_path) == {"loss": {0: 0.0, 1: 1.0, 2: 2.0}}  # of the last, before the zeros
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_a_damaged_event_file(tmp_path, make):
+    path = tmp_path / "events.out.tfevents.1.host.2.0"
+    make(path)
+    assert read_events(tmp_path) == ({}, [path])
 
 
 def test_a_step_costs_one_event(tmp_path):

@@ -1,6 +1,7 @@
 """A list of transforms as one choice, and the limit on skipped steps."""
 
 import math
+import shlex
 
 import pytest
 import torch
@@ -167,3 +168,18 @@ def test_an_accelerators_count_is_read_at_every_step_after_the_limit_only():
 def test_the_limit_must_not_be_negative():
     with pytest.raises(ValueError, match="max_consecutive must be an integer >= 0, got -1"):
         SkipNonFinite(max_consecutive=-1)
+
+
+@pytest.mark.parametrize("root", ["rl", "gan", "descend"])
+def test_several_clippers_are_refused_with_the_words_that_make_a_chain_of_them(root):
+    names = ["agc", "pcgrad", "global_norm"]
+    with pytest.raises(
+        ConfigError, match=r"^clipper=\[agc,pcgrad,global_norm\] must name one clipper; "
+    ) as told:
+        compose_checked(root, [f"clipper=[{','.join(names)}]"], [config_dir()])
+    words = shlex.split(str(told.value).partition("several of them: ")[2])
+    links = compose_checked(root, words, [config_dir()]).options["clipper"]["transforms"]
+    own = [
+        compose_checked("descend", [f"clipper={name}"], [config_dir()]).options["clipper"] for name in names
+    ]
+    assert links == own
