@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.form import Each, Number
 from core.gradients.unit_health import Units, watched
 from core.state import StateDict
+from core.watch.calls import Calls, Heard, Passing
 from core.watch.described import SAMPLES, Constant, at_start, described
 from core.watch.guard import Guard, Hook
 from core.watch.models import Models, differs_in_evaluation, first_weights, is_compiled, unwrapped
@@ -120,16 +121,10 @@ def listened(loss: Callable[..., Any] | None, hear: Hook) -> tuple[Callable[...,
     if loss is None:
         return None, []
     if isinstance(loss, nn.Module):
-        return loss, [loss.register_forward_hook(hear, with_kwargs=True)]
+        return loss, [loss.register_forward_hook(Passing(hear), with_kwargs=True)]
     if not callable(loss):
         raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
-
-    def heard(*args: Any, **kwargs: Any) -> Any:
-        output = loss(*args, **kwargs)
-        hear(loss, args, kwargs, output)
-        return output
-
-    return heard, []
+    return Heard(loss, hear), []
 
 
 class ModelEar:
@@ -156,16 +151,19 @@ class ModelEar:
         """From here on the models' next calls are seen."""
         if self._stack is not None:
             return
-        self._stack = ExitStack()
+        self._stack, calls = ExitStack(), Calls()
+        self._stack.callback(calls.close)
         for key, model in self.models.items():
             first, inside = first_weights(model), not is_compiled(model)
             met = model if first is None or not inside else unwrapped(model).get_submodule(first)
             hook = self._learning(
                 lambda _, inputs, key=key, measured=first is not None: self._called(key, inputs, measured)
             )
-            self._stack.callback(met.register_forward_pre_hook(hook).remove)
+            calls.before(met, hook)
             if inside:
-                self._units[key] = self._stack.enter_context(watched(unwrapped(model), self._learning))
+                self._units[key] = self._stack.enter_context(
+                    watched(unwrapped(model), lambda part, hook: calls.after(part, self._learning(hook)))
+                )
 
     def close(self) -> None:
         """Take every hook away; the units' shares wait to be drained."""
