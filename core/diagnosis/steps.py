@@ -1,5 +1,6 @@
 """Rules about steps: how long they are, whether they swing, and how much of them is noise or clipping."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -295,7 +296,7 @@ class NoiseDominated:
                 scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
             severe = player.batch <= self.small and not self.learnt(history)
             border = self.severe * (0.25 if few and rough else 1.0) if severe else self.ratio
-            if scale is None or scale < border * player.batch:
+            if scale is None or not border * player.batch <= scale < math.inf:
                 continue
             yield Sign(
                 name="noise_dominated",

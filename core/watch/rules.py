@@ -206,17 +206,14 @@ def begun(history: History) -> bool | None:
 LAST: tuple[Rule, ...] = (NoBetterThanConstant(), NotTrainedLongEnough())  # what only the end can say
 
 
-def rules_of(
-    loss: object, found: Callable[[], Strays], scaled: Callable[[], bool], own: tuple[Rule, ...]
-) -> tuple[Rule, ...]:
-    """The rules for a foreign loop: those for any network, those of this file, and the user's own.
+def rules_of(loss: object, found: Callable[[], Strays], scaled: Callable[[], bool]) -> tuple[Rule, ...]:
+    """The rules for a foreign loop: those for any network, and those of this package.
 
     Args:
         loss: module or function.
         found: what models and optimizers do not have in common, as it now is.
         scaled: whether a loss scaler is at work. It begins with too large a scale on purpose: the first steps
             overflow in healthy loops.
-        own: further ones.
     """
     unscaled = NonFinite(skips=False)
     overflow = NonFinite(rare=0.5, points=4)
@@ -245,7 +242,6 @@ def rules_of(
         NoBetterThanConstant(share=0.97, least=2000),
         WorseHeldOut(),
         WrongMode(),
-        *own,
     )
 
 

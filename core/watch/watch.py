@@ -19,6 +19,7 @@ from core.diagnosis import Finding, Rule
 from core.form import form_of, require_form
 from core.gradients import Objective
 from core.gradients.unit_health import UnitHealth
+from core.run.attempts import Attempts
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.window import Window
 from core.state import StateDict, Stateful
@@ -96,9 +97,10 @@ class Watch:
         self._strays = Strays()
         self._began = False
         self._window = Window()
-        self._rules = rules_of(loss, lambda: self._strays, lambda: self._scaled, tuple(rules))
+        self._rules = rules_of(loss, lambda: self._strays, lambda: self._scaled)
         self._options = options_of(self._models, self._optimizers, loss)
-        self._diagnosis = Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", self._options)
+        asked = DiagnosisConfig(unit_health=UnitHealth(), rules=tuple(rules))
+        self._diagnosis, self._attempt = Diagnosis(asked, "report", self._options), Attempts(self._say)
         self._frozen = Frozen(self._say)
         self._ear = LossEar(self._models, loss, len(self._players) == 1, self._guarded)
         held = {player.name: player.held for player in self._players}
@@ -325,9 +327,8 @@ class Watch:
         self._began = True
         self._followed = [player for player in self._players if player.parameters]
         names = tuple(player.name for player in self._followed)
-        self._diagnosis.begin(
-            UNIT, 1, self._followed, self._frozen.for_diagnosis, self._rules, remedies_of(names)
-        )
+        remedies, frozen = remedies_of(names), self._frozen.for_diagnosis
+        self._diagnosis.begin(UNIT, 1, self._followed, frozen, self._rules, remedies, attempt=self._attempt)
         if self._journal is not None:
             self._journal.begin(self._followed, self._options)
 
@@ -359,11 +360,14 @@ class Watch:
             handle.remove()
         self._guarded(self._last_point)(status)
         self._guarded.off = True
-        self._eyes.close()
-        for player in self._players:
-            player.stop()
+        stops = (self._eyes.close, *(player.stop for player in self._players))
+        for last in (*stops, lambda: self._summarise(status)):
+            Guard(self._say)(last)()
+
+    def _summarise(self, status: str) -> None:
+        """Write the pictures and the summary."""
         if self._journal is not None:
-            self._journal.close(self.step, UNIT, status, self._diagnosis)
+            self._journal.close(self.step, UNIT, status, self._diagnosis, self._guarded.fault)
             self._say(
                 f"{status}: {self._journal.directory}; write its page with: gradsight-report "
                 f"run={self._journal.directory}"
