@@ -138,7 +138,9 @@ class ExplodingGradient:
                     evidence={"norm": now, "median_norm": usual, "growth": now / usual},
                     what=f"its norm is {now / usual:.0f} times the median of the run.",
                     cause="The steps carry the parameters to where the loss is ever steeper.",
-                    remedy=slower if clipping else remedies.clip(context, max(usual, first)) or slower,
+                    remedy=slower
+                    if clipping
+                    else remedies.clip(context, max(history.steady(tag) or 0.0, first)) or slower,
                 )
 
 

@@ -171,6 +171,13 @@ class History:
         series = self._series.get(tag)
         return list(series.course or ()) if series else []
 
+    def steady(self, tag: str) -> float | None:
+        """Median of the course until it is ten times as large as at the beginning; None with no value."""
+        found = self.course(tag)
+        most = 10.0 * max(found[:3], default=0.0)
+        grown = next((i for i, value in enumerate(found) if value > most), len(found))
+        return median(found[:grown]) if grown else None
+
     def usual(self, tag: str) -> float | None:
         """Median of the whole course; None with fewer than 8 values."""
         found = self.course(tag)

@@ -132,8 +132,8 @@ class NotTrainedLongEnough:
             player=player.name,
             evidence=known(loss=points[-1][1], constant=constant, fall=fall, way=way),
             what=(
-                f"the loss still falls at the end, {fall / max(total, fall):.0%} of its fall in the second half; "
-                f"{points[-1][1] / constant:.0%} of a constant's is left."
+                f"the loss still falls at the end, {fall / max(total, fall):.0%} of its fall in the second "
+                f"half; {points[-1][1] / constant:.0%} of a constant's is left."
             ),
             cause="The run is too short for steps of this length.",
             remedy=learning_rate(context, player, 10.0) if short else context.remedies.longer(context),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from core.diagnosis import Context, History, Rule, Sign, network_rules
-from core.diagnosis.causes import NO_GRADIENT, PROGRAM
+from core.diagnosis.causes import LITTLE_LEARNT, NO_GRADIENT, PROGRAM
 from core.diagnosis.gradients import NonFinite
 from core.diagnosis.inputs import UnscaledInputs
 from core.diagnosis.learning import LossMaximised, learnt
@@ -130,6 +130,7 @@ class UnoptimizedParameters:
                 "hand it to the optimizer (optimizer.add_param_group), or call requires_grad_(False) on it",
             ),
             kinds=("stale_optimizer", "frozen"),
+            explains=LITTLE_LEARNT,
         )
 
 
