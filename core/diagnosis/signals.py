@@ -84,8 +84,8 @@ class History:
 
     Attributes:
         step: the last one at which something was logged.
-        located: by player, where a number first was not finite: how ("forward", "backward", "batch", "loss")
-            and the name of the layer or tensor.
+        located: by player, where a number first was not finite: how ("forward", "backward", "batch", "loss";
+            "first" = known from the first gradients that were not) and the name of the layer or tensor.
     """
 
     def __init__(self) -> None:

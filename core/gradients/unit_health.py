@@ -112,7 +112,7 @@ class Units:
         by_unit = output.detach().movedim(axes, tuple(range(-len(axes), 0)))
         by_unit = by_unit.reshape(-1, by_unit.shape[-len(axes) :].numel())
         if self.ends is None:
-            seen = by_unit > 0
+            seen = ~(by_unit <= 0)  # what is not a number is not dead
         else:
             low, high = self.ends
             seen = (by_unit < low) | (by_unit > high)

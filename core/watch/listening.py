@@ -25,6 +25,7 @@ BOUNDED = (
     nn.Hardsigmoid,
     nn.LogSigmoid,
 )  # not centred, and slopes of at most 1/4
+HALF = (torch.float16, torch.bfloat16)
 FEW = 512  # losses kept before they are added up
 
 
@@ -41,11 +42,13 @@ class LossEar:
     Attributes:
         samples: seen by losses with a gradient; whoever listens to the optimizer sets it to 0 after a step.
         looking: whether predictions are measured, too.
+        half: whether it has met predictions of 16 bits, or autocast.
     """
 
     def __init__(self, models: Models, loss: Callable[..., Any] | None, alone: bool, guarded: Guard) -> None:
         self.samples = 0
         self.looking = True
+        self.half = False
         self._means = _Means()
         self._modal = [model for model in models.values() if differs_in_evaluation(model)]
         self._constant = Constant(loss)
@@ -74,6 +77,7 @@ class LossEar:
         self, predictions: Tensor, inputs: tuple[object, ...], named: Mapping[str, object], output: Tensor
     ) -> None:
         """Measure what the loss was called with, and how its gradient begins."""
+        self.half = self.half or predictions.dtype in HALF or torch.is_autocast_enabled(output.device.type)
         others = (x for x in (*inputs, *named.values()) if isinstance(x, Tensor) and x is not predictions)
         targets = next(others, None)
         for tag, value in described(self._constant.kind, predictions, targets).items():

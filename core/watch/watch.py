@@ -26,12 +26,13 @@ from core.state import StateDict, Stateful
 from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers, status_after, uncaught
 from core.watch.followed import Followed, due
 from core.watch.guard import Guard
+from core.watch.idle import Idle
 from core.watch.journal import Journal, options_of
 from core.watch.listening import LOSS, LossEar, ModelEar, listened
 from core.watch.models import Strays, named_parameters, prefixes, strays, unwrapped
 from core.watch.objectives import Frozen, draw_landscape, owner_of
 from core.watch.remedies import remedies_of
-from core.watch.rules import LAST, rules_of
+from core.watch.rules import LAST, NeverSteps, rules_of
 
 UNIT = "steps"
 
@@ -97,7 +98,11 @@ class Watch:
         self._strays = Strays()
         self._began = False
         self._window = Window()
-        self._rules = rules_of(loss, lambda: self._strays, lambda: self._scaled)
+        self._idle: dict[str, Idle] = {}  # by player that has not stepped yet
+        self._rules = (
+            *rules_of(loss, lambda: self._strays, lambda: self._scaled),
+            NeverSteps(idle=lambda: self._idle),
+        )
         self._options = options_of(self._models, self._optimizers, loss)
         asked = DiagnosisConfig(unit_health=UnitHealth(), rules=tuple(rules))
         self._diagnosis, self._attempt = Diagnosis(asked, "report", self._options), Attempts(self._say)
@@ -112,6 +117,7 @@ class Watch:
         if not self._guarded.off:
             for player in self._players:
                 self._listen(player)
+                self._idle[player.name] = Idle(player.held, self._guarded, self._report_idle)
             atexit.register(self._at_exit)
 
     @property
@@ -253,6 +259,8 @@ class Watch:
 
     def _before(self, player: Followed, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: measure the gradient, or have it measured once the closure has made it."""
+        if player.name in self._idle:
+            self._idle.pop(player.name).stop()
         if due(player.steps + 1, self._interval) or player not in self._followed:
             player.wake()
         if player not in self._followed:
@@ -327,7 +335,8 @@ class Watch:
         self._began = True
         self._followed = [player for player in self._players if player.parameters]
         names = tuple(player.name for player in self._followed)
-        remedies, frozen = remedies_of(names), self._frozen.for_diagnosis
+        remedies = remedies_of(names, lambda: self._scaled or self._ear.half)
+        frozen = self._frozen.for_diagnosis
         self._diagnosis.begin(UNIT, 1, self._followed, frozen, self._rules, remedies, attempt=self._attempt)
         if self._journal is not None:
             self._journal.begin(self._followed, self._options)
@@ -343,6 +352,16 @@ class Watch:
             values |= tags
         values |= self._frozen.measure(self.step)
         self._look_up()
+        self._ask(values)
+
+    def _report_idle(self) -> None:
+        """No optimizer steps: there will be no point at which the rules are asked."""
+        if len(self._idle) == len(self._players):
+            self._look_up()
+            self._ask(self._ear.drain())
+
+    def _ask(self, values: dict[str, float]) -> None:
+        """Ask the rules about one point, and write it."""
         self._diagnosis.observe(self.step, values)
         changed = self._diagnosis.update(self.step)
         for line in self._diagnosis.messages(changed):
@@ -360,7 +379,7 @@ class Watch:
             handle.remove()
         self._guarded(self._last_point)(status)
         self._guarded.off = True
-        stops = (self._eyes.close, *(player.stop for player in self._players))
+        stops = (self._eyes.close, *(part.stop for part in (*self._players, *self._idle.values())))
         for last in (*stops, lambda: self._summarise(status)):
             Guard(self._say)(last)()
 
@@ -377,8 +396,9 @@ class Watch:
         self._end(status_after(uncaught(), "stopped"))
 
     def _last_point(self, status: str) -> None:
-        if not self._began:
-            return
+        if len(self._idle) == len(self._players):
+            self._say("nothing was seen: no optimizer of this watch has stepped since it was made")
+            self._look_up()
         for player in self._followed:
             self._count_skipped(player)
         if self.step and not due(self.step, self._interval):
@@ -386,7 +406,8 @@ class Watch:
         elif self._journal is not None:  # what was logged since the last point
             self._journal.write(self.step, self._window.drain() | self._ear.drain(), self._diagnosis, False)
         if status == "finished":
-            for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, LAST)):
+            last = (*LAST, NeverSteps(idle=lambda: self._idle, least=2))
+            for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, last)):
                 self._say(line)
 
     def _require_open(self, method: str) -> None:
