@@ -117,17 +117,11 @@ class LossEar:
 
 
 def listened(loss: Callable[..., Any] | None, hear: Hook) -> tuple[Callable[..., Any] | None, list[Any]]:
-    """The loss, heard at every call, and the handles of its hooks; a function can only be wrapped.
-
-    Raises:
-        TypeError: it cannot be called.
-    """
+    """The loss, heard at every call, and the handles of its hooks; a function can only be wrapped."""
     if loss is None:
         return None, []
     if isinstance(loss, nn.Module):
         return loss, [loss.register_forward_hook(Passing(hear), with_kwargs=True)]
-    if not callable(loss):
-        raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
     return Heard(loss, hear), []
 
 

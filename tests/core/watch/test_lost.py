@@ -12,7 +12,7 @@ from torch import nn
 from core import Watch
 from core.diagnosis import Sign, diagnose
 from core.watch.rules import LAST
-from tests.core.watch.loops import classes, classifier, named, train
+from tests.core.watch.loops import classes, classifier, heard, named, train
 
 NUMBERS = (math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-45, 1e-12, 1e-3, 0.3, 1.0, 3.0, 1e4, 1e38)
 
@@ -150,9 +150,10 @@ def test_an_infinite_loss_with_finite_gradients_has_a_remedy():
     watch = Watch(
         model, optimizer, loss=lambda p, y: nn.functional.cross_entropy(p, y) - torch.zeros(1).log()[0]
     )
+    criterion = heard(watch)
     for x, y in classes(12):
         optimizer.zero_grad()
-        watch.loss(model(x), y).backward()
+        criterion(model(x), y).backward()
         optimizer.step()
     watch.close()
     found = named(watch)["non_finite"]
@@ -165,10 +166,11 @@ def test_a_gradient_that_is_zero_everywhere_has_advice_on_autocast_only_with_aut
     model = classifier()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     watch = Watch(model, optimizer, loss=lambda p, y: nn.functional.cross_entropy(p.float(), y) * 0)
+    criterion = heard(watch)
     for x, y in classes(20):
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            watch.loss(model(x), y).backward()
+            criterion(model(x), y).backward()
         optimizer.step()
     watch.close()
     assert any("autocast" in part for part in named(watch)["vanishing_gradient"].remedy) == half

@@ -12,7 +12,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 from core import Watch
-from tests.core.watch.loops import classes, classifier, named
+from tests.core.watch.loops import classes, classifier, heard, named
 
 STEPS = 130  # points every second step, then every fifth, every tenth, every twentieth
 
@@ -47,7 +47,7 @@ def test_a_watched_model_is_copied_saved_and_scripted_at_every_step():
     assert not torch.nn.modules.module._has_any_global_hook()
 
 
-def test_what_a_copy_is_called_with_is_not_heard():
+def test_what_a_copy_is_called_with_is_not_criterion():
     """Dead units of a copy are not those of the model, nor its inputs the model's."""
     torch.manual_seed(0)
     model, loss = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3)), nn.CrossEntropyLoss()
@@ -70,13 +70,13 @@ def test_a_loss_that_is_heard_is_copied_and_saved_without_the_ear(module):
     model = classifier()
     loss = nn.CrossEntropyLoss() if module else nn.functional.cross_entropy
     watch = Watch(model, torch.optim.SGD(model.parameters(), lr=0.1), loss=loss)
-    model.criterion = watch.loss
+    criterion = model.criterion = heard(watch)
     x, y = next(classes(1))
     scores = model[:3](x)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(other.criterion(scores, y), nn.functional.cross_entropy(scores, y))
     assert watch._ear.samples == 0  # none of them was heard
-    watch.loss(scores, y)
+    criterion(scores, y)
     assert watch._ear.samples == len(x)
     assert b"core.watch" not in pickle.dumps(model)  # whoever loads it needs no package of ours
     watch.close()
