@@ -85,6 +85,7 @@ class Remedies:
         random_weights: initial weights that differ from unit to unit.
         bare_data: none of the user's own code between the data and the network.
         full_precision: 32 bits in place of 16.
+        safe_operations: nothing that leaves its range at zero or at a large number.
         told: what is told of a remedy, by the name of its player, where there are no options to override;
             None = overrides, and nothing where the run lacks one of their options.
     """
@@ -106,6 +107,7 @@ class Remedies:
     random_weights: Callable[["Context"], Overrides] = nothing
     bare_data: Callable[["Context"], Overrides] = nothing
     full_precision: Callable[["Context"], Overrides] = nothing
+    safe_operations: Callable[["Context"], Overrides] = nothing
     told: Callable[["Context", str, Overrides], Overrides] | None = None
 
 

@@ -34,9 +34,10 @@ class AboveEdge:
             values = values or self._of_sgd(history, context, player)
             if not values or min(values) < self.stability:
                 continue
-            now = values[-1]
-            if now > self.most and player.optimizer not in remedies.UNSCALED:
+            now, measured = values[-1], player.optimizer in remedies.UNSCALED
+            if now > self.most and not measured:
                 continue
+            lower = remedies.rate if measured else remedies.sound_rate
             yield Sign(
                 name="above_edge_of_stability",
                 kinds=("learning_rate",),
@@ -48,7 +49,7 @@ class AboveEdge:
                     "The learning rate is too high for the curvature here: that direction grows at "
                     "every step."
                 ),
-                remedy=remedies.sound_rate(context, player, player.lr * 0.7 / now),
+                remedy=lower(context, player, player.lr * 0.7 / now),
             )
 
     def _of_sgd(self, history: History, context: Context, player: Player) -> list[float]:

@@ -189,7 +189,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """Causes first, the worst of them on top, and below each its consequences, which name it.
 
     A finding is the consequence of one that explains it, of the same player or of the whole run, unless that
-    one is a note, or itself explained by the first.
+    one is a note, or itself explained by the first. What cures the cause cures it: its remedy is the cause's.
     """
     found = list(findings)
     worst = sorted(found, key=lambda f: (-rank(f.severity), not f.active, f.first_step))
@@ -199,7 +199,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
     for root in roots:
         placed.append(replace(root, consequence_of=""))
         placed += [
-            replace(f, consequence_of=root.name)
+            replace(f, consequence_of=root.name, remedy=root.remedy)
             for f in worst
             if causes[id(f)] is not None and _root(f, causes) is root
         ]

@@ -138,7 +138,9 @@ class ExplodingGradient:
                     evidence={"norm": now, "median_norm": usual, "growth": now / usual},
                     what=f"its norm is {now / usual:.0f} times the median of the run.",
                     cause="The steps carry the parameters to where the loss is ever steeper.",
-                    remedy=slower if clipping else remedies.clip(context, max(usual, first)) or slower,
+                    remedy=slower
+                    if clipping
+                    else remedies.clip(context, max(history.steady(tag) or 0.0, first)) or slower,
                 )
 
 
@@ -160,32 +162,35 @@ class NonFinite:
         """One sign for each player with skipped steps in this window, at once; else one for a lost loss."""
         shares = [history.now(f"{player.prefix}gradient/skipped") for player in context.players]
         if not any(shares):
-            yield from self._lost(history)
+            yield from self._lost(history, context)
         for player, share in zip(context.players, shares, strict=True):
             if not share:
                 continue
             bad = history.layers(player.prefix, "nonfinite")
             how, where = history.located.get(player.name, ("", ""))
             nearest = next((layer.name for layer in reversed(player.layers) if bad.get(layer.name)), None)
+            safe = () if _grew(history, context, player) else context.remedies.safe_operations(context)
             yield Sign(
                 name="non_finite",
-                kinds=_kinds(how),
+                kinds=_kinds(how, safe),
                 explains=("dead_units", "saturated_units", *LITTLE_LEARNT),
                 severity="error" if share == 1.0 else "warning" if share > self.rare else "note",
                 player=player.name,
-                layer=(where if how in ("forward", "backward") else None) if how else nearest,
+                layer=((where or None) if how in ("forward", "backward", "first") else None)
+                if how
+                else nearest,
                 evidence={"skipped": share, "layers": float(len(bad))},
                 what=(
                     f"{share:.0%} of the gradients were not finite"
                     f"{' and were skipped' if self.skips else ''}; "
                     f"{_place(how, where, nearest)}."
                 ),
-                cause=_cause(how, where),
-                remedy=self._remedy(context, player, how),
+                cause=_cause(how, where, safe),
+                remedy=self._remedy(context, player, how, safe),
                 patience=self.points,
             )
 
-    def _lost(self, history: History) -> Iterator[Sign]:
+    def _lost(self, history: History, context: Context) -> Iterator[Sign]:
         """A loss that is no number although its gradients are: what it adds depends on no parameter."""
         losses = [tag for tag in sorted(history.tags()) if tag.startswith("loss/")]
         lost = [tag for tag in losses if not math.isfinite(history.now(tag) or 0.0)]
@@ -195,17 +200,29 @@ class NonFinite:
                 severity="warning",
                 evidence={"losses": float(len(lost))},
                 what=f"{', '.join(lost)} is not finite, and every gradient is.",
+                kinds=("loss",),
                 cause="The loss has a term without a value that reaches no parameter.",
+                remedy=context.remedies.safe_operations(context),
                 patience=self.points,
             )
 
-    def _remedy(self, context: Context, player: Player, how: str) -> Overrides:
+    def _remedy(self, context: Context, player: Player, how: str, safe: Overrides) -> Overrides:
         if how == "batch":
             return context.remedies.bare_data(context)
         if how == "loss" and (built_in := remedies.built_in_loss(context)):
             return built_in
+        if safe:
+            return safe
         lower = remedies.learning_rate(context, player, 0.1)
         return lower if remedies.has_clipping(context) else (*lower, *remedies.clip(context, 0.5))
+
+
+def _grew(history: History, context: Context, player: Player) -> bool:
+    """Whether steps too long have led there: gradients or losses had grown, or a step was as long as that."""
+    courses = [history.course(f"{player.prefix}gradient/norm"), history.course("loss/train")]
+    grown = any(max(course) > 10.0 * max(course[0], 0.0) for course in courses if len(course) > 1)
+    ratios = history.course(f"{player.prefix}gradient/update_ratio")
+    return grown or max(ratios, default=0.0) > 0.1 or bool(remedies.if_too_fast(context, player))
 
 
 def _place(how: str, where: str, nearest: str | None) -> str:
@@ -215,14 +232,20 @@ def _place(how: str, where: str, nearest: str | None) -> str:
         return f"the first that is not finite is the {how} of {where}"
     if how == "loss":
         return f"the network's outputs are finite, but the {where} of its loss is not"
+    if how == "first":
+        at_once = (
+            "at the first of these steps all layers were lost, by the loss or by what clips them together"
+        )
+        return f"at the first of these steps it was that of {where}" if where else at_once
     return f"nearest to the loss is {nearest}" if nearest else "no layer could be named"
 
 
-def _kinds(how: str) -> tuple[str, ...]:
-    return {"batch": ("data", "preprocessing"), "loss": ("loss",)}.get(how, ("learning_rate",))
+def _kinds(how: str, safe: Overrides) -> tuple[str, ...]:
+    otherwise = ("loss", "layers") if safe else ("learning_rate",)
+    return {"batch": ("data", "preprocessing"), "loss": ("loss",)}.get(how, otherwise)
 
 
-def _cause(how: str, where: str) -> str:
+def _cause(how: str, where: str, safe: Overrides) -> str:
     if how == "batch":
         return (
             f"What the environment or the data hand over ({where}) contains a NaN or an infinity: look there."
@@ -231,6 +254,10 @@ def _cause(how: str, where: str) -> str:
         return "A logarithm, division or exponential in the loss has left its range."
     if how == "backward":
         return "A derivative is infinite or undefined there: a root or norm at zero, or an overflow."
+    if safe:
+        return (
+            "Nothing had grown before: a logarithm, root or division met zero, or an exponential overflowed."
+        )
     return "Numbers have grown out of their range: the steps are too long, or a layer divides by zero."
 
 

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from core.diagnosis.context import Context, Overrides, Player
+from core.diagnosis.findings import is_sentence
 
 SOUND = (1e-5, 3e-3)  # learning rates that Adam and its kin are commonly run at
 CALM = 1e-3  # of these, one that seldom does harm
+FARTHEST = 1e3  # times the present rate, or a part of it: what is measured now says nothing beyond it
 NO_CLIPPING = ("Centralize", "GradientNoise", "SkipNonFinite", "PCGrad", "")  # transforms that limit no norm
 UNSCALED = ("SGD", "ASGD", "Adadelta", "Rprop", "LBFGS", "Muon", "PerturbedSGD", "SAM")  # no division by |g|
 
@@ -33,6 +35,21 @@ def exist(context: Context, overrides: Overrides) -> bool:
 def existing(context: Context, player: str, remedy: Overrides) -> Overrides:
     """A remedy, whoever the player; empty where the run lacks one of its options."""
     return remedy if exist(context, remedy) else ()
+
+
+def changing(context: Context, remedy: Overrides) -> Overrides:
+    """A remedy without what would leave an option at the value that it has."""
+    return tuple(text for text in remedy if is_sentence(text) or not _is_set(context, text))
+
+
+def _is_set(context: Context, text: str) -> bool:
+    option, _, value = text.partition("=")
+    if option not in context.options:
+        return False  # a group, or an option of one that is chosen here
+    now = _number(context, context.options, option)
+    if now is None:
+        return value == ("null" if context.options[option] is None else str(context.options[option]))
+    return value == override(option, now).partition("=")[2] or value == str(context.options[option])
 
 
 def applied(overrides: Sequence[str], remedy: Sequence[str]) -> Overrides:
@@ -118,10 +135,14 @@ def _option_of_rate(context: Context, player: Player) -> str:
 
 
 def sound_rate(context: Context, player: Player, proposed: float, least: float = SOUND[0]) -> Overrides:
-    """The proposed rate, but at least `least` and within what the optimizer is commonly run at."""
-    if _adaptive(player):
-        proposed = min(max(proposed, least), SOUND[1])
-    return rate(context, player, proposed)
+    """The proposed rate, but at least `least` and within what the optimizer is commonly run at.
+
+    Of one that is not comparable, within `FARTHEST` of the present one. Never in the other direction.
+    """
+    low, high = (least, SOUND[1]) if _adaptive(player) else (player.lr / FARTHEST, player.lr * FARTHEST)
+    within = min(max(proposed, low), high)
+    turned = (within - player.lr) * (proposed - player.lr) <= 0
+    return rate(context, player, proposed if turned else within)
 
 
 def _adaptive(player: Player) -> bool:

@@ -61,8 +61,12 @@ def network_rules(*adjusted: Rule) -> tuple[Rule, ...]:
 def diagnose(rules: Iterable[Rule], history: History, context: Context) -> list[Sign]:
     """What the rules see at the last point of a history.
 
-    A remedy with an option that this run does not have is left out, whichever rule proposes it.
+    A remedy with an option that this run does not have is left out, whichever rule proposes it, and so is a
+    value that the option has already.
     """
     signs = [sign for rule in rules for sign in rule(history, context)]
     tell = context.remedies.told or remedies.existing
-    return [replace(sign, remedy=tell(context, sign.player, sign.remedy)) for sign in signs]
+    return [
+        replace(sign, remedy=tell(context, sign.player, remedies.changing(context, sign.remedy)))
+        for sign in signs
+    ]

@@ -84,8 +84,8 @@ class History:
 
     Attributes:
         step: the last one at which something was logged.
-        located: by player, where a number first was not finite: how ("forward", "backward", "batch", "loss")
-            and the name of the layer or tensor.
+        located: by player, where a number first was not finite: how ("forward", "backward", "batch", "loss";
+            "first" = known from the first gradients that were not) and the name of the layer or tensor.
     """
 
     def __init__(self) -> None:
@@ -170,6 +170,13 @@ class History:
         """The whole course, thinned to at most 64 finite values."""
         series = self._series.get(tag)
         return list(series.course or ()) if series else []
+
+    def steady(self, tag: str) -> float | None:
+        """Median of the course until it is ten times as large as at the beginning; None with no value."""
+        found = self.course(tag)
+        most = 10.0 * max(found[:3], default=0.0)
+        grown = next((i for i, value in enumerate(found) if value > most), len(found))
+        return median(found[:grown]) if grown else None
 
     def usual(self, tag: str) -> float | None:
         """Median of the whole course; None with fewer than 8 values."""

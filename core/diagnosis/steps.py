@@ -1,5 +1,6 @@
 """Rules about steps: how long they are, whether they swing, and how much of them is noise or clipping."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -54,7 +55,9 @@ class ClippingAlwaysOn:
                     "The limit lies below every gradient: it sets the step's length, whatever the "
                     "gradient says."
                 ),
-                remedy=self._remedy(context, norm),
+                remedy=self._remedy(
+                    context, min(norm, history.steady(f"{player.prefix}gradient/norm") or norm)
+                ),
             )
 
     def _remedy(self, context: Context, norm: float) -> Overrides:
@@ -96,7 +99,9 @@ class UpdateTooLarge:
             large = bool(ratios) and min(ratios) >= self.ratio
             if not large and grown < self.blown:
                 continue
-            now = ratios[-1] if large else 0.1  # what blows up has been at least as long
+            now = ratios[-1] if large else self.ratio  # what blows up has been at least as long
+            first = min(history.course(f"{player.prefix}gradient/update_ratio")[:3], default=now)
+            before = min(now, max(first, self.ratio))  # what has grown since says nothing of the rate
             yield Sign(
                 name="update_too_large",
                 kinds=("learning_rate",),
@@ -111,7 +116,7 @@ class UpdateTooLarge:
                     else f"the first steps have made the weights {grown:.1f} times as long as they were."
                 ),
                 cause="The learning rate is too high for this network and optimizer.",
-                remedy=remedies.sound_rate(context, player, player.lr * USUAL_RATIO / now),
+                remedy=remedies.sound_rate(context, player, player.lr * USUAL_RATIO / before),
             )
 
 
@@ -193,7 +198,8 @@ class UpdateTooSmall:
             and after < 1e-3 * norm
             and context.number("clipper.max_norm") is not None
         ):
-            return (remedies.toward(context, "clipper.max_norm", norm),)
+            steady = history.steady(f"{player.prefix}gradient/norm") or norm
+            return (remedies.toward(context, "clipper.max_norm", min(norm, steady)),)
         fastest = max(other.lr for other in context.players)
         if fastest > 10 * player.lr:  # the other player's rate has been chosen for this game
             return remedies.rate(context, player, fastest)
@@ -295,7 +301,7 @@ class NoiseDominated:
                 scale = history.level(f"{player.prefix}gradient/noise_scale", self.points)
             severe = player.batch <= self.small and not self.learnt(history)
             border = self.severe * (0.25 if few and rough else 1.0) if severe else self.ratio
-            if scale is None or scale < border * player.batch:
+            if scale is None or not border * player.batch <= scale < math.inf:
                 continue
             yield Sign(
                 name="noise_dominated",

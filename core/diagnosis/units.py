@@ -18,11 +18,13 @@ class DeadUnits:
         share: of a layer's units, from which one should act.
         noted: from which it is worth a note; healthy ReLU networks lose a few.
         measurements: in a row.
+        patience: as of a `Sign`.
     """
 
     share: float = 0.9
     noted: float = 0.6
     measurements: int = 2
+    patience: int | None = None
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign for each player: its worst layer."""
@@ -46,6 +48,7 @@ class DeadUnits:
                 or remedies.built_in_network(context)
                 or context.remedies.leakier(context)
                 or remedies.learning_rate(context, player, 0.1),
+                patience=self.patience,
             )
 
 

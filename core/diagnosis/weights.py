@@ -79,7 +79,8 @@ class WeightDecay:
                 what = f"its part of the gradient is {share:.1f} times as long as the loss's."
             else:
                 continue
-            if share < most:
+            usual = 0.01 if decoupled else 1e-4
+            if share < most or decay <= usual:  # then it is the rate that is too high, or the gradient small
                 continue
             yield Sign(
                 name="weight_decay_dominates",
@@ -90,7 +91,7 @@ class WeightDecay:
                 evidence={**evidence, "share": share},
                 what=f"weight decay pulls the weights to zero: {what}",
                 cause="It is far above what is common: 1e-4 for SGD and Adam, 1e-2 for AdamW.",
-                remedy=remedies.own_value(context, player, "weight_decay", 0.01 if decoupled else 1e-4),
+                remedy=remedies.own_value(context, player, "weight_decay", usual),
             )
 
 

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.hooks import RemovableHandle
 
 Axes = tuple[int, ...]  # from the end, so that [units] and [batch, units] are alike
+Register = Callable[[nn.Module, Callable[..., None]], RemovableHandle]  # of a hook that sees a call's output
 
 
 class UnitAxes:
@@ -22,13 +23,13 @@ class UnitAxes:
         self._by_shape: dict[tuple[int, ...], Axes] = {}
 
     def watch(
-        self, module: nn.Module, hooked: Callable[[Callable], Callable] = lambda hook: hook
+        self, module: nn.Module, register: Register = nn.Module.register_forward_hook
     ) -> list[RemovableHandle]:
         """Remember the outputs of a layer from now on; no handle for a module that only holds others."""
         whole = is_parametrized(module) or isinstance(module, nn.MultiheadAttention)
         if any(module.children()) and not whole:
             return []
-        return [module.register_forward_hook(hooked(self._remember))]
+        return [register(module, self._remember)]
 
     def _remember(self, module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         made = output[0] if isinstance(output, tuple) and output else output

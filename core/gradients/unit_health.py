@@ -5,7 +5,7 @@ loss share the gradient. It costs one forward pass, and one backward pass for ea
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,7 +19,7 @@ from core.gradients.equal_units import equal_units
 from core.gradients.graph import refuse_reentrant
 from core.gradients.measured import Measured
 from core.gradients.objective import Objective, own_randomness
-from core.gradients.unit_axes import Axes, UnitAxes
+from core.gradients.unit_axes import Axes, Register, UnitAxes
 
 # Ends of the range of activations that have one: |tanh x| > 0.97 where its slope is below 0.06; the sigmoid's
 # slope has fallen as far below its largest one at the same multiple, sigmoid(2 x) = (1 + tanh x) / 2.
@@ -112,7 +112,7 @@ class Units:
         by_unit = output.detach().movedim(axes, tuple(range(-len(axes), 0)))
         by_unit = by_unit.reshape(-1, by_unit.shape[-len(axes) :].numel())
         if self.ends is None:
-            seen = by_unit > 0
+            seen = ~(by_unit <= 0)  # what is not a number is not dead
         else:
             low, high = self.ends
             seen = (by_unit < low) | (by_unit > high)
@@ -133,18 +133,16 @@ class Units:
 
 
 @contextmanager
-def watched(
-    module: nn.Module, hooked: Callable[[Callable], Callable] = lambda hook: hook
-) -> Iterator[list[Units]]:
+def watched(module: nn.Module, register: Register = nn.Module.register_forward_hook) -> Iterator[list[Units]]:
     """Look at every activation that can die or saturate while the module is called.
 
     Args:
         module: the network.
-        hooked: makes of each hook the one that is registered.
+        register: lets a hook see the calls of one module.
     """
     units, handles, unit_axes = [], [], UnitAxes()
     for name, part in module.named_modules():
-        handles += unit_axes.watch(part, hooked)
+        handles += unit_axes.watch(part, register)
         relu = isinstance(part, nn.ReLU | nn.ReLU6) or (
             isinstance(part, nn.LeakyReLU) and part.negative_slope == 0
         )
@@ -152,9 +150,7 @@ def watched(
             seen = Units(name, part)
             units.append(seen)
             handles.append(
-                part.register_forward_hook(
-                    hooked(lambda _, inputs, output, seen=seen: seen.see(output, unit_axes.of(output)))
-                )
+                register(part, lambda _, inputs, output, seen=seen: seen.see(output, unit_axes.of(output)))
             )
     try:
         yield units

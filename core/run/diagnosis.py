@@ -237,14 +237,32 @@ class Diagnosis:
         return self._context
 
     def _locate(self) -> None:
-        """Where a number first was not finite, once for each player."""
+        """Where a number first was not finite, once a player; by the gradients where no batch shows it."""
         for step in self._steps:
-            skipped = self._history.now(f"{step.monitor.prefix}gradient/skipped")
-            if not skipped or step.name in self._history.located or self._probes is None:
+            shares = self._history.points(f"{step.monitor.prefix}gradient/skipped")[-2:]
+            how, _ = self._history.located.get(step.name, ("", ""))
+            if not shares or shares[-1] != (self._history.step, shares[-1][1]) or not shares[-1][1]:
                 continue
-            for objective, owner in self._probes.objectives():
-                if owner is step and (place := localise(objective)) is not None:
-                    self._history.located[step.name] = (place.how, place.name)
+            if how not in ("", "first") or self._probes is None:
+                continue
+            places = [
+                place
+                for objective, owner in self._probes.objectives()
+                if owner is step and (place := localise(objective)) is not None
+            ]
+            if places:
+                self._history.located[step.name] = (places[-1].how, places[-1].name)
+            elif not how or (len(shares) == 2 and not shares[0][1]):
+                self._history.located[step.name] = ("first", self._first_lost(step))
+
+    def _first_lost(self, step: Measured) -> str:
+        """The layer nearest to the loss among those lost at every step of a window, and so at the first.
+
+        Empty where these are all layers, or unknown.
+        """
+        shares = self._history.layers(step.monitor.prefix, "nonfinite")
+        lost = [name for name in step.names if shares.get(name, 0.0) == max(shares.values(), default=1.0)]
+        return "" if not lost or len(lost) == len(step.names) else lost[-1]
 
 
 def _guarded(attempt: Attempts, option: str, rule: Rule) -> Rule:

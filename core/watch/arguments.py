@@ -3,12 +3,22 @@
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from core.checks import require
+from core.config import ConfigError
+from core.gradients import Objective
+from core.own_module import attempt
+from core.run.directory import holds_run
 
 Kind = TypeVar("Kind", nn.Module, torch.optim.Optimizer)
+WATCHED = "of_a_watch"  # what the hook of a Watch that is open is known by
+GROUPS = {"gradient", "layer", "curvature", "noise", "input", "output", "label", "mode", "units"}
+MEASURED = {"loss/train", "loss/no_grad", "loss/constant", "loss/maximised", "time/steps_per_s"}
 
 
 def by_name(argument: str, given: Kind | Mapping[str, Kind], kind: type[Kind]) -> dict[str, Kind]:
@@ -52,18 +62,112 @@ def refuse_strangers(
     models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> None:
     """Raise ValueError where models have nothing to train, or an optimizer has nothing of theirs."""
+    sides = {"model": models, "optimizer": optimizers}
+    for (side, own), (_, other) in (sides.items(), reversed(sides.items())):
+        if len(own) == 1 and "" not in own and list(other) == [""]:
+            raise ValueError(
+                f"the {side} has a name, {next(iter(own))!r}, and the other side has none: hand over both in "
+                "dictionaries, or both as they are"
+            )
+    if odd := [name for name in (*models, *optimizers) if not isinstance(name, str) or "/" in name]:
+        raise ValueError(f"names of models and optimizers are texts without a slash, got {odd[0]!r}")
     own = {id(p): p for model in models.values() for p in model.parameters()}
+    if not own:
+        raise ValueError("the model has no parameters: hand over the module that the optimizer trains")
     if not any(p.requires_grad for p in own.values()):
-        state = "are all frozen (requires_grad=False)" if own else "are none"
-        raise ValueError(f"the parameters of the model {state}: there is no gradient to watch")
+        raise ValueError(
+            "the parameters of the model are all frozen (requires_grad=False): call requires_grad_() on what "
+            "is to be trained before the Watch is made"
+        )
     for name, optimizer in optimizers.items():
         held = [p for group in optimizer.param_groups for p in group["params"]]
+        who = f"the optimizer {name!r}" if name else "the optimizer"
         if not any(id(p) in own for p in held):
-            who = f"the optimizer {name!r}" if name else "the optimizer"
             raise ValueError(
                 f"{who} holds {len(held)} tensors, and none of them is a parameter of the model: make it "
                 "from this model's parameters(), after the last of its parts has been replaced"
             )
+        if any(hasattr(hook, WATCHED) for hook in optimizer._optimizer_step_pre_hooks.values()):
+            raise ValueError(f"{who} is watched already: call close() of that Watch before making another")
+
+
+def refuse_options(loss: object, scaler: object, rules: object, interval: object) -> None:
+    """Raise TypeError or ValueError where an argument of `Watch` is of another kind than what it takes."""
+    if isinstance(loss, type):
+        raise TypeError(f"loss must be a module or a function, got the class: make one, {loss.__name__}()")
+    if not (loss is None or callable(loss)):
+        raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
+    if scaler is not None and not hasattr(scaler, "get_backoff_factor"):
+        raise TypeError(f"scaler must be a torch.amp.GradScaler, got {type(scaler).__name__}")
+    given = rules if isinstance(rules, list | tuple) else [None]
+    if not all(callable(rule) and not isinstance(rule, type) for rule in given):
+        wrong = next(rule for rule in given if not callable(rule) or isinstance(rule, type))
+        named = repr(rules if given == [None] else wrong)[:80]
+        raise TypeError(f"rules must be a list of functions of the history and the context, got {named}")
+    whole = isinstance(interval, int) and not isinstance(interval, bool) and interval >= 2
+    require(whole, "interval", interval, "an integer >= 2")
+
+
+def directory_of(given: object, resume: bool) -> Path | None:
+    """The run's directory.
+
+    Raises:
+        TypeError: it is no path.
+        ConfigError: its name is empty, or there is no run that could go on.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"directory must be a path or None, got {type(given).__name__}")
+    if not str(given):
+        raise ConfigError("directory is an empty text: name a folder, or None to write no files")
+    directory = Path(given)
+    if resume and not holds_run(directory):
+        raise ConfigError(
+            f"{directory} holds no run that could go on: leave out resume=True, or name its folder"
+        )
+    return directory
+
+
+def number_of(tag: str, value: object) -> Tensor:
+    """A number of the user's own for a curve, 0-d.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is several, or the curve is one that is measured.
+    """
+    if tag in MEASURED or any(part in GROUPS for part in tag.split("/")[:2][: tag.count("/")]):
+        raise ValueError(f"{tag} is a curve that Watch measures itself: log yours by another name")
+    try:
+        number = torch.as_tensor(value).detach()
+    except (RuntimeError, TypeError, ValueError):
+        raise TypeError(f"{tag} must be a number or a tensor of one, got {type(value).__name__}") from None
+    if number.numel() != 1:
+        raise ValueError(
+            f"{tag} must be a single number, got a tensor of {tuple(number.shape)}: log its mean"
+        )
+    return number.reshape(())
+
+
+def refuse_objective(objective: Objective) -> None:
+    """Call an objective once.
+
+    Raises:
+        TypeError: the loss cannot be called, or the batch is no sequence of tensors.
+        ValueError: it fails, or returns something else than one number; one line.
+    """
+    if not callable(objective.loss):
+        raise TypeError(f"loss must be a function of forward and batch, got {type(objective.loss).__name__}")
+    if not objective.batch or not all(isinstance(x, Tensor) and x.dim() for x in objective.batch):
+        raise TypeError(
+            "batch must be a tuple of tensors [B, ...], in the order in which the loss takes them"
+        )
+    value = attempt("the objective's loss", objective)
+    if not isinstance(value, Tensor) or value.dim():
+        shape = f"a tensor of {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"the objective's loss must return one number, the mean over the samples; got {shape}"
+        )
 
 
 def first_rank() -> bool:

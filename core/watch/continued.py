@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from core.diagnosis import Rule
+from core.run.directory import holds_run
 from core.state import StateDict
 from core.watch.arguments import status_after
 from core.watch.watch import Watch
@@ -43,7 +44,9 @@ class Continued:
         owner = models if isinstance(models, nn.Module) else next(iter(models.values()))
         state = self._state if self._owner in (None, owner) else None
         options = {**self._options, "rules": (*self._options["rules"], *rules)}
-        self.watch = Watch(models, optimizers, loss, scaler=scaler, resume=state is not None, **options)
+        folder = options["directory"]  # a checkpoint may have come here without it
+        resume = state is not None and folder is not None and holds_run(Path(folder))
+        self.watch = Watch(models, optimizers, loss, scaler=scaler, resume=resume, **options)
         if state is not None:
             self.watch.load_state_dict(state)
         self._owner, self._running = owner, True

@@ -244,7 +244,8 @@ class OutOfScale:
             )
         now = left(history)
         away = now is not None and not now < (self.left if history.step >= self.steps else self.lost)
-        if target and min(target) > self.large and now is not None and away:
+        usual = history.steady("label/rms") or 0.0  # targets that a network makes itself grow with it
+        if target and min(*target, usual) > self.large and now is not None and away:
             yield Sign(
                 name="unscaled_targets",
                 severity="warning",
@@ -253,5 +254,5 @@ class OutOfScale:
                 evidence={"label/rms": target[-1], "left": now},
                 what=f"the targets have a root mean square of {target[-1]:.3g}.",
                 cause="They are not normalised: the gradient grows with them, and outputs have far to go.",
-                remedy=(f"divide the targets by {target[-1]:.2g}, or scale them to mean 0 and deviation 1",),
+                remedy=(f"divide the targets by {usual:.2g}, or scale them to mean 0 and deviation 1",),
             )

@@ -15,10 +15,12 @@ class Guard:
 
     Attributes:
         off: whether they rest.
+        fault: what it was, in one line; empty where there was none.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.off = False
+        self.fault = ""
         self._say = say
         self._busy = False
 
@@ -42,8 +44,8 @@ class Guard:
                 return work(*args)
             except Exception as error:
                 self.off = True
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                self._say(f"the training goes on, and is not watched any longer: {reason}")
+                self.fault = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                self._say(f"the training goes on, and is not watched any longer: {self.fault}")
                 return None
             finally:
                 self._busy = False

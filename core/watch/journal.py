@@ -106,18 +106,21 @@ class Journal:
             writer.text("findings", diagnosis.table(), step)
             diagnosis.write(self.directory, step)
 
-    def close(self, step: int, unit: str, status: str, diagnosis: Diagnosis) -> None:
-        """Write the pictures and the summary, and release the directory."""
+    def close(self, step: int, unit: str, status: str, diagnosis: Diagnosis, fault: str) -> None:
+        """Write the summary and the pictures, and release the directory.
+
+        The summary says what ended the watch before the training, if a fault did.
+        """
         try:
-            charts = self._charts.draw(unit)
-            for tag, media in charts.items():
-                data, _ = write_media(self.directory / "media", tag.replace("/", "_"), media)
-                self.writer(step).media(tag, media, data, step)
             diagnosis.write(self.directory, step)
             own = {"status": status, "script": self._script, "device": _device(self._charts)}
             made = {"versions": versions(), "git": git_state(), "wall_s": self.wall_s}
             reached = {**self._last, **diagnosis.summary(), "unit": unit, unit: step}
-            write_summary(self.directory, {**own, **made, **reached})
+            unwatched = {"watch_fault": fault} if fault else {}
+            write_summary(self.directory, {**own, **unwatched, **made, **reached})
+            for tag, media in self._charts.draw(unit).items():
+                data, _ = write_media(self.directory / "media", tag.replace("/", "_"), media)
+                self.writer(step).media(tag, media, data, step)
         finally:
             if self._writer is not None:
                 self._writer.close()

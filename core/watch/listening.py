@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.form import Each, Number
 from core.gradients.unit_health import Units, watched
 from core.state import StateDict
+from core.watch.calls import Calls, Heard, Passing
 from core.watch.described import SAMPLES, Constant, at_start, described
 from core.watch.guard import Guard, Hook
 from core.watch.models import Models, differs_in_evaluation, first_weights, is_compiled, unwrapped
@@ -24,6 +25,7 @@ BOUNDED = (
     nn.Hardsigmoid,
     nn.LogSigmoid,
 )  # not centred, and slopes of at most 1/4
+HALF = (torch.float16, torch.bfloat16)
 FEW = 512  # losses kept before they are added up
 
 
@@ -40,11 +42,13 @@ class LossEar:
     Attributes:
         samples: seen by losses with a gradient; whoever listens to the optimizer sets it to 0 after a step.
         looking: whether predictions are measured, too.
+        half: whether it has met predictions of 16 bits, or autocast.
     """
 
     def __init__(self, models: Models, loss: Callable[..., Any] | None, alone: bool, guarded: Guard) -> None:
         self.samples = 0
         self.looking = True
+        self.half = False
         self._means = _Means()
         self._modal = [model for model in models.values() if differs_in_evaluation(model)]
         self._constant = Constant(loss)
@@ -73,6 +77,7 @@ class LossEar:
         self, predictions: Tensor, inputs: tuple[object, ...], named: Mapping[str, object], output: Tensor
     ) -> None:
         """Measure what the loss was called with, and how its gradient begins."""
+        self.half = self.half or predictions.dtype in HALF or torch.is_autocast_enabled(output.device.type)
         others = (x for x in (*inputs, *named.values()) if isinstance(x, Tensor) and x is not predictions)
         targets = next(others, None)
         for tag, value in described(self._constant.kind, predictions, targets).items():
@@ -112,24 +117,12 @@ class LossEar:
 
 
 def listened(loss: Callable[..., Any] | None, hear: Hook) -> tuple[Callable[..., Any] | None, list[Any]]:
-    """The loss, heard at every call, and the handles of its hooks; a function can only be wrapped.
-
-    Raises:
-        TypeError: it cannot be called.
-    """
+    """The loss, heard at every call, and the handles of its hooks; a function can only be wrapped."""
     if loss is None:
         return None, []
     if isinstance(loss, nn.Module):
-        return loss, [loss.register_forward_hook(hear, with_kwargs=True)]
-    if not callable(loss):
-        raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
-
-    def heard(*args: Any, **kwargs: Any) -> Any:
-        output = loss(*args, **kwargs)
-        hear(loss, args, kwargs, output)
-        return output
-
-    return heard, []
+        return loss, [loss.register_forward_hook(Passing(hear), with_kwargs=True)]
+    return Heard(loss, hear), []
 
 
 class ModelEar:
@@ -156,16 +149,19 @@ class ModelEar:
         """From here on the models' next calls are seen."""
         if self._stack is not None:
             return
-        self._stack = ExitStack()
+        self._stack, calls = ExitStack(), Calls()
+        self._stack.callback(calls.close)
         for key, model in self.models.items():
             first, inside = first_weights(model), not is_compiled(model)
             met = model if first is None or not inside else unwrapped(model).get_submodule(first)
             hook = self._learning(
                 lambda _, inputs, key=key, measured=first is not None: self._called(key, inputs, measured)
             )
-            self._stack.callback(met.register_forward_pre_hook(hook).remove)
+            calls.before(met, hook)
             if inside:
-                self._units[key] = self._stack.enter_context(watched(unwrapped(model), self._learning))
+                self._units[key] = self._stack.enter_context(
+                    watched(unwrapped(model), lambda part, hook: calls.after(part, self._learning(hook)))
+                )
 
     def close(self) -> None:
         """Take every hook away; the units' shares wait to be drained."""

@@ -59,7 +59,7 @@ class Frozen:
                 generator = torch.Generator().manual_seed(seed_for(0, "probe", name, owner.name, step))
                 try:
                     found = probe(objective, owner, generator)
-                except (RuntimeError, ValueError) as error:  # a kernel without a second derivative
+                except Exception as error:  # a kernel without a second derivative, or the user's own loss
                     del probes[name]
                     self.say(f"{name} is no longer measured: {' '.join(str(error).split())[:300]}")
                     continue

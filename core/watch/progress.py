@@ -108,9 +108,11 @@ class NotTrainedLongEnough:
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, of a run with one player; to be asked at the end."""
         points, constant = history.points(LOSS), history.last(CONSTANT)
+        late = [(step, value) for step, value in points if step >= history.step / 2]
         if history.step < self.least or not constant or len(context.players) != 1 or len(points) < 8:
             return
-        late = [(step, value) for step, value in points if step >= history.step / 2]
+        if not late or points[-1][0] != history.step:  # of a loss that is lost nothing can be said
+            return
         slope, error = _slope(late)
         fall = -slope * (late[-1][0] - late[0][0])
         total = median([value for _, value in points[:3]]) - points[-1][1]
@@ -130,8 +132,8 @@ class NotTrainedLongEnough:
             player=player.name,
             evidence=known(loss=points[-1][1], constant=constant, fall=fall, way=way),
             what=(
-                f"the loss still falls at the end, {fall / total:.0%} of its fall in the second half; "
-                f"{points[-1][1] / constant:.0%} of a constant's is left."
+                f"the loss still falls at the end, {fall / max(total, fall):.0%} of its fall in the second "
+                f"half; {points[-1][1] / constant:.0%} of a constant's is left."
             ),
             cause="The run is too short for steps of this length.",
             remedy=learning_rate(context, player, 10.0) if short else context.remedies.longer(context),

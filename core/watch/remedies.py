@@ -1,5 +1,7 @@
 """Remedies for a loop that has no options: sentences with the number to use."""
 
+from collections.abc import Callable
+
 from core.diagnosis import Context, Overrides, Player, Remedies
 from core.diagnosis.findings import is_sentence
 
@@ -43,8 +45,13 @@ def option(player: str, name: str) -> str:
     return f"{player}.optimizer.{name}" if player else f"optimizer.{name}"
 
 
-def remedies_of(players: tuple[str, ...]) -> Remedies:
-    """What a foreign loop can do, by the names of its players."""
+def remedies_of(players: tuple[str, ...], half: Callable[[], bool]) -> Remedies:
+    """What a foreign loop can do.
+
+    Args:
+        players: their names.
+        half: whether anything was computed in 16 bits.
+    """
     return Remedies(
         own_rates={player: option(player, "lr") for player in players},
         larger_batch=larger_batch,
@@ -64,6 +71,12 @@ def remedies_of(players: tuple[str, ...]) -> Remedies:
         ),
         random_weights=lambda _: ("leave the weights as torch draws them, or use nn.init.kaiming_normal_",),
         bare_data=lambda _: ("drop or repair what is not finite in the batch before the model reads it",),
-        full_precision=lambda _: ("compute this part in float32: torch.autocast(..., enabled=False)",),
+        full_precision=lambda _: (
+            ("compute this part in float32: torch.autocast(..., enabled=False)",) if half() else ()
+        ),
+        safe_operations=lambda _: (
+            "look for a logarithm, root, norm, division or exponential that meets 0 or a large number: add "
+            "an epsilon inside of it, or use log_softmax, logsumexp or a loss with logits",
+        ),
         told=told,
     )

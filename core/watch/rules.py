@@ -3,18 +3,19 @@
 Each looks at what is certain, not at what is likely: the border lies where a healthy loop cannot stand.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from core.diagnosis import Context, History, Rule, Sign, network_rules
-from core.diagnosis.causes import NO_GRADIENT, PROGRAM
+from core.diagnosis.causes import LITTLE_LEARNT, NO_GRADIENT, PROGRAM
 from core.diagnosis.gradients import NonFinite
 from core.diagnosis.inputs import UnscaledInputs
 from core.diagnosis.learning import LossMaximised, learnt
 from core.diagnosis.steps import NoiseDominated
-from core.diagnosis.units import SaturatedUnits
+from core.diagnosis.units import DeadUnits, SaturatedUnits
 from core.watch.described import kind_of_loss
 from core.watch.fit import ConstantTargets, OutOfScale, OutputDoesNotFit, QuantitiesOfClasses
+from core.watch.idle import GAME, MANY, Idle
 from core.watch.models import Strays
 from core.watch.progress import NoBetterThanConstant, NotTrainedLongEnough, WorseHeldOut
 from core.watch.remedies import divided
@@ -98,6 +99,54 @@ class NoGradient:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeverSteps:
+    """An optimizer is not called at all, and the gradients of its parameters are cleared unused.
+
+    Attributes:
+        idle: by player, those that have not stepped yet.
+        least: gradients that were cleared, from which it is said.
+        game: the same where another player steps.
+    """
+
+    idle: Callable[[], Mapping[str, Idle]]
+    least: int = MANY
+    game: int = GAME
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign for each player."""
+        idle = self.idle()
+        for player in context.players:
+            found = idle.get(player.name)
+            alone = len(idle) == len(context.players)
+            if found is None or found.unused < (self.least if alone else self.game):
+                continue
+            moved = found.moved
+            yield Sign(
+                name="optimizer_never_steps",
+                severity="error",
+                player=player.name,
+                evidence={"unused": float(found.unused)},
+                what=(
+                    f"{found.unused:,} gradients of its parameters were cleared, and step() was never called"
+                    f"{', while something else moves the parameters' * moved}."
+                ),
+                cause=(
+                    "The loop steps another optimizer, made after this watch, or anew in each step."
+                    if moved
+                    else "optimizer.step() is missing from the loop, or belongs to another optimizer."
+                ),
+                remedy=(
+                    "make the optimizer once, before the loop, and hand that one to Watch"
+                    if moved
+                    else "call optimizer.step() after loss.backward(), on the optimizer that Watch was given",
+                ),
+                kinds=("stale_optimizer", "optimizer"),
+                explains=PROGRAM,
+                patience=1,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnoptimizedParameters:
     """Parameters of a model that require a gradient and that no optimizer moves.
 
@@ -130,6 +179,7 @@ class UnoptimizedParameters:
                 "hand it to the optimizer (optimizer.add_param_group), or call requires_grad_(False) on it",
             ),
             kinds=("stale_optimizer", "frozen"),
+            explains=LITTLE_LEARNT,
         )
 
 
@@ -206,17 +256,14 @@ def begun(history: History) -> bool | None:
 LAST: tuple[Rule, ...] = (NoBetterThanConstant(), NotTrainedLongEnough())  # what only the end can say
 
 
-def rules_of(
-    loss: object, found: Callable[[], Strays], scaled: Callable[[], bool], own: tuple[Rule, ...]
-) -> tuple[Rule, ...]:
-    """The rules for a foreign loop: those for any network, those of this file, and the user's own.
+def rules_of(loss: object, found: Callable[[], Strays], scaled: Callable[[], bool]) -> tuple[Rule, ...]:
+    """The rules for a foreign loop: those for any network, and those of this package.
 
     Args:
         loss: module or function.
         found: what models and optimizers do not have in common, as it now is.
         scaled: whether a loss scaler is at work. It begins with too large a scale on purpose: the first steps
             overflow in healthy loops.
-        own: further ones.
     """
     unscaled = NonFinite(skips=False)
     overflow = NonFinite(rare=0.5, points=4)
@@ -229,7 +276,10 @@ def rules_of(
         *(
             rule
             for rule in network_rules(
-                SaturatedUnits(learnt=learnt), NoiseDominated(learnt=begun), UnscaledInputs(remedy=divided)
+                DeadUnits(patience=2),  # measured twice by then: no later than what it brings about
+                SaturatedUnits(learnt=learnt),
+                NoiseDominated(learnt=begun),
+                UnscaledInputs(remedy=divided),
             )
             if not isinstance(rule, NonFinite)
         ),
@@ -245,7 +295,6 @@ def rules_of(
         NoBetterThanConstant(share=0.97, least=2000),
         WorseHeldOut(),
         WrongMode(),
-        *own,
     )
 
 

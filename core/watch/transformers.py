@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core.diagnosis import Rule
 from core.watch.arguments import first_rank, num_ranks
+from core.watch.calls import Passing
 from core.watch.continued import Continued, named_numbers
 from core.watch.watch import Watch
 
@@ -62,7 +63,7 @@ class WatchCallback(TrainerCallback):
         watch = self._runs.open(model, optimizer, said(model), getattr(optimizer, "scaler", None))
         if not args.torch_compile:  # inside of a compiled model nothing can be heard
             hear = hearing(watch, args)
-            self._handle = model.register_forward_hook(hear, with_kwargs=True)
+            self._handle = model.register_forward_hook(Passing(hear), with_kwargs=True)
 
     def on_log(
         self,

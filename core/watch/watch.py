@@ -19,18 +19,21 @@ from core.diagnosis import Finding, Rule
 from core.form import form_of, require_form
 from core.gradients import Objective
 from core.gradients.unit_health import UnitHealth
+from core.run.attempts import Attempts
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.window import Window
 from core.state import StateDict, Stateful
-from core.watch.arguments import by_name, first_rank, num_ranks, refuse_strangers, status_after, uncaught
+from core.watch import arguments
 from core.watch.followed import Followed, due
 from core.watch.guard import Guard
+from core.watch.idle import Idle
 from core.watch.journal import Journal, options_of
 from core.watch.listening import LOSS, LossEar, ModelEar, listened
 from core.watch.models import Strays, named_parameters, prefixes, strays, unwrapped
 from core.watch.objectives import Frozen, draw_landscape, owner_of
 from core.watch.remedies import remedies_of
-from core.watch.rules import LAST, rules_of
+from core.watch.rules import LAST, NeverSteps, rules_of
+from core.watch.stepping import Scale, observing
 
 UNIT = "steps"
 
@@ -62,9 +65,10 @@ class Watch:
         loss: the loss, heard.
 
     Raises:
-        ValueError: no parameter requires a gradient; an optimizer has none of the models' parameters; the
-            directory is in use or holds a run (`core.config.ConfigError`).
-        TypeError: not a module, or not an optimizer.
+        ValueError: no parameter requires a gradient; an optimizer has none of the models' parameters, or is
+            watched already; the directory is in use or holds a run, or none to go on with
+            (`core.config.ConfigError`).
+        TypeError: not a module, not an optimizer, or another argument of a wrong kind.
     """
 
     def __init__(
@@ -79,37 +83,42 @@ class Watch:
         interval: int = 250,
         resume: bool = False,
     ) -> None:
-        require(interval >= 2, "interval", interval, "an integer >= 2")
-        self._models = by_name("model", model, nn.Module)
-        self._optimizers = by_name("optimizer", optimizer, torch.optim.Optimizer)
-        refuse_strangers(self._models, self._optimizers)
+        arguments.refuse_options(loss, scaler, rules, interval)
+        self._models = arguments.by_name("model", model, nn.Module)
+        self._optimizers = arguments.by_name("optimizer", optimizer, torch.optim.Optimizer)
+        arguments.refuse_strangers(self._models, self._optimizers)
         self._reached = 0  # steps at the last one that was looked at
         self._interval = interval
-        self._scaler = scaler
-        self._scale = None if scaler is None else scaler.get_scale()
-        self._scaled = scaler is not None and scaler.is_enabled()
+        self._scale = Scale(scaler)
         self._closed = False
         self._guarded = Guard(self._say)
-        self._guarded.off = not first_rank()
+        self._guarded.off = not arguments.first_rank()
         self._players = [Followed(name, each, interval) for name, each in self._optimizers.items()]
         self._followed: list[Followed] = []
         self._strays = Strays()
         self._began = False
         self._window = Window()
-        self._rules = rules_of(loss, lambda: self._strays, lambda: self._scaled, tuple(rules))
+        self._idle: dict[str, Idle] = {}  # by player that has not stepped yet
+        self._rules = (
+            *rules_of(loss, lambda: self._strays, lambda: self._scale.used),
+            NeverSteps(idle=lambda: self._idle),
+        )
         self._options = options_of(self._models, self._optimizers, loss)
-        self._diagnosis = Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), "report", self._options)
+        asked = DiagnosisConfig(unit_health=UnitHealth(), rules=tuple(rules))
+        self._diagnosis, self._attempt = Diagnosis(asked, "report", self._options), Attempts(self._say)
         self._frozen = Frozen(self._say)
         self._ear = LossEar(self._models, loss, len(self._players) == 1, self._guarded)
         held = {player.name: player.held for player in self._players}
         self._eyes = ModelEar(self._models, prefixes(self._models, held), self._guarded)
-        self._journal = None if directory is None or self._guarded.off else Journal(Path(directory), resume)
+        folder = None if self._guarded.off else arguments.directory_of(directory, resume)
+        self._journal = None if folder is None else Journal(folder, resume)
         self._handles: list[Any] = []
         self.loss, handles = listened(loss, self._guarded(self._ear.hear))
         self._handles.extend(handles)
         if not self._guarded.off:
             for player in self._players:
                 self._listen(player)
+                self._idle[player.name] = Idle(player.held, self._guarded, self._report_idle)
             atexit.register(self._at_exit)
 
     @property
@@ -131,12 +140,14 @@ class Watch:
 
         Raises:
             RuntimeError: the watch is closed.
+            TypeError, ValueError: not one number; or the curve is one that is measured.
         """
         self._require_open("log")
+        own = {tag: arguments.number_of(tag, value) for tag, value in curves.items()}
         if loss is not None:
-            curves[LOSS if self.loss is None else "loss/logged"] = loss
+            own[LOSS if self.loss is None else "loss/logged"] = arguments.number_of("loss", loss)
         if not self._guarded.off:
-            self._window.add({tag: torch.as_tensor(value).detach() for tag, value in curves.items()})
+            self._window.add(own)
 
     def objective(self, loss: Callable[..., Tensor], batch: Sequence[Tensor], model: str = "") -> None:
         """Open what needs a frozen batch: noise of single samples, curvature, units, where a NaN is born.
@@ -152,12 +163,17 @@ class Watch:
 
         Raises:
             RuntimeError: the watch is closed.
-            ValueError: there is no model of that name, or no optimizer moves it.
+            TypeError: the loss is no function, or the batch no sequence of tensors.
+            ValueError: there is no model of that name, or no optimizer moves it; the loss, which is called
+                once, fails or returns something else than one number.
         """
         self._require_open("objective")
         require(model in self._models, "model", model, f"one of {', '.join(map(repr, self._models))}")
         module = unwrapped(self._models[model])
-        objective = Objective(getattr(module, "_orig_mod", module), loss, batch)
+        given = batch if isinstance(batch, list | tuple) else ()
+        objective = Objective(getattr(module, "_orig_mod", module), loss, given)
+        with self._guarded.resting():
+            arguments.refuse_objective(objective)
         self._look_up()
         owner = owner_of(objective, self._followed)
         if owner is None:
@@ -198,7 +214,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(status_after(error, "finished"))
+        self._end(arguments.status_after(error, "finished"))
 
     def state_dict(self) -> StateDict:
         """All that is needed to go on: save it beside the model and the optimizer."""
@@ -236,9 +252,11 @@ class Watch:
         measure, look = self._guarded(self._before), self._guarded(self._after)
 
         def before(_: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if player.steps + 1 < player.busy and self._scaler is None:
+            if player.steps + 1 < player.busy and self._scale.scaler is None:
                 return None  # nine steps of ten: the least that can be done
             return measure(player, args, kwargs)
+
+        setattr(before, arguments.WATCHED, self)
 
         def after(*_: object) -> None:
             player.steps += 1
@@ -251,36 +269,24 @@ class Watch:
 
     def _before(self, player: Followed, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a step: measure the gradient, or have it measured once the closure has made it."""
+        if player.name in self._idle:
+            self._idle.pop(player.name).stop()
         if due(player.steps + 1, self._interval) or player not in self._followed:
             player.wake()
         if player not in self._followed:
             self._look_up()
         if player not in self._followed:
             return None  # all that it holds is frozen
-        self._count_skipped(player)
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if not callable(closure):
+        self._scale.count(player)
+        observed = observing(args, kwargs, self._guarded(lambda: self._measure(player)))
+        if observed is None:
             self._measure(player)
-            return None
-        measure = self._guarded(lambda: self._measure(player))
-        waiting = True
-
-        def observed() -> Any:
-            nonlocal waiting
-            loss = closure()
-            if waiting:  # at the parameters that the step begins with
-                waiting = False
-                measure()
-            return loss
-
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": observed}
-        return (*args[:1], observed, *args[2:]), kwargs
+        return observed
 
     @torch.no_grad()
     def _measure(self, player: Followed) -> None:
         alone = len(self._players) == 1  # of several, one cannot tell whose loss was heard
-        player.before(self._ear.samples * num_ranks() or None if alone else None)
+        player.before(self._ear.samples * arguments.num_ranks() or None if alone else None)
 
     @torch.no_grad()
     def _after(self, player: Followed) -> None:
@@ -297,23 +303,6 @@ class Watch:
         if self._ear.looking:
             self._eyes.open()
 
-    def _count_skipped(self, player: Followed) -> None:
-        """Count the steps that the loss scaler has skipped since the last one, by how its scale has shrunk.
-
-        A fused optimizer is called all the same, and is told.
-        """
-        player.fused = player.fused or hasattr(player.optimizer, "found_inf")
-        self._scaled = self._scaled or player.fused
-        if self._scaler is None or player.fused:
-            return
-        before, self._scale = self._scale, self._scaler.get_scale()
-        shrunk = 0
-        while before and self._scale < before:
-            before *= self._scaler.get_backoff_factor()
-            shrunk += before >= self._scale * 0.999
-        if shrunk:
-            player.skip(shrunk)
-
     def _look_up(self) -> None:
         """Look up which parameters there are, and begin anew where they have changed."""
         known = named_parameters(self._models)
@@ -325,9 +314,9 @@ class Watch:
         self._began = True
         self._followed = [player for player in self._players if player.parameters]
         names = tuple(player.name for player in self._followed)
-        self._diagnosis.begin(
-            UNIT, 1, self._followed, self._frozen.for_diagnosis, self._rules, remedies_of(names)
-        )
+        remedies = remedies_of(names, lambda: self._scale.used or self._ear.half)
+        frozen = self._frozen.for_diagnosis
+        self._diagnosis.begin(UNIT, 1, self._followed, frozen, self._rules, remedies, attempt=self._attempt)
         if self._journal is not None:
             self._journal.begin(self._followed, self._options)
 
@@ -342,6 +331,16 @@ class Watch:
             values |= tags
         values |= self._frozen.measure(self.step)
         self._look_up()
+        self._ask(values)
+
+    def _report_idle(self) -> None:
+        """No optimizer steps: there will be no point at which the rules are asked."""
+        if len(self._idle) == len(self._players):
+            self._look_up()
+            self._ask(self._ear.drain())
+
+    def _ask(self, values: dict[str, float]) -> None:
+        """Ask the rules about one point, and write it."""
         self._diagnosis.observe(self.step, values)
         changed = self._diagnosis.update(self.step)
         for line in self._diagnosis.messages(changed):
@@ -359,30 +358,35 @@ class Watch:
             handle.remove()
         self._guarded(self._last_point)(status)
         self._guarded.off = True
-        self._eyes.close()
-        for player in self._players:
-            player.stop()
+        stops = (self._eyes.close, *(part.stop for part in (*self._players, *self._idle.values())))
+        for last in (*stops, lambda: self._summarise(status)):
+            Guard(self._say)(last)()
+
+    def _summarise(self, status: str) -> None:
+        """Write the pictures and the summary."""
         if self._journal is not None:
-            self._journal.close(self.step, UNIT, status, self._diagnosis)
+            self._journal.close(self.step, UNIT, status, self._diagnosis, self._guarded.fault)
             self._say(
                 f"{status}: {self._journal.directory}; write its page with: gradsight-report "
                 f"run={self._journal.directory}"
             )
 
     def _at_exit(self) -> None:
-        self._end(status_after(uncaught(), "stopped"))
+        self._end(arguments.status_after(arguments.uncaught(), "stopped"))
 
     def _last_point(self, status: str) -> None:
-        if not self._began:
-            return
+        if len(self._idle) == len(self._players):
+            self._say("nothing was seen: no optimizer of this watch has stepped since it was made")
+            self._look_up()
         for player in self._followed:
-            self._count_skipped(player)
+            self._scale.count(player)
         if self.step and not due(self.step, self._interval):
             self._point()
         elif self._journal is not None:  # what was logged since the last point
             self._journal.write(self.step, self._window.drain() | self._ear.drain(), self._diagnosis, False)
         if status == "finished":
-            for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, LAST)):
+            last = (*LAST, NeverSteps(idle=lambda: self._idle, least=2))
+            for line in self._diagnosis.messages(self._diagnosis.conclude(self.step, last)):
                 self._say(line)
 
     def _require_open(self, method: str) -> None:

@@ -42,6 +42,12 @@ def train(
         watch.close()
 
 
+def heard(watch: Watch) -> Callable[..., Tensor]:
+    """Its loss, of a watch that was given one."""
+    assert watch.loss is not None
+    return watch.loss
+
+
 def named(watch: Watch) -> dict[str, Finding]:
     """Findings by name."""
     return {finding.name: finding for finding in watch.findings}

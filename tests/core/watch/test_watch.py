@@ -278,7 +278,7 @@ def test_after_close_nothing_is_left_behind():
 def test_what_cannot_be_watched_is_refused_by_one_clear_line(tmp_path):
     model, other = classifier(), classifier()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="parameters of the model are none"):
+    with pytest.raises(ValueError, match="the model has no parameters: hand over the module"):
         Watch(nn.ReLU(), optimizer)
     with pytest.raises(ValueError, match="none of them is a parameter of the model"):
         Watch(other, optimizer)
@@ -288,8 +288,10 @@ def test_what_cannot_be_watched_is_refused_by_one_clear_line(tmp_path):
         Watch(model, optimizer, interval=1)
     Watch(model, optimizer, directory=tmp_path / "run").close()
     with Watch(model, optimizer, directory=tmp_path / "run2") as watch:
+        with pytest.raises(ValueError, match="is watched already"):
+            Watch(model, optimizer)
         with pytest.raises(ConfigError, match="in use"):
-            Watch(model, optimizer, directory=tmp_path / "run2")
+            Watch(other, torch.optim.SGD(other.parameters(), lr=0.1), directory=tmp_path / "run2")
         train(model, optimizer, nn.CrossEntropyLoss(), None, classes(3))
     assert watch.step == 3
     with pytest.raises(ConfigError, match="already holds a run: choose another directory"):

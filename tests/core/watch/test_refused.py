@@ -1,0 +1,146 @@
+"""What is handed over by mistake is refused at once, by one line that says what to do."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from core import Watch
+from core.config import ConfigError
+from tests.core.watch.loops import classes, classifier, train
+
+
+def plateau(history, context):
+    yield from ()
+
+
+class Rule:
+    def __call__(self, history, context):
+        yield from ()
+
+
+WRONG = [
+    (
+        {"loss": nn.MSELoss},
+        TypeError,
+        r"loss must be a module or a function, got the class: make one, MSELoss\(\)",
+    ),
+    ({"loss": "mse"}, TypeError, "loss must be a module or a function, got str"),
+    ({"rules": [3]}, TypeError, "rules must be a list of functions of the history and the context, got 3"),
+    ({"rules": plateau}, TypeError, "rules must be a list of functions .* got <function plateau"),
+    ({"rules": [plateau, Rule]}, TypeError, "rules must be a list of functions .* got <class"),
+    ({"interval": "x"}, ValueError, "interval must be an integer >= 2, got 'x'"),
+    ({"interval": 2.5}, ValueError, "interval must be an integer >= 2, got 2.5"),
+    ({"scaler": 3}, TypeError, "scaler must be a torch.amp.GradScaler, got int"),
+    ({"directory": ""}, ConfigError, "directory is an empty text: name a folder, or None"),
+    ({"directory": 3}, TypeError, "directory must be a path or None, got int"),
+    (
+        {"directory": "none", "resume": True},
+        ConfigError,
+        "none holds no run that could go on: leave out resume=True",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "line"), WRONG, ids=lambda x: next(iter(x)) if isinstance(x, dict) else ""
+)
+def test_an_argument_of_another_kind_is_refused(options, kind, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(kind, match=line) as raised:
+        Watch(model, optimizer, **options)
+    assert "\n" not in str(raised.value)
+    assert not optimizer._optimizer_step_pre_hooks
+    assert os.listdir(tmp_path) == []
+    Watch(model, optimizer, rules=(plateau, Rule())).close()
+
+
+def test_names_on_one_side_only_and_names_that_no_tag_can_have_are_refused():
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for models, optimizers in (({"a": model}, optimizer), (model, {"a": optimizer})):
+        with pytest.raises(ValueError, match="has a name, 'a', and the other side has none"):
+            Watch(models, optimizers)
+    with pytest.raises(ValueError, match="texts without a slash, got 'a/b'"):
+        Watch({"a/b": model}, {"a/b": optimizer})
+    Watch({"a": model}, {"b": optimizer}).close()
+
+
+def test_a_second_watch_of_an_optimizer_waits_for_the_end_of_the_first():
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    first = Watch(model, optimizer)
+    with pytest.raises(ValueError, match="watched already: call close"):
+        Watch(model, optimizer)
+    first.close()
+    Watch(model, optimizer).close()
+
+
+LOGGED = [
+    ({"a": "x"}, TypeError, "a must be a number or a tensor of one, got str"),
+    ({"a": None}, TypeError, "a must be a number or a tensor of one, got NoneType"),
+    ({"a": torch.ones(3)}, ValueError, r"a must be a single number, got a tensor of \(3,\): log its mean"),
+    ({"loss": torch.ones(3)}, ValueError, "loss must be a single number"),
+    ({"gradient/norm": 1.0}, ValueError, "gradient/norm is a curve that Watch measures itself"),
+    ({"critic/gradient/norm": 1.0}, ValueError, "is a curve that Watch measures itself"),
+    ({"loss/train": 1.0}, ValueError, "loss/train is a curve that Watch measures itself"),
+]
+
+
+@pytest.mark.parametrize(("curves", "kind", "line"), LOGGED)
+def test_what_is_no_curve_of_ones_own_is_refused_and_the_watch_goes_on(curves, kind, line):
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer)
+    with pytest.raises(kind, match=line):
+        watch.log(**curves)
+    watch.log(**{"a": float("nan"), "b": torch.ones(1, 1), "c": True, "accuracy/gradient": 1, "noise": 2})
+    train(model, optimizer, nn.CrossEntropyLoss(), watch, classes(4))
+    assert watch._diagnosis._history.last("b") == 1.0
+
+
+OBJECTIVES = [
+    ("x", torch.ones(4, 8), TypeError, "loss must be a function of forward and batch, got str"),
+    (lambda f, x: f(x), (torch.ones(4, 8),), ValueError, r"one number, .* got a tensor of \(4, 3\)"),
+    (lambda f, x: 1.0, (torch.ones(4, 8),), ValueError, "must return one number, .* got float"),
+    (lambda f, x: 1 / 0, (torch.ones(4, 8),), ValueError, "loss raised ZeroDivisionError: division by zero"),
+    (lambda f, x: f(x).mean(), (torch.ones(4, 5),), ValueError, "loss raised RuntimeError: .*mat1 and mat2"),
+    (lambda f, x: f(x).mean(), torch.ones(4, 8), TypeError, "batch must be a tuple of tensors"),
+    (lambda f, x: f(x).mean(), (3,), TypeError, "batch must be a tuple of tensors"),
+    (lambda f: f(torch.ones(4, 8)).mean(), (), TypeError, "batch must be a tuple of tensors"),
+]
+
+
+@pytest.mark.parametrize(("loss", "batch", "kind", "line"), OBJECTIVES)
+def test_an_objective_that_cannot_be_is_refused_at_once_and_changes_nothing(loss, batch, kind, line, capsys):
+    model = classifier(nn.Dropout(0.5), nn.BatchNorm1d(3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer)
+    before, state = [b.clone() for b in model.buffers()], torch.get_rng_state()
+    with pytest.raises(kind, match=line):
+        watch.objective(loss, batch)
+    watch.objective(lambda forward, x, y: cross_entropy(forward(x), y), next(classes(1)))
+    assert all(map(torch.equal, before, model.buffers()))
+    assert torch.equal(state, torch.get_rng_state())
+    train(model, optimizer, nn.CrossEntropyLoss(), watch, classes(4))
+    assert "any longer" not in capsys.readouterr().out
+
+
+def test_an_objective_that_fails_later_is_left_out_alone(capsys):
+    model, calls = classifier(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer)
+
+    def loss(forward, x, y):
+        calls.append(1)
+        return cross_entropy(forward(x), y if len(calls) == 1 else {}[y])
+
+    watch.objective(loss, next(classes(1)))
+    train(model, optimizer, nn.CrossEntropyLoss(), watch, classes(30))
+    said = capsys.readouterr().out
+    assert "not watched any longer" not in said
+    assert "unit_health is no longer measured" in said
