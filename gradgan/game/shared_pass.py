@@ -58,7 +58,8 @@ class SharedPass:
     @property
     def complete(self) -> bool:
         """Whether L_D has been differentiated, as a whole, where both players still are."""
-        noted = len(self._slopes) == len(self._gradients) == 1  # several losses apart (PCGrad) note more
+        # Losses apart (PCGrad), and a penalty that differentiates the logits itself, note more than one.
+        noted = len(self._slopes) == len(self._gradients) == 1
         return noted and self._version == self._versions()
 
     def again(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,9 +97,8 @@ class _Samples(Function):
         return samples.view_as(samples)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
-        ctx.noted.append(gradient)
+        ctx.noted.append(gradient.detach())
         return None, None, None
 
 
@@ -111,11 +111,10 @@ class _Logits(Function):
         return logits.view_as(logits)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, None]:
         least = torch.full_like(slopes, LEAST).copysign(slopes)
         raised = torch.where(slopes.abs() < LEAST, least, slopes)
-        ctx.noted.append(raised)
+        ctx.noted.append(raised.detach())
         return raised, None
 
 

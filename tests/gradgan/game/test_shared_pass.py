@@ -12,7 +12,7 @@ from core.gradients.transforms.direction import PCGrad
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
 from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
 from gradgan.augment.diffaugment import DiffAugment
-from gradgan.batch import Batch
+from gradgan.batch import Batch, ScoredBatch
 from gradgan.game.game import FakeBatch, Game, StepInfo
 from gradgan.game.players import make_players
 from gradgan.game.shared_pass import LEAST, SharedPass, scores_alone
@@ -60,7 +60,8 @@ def gradients(trainer: Trainer, real: Batch) -> tuple[list[Tensor], list[Tensor]
     trainer.discriminator_step.compute(*of_discriminator)
     trainer.generator_step.compute(*of_generator)
     steps = trainer.discriminator_step, trainer.generator_step
-    return tuple([p.grad.clone() for p in step.parameters if p.grad is not None] for step in steps)
+    one, two = ([p.grad.clone() for p in step.parameters if p.grad is not None] for step in steps)
+    return one, two
 
 
 def assert_equal(found: list[Tensor], expected: list[Tensor], rtol: float = 1e-11) -> None:
@@ -290,6 +291,37 @@ def test_losses_that_are_differentiated_apart_share_only_where_one_reads_the_sam
         results.append(gradients(trainer, images()))
         if shared:
             assert len(calls) == passes
+    for f, e in zip(*results, strict=True):
+        assert_equal(f, e)
+
+
+class Sharpness:
+    """A penalty of one's own: the squared gradient of the mean logit of generated samples by D's weights."""
+
+    on_real = on_fake = False
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+
+    def due(self, update: int) -> bool:
+        return True
+
+    def __call__(self, batch: ScoredBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        by_weights = torch.autograd.grad(batch.fake_logits.mean(), self.weights, create_graph=True)
+        return torch.stack([g.square().sum() for g in by_weights]).sum(), {}
+
+
+def test_a_penalty_that_differentiates_the_logits_itself_takes_two() -> None:
+    results = []
+    for shared in (True, False):
+        penalty = Sharpness()
+        players = in_float64(made(NETWORK))
+        penalty.weights = list(players[1].parameters())
+        trainer = make_trainer(players, Game(loss=NonSaturating(), penalty=penalty), Simultaneous())
+        trainer.one_pass = shared
+        calls = asked(players[1])
+        results.append(gradients(trainer, Batch(torch.ones(4, 2, dtype=torch.float64), None)))
+        assert len(calls) == 3
     for f, e in zip(*results, strict=True):
         assert_equal(f, e)
 
