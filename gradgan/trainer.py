@@ -6,7 +6,8 @@
 
 Both losses are in `gradgan.game.game`. An update scheme (alternating, simultaneous, ...) decides in which
 order the two gradients are computed and applied; each player's `GradientStep` changes only its own
-parameters, so the other player stays fixed and costs no weight gradients.
+parameters, so the other player stays fixed and costs no weight gradients. Where a scheme takes both gradients
+at one point, one backward pass through the discriminator can serve both (`gradgan.game.shared_pass`).
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from core.state import StateDict, copied
 from gradgan.batch import Batch
 from gradgan.game.game import FakeBatch, Game, StepInfo
 from gradgan.game.players import latents
+from gradgan.game.shared_pass import scores_alone
 
 
 class Trainer:
@@ -71,6 +73,9 @@ class Trainer:
         self.latent_size = latent_size
         self.random = random
         self.micro_batches = micro_batches
+        # float16 has no room below the slopes that are to be divided by.
+        wide = discriminator_step.precision != "float16"
+        self.one_pass = wide and scheme.at_one_point and game.asks_once and scores_alone(discriminator)
         self.updates = 0
         self.discriminator_updates = 0
         self.progress = 0.0
@@ -122,7 +127,8 @@ class Trainer:
         labels = [None] * len(xs) if real.labels is None else real.labels.chunk(self.micro_batches)
         for part in map(Batch, xs, labels):
             z = latents(len(part.x), self.latent_size, self.random, part.x.device)
-            fake = FakeBatch(self.generator, z, part.labels, shared=shared)
+            one_pass = shared and self.one_pass
+            fake = FakeBatch(self.generator, z, part.labels, shared=shared, one_pass=one_pass)
             seed, other_seed = torch.randint(2**62, (2,), generator=self.random).tolist()
             info = StepInfo(self.discriminator_updates, self.progress, self.augmentation, seed)
             arguments = self.discriminator, part, fake

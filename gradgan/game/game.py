@@ -9,6 +9,7 @@ so a scheme or an optimizer that evaluates it twice (extragradient, LBFGS) sees 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ from core.transfer import send
 from gradgan.augment import Augment
 from gradgan.batch import Batch, ScoredBatch
 from gradgan.game.players import Discriminator
-from gradgan.losses import Loss
+from gradgan.game.shared_pass import SharedPass
+from gradgan.losses import Loss, learns_everywhere
 from gradgan.networks.conditioning import Auxiliary
 from gradgan.penalties import Penalty
 from gradgan.regularizers import Regularizer
@@ -57,10 +59,15 @@ class FakeBatch:
         z: the latents.
         labels: int64 [B], or None.
         shared: whether a loss of the generator follows; if not, no graph is built for it.
+        one_pass: whether that loss may read the logits that D gave in the discriminator's loss.
     """
 
-    def __init__(self, generator: nn.Module, z: Tensor, labels: Tensor | None, *, shared: bool) -> None:
+    def __init__(
+        self, generator: nn.Module, z: Tensor, labels: Tensor | None, *, shared: bool, one_pass: bool = False
+    ) -> None:
         self.generator, self.z, self.labels, self.shared = generator, z, labels, shared
+        self.one_pass = one_pass
+        self.scored: SharedPass | None = None  # of the discriminator's last loss
         self._parameters = list(generator.parameters())
         self._made: tuple[Tensor, int] | None = None
 
@@ -139,8 +146,13 @@ class Game:
         x = real.x.detach().requires_grad_(penalty is not None and penalty.on_real)
         y = y.requires_grad_(y.requires_grad or (penalty is not None and penalty.on_fake))
         show = self._shown(info, random)
+        one_pass = fake.one_pass and not (penalty is not None and penalty.on_fake)
+        scored = fake.scored = SharedPass(fake.generator, discriminator) if one_pass else None
         real_logits, real_terms = self._logits(discriminator, show(x), real.labels)
-        fake_logits, fake_terms = self._logits(discriminator, show(y), real.labels)
+        watched = y if scored is None else scored.samples(y)
+        fake_logits, fake_terms = self._logits(discriminator, show(watched), real.labels)
+        if scored is not None:
+            fake_logits = scored.logits(fake_logits, real_logits)
         adversarial = self.loss.discriminator(real_logits, fake_logits)
         losses = {"adversarial": adversarial}
         metrics = logit_metrics(real_logits, fake_logits, has_threshold=self.loss.has_threshold)
@@ -187,14 +199,7 @@ class Game:
         Returns:
             The terms of its loss, and loss/generator (the adversarial one).
         """
-        random = torch.Generator().manual_seed(info.seed)
-        y = fake.with_graph()
-        show = self._shown(info, random)
-        fake_logits, fake_terms = self._logits(discriminator, show(y), real.labels)
-        real_logits = None
-        if self.loss.generator_uses_real:
-            with torch.set_grad_enabled(self.joint_graph):
-                real_logits = discriminator(show(real.x), real.labels)
+        fake_logits, real_logits, fake_terms = self._generator_logits(discriminator, real, fake, info)
         count = self.kept(len(fake_logits), info.progress)
         if count < len(fake_logits):
             best = fake_logits.detach().topk(count).indices
@@ -205,6 +210,31 @@ class Game:
         if self.auxiliary is not None:
             losses["classification"] = self.auxiliary.weight * fake_terms
         return losses, {"loss/generator": adversarial.detach()}
+
+    def _generator_logits(
+        self, discriminator: nn.Module, real: Batch, fake: FakeBatch, info: StepInfo
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What the generator's loss reads: D(fake), D(real) if it compares, the cross-entropy of D(fake)."""
+        y = fake.with_graph()
+        if fake.scored is not None and fake.scored.complete:
+            fake_logits, real_logits = fake.scored.again(y)
+            return fake_logits, real_logits if self.loss.generator_uses_real else None, y.new_zeros(())
+        show = self._shown(info, torch.Generator().manual_seed(info.seed))
+        fake_logits, fake_terms = self._logits(discriminator, show(y), real.labels)
+        if not self.loss.generator_uses_real:
+            return fake_logits, None, fake_terms
+        with torch.set_grad_enabled(self.joint_graph):
+            return fake_logits, discriminator(show(real.x), real.labels), fake_terms
+
+    @cached_property
+    def asks_once(self) -> bool:
+        """Whether both losses show D the same generated samples, and only D's logits tell them apart.
+
+        Augmentations and noise are drawn anew for the generator; class logits take the gradient back to a
+        sample by a second way.
+        """
+        same = self.augment is None and self.instance_noise == 0 and self.auxiliary is None
+        return same and not self.joint_graph and learns_everywhere(self.loss)
 
     def kept(self, count: int, progress: float) -> int:
         """How many of `count` generated samples the generator learns from; at least one."""

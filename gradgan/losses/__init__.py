@@ -55,6 +55,19 @@ def common_slope(loss: Loss) -> float:
     return -signs[0] if signs[0] == signs[1] else 0.0
 
 
+def learns_everywhere(loss: Loss) -> bool:
+    """Whether the discriminator learns from a generated sample whatever its logit; hinge is flat below -1.
+
+    Taken at logits of both signs and of sizes up to 30, of a copy.
+    """
+    fake = torch.tensor([-30.0, -6.7, -2.9, -1.3, -0.4, 0.3, 1.7, 3.1, 6.9, 30.0], dtype=torch.float64)
+    fake.requires_grad_()
+    with torch.enable_grad():
+        value = deepcopy(loss).discriminator(torch.zeros_like(fake), fake)
+        (slopes,) = torch.autograd.grad(value, fake, allow_unused=True)
+    return slopes is not None and bool((slopes != 0).all())
+
+
 def compares_samples(loss: Loss) -> bool:
     """Whether a loss is more than the mean of what each pair of samples contributes on its own."""
     real, fake = torch.tensor([[0.7, -1.2, 0.1], [-0.4, 0.9, 1.6]], dtype=torch.float64)

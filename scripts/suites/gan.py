@@ -6,12 +6,14 @@ passes, of which the last also computes gradients of D's weights that nobody use
 layout. Ours is the whole `Trainer.update` as configured by default (channels_last), with the gradient monitor
 and the average of the generator's weights that the other one does without.
 
-Steps are taken in turn in one process; the clock is its CPU time. The figure is the median of the ratios of
-neighbouring pairs.
+Simultaneous updates share one pass through D between both players; the same in two passes show what it saves.
+Steps are taken in turn in one process; the clock is its CPU time. Medians over the rounds, of the ratios too.
 """
 
 import copy
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,11 +26,15 @@ from core.numbers import quartiles
 from core.seeding import Generators
 from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
+from gradgan.trainer import Trainer
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
 
 ROUNDS = 15
+SIZES = (32, 64)
+EXAMPLES = "pytorch/examples"
+UPDATES = {"alternating": [], "simultaneous": ["update=simultaneous"]}
 BATCH, LATENT = 64, 100
 OVERRIDES = [
     "data=cifar10",
@@ -46,41 +52,51 @@ OVERRIDES = [
 
 
 def run(cfg: "BenchConfig") -> None:
-    """Print medians and quartiles of both steps and of their ratio."""
+    """Print medians and quartiles of each step and of its ratio, at both sizes."""
     torch.set_num_threads(1)
-    tree, _, _ = compose_tree("gan", OVERRIDES, [config_dir()])
-    options = build(tree)
-    assert isinstance(options, TrainConfig)
-    trainer = build_trainer(options, Generators(1), torch.device("cpu"))
-    players = trainer.generator, trainer.discriminator
+    for size in SIZES:
+        compare(size, cfg.rounds or ROUNDS)
+
+
+def compare(size: int, rounds: int) -> None:
+    """The steps on images of one size."""
+    trainers = {name: made(size, *overrides) for name, overrides in UPDATES.items()}
+    trainers["simultaneous, two passes"] = made(size, *UPDATES["simultaneous"])
+    trainers["simultaneous, two passes"].one_pass = False
+    first = next(iter(trainers.values()))
+    players = first.generator, first.discriminator
     examples = Examples(
         # In torch's own layout, as the example leaves it; ours is channels_last.
         *(copy.deepcopy(player).to(memory_format=torch.contiguous_format) for player in players)
     )
     random = torch.Generator().manual_seed(0)
-
-    def batch() -> Tensor:
-        return torch.rand(BATCH, 3, 32, 32, generator=random) * 2 - 1
-
-    seconds: dict[str, list[float]] = {"gradgan": [], "pytorch/examples": []}
-    for i in range((cfg.rounds or ROUNDS) + 1):
-        real = batch()
-        steps = {
-            "gradgan": lambda real=real: trainer.update([Batch(real, None)], progress=0.0),
-            "pytorch/examples": lambda real=real: examples.update(real, random),
-        }
+    seconds: dict[str, list[float]] = {name: [] for name in (EXAMPLES, *trainers)}
+    for i in range(rounds + 1):
+        real = torch.rand(BATCH, 3, size, size, generator=random) * 2 - 1
+        steps: dict[str, Callable[[], object]] = {EXAMPLES: partial(examples.update, real, random)}
+        for name, trainer in trainers.items():
+            steps[name] = partial(trainer.update, [Batch(real, None)], progress=0.0)
         for name in list(steps)[:: 1 if i % 2 else -1]:
             began = time.process_time()
             steps[name]()
-            if i:  # the first pair is not counted
+            if i:  # the first round is not counted
                 seconds[name].append(time.process_time() - began)
     parts = ", ".join(f"{sum(p.numel() for p in player.parameters()):,}" for player in players)
-    print(f"DCGAN, 32x32 in colour, batch {BATCH}, {parts} parameters; torch {torch.__version__}, one thread")
-    print(f"{'':<20}{'images per CPU second':>30}")
+    print(
+        f"DCGAN, {size}x{size} colour, batch {BATCH}, {parts} parameters; torch {torch.__version__}, 1 thread"
+    )
+    print(f"{'':<26}{'images per CPU second':>28}{'ratio':>24}")
     for name, taken in seconds.items():
-        print(f"{name:<20}{quartiles([BATCH / s for s in taken], '.1f'):>30}")
-    pairs = zip(seconds["pytorch/examples"], seconds["gradgan"], strict=True)
-    print(f"{'ratio':<20}{quartiles([theirs / ours for theirs, ours in pairs], '.2f'):>30}")
+        ratios = [theirs / ours for theirs, ours in zip(seconds[EXAMPLES], taken, strict=True)]
+        print(f"{name:<26}{quartiles([BATCH / s for s in taken], '.1f'):>28}{quartiles(ratios, '.2f'):>24}")
+
+
+def made(size: int, *overrides: str) -> Trainer:
+    """A trainer of a pair for images of this size, with the same initial weights at every call."""
+    tree, _, _ = compose_tree("gan", [*OVERRIDES, f"data.size={size}", *overrides], [config_dir()])
+    options = build(tree)
+    assert isinstance(options, TrainConfig)
+    return build_trainer(options, Generators(1), torch.device("cpu"))
 
 
 class Examples:

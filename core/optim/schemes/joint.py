@@ -50,6 +50,7 @@ class Consensus:
 
     needs_joint_graph = True
     changes_gradients = True
+    at_one_point = True
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""
@@ -90,6 +91,7 @@ class SymplecticAdjustment:
 
     needs_joint_graph = True
     changes_gradients = True
+    at_one_point = True
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients and both terms at the same point, then both moves."""

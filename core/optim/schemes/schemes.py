@@ -56,6 +56,11 @@ class Scheme(Protocol):
         """Whether the optimizers get other gradients than the closures give; see `check_scheme`."""
         ...
 
+    @property
+    def at_one_point(self) -> bool:
+        """Whether the generator's gradient is taken right after the discriminator's, before anyone moves."""
+        ...
+
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """One move of each player.
 
@@ -82,6 +87,7 @@ class Alternating:
 
     needs_joint_graph = False
     changes_gradients = False
+    at_one_point = False
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Discriminator, then generator at the discriminator's new parameters."""
@@ -100,6 +106,7 @@ class Simultaneous:
 
     needs_joint_graph = False
     changes_gradients = False
+    at_one_point = True
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients first, then both updates."""
@@ -129,6 +136,7 @@ class Extragradient:
 
     needs_joint_graph = False
     changes_gradients = True
+    at_one_point = True
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Look one step ahead, take the gradients there, go back, and step with them."""

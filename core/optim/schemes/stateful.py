@@ -34,6 +34,7 @@ class Optimistic:
 
     needs_joint_graph = False
     changes_gradients = True
+    at_one_point = True
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Both gradients, each with its last change added, then both updates."""
@@ -80,6 +81,7 @@ class NegativeMomentum:
 
     needs_joint_graph = False
     changes_gradients = True
+    at_one_point = False
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """Discriminator, then generator, each along its velocity."""
@@ -135,6 +137,11 @@ class Lookahead:
     def changes_gradients(self) -> bool:
         """The inner scheme's answer."""
         return self.inner.changes_gradients
+
+    @property
+    def at_one_point(self) -> bool:
+        """The inner scheme's answer."""
+        return self.inner.at_one_point
 
     def __call__(self, discriminator: Move, generator: Move, state: StateDict) -> Metrics:
         """One update of the inner scheme, and at every k-th the return."""
