@@ -16,7 +16,7 @@ from torch import Tensor
 from core.checks import checked, require
 from core.config import Component
 from core.descend.basins import basins, why_not
-from core.descend.batches import Batch
+from core.descend.batches import Batch, Full
 from core.descend.comparison import compare
 from core.descend.diagnosis import REMEDIES
 from core.descend.drawing import PICTURES, draw, undrawn
@@ -32,7 +32,7 @@ from core.gradients.probe import Probe
 from core.optim.effects import optimizer_without_effect
 from core.optim.evaluation import evaluation_parameters
 from core.optim.factory import build_optimizer, check_optimizer
-from core.optim.schedules import Schedule, ScheduledRate, check_schedule
+from core.optim.schedules import NoiseAdaptive, Schedule, ScheduledRate, check_schedule
 from core.report.dashboard import dashboard_of
 from core.run import checkpoint
 from core.run.auto_lr import auto_lr
@@ -181,6 +181,8 @@ def without_effect(cfg: DescentConfig) -> dict[str, str]:
     mixing = [why_not(optimizer, cfg.clipper, cfg.schedule) for optimizer in used]
     if cfg.function:
         idle["diagnosis.unit_health"] = "a function has no layers"
+    if isinstance(cfg.schedule, NoiseAdaptive) and all(isinstance(part.batch, Full | None) for part in parts):
+        idle["schedule.exponent"] = "gradients of all samples have no noise scale, and the rate stays"
     pictures = {"basins": mixing[0]} if all(mixing) else {}
     pictures |= undrawn(make_descent(parts[0], torch.device("cpu")), cfg.steps)
     return idle | {f"pictures=[{name}]": why for name, why in pictures.items() if name in cfg.pictures}

@@ -55,6 +55,10 @@ VECTOR = "the variables of a function are one vector, which has no rows"
             "optimizer=lbfgs pictures=[basins]",
             "pictures=[basins] has no effect here: LBFGS looks at more than one number at a time",
         ),
+        (
+            "objective=logistic batch=full schedule=noise_adaptive schedule.exponent=0.5",
+            "schedule.exponent has no effect here: gradients of all samples have no noise scale, and the rate stays",
+        ),
         ("steps=0 pictures=[curves]", "pictures=[curves] has no effect here: there are no steps"),
     ],
 )
