@@ -57,8 +57,8 @@ VECTOR = "the variables of a function are one vector, which has no rows"
         ),
         (
             "objective=logistic batch=full schedule=noise_adaptive schedule.exponent=0.5",
-            "schedule.exponent has no effect here: gradients of all samples have no noise scale, and the rate "
-            "stays",
+            "schedule.exponent has no effect here: gradients of all samples have no noise scale, and the "
+            "rate stays",
         ),
         ("steps=0 pictures=[curves]", "pictures=[curves] has no effect here: there are no steps"),
     ],
