@@ -113,6 +113,9 @@ def test_an_agent_of_ones_own_is_trained_by_the_launcher(command, monkeypatch, t
     refused = command("rl", "--config-dir", str(folder / "conf"), *overrides[:-2], "agent.alpha=-1")
     assert refused.status == 2
     assert "agent.alpha must be a finite number >= 0, got -1" in refused.err
+    refused = command("rl", "--config-dir", str(folder / "conf"), *overrides[:-2], "compile=update")
+    assert (refused.status, refused.made) == (2, [])
+    assert "compile must be off with an agent of one's own, got 'update'" in refused.err
 
 
 def test_the_agent_of_ones_own_without_noise_is_ppo_and_its_noise_is_as_wide_as_alpha():

@@ -39,7 +39,6 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     from core.run.directory import already_finished, reached, resumption
 
     options = saved_options(directory)
-    build_saved(directory)
     roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
     target = options["_target_"]
     if target != roots[config_name]["_target_"]:
@@ -51,7 +50,11 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     before = options[length]
     for override in overrides:
         _change(options, override, length)
-    cfg: Any = build(options)  # types and ranges, before the new length is compared
+    try:
+        cfg: Any = build(options)  # types and ranges, before the new length is compared
+    except ConfigError:
+        build_saved(directory)  # names the file, where it is the saved options that are wrong
+        raise
     if already_finished(directory, options[length]):
         print(f"{directory} is already finished; nothing to do")
         return None

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from core.cli.saved import lacking
 from core.compare.comparison import CompareConfig, compare_runs
 from core.compare.groups import find_runs, grouped
 from core.compare.learning_curves import band
@@ -38,7 +39,7 @@ def write_run(
     run.mkdir(parents=True)
     tree = {"_target_": "gradrl.train.TrainConfig", "agent": {"_target_": agent, "gamma": 0.99}, "seed": seed}
     tree |= {"env": {"id": env}, "total_steps": 100, "device": "cpu", "probe": None, **options}
-    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+    (run / "config.yaml").write_text(yaml.safe_dump(tree | dict.fromkeys(lacking(tree))))
     steps = 100 if status == "finished" else 40
     summary = {"status": status, "seed": seed, "env": env, "env_steps": steps}
     if score is not None:
@@ -292,7 +293,8 @@ def test_what_cannot_be_compared_is_refused(command: Command, tmp_path, override
     write_run(tmp_path / "other", 1, 3.0, env="Acrobot-v1")
     (tmp_path / "empty").mkdir()
     (tmp_path / "gan").mkdir()
-    (tmp_path / "gan" / "config.yaml").write_text("_target_: gradgan.train.TrainConfig\nseed: 1\n")
+    tree = {"_target_": "gradgan.train.TrainConfig", "seed": 1}
+    (tmp_path / "gan" / "config.yaml").write_text(yaml.safe_dump(tree | dict.fromkeys(lacking(tree))))
     (tmp_path / "gan.json").write_text('{"status": "finished", "fid": 1.0}')
     (tmp_path / "broken.json").write_text('{"status": ')
     assert_refused(command("compare", *overrides), message)
