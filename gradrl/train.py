@@ -102,7 +102,9 @@ def check(cfg: TrainConfig) -> None:
     """
     check_compile(cfg.compile, resolve_device(cfg.device))
     agent = cast(type[Agent], cfg.agent.target)
-    own = not agent.__module__.startswith("gradrl.agents.")  # its loss may read what a graph cannot see change
+    own = not agent.__module__.startswith(
+        "gradrl.agents."
+    )  # its loss may read what a graph cannot see change
     require(cfg.compile == "off" or not own, "compile", cfg.compile, "off with an agent of one's own")
     check_fit(cfg, agent)
     check_schedule(cfg.schedule, agent.measures)
