@@ -32,7 +32,7 @@ class BenchConfig:
     ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None
-    total_steps: Annotated[int | None, Ge(512)]
+    total_steps: Annotated[int | None, Ge(1024)]  # two rollouts at least: the clock begins after the first
     rows: tuple[str, ...] | None
     folder: str | None
 
