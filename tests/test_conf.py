@@ -4,6 +4,7 @@ import dataclasses
 import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -85,15 +86,18 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, object]]:
             yield f"{path}{key}", value
 
 
-def pages() -> list[tuple[str, list[str], Path]]:
-    """Root, the overrides that a page of an experiment stands for, its file."""
+def pages() -> list[Any]:
+    """Root, the overrides that a page of an experiment stands for, its file; two in three are slow."""
     found = []
     for path in sorted((CONF / "experiment" / "rl").glob("*.yaml")):
         agent, env = split_name(path.stem, "agent", "env")
         found.append(("rl", [f"agent={agent}", f"env={env}"], path))
     gan = CONF / "experiment" / "gan"
-    return found + [
+    found += [
         ("gan", [f"data={data}", *NEEDS.get(data, [])], gan / f"{data}.yaml") for data in options("data")
+    ]
+    return [
+        pytest.param(*page, marks=[pytest.mark.slow] * (number % 3 > 0)) for number, page in enumerate(found)
     ]
 
 

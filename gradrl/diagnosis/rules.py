@@ -13,13 +13,17 @@ POINTS = 2  # logged points whose median every rule looks at
 
 
 def improved(history: History) -> bool | None:
-    """Whether the return is clearly above that of the first episodes; None before there are enough."""
+    """Whether the return is clearly above that of the first episodes; None before there are enough.
+
+    Of an agent that learns within the first points, it stays at the top, where the very first point was not.
+    """
     course = history.course("episode/return")
     now = history.level("episode/return", 4)
     if now is None or len(course) < 8:
         return None
-    spread = max(course) - min(course)
-    return now > median(course[:4]) + max(0.25 * spread, 1e-6)
+    top, spread = max(course), max(course) - min(course)
+    stays = now >= top - 0.05 * spread and course[0] <= top - 0.5 * spread and spread > 1e-6
+    return stays or now > median(course[:4]) + max(0.25 * spread, 1e-6)
 
 
 def policy_player(context: Context) -> Player | None:
@@ -329,7 +333,7 @@ class RewardScale:
     progress: float = 0.1
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
-        """One sign."""
+        """One sign; none of returns that are all alike because they have risen as far as they can."""
         player = value_player(context)
         scale = history.level("policy/advantage_std", POINTS)
         if scale is None:
@@ -339,6 +343,8 @@ class RewardScale:
         returns = history.course("episode/return")
         none = len(returns) >= 4 and not any(returns) and history.step >= self.progress * context.total
         if player is None or scale is None or (self.small < scale < self.large and not none):
+            return
+        if scale < self.large and improved(history):  # all episodes have the return that can be had
             return
         if scale >= self.large:
             what = f"returns differ by {scale:.3g} from what is expected of them."

@@ -7,7 +7,7 @@ import pytest
 
 from core.diagnosis import History
 from gradrl.diagnosis.experience import EntropyDominates, EpisodesCut, ShortHorizon
-from gradrl.diagnosis.rules import CollapsedEntropy
+from gradrl.diagnosis.rules import CollapsedEntropy, improved
 from tests.signals import (
     Border,
     Fault,
@@ -187,3 +187,32 @@ def test_a_gaussian_has_collapsed_by_the_deviation_of_each_of_its_numbers(size, 
         history.add(step, {"policy/entropy": entropy})
     found = list(CollapsedEntropy()(history, where))
     assert [sign.evidence["left"] for sign in found] == [pytest.approx(deviation)] * collapsed
+
+
+# MiniGrid-Empty-5x5, whose best is 0.955.
+QUICK = [0.274, 0.742, 0.923, 0.952, 0.954, 0.955, 0.955, 0.955, 0.955, 0.955]
+
+
+@pytest.mark.parametrize(
+    ("returns", "risen"),
+    [
+        (QUICK, True),
+        (QUICK[:7], None),
+        ([*QUICK[:6], 0.8, 0.8, 0.8, 0.8], False),  # it has not stayed there
+        ([0.9, 0.274, 0.9, *QUICK[3:]], False),  # it began in the middle
+        ([9.4, 9.3, 9.5, 9.2, 9.4, 9.3, 9.5, 9.3, 9.4, 9.3], False),  # noise
+        ([1.0] * 10, False),
+    ],
+)
+def test_a_return_has_risen_also_where_the_first_points_have_learnt(returns, risen):
+    history = History()
+    for step, value in enumerate(returns):
+        history.add(step, {"episode/return": value})
+    assert improved(history) is risen
+
+
+def test_returns_that_are_alike_because_they_are_the_best_are_no_fault_of_the_rewards():
+    for returns, found in ((lambda n: QUICK[min(n, 10) - 1], False), (0.955, True)):
+        planted = {"policy/advantage_std": lambda n: 1.0 if n < 12 else 1e-7, "episode/return": returns}
+        findings, _ = watch(context("ppo"), "ppo", planted, start=1)
+        assert ("reward_scale" in {f.name for f in findings}) is found
