@@ -148,9 +148,11 @@ class PPO:
 
     def minibatch_loss(self, batch: Batch, clip_coef: float | Tensor) -> Losses:
         """The loss of a minibatch, whose advantages are normalised among themselves."""
-        # An agent of one's own may have a loss that takes no clip_coef; it is not compiled.
-        given = {} if clip_coef is self.clip_coef else {"clip_coef": clip_coef}
-        return self.loss(self.normalized(batch), **given)
+        if (
+            clip_coef is self.clip_coef
+        ):  # the loss of an agent of one's own may take no other; it is not compiled
+            return self.loss(self.normalized(batch))
+        return self.loss(self.normalized(batch), clip_coef=clip_coef)
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs."""
