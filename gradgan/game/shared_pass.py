@@ -80,12 +80,16 @@ class SharedPass:
 def scores_alone(discriminator: nn.Module) -> bool:
     """Whether a pass leaves no trace and mixes no samples: neither batch norm nor a persistent buffer.
 
-    Such buffers are what a pass may change: spectral normalisation counts every one.
+    Such buffers are what a pass may change: spectral normalisation counts every one. Modules of the user's
+    own may compare the samples of a batch, which nothing here can see: they take the usual two passes.
     """
     norms = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
     parameters = {name for name, _ in discriminator.named_parameters(remove_duplicate=False)}
     mixes = any(isinstance(module, norms) for module in discriminator.modules())
-    return not mixes and discriminator.state_dict().keys() == parameters
+    known = all(
+        type(module).__module__.startswith(("torch.nn.", "gradgan.")) for module in discriminator.modules()
+    )
+    return known and not mixes and discriminator.state_dict().keys() == parameters
 
 
 class _Samples(Function):

@@ -46,6 +46,13 @@ LOSSES: list[Loss] = [
 r1 = R1(gamma=0.7, final=1.0, interval=1)
 
 
+class BesideTheMean(nn.Module):
+    """A module of one's own: each sample less the mean of its batch, [B, F]."""
+
+    def forward(self, x):
+        return x - x.mean(0)
+
+
 def asked(discriminator: nn.Module) -> list[int]:
     """Grows by one entry with every forward pass."""
     calls: list[int] = []
@@ -354,3 +361,4 @@ def test_a_discriminator_with_a_memory_is_asked_twice() -> None:
     blur = nn.Linear(2, 1)
     blur.register_buffer("filter", torch.ones(2), persistent=False)
     assert scores_alone(blur)
+    assert not scores_alone(nn.Sequential(nn.Linear(2, 3), BesideTheMean()))  # its gradients mix the samples
