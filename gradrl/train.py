@@ -102,10 +102,16 @@ def check(cfg: TrainConfig) -> None:
     """
     check_compile(cfg.compile, resolve_device(cfg.device))
     agent = cast(type[Agent], cfg.agent.target)
-    own = not agent.__module__.startswith(
-        "gradrl.agents."
-    )  # its loss may read what a graph cannot see change
-    require(cfg.compile == "off" or not own, "compile", cfg.compile, "off with an agent of one's own")
+    # What the user has written may read what a graph cannot see change: it is recorded once.
+    own_agent = not agent.__module__.startswith("gradrl.agents.")
+    require(cfg.compile == "off" or not own_agent, "compile", cfg.compile, "off with an agent of one's own")
+    own_network = (
+        not cfg.policy.target.__module__.startswith("gradrl.policies.")
+        or getattr(cfg.policy.options, "network", None) is not None
+    )
+    require(
+        cfg.compile == "off" or not own_network, "compile", cfg.compile, "off with a network of one's own"
+    )
     check_fit(cfg, agent)
     check_schedule(cfg.schedule, agent.measures)
     info = inspect_env(cfg.env)

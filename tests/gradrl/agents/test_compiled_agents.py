@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from core.cli.job import execute
+from core.cli.job import check, execute
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import ConfigError, config_dir
@@ -91,3 +91,9 @@ def test_a_compiled_run_that_dies_and_is_resumed_ends_the_same(tmp_path, monkeyp
 def test_another_way_of_compiling_is_refused():
     with pytest.raises(ConfigError, match="compile must be one of off, update"):
         execute(tree("ppo", "compile=all"), None)
+
+
+def test_a_network_of_ones_own_is_not_compiled():
+    words = ("policy.network={_target_:torch.nn.Flatten}", "compile=update")
+    with pytest.raises(ConfigError, match="compile must be off with a network of one's own, got 'update'"):
+        check(tree("ppo", *words))
