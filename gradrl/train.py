@@ -106,7 +106,7 @@ def check(cfg: TrainConfig) -> None:
     own_agent = not agent.__module__.startswith("gradrl.agents.")
     require(cfg.compile == "off" or not own_agent, "compile", cfg.compile, "off with an agent of one's own")
     own_network = (
-        not cfg.policy.target.__module__.startswith("gradrl.policies.")
+        not cfg.policy.target.__module__.startswith("gradrl.")
         or getattr(cfg.policy.options, "network", None) is not None
     )
     require(

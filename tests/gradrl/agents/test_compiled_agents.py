@@ -97,3 +97,8 @@ def test_a_network_of_ones_own_is_not_compiled():
     words = ("policy.network={_target_:torch.nn.Flatten}", "compile=update")
     with pytest.raises(ConfigError, match="compile must be off with a network of one's own, got 'update'"):
         check(tree("ppo", *words))
+
+
+@pytest.mark.parametrize("agent", sorted(AGENTS))
+def test_every_agent_of_ours_may_be_compiled(agent):
+    check(tree(agent, "compile=update"))
