@@ -40,7 +40,7 @@ def described(error: BaseException) -> str:
     """An error that was just caught, in one line: its class, its text, and where it was raised.
 
     The place is the innermost one outside of the standard library, of installed packages and of the package
-    that calls this: a file and a line. Without one it is the innermost one outside of that package: a module.
+    that calls this: a file and a line. Without one it is the package that raised it.
     """
     name, text = type(error).__name__, shortened(" ".join(str(error).split()), 100)
     if isinstance(error, SyntaxError) and error.filename:
@@ -58,7 +58,7 @@ def place_of(error: BaseException) -> str:
     ]
     own = [(frame, line) for frame, line in outside if not frame.f_code.co_filename.startswith(LIBRARIES)]
     for frame, line in (own or outside)[-1:]:
-        return f" ({frame.f_code.co_filename if own else frame.f_globals.get('__name__')}, line {line})"
+        return f" ({frame.f_code.co_filename}, line {line})" if own else f" (in {_package(frame)})"
     return ""
 
 

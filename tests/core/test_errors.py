@@ -1,7 +1,5 @@
 """What is recognised as a want of memory, and how an error is told in one line."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -32,11 +30,11 @@ def test_a_device_without_memory_is_a_shortage_and_another_mistake_is_none():
     assert as_shortage(RuntimeError("shapes do not match")) is None
 
 
-def test_an_error_in_an_installed_package_names_its_module_and_no_path_of_this_machine():
+def test_an_error_in_an_installed_package_names_the_package_and_no_path_of_this_machine():
     import gymnasium as gym
 
     with pytest.raises(TypeError) as caught:
         gym.vector.VectorWrapper((2,))  # type: ignore[arg-type]
     text = described(caught.value)
-    assert re.search(r" \(gymnasium\.vector\.vector_env, line \d+\)$", text)
-    assert len(text) < 160
+    assert text.endswith(" (in gymnasium)")
+    assert len(text) < 130
