@@ -102,9 +102,9 @@ class Trainer:
             rate.set(progress)
         *first, last = batches
         for real in first:
-            discriminator_closures, _ = self._closures(real, shared=False)
+            discriminator_closures, _ = self.closures(real, shared=False)
             self._after_discriminator(self.discriminator_step(*discriminator_closures), real)
-        discriminator_closures, generator_closures = self._closures(last, shared=self.micro_batches == 1)
+        discriminator_closures, generator_closures = self.closures(last, shared=self.micro_batches == 1)
         metrics = self.scheme(
             Move(self.discriminator_step, discriminator_closures),
             Move(self.generator_step, generator_closures),
@@ -117,7 +117,7 @@ class Trainer:
         self.updates += 1
         return metrics
 
-    def _closures(self, real: Batch, *, shared: bool) -> tuple[list[Closure], list[Closure]]:
+    def closures(self, real: Batch, *, shared: bool) -> tuple[list[Closure], list[Closure]]:
         """The discriminator's and the generator's losses on a batch, one closure for each micro-batch.
 
         Everything random is drawn here, or follows from a seed drawn here, because a closure that is called
