@@ -19,6 +19,7 @@ import torch
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
 from core.numbers import quartiles
+from core.run.compiled import check_compile
 from core.run.directory import versions
 from core.seeding import Generators
 from gradgan import compiled
@@ -57,6 +58,7 @@ def run(cfg: "BenchConfig") -> None:
 
 def measure(cfg: "BenchConfig", device: torch.device, folder: Path) -> None:
     """The grids on one device."""
+    check_compile("update", device)
     torch.set_num_threads(1)
     clock = time.process_time if device.type == "cpu" else partial(_after_all, device)
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # so that the compiler is a child of this process
