@@ -9,7 +9,7 @@ in which graphs are compiled.
 The limit is the matrix products of our updates alone (`scripts.suites.limit`), which leaves out acting and
 the environment: as a speed, and as a share of the time that the updates take. What compiling costs is the CPU
 time up to the end of the first update, a C++ compiler's included, beyond that of the eager run: once with an
-empty cache, and in the rounds with a full one.
+empty cache, and again in the same process in the rounds.
 """
 
 import importlib
@@ -138,10 +138,10 @@ def ends(first: dict[str, Result], rounds: list[dict[str, Result]], limit_s: lis
     """Lines about what compiling costs and when it pays, and about the limit."""
     lines = []
     slow, fast = (statistics.median(r[name].speed for r in rounds) for name in ("gradrl", "compiled"))
-    for when, found in (("empty", [first]), ("full", rounds)):
+    for when, found in (("empty cache", [first]), ("again", rounds)):
         cost_s = statistics.median(r["compiled"].begin_s - r["gradrl"].begin_s for r in found)
         after = pays_after(cost_s, slow, fast)
-        lines.append(f"compiling, {when + ' cache':<23}{cost_s:>18.1f} CPU s, pays after {after} steps")
+        lines.append(f"compiling, {when:<23}{cost_s:>18.1f} CPU s, pays after {after} steps")
     lines.append(f"{'limit: products of the updates':<34}{quartiles([1 / s for s in limit_s], ',.0f'):>30}")
     for name in ("gradrl", "compiled"):
         shares = [100 * least / r[name].update_s for least, r in zip(limit_s, rounds, strict=True)]
