@@ -30,8 +30,9 @@ from core.seeding import Generators
 from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
 from gradgan.trainer import Trainer
-from scripts.suites.limit import Products
-from scripts.suites.table import write_table
+
+from .limit import Products
+from .table import write_table
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig

@@ -26,9 +26,10 @@ from gradgan import compiled
 from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
 from gradgan.trainer import Trainer
-from scripts.suites.gan import OVERRIDES
-from scripts.suites.limit import Products, cpu_s, pays_after
-from scripts.suites.table import chosen, write_table
+
+from .gan import OVERRIDES
+from .limit import Products, cpu_s, pays_after
+from .table import chosen, write_table
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scripts.suites import device_envs, gan_grid
+from . import device_envs, gan_grid
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig

@@ -44,9 +44,10 @@ from gradrl.envs.spaces import DiscreteAction
 from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.policy import Policy
 from gradrl.train import TrainConfig, train
-from scripts.suites.limit import Products, cpu_s, pays_after, seconds
-from scripts.suites.rl_rows import ROWS, Row
-from scripts.suites.table import chosen, write_table
+
+from .limit import Products, cpu_s, pays_after, seconds
+from .rl_rows import ROWS, Row
+from .table import chosen, write_table
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
