@@ -190,15 +190,17 @@ def _only_used(recorded: GraphModule, known: int, others: Sequence[Tensor]) -> l
 
 
 def _despite_leftovers(compiled: Callable[[], Any]) -> Any:
-    """What is compiled, made anew where the cache holds the half of a library that a killed run has left."""
-    try:
-        return compiled()
-    except Exception as error:  # the compiler wraps the ImportError as it likes
-        broken = re.search(r"(\S+\.so): (?:file too short|invalid ELF header)", str(error))
-        if broken is None:
-            raise
-        Path(broken[1]).unlink(missing_ok=True)
-        return compiled()
+    """What is compiled, made anew where the cache holds halves of libraries that killed runs have left."""
+    removed: set[str] = set()
+    while True:
+        try:
+            return compiled()
+        except Exception as error:  # the compiler wraps the ImportError as it likes
+            broken = re.search(r"(\S+\.so): (?:file too short|invalid ELF header)", str(error))
+            if broken is None or broken[1] in removed:
+                raise
+            removed.add(broken[1])
+            Path(broken[1]).unlink(missing_ok=True)
 
 
 def _seconds(call: Callable[[], object]) -> float:
