@@ -49,7 +49,7 @@ WAYS = {
 R1 = ["penalty=r1", "penalty.interval=1"]
 STEPS: tuple[str, ...] = ("D", "G", "D with R1")
 LIMIT = "products alone"
-NOT_MEASURED = "CUDA graphs: not measured, GANs are not captured in one"
+NOT_MEASURED = "CUDA graphs: not measured, compile=update makes none"
 
 
 def run(cfg: "BenchConfig") -> None:

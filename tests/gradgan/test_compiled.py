@@ -197,6 +197,28 @@ def test_every_scheme_that_hands_over_the_losses(scheme: Scheme) -> None:
     assert calls(trainer) == [times * UPDATES, times * UPDATES]
 
 
+@pytest.mark.usefixtures("recorded")
+def test_half_precision() -> None:
+    ends = []
+    for mode in ("off", "update"):
+        players = make_players(NETWORKS[1], None, LATENT, SHAPE, None, random(1), random(2))
+        trainer = make_trainer(
+            players, Game(loss=NonSaturating(), penalty=R1(**LAZY)), Alternating(), lr=0.01
+        )
+        steps = trainer.generator_step, trainer.discriminator_step
+        for step in steps:
+            step.precision = "bfloat16"
+        compiled.begin(mode, trainer, pytest.fail)
+        for i in range(UPDATES):
+            real = torch.rand(4, *SHAPE, generator=random(i)) * 2 - 1
+            trainer.update([Batch(real, None)], progress=i / UPDATES)
+        assert mode == "off" or calls(trainer) == [2, 2, UPDATES]
+        ends.append([p.detach() for player in players for p in player.parameters()])
+    for p, q in zip(*ends, strict=True):
+        # A gradient of 1 that is rounded the other way in one update.
+        torch.testing.assert_close(p, q, rtol=0, atol=0.01 * 2**-8)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [SMALL, NETWORKS[2]], ids=named)
 def test_the_compiled_graphs_too(network: Network) -> None:
