@@ -21,6 +21,7 @@ from core.optim.schemes.schemes import Scheme, check_scheme
 from core.report.dashboard import dashboard_of
 from core.run.auto_lr import auto_lr
 from core.run.callbacks import Callback
+from core.run.compiled import Compile, say_saved
 from core.run.config import RunConfig
 from core.run.device import require_memory, resolve_device, set_num_threads
 from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
@@ -30,12 +31,12 @@ from core.run.probes import Probes, check_probes
 from core.run.run import Run
 from core.run.saved import write_interface
 from core.seeding import Generators, seed_for
-from gradgan import effects
+from gradgan import compiled, effects
 from gradgan.augment import Augment
 from gradgan.augment.ada import ADA
 from gradgan.data import Data
 from gradgan.diagnosis import REMEDIES, RULES
-from gradgan.evaluation.cost import cost
+from gradgan.evaluation.cost import player_costs
 from gradgan.evaluation.evaluator import Evaluator, FixedLatents, outcome
 from gradgan.features import Features
 from gradgan.game.game import Game
@@ -100,6 +101,7 @@ class TrainConfig:
     channels_last: bool
     device: str
     num_threads: Annotated[int | None, Ge(1)]
+    compile: Compile = "off"
 
     def __post_init__(self) -> None:
         try_loss(self.loss)
@@ -146,6 +148,7 @@ def check(cfg: TrainConfig) -> None:
         ValueError: one of them is not available or does not fit.
     """
     device = resolve_device(cfg.device)
+    compiled.check(cfg.compile, device, cfg.network, cfg.game)
     classes = cfg.data.num_classes if cfg.conditioning is not None else None
     try_network(cfg.network, cfg.latent_size + (classes or 0), cfg.data.shape)
 
@@ -220,8 +223,11 @@ def train(cfg: TrainConfig, run: Run) -> None:
         return {"data": cfg.data.name, "images": run.step, "updates": trainer.updates, "images_per_s": speed}
 
     if not run.resuming:
+        players = trainer.generator, trainer.discriminator
+        z, x = (torch.zeros(1, *shape, device=device) for shape in ((cfg.latent_size,), cfg.data.shape))
+        label = torch.zeros(1, dtype=torch.int64, device=device)
         twice = effects.twice_counted(cfg.optimizer.target, trainer.generator)
-        for line in (*cfg.data.notes(), *_costs(cfg, trainer, device), *twice):
+        for line in (*cfg.data.notes(), *player_costs(*players, z, x, label), *twice):
             run.say(line)
     if evaluator.unmeasured:
         run.say(f"FID and similar metrics are not measured: data={cfg.data.name} {evaluator.unmeasured}")
@@ -251,11 +257,13 @@ def train(cfg: TrainConfig, run: Run) -> None:
     )
     classes = None if cfg.conditioning is None else cfg.data.num_classes
     write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, classes))
+    compiled.begin(cfg.compile, trainer, run.say)
     steps = cfg.discriminator.steps
     while run.goes_on:
         batches = [stream.next() for _ in range(steps)]
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
+    say_saved(cfg.compile, [trainer.generator_step, trainer.discriminator_step], run.say)
     run.finish(final, points)
 
 
@@ -382,14 +390,3 @@ def _players(cfg: TrainConfig, generators: Generators) -> tuple[Generator, Discr
     classes = None if cfg.conditioning is None else cfg.data.num_classes
     own = [generators.torch(name) for name in ("generator", "discriminator")]
     return make_players(cfg.network, cfg.conditioning, cfg.latent_size, cfg.data.shape, classes, *own)
-
-
-def _costs(cfg: TrainConfig, trainer: Trainer, device: torch.device) -> tuple[str, ...]:
-    """One line for each player: what it costs."""
-    z = torch.zeros(1, cfg.latent_size, device=device)
-    x = torch.zeros(1, *cfg.data.shape, device=device)
-    labels = None if cfg.conditioning is None else torch.zeros(1, dtype=torch.int64, device=device)
-    return (
-        cost(trainer.generator, z, labels).line("generator"),
-        cost(trainer.discriminator, x, labels).line("discriminator"),
-    )

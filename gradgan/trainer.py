@@ -26,6 +26,7 @@ from core.state import StateDict, copied
 from gradgan.batch import Batch
 from gradgan.game.game import FakeBatch, Game, StepInfo
 from gradgan.game.players import latents
+from gradgan.game.recordable import RecordableGame
 from gradgan.game.shared_pass import scores_alone
 
 
@@ -76,6 +77,7 @@ class Trainer:
         # float16 has no room below the slopes that are to be divided by.
         wide = discriminator_step.precision != "float16"
         self.one_pass = wide and scheme.at_one_point and game.asks_once and scores_alone(discriminator)
+        self.recordable: RecordableGame | None = None  # where the steps are compiled
         self.updates = 0
         self.discriminator_updates = 0
         self.progress = 0.0
@@ -100,9 +102,9 @@ class Trainer:
             rate.set(progress)
         *first, last = batches
         for real in first:
-            discriminator_closures, _ = self._closures(real, shared=False)
+            discriminator_closures, _ = self.closures(real, shared=False)
             self._after_discriminator(self.discriminator_step(*discriminator_closures), real)
-        discriminator_closures, generator_closures = self._closures(last, shared=self.micro_batches == 1)
+        discriminator_closures, generator_closures = self.closures(last, shared=self.micro_batches == 1)
         metrics = self.scheme(
             Move(self.discriminator_step, discriminator_closures),
             Move(self.generator_step, generator_closures),
@@ -115,7 +117,7 @@ class Trainer:
         self.updates += 1
         return metrics
 
-    def _closures(self, real: Batch, *, shared: bool) -> tuple[list[Closure], list[Closure]]:
+    def closures(self, real: Batch, *, shared: bool) -> tuple[list[Closure], list[Closure]]:
         """The discriminator's and the generator's losses on a batch, one closure for each micro-batch.
 
         Everything random is drawn here, or follows from a seed drawn here, because a closure that is called
@@ -127,15 +129,21 @@ class Trainer:
         labels = [None] * len(xs) if real.labels is None else real.labels.chunk(self.micro_batches)
         for part in map(Batch, xs, labels):
             z = latents(len(part.x), self.latent_size, self.random, part.x.device)
-            one_pass = shared and self.one_pass
-            fake = FakeBatch(self.generator, z, part.labels, shared=shared, one_pass=one_pass)
             seed, other_seed = torch.randint(2**62, (2,), generator=self.random).tolist()
             info = StepInfo(self.discriminator_updates, self.progress, self.augmentation, seed)
-            arguments = self.discriminator, part, fake
-            of_discriminator.append(
-                partial(self.game.discriminator_loss, *arguments, info, self.regularizer_states)
-            )
-            of_generator.append(partial(self.game.generator_loss, *arguments, info._replace(seed=other_seed)))
+            states = self.regularizer_states
+            if self.recordable is not None:
+                both = self.recordable.closures(part, z, info, other_seed, states, shared=shared)
+            else:
+                one_pass = shared and self.one_pass
+                fake = FakeBatch(self.generator, z, part.labels, shared=shared, one_pass=one_pass)
+                arguments = self.discriminator, part, fake
+                both = (
+                    partial(self.game.discriminator_loss, *arguments, info, states),
+                    partial(self.game.generator_loss, *arguments, info._replace(seed=other_seed)),
+                )
+            of_discriminator.append(both[0])
+            of_generator.append(both[1])
         return of_discriminator, of_generator
 
     def _after_discriminator(self, metrics: Metrics, real: Batch) -> None:

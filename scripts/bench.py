@@ -12,8 +12,10 @@ from core.cli.command import tool
 MODELS = ("5k", "90k", "1M", "resnet18")
 USED = {  # options that only some suites have
     "gradients": ("rounds", "models"),
-    "rl": ("rounds", "total_steps", "rows"),
-    "gan": ("rounds",),
+    "rl": ("rounds", "total_steps", "rows", "folder"),
+    "gan": ("rounds", "folder"),
+    "gan_grid": ("rounds", "rows", "folder"),
+    "gpu": ("rounds", "rows", "folder"),
     "device_envs": ("rounds",),
     "startup": ("rounds", "total_steps", "folder"),
     "diagnosis": ("rows", "folder"),
@@ -28,7 +30,16 @@ class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
     suite: Literal[
-        "gradients", "rl", "gan", "device_envs", "startup", "diagnosis", "elsewhere", "real_faults"
+        "gradients",
+        "rl",
+        "gan",
+        "gan_grid",
+        "device_envs",
+        "gpu",
+        "startup",
+        "diagnosis",
+        "elsewhere",
+        "real_faults",
     ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None

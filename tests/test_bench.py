@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.suites import rl, startup
+from scripts.suites import gan_grid, limit, rl, startup
 from tests.conftest import Command, assert_refused
 
 
@@ -16,12 +18,14 @@ from tests.conftest import Command, assert_refused
     [
         (
             ["suite=vae"],
-            "suite must be one of gradients, rl, gan, device_envs, startup, diagnosis, elsewhere, "
-            "real_faults, got 'vae'",
+            "suite must be one of gradients, rl, gan, gan_grid, device_envs, gpu, startup, diagnosis, "
+            "elsewhere, real_faults, got 'vae'",
         ),
         (["suite=rl", "models=[5k]"], "models must be left out: suite=rl does not use it, got ['5k']"),
         (["total_steps=1600"], "total_steps must be left out: suite=gradients does not use it, got 1600"),
         (["suite=rl", "total_steps=100"], "total_steps must be an integer >= 1024 or null, got 100"),
+        (["suite=rl", "rows=[pong]"], "rows must be some of cleanrl, zoo, halfcheetah, sac, td3, got 'pong'"),
+        (["suite=gan_grid", "rows=[pong]"], "rows must be some of ring, dcgan32, dcgan64, got 'pong'"),
         (["rounds=2"], "rounds must be an integer >= 3 or null, got 2"),
         (["models=[6k]"], "models must be some of 5k, 90k, 1M, resnet18, got '6k'"),
     ],
@@ -39,6 +43,60 @@ def test_the_summary_has_medians_quartiles_and_the_ratio_of_the_pairs():
     assert "401 [400, 402]" in lines[1]
     assert "3.00 [2.50, 3.50]" in lines[3]
     assert len(rl.summary([{"gradrl": round_["gradrl"]} for round_ in rounds])) == 2
+
+
+def test_what_compiling_costs_is_beyond_the_eager_run_and_pays_when_it_is_made_up_for():
+    results = {"compiled": (200.0, 7.0, 4e-3), "gradrl": (100.0, 1.0, 8e-3)}
+    first = {
+        name: rl.Result(speed, 0.0, begin_s, update_s) for name, (speed, begin_s, update_s) in results.items()
+    }
+    later = first | {"compiled": rl.Result(200.0, 0.0, 3.0, 4e-3)}
+    lines = rl.ends(first, [later] * 3, [2e-3] * 3)
+    assert "6.0 CPU s, pays after 1,200 steps" in lines[0]  # 6 s / (1/100 - 1/200) s a step
+    assert "2.0 CPU s, pays after 400 steps" in lines[1]
+    assert "500 [500, 500]" in lines[2]
+    assert "25 [25, 25]" in lines[3]
+    assert "50 [50, 50]" in lines[4]
+    assert limit.pays_after(6.0, 200.0, 100.0) == "never"
+
+
+def test_the_limit_calls_every_product_of_a_step_again_and_nothing_else():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(8, 3), torch.nn.ReLU()
+    )
+    with limit.Products() as products:
+        model(torch.randn(5, 1, 4, 4)).square().sum().backward()
+    names = [call.func.overloadpacket.__name__ for call in products.calls]
+    # Forward once each, and back to inputs and weights; the first layer's input needs no gradient.
+    assert names == ["convolution", "addmm", "mm", "mm", "convolution_backward"]
+    with FlopCounterMode(display=False) as once:
+        products.again()
+    with FlopCounterMode(display=False) as whole:
+        model(torch.randn(5, 1, 4, 4)).square().sum().backward()
+    assert once.get_total_flops() == whole.get_total_flops() > 0
+
+
+def test_the_grid_says_how_many_times_as_fast_as_eager():
+    taken = {"eager": 8e-3, "channels_last": 4e-3, "bf16": 16e-3, "compile": 2e-3, gan_grid.LIMIT: 1e-3}
+    found = {way: {step: [s, s, s] for step in gan_grid.STEPS} for way, s in taken.items()}
+    lines = gan_grid.table("ring", found, dict.fromkeys(gan_grid.STEPS, 2.0))
+    assert [line.split()[0] for line in lines[1:-1]] == [
+        "eager",
+        "channels_last",
+        "bf16",
+        "compile",
+        "products",
+    ]
+    assert lines[2].count("4.0 2.00 [2.00, 2.00]") == 3
+    assert lines[3].count("16.0 0.50 [0.50, 0.50]") == 3
+    assert "pays after 1,000 updates" in lines[-1].replace("pay after", "pays after")  # 4 s / (8 - 4) ms
+
+
+def test_without_a_gpu_the_suite_says_so(command: Command, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    outcome = command("bench", "suite=gpu")
+    assert outcome.status == 0
+    assert outcome.out.strip() == "no GPU here, so nothing was measured: suite=gpu wants a CUDA device"
 
 
 def test_a_whole_command_is_compared_with_the_peers_in_pairs():
@@ -87,4 +145,4 @@ def test_without_stable_baselines3_our_figure_stands_alone(command: Command, mon
     assert "stable-baselines3 is not installed" in outcome.out
     assert outcome.out.count("steps/s") == 6  # compiled and not
     assert "ratio" not in outcome.out
-    assert outcome.made == []
+    assert outcome.made == ["runs"]  # the figures

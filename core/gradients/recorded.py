@@ -4,10 +4,12 @@ The function is called once on real tensors, to find those that it reads without
 of other networks, running statistics), and once to be recorded. Both leave nothing behind.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,11 +78,13 @@ def record(
         others = _only_used(recorded, len(parameters) + len(examples), reading.others)
         arguments = [*parameters, *inputs, *others]
         with torch.no_grad():
-            run = standalone_compile(
-                recorded,
-                [*(p.detach() for p in parameters), *examples, *(t.detach() for t in others)],
-                dynamic_shapes="from_example_inputs" if mode is FIXED else "from_graph",
-                options={"config_patches": {"fallback_random": True}},  # the numbers that eager torch draws
+            run = _despite_leftovers(
+                lambda: standalone_compile(
+                    recorded,
+                    [*(p.detach() for p in parameters), *examples, *(t.detach() for t in others)],
+                    dynamic_shapes="from_example_inputs" if mode is FIXED else "from_graph",
+                    options={"config_patches": {"fallback_random": True}},  # what eager torch draws
+                )
             )
             run(*arguments)
             compile_s = time.perf_counter() - began
@@ -183,6 +187,20 @@ def _only_used(recorded: GraphModule, known: int, others: Sequence[Tensor]) -> l
             raise ValueError("the loss holds a tensor that nothing says where it comes from")
     recorded.recompile()
     return used
+
+
+def _despite_leftovers(compiled: Callable[[], Any]) -> Any:
+    """What is compiled, made anew where the cache holds halves of libraries that killed runs have left."""
+    removed: set[str] = set()
+    while True:
+        try:
+            return compiled()
+        except Exception as error:  # the compiler wraps the ImportError as it likes
+            broken = re.search(r"(\S+\.so): (?:file too short|invalid ELF header)", str(error))
+            if broken is None or broken[1] in removed:
+                raise
+            removed.add(broken[1])
+            Path(broken[1]).unlink(missing_ok=True)
 
 
 def _seconds(call: Callable[[], object]) -> float:

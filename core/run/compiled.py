@@ -55,5 +55,5 @@ def say_saved(mode: Compile, steps: Sequence[GradientStep], say: Callable[[str],
         calls = sum(graph.calls for graph in graphs)
         say(
             f"compile={mode}: {len(graphs)} graph{'s' * (len(graphs) > 1)} compiled in {cost:.1f} s; "
-            f"{calls:,} gradients by them took about {saved:.1f} s less"
+            f"{calls:,} gradients by them took about {abs(saved):.1f} s {'less' if saved > 0 else 'more'}"
         )

@@ -67,6 +67,13 @@ def cost(module: nn.Module, *inputs: Tensor | None) -> Cost:
     return Cost(parameters=sum(p.numel() for p in module.parameters()), multiply_adds=multiply_adds)
 
 
+def player_costs(
+    generator: nn.Module, discriminator: nn.Module, z: Tensor, x: Tensor, labels: Tensor
+) -> tuple[str, str]:
+    """One line for each player: what it costs; for one latent, one sample and a label that may go unread."""
+    return cost(generator, z, labels).line("generator"), cost(discriminator, x, labels).line("discriminator")
+
+
 def _short(count: int) -> str:
     """Two or three digits and a unit: 34.5 M, 120 k, 7."""
     for size, unit in UNITS:

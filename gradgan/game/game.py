@@ -147,7 +147,9 @@ class Game:
         y = y.requires_grad_(y.requires_grad or (penalty is not None and penalty.on_fake))
         show = self._shown(info, random)
         one_pass = fake.one_pass and not (penalty is not None and penalty.on_fake)
-        scored = fake.scored = SharedPass(fake.generator, discriminator) if one_pass else None
+        scored = SharedPass(fake.generator, discriminator) if one_pass else None
+        if scored is not None:
+            fake.scored = scored
         real_logits, real_terms = self._logits(discriminator, show(x), real.labels)
         watched = y if scored is None else scored.samples(y)
         fake_logits, fake_terms = self._logits(discriminator, show(watched), real.labels)
@@ -238,6 +240,8 @@ class Game:
 
     def kept(self, count: int, progress: float) -> int:
         """How many of `count` generated samples the generator learns from; at least one."""
+        if self.top_k == 1:
+            return count
         return max(1, round(count * (1.0 - progress * (1.0 - self.top_k))))
 
     def _shown(self, info: StepInfo, random: torch.Generator) -> Callable[[Tensor], Tensor]:
@@ -247,7 +251,7 @@ class Game:
         def show(samples: Tensor) -> Tensor:
             if self.augment is not None:
                 samples = self.augment(samples, info.augmentation, random)
-            if noise > 0:
+            if self.instance_noise > 0:
                 drawn = torch.randn(samples.shape, generator=random, dtype=samples.dtype)
                 samples = samples + noise * send(drawn, samples.device)
             return samples

@@ -8,8 +8,8 @@ Source: Mescheder et al. 2018, arXiv:1801.04406, eq. 9 (R1) and 10 (R2); compute
 in Karras et al. 2020, arXiv:1912.04958, section 3.1.
 """
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, ClassVar
 
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from core.checks import Finite, checked
 from core.gradients import Metrics
-from core.optim.schedules import Cosine
 from gradgan.batch import ScoredBatch
 
 
@@ -64,13 +63,14 @@ class ZeroCentred:
         """Whether update number `update`, from 0, computes the penalty."""
         return update % self.interval == 0
 
-    @cached_property
-    def _decay(self) -> Cosine:
-        return Cosine(final=self.final)
+    def strength(self, progress: float | Tensor) -> float | Tensor:
+        """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates.
 
-    def strength(self, progress: float) -> float:
-        """Give gamma at this share of the training, in [0, 1], without the factor for lazy updates."""
-        return self.gamma * self._decay(progress)
+        In a compiled graph the share is a 0-d tensor, and the result too.
+        """
+        angle = math.pi * progress
+        cosine = angle.cos() if isinstance(angle, Tensor) else math.cos(angle)
+        return self.gamma * (self.final + (1.0 - self.final) * 0.5 * (1.0 + cosine))
 
     def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
         """The penalty of one update at which it is due.

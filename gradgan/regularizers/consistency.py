@@ -53,9 +53,13 @@ class Consistency:
                 f"shift={self.shift} pixels would move images of {shape[1]}x{shape[2]} out of their frame"
             )
 
+    def due(self, update: int) -> bool:
+        """Whether the discriminator's update number `update`, from 0, computes the term."""
+        return update % self.interval == 0
+
     def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """The term of an update at which it is due; one or two more passes through the discriminator."""
-        if update % self.interval:
+        if not self.due(update):
             return None, {}
         kinds = [(batch.real, batch.real_logits)]
         if self.balanced:

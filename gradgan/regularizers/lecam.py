@@ -41,9 +41,13 @@ class LeCam:
     def check(self, shape: Shape) -> None:
         """It takes any samples."""
 
+    def due(self, update: int) -> bool:
+        """Whether the term counts in the discriminator's update number `update`, from 0."""
+        return update >= self.warm_up
+
     def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """The term, once the averages have settled."""
-        if update < self.warm_up or not state:
+        if not self.due(update) or not state:
             return None, {}
         above = (batch.real_logits - state["fake"]).relu().square().mean()
         below = (state["real"] - batch.fake_logits).relu().square().mean()

@@ -33,6 +33,10 @@ class WeightClipping:
     def check(self, shape: Shape) -> None:
         """It takes any samples."""
 
+    def due(self, update: int) -> bool:
+        """It has no term."""
+        return False
+
     def loss(self, batch: ScoredBatch, update: int, state: StateDict) -> tuple[Tensor | None, Metrics]:
         """No term."""
         return None, {}

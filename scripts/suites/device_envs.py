@@ -18,7 +18,8 @@ from core.numbers import quartiles
 from core.run.device import resolve_device
 from gradrl.envs.make import EnvConfig, inspect_env, make_envs, make_torch_envs, reset_envs
 
-from .rl import CLEANRL, TimedRun, ours
+from .rl import TimedRun, ours
+from .rl_rows import CLEANRL
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig

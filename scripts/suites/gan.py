@@ -7,13 +7,15 @@ layout. Ours is the whole `Trainer.update` as configured by default (channels_la
 and the average of the generator's weights that the other one does without.
 
 Simultaneous updates share one pass through D between both players; the same in two passes show what it saves.
-Steps are taken in turn in one process; the clock is its CPU time. Medians over the rounds, of the ratios too.
+The limit is the products and convolutions of our updates alone (`scripts.suites.limit`). Steps are taken in
+turn in one process; the clock is its CPU time. Medians over the rounds, of the ratios too.
 """
 
 import copy
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,10 +25,14 @@ from torch.nn.functional import softplus
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
 from core.numbers import quartiles
+from core.run.directory import versions
 from core.seeding import Generators
 from gradgan.batch import Batch
 from gradgan.train import TrainConfig, build_trainer
 from gradgan.trainer import Trainer
+
+from .limit import Products
+from .table import write_table
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 ROUNDS = 15
 SIZES = (32, 64)
 EXAMPLES = "pytorch/examples"
+LIMIT = "products of"
 UPDATES = {"alternating": [], "simultaneous": ["update=simultaneous"]}
 BATCH, LATENT = 64, 100
 OVERRIDES = [
@@ -54,12 +61,13 @@ OVERRIDES = [
 def run(cfg: "BenchConfig") -> None:
     """Print medians and quartiles of each step and of its ratio, at both sizes."""
     torch.set_num_threads(1)
-    for size in SIZES:
-        compare(size, cfg.rounds or ROUNDS)
+    figures = {f"{size}x{size}": compare(size, cfg.rounds or ROUNDS) for size in SIZES}
+    place = write_table(Path(cfg.folder or "runs/gan"), "gan", {"versions": versions(), "rows": figures})
+    print(f"figures: {place}")
 
 
-def compare(size: int, rounds: int) -> None:
-    """The steps on images of one size."""
+def compare(size: int, rounds: int) -> dict[str, list[float]]:
+    """The steps on images of one size; CPU seconds of each in every round."""
     trainers = {name: made(size, *overrides) for name, overrides in UPDATES.items()}
     trainers["simultaneous, two passes"] = made(size, *UPDATES["simultaneous"])
     trainers["simultaneous, two passes"].one_pass = False
@@ -70,12 +78,21 @@ def compare(size: int, rounds: int) -> None:
         *(copy.deepcopy(player).to(memory_format=torch.contiguous_format) for player in players)
     )
     random = torch.Generator().manual_seed(0)
-    seconds: dict[str, list[float]] = {name: [] for name in (EXAMPLES, *trainers)}
+    limits = {name: Products() for name in UPDATES}
+    seconds: dict[str, list[float]] = {
+        name: [] for name in (EXAMPLES, *trainers, *(f"{LIMIT} {name}" for name in limits))
+    }
     for i in range(rounds + 1):
         real = torch.rand(BATCH, 3, size, size, generator=random) * 2 - 1
         steps: dict[str, Callable[[], object]] = {EXAMPLES: partial(examples.update, real, random)}
         for name, trainer in trainers.items():
             steps[name] = partial(trainer.update, [Batch(real, None)], progress=0.0)
+        for name, products in limits.items():
+            if i:
+                steps[f"{LIMIT} {name}"] = products.again
+            else:
+                with products:
+                    steps[name]()
         for name in list(steps)[:: 1 if i % 2 else -1]:
             began = time.process_time()
             steps[name]()
@@ -89,6 +106,10 @@ def compare(size: int, rounds: int) -> None:
     for name, taken in seconds.items():
         ratios = [theirs / ours for theirs, ours in zip(seconds[EXAMPLES], taken, strict=True)]
         print(f"{name:<26}{quartiles([BATCH / s for s in taken], '.1f'):>28}{quartiles(ratios, '.2f'):>24}")
+    for name in limits:
+        pairs = zip(seconds[f"{LIMIT} {name}"], seconds[name], strict=True)
+        print(f"{name}: {quartiles([100 * least / ours for least, ours in pairs], '.0f')} % of its limit")
+    return seconds
 
 
 def made(size: int, *overrides: str) -> Trainer:

@@ -5,16 +5,24 @@ hyperparameters, whole runs in turn in one process, in an order that changes; th
 ratios of such rounds. The clock is the process' CPU time over the learning loop: acting, environment, update
 and logging, without construction and the evaluation, and for ours without the iteration of the first update,
 in which graphs are compiled.
+
+The limit is the matrix products of our updates alone (`scripts.suites.limit`), which leaves out acting and
+the environment: as a speed, and as a share of the time that the updates take. What compiling costs is the CPU
+time up to the end of the first update, a C++ compiler's included, beyond that of the eager run: once with an
+empty cache, and again in the same process in the rounds.
 """
 
 import importlib
 import importlib.metadata
 import itertools
+import math
+import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -28,6 +36,7 @@ from core.cli.launch import compose_tree
 from core.config import build, config_dir
 from core.gradients import Metrics
 from core.numbers import quartiles
+from core.run.directory import versions as all_versions
 from core.run.run import Run
 from core.seeding import seed_globally
 from gradrl.envs.observations import Observation
@@ -35,6 +44,10 @@ from gradrl.envs.spaces import DiscreteAction
 from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.policy import Policy
 from gradrl.train import TrainConfig, train
+
+from .limit import Products, cpu_s, pays_after, seconds
+from .rl_rows import ROWS, Row
+from .table import chosen, write_table
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -44,130 +57,30 @@ NEVER = 10**12
 STEPS, ROUNDS = 51_200, 5
 WARM_UP = 2048
 ACTIONS = 500  # of a block
-# CleanRL's ppo.py: 4 environments x 128 steps, 4 epochs x 4 minibatches, Adam at 2.5e-4 annealed to 0.
-CLEANRL = [
-    "agent=ppo",
-    "env=cartpole",
-    "experiment=none",
-    "num_envs=4",
-    "agent.num_steps=128",
-    "agent.num_epochs=4",
-    "agent.num_minibatches=4",
-    "agent.gamma=0.99",
-    "agent.gae_lambda=0.95",
-    "agent.clip_coef=0.2",
-    "agent.value_clip_coef=0.2",
-    "agent.value_coef=0.5",
-    "agent.entropy_coef=0.01",
-    "optimizer=adam",
-    "optimizer.lr=2.5e-4",
-    "optimizer.eps=1e-5",
-    "schedule=linear",
-    "clipper=global_norm",
-    "clipper.max_norm=0.5",
-]
+NOTED = 2  # updates whose products are noted: with TD3, one with the actor and one without
 OVERRIDES = [
     f"evaluation.episodes={EPISODES}",
     *(f"logging.{what}_interval={NEVER}" for what in ("eval", "draw", "checkpoint")),
     "logging.progress=false",
 ]
-REPLAY = [
-    "env=pendulum",
-    "experiment=none",
-    "num_envs=1",
-    "agent.num_steps=1",
-    "agent.learning_starts=500",
-    "agent.batch_size=64",
-    "policy.hidden_sizes=[64,64]",
-    "clipper=none",
-    "schedule=constant",
-    "optimizer.lr=3e-4",
-]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is compared: our overrides, and the peer's class, environment and keywords."""
-
-    overrides: list[str]
-    algorithm: str
-    env: str
-    num_envs: int
-    options: Mapping[str, Any]
-
-
-SMALL = {
-    "policy_kwargs": {"net_arch": [64, 64]},
-    "learning_starts": 500,
-    "batch_size": 64,
-    "learning_rate": 3e-4,
-}
-ROWS = {
-    "cleanrl": Row(
-        CLEANRL,
-        "PPO",
-        "CartPole-v1",
-        4,
-        {
-            "n_steps": 128,
-            "batch_size": 128,
-            "n_epochs": 4,
-            "learning_rate": lambda remaining: 2.5e-4 * remaining,
-            "gamma": 0.99,
-            "gae_lambda": 0.95,
-            "clip_range": 0.2,
-            "clip_range_vf": 0.2,
-            "ent_coef": 0.01,
-            "vf_coef": 0.25,  # of the mean squared error, not of half of it
-            "max_grad_norm": 0.5,
-            "policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5}},
-        },
-    ),
-    "zoo": Row(
-        ["agent=ppo", "env=cartpole"],  # its page has rl-baselines3-zoo's settings
-        "PPO",
-        "CartPole-v1",
-        8,
-        {
-            "n_steps": 32,
-            "batch_size": 256,
-            "n_epochs": 20,
-            "learning_rate": lambda remaining: 1e-3 * remaining,
-            "gamma": 0.98,
-            "gae_lambda": 0.8,
-            "clip_range": lambda remaining: 0.2 * remaining,
-            "vf_coef": 0.25,
-        },
-    ),
-    "halfcheetah": Row(
-        [
-            "agent=ppo",
-            "env=halfcheetah",
-            "experiment=none",
-            "num_envs=1",
-            "agent.num_steps=2048",
-            "agent.num_epochs=10",
-            "agent.num_minibatches=32",
-            "optimizer.lr=3e-4",
-        ],
-        "PPO",
-        "HalfCheetah-v5",
-        1,
-        {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "vf_coef": 0.25},
-    ),
-    "sac": Row(["agent=sac", *REPLAY], "SAC", "Pendulum-v1", 1, SMALL),
-    "td3": Row(["agent=td3", *REPLAY], "TD3", "Pendulum-v1", 1, SMALL),
-}
 INSTALL = "stable-baselines3 is not installed, so this is our figure alone: pip install stable-baselines3"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run: environment steps per CPU second of its loop, mean return reached, seconds to compile."""
+    """One run, in CPU seconds.
+
+    Attributes:
+        speed: environment steps per second of its loop.
+        score: mean return reached.
+        begin_s: up to the end of the first update.
+        update_s: of the updates, for one environment step.
+    """
 
     speed: float
     score: float
-    compile_s: float = 0.0
+    begin_s: float = 0.0
+    update_s: float = 0.0
 
 
 def run(cfg: "BenchConfig") -> None:
@@ -182,29 +95,59 @@ def run(cfg: "BenchConfig") -> None:
         if peer is None
         else f"stable-baselines3 {peer}: defaults, with its Monitor; no TensorBoard log"
     )
-    for name in cfg.rows or tuple(ROWS)[:1]:
+    figures: dict[str, object] = {}
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # so that the compiler is a child of this process
+    for name in chosen(cfg.rows or tuple(ROWS)[:1], ROWS):
         print(f"{name}:")
-        compare(ROWS[name], steps, rounds, peer is not None)
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+            figures[name] = compare(ROWS[name], steps, rounds, peer is not None)
     acting(rounds, peer is not None)
+    place = write_table(Path(cfg.folder or "runs/rl"), "rl", {"versions": all_versions(), "rows": figures})
+    print(f"figures: {place}")
 
 
-def compare(row: Row, steps: int, rounds: int, peer: bool) -> None:
-    """Print the rounds of one row, and their summary."""
+def compare(row: Row, steps: int, rounds: int, peer: bool) -> dict[str, object]:
+    """Print the rounds of one row, and their summary; all figures."""
     contenders: dict[str, Callable[[int, int], Result]] = {
         "compiled": partial(ours, [*row.overrides, "compile=update"]),
         "gradrl": partial(ours, row.overrides),
     }
+    products = Products()
     if peer:
         contenders["stable-baselines3"] = partial(theirs, row)
-    for contender in contenders.values():
-        contender(WARM_UP, 0)  # imports, first calls, and graphs for the cache
-    results = []
+    # Imports, first calls, and graphs for the cache.
+    first = {name: contender(WARM_UP, 0) for name, contender in contenders.items()}
+    ours(row.overrides, max(WARM_UP, (NOTED + 1) * row.rollout), 0, products=products)
+    results, limit_s = [], []
     for seed in range(1, rounds + 1):
         order = list(contenders)[:: 1 if seed % 2 else -1]
         found = {name: contenders[name](steps, seed) for name in order}
+        limit_s.append(seconds(products.again) / (NOTED * row.rollout))
         results.append(found)
         print("  ".join([f"seed {seed}:", *(f"{n} {words(found[n])}" for n in contenders)]), flush=True)
-    print("\n".join(summary(results)))
+    print("\n".join(summary(results) + ends(first, results, limit_s)))
+    return {"first": jsoned([first]), "rounds": jsoned(results), "limit_s": limit_s}
+
+
+def jsoned(rounds: list[dict[str, Result]]) -> list[dict[str, dict[str, float]]]:
+    """Rounds as JSON has them."""
+    return [{name: asdict(result) for name, result in found.items()} for found in rounds]
+
+
+def ends(first: dict[str, Result], rounds: list[dict[str, Result]], limit_s: list[float]) -> list[str]:
+    """Lines about what compiling costs and when it pays, and about the limit."""
+    lines = []
+    slow, fast = (statistics.median(r[name].speed for r in rounds) for name in ("gradrl", "compiled"))
+    for when, found in (("empty cache", [first]), ("again", rounds)):
+        cost_s = statistics.median(r["compiled"].begin_s - r["gradrl"].begin_s for r in found)
+        after = pays_after(cost_s, slow, fast)
+        lines.append(f"compiling, {when:<23}{cost_s:>18.1f} CPU s, pays after {after} steps")
+    lines.append(f"{'limit: products of the updates':<34}{quartiles([1 / s for s in limit_s], ',.0f'):>30}")
+    for name in ("gradrl", "compiled"):
+        shares = [100 * least / r[name].update_s for least, r in zip(limit_s, rounds, strict=True)]
+        lines.append(f"{f'{name}: % of the limit, updates':<34}{quartiles(shares, '.0f'):>30}")
+    return lines
 
 
 def summary(rounds: list[dict[str, Result]]) -> list[str]:
@@ -216,9 +159,6 @@ def summary(rounds: list[dict[str, Result]]) -> list[str]:
     for first, second in itertools.combinations(rounds[0], 2):
         ratios = [found[first].speed / found[second].speed for found in rounds]
         lines.append(f"{f'{first} : {second}':<34}{quartiles(ratios, '.2f'):>30}")
-    compiled = [found["compiled"] for found in rounds if "compiled" in found]
-    if compiled:
-        lines.append(f"{'seconds to compile':<34}{quartiles([r.compile_s for r in compiled], '.1f'):>30}")
     return lines
 
 
@@ -279,14 +219,14 @@ class TimedRun(Run):
         super().start(**kwargs)
         self.gradient_steps = kwargs["gradient_steps"]
         self.updating = False
-        self.began = self.clock()
+        self.began, self.started = self.clock(), cpu_s()
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
         """As in `Run`; the clock begins anew after the first update."""
         super().finish_step(step, metrics)
         if not self.updating and all(s.monitor.steps for s in self.gradient_steps):
             self.updating, self.first = True, step
-            self.began = self.clock()
+            self.began, self.begin_s = self.clock(), cpu_s() - self.started
 
     def finish(self, measure: Callable[[], Mapping[str, object]]) -> None:
         """The clock, then the long evaluation."""
@@ -294,7 +234,45 @@ class TimedRun(Run):
         self.found = measure()
 
 
-def ours(words: Sequence[str], steps: int, seed: int, timed: type[TimedRun] = TimedRun) -> Result:
+class Updates:
+    """Times an agent's updates while a run trains.
+
+    Args:
+        agent: its class.
+        products: those of the first updates are noted there, and nothing is timed; None = time them.
+    """
+
+    def __init__(self, agent: Any, products: Products | None) -> None:
+        self.agent, self.update, self.products = agent, agent.update, products
+        self.seconds: list[float] = []
+
+    def __enter__(self) -> "Updates":
+        def update(agent: Any, *args: Any, **kwargs: Any) -> Metrics:
+            if not all(step.monitor.steps for step in agent.gradient_steps):  # the first compiles
+                return self.update(agent, *args, **kwargs)
+            self.seconds.append(0.0)
+            if self.products is not None and len(self.seconds) <= NOTED:
+                with self.products:
+                    return self.update(agent, *args, **kwargs)
+            began = time.process_time()
+            metrics = self.update(agent, *args, **kwargs)
+            self.seconds[-1] = time.process_time() - began
+            return metrics
+
+        self.agent.update = update
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.agent.update = self.update
+
+
+def ours(
+    words: Sequence[str],
+    steps: int,
+    seed: int,
+    timed: type[TimedRun] = TimedRun,
+    products: Products | None = None,
+) -> Result:
     """A run of gradrl with these overrides."""
     words = [*words, *OVERRIDES, f"total_steps={steps}", f"seed={seed}"]
     tree, _, _ = compose_tree("rl", words, [config_dir()])
@@ -304,13 +282,16 @@ def ours(words: Sequence[str], steps: int, seed: int, timed: type[TimedRun] = Ti
     with tempfile.TemporaryDirectory() as folder:
         run = timed(Path(folder), cfg.logging, tree, {"seed": seed})
         try:
-            train(cfg, run)
+            with Updates(cfg.agent.target, products) as updates:
+                train(cfg, run)
         finally:
             run.close()
     score = run.found["eval_return_mean"]
     assert isinstance(score, float)
-    graphs = [graph for each in run.gradient_steps if each.compiled for graph in each.compiled.graphs]
-    return Result((run.step - run.first) / run.loop_s, score, sum(graph.compile_s for graph in graphs))
+    speed, begin_s = (run.step - run.first) / run.loop_s, run.begin_s
+    per_update = cfg.num_envs * getattr(cfg.agent.options, "num_steps", 1)
+    update_s = statistics.fmean(updates.seconds) if updates.seconds else math.nan
+    return Result(speed, score, begin_s, update_s / per_update)
 
 
 def theirs(row: Row, steps: int, seed: int) -> Result:

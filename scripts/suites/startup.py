@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from core.numbers import quartiles
 from core.run.directory import versions
-from scripts.suites.table import write_table
+
+from .table import write_table
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig

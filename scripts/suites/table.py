@@ -1,11 +1,25 @@
 """The figures of a suite as JSON, beside the table that it prints."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from core.config import ConfigError
 from core.run.directory import jsonable
 from core.run.files import write_text
+
+
+def chosen(asked: Iterable[str] | None, known: Iterable[str]) -> list[str]:
+    """The rows asked for; None = all.
+
+    Raises:
+        ConfigError: there is no such row.
+    """
+    rows = list(known)
+    for name in asked or ():
+        if name not in rows:
+            raise ConfigError(f"rows must be some of {', '.join(rows)}, got {name!r}")
+    return list(asked) if asked else rows
 
 
 def write_table(folder: Path, suite: str, figures: Mapping[str, object]) -> Path:

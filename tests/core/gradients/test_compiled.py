@@ -1,7 +1,12 @@
 """Steps with compiled gradients: the numbers of eager ones, nothing compiled twice, and what stays eager."""
 
 import math
+import os
+import subprocess
+import sys
+import textwrap
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,3 +183,28 @@ def test_a_call_is_its_tensors_and_a_key_of_everything_else():
         partial(fit, call.args[0], batch, True, weight={"a": rows}),  # a switch is no number
     ]
     assert all(leaves(other)[2] != key for other in others)
+
+
+@pytest.mark.slow
+def test_the_half_of_a_library_that_a_killed_run_has_left_is_made_anew(tmp_path: Path) -> None:
+    program = """
+        from functools import partial
+        import torch
+        from core.gradients import GradientStep
+        net = torch.nn.Linear(3, 1)
+        step = GradientStep(net, torch.optim.SGD(net.parameters(), lr=0.1))
+        step.compile(print)
+        step(partial(lambda x: (net(x).square().mean(), {}), torch.ones(4, 3)))
+        assert len(step.compiled.graphs) == 1
+    """
+    words = [sys.executable, "-c", textwrap.dedent(program)]
+    environment = os.environ | {
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }
+    subprocess.run(words, env=environment, check=True)
+    libraries = list(tmp_path.rglob("*.so"))
+    assert libraries
+    for library in libraries:
+        library.write_bytes(b"")
+    subprocess.run(words, env=environment, check=True)
