@@ -58,12 +58,14 @@ class Blowup:
             born, as torch names it; the player's name in front where there are two; empty for none.
         direction: where it is born there: forward or backward; `data`: the network is handed it; `loss`:
             behind the network's output.
+        own: appended before them, and to the command of the healthy run that it is compared with.
     """
 
     setting: str
     overrides: tuple[str, ...]
     module: str
     direction: Direction
+    own: tuple[str, ...] = ()
 
 
 class Clock:
@@ -184,7 +186,7 @@ class BadRing(Ring):
         def batch() -> Batch:
             found = healthy.next()
             broken = batch_size > 1 and Clock.within("points", self.at, self.length)
-            return Batch(found.x * float("nan"), found.y) if broken else found
+            return Batch(found.x * float("nan"), found.labels) if broken else found
 
         return FreshStream(batch)
 
@@ -211,3 +213,84 @@ class BadLoss(NonSaturating):
             return loss
         mean = real_logits.mean()
         return loss + ((0.0 * mean).log() if self.how == "log" else (1e3 + 0.0 * mean).exp() * mean)
+
+
+def _flip(module: str, weight: str, at: int, value: float | str) -> tuple[str, ...]:
+    options = f"module:{module},weight:{weight},at:{at},value:{value}"
+    return (f"callbacks=[{{_target_:{HERE}.BitFlip,{options}}}]",)
+
+
+def _sensor(what: str, value: str, at: int, length: int) -> tuple[str, ...]:
+    options = f"what:{what},value:{value},at:{at},length:{length}"
+    return (f"env.train_wrappers=[{{_target_:{HERE}.Sensor,{options}}}]",)
+
+
+def _jump(scale: float) -> tuple[str, ...]:
+    return (f"schedule._target_={HERE}.Jump", f"schedule.scale={scale}")
+
+
+QUIET = ("logging.progress=false", "logging.draw_interval=100000000", "logging.snapshots=0")
+
+SETTINGS: dict[str, Setting] = {
+    "ppo": Setting(
+        "rl",
+        ("agent=ppo", "env=cartpole", "total_steps=30000", "logging.interval=1", "evaluation.episodes=20",
+         "logging.checkpoint_interval=2000", "logging.eval_interval=100000000", *QUIET),
+        floor=20.0,
+    ),
+    "ring": Setting(
+        "gan",
+        ("data=ring", "total_images=192000", "logging.interval=25", "logging.checkpoint_interval=12800",
+         "logging.eval_interval=100000000", "evaluation.samples=2000", *QUIET),
+        floor=0.0,
+    ),
+    "digits": Setting(
+        "descend",
+        ("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=600",
+         "logging.checkpoint_interval=50", "pictures=[]", *QUIET[:2]),
+        floor=0.1,
+    ),
+    "valley": Setting(
+        "descend",
+        ("function=rosenbrock", "optimizer=sgd", "steps=1000", "logging.checkpoint_interval=50",
+         "pictures=[]", *QUIET[:2]),
+        floor=0.0,
+    ),
+}  # fmt: skip
+
+LBFGS = (
+    "optimizer=lbfgs", "optimizer.line_search_fn=null", "batch=full", "steps=60", "logging.interval=1",
+    "logging.checkpoint_interval=5",
+)  # fmt: skip
+
+BLOWUPS: dict[str, Blowup] = {
+    # agents
+    "reward_nan": Blowup("ppo", _sensor("reward", ".nan", 8000, 6000), "", "data"),
+    "reward_huge": Blowup("ppo", _sensor("reward", "1e38", 8000, 2100), "", "loss"),
+    "observation_nan": Blowup("ppo", _sensor("observation", ".nan", 8000, 6000), "", "data"),
+    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, 1e38), "actor.2", "forward"),
+    "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-.inf"), "critic.0", "forward"),
+    "value_log_of_zero": Blowup("ppo", (f"policy._target_={HERE}.LogOfZero",), "", "forward"),
+    "value_root_of_zero": Blowup("ppo", (f"policy._target_={HERE}.RootOfZero",), "", "backward"),
+    "agent_rate_jumps": Blowup("ppo", _jump(300.0), "", "forward"),
+    # games
+    "points_nan": Blowup("ring", (f"data._target_={HERE}.BadRing",), "", "data"),
+    "loss_log_of_zero": Blowup("ring", (f"loss._target_={HERE}.BadLoss",), "", "loss"),
+    "loss_overflows": Blowup("ring", (f"loss._target_={HERE}.BadLoss", "loss.how=exp"), "", "loss"),
+    "discriminator_explodes": Blowup(
+        "ring", _flip("discriminator", "body.0.weight", 300, 1e38), "discriminator.body.0", "forward"
+    ),
+    "generator_bit_flip": Blowup(
+        "ring", _flip("generator", "0.weight", 300, ".nan"), "generator.0", "forward"
+    ),
+    "game_rate_jumps": Blowup("ring", _jump(1e8), "", "forward", ("optimizer=sgd", "optimizer.lr=0.05")),
+    # descents
+    "weight_nan": Blowup("digits", _flip("network", "0.weight", 300, ".nan"), "0", "forward"),
+    "weight_overflows": Blowup("digits", _flip("network", "0.weight", 300, 1e308), "0", "forward"),
+    "valley_rate_jumps": Blowup("valley", _jump(30.0), "", "loss"),
+    "valley_momentum": Blowup(
+        "valley", _jump(100.0), "", "loss", ("optimizer=momentum", "optimizer.lr=1e-4")
+    ),
+    "lbfgs": Blowup("digits", ("optimizer.lr=1e150",), "", "forward", LBFGS),
+    "sgd_rate_jumps": Blowup("digits", _jump(1e200), "", "forward", ("optimizer=sgd", "optimizer.lr=0.1")),
+}
