@@ -153,6 +153,12 @@ def test_other_numbers_are_drawn_than_before_and_the_same_again():
     assert torch.equal(drawn[0][0], torch.rand(3, generator=fresh))
 
 
+def test_numbers_are_read_as_python_writes_them():
+    changed = of_options.with_remedy(tree_of("descend"), ("optimizer.lr=1e-05", "steps=7"))
+    assert (changed["optimizer"]["lr"], changed["steps"]) == (1e-5, 7)
+    assert type(changed["steps"]) is int
+
+
 @pytest.mark.parametrize(
     ("remedy", "message"),
     [

@@ -1,10 +1,9 @@
 """A run that returns to its last good checkpoint: which options it goes on with."""
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
-
-import yaml
 
 from core.cli.choices import YamlFile
 from core.config import ConfigError, Tree, config_dir, import_target
@@ -30,11 +29,13 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         Stopping: no number of this run helps; it is saved where it is.
         ContractError: the checkpoint cannot be written.
     """
+    refused = ""
     for remedy in diagnosis.changes(finding):
         try:
             changed = with_remedy(tree, remedy)
             _check(changed)
-        except ConfigError:
+        except ConfigError as error:
+            refused = f" ({error})"
             continue
         to = write_rollback(
             run.directory, run.rollbacks, finding, remedy, diagnosis.rates(remedy),
@@ -46,7 +47,7 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         return changed
     run.save("last.pt")
     raise Stopping(
-        f"stopped at {run.step:,} {run.unit} by on_finding=rollback, which has no number to change: "
+        f"stopped at {run.step:,} {run.unit} by on_finding=rollback, which has no number to change{refused}: "
         f"{finding.line()}"
     )
 
@@ -71,14 +72,18 @@ def with_remedy(tree: Tree, remedy: Overrides) -> Tree:
         if not isinstance(node, dict) or name not in node:
             raise ConfigError(f"unknown option {option}: this run has no such option")
         file = config_dir() / option / f"{value}.yaml"
-        number = yaml.safe_load(value)
         if option == "clipper" and file.is_file():
             node[name] = YamlFile(file).options_of(option)
-        elif isinstance(number, int | float) and not isinstance(number, bool):
-            node[name] = number
         else:
-            raise ConfigError(f"{option}={value} is no number")
+            node[name] = _number(option, value)
     return changed
+
+
+def _number(option: str, value: str) -> float | int:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    raise ConfigError(f"{option}={value} is no number")
 
 
 def _check(tree: Tree) -> None:

@@ -283,7 +283,7 @@ BLOWUPS: dict[str, Blowup] = {
     "generator_bit_flip": Blowup(
         "ring", _flip("generator", "0.weight", 300, ".nan"), "generator.0", "forward"
     ),
-    "game_rate_jumps": Blowup("ring", _jump(1e8), "", "forward", ("optimizer=sgd", "optimizer.lr=0.05")),
+    "game_rate_jumps": Blowup("ring", _jump(300.0), "", "forward"),
     # descents
     "weight_nan": Blowup("digits", _flip("network", "0.weight", 300, ".nan"), "0", "forward"),
     "weight_overflows": Blowup("digits", _flip("network", "0.weight", 300, 1e308), "0", "forward"),
