@@ -9,6 +9,7 @@ from core.cli.choices import YamlFile
 from core.config import ConfigError, Tree, config_dir, import_target
 from core.diagnosis import Finding, Overrides
 from core.run.diagnosis import Diagnosis, Stopping
+from core.run.interrupts import Stopped
 from core.run.rollback import remedies_of, write_rollback
 from core.run.run import Run
 
@@ -27,6 +28,7 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
 
     Raises:
         Stopping: no number of this run helps; it is saved where it is.
+        Stopped: a signal came; the run goes on from that checkpoint when it is resumed.
         ContractError: the checkpoint cannot be written.
     """
     refused = ""
@@ -44,6 +46,8 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         number, why = len(run.rollbacks.done) + 1, finding.name + f" ({finding.where})" * bool(finding.where)
         how = f"rollback {number} of {run.rollbacks.most}, to {to:,} {run.unit}, for {why}"
         run.say(f"{run.step:>11,} {run.unit}   {how}: goes on with {' '.join(remedy)}")
+        if run.interrupts.caught is not None:
+            raise Stopped(128 + run.interrupts.caught)
         return changed
     run.save("last.pt")
     raise Stopping(
