@@ -32,7 +32,8 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         ContractError: the checkpoint cannot be written.
     """
     refused = ""
-    for remedy in diagnosis.changes(finding):
+    again = any(one["finding"] == finding.name for one in run.rollbacks.done)
+    for remedy in diagnosis.changes(finding, again=again):
         try:
             changed = with_remedy(tree, remedy)
             _check(changed)

@@ -246,13 +246,13 @@ SETTINGS: dict[str, Setting] = {
     ),
     "digits": Setting(
         "descend",
-        ("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=600",
+        ("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=300",
          "logging.checkpoint_interval=50", "pictures=[]", *QUIET[:2]),
         floor=0.1,
     ),
     "valley": Setting(
         "descend",
-        ("function=rosenbrock", "optimizer=sgd", "steps=1000", "logging.checkpoint_interval=50",
+        ("function=rosenbrock", "optimizer=sgd", "steps=600", "logging.checkpoint_interval=50",
          "pictures=[]", *QUIET[:2]),
         floor=0.0,
     ),
@@ -265,14 +265,14 @@ LBFGS = (
 
 BLOWUPS: dict[str, Blowup] = {
     # agents
-    "reward_nan": Blowup("ppo", _sensor("reward", ".nan", 8000, 6000), "", "data"),
+    "reward_nan": Blowup("ppo", _sensor("reward", "nan", 8000, 6000), "", "data"),
     "reward_huge": Blowup("ppo", _sensor("reward", "1e38", 8000, 2100), "", "loss"),
-    "observation_nan": Blowup("ppo", _sensor("observation", ".nan", 8000, 6000), "", "data"),
+    "observation_nan": Blowup("ppo", _sensor("observation", "nan", 8000, 6000), "", "data"),
     "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, 1e38), "actor.2", "forward"),
-    "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-.inf"), "critic.0", "forward"),
+    "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-inf"), "critic.0", "forward"),
     "value_log_of_zero": Blowup("ppo", (f"policy._target_={HERE}.LogOfZero",), "", "forward"),
     "value_root_of_zero": Blowup("ppo", (f"policy._target_={HERE}.RootOfZero",), "", "backward"),
-    "agent_rate_jumps": Blowup("ppo", _jump(300.0), "", "forward"),
+    "agent_rate_jumps": Blowup("ppo", _jump(100.0), "", "forward"),
     # games
     "points_nan": Blowup("ring", (f"data._target_={HERE}.BadRing",), "", "data"),
     "loss_log_of_zero": Blowup("ring", (f"loss._target_={HERE}.BadLoss",), "", "loss"),
@@ -281,12 +281,12 @@ BLOWUPS: dict[str, Blowup] = {
         "ring", _flip("discriminator", "body.0.weight", 300, 1e38), "discriminator.body.0", "forward"
     ),
     "generator_bit_flip": Blowup(
-        "ring", _flip("generator", "0.weight", 300, ".nan"), "generator.0", "forward"
+        "ring", _flip("generator", "network.0.weight", 300, "nan"), "generator.network.0", "forward"
     ),
-    "game_rate_jumps": Blowup("ring", _jump(300.0), "", "forward"),
+    "game_rate_jumps": Blowup("ring", _jump(100.0), "", "forward"),
     # descents
-    "weight_nan": Blowup("digits", _flip("network", "0.weight", 300, ".nan"), "0", "forward"),
-    "weight_overflows": Blowup("digits", _flip("network", "0.weight", 300, 1e308), "0", "forward"),
+    "weight_nan": Blowup("digits", _flip("network", "0.weight", 150, "nan"), "0", "forward"),
+    "weight_overflows": Blowup("digits", _flip("network", "2.weight", 150, "inf"), "2", "forward"),
     "valley_rate_jumps": Blowup("valley", _jump(30.0), "", "loss"),
     "valley_momentum": Blowup(
         "valley", _jump(100.0), "", "loss", ("optimizer=momentum", "optimizer.lr=1e-4")
