@@ -107,11 +107,11 @@ class BitFlip:
         module: of the run.
         weight: name of the parameter.
         at: iterations before it.
-        value: what it then is.
+        value: what it then is, as text: options are finite numbers.
     """
 
-    def __init__(self, module: str, weight: str, at: int, value: float) -> None:
-        self.module, self.weight, self.at, self.value = module, weight, at, value
+    def __init__(self, module: str, weight: str, at: int, value: str) -> None:
+        self.module, self.weight, self.at, self.value = module, weight, at, float(value)
 
     def on_iteration(self, event: Event) -> None:
         """Let it happen."""
@@ -127,14 +127,14 @@ class Sensor(gym.Wrapper):
     Args:
         env: any.
         what: reward or observation.
-        value: what is measured meanwhile.
+        value: what is measured meanwhile, as text.
         at: steps of all copies before it.
         length: steps that it lasts.
     """
 
-    def __init__(self, env: gym.Env, what: str, value: float, at: int, length: int) -> None:
+    def __init__(self, env: gym.Env, what: str, value: str, at: int, length: int) -> None:
         super().__init__(env)
-        self.what, self.value, self.at, self.length = what, value, at, length
+        self.what, self.value, self.at, self.length = what, float(value), at, length
 
     def step(self, action):
         """As the environment does, but for what fails."""
@@ -215,13 +215,13 @@ class BadLoss(NonSaturating):
         return loss + ((0.0 * mean).log() if self.how == "log" else (1e3 + 0.0 * mean).exp() * mean)
 
 
-def _flip(module: str, weight: str, at: int, value: float | str) -> tuple[str, ...]:
-    options = f"module:{module},weight:{weight},at:{at},value:{value}"
+def _flip(module: str, weight: str, at: int, value: str) -> tuple[str, ...]:
+    options = f"module:{module},weight:{weight},at:{at},value:'{value}'"
     return (f"callbacks=[{{_target_:{HERE}.BitFlip,{options}}}]",)
 
 
 def _sensor(what: str, value: str, at: int, length: int) -> tuple[str, ...]:
-    options = f"what:{what},value:{value},at:{at},length:{length}"
+    options = f"what:{what},value:'{value}',at:{at},length:{length}"
     return (f"env.train_wrappers=[{{_target_:{HERE}.Sensor,{options}}}]",)
 
 
@@ -268,7 +268,7 @@ BLOWUPS: dict[str, Blowup] = {
     "reward_nan": Blowup("ppo", _sensor("reward", "nan", 8000, 6000), "", "data"),
     "reward_huge": Blowup("ppo", _sensor("reward", "1e38", 8000, 2100), "", "loss"),
     "observation_nan": Blowup("ppo", _sensor("observation", "nan", 8000, 6000), "", "data"),
-    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, 1e38), "actor.2", "forward"),
+    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, "1e38"), "actor.2", "forward"),
     "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-inf"), "critic.0", "forward"),
     "value_log_of_zero": Blowup("ppo", (f"policy._target_={HERE}.LogOfZero",), "", "forward"),
     "value_root_of_zero": Blowup("ppo", (f"policy._target_={HERE}.RootOfZero",), "", "backward"),
@@ -278,7 +278,7 @@ BLOWUPS: dict[str, Blowup] = {
     "loss_log_of_zero": Blowup("ring", (f"loss._target_={HERE}.BadLoss",), "", "loss"),
     "loss_overflows": Blowup("ring", (f"loss._target_={HERE}.BadLoss", "loss.how=exp"), "", "loss"),
     "discriminator_explodes": Blowup(
-        "ring", _flip("discriminator", "body.0.weight", 300, 1e38), "discriminator.body.0", "forward"
+        "ring", _flip("discriminator", "body.0.weight", 300, "1e38"), "discriminator.body.0", "forward"
     ),
     "generator_bit_flip": Blowup(
         "ring", _flip("generator", "network.0.weight", 300, "nan"), "generator.network.0", "forward"
