@@ -46,7 +46,8 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         )  # fmt: skip
         number, why = len(run.rollbacks.done) + 1, finding.name + f" ({finding.where})" * bool(finding.where)
         how = f"rollback {number} of {run.rollbacks.most}, to {to:,} {run.unit}, for {why}"
-        run.say(f"{run.step:>11,} {run.unit}   {how}: goes on with {' '.join(remedy)}")
+        numbers = " ".join(remedy) or "other random numbers alone"
+        run.say(f"{run.step:>11,} {run.unit}   {how}: goes on with {numbers}")
         if run.interrupts.caught is not None:
             raise Stopped(128 + run.interrupts.caught)
         return changed
