@@ -33,7 +33,7 @@ def returns(record: Record) -> Section:
             number(one["to"]),
             one["finding"],
             one["player"] or "–",
-            " ".join(one["remedy"]),
+            " ".join(one["remedy"]) or "–",
         ]
         for one in found
     ]

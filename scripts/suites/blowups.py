@@ -241,7 +241,7 @@ SETTINGS: dict[str, Setting] = {
     "ring": Setting(
         "gan",
         ("data=ring", "total_images=192000", "logging.interval=25", "logging.checkpoint_interval=12800",
-         "logging.eval_interval=100000000", "evaluation.samples=2000", *QUIET),
+         "logging.eval_interval=19200", "diagnosis.unit_health.interval=30", "evaluation.samples=2000", *QUIET),
         floor=0.0,
     ),
     "digits": Setting(
@@ -265,9 +265,9 @@ LBFGS = (
 
 BLOWUPS: dict[str, Blowup] = {
     # agents
-    "reward_nan": Blowup("ppo", _sensor("reward", "nan", 8000, 6000), "", "data"),
+    "reward_nan": Blowup("ppo", _sensor("reward", "nan", 8000, 900), "", "data"),
     "reward_huge": Blowup("ppo", _sensor("reward", "1e38", 8000, 2100), "", "loss"),
-    "observation_nan": Blowup("ppo", _sensor("observation", "nan", 8000, 6000), "", "data"),
+    "observation_nan": Blowup("ppo", _sensor("observation", "nan", 8000, 900), "", "data"),
     "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, "1e38"), "actor.2", "forward"),
     "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-inf"), "critic.0", "forward"),
     "value_log_of_zero": Blowup("ppo", (f"policy._target_={HERE}.LogOfZero",), "", "forward"),
