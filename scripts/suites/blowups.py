@@ -241,7 +241,8 @@ SETTINGS: dict[str, Setting] = {
     "ring": Setting(
         "gan",
         ("data=ring", "total_images=192000", "logging.interval=25", "logging.checkpoint_interval=12800",
-         "logging.eval_interval=19200", "diagnosis.unit_health.interval=30", "evaluation.samples=2000", *QUIET),
+         "logging.eval_interval=19200", "evaluation.samples=2000", "diagnosis.unit_health.interval=30",
+         *QUIET),
         floor=0.0,
     ),
     "digits": Setting(
