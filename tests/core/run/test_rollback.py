@@ -19,6 +19,9 @@ OPTIONS = {
 }  # fmt: skip
 
 
+SLOWER = ("optimizer.lr=0.04", "second.lr=0.04", "third.lr=0.002")
+
+
 def found(name: str, *remedy: str, player: str = "", kinds: tuple[str, ...] = ("learning_rate",)) -> Finding:
     return Finding(
         name=name, severity="error", player=player, layer=None, first_step=1, last_step=1, active=True,
@@ -45,16 +48,17 @@ def diagnosis(on_finding: str = "rollback") -> tuple[Diagnosis, dict[str, Gradie
     ("finding", "again", "changes"),
     [
         (found("non_finite", "optimizer.lr=0.1", "clipper=global_norm"), False,
-         [("optimizer.lr=0.1", "clipper=global_norm"), ("optimizer.lr=0.04", "second.lr=0.04", "third.lr=0.002")]),
+         [("optimizer.lr=0.1", "clipper=global_norm"), SLOWER]),
         (found("exploded", "weight=1", player="third"), False, [("weight=1",), ("third.lr=0.002",)]),
         (found("exploded", "weight=1", player="third"), True,
-         [("optimizer.lr=0.04", "second.lr=0.04", "third.lr=0.002")]),
+         [SLOWER]),
         (found("exploded", "width=32", player="second"), False, [("second.lr=0.04",)]),
         (found("exploded", player="first"), False, [("optimizer.lr=0.04",)]),
         (found("bad", "data._target_=x", kinds=("data",)), False, [()]),
         (found("agree", "loss._target_=x", kinds=("loss", "labels")), False, []),
         (found("agree", "weight=1", kinds=("loss",)), False, [("weight=1",)]),
-        (found("non_finite", "loss._target_=x", player="third", kinds=("loss",)), False, [("third.lr=0.002",)]),
+        (found("non_finite", "loss._target_=x", player="third", kinds=("loss",)), False,
+         [("third.lr=0.002",)]),
     ],
 )  # fmt: skip
 def test_the_remedy_where_it_is_numbers_else_a_tenth_of_the_rate(finding, again, changes):
@@ -143,7 +147,7 @@ def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
     assert len(last["rollbacks"]["done"]) == 1
     assert (last["a_gradient_step"]["transforms"], last["a_gradient_step"]["combine"]) == (None, {})
     (folder / "good.pt").write_bytes(b"damaged")
-    with pytest.raises(ConfigError, match="good.pt is not a whole checkpoint"):
+    with pytest.raises(ConfigError, match=r"good.pt is not a whole checkpoint"):
         write("optimizer.lr=0.5")
 
 
