@@ -1,4 +1,4 @@
-"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults` tell what is found, the rest costs."""
+"""Measure side by side: what the diagnosis finds, what a rollback mends, and what everything costs."""
 
 import importlib
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ USED = {  # options that only some suites have
     "diagnosis": ("rows", "folder"),
     "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
+    "rollback": ("rows", "folder"),
 }
 
 
@@ -40,6 +41,7 @@ class BenchConfig:
         "diagnosis",
         "elsewhere",
         "real_faults",
+        "rollback",
     ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None

@@ -13,29 +13,31 @@ from pathlib import Path
 from torch import nn
 
 from core.config import Tree
-from core.diagnosis import RULES, Remedies, Rule
+from core.diagnosis import RULES, Finding, Remedies, Rule
 from core.draw.media import Media
-from core.errors import ContractError, DiskError, MemoryShortageError
+from core.errors import ContractError
 from core.form import Maybe, Number
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.attempts import Attempts
-from core.run.callbacks import CallbackError, Callbacks, Means
+from core.run.callbacks import Callbacks, Means
 from core.run.config import RunConfig
 from core.run.console import Console
 from core.run.dashboard import Dashboards
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
-from core.run.ending import ending
+from core.run.ending import ending, rescue
 from core.run.evaluation import Evaluation, below_eval
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
+from core.run.good import Good
 from core.run.gradient_charts import GradientCharts, with_curves
 from core.run.interrupts import Interrupts, Stopped
 from core.run.loggers.loggers import Chosen, Loggers, Start
 from core.run.probes import Probes
+from core.run.rollback import Rollbacks
 from core.run.snapshots import Snapshots
 from core.run.window import Window
 from core.seeding import GLOBAL_STATE, global_state, set_global_state
@@ -53,6 +55,7 @@ class Run:
         diagnosis: examines everything that is logged; None = no diagnosis.
         loggers: where it is logged besides the event file, by name.
         callbacks: called at the end of every step.
+        rollbacks: of a run that may return to its last good checkpoint.
         began: how it was started.
     """
 
@@ -66,6 +69,7 @@ class Run:
         loggers: Chosen | None = None,
         callbacks: Callbacks | None = None,
         began: Start | None = None,
+        rollbacks: Rollbacks | None = None,
     ) -> None:
         self.directory = directory
         self.cfg = cfg
@@ -73,19 +77,18 @@ class Run:
         self.train_s = self._wall_before = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
-        self._saved_at: int | None = None
         self._options = options
         self._facts, self._start = dict(facts), began
         self._began = self._mark = time.perf_counter()
-        self._interrupts = Interrupts()
+        self.interrupts = Interrupts()
         self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
-        self.callbacks = callbacks or Callbacks(())
+        self.callbacks, self.rollbacks = callbacks or Callbacks(()), rollbacks or Rollbacks(0)
         self._console: Console | None = None
         self._window = Window()
         self._charts = GradientCharts(())
         self._diagnosis = diagnosis or Diagnosis(None, "report", options)
         self._attempt = Attempts(self.say)
-        self._stop: str | None = None
+        self._stop: Finding | None = None
         self._state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
 
@@ -152,28 +155,36 @@ class Run:
         """
         self.unit, self.total = unit, total
         self._evaluate, self._draw, self._probes, self._summarise = evaluate, draw, probes, summarise
-        self._steps = list(gradient_steps)
-        self._unread = list(gradient_steps)
-        named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
-        self._state = {**state, **named_steps, **({"callbacks": self.callbacks} if self.callbacks else {})}
+        self._steps, self._unread = list(gradient_steps), list(gradient_steps)
+        named_steps = {checkpoint.name_of(s.name): s for s in self._steps}
+        own = {"callbacks": self.callbacks, "rollbacks": self.rollbacks}
+        self._state = {**state, **named_steps, **{name: part for name, part in own.items() if part}}
         self.callbacks.begin(total, modules or {}, self._state, self._write, self.say)
+        networks, optimizers = (modules or {}).values(), [s.optimizer for s in self._steps]
+        self._good = Good(self.directory / "checkpoints", networks, optimizers)
         self._charts = GradientCharts(self._steps)
         self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
         if self.resuming:
             path = self.directory / "checkpoints" / "last.pt"
             checkpoint.restore_all({**self._state, "run": self}, checkpoint.load(path), path)
+            self._good.saved(self.step)  # a kill may have come before it was looked at
+            self.rollbacks.restart(self._state, self._options["seed"])
         write_text(self.directory / "config.yaml", to_yaml(self._options))
         page = dashboard and dashboard(self._options, [step.name for step in self._steps])
         self._loggers.open(self.directory, self._options, self.resumed_at, page, headline, self._start)
+        if table := self.rollbacks.table(unit):
+            self._loggers.events.text("rollbacks", table, self.step)
         self._console = Console(total, unit, headline, not self.cfg.progress)
         if self.resumed_at is not None:
             self.say(f"resumed at {self.step:,} {unit}")
-        self._interrupts.listen()
+        self.interrupts.listen()
         if probes is not None:
             probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
         self.callbacks.call("on_start", self.step, {})
+        if self.rollbacks and not self.resuming:
+            self.save("last.pt")  # the first that a run may return to
         self._mark = time.perf_counter()
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
@@ -187,6 +198,7 @@ class Run:
         Raises:
             Stopped: a signal came; the run is saved.
             Stopping: a finding ends the run, which is saved.
+            RollingBack: it sends the run back instead.
             FloatingPointError: every gradient since the last logged point was non-finite.
             ContractError: an optimizer keeps what no checkpoint can hold, or a callback has failed.
         """
@@ -199,7 +211,8 @@ class Run:
         if logs:
             self._log()
         self._snapshots.add(step)
-        self._probe()
+        if self._probes is not None and (measured := self._probes.measure()):
+            self._write(measured)
         evaluated = None
         if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
             with self._evaluation_parameters():
@@ -212,15 +225,16 @@ class Run:
             self.callbacks.after_step(step, Means(metrics), evaluated and evaluated.metrics)
             if not (self.goes_on or logs):
                 self._log()
-        ending = self._stop is not None or self._interrupts.caught is not None
+        ending = self._stop is not None or self.interrupts.caught is not None
         alone = evaluated is not None and not self.resuming  # a best checkpoint continues no run
         if ending or alone or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
         if self._stop is not None:
-            raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
-        if self._interrupts.caught is not None:
+            how = f"on_finding={self._diagnosis.on_finding}: {self._stop.line()}"
+            raise Stopping(f"stopped at {self.step:,} {self.unit} by {how}")
+        if self.interrupts.caught is not None:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with {resumption(self.directory)}")
-            raise Stopped(128 + self._interrupts.caught)
+            raise Stopped(128 + self.interrupts.caught)
         self._mark = time.perf_counter()
 
     def finish(
@@ -236,7 +250,7 @@ class Run:
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
         for line in self._probes.unmeasured() if self._probes else ():
             self.say(line)
-        self._interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
+        self.interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
         try:
             with self._evaluation_parameters():
                 extra = measure()
@@ -263,6 +277,7 @@ class Run:
             {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
             | ({} if self.best_score is None else {"best_score": self.best_score})
             | self._diagnosis.summary()
+            | self.rollbacks.summary()
             | axis
             | self.callbacks.summary()
             | (self._summarise() if started else {})
@@ -278,7 +293,7 @@ class Run:
         state["run"] = self.state_dict()
         checkpoint.save(self.directory / "checkpoints" / name, state)
         if name == "last.pt":
-            self._saved_at = self.step
+            self._good.saved(self.step)
 
     def state_dict(self) -> StateDict:
         """The run's own: its counts, the half-filled windows, and what has been found."""
@@ -288,6 +303,7 @@ class Run:
             "train_s": self.train_s,
             "wall_s": self.wall_s,
             "best_score": self.best_score,
+            "sound_at": self._good.sound_at,
             "window": self._window.state_dict(),
             "gradient_charts": self._charts.state_dict(),
             "diagnosis": self._diagnosis.state_dict(),
@@ -311,34 +327,20 @@ class Run:
         """Continue from `state_dict`."""
         self.step, self.iteration = state["step"], state["iteration"]
         self.train_s, self._wall_before = state["train_s"], state["wall_s"]
-        self.best_score = state["best_score"]
+        self.best_score, self._good.sound_at = state["best_score"], state["sound_at"]
         self._window.load_state_dict(state["window"])
         self._charts.load_state_dict(state["gradient_charts"])
         self._diagnosis.load_state_dict(state["diagnosis"])
         set_global_state(state["generators"])
-        self.resumed_at = self._saved_at = self.step
+        self.resumed_at = self.step
 
     def rescue(self, error: ContractError) -> str:
-        """Save what there is after something outside of the run has failed; how to continue, to be said.
-
-        What the disk did not take would be missing for ever after a checkpoint of this moment, and an update
-        that memory did not suffice for, or a callback, half done; from the one before, the run does it again.
-        """
-        if self._console is None:
-            return ""
-        try:
-            if self._saved_at != self.step:
-                if isinstance(error, DiskError | MemoryShortageError | CallbackError):
-                    raise error
-                self.save("last.pt")
-        except ContractError:  # the disk or the memory has failed, or no file can hold the state
-            kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
-            return f"; not saved at {self.step:,} {self.unit}, {kept}"
-        return f"; saved at {self.step:,} {self.unit}, continue with {resumption(self.directory)}"
+        """As `core.run.ending.rescue`; empty before the run has begun."""
+        return "" if self._console is None else rescue(self, self._good.saved_at == self.step, error)
 
     def close(self) -> None:
         """Release the terminal, the signals and the loggers."""
-        self._interrupts.leave()
+        self.interrupts.leave()
         if self._console is not None:
             self._console.close()
             self._loggers.close()
@@ -350,11 +352,13 @@ class Run:
         for step in self._steps:
             values |= (tags := step.monitor.drain())
             self._charts.add(self.step, step, tags, self._loggers.events)
+        values |= self.rollbacks.curve()
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         self._write(values)
         self._diagnose()
         for step in self._steps:
             require_finite(step, values, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}")
+        self._good.logged(self.step, sound=self._diagnosis.sound)
 
     def _diagnose(self) -> None:
         """Ask the rules about the point just written, and say what they have found."""
@@ -364,12 +368,8 @@ class Run:
         if changed:
             self._loggers.findings(self._diagnosis.table(), self.step)
             self._diagnosis.write(self.directory, self.step)
-        self._stop = self._stop or self._diagnosis.stops(changed)
-
-    def _probe(self) -> None:
-        """Write the measurements of the probes that are due."""
-        if self._probes is not None and (measured := self._probes.measure()):
-            self._write(measured)
+        self._stop = self._stop or self._diagnosis.ends(changed)
+        self.rollbacks.consider(self._stop)
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)
