@@ -1,0 +1,342 @@
+"""Hears every evaluation of the losses of a run, and of those that are asked about everything there is.
+
+Nothing that is computed changes: hooks on modules and tensors look and return nothing, and the two halves of
+a gradient step are called through a function that looks at their closures.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.gradients import Closure, GradientStep
+from core.gradients.arguments import step_needs_closure
+from core.replay.birth import Microscope
+from core.replay.origin import Birth, Usual
+from core.replay.ranges import Call, Evaluation, range_of, tensors_in
+
+KEPT = 400  # evaluations
+
+
+class Ears:
+    """Listens to a run from its start on.
+
+    Args:
+        modules: the networks, by name.
+        steps: of the players.
+        searching: for the first number that is not finite, after which nothing is heard any more; else each
+            iteration is heard for itself.
+
+    Attributes:
+        evaluations: the last ones, oldest first.
+        usual: how large everything is, by player, since listening began.
+        lost: the first evaluation whose loss or gradient is not finite, and where that came from.
+        firsts: the first evaluation of each player in the present iteration.
+        before: the evaluations before this iteration, oldest first.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], steps: Sequence[GradientStep], searching: bool) -> None:
+        self._searching = searching
+        self.evaluations: deque[Evaluation] = deque(maxlen=KEPT)
+        self.usual = {step.name: Usual() for step in steps}
+        self.lost: tuple[Evaluation, Birth] | None = None
+        self.firsts: dict[str, Evaluation] = {}
+        self.before: list[Evaluation] = []
+        self._outbreaks: dict[str, list[Evaluation]] = {}
+        self._present: list[Evaluation] = []
+        self._updates = self._began = 0
+        self._open: _Open | None = None
+        self._modules = dict(_named(modules))
+        self._parameters = {id(p): name for step in steps for name, p in _own_names(step)}
+        for name, module in self._modules.items():
+            module.register_forward_hook(partial(self._called, name))
+        for step in steps:
+            self._listen(step)
+
+    def begin_iteration(self, step: int) -> None:
+        """Another one begins, at this x-axis value."""
+        self._began, self._updates, self._present = step, 0, []
+        self.firsts, self.before = {}, list(self.evaluations)
+        if not self._searching:
+            self.lost = None
+
+    def end_iteration(self, step: int) -> None:
+        """The iteration has reached this x-axis value, by which its evaluations are known from now on."""
+        for evaluation in self._present:
+            evaluation.step = step
+
+    def course(self, evaluation: Evaluation) -> list[Evaluation]:
+        """What is kept of the evaluations around one, oldest first."""
+        outbreak = self._outbreaks.get(evaluation.player, [])
+        shown = self.before if any(evaluation is first for first in self.firsts.values()) else []
+        found = {id(each): each for each in (*outbreak, *shown, *self.evaluations)}
+        return [*found.values()] if id(evaluation) in found else [*found.values(), evaluation]
+
+    def _listen(self, step: GradientStep) -> None:
+        """From now on both halves of a gradient step are called through this object."""
+        compute, apply = step.compute, step.apply
+
+        def heard_compute(*closures: Closure, samples: int | None = None) -> Any:
+            self._updates += 1
+            numbers = Counter()
+            try:
+                return compute(*(self._heard(step, each, numbers) for each in closures), samples=samples)
+            finally:
+                self._close()
+
+        def heard_apply(*closures: Closure, measure: bool = True) -> None:
+            numbers = Counter({"evaluations": len(closures)})
+            try:
+                apply(*(self._heard(step, each, numbers) for each in closures), measure=measure)
+            finally:
+                self._close()
+
+        setattr(step, "compute", heard_compute)  # noqa: B010  (of this object alone)
+        setattr(step, "apply", heard_apply)  # noqa: B010
+
+    def _heard(self, step: GradientStep, closure: Closure, numbers: Counter) -> Closure:
+        """The same closure; what happens from its call to the next one is one evaluation."""
+
+        def heard() -> Any:
+            self._close()
+            numbers["evaluations"] += 1
+            if self.lost is not None and self._searching:
+                return closure()
+            evaluation = Evaluation(self._began, step.name, self._updates, numbers["evaluations"])
+            self._present.append(evaluation)
+            self.firsts.setdefault(step.name, evaluation)
+            self._open = now = _Open(evaluation, step, closure)
+            now.begin()
+            try:
+                losses, metrics = closure()
+            except Exception as error:
+                evaluation.error = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                self._close()
+                raise
+            now.returned(losses)
+            return losses, metrics
+
+        return heard
+
+    def _called(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
+        if self._open is not None:
+            own = [self._parameters.get(id(p)) for p in module.parameters(recurse=False)]
+            own = tuple(each for each in own if each is not None)
+            self._open.called(name, type(module).__name__, own, inputs, output, self._reached)
+
+    def _reached(self, call: Call, outputs: bool, gradient: Tensor) -> None:
+        """A gradient has reached the outputs of a call, or left its inputs.
+
+        The graph may be older than the evaluation (samples made once for two players): the call then counts
+        as one of this one too, in front of those that came after it.
+        """
+        found = range_of(gradient)
+        if self._open is None or found is None:
+            return
+        call = self._open.adopted(call)
+        (call.into if outputs else call.out_of).append(found)
+        if outputs and call not in self._open.evaluation.way_back:
+            self._open.evaluation.way_back.append(call)
+
+    def _close(self) -> None:
+        """The present evaluation is over: its gradient has been taken, if it was to be."""
+        now, self._open = self._open, None
+        if now is None:
+            return
+        now.close()
+        evaluation, usual = now.evaluation, self.usual[now.step.name]
+        self.evaluations.append(evaluation)
+        if not evaluation.finite and self.lost is None:
+            self.lost = evaluation, self._looked_into(now) or usual.born(evaluation) or Birth("loss", "value")
+            return
+        usual.add(evaluation)
+        if usual.since is None:
+            self._outbreaks.pop(now.step.name, None)
+        elif now.step.name not in self._outbreaks:
+            self._outbreaks[now.step.name] = list(self.evaluations)
+
+    def _looked_into(self, now: "_Open") -> Birth | None:
+        """The evaluation again, at the parameters that it had, under a microscope."""
+        step = now.step
+        known = dict(held(now.closure)) | {name: b for name, b in _buffers(self._modules)}
+        known |= {name: p for name, p in _own_names(step)}
+        scope = Microscope(self._modules, known)
+        with now.parameters(), torch.enable_grad(), _precision(step):
+            found = scope.look(now.closure, step.parameters, _total)
+        if found is None or found.how != "forward":
+            return found
+        moved = now.evaluation.parameters
+        own = next((c.own for c in now.evaluation.calls if c.name == found.name), ())
+        return found if all(moved.get(name, 0.0) < float("inf") for name in own) else None
+
+
+class _Open:
+    """One evaluation under way."""
+
+    def __init__(self, evaluation: Evaluation, step: GradientStep, closure: Closure) -> None:
+        self.evaluation, self.step, self.closure = evaluation, step, closure
+        self._names: Counter[str] = Counter()
+        self._adopted: dict[int, Call] = {}
+        self._gradients: dict[str, Tensor] = {}
+        self._handles: list[Any] = []
+        self._copies: list[Tensor] = []
+
+    def begin(self) -> None:
+        """What there is before the loss is evaluated."""
+        sizes = torch.stack(torch._foreach_norm([p.detach() for p in self.step.parameters], float("inf")))
+        self.evaluation.parameters = dict(zip(self.step.names, sizes.tolist(), strict=True))
+        found = {name: range_of(t) for name, t in held(self.closure)}
+        self.evaluation.batch = {name: r for name, r in found.items() if r is not None}
+        if step_needs_closure(type(self.step.optimizer)):  # it evaluates where its step puts them back from
+            self._copies = [p.detach().clone() for p in self.step.parameters]
+        for name, p in zip(self.step.names, self.step.parameters, strict=True):
+            self._handles.append(p.register_hook(partial(self._arrived, name)))
+
+    def called(
+        self,
+        name: str,
+        kind: str,
+        own: tuple[str, ...],
+        inputs: object,
+        output: object,
+        reached: Callable[[Call, bool, Tensor], None],
+    ) -> None:
+        """A module was called; `reached` is told of gradients at its outputs (True) and at its inputs."""
+        self._names[name] += 1
+        times = self._names[name]
+        given, made = list(tensors_in(inputs)), list(tensors_in(output))
+        ranges = [[r for t in part if (r := range_of(t)) is not None] for part in (given, made)]
+        call = Call(name if times == 1 else f"{name} ({times})", kind, *ranges, own=own)
+        self.evaluation.calls.append(call)
+        for outputs, part in ((True, made), (False, given)):
+            for t in part:
+                if t.requires_grad:
+                    t.register_hook(partial(reached, call, outputs))
+
+    def adopted(self, call: Call) -> Call:
+        """A call as one of this evaluation."""
+        if any(call is own for own in self.evaluation.calls):
+            return call
+        if id(call) not in self._adopted:
+            self._adopted[id(call)] = replace(call, into=[], out_of=[])
+            self.evaluation.calls.insert(0, self._adopted[id(call)])
+        return self._adopted[id(call)]
+
+    def returned(self, losses: object) -> None:
+        """The loss is there."""
+        terms = losses if isinstance(losses, Mapping) else {"loss": losses}
+        self.evaluation.losses = {
+            str(name): float(t.detach()) for name, t in terms.items() if isinstance(t, Tensor) and not t.dim()
+        }
+
+    def close(self) -> None:
+        """The gradient is there; nothing is heard any more."""
+        for handle in self._handles:
+            handle.remove()
+        found = {name: range_of(g) for name, g in self._gradients.items()}
+        self.evaluation.gradients = {name: r for name, r in found.items() if r is not None}
+
+    def parameters(self) -> "_At":
+        """The parameters at which the loss was evaluated."""
+        return _At(self.step.parameters, self._copies)
+
+    def _arrived(self, name: str, gradient: Tensor) -> None:
+        self._gradients.pop(name, None)
+        self._gradients[name] = gradient.detach()
+
+
+class _At:
+    """Puts parameters where they were, and back again; without copies they have not moved."""
+
+    def __init__(self, parameters: Sequence[Tensor], copies: Sequence[Tensor]) -> None:
+        self._pairs = list(zip(parameters, copies, strict=False))
+        self._now: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        self._now = [p.detach().clone() for p, _ in self._pairs]
+        self._write(copy for _, copy in self._pairs)
+
+    def __exit__(self, *_: object) -> None:
+        self._write(iter(self._now))
+
+    def _write(self, values: Iterator[Tensor]) -> None:
+        with torch.no_grad():
+            for (p, _), value in zip(self._pairs, values, strict=False):
+                p.copy_(value)
+
+
+def held(closure: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors that a closure was given, by the names that it knows them under: batch.obs, real.x.
+
+    What it holds of networks, agents and gradient steps is none of the batch.
+    """
+    if isinstance(closure, Tensor):
+        yield name, closure
+    elif isinstance(closure, partial):
+        names = _argument_names(closure.func)
+        given = dict(zip(names, closure.args, strict=False)) | closure.keywords
+        for each, value in given.items():
+            yield from held(value, each)
+    elif isinstance(closure, Mapping):
+        for key, value in closure.items():
+            yield from held(value, f"{name}.{key}".lstrip("."))
+    elif is_dataclass(closure) and not isinstance(closure, type):
+        for each in fields(closure):
+            yield from held(getattr(closure, each.name, None), f"{name}.{each.name}".lstrip("."))
+    elif isinstance(closure, tuple) and hasattr(closure, "_fields"):
+        for each in closure._fields:  # type: ignore[attr-defined]  # of a named tuple
+            yield from held(getattr(closure, each), f"{name}.{each}".lstrip("."))
+    elif isinstance(cells := getattr(closure, "__closure__", None), tuple):
+        names = getattr(closure, "__code__").co_freevars  # noqa: B009
+        for each, cell in zip(names, cells, strict=True):
+            value = cell.cell_contents
+            if each != "self":
+                yield from held(value, each)
+    elif name and hasattr(closure, "__dict__") and not isinstance(closure, nn.Module | type):
+        own = {each: value for each, value in vars(closure).items() if not each.startswith("_")}
+        yield from ((f"{name}.{each}", value) for each, value in own.items() if isinstance(value, Tensor))
+
+
+def _argument_names(function: Callable[..., Any]) -> Sequence[str]:
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if code is None:
+        return [f"argument {i}" for i in range(20)]
+    names = code.co_varnames[: code.co_argcount]
+    return names[1:] if hasattr(function, "__self__") else names
+
+
+def _named(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """Every module that computes something of its own, by the names of its network and its own.
+
+    The name of the network is left out where there is only one.
+    """
+    seen: set[int] = set()
+    for network, module in modules.items():
+        for name, part in module.named_modules():
+            if id(part) not in seen and not isinstance(part, nn.Sequential | nn.ModuleList | nn.ParameterDict):
+                seen.add(id(part))
+                alone = len(modules) == 1 and name
+                yield (name if alone else f"{network}.{name}".rstrip(".")), part
+
+
+def _own_names(step: GradientStep) -> Iterator[tuple[str, Tensor]]:
+    return zip(step.names, step.parameters, strict=True)
+
+
+def _buffers(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    for name, module in modules.items():
+        yield from ((f"{name}.{own}", b) for own, b in module.named_buffers(recurse=False))
+
+
+def _precision(step: GradientStep) -> Any:
+    kind = getattr(torch, step.precision)
+    return torch.autocast(step.device.type, kind, enabled=step.precision != "float32")
+
+
+def _total(returned: Any) -> Tensor:
+    losses, _ = returned
+    return torch.stack([*losses.values()]).sum() if isinstance(losses, Mapping) else losses
