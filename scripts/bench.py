@@ -1,4 +1,4 @@
-"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults` tell what is found, the rest costs."""
+"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults`, `replay` tell what is found, the rest costs."""
 
 import importlib
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ USED = {  # options that only some suites have
     "diagnosis": ("rows", "folder"),
     "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
+    "replay": ("rows", "folder"),
 }
 
 
@@ -28,7 +29,7 @@ class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
     suite: Literal[
-        "gradients", "rl", "gan", "device_envs", "startup", "diagnosis", "elsewhere", "real_faults"
+        "gradients", "rl", "gan", "device_envs", "startup", "diagnosis", "elsewhere", "real_faults", "replay"
     ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None

@@ -133,7 +133,7 @@ class Again(Run):
         if lost:
             raise Arrived
         networks: Mapping[str, nn.Module] = given.get("modules") or {}
-        self._taken.ears = Ears(networks, self._steps, self._searching)
+        self._taken.ears = Ears(networks, self._steps, [*self._state.values()], self._searching)
         self._taken.ears.begin_iteration(self.step)
         self._under_way = True
 

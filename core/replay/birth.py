@@ -73,6 +73,13 @@ class Microscope(TorchDispatchMode):
             torch.autograd.grad(loss, [p for p in parameters if p.requires_grad], allow_unused=True)
         return self._backward
 
+    def look_at(self, module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Birth | None:
+        """Call one module alone; where the first number of its output was born that is not finite."""
+        with self:
+            made = list(tensors_in(module(*inputs, **named)))
+        found = [self._origin[id(t)] for t in made if id(t) in self._origin]
+        return min(found, key=lambda origin: origin[1])[2] if found else None
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [t for t in tree_leaves((args, kwargs)) if _counts(t)]
         before = [(t, self._came(t)) for t in given if not _finite(t)]

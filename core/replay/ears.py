@@ -6,6 +6,7 @@ a gradient step are called through a function that looks at their closures.
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -28,6 +29,8 @@ class Ears:
     Args:
         modules: the networks, by name.
         steps: of the players.
+        owners: everything that has a state; the counts among their attributes are put back after a second
+            look at an evaluation.
         searching: for the first number that is not finite, after which nothing is heard any more; else each
             iteration is heard for itself.
 
@@ -39,8 +42,14 @@ class Ears:
         before: the evaluations before this iteration, oldest first.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], steps: Sequence[GradientStep], searching: bool) -> None:
-        self._searching = searching
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        steps: Sequence[GradientStep],
+        owners: Sequence[object],
+        searching: bool,
+    ) -> None:
+        self._owners, self._searching = owners, searching
         self.evaluations: deque[Evaluation] = deque(maxlen=KEPT)
         self.usual = {step.name: Usual() for step in steps}
         self.lost: tuple[Evaluation, Birth] | None = None
@@ -53,7 +62,7 @@ class Ears:
         self._modules = dict(_named(modules))
         self._parameters = {id(p): name for step in steps for name, p in _own_names(step)}
         for name, module in self._modules.items():
-            module.register_forward_hook(partial(self._called, name))
+            module.register_forward_hook(partial(self._called, name), with_kwargs=True)
         for step in steps:
             self._listen(step)
 
@@ -122,8 +131,16 @@ class Ears:
 
         return heard
 
-    def _called(self, name: str, module: nn.Module, inputs: object, output: object) -> None:
+    def _called(
+        self,
+        name: str,
+        module: nn.Module,
+        inputs: tuple[Any, ...],
+        named: Mapping[str, Any],
+        output: object,
+    ) -> None:
         if self._open is not None:
+            self._open.given[self._open.name_of(name)] = module, inputs, named
             own = [self._parameters.get(id(p)) for p in module.parameters(recurse=False)]
             own = tuple(each for each in own if each is not None)
             self._open.called(name, type(module).__name__, own, inputs, output, self._reached)
@@ -151,7 +168,7 @@ class Ears:
         evaluation, usual = now.evaluation, self.usual[now.step.name]
         self.evaluations.append(evaluation)
         if not evaluation.finite and self.lost is None:
-            self.lost = evaluation, self._looked_into(now) or usual.born(evaluation) or Birth("loss", "value")
+            self.lost = evaluation, self._looked_into(now) or Birth("loss", "value")
             return
         usual.add(evaluation)
         if usual.since is None:
@@ -160,18 +177,38 @@ class Ears:
             self._outbreaks[now.step.name] = list(self.evaluations)
 
     def _looked_into(self, now: "_Open") -> Birth | None:
-        """The evaluation again, at the parameters that it had, under a microscope."""
-        step = now.step
-        known = dict(held(now.closure)) | {name: b for name, b in _buffers(self._modules)}
-        known |= {name: p for name, p in _own_names(step)}
-        scope = Microscope(self._modules, known)
-        with now.parameters(), torch.enable_grad(), _precision(step):
-            found = scope.look(now.closure, step.parameters, _total)
-        if found is None or found.how != "forward":
-            return found
-        moved = now.evaluation.parameters
-        own = next((c.own for c in now.evaluation.calls if c.name == found.name), ())
-        return found if all(moved.get(name, 0.0) < float("inf") for name in own) else None
+        """The evaluation again, at the parameters that it had, under a microscope; it leaves nothing behind."""
+        step, evaluation = now.step, now.evaluation
+        measured = self.usual[step.name].born(evaluation)
+        known = {f"{name}.{own}": b for name, m in self._modules.items() for own, b in _buffers(m)}
+        known |= dict(_own_names(step)) | dict(held(now.closure))
+        with self._undone(), now.parameters(), torch.enable_grad(), _precision(step):
+            found = Microscope(self._modules, known).look(now.closure, step.parameters, _total)
+            if found is None or (found.how == "batch" and found.name not in evaluation.batch):
+                # What was made before the evaluation, such as samples for two players, is not made again.
+                if measured is None or measured.name not in now.given:
+                    return measured
+                closer = Microscope(self._modules, known).look_at(*now.given[measured.name])
+                found = replace(measured, operation=closer.operation if closer else "")
+        if measured is not None and measured.how == "update":
+            return replace(measured, operation=found.operation)
+        if measured is not None and measured.rows and measured.name.partition(" ")[0] == found.name:
+            return replace(found, rows=measured.rows, num_rows=measured.num_rows, of=measured.of)
+        return found
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Buffers, random numbers and counts are as they were afterwards."""
+        buffers = [(b, b.clone()) for m in self._modules.values() for _, b in _buffers(m)]
+        kept = [({k: v for k, v in _attributes(o).items() if type(v) in (int, float)}, o) for o in self._owners]
+        devices = {p.device for m in self._modules.values() for p in m.parameters()}
+        with torch.random.fork_rng([d for d in devices if d.type == "cuda"]):
+            yield
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+        for counts, owner in kept:
+            _attributes(owner).update(counts)
 
 
 class _Open:
@@ -181,6 +218,7 @@ class _Open:
         self.evaluation, self.step, self.closure = evaluation, step, closure
         self._names: Counter[str] = Counter()
         self._adopted: dict[int, Call] = {}
+        self.given: dict[str, tuple[nn.Module, tuple[Any, ...], Mapping[str, Any]]] = {}  # of calls by name
         self._gradients: dict[str, Tensor] = {}
         self._handles: list[Any] = []
         self._copies: list[Tensor] = []
@@ -196,6 +234,11 @@ class _Open:
         for name, p in zip(self.step.names, self.step.parameters, strict=True):
             self._handles.append(p.register_hook(partial(self._arrived, name)))
 
+    def name_of(self, name: str) -> str:
+        """What the next call of a module is known by."""
+        times = self._names[name] + 1
+        return name if times == 1 else f"{name} ({times})"
+
     def called(
         self,
         name: str,
@@ -206,11 +249,11 @@ class _Open:
         reached: Callable[[Call, bool, Tensor], None],
     ) -> None:
         """A module was called; `reached` is told of gradients at its outputs (True) and at its inputs."""
+        shown = self.name_of(name)
         self._names[name] += 1
-        times = self._names[name]
         given, made = list(tensors_in(inputs)), list(tensors_in(output))
         ranges = [[r for t in part if (r := range_of(t)) is not None] for part in (given, made)]
-        call = Call(name if times == 1 else f"{name} ({times})", kind, *ranges, own=own)
+        call = Call(shown, kind, *ranges, own=own)
         self.evaluation.calls.append(call)
         for outputs, part in ((True, made), (False, given)):
             for t in part:
@@ -327,9 +370,12 @@ def _own_names(step: GradientStep) -> Iterator[tuple[str, Tensor]]:
     return zip(step.names, step.parameters, strict=True)
 
 
-def _buffers(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
-    for name, module in modules.items():
-        yield from ((f"{name}.{own}", b) for own, b in module.named_buffers(recurse=False))
+def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_buffers(recurse=False)
+
+
+def _attributes(owner: object) -> dict[str, Any]:
+    return getattr(owner, "__dict__", {})
 
 
 def _precision(step: GradientStep) -> Any:
