@@ -14,11 +14,12 @@ def replay(cfg: "ReplayConfig") -> None:
     from core.replay.page import write_page  # here, so that a misspelt option is answered without torch
     from core.replay.replay import replay as replayed
     from core.replay.told import lines
+    from core.scripts.report import kind_of  # pyright: ignore[reportMissingImports]
 
     found = replayed(Path(str(cfg.run)), cfg.step)
     for line in lines(found):
         print(line)
-    print(f"replay: {write_page(found)}")
+    print(f"replay: {write_page(found, kind_of)}")
 
 
 def main() -> None:

@@ -284,6 +284,8 @@ def _quiet_ending(taken: Taken) -> Iterator[None]:
         return
     except (ConfigError, Stopped):
         raise
+    except FloatingPointError as error:  # the run's own word for it
+        taken.raised = str(error).partition(";")[0]
     except Exception as error:
         taken.raised = described(error)
 

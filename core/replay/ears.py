@@ -18,7 +18,7 @@ from core.gradients import Closure, GradientStep
 from core.gradients.arguments import step_needs_closure
 from core.replay.birth import Microscope
 from core.replay.origin import Birth, Usual
-from core.replay.ranges import Call, Evaluation, range_of, tensors_in
+from core.replay.ranges import Call, Evaluation, Range, range_of, tensors_in
 
 KEPT = 400  # evaluations
 
@@ -168,7 +168,9 @@ class Ears:
         evaluation, usual = now.evaluation, self.usual[now.step.name]
         self.evaluations.append(evaluation)
         if not evaluation.finite and self.lost is None:
-            self.lost = evaluation, self._looked_into(now) or Birth("loss", "value")
+            birth = self._looked_into(now) or Birth("loss", "value")
+            self.lost = evaluation, birth
+            evaluation.samples = dict(now.rows(birth))
             return
         usual.add(evaluation)
         if usual.since is None:
@@ -282,6 +284,13 @@ class _Open:
             handle.remove()
         found = {name: range_of(g) for name, g in self._gradients.items()}
         self.evaluation.gradients = {name: r for name, r in found.items() if r is not None}
+
+    def rows(self, birth: Birth) -> Iterator[tuple[int, dict[str, Range]]]:
+        """The rows of the batch where a number was born, as far as its tensor has a row for each sample."""
+        parts = [(name, t) for name, t in held(self.closure) if t.dim() and len(t) == birth.of]
+        for row in birth.rows if birth.num_rows < birth.of else ():
+            found = {name: range_of(t[row]) for name, t in parts}
+            yield row, {name: r for name, r in found.items() if r is not None}
 
     def parameters(self) -> "_At":
         """The parameters at which the loss was evaluated."""

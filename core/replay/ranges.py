@@ -1,7 +1,7 @@
 """How large tensors are, and what is known of one evaluation of a loss: forward, losses, and the way back."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -97,6 +97,7 @@ class Evaluation:
         number: which evaluation of this gradient step it is, from 1: micro-batches, line searches.
         parameters: the largest magnitude of each before it.
         batch: tensors that the loss was given, by name.
+        samples: of the rows where a number was born, each of these tensors, by row and name.
         calls: of modules, in the order in which they ended.
         losses: by name.
         way_back: those of `calls` whose outputs a gradient reached, in that order.
@@ -110,6 +111,7 @@ class Evaluation:
     number: int
     parameters: dict[str, float] = field(default_factory=dict)
     batch: dict[str, Range] = field(default_factory=dict)
+    samples: dict[int, dict[str, Range]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     losses: dict[str, float] = field(default_factory=dict)
     way_back: list[Call] = field(default_factory=list)
@@ -123,6 +125,6 @@ class Evaluation:
         return losses and not self.error and not any(g.odd for g in self.gradients.values())
 
 
-def largest(ranges: list[Range]) -> float:
+def largest(ranges: Sequence[Range]) -> float:
     """The largest magnitude of several tensors; 0 of none."""
     return max((r.largest for r in ranges), default=0.0)

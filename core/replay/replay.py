@@ -100,8 +100,9 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
 
 
 def first_error(directory: Path) -> Finding | None:
-    """The error that was seen first; None where there is none, or no diagnosis."""
-    errors = [f for f in read_findings(directory) or () if f.severity == "error"]
+    """The error that was seen first; without one, numbers that were not finite now and then."""
+    found = read_findings(directory) or ()
+    errors = [f for f in found if f.severity == "error"] or [f for f in found if f.name == "non_finite"]
     return min(errors, key=lambda f: f.first_step, default=None)
 
 
@@ -129,6 +130,8 @@ def _search(
     if starts and (ears is None or (nothing and not taken.compared.exact)):
         # What a checkpoint does not hold (a count in a class of one's own) is as it was only from there on.
         taken = take(directory, options, None, until)
+    elif len(starts) > 1 and ears and ears.lost and not earlier(ears.course(ears.lost[0]), ears.lost[0], BEFORE):
+        taken = take(directory, options, starts[-2], until)  # to see what was before it, too
     ears = _heard(directory, taken, found)
     player = found.player if found else ""
     usual = [ears.usual[player]] if player in ears.usual else []

@@ -1,5 +1,6 @@
 """What a replay has shown, in lines."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from core.numbers import plain_number
@@ -91,19 +92,19 @@ def measured(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[str]]]:
     rows: list[tuple[str, list[str]]] = []
     for call in last.calls:
         same = [next((c for c in e.calls if c.name == call.name), None) for e in evaluations]
-        rows.append((f"output of {call.name}", [_size(c.outputs if c else []) for c in same]))
+        rows.append((f"output of {call.name}", [size(c.outputs if c else []) for c in same]))
     for name in last.losses:
         label = f"loss {name}" if name != "loss" else "loss"
-        rows.append((label, [_number(abs(e.losses[name])) if name in e.losses else "–" for e in evaluations]))
+        rows.append((label, [shown_number(abs(e.losses[name])) if name in e.losses else "–" for e in evaluations]))
     for call in last.way_back:
         same = [next((c for c in e.way_back if c.name == call.name), None) for e in evaluations]
-        rows.append((f"gradient at {call.name}", [_size(c.into if c else []) for c in same]))
+        rows.append((f"gradient at {call.name}", [size(c.into if c else []) for c in same]))
     return rows
 
 
 def losses(evaluation: Evaluation) -> str:
     """Loss terms and the batch, in one line."""
-    terms = ", ".join(f"{name} {_number(value)}" for name, value in evaluation.losses.items())
+    terms = ", ".join(f"{name} {shown_number(value)}" for name, value in evaluation.losses.items())
     batch = ", ".join(
         f"{name} {list(r.shape)} in {span(r)}" for name, r in evaluation.batch.items() if r.shape
     )
@@ -112,16 +113,23 @@ def losses(evaluation: Evaluation) -> str:
 
 def span(found: Range) -> str:
     """From the smallest to the largest number, and the share that is none."""
+    if found.odd == 1:
+        return "not finite"
     odd = f", {100 * found.odd:.3g} % not finite" if found.odd else ""
-    return f"[{_number(found.low)}, {_number(found.high)}]{odd}"
+    return f"[{shown_number(found.low)}, {shown_number(found.high)}]{odd}"
 
 
-def _size(ranges: list[Range]) -> str:
-    return _number(largest(ranges)) if ranges else "–"
+def size(ranges: Sequence[Range]) -> str:
+    """The largest magnitude of some tensors."""
+    return shown_number(largest(ranges)) if ranges else "–"
 
 
-def _number(value: float) -> str:
-    return "not finite" if value != value or abs(value) == float("inf") else plain_number(value) if abs(value) < 1e7 else f"{value:.3g}"
+def shown_number(value: float) -> str:
+    """A number with few digits, or what it is not."""
+    if not math.isfinite(value):
+        return "not finite"
+    value += 0.0  # of a negative zero, zero
+    return plain_number(value) if abs(value) < 1e7 else f"{value:.3g}"
 
 
 def _rows(birth: Birth) -> str:
