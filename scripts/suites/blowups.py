@@ -84,7 +84,7 @@ BLOWUPS: dict[str, Blowup] = {
     ),
     "observation_3e38": Blowup(
         "rl",
-        _ppo(f"env.train_wrappers=[{{_target_:{PARTS}.LargeObservation,share:0.0002}}]"),
+        _ppo(f"env.wrappers=[{{_target_:{PARTS}.LargeObservation,share:0.0005}}]", "policy.activation=relu"),
         ("forward",),
         r"(actor|critic)\.0",
     ),

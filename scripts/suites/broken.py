@@ -146,7 +146,6 @@ class LargeObservation(gym.ObservationWrapper):
 
     def __init__(self, env: gym.Env, share: float) -> None:
         super().__init__(env)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float32)
         self.share = share
 
     def observation(self, observation: np.ndarray) -> np.ndarray:
