@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.gradients import Closure, GradientStep
 from core.gradients.arguments import step_needs_closure
 from core.replay.birth import Microscope
-from core.replay.origin import Birth, Usual
+from core.replay.origin import Birth, Usual, Weights
 from core.replay.ranges import Call, Evaluation, Range, range_of, tensors_in
 
 KEPT = 400  # evaluations
@@ -51,16 +51,18 @@ class Ears:
     ) -> None:
         self._owners, self._searching = owners, searching
         self.evaluations: deque[Evaluation] = deque(maxlen=KEPT)
-        self.usual = {step.name: Usual() for step in steps}
+        self._weights = Weights()
+        self.usual = {step.name: Usual(self._weights) for step in steps}
         self.lost: tuple[Evaluation, Birth] | None = None
         self.firsts: dict[str, Evaluation] = {}
         self.before: list[Evaluation] = []
         self._outbreaks: dict[str, list[Evaluation]] = {}
         self._present: list[Evaluation] = []
-        self._updates = self._began = 0
+        self._updates = self._began = self._count = 0
         self._open: _Open | None = None
         self._modules = dict(_named(modules))
-        self._parameters = {id(p): name for step in steps for name, p in _own_names(step)}
+        self._named = {name: p for step in steps for name, p in _own_names(step, len(steps) > 1)}
+        self._parameters = {id(p): name for name, p in self._named.items()}
         for name, module in self._modules.items():
             module.register_forward_hook(partial(self._called, name), with_kwargs=True)
         for step in steps:
@@ -115,11 +117,12 @@ class Ears:
             numbers["evaluations"] += 1
             if self.lost is not None and self._searching:
                 return closure()
-            evaluation = Evaluation(self._began, step.name, self._updates, numbers["evaluations"])
+            evaluation = Evaluation(self._began, step.name, self._updates, numbers["evaluations"], self._count)
+            self._count += 1
             self._present.append(evaluation)
             self.firsts.setdefault(step.name, evaluation)
             self._open = now = _Open(evaluation, step, closure)
-            now.begin()
+            now.begin(self._named)
             try:
                 losses, metrics = closure()
             except Exception as error:
@@ -170,9 +173,11 @@ class Ears:
         if not evaluation.finite and self.lost is None:
             birth = self._looked_into(now) or Birth("loss", "value")
             self.lost = evaluation, birth
+            usual.lose(evaluation)
             evaluation.samples = dict(now.rows(birth))
             return
         usual.add(evaluation)
+        self._weights.add(evaluation)
         if usual.since is None:
             self._outbreaks.pop(now.step.name, None)
         elif now.step.name not in self._outbreaks:
@@ -183,7 +188,7 @@ class Ears:
         step, evaluation = now.step, now.evaluation
         measured = self.usual[step.name].born(evaluation)
         known = {f"{name}.{own}": b for name, m in self._modules.items() for own, b in _buffers(m)}
-        known |= dict(_own_names(step)) | dict(held(now.closure))
+        known |= self._named | dict(held(now.closure))
         with self._undone(), now.parameters(), torch.enable_grad(), _precision(step):
             found = Microscope(self._modules, known).look(now.closure, step.parameters, _total)
             if found is None or (found.how == "batch" and found.name not in evaluation.batch):
@@ -192,8 +197,6 @@ class Ears:
                     return measured
                 closer = Microscope(self._modules, known).look_at(*now.given[measured.name])
                 found = replace(measured, operation=closer.operation if closer else "")
-        if measured is not None and measured.how == "update":
-            return replace(measured, operation=found.operation)
         if measured is not None and measured.rows and measured.name.partition(" ")[0] == found.name:
             return replace(found, rows=measured.rows, num_rows=measured.num_rows, of=measured.of)
         return found
@@ -225,16 +228,18 @@ class _Open:
         self._handles: list[Any] = []
         self._copies: list[Tensor] = []
 
-    def begin(self) -> None:
-        """What there is before the loss is evaluated."""
-        sizes = torch.stack(torch._foreach_norm([p.detach() for p in self.step.parameters], float("inf")))
-        self.evaluation.parameters = dict(zip(self.step.names, sizes.tolist(), strict=True))
+    def begin(self, named: Mapping[str, Tensor]) -> None:
+        """What there is before the loss is evaluated; all players' parameters, by name."""
+        sizes = torch._foreach_norm([p.detach() for p in named.values()], float("inf"))
+        self.evaluation.parameters = dict(zip(named, torch.stack([n.double() for n in sizes]).tolist(), strict=True))
         found = {name: range_of(t) for name, t in held(self.closure)}
         self.evaluation.batch = {name: r for name, r in found.items() if r is not None}
         if step_needs_closure(type(self.step.optimizer)):  # it evaluates where its step puts them back from
             self._copies = [p.detach().clone() for p in self.step.parameters]
-        for name, p in zip(self.step.names, self.step.parameters, strict=True):
-            self._handles.append(p.register_hook(partial(self._arrived, name)))
+        own = {id(p) for p in self.step.parameters}
+        for name, p in named.items():
+            if id(p) in own:
+                self._handles.append(p.register_hook(partial(self._arrived, name)))
 
     def name_of(self, name: str) -> str:
         """What the next call of a module is known by."""
@@ -375,8 +380,10 @@ def _named(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
                 yield (name if alone else f"{network}.{name}".rstrip(".")), part
 
 
-def _own_names(step: GradientStep) -> Iterator[tuple[str, Tensor]]:
-    return zip(step.names, step.parameters, strict=True)
+def _own_names(step: GradientStep, several: bool) -> Iterator[tuple[str, Tensor]]:
+    """Parameters of a step by name, of several steps behind its own."""
+    for name, p in zip(step.names, step.parameters, strict=True):
+        yield (f"{step.name}.{name}" if several else name), p
 
 
 def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -6,7 +6,7 @@ place of "finite", in the first evaluation of an unbroken row of them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,9 @@ Key = tuple[str, str]  # kind and name of what is measured
 Odd = Callable[[Key, float], bool]
 
 FACTOR = 100.0  # times the largest usual magnitude: out of range
-OWN = 10.0  # times it, of the parameters of a module that is out of range: an update did it
+OWN = 10.0  # times it, of the parameters of a module in front of what is out of range: an update did it
+JUMP = 1.5  # times what they were at the evaluation before: the same, at once
+OVERFLOW = 1e4  # times it, before or where a number is not finite: that is how it came about
 BEGINNING = 20  # evaluations whose largest magnitudes are the usual ones, at most
 
 
@@ -49,7 +51,6 @@ class Birth:
 
 def sizes(evaluation: Evaluation) -> Iterator[tuple[Key, float]]:
     """The largest magnitude of all that was measured, in the order in which it came about."""
-    yield from ((("parameter", name), size) for name, size in evaluation.parameters.items())
     yield from ((("batch", name), r.largest) for name, r in evaluation.batch.items())
     for call in evaluation.calls:
         yield ("input", call.name), largest(call.inputs)
@@ -61,8 +62,52 @@ def sizes(evaluation: Evaluation) -> Iterator[tuple[Key, float]]:
     yield from ((("gradient", name), r.largest) for name, r in evaluation.gradients.items())
 
 
+class Weights:
+    """How large the parameters of all players are: usually, and at the evaluation before."""
+
+    def __init__(self) -> None:
+        self._usual: dict[str, _First] = {}
+        self._last: Mapping[str, float] = {}
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Take in the next evaluation, whosever it is."""
+        for name, size in evaluation.parameters.items():
+            self._usual.setdefault(name, _First()).add(size)
+        self._last = evaluation.parameters
+
+    def grown(self, evaluation: Evaluation, names: Iterable[str]) -> tuple[float, float]:
+        """By which factors some parameters, taken together, exceed their last and their usual magnitude."""
+        names = list(names)
+        now = max((evaluation.parameters.get(name, 0.0) for name in names), default=0.0)
+        last = max((self._last.get(name, 0.0) for name in names), default=0.0)
+        usual = max((self._usual[name].largest for name in names if name in self._usual), default=0.0)
+        return now / last if last else 1.0, now / usual if usual else 1.0
+
+
+class _First:
+    """The first magnitudes of a quantity, of which the largest is the usual one."""
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+        self._seen = 0
+
+    @property
+    def largest(self) -> float:
+        """Of a part of them that grows with what has been seen; 0 where nothing is known."""
+        return max(self._values[: max(1, min(BEGINNING, self._seen // 2))], default=0.0)
+
+    def add(self, size: float) -> None:
+        """The next magnitude."""
+        self._seen += 1
+        if len(self._values) < BEGINNING and math.isfinite(size):
+            self._values.append(size)
+
+
 class Usual:
-    """How large each quantity usually is, from the first evaluations, and since when it is not.
+    """How large each quantity of a player usually is, from the first evaluations, and since when it is not.
+
+    Args:
+        weights: of all players; whoever adds an evaluation here adds it there afterwards.
 
     Attributes:
         since: the first evaluation of an unbroken row of them with a magnitude out of range, and where in it;
@@ -70,60 +115,87 @@ class Usual:
         times: the largest factor in that row by which a usual magnitude was exceeded.
     """
 
-    def __init__(self) -> None:
-        self._first: dict[Key, list[float]] = {}
+    def __init__(self, weights: Weights) -> None:
+        self._first: dict[Key, _First] = {}
         self._harmless: set[Key] = set()  # not finite in evaluations whose loss and gradient are
-        self._seen = 0
+        self._weights = weights
         self.since: tuple[Evaluation, Birth] | None = None
         self.times = 1.0
 
     def add(self, evaluation: Evaluation) -> None:
-        """Take in the next evaluation."""
+        """Take in the next evaluation, whose loss and gradient are finite."""
         found = dict(sizes(evaluation))
-        if evaluation.finite:
-            self._harmless |= {key for key, size in found.items() if not math.isfinite(size)}
-        out = {key: self._times(key, size) for key, size in found.items()}
-        worst = max((times for key, times in out.items() if key[0] != "batch"), default=1.0)
-        if worst < FACTOR:
+        self._harmless |= {key for key, size in found.items() if not math.isfinite(size)}
+        worst = max((self._times(key, size) for key, size in found.items() if key[0] != "batch"), default=1.0)
+        moved = self._moved(evaluation, FACTOR, FACTOR)
+        if worst < FACTOR and moved is None:
             self.since, self.times = None, 1.0
         else:
-            if self.since is None and (place := place_of(evaluation, self.exploded, self._jumped)):
-                self.since = evaluation, place
-            self.times = max(self.times, worst if math.isfinite(worst) else 1.0)
-        self._seen += 1
+            place = moved or place_of(evaluation, self.exploded)
+            if self.since is None and place is not None:
+                self.since = evaluation, self._cause(evaluation, place)
+            self.times = max(self.times, worst, OVERFLOW if moved else 1.0)
         for key, size in found.items():
-            first = self._first.setdefault(key, [])
-            if len(first) < BEGINNING and math.isfinite(size):
-                first.append(size)
+            self._first.setdefault(key, _First()).add(size)
+
+    def lose(self, evaluation: Evaluation) -> None:
+        """Take in the first evaluation that is not finite: what was out of range before, or is in front of it."""
+        if self.times < OVERFLOW:
+            place = self._moved(evaluation, FACTOR, FACTOR) or place_of(evaluation, self._outgrown)
+            self.since = (evaluation, self._cause(evaluation, place)) if place else None
+            self.times = OVERFLOW if place else 1.0
 
     def born(self, evaluation: Evaluation) -> Birth | None:
         """Where a number of an evaluation first is not finite; None where all that count are."""
-        return place_of(evaluation, self._lost, lambda key, size: not math.isfinite(size))
+        return place_of(evaluation, lambda key, size: not math.isfinite(size) and key not in self._harmless)
 
     def exploded(self, key: Key, size: float) -> bool:
         """Whether a magnitude is out of range."""
         return self._times(key, size) >= FACTOR
 
-    def _lost(self, key: Key, size: float) -> bool:
-        return not math.isfinite(size) and key not in self._harmless
+    def _outgrown(self, key: Key, size: float) -> bool:
+        return math.isfinite(size) and self._times(key, size) >= OVERFLOW
 
-    def _jumped(self, key: Key, size: float) -> bool:
-        return self._times(key, size) >= OWN
+    def _cause(self, evaluation: Evaluation, place: Birth) -> Birth:
+        """The place, or the first module in front of it whose parameters an update has moved out of range."""
+        if place.how not in ("forward", "loss"):
+            return place
+        end = place.name if place.how == "forward" else ""
+        return self._moved(evaluation, JUMP, OWN, end) or place
+
+    def _moved(self, evaluation: Evaluation, jump: float, own: float, end: str = "") -> Birth | None:
+        """The first module, as far as one of this name, whose parameters exceed their last or usual magnitude.
+
+        Args:
+            evaluation: to look through.
+            jump: by this factor the last one.
+            own: by this factor the usual one.
+            end: name of the last module to look at; empty = all.
+        """
+        for call in evaluation.calls:
+            last, usual = self._weights.grown(evaluation, call.own)
+            if last >= jump or usual >= own:
+                return Birth("update", call.name, call.kind)
+            if call.name == end:
+                return None
+        for name in evaluation.parameters if not evaluation.calls else ():  # a function has no modules
+            last, usual = self._weights.grown(evaluation, (name,))
+            if last >= jump or usual >= own:
+                return Birth("update", name)
+        return None
 
     def _times(self, key: Key, size: float) -> float:
         """By which factor a magnitude exceeds the usual one; 1 where that is not known, or zero."""
-        count = max(1, min(BEGINNING, self._seen // 2))
-        usual = max(self._first.get(key, [])[:count], default=0.0)
-        return size / usual if usual > 0 and key not in self._harmless else 1.0
+        usual = self._first[key].largest if key in self._first and key not in self._harmless else 0.0
+        return size / usual if usual > 0 else 1.0
 
 
-def place_of(evaluation: Evaluation, odd: Odd, own_odd: Odd) -> Birth | None:
+def place_of(evaluation: Evaluation, odd: Odd) -> Birth | None:
     """The first of all that was measured in an evaluation that is out of order.
 
     Args:
         evaluation: to look through: batch, modules forward, losses, modules backward, parameters.
         odd: whether a magnitude is out of order.
-        own_odd: whether that of a parameter is enough for the module's output to be no wonder.
     """
     for name, found in evaluation.batch.items():
         if odd(("batch", name), found.largest):
@@ -132,8 +204,7 @@ def place_of(evaluation: Evaluation, odd: Odd, own_odd: Odd) -> Birth | None:
     for call in evaluation.calls:
         fed = odd(("input", call.name), largest(call.inputs))
         if not fed and odd(("output", call.name), largest(call.outputs)):
-            moved = any(own_odd(("parameter", name), evaluation.parameters.get(name, 0.0)) for name in call.own)
-            return _of_call("update" if moved else "forward", call)
+            return _of_call("forward", call)
     for name, value in evaluation.losses.items():
         if odd(("loss", name), _magnitude(value)):
             return Birth("loss", name)

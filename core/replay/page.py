@@ -154,7 +154,8 @@ def _course(found: Replayed) -> Iterator[Section]:
     def loss(e: Evaluation, name: str) -> float:
         return abs(e.losses.get(name, float("nan")))
 
-    weights = sorted(found.shown.parameters, key=lambda name: -found.shown.parameters[name])
+    own = found.shown.gradients or found.shown.parameters
+    weights = sorted(own, key=lambda name: -found.shown.parameters.get(name, 0.0))
     figures = [
         figure("Losses, magnitudes", list(found.shown.losses), loss),
         figure("Largest output of a module", near, output),

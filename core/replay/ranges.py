@@ -95,6 +95,7 @@ class Evaluation:
         player: name of the gradient step; empty where there is one.
         update: number of the gradient step within its iteration, from 1, those of all players counted.
         number: which evaluation of this gradient step it is, from 1: micro-batches, line searches.
+        order: how many evaluations were heard before it.
         parameters: the largest magnitude of each before it.
         batch: tensors that the loss was given, by name.
         samples: of the rows where a number was born, each of these tensors, by row and name.
@@ -109,6 +110,7 @@ class Evaluation:
     player: str
     update: int
     number: int
+    order: int = 0
     parameters: dict[str, float] = field(default_factory=dict)
     batch: dict[str, Range] = field(default_factory=dict)
     samples: dict[int, dict[str, Range]] = field(default_factory=dict)

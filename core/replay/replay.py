@@ -12,7 +12,7 @@ from core.cli.saved import saved_options
 from core.config import ConfigError, Tree
 from core.diagnosis.findings import Finding
 from core.replay.again import Taken, checkpoints, take
-from core.replay.origin import Birth, earlier
+from core.replay.origin import OVERFLOW, Birth, earlier
 from core.replay.ranges import Evaluation
 from core.report.read import read_findings
 from core.run.directory import reached, read_summary, versions
@@ -21,7 +21,6 @@ from core.run.tensorboard import read_scalars
 
 LOGGED = "time/steps_per_s"  # has a value at every logged point
 BINDING = ("gradsight", "torch", "numpy", "gymnasium", "torchvision")  # other versions, other bits
-OVERFLOW = 1e4  # times the usual magnitude, before a number that is not finite: it began with that
 BEFORE = 3  # evaluations shown before the one in question
 
 
@@ -134,16 +133,11 @@ def _search(
         taken = take(directory, options, starts[-2], until)  # to see what was before it, too
     ears = _heard(directory, taken, found)
     player = found.player if found else ""
-    usual = [ears.usual[player]] if player in ears.usual else []
-    outbreaks = [u for u in (*usual, *ears.usual.values()) if u.since]
-    if ears.lost:
-        mine = ears.usual[ears.lost[0].player]
-        if mine.since and mine.times >= OVERFLOW:
-            return _replayed(directory, found, taken, *mine.since)
-        return _replayed(directory, found, taken, *ears.lost)
+    outbreaks = [u.since for u in ears.usual.values() if u.since and (not ears.lost or u.times >= OVERFLOW)]
     if outbreaks:
-        assert outbreaks[0].since is not None
-        return _replayed(directory, found, taken, *outbreaks[0].since)
+        return _replayed(directory, found, taken, *min(outbreaks, key=lambda since: since[0].order))
+    if ears.lost:
+        return _replayed(directory, found, taken, *ears.lost)
     first = ears.firsts.get(player) or next(iter(ears.firsts.values()), None)
     if first is None:
         what = taken.raised or (found.line() if found else "nothing was found")

@@ -22,6 +22,8 @@ def lines(found: Replayed) -> Iterator[str]:
     if taken.raised:
         yield f"the run ended again: {taken.raised}"
     yield f"{place(shown, taken.unit)}: {sentence(found.birth) if found.birth else 'all numbers are finite'}"
+    if found.birth and found.birth.how == "update" and found.before:
+        yield from moved(found.birth, found.before[-1], shown)
     if found.birth and found.lost and found.lost[0] is not shown:
         lost, birth = found.lost
         yield f"{place(lost, taken.unit)}: {sentence(birth)}"
@@ -66,6 +68,15 @@ def sentence(birth: Birth) -> str:
         "update": f"born in the update before: the parameters of {birth.name}{kind} have left their range",
     }
     return text[birth.how]
+
+
+def moved(birth: Birth, before: Evaluation, shown: Evaluation) -> Iterator[str]:
+    """What an update has made of the parameters of a module."""
+    own = next((c.own for c in shown.calls if c.name == birth.name), ())
+    pairs = [(name, before.parameters.get(name), shown.parameters[name]) for name in own]
+    for name, was, now in pairs:
+        if was is not None:
+            yield f"  {name}: the largest weight was {shown_number(was)}, and is {shown_number(now)}"
 
 
 def table(evaluations: Sequence[Evaluation], birth: Birth | None) -> Iterator[str]:

@@ -80,17 +80,17 @@ BLOWUPS: dict[str, Blowup] = {
         "rl",
         _ppo(f"env.train_wrappers=[{{_target_:{PARTS}.LargeReward,share:0.0002}}]"),
         ("loss", "batch"),
-        r"value|loss|.*target|.*advantage",
+        r"value|batch\.(target|advantage)",
     ),
     "observation_3e38": Blowup(
         "rl",
         _ppo(f"env.wrappers=[{{_target_:{PARTS}.LargeObservation,share:0.0005}}]", "policy.activation=relu"),
-        ("forward",),
-        r"(actor|critic)\.0",
+        ("batch",),
+        r"batch\.obs",
     ),
-    "rate_x1e8_at_half_time": Blowup(
+    "rate_x1e25_at_half_time": Blowup(
         "rl",
-        _ppo(f"schedule._target_={PARTS}.Jump", "schedule.factor=1e8", "clipper=none"),
+        _ppo(f"schedule._target_={PARTS}.Jump", "schedule.factor=1e25", "clipper=none"),
         ("update",),
         r"(actor|critic)\.\d+",
     ),
