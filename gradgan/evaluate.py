@@ -27,7 +27,7 @@ def evaluate_run(
     Args:
         directory: of the run.
         samples: generated samples, >= 2.
-        checkpoint: "last" or "best".
+        checkpoint: "last", "best" or "good".
         seed: of the latents; None = the run's own, which repeats the run's final measurement.
         features: what images are measured under; None = as in the run.
         truncation: no element of a latent beyond it, > 0; None = as in the run.

@@ -22,7 +22,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
 
     Args:
         directory: of the run; only read.
-        checkpoint: "last" or "best".
+        checkpoint: "last", "best" or "good".
         batch_size: real samples and as many generated ones; None = the run's own batch.
         seed: of samples and latents.
 

@@ -91,7 +91,8 @@ def load_generator(run: str | Path, checkpoint: str = "last", device: str = "cpu
 
     Args:
         run: its directory.
-        checkpoint: "last", or "best" (by the evaluations during the training).
+        checkpoint: "last", "best" (by the evaluations during the training), or "good" (the last one with
+            finite parameters and no error open).
         device: cpu, cuda, cuda:N, mps or auto.
 
     Raises:

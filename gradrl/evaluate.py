@@ -39,7 +39,7 @@ def evaluate_run(
     Args:
         directory: the run directory.
         episodes: how many.
-        checkpoint: "last" or "best".
+        checkpoint: "last", "best" or "good".
         deterministic: the most likely action; false samples.
         seed: of the episodes; None repeats the final evaluation's initial states.
         render: what shows up to nine episodes; a file goes to `media/`, and to TensorBoard too.

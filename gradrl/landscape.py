@@ -32,7 +32,7 @@ def load_probe(directory: Path, checkpoint: str = "last", *, batch_size: int | N
 
     Args:
         directory: of the run; only read.
-        checkpoint: "last" or "best".
+        checkpoint: "last", "best" or "good".
         batch_size: steps, about (rounded up to whole rollouts over all environments); None = the agent's own
             rollout, or its batch.
         seed: of environments and actions.

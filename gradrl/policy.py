@@ -126,7 +126,8 @@ def load_policy(run: str | Path, checkpoint: str = "last", device: str = "cpu") 
 
     Args:
         run: its directory.
-        checkpoint: "last", or "best" (by the evaluations during the training).
+        checkpoint: "last", "best" (by the evaluations during the training), or "good" (the last one with
+            finite parameters and no error open).
         device: of networks with convolutions: cpu, cuda, cuda:N, mps or auto. Others act in NumPy.
 
     Raises:

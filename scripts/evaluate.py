@@ -27,7 +27,7 @@ class EvaluateConfig:
     """What to measure; conf/evaluate.yaml explains each option."""
 
     run: str | None
-    checkpoint: Literal["last", "best"]
+    checkpoint: Literal["last", "best", "good"]
     episodes: Annotated[int | None, Ge(1)]
     deterministic: bool | None
     samples: Annotated[int | None, Ge(2)]

@@ -19,7 +19,7 @@ class ExportConfig:
 
     run: str | None
     format: Literal["onnx", "pt2", "safetensors"]
-    checkpoint: Literal["last", "best"]
+    checkpoint: Literal["last", "best", "good"]
     folder: str | None
 
     def __post_init__(self) -> None:

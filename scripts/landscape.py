@@ -27,7 +27,7 @@ class LandscapeConfig:
     """What to draw; conf/landscape.yaml explains each option."""
 
     run: str | None
-    checkpoint: Literal["last", "best"]
+    checkpoint: Literal["last", "best", "good"]
     which: tuple[str, ...] | None
     players: tuple[str, ...] | None
     grid: Annotated[int, Interval(ge=3, le=501)]

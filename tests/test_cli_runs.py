@@ -115,7 +115,7 @@ def test_a_checkpoint_of_the_other_trainer_is_refused(command: Command, finished
         (["run=nowhere"], "there is no run in nowhere"),
         (["run=nowhere", "episodes=0"], "episodes must be an integer >= 1 or null, got 0"),
         (["rnu=nowhere"], "unknown option rnu; did you mean run?"),
-        (["run=nowhere", "checkpoint=first"], "checkpoint must be one of last, best, got 'first'"),
+        (["run=nowhere", "checkpoint=first"], "checkpoint must be one of last, best, good, got 'first'"),
         (["-m", "run=nowhere"], "leave -m out"),
     ],
 )

@@ -18,7 +18,7 @@ class Subject:
 
     Attributes:
         directory: of the run.
-        checkpoint: "last" or "best".
+        checkpoint: "last", "best" or "good".
         objectives: the training loss of every player, by the name of its gradient step ("" for a single one).
         batch: what the frozen batch is, as text.
         step: where the checkpoint stands on the x-axis.

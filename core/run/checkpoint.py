@@ -22,7 +22,7 @@ from core.run.seal import seal, unchanged
 from core.state import StateDict, Stateful, unreadable
 
 FORMAT = "gradsight-1"
-KEPT = ("last.pt", "best.pt")  # of a run
+KEPT = ("last.pt", "good.pt", "best.pt")  # of a run
 
 
 def require_readable(owner: str, state: object) -> None:
@@ -101,13 +101,13 @@ def begun(directory: Path) -> bool:
         ConfigError: its last checkpoint is damaged, or gone although there was one; says how to continue.
     """
     path = directory / "checkpoints" / "last.pt"
-    other, finished = path.with_name("best.pt"), (read_summary(directory) or {}).get("status") == "finished"
-    if not any((os.path.lexists(path), os.path.lexists(other), finished)):
+    finished = (read_summary(directory) or {}).get("status") == "finished"
+    if not (finished or any(os.path.lexists(path.with_name(name)) for name in KEPT)):
         return False
     try:
         load(path, mmap=True)
     except ConfigError as error:
-        if whole_other(path):
+        if other := whole_other(path):
             copy = shlex.join(["cp", str(other), str(path)])
             words = f"to continue from it: {copy} and then {resumption(directory)}"
             raise ConfigError(f"{error}; {words}") from error
@@ -118,7 +118,7 @@ def begun(directory: Path) -> bool:
 
 
 def whole_other(path: Path) -> Path | None:
-    """The other checkpoint of the run that this one is of, if it is whole."""
+    """Another checkpoint of the run that this one is of, the latest that is whole."""
     others = (path.with_name(name) for name in KEPT if path.name in KEPT and path.name != name)
     return next((other for other in others if other.is_file() and _read(other, mmap=True) is not None), None)
 

@@ -72,6 +72,10 @@ class Diagnosis:
         on_finding: whether a finding that is more than a note ends the run.
         options: the resolved configuration.
         defaults: as in `Context`; asked once, when a remedy first needs it.
+
+    Attributes:
+        enabled: whether there is one.
+        sound: whether no error is open, and none was seen at the last logged point.
     """
 
     def __init__(
@@ -81,7 +85,7 @@ class Diagnosis:
         options: Tree,
         defaults: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
-        self.enabled = cfg is not None
+        self.enabled, self.sound = cfg is not None, True
         self.on_finding = on_finding
         self._context = Context(options=flat(options, empty=True), defaults=cache(defaults))
         self._rules: Sequence[Rule] = ()
@@ -143,7 +147,11 @@ class Diagnosis:
             return []
         self._history.add(step, self._rates())
         self._locate()
-        return self._ledger.update(step, diagnose(self._rules, self._history, self._present()))
+        signs = diagnose(self._rules, self._history, self._present())
+        changed = self._ledger.update(step, signs)
+        still = (finding for finding in self._ledger.findings if finding.active)
+        self.sound = not any(seen.severity == "error" for seen in (*signs, *still))
+        return changed
 
     def conclude(self, step: int, rules: Sequence[Rule]) -> list[Finding]:
         """Ask rules that only the end can answer; what has opened."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,12 +96,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _rename(temporary, path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -108,6 +104,35 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         if isinstance(cause, OSError):
             raise DiskError(f"{path} cannot be written: {cause.strerror}") from error
         raise
+
+
+def duplicate(source: Path, path: Path) -> None:
+    """Give a file another name in its folder, at once or not at all.
+
+    Both names are one file where the file system can do that, and no byte is written; elsewhere it is a copy.
+
+    Raises:
+        DiskError: the disk is full or refuses; one line with the path.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        os.link(source, temporary)
+        _rename(temporary, path)
+        temporary.unlink(missing_ok=True)  # it stays where both were one file already
+    except OSError:
+        with source.open("rb") as whole, writing(path) as file:
+            shutil.copyfileobj(whole, file)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Give a file its final name, which then survives a power cut."""
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def refuse_unwritable(*paths: Path) -> None:

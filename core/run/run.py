@@ -32,6 +32,7 @@ from core.run.ending import ending
 from core.run.evaluation import Evaluation, below_eval
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
+from core.run.good import Good
 from core.run.gradient_charts import GradientCharts, with_curves
 from core.run.interrupts import Interrupts, Stopped
 from core.run.loggers.loggers import Chosen, Loggers, Start
@@ -73,7 +74,6 @@ class Run:
         self.train_s = self._wall_before = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
-        self._saved_at: int | None = None
         self._options = options
         self._facts, self._start = dict(facts), began
         self._began = self._mark = time.perf_counter()
@@ -152,16 +152,18 @@ class Run:
         """
         self.unit, self.total = unit, total
         self._evaluate, self._draw, self._probes, self._summarise = evaluate, draw, probes, summarise
-        self._steps = list(gradient_steps)
-        self._unread = list(gradient_steps)
+        self._steps, self._unread = list(gradient_steps), list(gradient_steps)
         named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
         self._state = {**state, **named_steps, **({"callbacks": self.callbacks} if self.callbacks else {})}
         self.callbacks.begin(total, modules or {}, self._state, self._write, self.say)
+        networks, optimizers = (modules or {}).values(), [s.optimizer for s in self._steps]
+        self._good = Good(self.directory / "checkpoints", networks, optimizers)
         self._charts = GradientCharts(self._steps)
         self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
         if self.resuming:
             path = self.directory / "checkpoints" / "last.pt"
             checkpoint.restore_all({**self._state, "run": self}, checkpoint.load(path), path)
+            self._good.saved(self.step)  # a kill may have come before it was looked at
         write_text(self.directory / "config.yaml", to_yaml(self._options))
         page = dashboard and dashboard(self._options, [step.name for step in self._steps])
         self._loggers.open(self.directory, self._options, self.resumed_at, page, headline, self._start)
@@ -199,7 +201,8 @@ class Run:
         if logs:
             self._log()
         self._snapshots.add(step)
-        self._probe()
+        if self._probes is not None and (measured := self._probes.measure()):
+            self._write(measured)
         evaluated = None
         if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
             with self._evaluation_parameters():
@@ -278,7 +281,7 @@ class Run:
         state["run"] = self.state_dict()
         checkpoint.save(self.directory / "checkpoints" / name, state)
         if name == "last.pt":
-            self._saved_at = self.step
+            self._good.saved(self.step)
 
     def state_dict(self) -> StateDict:
         """The run's own: its counts, the half-filled windows, and what has been found."""
@@ -288,6 +291,7 @@ class Run:
             "train_s": self.train_s,
             "wall_s": self.wall_s,
             "best_score": self.best_score,
+            "sound_at": self._good.sound_at,
             "window": self._window.state_dict(),
             "gradient_charts": self._charts.state_dict(),
             "diagnosis": self._diagnosis.state_dict(),
@@ -311,12 +315,12 @@ class Run:
         """Continue from `state_dict`."""
         self.step, self.iteration = state["step"], state["iteration"]
         self.train_s, self._wall_before = state["train_s"], state["wall_s"]
-        self.best_score = state["best_score"]
+        self.best_score, self._good.sound_at = state["best_score"], state["sound_at"]
         self._window.load_state_dict(state["window"])
         self._charts.load_state_dict(state["gradient_charts"])
         self._diagnosis.load_state_dict(state["diagnosis"])
         set_global_state(state["generators"])
-        self.resumed_at = self._saved_at = self.step
+        self.resumed_at = self.step
 
     def rescue(self, error: ContractError) -> str:
         """Save what there is after something outside of the run has failed; how to continue, to be said.
@@ -327,7 +331,7 @@ class Run:
         if self._console is None:
             return ""
         try:
-            if self._saved_at != self.step:
+            if self._good.saved_at != self.step:
                 if isinstance(error, DiskError | MemoryShortageError | CallbackError):
                     raise error
                 self.save("last.pt")
@@ -355,6 +359,7 @@ class Run:
         self._diagnose()
         for step in self._steps:
             require_finite(step, values, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}")
+        self._good.logged(self.step, sound=self._diagnosis.sound)
 
     def _diagnose(self) -> None:
         """Ask the rules about the point just written, and say what they have found."""
@@ -365,11 +370,6 @@ class Run:
             self._loggers.findings(self._diagnosis.table(), self.step)
             self._diagnosis.write(self.directory, self.step)
         self._stop = self._stop or self._diagnosis.stops(changed)
-
-    def _probe(self) -> None:
-        """Write the measurements of the probes that are due."""
-        if self._probes is not None and (measured := self._probes.measure()):
-            self._write(measured)
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)

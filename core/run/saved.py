@@ -70,15 +70,15 @@ def read_saved(run: str | Path, target: str, checkpoint: str = "last", device: s
     Args:
         run: the directory.
         target: the class of its options, dotted, as its `config.yaml` names it.
-        checkpoint: "last" or "best".
+        checkpoint: "last", "best" or "good".
         device: where the state is wanted, as `device=` has it.
 
     Raises:
         ConfigError: there is no such run, checkpoint or device, or a file is damaged; one line.
     """
     directory, where = Path(run), resolve_device(device)
-    if checkpoint not in ("last", "best"):
-        raise ConfigError(f"checkpoint must be last or best, got {checkpoint!r}")
+    if f"{checkpoint}.pt" not in checkpoints.KEPT:
+        raise ConfigError(f"checkpoint must be last, best or good, got {checkpoint!r}")
     if not is_run(directory):
         raise ConfigError(f"there is no run in {directory}")
     options, interface = _read_options(directory / "config.yaml"), directory / INTERFACE

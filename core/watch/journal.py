@@ -13,15 +13,19 @@ from core.config import ConfigError, Tree
 from core.form import Maybe
 from core.gradients.measured import Measured
 from core.report.dashboard import dashboard_of
+from core.run.attempts import Attempts
 from core.run.dashboard import Dashboard, Page
 from core.run.diagnosis import Diagnosis
 from core.run.directory import Lock, git_state, holds_run, versions, write_summary
 from core.run.files import to_yaml, write_media, write_text
+from core.run.good import NAME
 from core.run.gradient_charts import GradientCharts, with_curves
 from core.run.tensorboard import Writer, curves_until
 from core.state import StateDict
+from core.watch.keeping import Keeping
 from core.watch.report import WATCHED
 
+Watched = tuple[Mapping[str, nn.Module], Mapping[str, torch.optim.Optimizer]]
 LAST = {"loss/train": "loss", "loss/no_grad": "loss_without_gradient"}  # in the summary, by tag
 TARGET = "core.watch.watch.Watch"  # what tells a watched loop's directory from a trainer's
 
@@ -32,12 +36,14 @@ class Journal:
     Args:
         directory: of the run; made where it does not exist.
         resume: whether it may hold a run, which goes on.
+        watched: models and optimizers by name, whose last good state is kept.
+        attempt: is told where that fails.
 
     Raises:
         ConfigError: the directory is in use, cannot be written, or holds a run.
     """
 
-    def __init__(self, directory: Path, resume: bool) -> None:
+    def __init__(self, directory: Path, resume: bool, watched: Watched, attempt: Attempts) -> None:
         if holds_run(directory) and not resume:
             raise ConfigError(
                 f"{directory} already holds a run: choose another directory, or continue that run with "
@@ -45,6 +51,7 @@ class Journal:
             )
         self.directory = directory
         self.resume = resume
+        self._keeping, self._attempt = Keeping(directory, *watched), attempt
         self._lock = Lock(directory)
         self._writer: Writer | None = None
         self._players: Sequence[Measured] = ()
@@ -105,6 +112,8 @@ class Journal:
         if changed:
             writer.text("findings", diagnosis.table(), step)
             diagnosis.write(self.directory, step)
+        if step not in (0, step_before) and diagnosis.sound:
+            self._attempt(NAME, lambda: self._keeping.write(step) or {})
 
     def close(self, step: int, unit: str, status: str, diagnosis: Diagnosis, fault: str) -> None:
         """Write the summary and the pictures, and release the directory.

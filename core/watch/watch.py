@@ -111,7 +111,8 @@ class Watch:
         held = {player.name: player.held for player in self._players}
         self._eyes = ModelEar(self._models, prefixes(self._models, held), self._guarded)
         folder = None if self._guarded.off else arguments.directory_of(directory, resume)
-        self._journal = None if folder is None else Journal(folder, resume)
+        watched = self._models, self._optimizers
+        self._journal = None if folder is None else Journal(folder, resume, watched, self._attempt)
         self._handles: list[Any] = []
         self.loss, handles = listened(loss, self._guarded(self._ear.hear))
         self._handles.extend(handles)

@@ -66,7 +66,7 @@ def test_the_run_may_be_gone_when_its_successor_is_resumed(trained, tmp_path):
 
 def test_a_checkpoint_can_be_named(trained):
     check(tree(*SHORT, *SEEN, f"init_from={trained}/checkpoints/best.pt"))
-    with pytest.raises(ConfigError, match="must be last or best"):
+    with pytest.raises(ConfigError, match="must be last, best or good"):
         check(tree(*SHORT, *SEEN, f"init_from={trained}/checkpoints/other.pt"))
 
 

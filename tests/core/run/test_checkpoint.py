@@ -140,15 +140,16 @@ def test_every_flipped_bit_is_noticed_or_changes_no_value(tmp_path, sealed):
 
 
 @pytest.mark.parametrize("damage", [lambda last: last.write_bytes(last.read_bytes()[:-100]), Path.unlink])
-def test_a_lost_checkpoint_names_the_whole_one_and_the_words_that_continue_from_it(tmp_path, damage):
-    last, best = (tmp_path / "checkpoints" / name for name in checkpoint.KEPT)
+@pytest.mark.parametrize("other", ["best.pt", "good.pt"])
+def test_a_lost_checkpoint_names_the_whole_one_and_the_words_that_continue_from_it(tmp_path, other, damage):
+    last, best = (tmp_path / "checkpoints" / name for name in ("last.pt", other))
     checkpoint.save(best, {"run": {"step": 3}})
     last.write_bytes(best.read_bytes())
     assert checkpoint.begun(tmp_path)
     damage(last)
-    with pytest.raises(ConfigError, match=r"last.pt.* best.pt beside it is whole$"):
+    with pytest.raises(ConfigError, match=rf"last.pt.* {other} beside it is whole$"):
         checkpoint.load(last)
-    words = f"best.pt beside it is whole; to continue from it: cp {best} {last} and then resume={tmp_path}$"
+    words = f"{other} beside it is whole; to continue from it: cp {best} {last} and then resume={tmp_path}$"
     with pytest.raises(ConfigError, match=words):
         checkpoint.begun(tmp_path)
 

@@ -51,6 +51,7 @@ class Loop:
             unit="steps",
             state={"net": self.net},
             gradient_steps=[self.step],
+            modules={"net": self.net},
             evaluate=self.evaluate,
             draw=self.draw,
             summarise=lambda: {"env_steps": self.run.step},

@@ -16,7 +16,9 @@ from core.compare.groups import score_of
 from core.config import ConfigError
 from core.report.page import write_page
 from core.report.read import read_run
+from core.run import checkpoint
 from core.run.tensorboard import read_scalars
+from core.watch.keeping import Keeping
 from core.watch.report import SCORE
 from gradrl.report import SCORE as RETURN
 from tests.core.watch.loops import classes, classifier, train
@@ -49,6 +51,42 @@ def test_its_files_are_those_of_a_trainer(tmp_path):
     assert list(record.findings) == watch.findings
     assert "gradient_heat_map" in record.media
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["seed"] == 0
+
+
+def test_its_good_checkpoint_is_what_the_last_point_without_an_error_had(tmp_path, monkeypatch):
+    monkeypatch.setattr("core.watch.keeping.PATIENCE", 0)
+    model, loss = classifier(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    watch, states = Watch(model, optimizer, loss=loss, directory=tmp_path), {}
+
+    def poisoned(step: int) -> None:
+        states[step] = {name: value.clone() for name, value in model.state_dict().items()}
+        if step >= 33:
+            model[0].weight.data[0, 0] = math.nan
+
+    train(model, optimizer, loss, watch, classes(60), poisoned)
+    assert "non_finite" in {finding.name for finding in watch.findings}
+    good = checkpoint.load(tmp_path / "checkpoints" / "good.pt")
+    assert good["run"] == {"step": 30}  # the last point before step 33
+    assert all(torch.equal(value, states[30][name]) for name, value in good["model"].items())
+    assert all(state["step"] == 30 for state in good["optimizer"]["state"].values())
+    classifier().load_state_dict(good["model"])
+
+
+def test_several_models_are_kept_by_name_and_seldom(tmp_path, monkeypatch):
+    models = {name: classifier() for name in ("a", "b")}
+    optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.01) for name, model in models.items()}
+    kept = Keeping(tmp_path, models, optimizers)
+    kept.write(3)
+    kept.write(4)  # too soon
+    good = checkpoint.load(tmp_path / "checkpoints" / "good.pt")
+    assert (good["run"], set(good["model"]), set(good["optimizer"])) == ({"step": 3}, {"a", "b"}, {"a", "b"})
+    monkeypatch.setattr("core.watch.keeping.num_ranks", lambda: 2)
+    Keeping(tmp_path, models, optimizers).write(5)
+    assert checkpoint.load(tmp_path / "checkpoints" / "good.pt")["run"] == {"step": 5}
+    monkeypatch.setattr("core.watch.keeping.DIVIDED", ("Tanh",))
+    Keeping(tmp_path, models, optimizers).write(6)
+    assert checkpoint.load(tmp_path / "checkpoints" / "good.pt")["run"] == {"step": 5}
 
 
 def test_the_report_shows_sentences_and_no_command(tmp_path):

@@ -1,0 +1,86 @@
+"""`good.pt`: the last checkpoint that a run can be sure of.
+
+`last.pt` may have been written after the cause of what ends a run: its parameters are finite, and lie where
+no gradient is. So a checkpoint is good once the next point has been logged, and no rule has seen an error
+there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from core.run.files import duplicate
+
+NAME = "good.pt"
+
+
+class Good:
+    """Keeps `good.pt`: a second name of the file that is `last.pt`, for as long as that is no other.
+
+    Args:
+        folder: of the checkpoints.
+        modules: the networks of the run.
+        optimizers: theirs; of a run without one, no checkpoint is kept.
+
+    Attributes:
+        saved_at: x-axis value of `last.pt`; -1 = there is none yet.
+        sound_at: of the last logged point at which no error was seen; -1 = none yet.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        modules: Iterable[nn.Module],
+        optimizers: Iterable[torch.optim.Optimizer],
+    ) -> None:
+        self.saved_at = self.sound_at = -1
+        self._folder = folder
+        self._modules, self._optimizers = list(modules), list(optimizers)
+        self._waiting = False  # whether last.pt becomes good.pt at the next sound point
+
+    def saved(self, step: int) -> None:
+        """Take in that `last.pt` has been written at this step."""
+        self.saved_at = step
+        self._waiting = bool(self._optimizers) and all_finite(self._modules, self._optimizers)
+        if step == self.sound_at:
+            self._keep()
+
+    def logged(self, step: int, *, sound: bool) -> None:
+        """Take in a logged point, and whether it gives no reason to mistrust the checkpoint before it."""
+        if sound:
+            self.sound_at = step
+            self._keep()
+        self._waiting = False
+
+    def _keep(self) -> None:
+        if self._waiting:
+            duplicate(self._folder / "last.pt", self._folder / NAME)
+
+
+def all_finite(modules: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> bool:
+    """Whether parameters and the optimizers' tensors are finite, and no buffer holds a NaN.
+
+    A buffer may be infinite, as a mask is. Waits for each device once.
+    """
+    modules, optimizers = list(modules), list(optimizers)
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    owners = [*(module.parameters() for module in modules), *(group["params"] for group in groups)]
+    parameters = {id(p): p.detach() for owned in owners for p in owned}
+    moments = _tensors([optimizer.state_dict()["state"] for optimizer in optimizers])
+    buffers = [b for module in modules for b in module.buffers() if b.is_floating_point()]
+    broken = [~t.isfinite().all() for t in (*parameters.values(), *moments)]
+    broken += [b.isnan().any() for b in buffers]
+    devices = {flag.device for flag in broken}
+    return not any(torch.stack([f for f in broken if f.device == device]).any() for device in devices)
+
+
+def _tensors(state: object) -> Iterator[Tensor]:
+    """All tensors of a state that have a fraction."""
+    if isinstance(state, Tensor):
+        if state.is_floating_point() or state.is_complex():
+            yield state
+    elif isinstance(state, Mapping | list | tuple):
+        for part in state.values() if isinstance(state, Mapping) else state:
+            yield from _tensors(part)
