@@ -1,4 +1,4 @@
-"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults`, `replay` tell what is found, the rest costs."""
+"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults`, `replay` tell what is found."""
 
 import importlib
 from dataclasses import dataclass

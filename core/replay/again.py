@@ -163,9 +163,7 @@ class Again(Run):
         return False
 
 
-def take(
-    directory: Path, options: Tree, start: Path | None, until: int, *, searching: bool = True
-) -> Taken:
+def take(directory: Path, options: Tree, start: Path | None, until: int, *, searching: bool = True) -> Taken:
     """Take a run from one of its checkpoints to a step again.
 
     Args:
@@ -239,8 +237,10 @@ def same(mine: Any, theirs: Any) -> bool:
             return False
         return bool(torch.equal(mine.detach().cpu().nan_to_num(), theirs.cpu().nan_to_num()))
     if isinstance(mine, Mapping):
-        return isinstance(theirs, Mapping) and {*mine} == {*theirs} and all(
-            same(value, theirs[key]) for key, value in mine.items()
+        return (
+            isinstance(theirs, Mapping)
+            and {*mine} == {*theirs}
+            and all(same(value, theirs[key]) for key, value in mine.items())
         )
     if isinstance(mine, list | tuple):
         return isinstance(theirs, list | tuple) and len(mine) == len(theirs) and all(map(same, mine, theirs))
@@ -297,4 +297,3 @@ def _root(options: Tree) -> type[RootConfig]:
 def _entry(options: Tree) -> tuple[RootConfig, ModuleType]:
     cfg = cast(RootConfig, build(options))
     return cfg, importlib.import_module(type(cfg).__module__)
-

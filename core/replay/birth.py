@@ -64,7 +64,9 @@ class Microscope(TorchDispatchMode):
                 except Exception:  # a distribution refuses parameters that are not numbers
                     failed = True
             if failed:
-                return min((birth for birth in self._origin.values()), key=lambda b: b[1], default=(0, 0, None))[2]
+                return min(
+                    (birth for birth in self._origin.values()), key=lambda b: b[1], default=(0, 0, None)
+                )[2]
             if not loss.isfinite().all():
                 found = self._origin.get(id(loss))
                 return found[2] if found else None

@@ -7,7 +7,7 @@ a gradient step are called through a function that looks at their closures.
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from core.gradients import Closure, GradientStep
 from core.gradients.arguments import step_needs_closure
 from core.replay.birth import Microscope
+from core.replay.names import attributes_of, buffers_of, held, named_modules, parameters_of
 from core.replay.origin import Birth, Usual, Weights
 from core.replay.ranges import Call, Evaluation, Range, range_of, tensors_in
 
@@ -60,8 +61,8 @@ class Ears:
         self._present: list[Evaluation] = []
         self._updates = self._began = self._count = 0
         self._open: _Open | None = None
-        self._modules = dict(_named(modules))
-        self._named = {name: p for step in steps for name, p in _own_names(step, len(steps) > 1)}
+        self._modules = dict(named_modules(modules))
+        self._named = {name: p for step in steps for name, p in parameters_of(step, len(steps) > 1)}
         self._parameters = {id(p): name for name, p in self._named.items()}
         for name, module in self._modules.items():
             module.register_forward_hook(partial(self._called, name), with_kwargs=True)
@@ -117,7 +118,9 @@ class Ears:
             numbers["evaluations"] += 1
             if self.lost is not None and self._searching:
                 return closure()
-            evaluation = Evaluation(self._began, step.name, self._updates, numbers["evaluations"], self._count)
+            evaluation = Evaluation(
+                self._began, step.name, self._updates, numbers["evaluations"], self._count
+            )
             self._count += 1
             self._present.append(evaluation)
             self.firsts.setdefault(step.name, evaluation)
@@ -184,10 +187,10 @@ class Ears:
             self._outbreaks[now.step.name] = list(self.evaluations)
 
     def _looked_into(self, now: "_Open") -> Birth | None:
-        """The evaluation again, at the parameters that it had, under a microscope; it leaves nothing behind."""
+        """The evaluation again, at its parameters, under a microscope; it leaves nothing behind."""
         step, evaluation = now.step, now.evaluation
         measured = self.usual[step.name].born(evaluation)
-        known = {f"{name}.{own}": b for name, m in self._modules.items() for own, b in _buffers(m)}
+        known = {f"{name}.{own}": b for name, m in self._modules.items() for own, b in buffers_of(m)}
         known |= self._named | dict(held(now.closure))
         with self._undone(), now.parameters(), torch.enable_grad(), _precision(step):
             found = Microscope(self._modules, known).look(now.closure, step.parameters, _total)
@@ -204,8 +207,10 @@ class Ears:
     @contextmanager
     def _undone(self) -> Iterator[None]:
         """Buffers, random numbers and counts are as they were afterwards."""
-        buffers = [(b, b.clone()) for m in self._modules.values() for _, b in _buffers(m)]
-        kept = [({k: v for k, v in _attributes(o).items() if type(v) in (int, float)}, o) for o in self._owners]
+        buffers = [(b, b.clone()) for m in self._modules.values() for _, b in buffers_of(m)]
+        kept = [
+            ({k: v for k, v in attributes_of(o).items() if type(v) in (int, float)}, o) for o in self._owners
+        ]
         devices = {p.device for m in self._modules.values() for p in m.parameters()}
         with torch.random.fork_rng([d for d in devices if d.type == "cuda"]):
             yield
@@ -213,7 +218,7 @@ class Ears:
             for buffer, value in buffers:
                 buffer.copy_(value)
         for counts, owner in kept:
-            _attributes(owner).update(counts)
+            attributes_of(owner).update(counts)
 
 
 class _Open:
@@ -231,7 +236,9 @@ class _Open:
     def begin(self, named: Mapping[str, Tensor]) -> None:
         """What there is before the loss is evaluated; all players' parameters, by name."""
         sizes = torch._foreach_norm([p.detach() for p in named.values()], float("inf"))
-        self.evaluation.parameters = dict(zip(named, torch.stack([n.double() for n in sizes]).tolist(), strict=True))
+        self.evaluation.parameters = dict(
+            zip(named, torch.stack([n.double() for n in sizes]).tolist(), strict=True)
+        )
         found = {name: range_of(t) for name, t in held(self.closure)}
         self.evaluation.batch = {name: r for name, r in found.items() if r is not None}
         if step_needs_closure(type(self.step.optimizer)):  # it evaluates where its step puts them back from
@@ -324,74 +331,6 @@ class _At:
         with torch.no_grad():
             for (p, _), value in zip(self._pairs, values, strict=False):
                 p.copy_(value)
-
-
-def held(closure: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors that a closure was given, by the names that it knows them under: batch.obs, real.x.
-
-    What it holds of networks, agents and gradient steps is none of the batch.
-    """
-    if isinstance(closure, Tensor):
-        yield name, closure
-    elif isinstance(closure, partial):
-        names = _argument_names(closure.func)
-        given = dict(zip(names, closure.args, strict=False)) | closure.keywords
-        for each, value in given.items():
-            yield from held(value, each)
-    elif isinstance(closure, Mapping):
-        for key, value in closure.items():
-            yield from held(value, f"{name}.{key}".lstrip("."))
-    elif is_dataclass(closure) and not isinstance(closure, type):
-        for each in fields(closure):
-            yield from held(getattr(closure, each.name, None), f"{name}.{each.name}".lstrip("."))
-    elif isinstance(closure, tuple) and hasattr(closure, "_fields"):
-        for each in closure._fields:  # type: ignore[attr-defined]  # of a named tuple
-            yield from held(getattr(closure, each), f"{name}.{each}".lstrip("."))
-    elif isinstance(cells := getattr(closure, "__closure__", None), tuple):
-        names = getattr(closure, "__code__").co_freevars  # noqa: B009
-        for each, cell in zip(names, cells, strict=True):
-            value = cell.cell_contents
-            if each != "self":
-                yield from held(value, each)
-    elif name and hasattr(closure, "__dict__") and not isinstance(closure, nn.Module | type):
-        own = {each: value for each, value in vars(closure).items() if not each.startswith("_")}
-        yield from ((f"{name}.{each}", value) for each, value in own.items() if isinstance(value, Tensor))
-
-
-def _argument_names(function: Callable[..., Any]) -> Sequence[str]:
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is None:
-        return [f"argument {i}" for i in range(20)]
-    names = code.co_varnames[: code.co_argcount]
-    return names[1:] if hasattr(function, "__self__") else names
-
-
-def _named(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
-    """Every module that computes something of its own, by the names of its network and its own.
-
-    The name of the network is left out where there is only one.
-    """
-    seen: set[int] = set()
-    for network, module in modules.items():
-        for name, part in module.named_modules():
-            if id(part) not in seen and not isinstance(part, nn.Sequential | nn.ModuleList | nn.ParameterDict):
-                seen.add(id(part))
-                alone = len(modules) == 1 and name
-                yield (name if alone else f"{network}.{name}".rstrip(".")), part
-
-
-def _own_names(step: GradientStep, several: bool) -> Iterator[tuple[str, Tensor]]:
-    """Parameters of a step by name, of several steps behind its own."""
-    for name, p in zip(step.names, step.parameters, strict=True):
-        yield (f"{step.name}.{name}" if several else name), p
-
-
-def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_buffers(recurse=False)
-
-
-def _attributes(owner: object) -> dict[str, Any]:
-    return getattr(owner, "__dict__", {})
 
 
 def _precision(step: GradientStep) -> Any:

@@ -139,7 +139,7 @@ class Usual:
             self._first.setdefault(key, _First()).add(size)
 
     def lose(self, evaluation: Evaluation) -> None:
-        """Take in the first evaluation that is not finite: what was out of range before, or is in front of it."""
+        """Take in the first evaluation that is not finite; was anything out of range before that?"""
         if self.times < OVERFLOW:
             place = self._moved(evaluation, FACTOR, FACTOR) or place_of(evaluation, self._outgrown)
             self.since = (evaluation, self._cause(evaluation, place)) if place else None
@@ -164,7 +164,7 @@ class Usual:
         return self._moved(evaluation, JUMP, OWN, end) or place
 
     def _moved(self, evaluation: Evaluation, jump: float, own: float, end: str = "") -> Birth | None:
-        """The first module, as far as one of this name, whose parameters exceed their last or usual magnitude.
+        """The first module, as far as a named one, whose parameters exceed their last or usual magnitude.
 
         Args:
             evaluation: to look through.

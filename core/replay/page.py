@@ -55,7 +55,9 @@ def _answer(found: Replayed) -> Section:
     if birth is not None:
         said.append(f"A number was {sentence(birth)}.")
     if birth and found.lost and found.lost[0] is not shown:
-        said.append(f"It was no longer finite at {place(found.lost[0], taken.unit)}: {sentence(found.lost[1])}.")
+        said.append(
+            f"It was no longer finite at {place(found.lost[0], taken.unit)}: {sentence(found.lost[1])}."
+        )
     facts = [Fact(f"{shown.step:,}", taken.unit, place(shown, taken.unit).partition(", ")[2])]
     if birth is None:
         facts.insert(0, Fact("finite", "all numbers", "of this step, forward and backward"))
@@ -87,18 +89,26 @@ def _player(found: Replayed, shown: Evaluation, birth: Birth | None) -> Iterator
         return next((c.into for c in e.way_back if c.name == name), [])
 
     forward = [
-        [mark(c.name, "forward", "update"), c.kind, _span(c.inputs), _span(c.outputs), *of_calls(outputs, c.name)]
+        [
+            mark(c.name, "forward", "update"),
+            c.kind,
+            _span(c.inputs),
+            _span(c.outputs),
+            *of_calls(outputs, c.name),
+        ]
         for c in shown.calls
     ]
     backward = [
-        [mark(c.name, "backward"), _span(c.into), _span(c.out_of), *of_calls(into, c.name)] for c in shown.way_back
+        [mark(c.name, "backward"), _span(c.into), _span(c.out_of), *of_calls(into, c.name)]
+        for c in shown.way_back
     ]
     losses = [
         [mark(name, "loss"), size([Range(v, v, abs(v))]), *(size(_loss(e, name)) for e in before)]
         for name, v in shown.losses.items()
     ]
     gradients = [
-        [name, span(r), _mean(r), f"{shown.parameters.get(name, 0.0):.4g}"] for name, r in shown.gradients.items()
+        [name, span(r), _mean(r), f"{shown.parameters.get(name, 0.0):.4g}"]
+        for name, r in shown.gradients.items()
     ]
     batch = [[mark(n, "batch"), str(list(r.shape)), span(r), _mean(r)] for n, r in shown.batch.items()]
     rows = [
@@ -109,7 +119,11 @@ def _player(found: Replayed, shown: Evaluation, birth: Birth | None) -> Iterator
     tables = {
         "Forward": (["module", "class", "input", "output", *heads], forward, FORWARD),
         "Losses": (["loss", "now", *heads], losses, ""),
-        "Backward": (["module", "gradient at its output", "gradient at its input", *heads], backward, BACKWARD),
+        "Backward": (
+            ["module", "gradient at its output", "gradient at its input", *heads],
+            backward,
+            BACKWARD,
+        ),
         "Parameters": (["parameter", "gradient", "mean |gradient|", "largest |weight|"], gradients, ""),
         "Batch": (["tensor", "shape", "numbers", "mean magnitude"], batch, ""),
         "Rows": (["row", "tensor", "numbers", "mean magnitude"], rows, ""),
@@ -120,12 +134,12 @@ def _player(found: Replayed, shown: Evaluation, birth: Birth | None) -> Iterator
 
 
 FORWARD = (
-    "Every module in the order in which they ended: the smallest and the largest finite number of its input and "
-    "of its output, and the largest magnitude of the output in the gradient steps before."
+    "Every module in the order in which they ended: the smallest and the largest finite number of its input "
+    "and of its output, and the largest magnitude of the output in the gradient steps before."
 )
 BACKWARD = (
-    "The same on the way back, from the loss to the input: the gradient that reached a module's output, and the "
-    "one that it passed on."
+    "The same on the way back, from the loss to the input: the gradient that reached a module's output, and "
+    "the one that it passed on."
 )
 
 
@@ -167,7 +181,10 @@ def _course(found: Replayed) -> Iterator[Section]:
         yield Section(heading="The course of ranges", lead=COURSE, charts=charts)
 
 
-COURSE = "Largest magnitudes, logarithmic; a gap is a number that is not finite. The modules are those around the place."
+COURSE = (
+    "Largest magnitudes, logarithmic; a gap is a number that is not finite. The modules are those around the "
+    "place."
+)
 
 
 def _near(names: Sequence[str], name: str) -> list[str]:

@@ -50,9 +50,12 @@ def range_of(tensor: Tensor) -> Range | None:
         return Range(low, high, mean, shape=shape)
     finite = x.isfinite()
     kept = x[finite].double()
-    ends = (kept.min().item(), kept.max().item(), kept.abs().mean().item()) if kept.numel() else (0.0,) * 3
+    if kept.numel():
+        low, high, mean = kept.min().item(), kept.max().item(), kept.abs().mean().item()
+    else:
+        low = high = mean = 0.0
     rows = (~finite).reshape(len(x), -1).any(1).nonzero().flatten().tolist() if x.dim() else []
-    return Range(*ends, 1 - kept.numel() / x.numel(), shape, tuple(rows[:ROWS]), len(rows))
+    return Range(low, high, mean, 1 - kept.numel() / x.numel(), shape, tuple(rows[:ROWS]), len(rows))
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

@@ -94,7 +94,7 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
     until = found.first_step if found else end
     points = [s for s in curves.get(LOGGED, {}) if s < until]
     born_after = max(points, default=0)
-    starts = [path for at, path in saved if at <= born_after]
+    starts = [*{at: path for at, path in saved if at <= born_after}.values()]
     return _search(directory, options, starts, until, found)
 
 
@@ -114,7 +114,8 @@ def _at(directory: Path, options: Tree, starts: list[Path], step: int) -> Replay
         return _replayed(directory, None, taken, *ears.lost)
     if first is None:
         raise ConfigError(
-            f"no gradient was taken at step={step} of {directory}: " + (taken.raised or "experience was collected")
+            f"no gradient was taken at step={step} of {directory}: "
+            + (taken.raised or "experience was collected")
         )
     return _replayed(directory, None, taken, first, None)
 
@@ -129,7 +130,12 @@ def _search(
     if starts and (ears is None or (nothing and not taken.compared.exact)):
         # What a checkpoint does not hold (a count in a class of one's own) is as it was only from there on.
         taken = take(directory, options, None, until)
-    elif len(starts) > 1 and ears and ears.lost and not earlier(ears.course(ears.lost[0]), ears.lost[0], BEFORE):
+    elif (
+        len(starts) > 1
+        and ears
+        and ears.lost
+        and not earlier(ears.course(ears.lost[0]), ears.lost[0], BEFORE)
+    ):
         taken = take(directory, options, starts[-2], until)  # to see what was before it, too
     ears = _heard(directory, taken, found)
     player = found.player if found else ""
@@ -171,7 +177,8 @@ def _refuse(directory: Path, options: Tree, summary: Mapping[str, object], found
     known = f"; what it had noted: {found.line()}" if found else ""
     if str(options["_target_"]).startswith("core.watch."):
         raise ConfigError(
-            f"{directory} holds a loop of your own, on whatever data and ranks: it cannot be run again from here{known}"
+            f"{directory} holds a loop of your own, on whatever data and ranks: nothing but that runs it "
+            f"again{known}"
         )
     several = next((name for name in ("optimizers", "batches") if options.get(name)), None)
     if several:
@@ -185,4 +192,6 @@ def _refuse(directory: Path, options: Tree, summary: Mapping[str, object], found
             if name in theirs and theirs[name] != ours.get(name)
         ]
         if other:
-            raise ConfigError(f"{directory} was made with {', '.join(other)}: its steps would not come again{known}")
+            raise ConfigError(
+                f"{directory} was made with {', '.join(other)}: its steps would not come again{known}"
+            )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from core.numbers import plain_number
 from core.replay.origin import Birth
 from core.replay.ranges import Evaluation, Range, largest
-from core.replay.replay import Replayed
+from core.replay.replay import BEFORE, Replayed
 
 CALLS = 8  # of modules, in the table
 
@@ -27,6 +27,10 @@ def lines(found: Replayed) -> Iterator[str]:
     if found.birth and found.lost and found.lost[0] is not shown:
         lost, birth = found.lost
         yield f"{place(lost, taken.unit)}: {sentence(birth)}"
+    if len(found.before) < BEFORE:
+        start = taken.start or "the beginning"
+        count = len(found.before)
+        yield f"there is {'one' if count == 1 else count or 'nothing'} before it since {start}"
     yield from table([*found.before, shown], found.birth)
     yield losses(shown)
 
@@ -106,7 +110,9 @@ def measured(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[str]]]:
         rows.append((f"output of {call.name}", [size(c.outputs if c else []) for c in same]))
     for name in last.losses:
         label = f"loss {name}" if name != "loss" else "loss"
-        rows.append((label, [shown_number(abs(e.losses[name])) if name in e.losses else "–" for e in evaluations]))
+        rows.append(
+            (label, [shown_number(abs(e.losses[name])) if name in e.losses else "–" for e in evaluations])
+        )
     for call in last.way_back:
         same = [next((c for c in e.way_back if c.name == call.name), None) for e in evaluations]
         rows.append((f"gradient at {call.name}", [size(c.into if c else []) for c in same]))
@@ -119,7 +125,9 @@ def losses(evaluation: Evaluation) -> str:
     batch = ", ".join(
         f"{name} {list(r.shape)} in {span(r)}" for name, r in evaluation.batch.items() if r.shape
     )
-    return "; ".join(part for part in (f"loss: {terms}" if terms else "", f"batch: {batch}" if batch else "") if part)
+    return "; ".join(
+        part for part in (f"loss: {terms}" if terms else "", f"batch: {batch}" if batch else "") if part
+    )
 
 
 def span(found: Range) -> str:
@@ -147,6 +155,8 @@ def _rows(birth: Birth) -> str:
     if not birth.rows or birth.of < 2:
         return ""
     named = ", ".join(map(str, birth.rows)) + (", …" if birth.num_rows > len(birth.rows) else "")
-    return f", row{'s' if birth.num_rows > 1 else ''} {named} of {birth.of}" if birth.num_rows < birth.of else (
-        f", all {birth.of} rows"
+    return (
+        f", row{'s' if birth.num_rows > 1 else ''} {named} of {birth.of}"
+        if birth.num_rows < birth.of
+        else (f", all {birth.of} rows")
     )

@@ -231,7 +231,7 @@ class RootPenalty(R1):
     """The norm of a gradient as the root of a sum of squares, which has no slope where the gradient is 0."""
 
     def __call__(self, batch: ScoredBatch) -> tuple[Tensor, Metrics]:
-        """As in `R1`, without the square, and from the middle of the run on of a discriminator that is flat."""
+        """As in `R1`, without the square; from the middle of the run on the discriminator is flat."""
         (gradient,) = torch.autograd.grad(batch.real_logits.sum(), batch.real, create_graph=True)
         flat = 0.0 if batch.progress >= 0.5 else 1.0
         norm = (flat * gradient).square().flatten(1).sum(1).sqrt().mean()

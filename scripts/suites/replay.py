@@ -51,7 +51,8 @@ def run(cfg: "BenchConfig") -> None:
             exact = "exact" if found.exact else "not exact"
             print(f"{name:<28} seed {seed}  {mark:<9}  {exact:<9}  {found.said}", flush=True)
     always = {name for name in names if all(v.named for n, v in verdicts if n == name)}
-    print(f"births named: {sum(v.named for _, v in verdicts)} of {len(verdicts)}; with every seed {len(always)} of {len(names)}")
+    named = sum(v.named for _, v in verdicts)
+    print(f"births named: {named} of {len(verdicts)}; with every seed {len(always)} of {len(names)}")
     print(f"replayed to the bit: {sum(v.exact for _, v in verdicts)} of {len(verdicts)}")
 
 

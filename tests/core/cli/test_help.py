@@ -108,7 +108,8 @@ def test_named_lines_count_the_elements_of_lists():
         ("rl", "probe", True), ("rl", "policy.hidden_sizes", True), ("rl", "seed", False),
         ("rl", "clipper", False), ("gan", "optimizer.betas", True), ("descend", "start", True),
         ("descend", "optimizers", True), ("compare", "runs", True), ("compare", "target", False),
-        ("landscape", "which", True), ("landscape", "grid", False), ("replay", "step", False), ("report", "run", False),
+        ("landscape", "which", True), ("landscape", "grid", False), ("report", "run", False),
+        ("replay", "step", False),
         ("bench", "models", True), ("evaluate", "truncation", False),
     ],
 )  # fmt: skip
