@@ -192,6 +192,8 @@ def take(directory: Path, options: Tree, start: Path | None, until: int, *, sear
         with _quiet_ending(taken):
             try:
                 module.train(cfg, run)
+            except ConfigError as error:  # of the checkpoint, where it really is
+                raise ConfigError(str(error).replace(str(place), str(directory))) from error
             finally:
                 run.close()
         taken.compared = compared(directory, place, taken)

@@ -61,6 +61,7 @@ class Ears:
         self._present: list[Evaluation] = []
         self._updates = self._began = self._count = 0
         self._open: _Open | None = None
+        self._outside: Birth | None = None  # of this iteration: in a call that made the batch
         self._modules = dict(named_modules(modules))
         self._named = {name: p for step in steps for name, p in parameters_of(step, len(steps) > 1)}
         self._parameters = {id(p): name for name, p in self._named.items()}
@@ -72,7 +73,7 @@ class Ears:
     def begin_iteration(self, step: int) -> None:
         """Another one begins, at this x-axis value."""
         self._began, self._updates, self._present = step, 0, []
-        self.firsts, self.before = {}, list(self.evaluations)
+        self.firsts, self.before, self._outside = {}, list(self.evaluations), None
         if not self._searching:
             self.lost = None
 
@@ -145,7 +146,9 @@ class Ears:
         named: Mapping[str, Any],
         output: object,
     ) -> None:
-        if self._open is not None:
+        if self._open is None:
+            self._outside = self._outside or _broken(name, module, inputs, output)
+        else:
             self._open.given[self._open.name_of(name)] = module, inputs, named
             own = [self._parameters.get(id(p)) for p in module.parameters(recurse=False)]
             own = tuple(each for each in own if each is not None)
@@ -175,6 +178,8 @@ class Ears:
         self.evaluations.append(evaluation)
         if not evaluation.finite and self.lost is None:
             birth = self._looked_into(now) or Birth("loss", "value")
+            if birth.how == "batch" and self._outside is not None:
+                birth = self._outside
             self.lost = evaluation, birth
             usual.lose(evaluation)
             evaluation.samples = dict(now.rows(birth))
@@ -331,6 +336,22 @@ class _At:
         with torch.no_grad():
             for (p, _), value in zip(self._pairs, values, strict=False):
                 p.copy_(value)
+
+
+def _broken(name: str, module: nn.Module, inputs: object, output: object) -> Birth | None:
+    """A call whose output is not finite although its inputs are."""
+    made = next((t for t in tensors_in(output) if not _finite(t)), None)
+    if made is None or not all(map(_finite, tensors_in(inputs))):
+        return None
+    found = range_of(made)
+    birth = Birth("forward", name, type(module).__name__)
+    if found is None or not found.rows:
+        return birth
+    return replace(birth, rows=found.rows, num_rows=found.num_rows, of=found.shape[0])
+
+
+def _finite(t: Tensor) -> bool:
+    return not t.is_floating_point() or bool(t.detach().isfinite().all())
 
 
 def _precision(step: GradientStep) -> Any:

@@ -1,6 +1,6 @@
 """Runs that break, and what a replay says of them: is the module named where the number is born?
 
-A row of `blowups.BLOWUPS` is *named* when the direction of birth and the module are right, and *exact* when
+A row of `births.BIRTHS` is *named* when the direction of birth and the module are right, and *exact* when
 all that the run had logged came out again to the bit. Runs are made one after the other and kept: a second
 call goes on where the first ended.
 """
@@ -18,7 +18,7 @@ from core.config import ConfigError
 from core.replay.replay import replay
 from core.replay.told import sentence
 
-from .blowups import BLOWUPS, SEEDS, Blowup
+from .births import BIRTHS, SEEDS, Fault
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -38,14 +38,14 @@ class Verdict:
 def run(cfg: "BenchConfig") -> None:
     """Make all runs and replay each; print a line for each, then the two figures."""
     folder = Path(cfg.folder or "runs/replay")
-    names = cfg.rows or tuple(BLOWUPS)
-    unknown = [name for name in names if name not in BLOWUPS]
+    names = cfg.rows or tuple(BIRTHS)
+    unknown = [name for name in names if name not in BIRTHS]
     if unknown:
-        raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/blowups.py")
+        raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/births.py")
     verdicts = []
     for name in names:
         for seed in SEEDS:
-            found = verdict(BLOWUPS[name], seed, folder / name / f"seed{seed}")
+            found = verdict(BIRTHS[name], seed, folder / name / f"seed{seed}")
             verdicts.append((name, found))
             mark = "named" if found.named else "NOT NAMED"
             exact = "exact" if found.exact else "not exact"
@@ -56,7 +56,7 @@ def run(cfg: "BenchConfig") -> None:
     print(f"replayed to the bit: {sum(v.exact for _, v in verdicts)} of {len(verdicts)}")
 
 
-def verdict(fault: Blowup, seed: int, directory: Path) -> Verdict:
+def verdict(fault: Fault, seed: int, directory: Path) -> Verdict:
     """A run, made unless it has been, and what its replay says."""
     if not (directory / "summary.json").exists():
         said = StringIO()
