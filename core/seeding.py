@@ -49,6 +49,13 @@ class Generators:
             self._numpy[name] = np.random.Generator(np.random.PCG64(seed_for(self.seed, name)))
         return self._numpy[name]
 
+    def restart(self, *names: str | int) -> None:
+        """Begin every stream made so far anew; other names give unrelated ones."""
+        for name, generator in self._torch.items():
+            generator.manual_seed(seed_for(self.seed, name, *names))
+        for name, generator in self._numpy.items():
+            generator.bit_generator.state = np.random.PCG64(seed_for(self.seed, name, *names)).state
+
     def state_dict(self) -> StateDict:
         """States of all generators made so far."""
         return {
@@ -69,9 +76,9 @@ class Generators:
             self.numpy(name).bit_generator.state = saved
 
 
-def seed_globally(seed: int) -> None:
+def seed_globally(seed: int, *names: str | int) -> None:
     """Seed torch's global generators: ours are named, but torch's layers initialise from the global one."""
-    torch.manual_seed(seed_for(seed, "global"))
+    torch.manual_seed(seed_for(seed, "global", *names))
 
 
 # The form of `global_state`: another machine may have more devices, or none, and other generators on them.

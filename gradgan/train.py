@@ -89,6 +89,7 @@ class TrainConfig:
     tags: tuple[str, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
+    max_rollbacks: Annotated[int, Ge(1)] = 3
     seed: Annotated[int, Ge(0)]
     total_images: Annotated[int, Ge(1)]
     batch_size: Annotated[int, Ge(1)]

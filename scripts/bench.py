@@ -1,4 +1,4 @@
-"""Measure side by side: `diagnosis`, `elsewhere`, `real_faults`, `replay` tell what is found."""
+"""Measure side by side: what diagnosis and replay find, what a rollback mends, what everything costs."""
 
 import importlib
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ USED = {  # options that only some suites have
     "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
     "replay": ("rows", "folder"),
+    "rollback": ("rows", "folder"),
 }
 
 
@@ -29,7 +30,16 @@ class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
     suite: Literal[
-        "gradients", "rl", "gan", "device_envs", "startup", "diagnosis", "elsewhere", "real_faults", "replay"
+        "gradients",
+        "rl",
+        "gan",
+        "device_envs",
+        "startup",
+        "diagnosis",
+        "elsewhere",
+        "real_faults",
+        "rollback",
+        "replay",
     ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None

@@ -1,11 +1,12 @@
 """One job: from checked options and a directory to a trained network and a summary."""
 
+import gc
 import importlib
 import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
@@ -17,6 +18,7 @@ from core.errors import ContractError, as_shortage
 
 if TYPE_CHECKING:
     from core.config import Component
+    from core.diagnosis import Finding
     from core.run.callbacks import Callback
     from core.run.config import RunConfig
     from core.run.diagnosis import DiagnosisConfig, OnFinding
@@ -63,7 +65,12 @@ class RootConfig(Protocol):
 
     @property
     def on_finding(self) -> "OnFinding":
-        """What a finding does: it is reported, or it stops the run."""
+        """What a finding does: it is reported, stops the run, or sends it back."""
+        ...
+
+    @property
+    def max_rollbacks(self) -> int:
+        """How often it may be sent back."""
         ...
 
 
@@ -91,6 +98,8 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     try:
         module.check(cfg)
         undiagnosed = {"on_finding": "diagnosis is none"} if cfg.diagnosis is None else {}
+        if cfg.on_finding != "rollback":
+            undiagnosed["max_rollbacks"] = f"on_finding is {cfg.on_finding}"
         return _idle(typed, module.without_effect(cfg) | undiagnosed) if typed else ()
     except ConfigError:
         raise
@@ -143,7 +152,11 @@ def execute(
     try:
         if not continuing and holds_run(directory):
             raise used(directory)
-        return _train(tree, directory, cfg, module, swept)
+        while not isinstance(ended := _train(tree, directory, cfg, module, swept), int):
+            tree = ended
+            cfg, module = _entry(tree)
+            gc.collect()  # what the run before it has held
+        return ended
     except ConfigError:
         if not continuing and not holds_run(directory):
             abandon(directory)
@@ -152,13 +165,17 @@ def execute(
         held.release()  # last: until then the summary may still change
 
 
-def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swept: Sequence[str]) -> int:
-    """The run itself, in a directory that is held; the exit status."""
+def _train(
+    tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swept: Sequence[str]
+) -> int | Tree:
+    """The run itself, in a directory that is held; the exit status, or the options with which it goes on."""
     from core.cli.defaults import defaults
+    from core.cli.rollback import roll_back
     from core.run.callbacks import Callbacks
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis
     from core.run.directory import git_state, versions
+    from core.run.rollback import Rollbacks
     from core.run.run import Run
     from core.seeding import seed_globally
 
@@ -170,19 +187,22 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swe
         "device": str(resolve_device(tree["device"])),
         **({"tags": list(cfg.tags)} if cfg.tags else {}),
     }
+    diagnosis = Diagnosis(cfg.diagnosis, cfg.on_finding, tree, defaults=lambda: defaults(directory))
     run = Run(
         directory,
         cfg.logging,
         tree,
         facts,
-        Diagnosis(cfg.diagnosis, cfg.on_finding, tree, defaults=lambda: defaults(directory)),
+        diagnosis,
         cfg.logger,
         Callbacks(cfg.callbacks),
         _start(tree, directory, swept),
+        Rollbacks(cfg.max_rollbacks if cfg.on_finding == "rollback" and cfg.diagnosis else 0),
     )
     try:
-        status, code = _ended(cfg, module, run)
-        if status != "finished":
+        code: int | Tree = 1
+        status, code = _ended(cfg, module, run, lambda finding: roll_back(run, diagnosis, finding, tree))
+        if status not in ("finished", "running"):
             run.write_summary(status)
     except ContractError as error:  # of the summary
         print(f"error: {error}", file=sys.stderr)
@@ -205,13 +225,24 @@ def _start(tree: Tree, directory: Path, swept: Sequence[str]) -> "Start":
     return Start(command, typed, tuple(swept))
 
 
-def _ended(cfg: RootConfig, module: ModuleType, run: "Run") -> tuple[str, int]:
-    """Train; the status of the run and the exit status."""
+def _ended(
+    cfg: RootConfig, module: ModuleType, run: "Run", roll_back: "Callable[[Finding], Tree]"
+) -> tuple[str, int | Tree]:
+    """Train; the status of the run and the exit status, or the options with which it goes on."""
     from core.run.diagnosis import Stopping
     from core.run.interrupts import Stopped
+    from core.run.rollback import RollingBack
+
+    def trained() -> Tree | None:
+        try:
+            module.train(cfg, run)
+        except RollingBack as back:
+            return roll_back(back.finding)
+        return None
 
     try:
-        module.train(cfg, run)
+        if changed := trained():
+            return "running", changed
     except Stopped as stop:
         return "stopped", stop.status
     except KeyboardInterrupt:

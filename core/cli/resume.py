@@ -34,6 +34,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
         ConfigError: there is no run, it is damaged, in use or another command's, or an override would change
             what it computes.
     """
+    from core.cli.rollback import after_rollbacks
     from core.cli.saved import build_saved, saved_options
     from core.run.checkpoint import begun
     from core.run.directory import already_finished, reached, resumption
@@ -62,6 +63,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     if os.path.lexists(folder) and not folder.is_dir():
         raise ConfigError(f"{folder} is no folder of checkpoints")
     goes_on = begun(directory)
+    options = after_rollbacks(options, directory) if goes_on else options
     check({**options, **dict.fromkeys(root.BEGINNING)} if goes_on else options)
     if not cfg.schedule.needs:
         _say_rate(cfg.schedule, reached(directory), before, options[length])

@@ -79,6 +79,7 @@ class DescentConfig:
     tags: tuple[str, ...] = ()
     diagnosis: DiagnosisConfig | None = None  # a run from before there was one has none
     on_finding: OnFinding = "report"
+    max_rollbacks: Annotated[int, Ge(1)] = 3
     start: tuple[float, ...] | None
     steps: Annotated[int, Ge(0)]
     pictures: tuple[str, ...]

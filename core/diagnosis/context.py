@@ -69,6 +69,8 @@ class Remedies:
 
     Attributes:
         own_rates: by player, the option that holds its own learning rate; null there means optimizer.lr.
+        ruinous: findings that are no errors and yet the end of a training: a run may return from them.
+        live: options, or what their names begin with, that may change in the middle of a run.
         network: the group that chooses the class of the networks; empty where there is none.
         loss: the group that chooses the class of the loss; empty where there is none.
         larger_batch: about this number of samples behind one gradient; empty unless it is more than now.
@@ -91,6 +93,8 @@ class Remedies:
     """
 
     own_rates: Mapping[str, str] = field(default_factory=dict)
+    ruinous: tuple[str, ...] = ()
+    live: tuple[str, ...] = ()
     network: str = ""
     loss: str = ""
     larger_batch: Callable[["Context", Player, int], Overrides] = no_batch

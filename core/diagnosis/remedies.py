@@ -14,6 +14,7 @@ from core.diagnosis.findings import is_sentence
 
 SOUND = (1e-5, 3e-3)  # learning rates that Adam and its kin are commonly run at
 CALM = 1e-3  # of these, one that seldom does harm
+LR = "optimizer.lr"
 FARTHEST = 1e3  # times the present rate, or a part of it: what is measured now says nothing beyond it
 NO_CLIPPING = ("Centralize", "GradientNoise", "SkipNonFinite", "PCGrad", "")  # transforms that limit no norm
 UNSCALED = ("SGD", "ASGD", "Adadelta", "Rprop", "LBFGS", "Muon", "PerturbedSGD", "SAM")  # no division by |g|
@@ -127,6 +128,19 @@ def rate(context: Context, player: Player, lr: float) -> Overrides:
     if context.options.get(option) is None and not SOUND[0] <= player.lr <= 3 * SOUND[1]:
         option = "optimizer.lr"  # all players have it, and it is right for none of them
     return (toward(context, option, lr),) if option in context.options else ()
+
+
+def slower(context: Context, player: Player) -> Overrides:
+    """A tenth of the rate that the player has, whatever the default is."""
+    option = _option_of_rate(context, player)
+    return (override(option, 0.1 * player.lr),) if player.lr > 0 and option in context.options else ()
+
+
+def rated(context: Context, option: str) -> list[Player]:
+    """The players whose learning rate this option holds."""
+    own = {player.name: context.remedies.own_rates.get(player.name, "") for player in context.players}
+    shared = {name for name, each in own.items() if context.options.get(each) is None}
+    return [p for p in context.players if option == own[p.name] or (option == LR and p.name in shared)]
 
 
 def _option_of_rate(context: Context, player: Player) -> str:

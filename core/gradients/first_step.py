@@ -31,7 +31,7 @@ def step_form(step: "GradientStep") -> StateDict:
         "optimizer": optimizer_form(step.optimizer),
         "base_lrs": rates,
         "scaler": step.scaler.state_dict() if step.scaler else None,
-        "transforms": [transform_form(t, step.names, step.parameters) for t in step.transforms],
+        "transforms": Maybe([transform_form(t, step.names, step.parameters) for t in step.transforms]),
         "combine": combine_form(step.combine, step.parameters),
         "monitor": step.monitor.state_form(),
     }

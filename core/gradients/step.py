@@ -233,7 +233,7 @@ class GradientStep:
         self.base_lrs = list(state["base_lrs"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
-        self.transform_states = copied(state["transforms"], self.device)
+        self.transform_states = copied(state["transforms"], self.device) or self.transform_states
         self.combine_state = copied(state["combine"], self.device)
         self.monitor.load_state_dict(state["monitor"])
 

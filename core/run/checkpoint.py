@@ -163,6 +163,11 @@ def restore_all(owners: Mapping[str, Stateful], state: StateDict, path: Path) ->
             raise _other(path, name, error) from error
 
 
+def name_of(gradient_step: str) -> str:
+    """How a checkpoint calls a gradient step, of whatever name."""
+    return f"{gradient_step}_gradient_step".lstrip("_")
+
+
 def step_of(state: StateDict, path: Path) -> int:
     """Where on the x-axis the run of a checkpoint was.
 

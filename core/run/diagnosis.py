@@ -23,11 +23,13 @@ from core.diagnosis import (
     History,
     Layer,
     Ledger,
+    Overrides,
     Player,
     Remedies,
     Rule,
     Sign,
     diagnose,
+    remedies,
 )
 from core.diagnosis.findings import FILE, markdown, ordered, require_sign
 from core.form import Maybe, Number, Only
@@ -40,7 +42,8 @@ from core.run.files import write_text
 from core.run.probes import Probes
 from core.state import StateDict
 
-OnFinding = Literal["report", "stop"]
+OnFinding = Literal["report", "stop", "rollback"]
+EXPLODED = "exploding_gradient"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +72,14 @@ class Diagnosis:
 
     Args:
         cfg: how closely; None = not at all.
-        on_finding: whether a finding that is more than a note ends the run.
+        on_finding: whether a finding that is more than a note ends the run, or one that is grave.
         options: the resolved configuration.
         defaults: as in `Context`; asked once, when a remedy first needs it.
 
     Attributes:
         enabled: whether there is one.
-        sound: whether no error is open, and none was seen at the last logged point.
+        sound: whether nothing grave is open, and none was seen at the last logged point: no error, no
+            exploding gradient, none of what the trainer's remedies call ruinous.
     """
 
     def __init__(
@@ -150,7 +154,7 @@ class Diagnosis:
         signs = diagnose(self._rules, self._history, self._present())
         changed = self._ledger.update(step, signs)
         still = (finding for finding in self._ledger.findings if finding.active)
-        self.sound = not any(seen.severity == "error" for seen in (*signs, *still))
+        self.sound = not any(map(self._is_grave, (*signs, *still)))
         return changed
 
     def conclude(self, step: int, rules: Sequence[Rule]) -> list[Finding]:
@@ -164,11 +168,40 @@ class Diagnosis:
         """All so far, causes before their consequences."""
         return ordered(self._ledger.findings)
 
-    def stops(self, changed: Sequence[Finding]) -> str | None:
-        """Why the run has to stop, or None: the first new finding that is more than a note."""
-        if self.on_finding != "stop":
-            return None
-        return next((f.line() for f in changed if f.active and f.severity != "note"), None)
+    def ends(self, changed: Sequence[Finding]) -> Finding | None:
+        """The new finding that ends the run, or sends it back; None = it goes on."""
+        if self.on_finding == "stop":
+            return next((f for f in changed if f.active and f.severity != "note"), None)
+        new = {(f.name, f.player) for f in changed if f.active and self._is_grave(f)}
+        back = self.on_finding == "rollback"
+        return next((f for f in self.findings if back and (f.name, f.player) in new), None)
+
+    def changes(self, finding: Finding) -> list[Overrides]:
+        """What a run that returns from a finding may change, the best first: its remedy, or a lower rate.
+
+        A remedy is one only where it consists of numbers that may change in the middle of a run. A lower rate
+        cures no loss of the wrong sign: a finding of that kind has none, unless numbers were not finite.
+        """
+        context = self._present()
+        options = [text.partition("=")[0] for text in finding.remedy]
+        live = ("clipper", *context.remedies.live)
+        numbers = all(o.startswith(live) or remedies.rated(context, o) for o in options) and bool(options)
+        given = [finding.remedy] if numbers else []
+        if "loss" in finding.kinds and not finding.name.startswith("non_finite"):
+            return given
+        own = [p for p in context.players if p.name == finding.player] or context.players
+        return [*given, tuple(dict.fromkeys(text for p in own for text in remedies.slower(context, p)))]
+
+    def rates(self, changed: Overrides) -> dict[str, list[float]]:
+        """The learning rates of every gradient step, by its name, once some overrides hold."""
+        context, factors = self._present(), dict.fromkeys((step.name for step in self._steps), 1.0)
+        for option, _, value in (text.partition("=") for text in changed):
+            for player in remedies.rated(context, option):
+                factors[player.name] = float(value) / player.lr
+        return {step.name: [lr * factors[step.name] for lr in step.base_lrs] for step in self._steps}
+
+    def _is_grave(self, seen: Sign | Finding) -> bool:
+        return seen.severity == "error" or seen.name in (EXPLODED, *self._context.remedies.ruinous)
 
     def messages(self, changed: Sequence[Finding]) -> list[str]:
         """Lines for the console: what has appeared, with its remedy, and what is resolved."""

@@ -13,22 +13,22 @@ from pathlib import Path
 from torch import nn
 
 from core.config import Tree
-from core.diagnosis import RULES, Remedies, Rule
+from core.diagnosis import RULES, Finding, Remedies, Rule
 from core.draw.media import Media
-from core.errors import ContractError, DiskError, MemoryShortageError
+from core.errors import ContractError
 from core.form import Maybe, Number
 from core.gradients import GradientStep, Metrics
 from core.numbers import beats
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.attempts import Attempts
-from core.run.callbacks import CallbackError, Callbacks, Means
+from core.run.callbacks import Callbacks, Means
 from core.run.config import RunConfig
 from core.run.console import Console
 from core.run.dashboard import Dashboards
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
-from core.run.ending import ending
+from core.run.ending import ending, rescue
 from core.run.evaluation import Evaluation, below_eval
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
@@ -37,6 +37,7 @@ from core.run.gradient_charts import GradientCharts, with_curves
 from core.run.interrupts import Interrupts, Stopped
 from core.run.loggers.loggers import Chosen, Loggers, Start
 from core.run.probes import Probes
+from core.run.rollback import Rollbacks
 from core.run.snapshots import Snapshots
 from core.run.window import Window
 from core.seeding import GLOBAL_STATE, global_state, set_global_state
@@ -54,6 +55,7 @@ class Run:
         diagnosis: examines everything that is logged; None = no diagnosis.
         loggers: where it is logged besides the event file, by name.
         callbacks: called at the end of every step.
+        rollbacks: of a run that may return to its last good checkpoint.
         began: how it was started.
     """
 
@@ -67,6 +69,7 @@ class Run:
         loggers: Chosen | None = None,
         callbacks: Callbacks | None = None,
         began: Start | None = None,
+        rollbacks: Rollbacks | None = None,
     ) -> None:
         self.directory = directory
         self.cfg = cfg
@@ -79,13 +82,13 @@ class Run:
         self._began = self._mark = time.perf_counter()
         self._interrupts = Interrupts()
         self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
-        self.callbacks = callbacks or Callbacks(())
+        self.callbacks, self.rollbacks = callbacks or Callbacks(()), rollbacks or Rollbacks(0)
         self._console: Console | None = None
         self._window = Window()
         self._charts = GradientCharts(())
         self._diagnosis = diagnosis or Diagnosis(None, "report", options)
         self._attempt = Attempts(self.say)
-        self._stop: str | None = None
+        self._stop: Finding | None = None
         self._state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
 
@@ -153,8 +156,9 @@ class Run:
         self.unit, self.total = unit, total
         self._evaluate, self._draw, self._probes, self._summarise = evaluate, draw, probes, summarise
         self._steps, self._unread = list(gradient_steps), list(gradient_steps)
-        named_steps = {f"{s.name}_gradient_step".lstrip("_"): s for s in self._steps}
-        self._state = {**state, **named_steps, **({"callbacks": self.callbacks} if self.callbacks else {})}
+        named_steps = {checkpoint.name_of(s.name): s for s in self._steps}
+        own = {"callbacks": self.callbacks, "rollbacks": self.rollbacks}
+        self._state = {**state, **named_steps, **{name: part for name, part in own.items() if part}}
         self.callbacks.begin(total, modules or {}, self._state, self._write, self.say)
         networks, optimizers = (modules or {}).values(), [s.optimizer for s in self._steps]
         self._good = Good(self.directory / "checkpoints", networks, optimizers)
@@ -164,9 +168,12 @@ class Run:
             path = self.directory / "checkpoints" / "last.pt"
             checkpoint.restore_all({**self._state, "run": self}, checkpoint.load(path), path)
             self._good.saved(self.step)  # a kill may have come before it was looked at
+            self.rollbacks.restart(self._state, self._options["seed"])
         write_text(self.directory / "config.yaml", to_yaml(self._options))
         page = dashboard and dashboard(self._options, [step.name for step in self._steps])
         self._loggers.open(self.directory, self._options, self.resumed_at, page, headline, self._start)
+        if table := self.rollbacks.table(unit):
+            self._loggers.events.text("rollbacks", table, self.step)
         self._console = Console(total, unit, headline, not self.cfg.progress)
         if self.resumed_at is not None:
             self.say(f"resumed at {self.step:,} {unit}")
@@ -175,6 +182,8 @@ class Run:
             probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
+        if self.rollbacks and not self.resuming:
+            self.save("last.pt")  # the first that a run may return to
         self.callbacks.call("on_start", self.step, {})
         self._mark = time.perf_counter()
 
@@ -189,6 +198,7 @@ class Run:
         Raises:
             Stopped: a signal came; the run is saved.
             Stopping: a finding ends the run, which is saved.
+            RollingBack: it sends the run back instead.
             FloatingPointError: every gradient since the last logged point was non-finite.
             ContractError: an optimizer keeps what no checkpoint can hold, or a callback has failed.
         """
@@ -220,7 +230,8 @@ class Run:
         if ending or alone or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
         if self._stop is not None:
-            raise Stopping(f"stopped at {self.step:,} {self.unit} by on_finding=stop: {self._stop}")
+            how = f"on_finding={self._diagnosis.on_finding}: {self._stop.line()}"
+            raise Stopping(f"stopped at {self.step:,} {self.unit} by {how}")
         if self._interrupts.caught is not None:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with {resumption(self.directory)}")
             raise Stopped(128 + self._interrupts.caught)
@@ -266,6 +277,7 @@ class Run:
             {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
             | ({} if self.best_score is None else {"best_score": self.best_score})
             | self._diagnosis.summary()
+            | self.rollbacks.summary()
             | axis
             | self.callbacks.summary()
             | (self._summarise() if started else {})
@@ -323,22 +335,8 @@ class Run:
         self.resumed_at = self.step
 
     def rescue(self, error: ContractError) -> str:
-        """Save what there is after something outside of the run has failed; how to continue, to be said.
-
-        What the disk did not take would be missing for ever after a checkpoint of this moment, and an update
-        that memory did not suffice for, or a callback, half done; from the one before, the run does it again.
-        """
-        if self._console is None:
-            return ""
-        try:
-            if self._good.saved_at != self.step:
-                if isinstance(error, DiskError | MemoryShortageError | CallbackError):
-                    raise error
-                self.save("last.pt")
-        except ContractError:  # the disk or the memory has failed, or no file can hold the state
-            kept = "the checkpoint before is kept" if self.resuming else "there is no checkpoint yet"
-            return f"; not saved at {self.step:,} {self.unit}, {kept}"
-        return f"; saved at {self.step:,} {self.unit}, continue with {resumption(self.directory)}"
+        """As `core.run.ending.rescue`; empty before the run has begun."""
+        return "" if self._console is None else rescue(self, self._good.saved_at == self.step, error)
 
     def close(self) -> None:
         """Release the terminal, the signals and the loggers."""
@@ -354,6 +352,7 @@ class Run:
         for step in self._steps:
             values |= (tags := step.monitor.drain())
             self._charts.add(self.step, step, tags, self._loggers.events)
+        values |= self.rollbacks.curve()
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         self._write(values)
         self._diagnose()
@@ -369,7 +368,8 @@ class Run:
         if changed:
             self._loggers.findings(self._diagnosis.table(), self.step)
             self._diagnosis.write(self.directory, self.step)
-        self._stop = self._stop or self._diagnosis.stops(changed)
+        self._stop = self._stop or self._diagnosis.ends(changed)
+        self.rollbacks.consider(self._stop)
 
     def _record(self, evaluation: Evaluation) -> None:
         self._write(evaluation.metrics)

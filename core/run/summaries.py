@@ -15,7 +15,17 @@ from core.text import as_text
 
 CLASS = "_target_"
 OPEN = 2  # sections of the page that are not folded
-UNCOMPARED = ("callbacks", "device", "logger", "logging", "name", "num_threads", "on_finding", "resume")
+UNCOMPARED = (
+    "callbacks",
+    "device",
+    "logger",
+    "logging",
+    "max_rollbacks",
+    "name",
+    "num_threads",
+    "on_finding",
+    "resume",
+)
 
 
 def row(

@@ -172,7 +172,7 @@ def test_the_command_draws_a_run_and_keeps_the_numbers(command, runs):
         ),
         (["grid=2"], "grid must be an integer in [3, 501], got 2"),
         (["span=0"], "span must be a finite number > 0"),
-        (["checkpoint=first"], "checkpoint must be one of last, best, got 'first'"),
+        (["checkpoint=first"], "checkpoint must be one of last, best, good, got 'first'"),
         (["run=nowhere"], "there is no run in nowhere"),
         (["run=null"], "run must be a run directory"),
     ],
