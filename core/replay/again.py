@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from core.cli.job import RootConfig, check
+from core.cli.rollback import with_remedy
 from core.config import ConfigError, Tree, build
 from core.errors import described
 from core.gradients import GradientStep, Metrics
@@ -27,6 +28,7 @@ from core.run.callbacks import Callbacks
 from core.run.config import RunConfig
 from core.run.diagnosis import Diagnosis
 from core.run.interrupts import Stopped
+from core.run.rollback import Rollbacks
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from core.seeding import seed_globally
@@ -100,7 +102,7 @@ class Again(Run):
         until: x-axis value; the iteration that reaches it is the last.
         searching: as in `take`.
         taken: where everything goes that is seen.
-        directory, cfg, options, facts, diagnosis, callbacks: as in `Run`.
+        directory, cfg, options, diagnosis, callbacks, rollbacks: as in `Run`.
     """
 
     def __init__(
@@ -113,10 +115,11 @@ class Again(Run):
         options: Tree,
         diagnosis: Diagnosis,
         callbacks: Callbacks,
+        rollbacks: Rollbacks,
     ) -> None:
         self._until, self._searching, self._taken = until, searching, taken
         self._under_way = False
-        super().__init__(directory, cfg, options, {}, diagnosis, {}, callbacks)
+        super().__init__(directory, cfg, options, {}, diagnosis, {}, callbacks, rollbacks=rollbacks)
 
     def say(self, line: str) -> None:
         """Keep what is said once the run is under way."""
@@ -176,13 +179,13 @@ def take(directory: Path, options: Tree, start: Path | None, until: int, *, sear
     Raises:
         ConfigError: it cannot be built any more, or the checkpoint is damaged.
     """
-    taken = Taken(start.name if start else "", 0)
-    options = _plain(options)
+    taken = Taken(start.path.name if start else "", 0)
+    options = _plain(with_remedy(options, start.remedies) if start else options)
     with tempfile.TemporaryDirectory(prefix="gradsight-replay-") as folder:
         place = Path(folder)
         if start is not None:
             (place / "checkpoints").mkdir()
-            (place / "checkpoints" / "last.pt").symlink_to(start.resolve())
+            (place / "checkpoints" / "last.pt").symlink_to(start.path.resolve())
             check({**options, **dict.fromkeys(_root(options).BEGINNING)})
         else:
             check(options)
@@ -221,14 +224,35 @@ def compared(directory: Path, again: Path, taken: Taken) -> Compared:
     return found
 
 
-def checkpoints(directory: Path) -> list[tuple[int, Path]]:
-    """The whole checkpoints that a run could continue from and their steps, the latest last."""
+@dataclass(frozen=True, order=True)
+class Saved:
+    """A checkpoint that a run could continue from.
+
+    Attributes:
+        step: x-axis value.
+        path: of the file.
+        remedies: what the rollbacks before it had changed, as overrides.
+        rollbacks: how many there had been.
+    """
+
+    step: int
+    path: Path
+    remedies: tuple[str, ...] = ()
+    rollbacks: int = 0
+
+
+def checkpoints(directory: Path) -> list[Saved]:
+    """The whole checkpoints of a run, the latest last."""
     found = []
     for path in (directory / "checkpoints").glob("*.pt"):
         try:
-            found.append((checkpoint.step_of(checkpoint.load(path, mmap=True), path), path))
+            state = checkpoint.load(path, mmap=True)
+            step = checkpoint.step_of(state, path)
         except ConfigError:  # another one may be whole
             continue
+        done = (state.get("rollbacks") or {"done": ()})["done"]
+        remedies = tuple(text for one in done for text in one["remedy"])
+        found.append(Saved(step, path, remedies, len(done)))
     return sorted(found)
 
 
@@ -253,10 +277,11 @@ def _compare_states(directory: Path, run: Again, taken: Taken) -> None:
     """Compare with a checkpoint of the very step that was arrived at, if there is one."""
     if taken.ears is None or taken.raised:
         return
-    for step, path in checkpoints(directory):
-        if step == taken.step and path.name != taken.start:
-            taken.compared.checkpoint = path.name
-            taken.compared.equal = not run.differs_from(checkpoint.load(path))
+    for saved in checkpoints(directory):
+        same_way = saved.rollbacks == len(run.rollbacks.done)
+        if saved.step == taken.step and same_way and saved.path.name != taken.start:
+            taken.compared.checkpoint = saved.path.name
+            taken.compared.equal = not run.differs_from(checkpoint.load(saved.path))
 
 
 def _plain(options: Tree) -> Tree:
@@ -274,7 +299,10 @@ def _run(cfg: RootConfig, options: Tree, place: Path, until: int, taken: Taken, 
         snapshots=0,
     )
     diagnosis = Diagnosis(None, "report", options)
-    return Again(until, searching, taken, place, never, options, diagnosis, Callbacks(cfg.callbacks))
+    # Those before the checkpoint decide which random numbers follow; here nothing leads to another one.
+    rollbacks = Rollbacks(cfg.max_rollbacks if cfg.on_finding == "rollback" else 0)
+    callbacks = Callbacks(cfg.callbacks)
+    return Again(until, searching, taken, place, never, options, diagnosis, callbacks, rollbacks)
 
 
 @contextmanager

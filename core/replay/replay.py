@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from annotated_types import Ge
 
@@ -11,16 +11,18 @@ from core.checks import checked, require
 from core.cli.saved import saved_options
 from core.config import ConfigError, Tree
 from core.diagnosis.findings import Finding
-from core.replay.again import Taken, checkpoints, take
+from core.replay.again import Saved, Taken, checkpoints, take
 from core.replay.origin import OVERFLOW, Birth, earlier
 from core.replay.ranges import Evaluation
 from core.report.read import read_findings
+from core.run.diagnosis import EXPLODED
 from core.run.directory import reached, read_summary, versions
 from core.run.files import refuse_unwritable
 from core.run.tensorboard import read_scalars
 
 LOGGED = "time/steps_per_s"  # has a value at every logged point
 BINDING = ("gradsight", "torch", "numpy", "gymnasium", "torchvision")  # other versions, other bits
+BROKEN = ("non_finite", EXPLODED)  # findings about numbers, how severe they ever are
 BEFORE = 3  # evaluations shown before the one in question
 
 
@@ -82,30 +84,36 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
     saved = checkpoints(directory)
     if not saved and summary.get("status") == "finished":
         raise ConfigError(f"{directory} has no checkpoint any more, although this run has finished")
-    curves = read_scalars(directory)
-    end = max(reached(directory) or 0, *(s for s, _ in saved), *map(max, curves.values()), 0)
+    curves, done = read_scalars(directory), cast(list[dict[str, Any]], summary.get("rollbacks") or [])
+    end = max([reached(directory) or 0, *(each.step for each in saved), *map(max, curves.values())])
     if step is not None:
         if step > end:
             raise ConfigError(f"step={step} is beyond the run, which has reached {end}")
-        return _at(directory, options, [p for s, p in saved if s < step], step)
-    failed = summary.get("status") == "failed"
-    if found is None and not failed:
+        way = sum(one["to"] < step for one in done)  # rollbacks before the step, on the way that counts
+        starts = [each for each in saved if each.step < step and each.rollbacks == way]
+        if way and not starts:
+            raise ConfigError(
+                f"step={step} of {directory} came after a rollback, and no checkpoint in between"
+            )
+        return _at(directory, options, starts, step)
+    if found is None and not done and summary.get("status") != "failed":
         raise ConfigError(f"{directory} has no error to replay: name a step of it, step=1 to {end}")
-    until = found.first_step if found else end
-    points = [s for s in curves.get(LOGGED, {}) if s < until]
-    born_after = max(points, default=0)
-    starts = [*{at: path for at, path in saved if at <= born_after}.values()]
-    return _search(directory, options, starts, until, found)
+    until, way = (found.first_step, len(done)) if found else (done[0]["step"], 0) if done else (end, 0)
+    born_after = max((s for s in curves.get(LOGGED, {}) if s < until), default=0)
+    starts = {each.step: each for each in saved if each.step <= born_after and each.rollbacks == way}
+    if way and not starts:
+        raise ConfigError(f"{directory}: no checkpoint is left between its last rollback and {until}")
+    return _search(directory, options, [*starts.values()], until, found)
 
 
 def first_error(directory: Path) -> Finding | None:
-    """The error that was seen first; without one, numbers that were not finite now and then."""
+    """The error that was seen first; without one, what was not finite now and then, or exploded."""
     found = read_findings(directory) or ()
-    errors = [f for f in found if f.severity == "error"] or [f for f in found if f.name == "non_finite"]
+    errors = [f for f in found if f.severity == "error"] or [f for f in found if f.name in BROKEN]
     return min(errors, key=lambda f: f.first_step, default=None)
 
 
-def _at(directory: Path, options: Tree, starts: list[Path], step: int) -> Replayed:
+def _at(directory: Path, options: Tree, starts: list[Saved], step: int) -> Replayed:
     """The step that was asked for."""
     taken = take(directory, options, starts[-1] if starts else None, step, searching=False)
     ears = _heard(directory, taken, None)
@@ -121,7 +129,7 @@ def _at(directory: Path, options: Tree, starts: list[Path], step: int) -> Replay
 
 
 def _search(
-    directory: Path, options: Tree, starts: list[Path], until: int, found: Finding | None
+    directory: Path, options: Tree, starts: list[Saved], until: int, found: Finding | None
 ) -> Replayed:
     """The step where a number was born, from the last checkpoint before it on, or from the beginning."""
     taken = take(directory, options, starts[-1] if starts else None, until)

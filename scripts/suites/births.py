@@ -132,7 +132,9 @@ BIRTHS: dict[str, Fault] = {
         r"(generator|discriminator)\..*",
     ),
     "classifier_rate": Fault(
-        "descend", _digits("optimizer=momentum", "optimizer.lr=1e30"), ("update",), r"\d+"
+        "descend", _digits(
+            "optimizer=momentum", "optimizer.lr=0.1", f"schedule._target_={PARTS}.Jump", "schedule.factor=1e200"
+        ), ("update",), r"\d+"
     ),
     "classifier_log_of_zero": Fault(
         "descend", _digits(f"objective._target_={PARTS}.FailingDigits"), ("forward",), "2"
@@ -151,10 +153,6 @@ BIRTHS: dict[str, Fault] = {
         _digits("objective=deep_linear", "objective.gain=1e80", "batch=full", "optimizer=sgd"),
         ("forward",),
         r"\d+",
-    ),
-    "log_of_a_negative": Fault(
-        "descend", _plane(f"function._target_={PARTS}.LogValley", "optimizer=sgd", "optimizer.lr=0.01"),
-        ("loss",), r".*",
     ),
     "rosenbrock_lbfgs": Fault(
         "descend",

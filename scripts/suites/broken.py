@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.descend.functions import CriticalPoint, Domain, Point
 from core.descend.objectives import Data, DigitsMLP
 from core.gradients import Metrics
 from core.optim.schedules import NOTHING, Measured
@@ -295,17 +294,3 @@ class BrokenDigits(DigitsMLP):
         x = data.x.clone()
         x[0, 20] = float("nan")
         return data._replace(x=x)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogValley:
-    """log(x) + y^2: it ends where x does, at 0."""
-
-    dim: ClassVar[int] = 2
-    start: ClassVar[Point] = (1.0, 1.0)
-    domain: ClassVar[Domain] = ((-2.0, 2.0), (-2.0, 2.0))
-    critical_points: ClassVar[tuple[CriticalPoint, ...]] = ()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Values [...] at points [..., 2]."""
-        return x[..., 0].log() + x[..., 1].square()
