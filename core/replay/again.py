@@ -23,6 +23,7 @@ from core.config import ConfigError, Tree, build
 from core.errors import described
 from core.gradients import GradientStep, Metrics
 from core.replay.ears import Ears
+from core.replay.saved import Saved, checkpoints
 from core.run import checkpoint
 from core.run.callbacks import Callbacks
 from core.run.config import RunConfig
@@ -166,7 +167,7 @@ class Again(Run):
         return False
 
 
-def take(directory: Path, options: Tree, start: Path | None, until: int, *, searching: bool = True) -> Taken:
+def take(directory: Path, options: Tree, start: Saved | None, until: int, *, searching: bool = True) -> Taken:
     """Take a run from one of its checkpoints to a step again.
 
     Args:
@@ -222,38 +223,6 @@ def compared(directory: Path, again: Path, taken: Taken) -> Compared:
             found.first = step, tag
             break
     return found
-
-
-@dataclass(frozen=True, order=True)
-class Saved:
-    """A checkpoint that a run could continue from.
-
-    Attributes:
-        step: x-axis value.
-        path: of the file.
-        remedies: what the rollbacks before it had changed, as overrides.
-        rollbacks: how many there had been.
-    """
-
-    step: int
-    path: Path
-    remedies: tuple[str, ...] = ()
-    rollbacks: int = 0
-
-
-def checkpoints(directory: Path) -> list[Saved]:
-    """The whole checkpoints of a run, the latest last."""
-    found = []
-    for path in (directory / "checkpoints").glob("*.pt"):
-        try:
-            state = checkpoint.load(path, mmap=True)
-            step = checkpoint.step_of(state, path)
-        except ConfigError:  # another one may be whole
-            continue
-        done = (state.get("rollbacks") or {"done": ()})["done"]
-        remedies = tuple(text for one in done for text in one["remedy"])
-        found.append(Saved(step, path, remedies, len(done)))
-    return sorted(found)
 
 
 def same(mine: Any, theirs: Any) -> bool:

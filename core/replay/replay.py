@@ -11,9 +11,10 @@ from core.checks import checked, require
 from core.cli.saved import saved_options
 from core.config import ConfigError, Tree
 from core.diagnosis.findings import Finding
-from core.replay.again import Saved, Taken, checkpoints, take
+from core.replay.again import Taken, take
 from core.replay.origin import OVERFLOW, Birth, earlier
 from core.replay.ranges import Evaluation
+from core.replay.saved import Saved, checkpoints
 from core.report.read import read_findings
 from core.run.diagnosis import EXPLODED
 from core.run.directory import reached, read_summary, versions
@@ -92,9 +93,7 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
         way = sum(one["to"] < step for one in done)  # rollbacks before the step, on the way that counts
         starts = [each for each in saved if each.step < step and each.rollbacks == way]
         if way and not starts:
-            raise ConfigError(
-                f"step={step} of {directory} came after a rollback, and no checkpoint in between"
-            )
+            raise ConfigError(f"step={step} of {directory} came after a rollback, and no checkpoint since")
         return _at(directory, options, starts, step)
     if found is None and not done and summary.get("status") != "failed":
         raise ConfigError(f"{directory} has no error to replay: name a step of it, step=1 to {end}")

@@ -133,7 +133,8 @@ BIRTHS: dict[str, Fault] = {
     ),
     "classifier_rate": Fault(
         "descend", _digits(
-            "optimizer=momentum", "optimizer.lr=0.1", f"schedule._target_={PARTS}.Jump", "schedule.factor=1e200"
+            "optimizer=momentum", "optimizer.lr=0.1", f"schedule._target_={PARTS}.Jump",
+            "schedule.factor=1e200",
         ), ("update",), r"\d+"
     ),
     "classifier_log_of_zero": Fault(
