@@ -157,13 +157,17 @@ class Again(Run):
 
     def differs_from(self, state: Mapping[str, Any]) -> bool:
         """Whether networks or optimizers have other bits than in a checkpoint."""
+        parameters = [p for step in self._steps for p in step.parameters]
         for name, owner in self._state.items():
-            if isinstance(owner, nn.Module) and not same(owner.state_dict(), state.get(name)):
-                return True
+            mine, theirs = owner.state_dict(), state.get(name)
             if isinstance(owner, GradientStep):
-                theirs = (state.get(name) or {}).get("optimizer")
-                if not same(owner.optimizer.state_dict(), theirs):
-                    return True
+                mine, theirs = mine["optimizer"], (theirs or {}).get("optimizer")
+            elif not isinstance(owner, nn.Module):  # of what else there is, whatever holds parameters
+                kept = {path: t for path, t in tensors(mine) if any(t is p or same(t, p) for p in parameters)}
+                found = dict(tensors(theirs))
+                mine, theirs = kept, {path: found.get(path) for path in kept}
+            if not same(mine, theirs):
+                return True
         return False
 
 
@@ -223,6 +227,16 @@ def compared(directory: Path, again: Path, taken: Taken) -> Compared:
             found.first = step, tag
             break
     return found
+
+
+def tensors(state: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a state, by the keys that lead to them."""
+    if isinstance(state, torch.Tensor):
+        yield path, state.detach()
+    elif isinstance(state, Mapping | list | tuple):
+        parts = state.items() if isinstance(state, Mapping) else enumerate(state)
+        for key, part in parts:
+            yield from tensors(part, f"{path}/{key}")
 
 
 def same(mine: Any, theirs: Any) -> bool:

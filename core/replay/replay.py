@@ -1,6 +1,6 @@
 """Replays a step of a run: which one, from where, and what is to be said of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -97,12 +97,22 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
         return _at(directory, options, starts, step)
     if found is None and not done and summary.get("status") != "failed":
         raise ConfigError(f"{directory} has no error to replay: name a step of it, step=1 to {end}")
-    until, way = (found.first_step, len(done)) if found else (done[0]["step"], 0) if done else (end, 0)
-    born_after = max((s for s in curves.get(LOGGED, {}) if s < until), default=0)
-    starts = {each.step: each for each in saved if each.step <= born_after and each.rollbacks == way}
-    if way and not starts:
-        raise ConfigError(f"{directory}: no checkpoint is left between its last rollback and {until}")
-    return _search(directory, options, [*starts.values()], until, found)
+    if found is not None:
+        starts = _before(curves, saved, found.first_step, len(done))
+        if starts or not done:
+            return _search(directory, options, starts, found.first_step, found)
+    # The way that led to a rollback is no longer logged, but it begins where the run does.
+    until = done[0]["step"] if done else end
+    return _search(directory, options, _before(curves, saved, until, 0), until, None)
+
+
+def _before(
+    curves: Mapping[str, Mapping[int, float]], saved: Sequence[Saved], until: int, rollbacks: int
+) -> list[Saved]:
+    """The checkpoints, one a step, in front of all that a point logged at `until` may be about."""
+    born_after = max((step for step in curves.get(LOGGED, {}) if step < until), default=0)
+    found = {each.step: each for each in saved if each.step <= born_after and each.rollbacks == rollbacks}
+    return [*found.values()]
 
 
 def first_error(directory: Path) -> Finding | None:

@@ -86,7 +86,7 @@ BIRTHS: dict[str, Fault] = {
         "rl",
         _ppo(f"env.wrappers=[{{_target_:{PARTS}.LargeObservation,share:0.0005}}]", "policy.activation=relu"),
         ("batch", "forward"),
-        r"batch\.obs|(actor|critic)\.0",
+        r"batch\.obs|(actor|critic)\.\d",
     ),
     "rate_x1e25_at_half_time": Fault(
         "rl",
@@ -133,8 +133,7 @@ BIRTHS: dict[str, Fault] = {
     ),
     "classifier_rate": Fault(
         "descend", _digits(
-            "optimizer=momentum", "optimizer.lr=0.1", f"schedule._target_={PARTS}.Jump",
-            "schedule.factor=1e200",
+            "optimizer=sgd", "optimizer.lr=1.0", f"schedule._target_={PARTS}.Jump", "schedule.factor=1e308",
         ), ("update",), r"\d+"
     ),
     "classifier_log_of_zero": Fault(
