@@ -1,15 +1,15 @@
 """A run that returns to its last good checkpoint: which options it goes on with."""
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
-
-import yaml
 
 from core.cli.choices import YamlFile
 from core.config import ConfigError, Tree, config_dir, import_target
 from core.diagnosis import Finding, Overrides
 from core.run.diagnosis import Diagnosis, Stopping
+from core.run.interrupts import Stopped
 from core.run.rollback import remedies_of, write_rollback
 from core.run.run import Run
 
@@ -28,13 +28,17 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
 
     Raises:
         Stopping: no number of this run helps; it is saved where it is.
+        Stopped: a signal came; the run goes on from that checkpoint when it is resumed.
         ContractError: the checkpoint cannot be written.
     """
-    for remedy in diagnosis.changes(finding):
+    refused = ""
+    again = any(one["finding"] == finding.name for one in run.rollbacks.done)
+    for remedy in diagnosis.changes(finding, again=again):
         try:
             changed = with_remedy(tree, remedy)
             _check(changed)
-        except ConfigError:
+        except ConfigError as error:
+            refused = f" ({error})"
             continue
         to = write_rollback(
             run.directory, run.rollbacks, finding, remedy, diagnosis.rates(remedy),
@@ -42,11 +46,14 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         )  # fmt: skip
         number, why = len(run.rollbacks.done) + 1, finding.name + f" ({finding.where})" * bool(finding.where)
         how = f"rollback {number} of {run.rollbacks.most}, to {to:,} {run.unit}, for {why}"
-        run.say(f"{run.step:>11,} {run.unit}   {how}: goes on with {' '.join(remedy)}")
+        numbers = " ".join(remedy) or "other random numbers alone"
+        run.say(f"{run.step:>11,} {run.unit}   {how}: goes on with {numbers}")
+        if run.interrupts.caught is not None:
+            raise Stopped(128 + run.interrupts.caught)
         return changed
     run.save("last.pt")
     raise Stopping(
-        f"stopped at {run.step:,} {run.unit} by on_finding=rollback, which has no number to change: "
+        f"stopped at {run.step:,} {run.unit} by on_finding=rollback, which has no number to change{refused}: "
         f"{finding.line()}"
     )
 
@@ -71,14 +78,18 @@ def with_remedy(tree: Tree, remedy: Overrides) -> Tree:
         if not isinstance(node, dict) or name not in node:
             raise ConfigError(f"unknown option {option}: this run has no such option")
         file = config_dir() / option / f"{value}.yaml"
-        number = yaml.safe_load(value)
         if option == "clipper" and file.is_file():
             node[name] = YamlFile(file).options_of(option)
-        elif isinstance(number, int | float) and not isinstance(number, bool):
-            node[name] = number
         else:
-            raise ConfigError(f"{option}={value} is no number")
+            node[name] = _number(option, value)
     return changed
+
+
+def _number(option: str, value: str) -> float | int:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    raise ConfigError(f"{option}={value} is no number")
 
 
 def _check(tree: Tree) -> None:

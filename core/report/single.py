@@ -1,7 +1,8 @@
 """The page about one run."""
 
+from core.numbers import number
 from core.report import cards, facts
-from core.report.layout import Origin, Page, Section
+from core.report.layout import Origin, Page, Section, Table
 from core.report.record import Bars, Record
 from core.report.sections import run_sections
 from core.run.directory import resumption
@@ -17,8 +18,28 @@ def single_page(record: Record) -> Page:
         counted=cards.counted(record.findings or ()),
         notice=facts.incomplete(record),
         resume=resumption(record.directory) if resumable(record) else "",
-        sections=[result, *run_sections({"": record})],
+        sections=[result, returns(record), *run_sections({"": record})],
     )
+
+
+def returns(record: Record) -> Section:
+    """Where the run has returned to its last good checkpoint; empty where it never has."""
+    found = record.summary.get("rollbacks")
+    if not isinstance(found, list) or not found:
+        return Section(heading="Rollbacks")
+    rows = [
+        [
+            number(one["step"]),
+            number(one["to"]),
+            one["finding"],
+            one["player"] or "–",
+            " ".join(one["remedy"]) or "–",
+        ]
+        for one in found
+    ]
+    head = [f"at ({record.unit})", f"back to ({record.unit})", "finding", "player", "went on with"]
+    lead = "The run met these findings, returned to its last good checkpoint, and went on with other numbers."
+    return Section(heading="Rollbacks", lead=lead, table=Table(head, rows))
 
 
 def resumable(record: Record) -> bool:

@@ -176,20 +176,23 @@ class Diagnosis:
         back = self.on_finding == "rollback"
         return next((f for f in self.findings if back and (f.name, f.player) in new), None)
 
-    def changes(self, finding: Finding) -> list[Overrides]:
+    def changes(self, finding: Finding, *, again: bool) -> list[Overrides]:
         """What a run that returns from a finding may change, the best first: its remedy, or a lower rate.
 
-        A remedy is one only where it consists of numbers that may change in the middle of a run. A lower rate
-        cures no loss of the wrong sign: a finding of that kind has none, unless numbers were not finite.
+        A remedy is one only where it consists of numbers that may change in the middle of a run. At a finding
+        that the run has returned from before, all rates are lowered. Bad data are cured by no number: other
+        samples are drawn. Neither is a loss of the wrong sign: there is nothing to change.
         """
         context = self._present()
         options = [text.partition("=")[0] for text in finding.remedy]
         live = ("clipper", *context.remedies.live)
         numbers = all(o.startswith(live) or remedies.rated(context, o) for o in options) and bool(options)
-        given = [finding.remedy] if numbers else []
-        if "loss" in finding.kinds and not finding.name.startswith("non_finite"):
+        given = [finding.remedy] if numbers and not again else []
+        if "data" in finding.kinds:
+            return [()]
+        if "loss" in finding.kinds and finding.name != "non_finite":
             return given
-        own = [p for p in context.players if p.name == finding.player] or context.players
+        own = [p for p in context.players if p.name == finding.player and not again] or context.players
         return [*given, tuple(dict.fromkeys(text for p in own for text in remedies.slower(context, p)))]
 
     def rates(self, changed: Overrides) -> dict[str, list[float]]:

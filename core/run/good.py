@@ -26,7 +26,7 @@ class Good:
 
     Attributes:
         saved_at: x-axis value of `last.pt`; -1 = there is none yet.
-        sound_at: of the last logged point at which no error was seen; -1 = none yet.
+        sound_at: of the last logged point at which no error was seen; 0 = none yet, and nothing was trained.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Good:
         modules: Iterable[nn.Module],
         optimizers: Iterable[torch.optim.Optimizer],
     ) -> None:
-        self.saved_at = self.sound_at = -1
+        self.saved_at, self.sound_at = -1, 0
         self._folder = folder
         self._modules, self._optimizers = list(modules), list(optimizers)
         self._waiting = False  # whether last.pt becomes good.pt at the next sound point

@@ -80,7 +80,7 @@ class Run:
         self._options = options
         self._facts, self._start = dict(facts), began
         self._began = self._mark = time.perf_counter()
-        self._interrupts = Interrupts()
+        self.interrupts = Interrupts()
         self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
         self.callbacks, self.rollbacks = callbacks or Callbacks(()), rollbacks or Rollbacks(0)
         self._console: Console | None = None
@@ -177,14 +177,14 @@ class Run:
         self._console = Console(total, unit, headline, not self.cfg.progress)
         if self.resumed_at is not None:
             self.say(f"resumed at {self.step:,} {unit}")
-        self._interrupts.listen()
+        self.interrupts.listen()
         if probes is not None:
             probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
+        self.callbacks.call("on_start", self.step, {})
         if self.rollbacks and not self.resuming:
             self.save("last.pt")  # the first that a run may return to
-        self.callbacks.call("on_start", self.step, {})
         self._mark = time.perf_counter()
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
@@ -225,16 +225,16 @@ class Run:
             self.callbacks.after_step(step, Means(metrics), evaluated and evaluated.metrics)
             if not (self.goes_on or logs):
                 self._log()
-        ending = self._stop is not None or self._interrupts.caught is not None
+        ending = self._stop is not None or self.interrupts.caught is not None
         alone = evaluated is not None and not self.resuming  # a best checkpoint continues no run
         if ending or alone or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
         if self._stop is not None:
             how = f"on_finding={self._diagnosis.on_finding}: {self._stop.line()}"
             raise Stopping(f"stopped at {self.step:,} {self.unit} by {how}")
-        if self._interrupts.caught is not None:
+        if self.interrupts.caught is not None:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with {resumption(self.directory)}")
-            raise Stopped(128 + self._interrupts.caught)
+            raise Stopped(128 + self.interrupts.caught)
         self._mark = time.perf_counter()
 
     def finish(
@@ -250,7 +250,7 @@ class Run:
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
         for line in self._probes.unmeasured() if self._probes else ():
             self.say(line)
-        self._interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
+        self.interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
         try:
             with self._evaluation_parameters():
                 extra = measure()
@@ -340,7 +340,7 @@ class Run:
 
     def close(self) -> None:
         """Release the terminal, the signals and the loggers."""
-        self._interrupts.leave()
+        self.interrupts.leave()
         if self._console is not None:
             self._console.close()
             self._loggers.close()

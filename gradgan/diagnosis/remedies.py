@@ -54,6 +54,8 @@ def built_in_data(context: Context) -> Overrides:
 
 REMEDIES = Remedies(
     own_rates={"discriminator": "discriminator.lr"},
+    ruinous=("mode_collapse",),
+    live=("penalty.gamma", "penalty.weight"),
     network="network",
     loss="loss",
     larger_batch=larger_batch,

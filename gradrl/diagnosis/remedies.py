@@ -66,6 +66,8 @@ def _off_policy(context: Context) -> bool:
 
 REMEDIES = Remedies(
     own_rates={"critic": "agent.critic_lr"},
+    ruinous=("exploding_value", "runaway_kl", "collapsed_entropy"),
+    live=("agent.num_epochs", "agent.target_kl", "agent.clip_coef", "agent.entropy_coef"),
     network="policy",
     larger_batch=larger_batch,
     shallower=shallower,

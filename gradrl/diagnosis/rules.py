@@ -53,6 +53,7 @@ class NonFiniteExperience:
             return
         yield Sign(
             name="non_finite_experience",
+            kinds=("data",),
             severity="error" if share > 0.999 else "warning" if share > self.rare else "note",
             evidence={"share": share, "left_out": history.last("experience/left_out") or 0.0},
             what=(

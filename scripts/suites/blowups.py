@@ -107,11 +107,11 @@ class BitFlip:
         module: of the run.
         weight: name of the parameter.
         at: iterations before it.
-        value: what it then is.
+        value: what it then is, as text: options are finite numbers.
     """
 
-    def __init__(self, module: str, weight: str, at: int, value: float) -> None:
-        self.module, self.weight, self.at, self.value = module, weight, at, value
+    def __init__(self, module: str, weight: str, at: int, value: str) -> None:
+        self.module, self.weight, self.at, self.value = module, weight, at, float(value)
 
     def on_iteration(self, event: Event) -> None:
         """Let it happen."""
@@ -127,14 +127,14 @@ class Sensor(gym.Wrapper):
     Args:
         env: any.
         what: reward or observation.
-        value: what is measured meanwhile.
+        value: what is measured meanwhile, as text.
         at: steps of all copies before it.
         length: steps that it lasts.
     """
 
-    def __init__(self, env: gym.Env, what: str, value: float, at: int, length: int) -> None:
+    def __init__(self, env: gym.Env, what: str, value: str, at: int, length: int) -> None:
         super().__init__(env)
-        self.what, self.value, self.at, self.length = what, value, at, length
+        self.what, self.value, self.at, self.length = what, float(value), at, length
 
     def step(self, action):
         """As the environment does, but for what fails."""
@@ -215,13 +215,13 @@ class BadLoss(NonSaturating):
         return loss + ((0.0 * mean).log() if self.how == "log" else (1e3 + 0.0 * mean).exp() * mean)
 
 
-def _flip(module: str, weight: str, at: int, value: float | str) -> tuple[str, ...]:
-    options = f"module:{module},weight:{weight},at:{at},value:{value}"
+def _flip(module: str, weight: str, at: int, value: str) -> tuple[str, ...]:
+    options = f"module:{module},weight:{weight},at:{at},value:'{value}'"
     return (f"callbacks=[{{_target_:{HERE}.BitFlip,{options}}}]",)
 
 
 def _sensor(what: str, value: str, at: int, length: int) -> tuple[str, ...]:
-    options = f"what:{what},value:{value},at:{at},length:{length}"
+    options = f"what:{what},value:'{value}',at:{at},length:{length}"
     return (f"env.train_wrappers=[{{_target_:{HERE}.Sensor,{options}}}]",)
 
 
@@ -241,18 +241,18 @@ SETTINGS: dict[str, Setting] = {
     "ring": Setting(
         "gan",
         ("data=ring", "total_images=192000", "logging.interval=25", "logging.checkpoint_interval=12800",
-         "logging.eval_interval=100000000", "evaluation.samples=2000", *QUIET),
+         "logging.eval_interval=19200", "diagnosis.unit_health.interval=30", "evaluation.samples=2000", *QUIET),
         floor=0.0,
     ),
     "digits": Setting(
         "descend",
-        ("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=600",
+        ("objective=digits_mlp", "batch=minibatch", "optimizer=adam", "steps=300",
          "logging.checkpoint_interval=50", "pictures=[]", *QUIET[:2]),
         floor=0.1,
     ),
     "valley": Setting(
         "descend",
-        ("function=rosenbrock", "optimizer=sgd", "steps=1000", "logging.checkpoint_interval=50",
+        ("function=rosenbrock", "optimizer=sgd", "steps=600", "logging.checkpoint_interval=50",
          "pictures=[]", *QUIET[:2]),
         floor=0.0,
     ),
@@ -265,28 +265,28 @@ LBFGS = (
 
 BLOWUPS: dict[str, Blowup] = {
     # agents
-    "reward_nan": Blowup("ppo", _sensor("reward", ".nan", 8000, 6000), "", "data"),
+    "reward_nan": Blowup("ppo", _sensor("reward", "nan", 8000, 900), "", "data"),
     "reward_huge": Blowup("ppo", _sensor("reward", "1e38", 8000, 2100), "", "loss"),
-    "observation_nan": Blowup("ppo", _sensor("observation", ".nan", 8000, 6000), "", "data"),
-    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, 1e38), "actor.2", "forward"),
-    "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-.inf"), "critic.0", "forward"),
+    "observation_nan": Blowup("ppo", _sensor("observation", "nan", 8000, 900), "", "data"),
+    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, "1e38"), "actor.2", "forward"),
+    "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-inf"), "critic.0", "forward"),
     "value_log_of_zero": Blowup("ppo", (f"policy._target_={HERE}.LogOfZero",), "", "forward"),
     "value_root_of_zero": Blowup("ppo", (f"policy._target_={HERE}.RootOfZero",), "", "backward"),
-    "agent_rate_jumps": Blowup("ppo", _jump(300.0), "", "forward"),
+    "agent_rate_jumps": Blowup("ppo", _jump(100.0), "", "forward"),
     # games
     "points_nan": Blowup("ring", (f"data._target_={HERE}.BadRing",), "", "data"),
     "loss_log_of_zero": Blowup("ring", (f"loss._target_={HERE}.BadLoss",), "", "loss"),
     "loss_overflows": Blowup("ring", (f"loss._target_={HERE}.BadLoss", "loss.how=exp"), "", "loss"),
     "discriminator_explodes": Blowup(
-        "ring", _flip("discriminator", "body.0.weight", 300, 1e38), "discriminator.body.0", "forward"
+        "ring", _flip("discriminator", "body.0.weight", 300, "1e38"), "discriminator.body.0", "forward"
     ),
     "generator_bit_flip": Blowup(
-        "ring", _flip("generator", "0.weight", 300, ".nan"), "generator.0", "forward"
+        "ring", _flip("generator", "network.0.weight", 300, "nan"), "generator.network.0", "forward"
     ),
-    "game_rate_jumps": Blowup("ring", _jump(1e8), "", "forward", ("optimizer=sgd", "optimizer.lr=0.05")),
+    "game_rate_jumps": Blowup("ring", _jump(100.0), "", "forward"),
     # descents
-    "weight_nan": Blowup("digits", _flip("network", "0.weight", 300, ".nan"), "0", "forward"),
-    "weight_overflows": Blowup("digits", _flip("network", "0.weight", 300, 1e308), "0", "forward"),
+    "weight_nan": Blowup("digits", _flip("network", "0.weight", 150, "nan"), "0", "forward"),
+    "weight_overflows": Blowup("digits", _flip("network", "2.weight", 150, "inf"), "2", "forward"),
     "valley_rate_jumps": Blowup("valley", _jump(30.0), "", "loss"),
     "valley_momentum": Blowup(
         "valley", _jump(100.0), "", "loss", ("optimizer=momentum", "optimizer.lr=1e-4")

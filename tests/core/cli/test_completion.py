@@ -43,7 +43,7 @@ def here(tmp_path, monkeypatch) -> Path:
         ("rl", "gradrl agent=no_such agent.clip_c", ["agent.clip_coef="]),
         ("rl", "gradrl seed=1 experiment=rl/trpo_c", ["experiment=rl/trpo_cartpole"]),
         ("rl", "gradrl normalize_reward=", ["normalize_reward=true", "normalize_reward=false"]),
-        ("rl", "gradrl on_finding=", ["on_finding=report", "on_finding=stop"]),
+        ("rl", "gradrl on_finding=r", ["on_finding=report", "on_finding=rollback"]),
         ("rl", "gradrl num_envs=", ["num_envs=8"]),
         ("rl", "gradrl resume=", [f"resume={each}" for each in RESUMED]),
         ("rl", "gradrl function=", []),

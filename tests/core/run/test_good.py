@@ -143,6 +143,14 @@ def test_a_killed_run_ends_with_the_good_one_of_a_whole_run(tmp_path):
     assert at(tmp_path / "killed") == at(tmp_path / "whole") == 100
 
 
+def test_what_has_not_been_trained_is_good(tmp_path):
+    run = loop(tmp_path, rule=ErrorBetween(0, 400))
+    run.run.save("last.pt")
+    run.iterate(100)
+    assert (at(tmp_path, "last.pt"), at(tmp_path)) == (100, 0)
+    run.run.close()
+
+
 def test_a_run_without_an_optimizer_has_none(tmp_path):
     checkpoint.save(tmp_path / "last.pt", {"run": {"step": 1}})
     good = Good(tmp_path, [], [])
