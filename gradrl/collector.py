@@ -45,6 +45,7 @@ class Collector:
     Attributes:
         env_steps: transitions so far, autoreset steps left out.
         left_out: of them, those with a number that is not finite.
+        not_restored: what a checkpoint could not bring back, in words; empty where it could all.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Collector:
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
+        self.not_restored = ""
         self._fruitless = 0  # rollouts in a row without a finite step
         self._masks_said = False
         self._said = False  # that an episode is too long to be kept
@@ -189,6 +191,7 @@ class Collector:
         self.episode_length = state["episode_length"].cpu().numpy().copy()
         self.finished = [(float(total), int(length)) for total, length in state["finished"]]
         if lost:
+            self.not_restored = f"{len(lost)} of {self.num_envs} copies of the environment keep no state"
             self.ended[lost], self.episode_start[-1, lost] = False, True
             self.episode_return[lost], self.episode_length[lost] = 0.0, 0
             self.say(

@@ -1,4 +1,4 @@
-"""Measure side by side: what the diagnosis finds, what a rollback mends, and what everything costs."""
+"""Measure side by side: what diagnosis and replay find, what a rollback mends, what everything costs."""
 
 import importlib
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ USED = {  # options that only some suites have
     "diagnosis": ("rows", "folder"),
     "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
+    "replay": ("rows", "folder"),
     "rollback": ("rows", "folder"),
 }
 
@@ -42,6 +43,7 @@ class BenchConfig:
         "elsewhere",
         "real_faults",
         "rollback",
+        "replay",
     ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None

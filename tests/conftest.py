@@ -20,6 +20,7 @@ SCRIPTS = {
     "report": "report",
     "tour": "tour",
     "landscape": "landscape",
+    "replay": "replay",
     "runs": "runs",
 }
 

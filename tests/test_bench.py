@@ -19,7 +19,7 @@ from tests.conftest import Command, assert_refused
         (
             ["suite=vae"],
             "suite must be one of gradients, rl, gan, gan_grid, device_envs, gpu, startup, diagnosis, "
-            "elsewhere, real_faults, rollback, got 'vae'",
+            "elsewhere, real_faults, rollback, replay, got 'vae'",
         ),
         (["suite=rl", "models=[5k]"], "models must be left out: suite=rl does not use it, got ['5k']"),
         (["total_steps=1600"], "total_steps must be left out: suite=gradients does not use it, got 1600"),

@@ -89,6 +89,7 @@ def finished(tmp_path_factory) -> Path:
         ("report", "run={run} against={run}", "report_against_rl.html"),
         ("evaluate", "run={run}", "evaluation.json"),
         ("landscape", "run={run}", "landscape.json"),
+        ("replay", "run={run} step=1", "replay.html"),
         ("compare", "runs=[{run}] figure={run}/curves.png", "curves.png"),
     ],
 )

@@ -150,6 +150,16 @@ def test_the_output_that_a_page_shows_is_that_of_the_command_above_it(
     assert output.text in capfd.readouterr().out
 
 
+def test_the_replay_that_its_page_shows_is_what_is_printed(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    above, output = [block for block in BLOCKS if block.page == "docs/replay.md"][:2]
+    training, replay = (script_of(list(shown.words), shown.place) for shown in commands(above))
+    assert call(str(training[0]), *training[1], "hydra.run.dir=runs/gan/x", "logging.progress=false") == 1
+    capfd.readouterr()
+    assert call(str(replay[0]), *replay[1]) == 0
+    assert output.text in capfd.readouterr().out
+
+
 def test_the_point_that_the_docs_classify_is_the_saddle_that_they_mean(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (shown,) = [each for each in COMMANDS if each.words[-1] == "steps=0"]
@@ -207,6 +217,8 @@ def cheaper(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> l
     """Options that make a command quick; where none do, its work is left out once its options are checked."""
     if script == "landscape":
         return ["grid=3"]
+    if script == "replay":  # of a run without an error
+        return ["step=1"]
     if script == "descend" and not any(word.startswith("objective=") for word in words):
         length = [] if any(word.startswith("steps=") for word in words) else ["steps=50"]
         return [*length, "pictures=[]", "logging.progress=false"]

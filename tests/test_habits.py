@@ -18,7 +18,10 @@ from core.config import config_dir, flat
 from tests.conftest import Command, assert_refused
 
 TABLES = tomllib.loads((config_dir() / "habits.toml").read_text(encoding="utf-8"))
-KINDS = {"trainers": ("rl", "gan", "descend"), "tools": ("evaluate", "export", "report", "landscape")}
+KINDS = {
+    "trainers": ("rl", "gan", "descend"),
+    "tools": ("evaluate", "export", "report", "landscape", "replay"),
+}
 CONTEXTS = {  # what a remark in brackets says that the words are for
     "of sac": ["agent=sac", "env=pendulum", "experiment=none"],
     "of td3": ["agent=td3", "env=pendulum", "experiment=none"],

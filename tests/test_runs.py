@@ -103,11 +103,12 @@ def test_a_directory_that_holds_no_run_is_named(command: Command):
     assert_refused(command("evaluate", "runs/none"), "there is no run in runs/none")
 
 
-@pytest.mark.parametrize("name", ["evaluate", "export", "report", "landscape", "compare"])
+@pytest.mark.parametrize("name", ["evaluate", "export", "report", "landscape", "replay", "compare"])
 def test_every_tool_takes_a_run_by_its_directory_alone(command: Command, runs, name):
     quick = {
         "evaluate": ["episodes=1"],
         "landscape": ["grid=3", "which=[slices]"],
+        "replay": ["step=1"],
         "compare": ["resamples=100"],
     }
     outcome = command(name, str(runs["rl"]), *quick.get(name, []))
@@ -321,6 +322,7 @@ def test_a_training_ends_with_where_its_pictures_are_and_two_commands(command: C
         ("evaluate", ["gradsight-report RUN", "gradsight-landscape RUN"]),
         ("landscape", ["gradsight-report RUN", "gradsight-evaluate RUN render=gif"]),
         ("export", ["gradsight-report RUN", "gradsight-evaluate RUN render=gif"]),
+        ("replay", ["gradsight-report RUN", "gradsight-evaluate RUN render=gif"]),
         ("compare", ["gradsight-report RUN", "gradsight-evaluate RUN render=gif"]),
         ("runs", ["gradsight-report RUN", "gradsight-evaluate RUN render=gif"]),
     ],
@@ -329,6 +331,7 @@ def test_a_tool_ends_with_two_commands_other_than_itself(command: Command, runs,
     quick = {
         "evaluate": ["episodes=1"],
         "landscape": ["grid=3", "which=[slices]"],
+        "replay": ["step=1"],
         "compare": ["resamples=100"],
     }
     outcome = command(name, str(runs["rl"]), *quick.get(name, []))

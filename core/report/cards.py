@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from core.cli.follow_up import next_line
 from core.diagnosis import remedies
 from core.diagnosis.findings import SEVERITIES, Finding, is_sentence
 from core.numbers import number
@@ -151,7 +152,15 @@ def _finding_card(finding: Finding, record: Record, anchors: Anchors) -> Finding
             for name, v in finding.evidence.items()
         ],
         links=list(links),
+        replay=_replay(record) if finding.severity == "error" else "",
     )
+
+
+def _replay(record: Record) -> str:
+    """The command that shows where an error was born; empty for a loop that nothing but itself can run."""
+    if record.kind.command is None:
+        return ""
+    return next_line("replay", [str(record.directory)], record.command).removeprefix("next: ")
 
 
 def _readable(name: str, anchors: Anchors) -> str:

@@ -60,7 +60,10 @@ class Command:
 
 @dataclass(frozen=True)
 class FindingCard:
-    """A finding with its remedy, its stretch of the x-axis in percent, its evidence, and its charts."""
+    """A finding with its remedy, its stretch of the x-axis in percent, its evidence, and its charts.
+
+    An error has the command that shows where it was born.
+    """
 
     finding: Finding
     command: Command | None
@@ -70,6 +73,7 @@ class FindingCard:
     axis: str
     evidence: Pairs
     links: Sequence[tuple[str, str]]
+    replay: str = ""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ NAV = {  # headings and their pages; a page that is not there yet is left out, o
     "Start": ["index", "tour", "glossary"],
     "Train": ["agents", "agents/*", "gans", "losses/*", "descend"],
     "Your own loop": ["watch", "watch_frameworks", "core"],
-    "Read": ["curves", "gradients", "diagnosis", "landscapes"],
+    "Read": ["curves", "gradients", "diagnosis", "replay", "landscapes"],
     "Use what was trained": ["use"],
     "Configure": ["configuration", "command_line", "configure/*"],
     "Extend": ["extend", "loggers", "callbacks", "contributing"],

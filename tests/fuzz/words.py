@@ -38,6 +38,7 @@ CONTEXTS = {
     "export": (["run_rl"], ["run=run_gan", "format=safetensors"]),
     "report": (["run=run_rl"], ["run_descend"]),
     "landscape": (["run=run_rl", "grid=3", "which=[slices]"], ["run=run_gan", "grid=3", "which=[slices]"]),
+    "replay": (["run=run_rl", "step=64"], ["run_descend", "step=3"]),
     "compare": (["runs=[run_rl]", "resamples=100"], ["run_rl", "resamples=100"]),
     "runs": ([], ["run_rl"], ["--json"]),
     "bench": ([],),
@@ -45,7 +46,7 @@ CONTEXTS = {
 }  # fmt: skip
 WEIGHTS = {
     "rl": 10, "gan": 9, "descend": 7, "evaluate": 2, "export": 1, "report": 2, "landscape": 2, "compare": 2,
-    "bench": 1, "runs": 1, "demo": 0.3,
+    "replay": 1, "bench": 1, "runs": 1, "demo": 0.3,
 }  # fmt: skip
 KINDS = {
     "value": 34, "group": 10, "target": 14, "flags": 7, "hydra": 9, "key": 9, "sweep": 8, "long": 6, "two": 3,

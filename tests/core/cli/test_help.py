@@ -109,6 +109,7 @@ def test_named_lines_count_the_elements_of_lists():
         ("rl", "clipper", False), ("gan", "optimizer.betas", True), ("descend", "start", True),
         ("descend", "optimizers", True), ("compare", "runs", True), ("compare", "target", False),
         ("landscape", "which", True), ("landscape", "grid", False), ("report", "run", False),
+        ("replay", "step", False),
         ("bench", "models", True), ("evaluate", "truncation", False),
     ],
 )  # fmt: skip

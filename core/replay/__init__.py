@@ -1,0 +1,1 @@
+"""A run taken to one of its steps again, to the bit, and that step with everything measured."""
