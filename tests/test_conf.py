@@ -59,6 +59,7 @@ FIRST = list({choice[1:]: choice for choice in reversed(CHOICES)}.values())  # o
 def test_every_folder_of_yaml_files_is_a_group_of_some_root():
     used = {group for root in ROOTS for group in groups(root)}
     used |= {f"experiment/{root}" for root in ROOTS if options(f"experiment/{root}")}
+    used |= {"hydra/launcher"}  # of every root
     assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {"."} == used
 
 
