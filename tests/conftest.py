@@ -21,6 +21,7 @@ SCRIPTS = {
     "tour": "tour",
     "landscape": "landscape",
     "runs": "runs",
+    "tune": "tune",
 }
 
 

@@ -5,6 +5,7 @@ is composed and checked here, once, and only then handed to Hydra, which makes i
 """
 
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,6 +65,34 @@ def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[O
         for run in _runs(tree, root)[:1]:
             _say(follow_up(config_name, run, typed_command(arguments)))
         return 0
+
+    root = _root(config_name)
+    return guarded(main, lambda: hint(root, arguments))
+
+
+def status_of_outer(
+    config_name: str,
+    arguments: Sequence[str],
+    work: Callable[[Options, list[str], list[Path]], int],
+    refuse: Callable[[], None],
+) -> int:
+    """Do what `core.cli.command.outer_tool` does with these arguments; return the exit status."""
+
+    def main() -> int:
+        args = parsed(arguments)
+        names = {*root.content, *root.choices} - {"hydra"}
+        own = [word for word in args.overrides if re.split(r"[.=@]", word.lstrip("+~"))[0] in names]
+        if shows(args):
+            return _show(config_name, args, args.overrides if args.shell_completion else own, arguments)
+        if args.multirun:
+            raise ConfigError("this command does one thing at a time; leave -m out")
+        refuse()
+        overrides = as_text(own, root)
+        _refuse_several(overrides, root, "this command does one thing at a time")
+        tree, _, _ = compose_tree(config_name, overrides, _folders(args))
+        cfg = build(tree)
+        collect_from_now_on()
+        return work(cast(Options, cfg), [word for word in args.overrides if word not in own], _folders(args))
 
     root = _root(config_name)
     return guarded(main, lambda: hint(root, arguments))
