@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.cli.choices import EXPERIMENT, YamlFile
 from core.cli.compose import compose_checked
-from core.config import ConfigError, Tree
+from core.config import ConfigError, Tree, config_dir
 from core.numbers import percent, plain_number
 from core.run.files import to_yaml, write_media, write_text
 from core.tune.search import choices_of, differing
@@ -35,7 +36,11 @@ def report(study: Study, folders: Sequence[Path]) -> Iterator[str]:
     yield f"best: {search.objective} {plain_number(best.value)} of trial {_number(best)}"
     yield from _importances(study)
     yield from _pictures(study)
-    yield from _page(study, words, folders)
+    found = f"{search.objective} {plain_number(best.value)}"
+    page = page_of(search.trainer, words, study.directory, found, folders)
+    if page is not None:
+        where = shlex.quote(str(study.directory / "conf"))
+        yield f"as a page: {trainer.name} --config-dir {where} {EXPERIMENT}={page}"
     yield f"run it with: {shlex.join([trainer.name, *trainer.flags, *words])}"
 
 
@@ -75,33 +80,41 @@ def _pictures(study: Study) -> Iterator[str]:
     yield f"parallel coordinates: {write_media(study.directory / 'media', 'parallel_coordinates', made)[1]}"
 
 
-def _page(study: Study, words: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
-    """The best options as the page of an experiment, where a page can say them."""
-    name = study.cfg.search.trainer
-    best = compose_checked(name, words, folders)
-    chosen = choices_of(best, name)
-    base = compose_checked(name, ["experiment=none", *(f"{g}={c}" for g, c in chosen.items())], folders)
+def page_of(
+    trainer: str, words: Sequence[str], directory: Path, found: str, folders: Sequence[Path]
+) -> str | None:
+    """Write options as the page of an experiment; its name, or None where no page can say them.
+
+    Args:
+        trainer: the root file of the command.
+        words: of its command line.
+        directory: of the study; the page is in its folder conf.
+        found: what they have reached, for the head of the page.
+        folders: of YAML files, ours first.
+    """
+    if EXPERIMENT not in YamlFile(config_dir() / f"{trainer}.yaml").choices:
+        return None
+    best = compose_checked(trainer, words, folders)
+    chosen = choices_of(best, trainer)
+    plain = [f"{EXPERIMENT}=none", *(f"{group}={choice}" for group, choice in chosen.items())]
     tree: Tree = {"defaults": [{f"override /{group}": choice} for group, choice in chosen.items()]}
-    for option, value in differing(best, base).items():
+    for option, value in differing(best, compose_checked(trainer, plain, folders)).items():
         *path, last = option.split(".")
         node = tree
         for part in path:
             node = node.setdefault(part, {})
         node[last] = value
-    folder = study.directory / "conf"
-    path = folder / "experiment" / name / f"{PAGE}.yaml"
-    found = f"{study.cfg.search.objective} {plain_number(study.best.value) if study.best else ''}"
+    page = f"{trainer}/{PAGE}"
+    path = directory / "conf" / EXPERIMENT / f"{page}.yaml"
     write_text(path, f"# @package _global_\n# Found by a search: {found} in one run.\n{to_yaml(tree)}")
-    page = f"experiment={name}/{PAGE}"
     try:
-        same = compose_checked(name, [page], [*folders, folder]).options == best.options
+        again = compose_checked(trainer, [f"{EXPERIMENT}={page}"], [*folders, directory / "conf"])
+        if again.options == best.options:
+            return page
     except ConfigError:
-        same = False
-    if same:
-        yield f"as a page: {path}; {study.trainer.name} --config-dir {shlex.quote(str(folder))} {page}"
-    else:
-        path.unlink()
-        yield "as a page: none, because no page can say these options"
+        pass
+    path.unlink()
+    return None
 
 
 def _number(trial: Any) -> int:

@@ -1,8 +1,7 @@
 """Studies: trials are asked, run, pruned, told; those that were killed are taken up again."""
 
 import json
-import os
-import shutil
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,10 +13,12 @@ import pytest
 
 optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 
-from core.config import Component, ConfigError  # noqa: E402
+from core.cli.launch import compose_tree  # noqa: E402
+from core.config import Component, ConfigError, config_dir  # noqa: E402
 from core.run.tensorboard import Writer  # noqa: E402
 from core.tune import study as studies  # noqa: E402
 from core.tune.config import Search, TuneConfig  # noqa: E402
+from core.tune.report import page_of  # noqa: E402
 from core.tune.space import as_value, contains, extremes, read_space, words_of  # noqa: E402
 from core.tune.study import Study  # noqa: E402
 from core.tune.trial import Trainer, Trial  # noqa: E402
@@ -243,16 +244,37 @@ def test_a_search_whose_command_is_killed_goes_on_and_writes_what_it_has_found(t
     values = [json.loads(p.read_text())["value"] for p in tmp_path.glob("s/trials/*/summary.json")]
     assert len(values) == 4
     assert f"best: value {min(values):.4g} " in done.stdout
-    shutil.rmtree(tmp_path / "s" / "trials")
-    (said,) = [each for each in done.stdout.splitlines() if each.startswith("as a page: ")]
-    page = [
-        sys.executable,
-        "-m",
-        "core.scripts.descend",
-        *said.partition("; ")[2].split()[1:],
-        "hydra.run.dir=again",
-    ]
-    subprocess.run(page, cwd=tmp_path, check=True, capture_output=True, env={**os.environ})
-    assert json.loads((tmp_path / "again" / "summary.json").read_text())["value"] == pytest.approx(
-        min(values)
-    )
+    (said,) = [each for each in done.stdout.splitlines() if each.startswith("run it with: ")]
+    again = [sys.executable, "-m", "core.scripts.descend", *shlex.split(said)[6:], "hydra.run.dir=again"]
+    subprocess.run(again, cwd=tmp_path, check=True, capture_output=True)
+    value = json.loads((tmp_path / "again" / "summary.json").read_text())["value"]
+    assert value == pytest.approx(min(values), rel=1e-3, abs=1e-12)  # the rate has six digits
+
+
+@pytest.mark.parametrize(
+    ("trainer", "words"),
+    [
+        (
+            "rl",
+            [
+                "agent=ppo",
+                "env=acrobot",
+                "total_steps=50000",
+                "optimizer.lr=0.002",
+                "policy.hidden_sizes=[64]",
+            ],
+        ),
+        ("rl", ["agent=sac", "env.id=Pendulum-v1", "env=by_id", "agent.gradient_steps=null", "num_envs=3"]),
+        ("gan", ["data=digits", "penalty.gamma=0.3", "discriminator.lr=0.01", "optimizer.betas=[0.5,0.9]"]),
+    ],
+)
+def test_the_page_of_the_best_options_composes_to_what_the_words_do(tmp_path, trainer, words):
+    folders = [config_dir(), tmp_path / "conf"]
+    assert page_of(trainer, words, tmp_path, "return 7", folders[:1]) == f"{trainer}/tuned"
+    page = compose_tree(trainer, [f"experiment={trainer}/tuned"], folders)[0]
+    assert page == compose_tree(trainer, words, folders[:1])[0]
+
+
+def test_a_command_without_experiments_has_no_page(tmp_path):
+    assert page_of("descend", ["function=booth"], tmp_path, "", [config_dir()]) is None
+    assert not (tmp_path / "conf").exists()
