@@ -5,7 +5,6 @@ is composed and checked here, once, and only then handed to Hydra, which makes i
 """
 
 import os
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from core.cli.allocator import collect_from_now_on
-from core.cli.arguments import parsed, shows, with_names
+from core.cli.arguments import own_words, parsed, shows, with_names
 from core.cli.choices import YamlFile
 from core.cli.command import typed_command
 from core.cli.comments import takes_list
@@ -80,8 +79,7 @@ def status_of_outer(
 
     def main() -> int:
         args = parsed(arguments)
-        names = {*root.content, *root.choices} - {"hydra"}
-        own = [word for word in args.overrides if re.split(r"[.=@]", word.lstrip("+~"))[0] in names]
+        own = own_words(args.overrides, root)
         if shows(args):
             return _show(config_name, args, args.overrides if args.shell_completion else own, arguments)
         if args.multirun:
@@ -153,7 +151,7 @@ def _start_sweep(
     config_name: str, batches: Sequence[list[str]], folders: Sequence[Path], command: str
 ) -> int:
     jobs: list[Job] = []
-    places: list[Path] = []
+    places: dict[Path, None] = {}
     names, shared, launcher = job_names(batches), None, None
     for number, overrides in enumerate(batches):
         tree, _, composed = compose_tree(config_name, overrides, folders, number)
@@ -164,7 +162,7 @@ def _start_sweep(
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
             refuse_used(directory)
-            places.append(directory)
+            places[directory] = None
         elif launcher is not None:
             raise ConfigError("hydra.sweep.subdir: a launcher's jobs need directories that are known before")
         subdir = None if directory is None or shared is None else os.path.relpath(directory, shared)

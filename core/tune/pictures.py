@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.draw.figure import legend, new_figure, picture
 from core.draw.palette import Look
-from core.numbers import plain_number, tick
+from core.numbers import tick
 from core.text import shortened
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def draw_parallel(
         at.append((trial.value - low) / (high - low) if high > low else 0.5)
         style: dict[str, Any] = {"color": look.faint, "linewidth": 0.8, "alpha": 0.5}
         if rank < BEST:
-            label = f"{plain_number(trial.value)}, trial {trial.number}"
+            label = f"{tick(trial.value)}, trial {trial.number}"
             style = {"color": look.series[rank], "linewidth": 2.0, "zorder": 3, "label": label}
         axes.plot(at, range(len(at)), marker="o", markersize=4, **style)
     rows = [_label(name, space[name]) for name in names]
