@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ import yaml
 
 from core.cli.command import typed_command
 from core.cli.guard import guarded
+from core.cli.headline import headline
 from core.config import ConfigError
 from core.numbers import plain_number, seconds
 from core.run.directory import jsonable, state_of
@@ -26,9 +26,6 @@ examples:
   runs.py                 all runs below runs/
   runs.py runs/rl/SWEEP   those of a sweep
   runs.py --json          every word that was typed, and numbers in full"""
-HEADLINES = {  # the first of these fields that a summary has, and what it is called here
-    "eval_return_mean": "return", "fid": "FID", "modes": "modes", "value": "f", "loss": "loss",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def row(begun: float, directory: Path) -> Row:
         status, summary = state_of(directory)
     except (ConfigError, OSError):
         status, summary = "damaged", None
-    return Row(os.fspath(directory), status, _headline(summary or {}), begun, _typed(directory))
+    return Row(os.fspath(directory), status, headline(summary or {}), begun, _typed(directory))
 
 
 def line(row: Row, now: float) -> str:
@@ -75,8 +72,8 @@ def line(row: Row, now: float) -> str:
 
 def entry(row: Row) -> dict[str, object]:
     """A run as `--json` gives it; a number that is not finite is null."""
-    headline = row.headline and dict(zip(("name", "value"), row.headline, strict=True))
-    return cast(dict[str, object], jsonable({**asdict(row), "headline": headline}))
+    named = row.headline and dict(zip(("name", "value"), row.headline, strict=True))
+    return cast(dict[str, object], jsonable({**asdict(row), "headline": named}))
 
 
 def main() -> None:
@@ -116,14 +113,6 @@ def _list() -> int:
         for text in follow_up("runs", Path(rows[0].directory), typed_command(sys.argv[1:])):
             print(text)
     return 0
-
-
-def _headline(summary: dict[str, object]) -> tuple[str, float] | None:
-    for field, name in HEADLINES.items():
-        value = summary.get(field)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return name, float(value) if abs(value) < 1e300 else math.inf
-    return None
 
 
 def _typed(directory: Path) -> tuple[str, ...]:

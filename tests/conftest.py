@@ -22,6 +22,7 @@ SCRIPTS = {
     "landscape": "landscape",
     "replay": "replay",
     "runs": "runs",
+    "tune": "tune",
 }
 
 

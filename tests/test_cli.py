@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core.cli import launch
+from core.cli import launch, sweeps
 from core.config import config_dir
 from tests.conftest import Command, assert_refused
 
@@ -204,6 +204,7 @@ def jobs(monkeypatch) -> list[tuple[dict, Path]]:
         return 0
 
     monkeypatch.setattr(launch, "execute", note)
+    monkeypatch.setattr(sweeps, "execute", note)
     return seen
 
 

@@ -38,6 +38,7 @@ PLACEHOLDERS = {
     ("against", "OTHER"): "{other}",
     ("against", "DIR"): "{other}",
     ("resume", "runs/rl/YOUR-RUN"): "{rl}",
+    ("resume", "runs/rl/THE-SWEEP"): "{rl}",
     ("init_from", "runs/rl/YOUR-RUN"): "{rl}",
     ("run", "runs/gan/YOUR-RUN"): "{gan}",
     ("data.root", "DIR"): "{images}",
@@ -117,7 +118,12 @@ def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, reque
         words = [re.sub(r"\{(\w+)\}", lambda key: str(places.get(key[1], key[0])), word) for word in words]
     if script == "runs" or any(word in ("last", "resume=last") for word in words):
         Path("runs").symlink_to(request.getfixturevalue("stand_ins")["rl"].parent)
+    if script == "tune":
+        pytest.importorskip("optuna")
     for word in words:
+        if word.startswith("hydra/launcher="):
+            library = {"joblib": "joblib", "submitit": "submitit"}[word.partition("=")[2].partition("_")[0]]
+            pytest.importorskip(f"hydra_plugins.hydra_{library}_launcher")
         if word.startswith("env.import_module="):
             pytest.importorskip(word.partition("=")[2])
         if word.startswith("logger="):
@@ -224,6 +230,11 @@ def cheaper(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> l
         return [*length, "pictures=[]", "logging.progress=false"]
     if script in TRAINERS:
         monkeypatch.setattr("core.cli.launch.execute", lambda *_, **__: 0)
+        monkeypatch.setattr("core.cli.launch.run_all", lambda *_, **__: 0)
+    elif script == "tune":
+        monkeypatch.setattr("core.tune.search.Study.work", lambda *_: None)
+        monkeypatch.setattr("core.tune.search.Study.best", 1)
+        monkeypatch.setattr("core.tune.report.report", lambda *_: ())
     elif script == "bench" or any(word.startswith("features") for word in words):  # minutes; files of weights
         monkeypatch.setattr(f"core.scripts.{script}.{script}", lambda _: None)
     return []

@@ -1,6 +1,7 @@
 """The words of a command line: Hydra's flags, options, and the run directories that stand alone."""
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import NoReturn
@@ -40,6 +41,12 @@ def shows(args: Namespace) -> bool:
     return bool(
         args.help or args.version or args.cfg or args.info or args.hydra_help or args.shell_completion
     )
+
+
+def own_words(words: Sequence[str], root: YamlFile) -> list[str]:
+    """Those of the words that are options of a command around a trainer; the others are the trainer's."""
+    names = {*root.content, *root.choices} - {"hydra"}
+    return [word for word in words if re.split(r"[.=@]", word.lstrip("+~"))[0] in names]
 
 
 def with_names(words: Sequence[str], root: YamlFile) -> list[str]:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, TypeVar
 
@@ -29,6 +30,19 @@ def launch(config_name: str, *, by_id: str | None = None) -> NoReturn:
 def tool(config_name: str, work: Callable[[Options], None]) -> NoReturn:
     """Run a script that makes no run directory: check its configuration, call `work` with it, exit."""
     sys.exit(_imported().status_of_tool(config_name, sys.argv[1:], work))
+
+
+def outer_tool(
+    config_name: str, work: Callable[[Options, list[str], list[Path]], int], refuse: Callable[[], None]
+) -> NoReturn:
+    """Run a script around a trainer: the words that are no options of its own are the trainer's.
+
+    Args:
+        config_name: the root YAML of the script.
+        work: called with its options, the trainer's words and the folders of YAML files; returns the status.
+        refuse: called before anything is read but flags; raises a ConfigError where a library is missing.
+    """
+    sys.exit(_imported().status_of_outer(config_name, sys.argv[1:], work, refuse))
 
 
 def typed_command(arguments: Sequence[str]) -> str:

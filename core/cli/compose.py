@@ -39,7 +39,14 @@ from core.errors import described
 from core.run.directory import abandon, holds_run
 from core.text import shortened, shown, told
 
-FOR_LAUNCHER = ("page", "paths", "run_paths", "next", "next_of_seeds")  # no options of a root file
+FOR_LAUNCHER = (
+    "page",
+    "paths",
+    "run_paths",
+    "next",
+    "next_of_seeds",
+    "headline",
+)  # no options of a root file
 LAUNCHER_ONLY = ("hydra", "resume")  # what only the launcher reads
 RUN, SWEEP = ("hydra.run.dir",), ("hydra.sweep.dir", "hydra.sweep.subdir")  # where a job's directory is
 HYDRA = ("hydra.", "hydra/")  # how the names of Hydra's own options begin
@@ -93,21 +100,32 @@ class Composed:
                 return None
             raise ConfigError(f"{' or '.join(parts)}: {told(error)}") from error
 
-    def join(self, first: "Composed", job: int, name: str) -> Path | None:
-        """Take over the directory of a sweep from its first job, whose time of day names it; as `place`.
-
-        The job's own folder in it has this name, unless another was typed.
-        """
-        if not any(each.lstrip("+~").startswith(SWEEP[1]) for each in self.hydra):
-            with open_dict(self.tree):
-                self.tree.hydra.sweep.subdir = name
+    def shared(self) -> str | None:
+        """The directory of this job's sweep; None where only the running job can resolve it."""
         try:
-            shared = str(OmegaConf.select(first.tree, SWEEP[0]))
+            return str(OmegaConf.select(self.tree, SWEEP[0]))
         except OmegaConfBaseException:
-            return self.place(job)
+            return None
+
+    def join(self, shared: str | None, job: int, name: str | None) -> Path | None:
+        """Take over the directory of a sweep, which the time of day of its first job names; as `place`.
+
+        Args:
+            shared: that directory; None = each job resolves its own.
+            job: its number.
+            name: of the job's own folder in it; None = as its options say.
+        """
         with open_dict(self.tree):
-            self.tree.hydra.sweep.dir = shared
+            if name is not None:
+                self.tree.hydra.sweep.subdir = name
+            if shared is not None:
+                self.tree.hydra.sweep.dir = shared
         return self.place(job)
+
+    @property
+    def names_jobs(self) -> bool:
+        """Whether the folders of the jobs were named by what was typed."""
+        return any(each.lstrip("+~").startswith(SWEEP[1]) for each in self.hydra)
 
     def run(
         self, work: Callable[[Path], int], directory: Path | None, job: int | None = None, command: str = ""
@@ -343,6 +361,8 @@ def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...
     try:
         with warnings.catch_warnings(), initialize_config_dir(os.fspath(own), version_base="1.3"):
             warnings.filterwarnings("error", "provider=hydra.searchpath", UserWarning)
+            # Our presets of launchers have the names of their libraries' own, which say the types.
+            warnings.filterwarnings("ignore", "\n?'hydra/launcher/", UserWarning)
             return compose(config_name, [*extra, *chosen], return_hydra_config=True)
     except MissingConfigException as error:
         raise ConfigError(missing_choice(error, chosen, config_name)) from error

@@ -115,10 +115,13 @@ def _option_lines(
     for key, value in tree.items():
         name = path + key
         parts = {str(inner): each for inner, each in value.items()} if isinstance(value, dict) else {}
+        if name in said and not any(option.startswith(f"{name}.") for option in said):
+            parts = {}  # explained as a whole, it stands on one line
         text = (
             ""
             if parts
-            else " " + yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n...")[0]
+            else " "
+            + yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).split("\n...")[0]
         )
         head = f"{indent}{key}:{text.rstrip()}"
         yield from _explained(head, said.get(name, ""), width)

@@ -7,23 +7,21 @@ is composed and checked here, once, and only then handed to Hydra, which makes i
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TypeVar, cast
 
-from omegaconf.errors import OmegaConfBaseException
-
 from core.cli.allocator import collect_from_now_on
-from core.cli.arguments import parsed, shows, with_names
+from core.cli.arguments import own_words, parsed, shows, with_names
 from core.cli.choices import YamlFile
 from core.cli.command import typed_command
 from core.cli.comments import takes_list
 from core.cli.compose import Composed, compose_checked
-from core.cli.follow_up import follow_up, of_sweep
+from core.cli.follow_up import follow_up
 from core.cli.guard import guarded
 from core.cli.habits import hint
 from core.cli.job import check, execute
@@ -32,6 +30,7 @@ from core.cli.overrides import parse, refuse_uncountable
 from core.cli.paths import as_text, typed_path, typed_run
 from core.cli.refusals import BY_ID
 from core.cli.resume import resume_run
+from core.cli.sweeps import LAUNCHER, Job, Sweep, is_sweep, launcher_of, resume_sweep, run_all
 from core.config import ConfigError, Tree, build, config_dir
 from core.run.directory import Lock, is_run, refuse_used, used
 from core.run.listing import newest_first
@@ -70,6 +69,33 @@ def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[O
     return guarded(main, lambda: hint(root, arguments))
 
 
+def status_of_outer(
+    config_name: str,
+    arguments: Sequence[str],
+    work: Callable[[Options, list[str], list[Path]], int],
+    refuse: Callable[[], None],
+) -> int:
+    """Do what `core.cli.command.outer_tool` does with these arguments; return the exit status."""
+
+    def main() -> int:
+        args = parsed(arguments)
+        own = own_words(args.overrides, root)
+        if shows(args):
+            return _show(config_name, args, args.overrides if args.shell_completion else own, arguments)
+        if args.multirun:
+            raise ConfigError("this command does one thing at a time; leave -m out")
+        refuse()
+        overrides = as_text(own, root)
+        _refuse_several(overrides, root, "this command does one thing at a time")
+        tree, _, _ = compose_tree(config_name, overrides, _folders(args))
+        cfg = build(tree)
+        collect_from_now_on()
+        return work(cast(Options, cfg), [word for word in args.overrides if word not in own], _folders(args))
+
+    root = _root(config_name)
+    return guarded(main, lambda: hint(root, arguments))
+
+
 def compose_tree(
     config_name: str, overrides: Sequence[str], folders: Sequence[Path], job: int | None = None
 ) -> tuple[Tree, Path | None, Composed]:
@@ -99,6 +125,8 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
         directory = Path(typed_run(resume[-1].partition("=")[2], "resume", _root(config_name)))
+        if is_sweep(directory):
+            return resume_sweep(directory, others, config_name, config_dir())
         status = resume_run(directory, others, config_name)
         return 0 if status is None else _ended(config_name, directory, status, typed_command(arguments))
     batches = _batches(overrides, args.multirun, _root(config_name))
@@ -108,38 +136,62 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
 def _start(
     config_name: str, batches: Sequence[list[str]], folders: Sequence[Path], sweep: bool, command: str
 ) -> int:
-    """Check every job, then run them one after the other; the worst of their statuses."""
-    jobs: list[tuple[Composed, Tree, Path | None]] = []
-    names = job_names(batches)
+    """Check every job, then run them; the worst of their statuses."""
+    if sweep:
+        return _start_sweep(config_name, batches, folders, command)
+    tree, directory, composed = compose_tree(config_name, batches[0], folders)
+    assert directory is not None
+    refuse_used(directory)
+    composed = replace(composed, notes=composed.notes + check(tree, composed.typed))
+    with _cleared([directory]):
+        return _run_one(config_name, composed, tree, directory, command)
+
+
+def _start_sweep(
+    config_name: str, batches: Sequence[list[str]], folders: Sequence[Path], command: str
+) -> int:
+    jobs: list[Job] = []
+    places: dict[Path, None] = {}
+    names, shared, launcher = job_names(batches), None, None
     for number, overrides in enumerate(batches):
-        tree, directory, composed = compose_tree(config_name, overrides, folders, number if sweep else None)
-        if sweep:
-            directory = composed.join(jobs[0][0] if jobs else composed, number, names[number])
-        if directory is not None and directory in [place for _, _, place in jobs]:
+        tree, _, composed = compose_tree(config_name, overrides, folders, number)
+        if not jobs:
+            shared, launcher = composed.shared(), launcher_of(composed)
+        directory = composed.join(shared, number, None if composed.names_jobs else names[number])
+        if directory is not None and directory in places:
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
         if directory is not None:
             refuse_used(directory)
-        idle = check(tree, composed.typed)
-        jobs.append((replace(composed, notes=composed.notes + idle), tree, directory))
-    places = [directory for _, _, directory in jobs if directory is not None]
-    if sweep:
-        with suppress(OmegaConfBaseException):  # what only a running job can resolve
-            places.append(Path(jobs[0][0].tree.hydra.sweep.dir))
+            places[directory] = None
+        elif launcher is not None:
+            raise ConfigError("hydra.sweep.subdir: a launcher's jobs need directories that are known before")
+        subdir = None if directory is None or shared is None else os.path.relpath(directory, shared)
+        notes = composed.notes + check(tree, composed.typed)
+        jobs.append(Job(number, tuple(overrides), names[number], subdir, notes))
+    sweep = Sweep(config_name, tuple(folders), command, swept_options(batches), shared)
+    with _cleared([*places, *([Path(shared)] if shared is not None else [])]):
+        status = 2
+        try:
+            status = run_all(sweep, jobs, launcher)
+        finally:
+            if status == 2:
+                sweep.forget(jobs)
+        return status
+
+
+@contextmanager
+def _cleared(places: Sequence[Path]) -> Iterator[None]:
+    """Remove folders that were made meanwhile and are empty, of a start that came to nothing."""
     new = [each for place in places for each in (place, *place.parents) if not each.exists()]
     try:
-        return (
-            _run_sweep(config_name, jobs, command, swept_options(batches))
-            if sweep
-            else _run_one(config_name, *jobs[0], command)
-        )
+        yield
     finally:
-        for place in new:  # of a start that came to nothing
+        for place in new:
             with suppress(OSError):
                 place.rmdir()
 
 
-def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path | None, command: str) -> int:
-    assert directory is not None
+def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path, command: str) -> int:
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
         if is_run(directory):  # another run began and ended here since the check
@@ -149,25 +201,6 @@ def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path |
         return _ended(config_name, directory, status, command)
     finally:
         lock.release()
-
-
-def _run_sweep(
-    config_name: str,
-    jobs: Sequence[tuple[Composed, Tree, Path | None]],
-    command: str,
-    swept: tuple[str, ...],
-) -> int:
-    codes = [0]
-    for number, (composed, tree, directory) in enumerate(jobs):
-        print(f"job {number + 1} of {len(jobs)}: {' '.join(composed.tree.hydra.overrides.task)}", flush=True)
-        _say(composed.notes)
-        codes.append(composed.run(partial(_execute, tree, swept=swept), directory, number, command))
-        if codes[-1] > 128:  # a signal is meant for the whole sweep
-            return codes[-1]
-    places = [directory.parent for *_, directory in jobs if directory is not None]
-    if places and min(codes[1:]) < 2:
-        _say(of_sweep(config_name, Path(os.path.commonpath(places)), swept, command))
-    return max(codes)
 
 
 def _ended(config_name: str, directory: Path, status: int, command: str) -> int:
@@ -199,9 +232,9 @@ def _runs(tree: Tree, root: YamlFile) -> list[Path]:
     return [directory for place in places for _, directory in newest_first(Path(place))]
 
 
-def _execute(tree: Tree, directory: Path, lock: Lock | None = None, swept: tuple[str, ...] = ()) -> int:
+def _execute(tree: Tree, directory: Path, lock: Lock) -> int:
     """One job, whose own mistakes end it alone."""
-    return guarded(lambda: execute(tree, directory, lock=lock, swept=swept))
+    return guarded(lambda: execute(tree, directory, lock=lock))
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -290,8 +323,10 @@ def _batches(overrides: Sequence[str], multirun: bool, root: YamlFile) -> list[l
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     for key in map(_key, overrides):
-        if key.replace("/", ".").startswith(("hydra.mode", "hydra.launcher", "hydra.sweeper")):
-            raise ConfigError(f"{key} is not read here; -m runs the jobs of a sweep one after the other")
+        if key.replace("/", ".").startswith(("hydra.mode", "hydra.sweeper")):
+            raise ConfigError(f"{key} is not read here; -m runs one job for each combination of values")
+        if key.startswith(LAUNCHER) and not multirun:
+            raise ConfigError(f"{key} says how the jobs of a sweep are run; add -m")
     if not multirun:
         _refuse_several(overrides, root, "add -m to run all of them")
         return [list(overrides)]

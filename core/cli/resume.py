@@ -85,6 +85,26 @@ def _say_rate(schedule: "Schedule", step: int | None, before: object, after: int
         )
 
 
+def refuse_fixed(override: str, length: str) -> None:
+    """Check that an override may change while a run of this length is resumed.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    key = override.partition("=")[0]
+    if key != length and not key.startswith(CHANGEABLE):
+        raise ConfigError(
+            f"{override} cannot change while resuming; only {length}, logging.*, logger.*, device and "
+            "num_threads can"
+        )
+
+
+def length_of(config_name: str) -> str:
+    """Name of the option that says how long a run of this command is."""
+    target = YamlFile(config_dir() / f"{config_name}.yaml").content["_target_"]
+    return cast(type[RootConfig], import_target(target, "_target_")).LENGTH
+
+
 def _change(options: Tree, override: str, length: str) -> None:
     """Apply one override to the saved options, of which `length` says how long the run is.
 
@@ -92,11 +112,7 @@ def _change(options: Tree, override: str, length: str) -> None:
         ConfigError: it is not one of those that may change, or it would shorten the run.
     """
     key, _, value = override.partition("=")
-    if key != length and not key.startswith(CHANGEABLE):
-        raise ConfigError(
-            f"{override} cannot change while resuming; only {length}, logging.*, logger.*, device and "
-            "num_threads can"
-        )
+    refuse_fixed(override, length)
     *path, name = key.split(".")
     node: Any = options
     for part in path:

@@ -9,7 +9,15 @@ from annotated_types import Ge
 
 from core.checks import checked, require
 from core.compare.groups import Score, SeedGroup, SeedRun, find_runs, grouped
-from core.compare.statistics import COVERAGE, UNCUT, Estimate, Statistic, estimate, interquartile_mean, mean
+from core.compare.numbers import (
+    FORMS,
+    improvement_table,
+    improvements,
+    markdown,
+    shown_estimate,
+    write_numbers,
+)
+from core.compare.statistics import COVERAGE, UNCUT, Statistic, estimate, interquartile_mean, mean
 from core.config import ConfigError
 from core.draw.media import encode
 from core.numbers import plain_number
@@ -25,6 +33,7 @@ class CompareConfig:
         runs: run directories, folders of them, kept summaries, or patterns of these.
         target: a mean score to compare with; the table says where it lies beside each interval; None = none.
         figure: where the learning curves go; None = draw none.
+        table: where the numbers go, as CSV or JSON; None = nowhere.
         resamples: bootstrap samples behind every interval.
         seed: of the bootstrap samples.
     """
@@ -32,6 +41,7 @@ class CompareConfig:
     runs: tuple[str, ...] | None
     target: float | None
     figure: str | None
+    table: str | None
     resamples: Annotated[int, Ge(100)]
     seed: Annotated[int, Ge(0)]
 
@@ -40,22 +50,27 @@ class CompareConfig:
         require(bool(self.runs), "runs", self.runs, allowed)
         ok = self.figure is None or Path(self.figure).suffix.lower() == ".png"
         require(ok, "figure", self.figure, "the name of a .png file or null")
+        ok = self.table is None or Path(self.table).suffix.lower() in FORMS
+        require(ok, "table", self.table, "the name of a .csv or .json file, or null")
 
 
 def compare_runs(cfg: CompareConfig, score: Score) -> str:
-    """The tables and remarks; writes the figure.
+    """The tables and remarks; writes the figure and the numbers.
 
     Raises:
         ConfigError: an element of `runs` names no run, one target is given for several tasks, or the figure
             cannot be written.
     """
-    if cfg.figure is not None:
-        refuse_unwritable(Path(cfg.figure))
+    for path in (cfg.figure, cfg.table):
+        if path is not None:
+            refuse_unwritable(Path(path))
     groups = grouped(find_runs(cfg.runs or (), score))
     tasks = list(dict.fromkeys(group.task for group in groups))
     if cfg.target is not None and len(tasks) > 1:
         raise ConfigError(f"target={cfg.target:g} is a score on one task, but runs are on {', '.join(tasks)}")
     parts = [task_table([g for g in groups if g.task == task], cfg, score.unit) for task in tasks]
+    better = improvements(groups, cfg.resamples, cfg.seed)
+    parts += [improvement_table(better)] if better else []
     remarks = [line for group in groups for line in _remarks(group, score.unit)]
     if any(len(group.scores) > 1 for group in groups):
         remarks.insert(0, f"Intervals: 95 %, percentile bootstrap over seeds{_coverage(groups)}.")
@@ -65,6 +80,9 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
         )
     parts += ["\n".join(remarks)] if remarks else []
     parts.append(_figure(groups, cfg, score))
+    if cfg.table is not None:
+        write_numbers(Path(cfg.table), groups, better, cfg.resamples, cfg.seed)
+        parts[-1] += f"\ntable: {cfg.table}"
     return "\n\n".join(parts)
 
 
@@ -76,11 +94,7 @@ def task_table(groups: Sequence[SeedGroup], cfg: CompareConfig, unit: str) -> st
         row = [group.label, _count(group), *(_cell(group, s, cfg) for s in (mean, interquartile_mean))]
         row += [", ".join(_seed(run) for run in group.runs), _steps(group)]
         rows.append(row if cfg.target is None else [*row, verdict(group, cfg.target, cfg)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+    return markdown(rows)
 
 
 def verdict(group: SeedGroup, target: float, cfg: CompareConfig) -> str:
@@ -100,11 +114,7 @@ def verdict(group: SeedGroup, target: float, cfg: CompareConfig) -> str:
 def _cell(group: SeedGroup, statistic: Statistic, cfg: CompareConfig) -> str:
     if not group.scores:
         return "–"
-    found: Estimate = estimate(group.scores, statistic, cfg.resamples, cfg.seed)
-    if found.interval is None:
-        return plain_number(found.value)
-    low, high = found.interval
-    return f"{plain_number(found.value)} [{plain_number(low)}, {plain_number(high)}]"
+    return shown_estimate(estimate(group.scores, statistic, cfg.resamples, cfg.seed))
 
 
 def _count(group: SeedGroup) -> str:

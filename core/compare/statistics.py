@@ -48,6 +48,42 @@ def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
     return trim_mean(scores, 0.25, axis=axis)
 
 
+def probability_of_improvement(*scores: np.ndarray, axis: int = -1) -> np.ndarray:
+    """How likely a run of one method is to score above one of another on the same task; ties count half.
+
+    It is the statistic of Mann and Whitney as a share of all pairs, averaged over tasks (Agarwal et al. 2021,
+    section 4.3).
+
+    Args:
+        scores: of the first task those of the one method, [..., S], and those of the other, [..., R]; then
+            those of the next task, and so on.
+        axis: of the seeds.
+    """
+    tasks = []
+    for ours, theirs in zip(scores[::2], scores[1::2], strict=True):
+        one, other = np.moveaxis(ours, axis, -1)[..., :, None], np.moveaxis(theirs, axis, -1)[..., None, :]
+        tasks.append(((one > other) + 0.5 * (one == other)).mean((-2, -1)))
+    return np.mean(tasks, axis=0)
+
+
+def improvement(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], resamples: int, seed: int
+) -> Estimate:
+    """`probability_of_improvement` with its interval.
+
+    Args:
+        pairs: for each task the scores of the one method, and those of the other; at least one of each.
+        resamples: bootstrap samples; the seeds of each method and task are drawn among themselves.
+        seed: of the bootstrap samples.
+    """
+    samples = tuple(np.asarray(scores, dtype=np.float64) for pair in pairs for scores in pair)
+    value = float(probability_of_improvement(*samples))
+    if any(len(each) < 2 for each in samples):
+        return Estimate(value, None)
+    low, high = _ends(samples, probability_of_improvement, resamples, seed, axis=-1)
+    return Estimate(value, (float(low), float(high)))
+
+
 def estimate(scores: Sequence[float], statistic: Statistic, resamples: int, seed: int) -> Estimate:
     """A statistic of at least one score, with its interval.
 
@@ -79,12 +115,19 @@ def interval(
     Returns:
         Lower and upper ends, [...] each.
     """
+    return _ends((values,), statistic, resamples, seed, axis=0)
+
+
+def _ends(
+    samples: tuple[np.ndarray, ...], statistic: Statistic, resamples: int, seed: int, axis: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `interval`, of a statistic of several samples, each drawn among itself."""
     from scipy.stats import bootstrap
 
     found = bootstrap(
-        (values,),
+        samples,
         statistic,
-        axis=0,
+        axis=axis,
         n_resamples=resamples,
         confidence_level=CONFIDENCE,
         method="percentile",

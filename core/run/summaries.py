@@ -39,14 +39,14 @@ def row(
     Args:
         options: by dotted name; names of classes are left out, `typed` says which were chosen.
         typed: what was typed, by name; each is a column, unless it only places or logs the run.
-        swept: those in which the jobs of a sweep differ; then only they are columns.
+        swept: those in which the jobs of a sweep differ; then only they and `tags` are columns.
         metrics: what the table calls a curve, by its tag; it shows the last value.
     """
     cells = {key: value for key, value in options.items() if key.rpartition(".")[2] != CLASS}
     cells = {as_text(key): _cell(value) for key, value in {**cells, **typed}.items()}
     chosen = [*swept, *(key for key in typed if key == "tags")] if swept else list(typed)
     columns = [key for key in map(as_text, chosen) if key.partition(".")[0] not in UNCOMPARED]
-    columns = [key for key in dict.fromkeys([*columns, "seed"]) if key in cells]
+    columns = [key for key in dict.fromkeys([*columns, *(() if swept else ("seed",))]) if key in cells]
     api, data = proto("plugins.hparams.api"), proto("plugins.hparams.plugin_data")
     # TensorBoard sorts them by this flag and then by name, and shows the first five.
     infos = [

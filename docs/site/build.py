@@ -33,7 +33,7 @@ PUBLIC = ("core", "core.gradients", "core.noise", "core.curvature", "core.optim"
           "core.diagnosis", "gradrl", "gradgan")  # fmt: skip
 NAV = {  # headings and their pages; a page that is not there yet is left out, one in no list ends the build
     "Start": ["index", "tour", "glossary"],
-    "Train": ["agents", "agents/*", "gans", "losses/*", "descend"],
+    "Train": ["agents", "agents/*", "gans", "losses/*", "descend", "sweeps"],
     "Your own loop": ["watch", "watch_frameworks", "core"],
     "Read": ["curves", "gradients", "diagnosis", "replay", "landscapes"],
     "Use what was trained": ["use"],

@@ -41,12 +41,14 @@ CONTEXTS = {
     "replay": (["run=run_rl", "step=64"], ["run_descend", "step=3"]),
     "compare": (["runs=[run_rl]", "resamples=100"], ["run_rl", "resamples=100"]),
     "runs": ([], ["run_rl"], ["--json"]),
+    "tune": (["search=ppo", "resume=x"], ["search=gan", "sampler=random", "resume=x"]),  # none begins
     "bench": ([],),
     "demo": ([],),
 }  # fmt: skip
+TOOL_GROUPS = {"tune": ["search", "sampler", "pruner"]}
 WEIGHTS = {
     "rl": 10, "gan": 9, "descend": 7, "evaluate": 2, "export": 1, "report": 2, "landscape": 2, "compare": 2,
-    "replay": 1, "bench": 1, "runs": 1, "demo": 0.3,
+    "replay": 1, "bench": 1, "runs": 1, "tune": 2, "demo": 0.3,
 }  # fmt: skip
 KINDS = {
     "value": 34, "group": 10, "target": 14, "flags": 7, "hydra": 9, "key": 9, "sweep": 8, "long": 6, "two": 3,
@@ -143,10 +145,12 @@ def known(command: str, context: tuple[str, ...]) -> Known:
         return Known((), (), (), ())
     space = Space(command, FACTS)
     sizes = space.sizes(context) if command in TRAINERS else []
-    options = [word for word in context if "=" in word]
+    options = [word for word in context if "=" in word and not word.startswith("resume=")]
     names = list(dotted(space.tree([*options, *sizes])))
     inner = {".".join(name.split(".")[:i]) for name in names for i in range(1, name.count(".") + 1)}
     parts = sorted(name.removesuffix("._target_") for name in names if name.endswith("._target_"))
-    groups = [*space.groups(), "experiment"] if command in TRAINERS else ["features"]
+    groups = (
+        [*space.groups(), "experiment"] if command in TRAINERS else TOOL_GROUPS.get(command, ["features"])
+    )
     options = sorted({name for name in names if not name.endswith("_target_")} | inner)
     return Known(tuple(options), tuple(parts), tuple(groups), tuple(sizes))

@@ -1,5 +1,6 @@
 """compare: statistics against slow definitions, what is one group, and that no seed is dropped."""
 
+import csv
 import itertools
 import json
 import math
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from scipy.stats import mannwhitneyu, trim_mean
 
 from core.cli.saved import lacking
 from core.compare.comparison import CompareConfig, compare_runs
 from core.compare.groups import find_runs, grouped
 from core.compare.learning_curves import band
-from core.compare.statistics import COVERAGE, estimate, interquartile_mean, interval, mean
+from core.compare.statistics import COVERAGE, estimate, improvement, interquartile_mean, interval, mean
 from core.config import ConfigError
 from core.run.tensorboard import Writer
 from gradrl.report import SCORE
@@ -79,6 +81,72 @@ def test_an_interval_is_that_of_all_samples_with_replacement(scores, statistic, 
     assert found.value == pytest.approx(slow(scores))
     # The percentiles of a discrete distribution jump: one neighbouring value off is the resampling's noise.
     assert found.interval == pytest.approx(slow_interval(scores, slow), abs=0.41)
+
+
+def test_the_interquartile_mean_is_scipys_trimmed_mean():
+    for count in (4, 5, 8, 11):
+        scores = np.random.default_rng(count).normal(size=count)
+        assert interquartile_mean(scores) == pytest.approx(trim_mean(scores, 0.25), rel=1e-15)
+
+
+def test_the_probability_of_improvement_is_the_statistic_of_mann_and_whitney_averaged_over_tasks():
+    random = np.random.default_rng(0)
+    pairs = [
+        (random.integers(0, 9, 7).astype(float), random.integers(2, 9, 5).astype(float)) for _ in range(3)
+    ]
+    shares = [mannwhitneyu(one, other).statistic / (len(one) * len(other)) for one, other in pairs]
+    found = improvement(pairs, 2000, 0)
+    assert found.value == pytest.approx(np.mean(shares))
+    assert found.interval[0] < found.value < found.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "value", "ends"),
+    [
+        ([5.0, 6.0], [1.0, 2.0], 1.0, (1.0, 1.0)),
+        ([3.0, 3.0], [3.0, 3.0], 0.5, (0.5, 0.5)),
+        ([1.0], [2.0, 3.0], 0.0, None),
+    ],
+)
+def test_the_probability_of_improvement_at_its_edges(one, other, value, ends):
+    found = improvement([(one, other)], 500, 0)
+    assert (found.value, found.interval) == (value, ends)
+
+
+def test_the_interval_of_the_probability_of_improvement_is_that_of_all_samples():
+    one, other = [1.0, 4.0, 6.0], [2.0, 3.0, 5.0]
+    every = [
+        np.mean([(x > y) + 0.5 * (x == y) for x in a for y in b])
+        for a in itertools.product(one, repeat=3)
+        for b in itertools.product(other, repeat=3)
+    ]
+    low, high = np.percentile(every, [2.5, 97.5])
+    found = improvement([(one, other)], 20_000, 0)
+    step = 1 / 9  # between two values that it can have
+    assert found.interval == (pytest.approx(low, abs=step), pytest.approx(high, abs=step))
+
+
+def test_the_numbers_go_to_a_file_and_the_better_method_is_told_over_all_tasks(command: Command, tmp_path):
+    for env, shift in (("CartPole-v1", 0.0), ("Acrobot-v1", 100.0)):
+        for seed in (1, 2, 3):
+            write_run(tmp_path / f"ppo-{env}", seed, seed + shift, env=env)
+            write_run(tmp_path / f"a2c-{env}", seed, seed + shift + 2.0, env=env, agent=A2C)
+    words = (f"runs=[{tmp_path}/ppo-*,{tmp_path}/a2c-*]", "figure=null", "resamples=200")
+    out = command("compare", *words, "table=n.json").out
+    assert "| better than PPO | probability of improvement | tasks |" in out
+    share = (2 + 0.5 + 3 + 3) / 9
+    found = json.loads(Path("n.json").read_text())
+    (better,) = found["probability_of_improvement"]
+    assert better["probability"] == pytest.approx(share)
+    assert (better["label"], better["over"], better["tasks"]) == ("A2C", "PPO", ["Acrobot-v1", "CartPole-v1"])
+    assert {(g["task"], g["label"]): g["mean"] for g in found["groups"]}["Acrobot-v1", "A2C"] == 104.0
+    assert command("compare", *words, "table=n.csv").status == 0
+    rows = [*csv.DictReader(Path("n.csv").read_text().splitlines())]
+    assert [row["scores"] for row in rows if row["label"] == "PPO"] == ["101.0 102.0 103.0", "1.0 2.0 3.0"]
+    assert all(float(r["mean_low"]) <= float(r["mean"]) <= float(r["mean_high"]) for r in rows)
+    outcome = command("compare", *words, "table=n.txt")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "table must be the name of a .csv or .json file" in outcome.err
 
 
 def test_the_interval_of_many_seeds_is_the_normal_one():
@@ -174,7 +242,7 @@ def test_kept_summaries_are_compared_by_their_folders_without_curves(command: Co
     ]  # fmt: skip
     assert lines[2][:2] == ["one", "3"]
     assert lines[2][4] == "1, 2, 3"
-    assert [line[-1] for line in lines[2:]] == ["below by 1", "target within the interval"]
+    assert [line[-1] for line in lines[2:4]] == ["below by 1", "target within the interval"]
     whole = "With fewer than 4 seeds the interquartile mean leaves none out and is the mean."
     assert whole in outcome.out
     above = command("compare", f"runs=[{tmp_path}/two]", "target=1")
@@ -248,7 +316,7 @@ def test_any_trainer_can_say_where_its_score_is(tmp_path):
         (run / "config.yaml").write_text(yaml.safe_dump(tree | {"data": {"name": "irises"}}))
         summary = {"status": "finished", "accuracy": accuracy, "samples": 600}
         (run / "summary.json").write_text(json.dumps(summary))
-    cfg = CompareConfig(runs=(str(tmp_path),), target=None, figure=None, resamples=100, seed=0)
+    cfg = CompareConfig(runs=(str(tmp_path),), target=None, figure=None, table=None, resamples=100, seed=0)
     lines = compare_runs(cfg, score).splitlines()
     assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == [
         "irises", "seeds", "mean", "interquartile mean", "by seed", "samples",

@@ -150,7 +150,7 @@ def test_in_a_sweep_only_what_differs_is_a_column(tmp_path):
     typed = {"agent": "ppo", "optimizer.lr": 0.1, "tags": ["a"]}
     writer.hparams({"optimizer.lr": 0.1, "seed": 1}, typed, ("optimizer.lr", "gone"), {})
     writer.close()
-    assert hparams(tmp_path)[0] == [("optimizer.lr", True), ("tags", True), ("seed", False)]
+    assert hparams(tmp_path)[0] == [("optimizer.lr", True), ("tags", True)]
 
 
 def test_the_layout_is_read_back_as_it_was_written_and_only_its_first_two_sections_are_open(tmp_path):

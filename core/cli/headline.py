@@ -1,0 +1,26 @@
+"""The one number that stands for a run on one line, as the root file of its trainer names it."""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+
+from core.cli.choices import YamlFile
+from core.config import config_dir
+
+WATCHED = {"loss": "loss"}  # of a loop of the user's own
+
+
+def headline(summary: Mapping[str, object]) -> tuple[str, float] | None:
+    """Name and value of the first of these entries that a summary has; None where it has none."""
+    for entry, name in _names().items():
+        value = summary.get(entry)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return name, float(value) if abs(value) < 1e300 else math.inf
+    return None
+
+
+@cache
+def _names() -> dict[str, str]:
+    """What lines call the entries of summaries."""
+    roots = (YamlFile(path).content for path in sorted(config_dir().glob("*.yaml")))
+    return {entry: name for root in roots for entry, name in (root.get("headline") or {}).items()} | WATCHED

@@ -1,0 +1,38 @@
+"""A run in a process that another has started: it stops when that one dies, or when it is told to."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+POLL_S = 0.5
+
+
+@contextmanager
+def stops_with(marker: Path | None = None) -> Iterator[None]:
+    """Send this process one SIGTERM as soon as its parent has died, or a file appears.
+
+    A run answers it with a checkpoint. Ctrl-C in a terminal is then the parent's alone.
+
+    Args:
+        marker: the file; None = none.
+    """
+    parent, over = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(POLL_S):
+            if os.getppid() != parent or (marker is not None and marker.exists()):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    with suppress(OSError):  # it leads a group of its own already
+        os.setsid()
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()

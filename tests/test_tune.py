@@ -1,0 +1,85 @@
+"""gradsight-tune: what is typed for it and for its trainer is checked before anything is made."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from core.cli.choices import YamlFile
+from core.cli.completion import candidates
+from core.config import config_dir
+from tests.conftest import Command, assert_refused
+
+NEEDED = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed")
+ACROBOT = ("search=ppo", "env=acrobot", "total_steps=50000")
+
+
+@NEEDED
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("search=pp",), "search=pp does not exist"),
+        (("search=none",), "search=none does not exist"),
+        (("trials=0",), "trials must be an integer >= 1, got 0"),
+        (("jobs=-1",), "jobs must be an integer >= 1"),
+        (("heartbeat=0",), "heartbeat must be an integer >= 1"),
+        (("search.direction=up",), "search.direction must be one of"),
+        (("search.space.optimizer.lr.high=1e-6",), "search.space.optimizer.lr is empty"),
+        (
+            ("search.space.agent.num_epochs.choices=[]",),
+            "search.space.agent.num_epochs.choices must be a list",
+        ),
+        (("search.space.agent.num_epochs.choices=[0]",), "agent.num_epochs must be an integer >= 1, got 0"),
+        (("search.trainer=rll",), "search.trainer must be one of rl, gan, descend, got rll"),
+        (("agent.num_epoch=3",), "unknown option agent.num_epoch; did you mean agent.num_epochs?"),
+        (("seed=1,2",), "seed=1,2 has several values"),
+        (("hydra.run.dir=x",), "each trial has its own directory"),
+        (("resume=x",), "each trial has its own directory"),
+        (("-m",), "leave -m out"),
+        (("study=last",), "there is no study in runs/tune/"),
+        (("storage=sqlite:////no/such/place.db",), "storage cannot be opened"),
+        (("storage=nonsense",), "storage cannot be opened"),
+        (("sampler._target_=torch.nn.Identity",), "sampler._target_ must name a BaseSampler of Optuna"),
+        (("pruner.min_resource=3",), "unknown option pruner.min_resource"),
+        (("env=acrobt",), "env=acrobt does not exist"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(command: Command, words, message):
+    assert_refused(command("tune", *ACROBOT, *words), message)
+
+
+@NEEDED
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ppo", ("env=acrobot",)),
+        ("a2c", ("env=cartpole",)),
+        ("sac", ("env=pendulum",)),
+        ("td3", ("env=pendulum",)),
+        ("gan", ("data=digits",)),
+    ],
+)
+def test_every_search_fits_its_trainer_at_both_ends_of_its_space(name, words):
+    from core.cli.launch import compose_tree
+    from core.config import build
+    from core.tune.search import _trainer
+    from core.tune.space import read_space
+
+    cfg = build(compose_tree("tune", [f"search={name}"], [config_dir()])[0])
+    trainer = _trainer(cfg, read_space(cfg.search.space), words, [config_dir()])
+    assert trainer.interval < trainer.total
+
+
+def test_without_optuna_the_extra_is_named(command: Command, monkeypatch):
+    from core.scripts import tune
+
+    monkeypatch.setattr(tune, "find_spec", lambda name: None)
+    assert_refused(command("tune", *ACROBOT), "pip install 'gradsight[tune]'")
+
+
+def test_help_and_completion_know_the_command(command: Command):
+    said = command("tune", "--help").out
+    for text in ("search: a2c, gan, ppo, sac, td3", "trials: 20", "pruner: asha, median, none"):
+        assert text in said
+    root = YamlFile(config_dir() / "tune.yaml")
+    assert candidates(root, "gradsight-tune search=s", [config_dir()]) == ["search=sac"]
+    assert "trials=" in candidates(root, "gradsight-tune env=acrobot tr", [config_dir()])
