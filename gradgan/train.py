@@ -14,6 +14,7 @@ from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
+from core.gradients.ranks import num_ranks
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -297,7 +298,7 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
             build_optimizer(cfg.optimizer, module.named_parameters(), lr),
             as_transforms(cfg.clipper),
             name=name,
-            batch_size=cfg.batch_size,
+            batch_size=cfg.batch_size // num_ranks(),
             precision=cfg.precision,
             monitor=cfg.monitor,
         )
