@@ -3,7 +3,6 @@
 import importlib
 import shlex
 import signal
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.cli.allocator import collect_from_now_on
 from core.cli.eager import keep_compiler_out
+from core.cli.ranked import check_ranks, say_error
 from core.config import ConfigError, Tree, build, flat
 from core.errors import ContractError, as_shortage
 
@@ -80,6 +80,7 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     Raises:
         ConfigError: one line about what is wrong.
     """
+    from core.gradients.ranks import alone
     from core.run.callbacks import Callbacks
     from core.run.loggers.loggers import check_loggers
 
@@ -89,7 +90,9 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     check_loggers(cfg.logger)
     Callbacks(cfg.callbacks)
     try:
-        module.check(cfg)
+        with alone():
+            module.check(cfg)
+        check_ranks(cfg, module, tree)
         undiagnosed = {"on_finding": "diagnosis is none"} if cfg.diagnosis is None else {}
         return _idle(typed, module.without_effect(cfg) | undiagnosed) if typed else ()
     except ConfigError:
@@ -137,8 +140,11 @@ def execute(
             nothing is left of this start).
     """
     from core.run.directory import Lock, abandon, holds_run, used
+    from core.run.ranks import is_first
 
     cfg, module = _entry(tree)
+    if not is_first():  # whose directory it is
+        return _train(tree, directory, cfg, module, swept)
     held = lock or Lock(directory)
     try:
         if not continuing and holds_run(directory):
@@ -155,10 +161,12 @@ def execute(
 def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swept: Sequence[str]) -> int:
     """The run itself, in a directory that is held; the exit status."""
     from core.cli.defaults import defaults
+    from core.gradients.ranks import num_ranks
     from core.run.callbacks import Callbacks
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis
     from core.run.directory import git_state, versions
+    from core.run.ranks import is_first, meet
     from core.run.run import Run
     from core.seeding import seed_globally
 
@@ -169,6 +177,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swe
         "git": git_state(),
         "device": str(resolve_device(tree["device"])),
         **({"tags": list(cfg.tags)} if cfg.tags else {}),
+        **({"ranks": num_ranks()} if num_ranks() > 1 else {}),
     }
     run = Run(
         directory,
@@ -178,14 +187,16 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swe
         Diagnosis(cfg.diagnosis, cfg.on_finding, tree, defaults=lambda: defaults(directory)),
         cfg.logger,
         Callbacks(cfg.callbacks),
-        _start(tree, directory, swept),
+        _start(tree, directory, swept) if is_first() else None,
     )
     try:
-        status, code = _ended(cfg, module, run)
+        status, code, together = _ended(cfg, module, run)
         if status != "finished":
             run.write_summary(status)
+        if together:  # of several ranks the others wait until the first has written
+            meet()
     except ContractError as error:  # of the summary
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
     finally:
         run.close()
     return code
@@ -205,31 +216,33 @@ def _start(tree: Tree, directory: Path, swept: Sequence[str]) -> "Start":
     return Start(command, typed, tuple(swept))
 
 
-def _ended(cfg: RootConfig, module: ModuleType, run: "Run") -> tuple[str, int]:
-    """Train; the status of the run and the exit status."""
+def _ended(cfg: RootConfig, module: ModuleType, run: "Run") -> tuple[str, int, bool]:
+    """Train; the status of the run, the exit status, and whether all ranks have ended at this point."""
     from core.run.diagnosis import Stopping
     from core.run.interrupts import Stopped
+    from core.run.run_state import rescue
 
     try:
         module.train(cfg, run)
     except Stopped as stop:
-        return "stopped", stop.status
+        return "stopped", stop.status, True
     except KeyboardInterrupt:
-        return "stopped", 128 + signal.SIGINT
+        return "stopped", 128 + signal.SIGINT, False
     except ConfigError:
         raise
     except (FloatingPointError, Stopping) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
+        return "failed", 1, True
     except ContractError as error:
-        print(f"error: {error}{run.rescue(error)}", file=sys.stderr)
+        say_error(f"{error}{rescue(run, error)}")
     except Exception as error:
         if shortage := as_shortage(error):
-            print(f"error: {shortage}{run.rescue(shortage)}", file=sys.stderr)
+            say_error(f"{shortage}{rescue(run, shortage)}")
         else:
             traceback.print_exc()
     else:
-        return "finished", 0
-    return "failed", 1
+        return "finished", 0, True
+    return "failed", 1, False
 
 
 def _entry(tree: Tree) -> tuple[RootConfig, ModuleType]:

@@ -30,6 +30,7 @@ from core.cli.job import check, execute
 from core.cli.names import job_names, swept_options
 from core.cli.overrides import parse, refuse_uncountable
 from core.cli.paths import as_text, typed_path, typed_run
+from core.cli.ranked import as_rank, refuse_ranks, shared, writes
 from core.cli.refusals import BY_ID
 from core.cli.resume import resume_run
 from core.config import ConfigError, Tree, build, config_dir
@@ -42,9 +43,13 @@ Options = TypeVar("Options")
 
 def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
     """Do what `core.cli.command.launch` does with these arguments; return the exit status."""
-    return guarded(
-        lambda: _launch(config_name, arguments, by_id), lambda: hint(_root(config_name), arguments)
-    )
+
+    def main() -> int:
+        return guarded(
+            lambda: _launch(config_name, arguments, by_id), lambda: hint(_root(config_name), arguments)
+        )
+
+    return guarded(lambda: as_rank(main))
 
 
 def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[Options], None]) -> int:
@@ -56,6 +61,7 @@ def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[O
             return _show(config_name, args, _of_tool(args.overrides, root), arguments)
         if args.multirun:
             raise ConfigError("this command does one thing at a time; leave -m out")
+        refuse_ranks("this command works in one process")
         overrides = _of_tool(args.overrides, root)
         _refuse_several(overrides, root, "this command does one thing at a time")
         tree, _, _ = compose_tree(config_name, overrides, _folders(args))
@@ -91,8 +97,8 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
     overrides = _select_by_id(as_text(args.overrides, _root(config_name), sweep=args.multirun), by_id)
     if shows(args):
         return _show(config_name, args, overrides, arguments)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("this command trains in one process; start it without torchrun (WORLD_SIZE is > 1)")
+    if args.multirun:
+        refuse_ranks("-m runs its jobs one after the other in one process")
     resume = [each for each in overrides if _key(each) == "resume"]
     if resume and resume[-1].partition("=")[2] not in ("", "null"):
         if args.multirun:
@@ -115,9 +121,10 @@ def _start(
         tree, directory, composed = compose_tree(config_name, overrides, folders, number if sweep else None)
         if sweep:
             directory = composed.join(jobs[0][0] if jobs else composed, number, names[number])
+        directory = shared(directory)
         if directory is not None and directory in [place for _, _, place in jobs]:
             raise ConfigError(f"two jobs of this sweep would share {directory}; see hydra.sweep.subdir")
-        if directory is not None:
+        if directory is not None and writes():
             refuse_used(directory)
         idle = check(tree, composed.typed)
         jobs.append((replace(composed, notes=composed.notes + idle), tree, directory))
@@ -140,6 +147,8 @@ def _start(
 
 def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path | None, command: str) -> int:
     assert directory is not None
+    if not writes():
+        return _execute(tree, directory)
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
         if is_run(directory):  # another run began and ended here since the check

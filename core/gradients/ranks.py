@@ -11,8 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from core.errors import RankLostError
 
 _alone = 0  # how many blocks of `alone` this process is in
+_patient: list[ProcessGroup] = []  # who waits long, see `wait_in`
 
 
 def num_ranks() -> int:
@@ -34,6 +38,34 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _alone -= 1
+
+
+@contextmanager
+def meeting() -> Iterator[None]:
+    """Around what all ranks do at the same time.
+
+    Raises:
+        RankLostError: one of them is gone, or did not come in time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLostError("another rank has ended or does not answer") from error
+
+
+@contextmanager
+def wait_in(group: ProcessGroup) -> Iterator[None]:
+    """Within it, meetings at which ranks may be late, after work of different length, are of this group."""
+    _patient.append(group)
+    try:
+        yield
+    finally:
+        _patient.pop()
+
+
+def patient_group() -> ProcessGroup | None:
+    """The group of such meetings; None = the default one."""
+    return _patient[-1] if _patient else None
 
 
 def whole(count: int) -> int:
@@ -108,7 +140,8 @@ def mean_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
     for tensor in tensors:
         kind = torch.promote_types(kind, tensor.dtype)
     flat = torch.cat([t.flatten().to(kind) for t in tensors])
-    torch.distributed.all_reduce(flat)
+    with meeting():
+        torch.distributed.all_reduce(flat)
     flat /= num_ranks()
     parts = flat.split([t.numel() for t in tensors])
     return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
@@ -117,7 +150,8 @@ def mean_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
 def gathered(value: Any) -> list[Any]:
     """What each rank has, in their order; anything that can be pickled, on the host."""
     everybody: list[Any] = [None] * num_ranks()
-    torch.distributed.all_gather_object(everybody, value)
+    with meeting():
+        torch.distributed.all_gather_object(everybody, value, group=patient_group())
     return everybody
 
 
@@ -127,7 +161,8 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.contiguous().clone()
-        torch.distributed.all_reduce(total)
+        with meeting():
+            torch.distributed.all_reduce(total)
         return total
 
     @staticmethod
