@@ -16,6 +16,7 @@ USED = {  # options that only some suites have
     "gan": ("rounds",),
     "device_envs": ("rounds",),
     "startup": ("rounds", "total_steps", "folder"),
+    "ranks": ("rounds", "total_steps", "folder"),
     "diagnosis": ("rows", "folder"),
     "elsewhere": ("rows", "folder"),
     "real_faults": ("rows", "folder"),
@@ -28,7 +29,7 @@ class BenchConfig:
     """What to measure; conf/bench.yaml explains each option. None stands for the suite's own."""
 
     suite: Literal[
-        "gradients", "rl", "gan", "device_envs", "startup", "diagnosis", "elsewhere", "real_faults"
+        "gradients", "rl", "gan", "device_envs", "startup", "ranks", "diagnosis", "elsewhere", "real_faults"
     ]
     rounds: Annotated[int | None, Ge(3)]
     models: tuple[str, ...] | None

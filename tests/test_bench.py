@@ -16,7 +16,7 @@ from tests.conftest import Command, assert_refused
     [
         (
             ["suite=vae"],
-            "suite must be one of gradients, rl, gan, device_envs, startup, diagnosis, elsewhere, "
+            "suite must be one of gradients, rl, gan, device_envs, startup, ranks, diagnosis, elsewhere, "
             "real_faults, got 'vae'",
         ),
         (["suite=rl", "models=[5k]"], "models must be left out: suite=rl does not use it, got ['5k']"),
