@@ -190,6 +190,7 @@ def _train(tree: Tree, directory: Path, cfg: RootConfig, module: ModuleType, swe
         _start(tree, directory, swept) if is_first() else None,
     )
     try:
+        meet()  # the first rank has made the directory
         status, code, together = _ended(cfg, module, run)
         if status != "finished":
             run.write_summary(status)

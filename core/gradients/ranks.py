@@ -147,11 +147,11 @@ def mean_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
 
 
-def gathered(value: Any) -> list[Any]:
+def gathered(value: Any, group: ProcessGroup | None = None) -> list[Any]:
     """What each rank has, in their order; anything that can be pickled, on the host."""
     everybody: list[Any] = [None] * num_ranks()
     with meeting():
-        torch.distributed.all_gather_object(everybody, value, group=patient_group())
+        torch.distributed.all_gather_object(everybody, value, group=group)
     return everybody
 
 

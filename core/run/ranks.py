@@ -106,7 +106,7 @@ def agree(*numbers: int) -> tuple[int, ...]:
 
 def told(value: Any) -> Any:
     """What the first rank says."""
-    return value if num_ranks() == 1 else gathered(value if is_first() else None)[0]
+    return value if num_ranks() == 1 else gathered(value if is_first() else None, patient_group())[0]
 
 
 def begin_alike(modules: Iterable[nn.Module], seed: int) -> None:

@@ -166,6 +166,7 @@ class Run:
         if num_ranks() > 1:
             self.state["ranks"] = RankStates()
         if not self._first:
+            meet()
             self._interrupts.listen()
             self._mark, self.started = time.perf_counter(), True
             return
@@ -180,7 +181,9 @@ class Run:
             probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
-        self.callbacks.call("on_start", self.step, {})
+        with alone():
+            self.callbacks.call("on_start", self.step, {})
+        meet()
         self._mark, self.started = time.perf_counter(), True
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
@@ -265,7 +268,8 @@ class Run:
             raise
         if finals:
             self._write(finals)
-        self.callbacks.call("on_end", self.step, finals)
+        with alone():
+            self.callbacks.call("on_end", self.step, finals)
         meet()
         self.save("last.pt")
         self.write_summary("finished", extra)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from core.numbers import quartiles
 
@@ -109,6 +108,8 @@ def cost(way: Way, script: str, words: tuple[str, ...]) -> Cost:
 
 def draw(folder: Path) -> None:
     """Random images of 32 pixels: how fast a network learns does not depend on what it is shown."""
+    from PIL import Image
+
     folder.mkdir()
     random = np.random.default_rng(0)
     for number in range(IMAGES):
