@@ -93,15 +93,15 @@ def learnt(name):
     return [p.detach() for p in agent.model.parameters()] + statistics, metrics, source.state_dict()
 
 
-def learnt_by_all():
-    return {name: learnt(name) for name in AGENTS}
+def learnt_by_all(*names):
+    return {name: learnt(name) for name in names}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_agents_of_several_ranks_learn_as_one_does(ranks):
-    expected = learnt_by_all()
-    for found in on_ranks(learnt_by_all, ranks):
+@pytest.mark.parametrize(("ranks", "names"), [(2, tuple(AGENTS)), (4, ("ppo", "a2c"))])
+def test_agents_of_several_ranks_learn_as_one_does(ranks, names):
+    expected = learnt_by_all(*names)
+    for found in on_ranks(learnt_by_all, ranks, *names):
         for name, (tensors, metrics, state) in found.items():
             torch.testing.assert_close(tensors, expected[name][0], rtol=0, atol=1e-5)
             for ours, one in zip(metrics, expected[name][1], strict=True):
