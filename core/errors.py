@@ -21,6 +21,10 @@ class DiskError(ContractError):
     """A file could not be written: the disk is full or refuses."""
 
 
+class RankLostError(ContractError):
+    """Another of the ranks that train together has ended, or does not answer."""
+
+
 class MemoryShortageError(ContractError):
     """There is less memory than a tensor or an array needs."""
 

@@ -14,6 +14,7 @@ from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
+from core.gradients.ranks import alone, num_ranks
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -49,6 +50,7 @@ from gradgan.networks.conditioning import Auxiliary, Projection
 from gradgan.objectives import check_noise, player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty
+from gradgan.ranks import check_ranks as check_ranks  # as the launcher asks for it
 from gradgan.regularizers import Regularizer
 from gradgan.report import GAN
 from gradgan.sampler import interface_of
@@ -195,7 +197,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
     device = resolve_device(cfg.device)
     set_num_threads(cfg.num_threads)
     generators = Generators(cfg.seed)
-    cfg = with_auto_lr(cfg, run)
+    with alone():  # of several ranks each finds the same rates
+        cfg = with_auto_lr(cfg, run)
     stream = cfg.data.stream(cfg.batch_size, generators.torch("data"), device)
     evaluator = make_evaluator(cfg, cfg.seed, cfg.evaluation.samples, run.say)
     trainer = build_trainer(cfg, generators, device)
@@ -306,7 +309,7 @@ def build_trainer(cfg: TrainConfig, generators: Generators, device: torch.device
             build_optimizer(cfg.optimizer, module.named_parameters(), lr),
             as_transforms(cfg.clipper),
             name=name,
-            batch_size=cfg.batch_size,
+            batch_size=cfg.batch_size // num_ranks(),
             precision=cfg.precision,
             monitor=cfg.monitor,
         )

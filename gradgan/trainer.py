@@ -18,6 +18,7 @@ from torch import nn
 
 from core.form import Anything, Number
 from core.gradients import Closure, GradientStep, Metrics
+from core.gradients.ranks import own
 from core.optim.averaging import ExponentialMovingAverage
 from core.optim.schedules import Schedule, ScheduledRate
 from core.optim.schemes.schemes import Move, Scheme
@@ -120,6 +121,8 @@ class Trainer:
     def closures(self, real: Batch, *, shared: bool) -> tuple[list[Closure], list[Closure]]:
         """The discriminator's and the generator's losses on a batch, one closure for each micro-batch.
 
+        Of several ranks each takes its rows; what is drawn is drawn for all of them.
+
         Everything random is drawn here, or follows from a seed drawn here, because a closure that is called
         twice has to see the same samples.
         """
@@ -127,8 +130,9 @@ class Trainer:
         of_generator: list[Closure] = []
         xs = real.x.chunk(self.micro_batches)
         labels = [None] * len(xs) if real.labels is None else real.labels.chunk(self.micro_batches)
-        for part in map(Batch, xs, labels):
-            z = latents(len(part.x), self.latent_size, self.random, part.x.device)
+        for x, label in zip(xs, labels, strict=True):
+            z = own(latents(len(x), self.latent_size, self.random, x.device))
+            part = Batch(own(x), None if label is None else own(label))
             seed, other_seed = torch.randint(2**62, (2,), generator=self.random).tolist()
             info = StepInfo(self.discriminator_updates, self.progress, self.augmentation, seed)
             states = self.regularizer_states

@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from core.form import Many, Number
 from core.gradients import Metrics
+from core.gradients.ranks import whole
 from core.state import StateDict
 from gradrl.envs.env_state import env_state
 from gradrl.envs.make import autoreset_mode, reset_envs
@@ -26,6 +27,7 @@ from gradrl.envs.observations import Observation, Row
 from gradrl.envs.spaces import Action
 from gradrl.experience.normalize import LARGEST, ObservationNormalizer, RewardNormalizer, is_finite
 from gradrl.experience.rollout import Rollout
+from gradrl.experience.shares import own_envs, share_columns, shared_dict, shared_list
 from gradrl.policies.actor import Actor
 
 
@@ -33,7 +35,7 @@ class Collector:
     """Collects rollouts of fixed size into storage made once.
 
     Args:
-        envs: the vector environment; the collector resets it.
+        envs: the vector environment, of several ranks this one's; the collector resets it.
         observation: encodes its observations.
         action: decodes the policy's actions.
         num_steps: T, steps per rollout and environment.
@@ -60,7 +62,8 @@ class Collector:
         say: Callable[[str], None] = print,
     ) -> None:
         self.envs, self.observation, self.decode = envs, observation, action.decode
-        self.num_steps, self.num_envs = num_steps, envs.num_envs
+        self.num_steps, self.num_envs = num_steps, whole(envs.num_envs)
+        self.own = own_envs(envs.num_envs)
         self.observation_normalizer, self.reward_normalizer = observation_normalizer, reward_normalizer
         self.say = say
         self.resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP
@@ -75,7 +78,11 @@ class Collector:
         self.env_steps = self.left_out = 0
         self.odd = np.zeros((num_steps + 1, self.num_envs), np.bool_)  # rows of obs that are not finite
         self.floats = obs_dtype.kind == "f"
-        self._keep(-1, reset_envs(envs, seeds))
+        arrays = self.obs, self.action, self.reward, self.terminated, self.truncated, self.odd
+        self.columns = (*arrays, self.episode_start)  # [T, N, ...], of all ranks after every rollout
+        self.mine = tuple(array[:, self.own] for array in self.columns)
+        self._keep(-1, reset_envs(envs, seeds[self.own]))
+        share_columns([self.obs[-1:], self.odd[-1:]], self.own)
         self.ended = np.zeros(self.num_envs, np.bool_)  # the last step ended an episode
         self.episode_return, self.episode_length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self.finished: list[tuple[float, int]] = []
@@ -95,27 +102,29 @@ class Collector:
             the next call. It may hold no valid step, where none was finite.
         """
         normalize = self.observation_normalizer
-        actor.begin(self.num_envs)
+        actor.begin(self.envs.num_envs)
         recurrent_state = torch.from_numpy(actor.recurrent_state.copy())
         self.obs[0], self.episode_start[0] = self.obs[-1], self.episode_start[-1]
         self.odd[0], self.odd[1:] = self.odd[-1], False
-        late = self.ended  # under NEXT_STEP: the step about to be taken only resets
+        late = self.ended[self.own]  # under NEXT_STEP: the step about to be taken only resets
         final: dict[int, np.ndarray] = {}  # last observations that are not among obs, by flat position
+        own_obs, own_action, own_reward, own_terminated, own_truncated, _, episode_start = self.mine
         for t in range(self.num_steps):
-            seen = self.obs[t]
+            seen = own_obs[t]
             seen = seen if normalize is None else normalize(seen)
-            self.action[t] = action = actor(seen, self.episode_start[t])
-            obs, self.reward[t], terminated, truncated, info = self.envs.step(self.decode(action))
+            own_action[t] = action = actor(seen, episode_start[t])
+            obs, own_reward[t], terminated, truncated, info = self.envs.step(self.decode(action))
             self._keep(t + 1, obs)
-            self.terminated[t], self.truncated[t] = terminated, truncated
+            own_terminated[t], own_truncated[t] = terminated, truncated
             ended = terminated | truncated
-            self.episode_start[t + 1] = late if self.resets_late else ended
+            episode_start[t + 1] = late if self.resets_late else ended
             late = ended
             if "final_obs" in info and not self.resets_late:
                 for n in np.flatnonzero(ended):
                     row = self.observation.encode_one(info["final_obs"][n])
-                    final[t * self.num_envs + int(n)] = row.astype(self.obs.dtype)  # a copy, always
-        rollout = self._rollout(final, recurrent_state)
+                    final[t * self.num_envs + self.own.start + int(n)] = row.astype(self.obs.dtype)  # a copy
+        share_columns(self.columns, self.own)
+        rollout = self._rollout(shared_dict(final), recurrent_state)
         # With T = 1 all environments may have spent their only step on a reset: nothing to learn from.
         return rollout if rollout.num_valid or self._fruitless else self.collect(actor)
 
@@ -148,7 +157,7 @@ class Collector:
 
         Says once where an episode has become too long for a checkpoint.
         """
-        envs = self.env_state.save()
+        envs = shared_list(self.env_state.save())
         if None in envs and not self._said:
             self._said = True
             self.say(
@@ -173,7 +182,7 @@ class Collector:
             for name in ("ended", "episode_return", "episode_length")
         }
         return per_env | {
-            "envs": self.env_state.form(),
+            "envs": self.env_state.form(self.num_envs),
             "env_steps": 0,
             "left_out": 0,
             "episode_start": torch.from_numpy(self.episode_start[-1].copy()),
@@ -182,8 +191,10 @@ class Collector:
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue in the middle of the saved episodes; says so where an environment does not allow that."""
-        obs, lost = self.env_state.restore(state["envs"])
+        obs, lost = self.env_state.restore(state["envs"][self.own])
+        lost = shared_list([n + self.own.start for n in lost])
         self._keep(-1, obs)
+        share_columns([self.obs[-1:], self.odd[-1:]], self.own)
         self.episode_start[-1] = state["episode_start"].cpu().numpy()
         self.env_steps, self.left_out = state["env_steps"], state["left_out"]
         self.ended = state["ended"].cpu().numpy().copy()
@@ -201,13 +212,13 @@ class Collector:
 
     def _keep(self, t: int, obs: Any) -> None:
         """Encode observations into row t; what is not finite becomes 0, and is marked."""
-        row = self.obs[t]
+        row, odd = self.mine[0][t], self.mine[5]
         row[...] = self.observation.encode(obs)
-        self.odd[t] = False
+        odd[t] = False
         # Where the sum of the squares is small all numbers are: a quarter of the time of looking at each.
         if self.floats and not np.vdot(row, row) <= LARGEST:
             finite = is_finite(row)
-            row[~finite], self.odd[t] = 0.0, ~finite.all(-1)
+            row[~finite], odd[t] = 0.0, ~finite.all(-1)
 
     def _leave_out(self, final: dict[int, np.ndarray], valid: np.ndarray) -> np.ndarray:
         """The steps that stay valid; where some are left out, rewards and episodes are cut to fit."""

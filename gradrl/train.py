@@ -16,6 +16,7 @@ from core.config import Component
 from core.gradients import Clipper, MonitorConfig
 from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
+from core.gradients.ranks import num_ranks
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.report.dashboard import dashboard_of
@@ -42,10 +43,12 @@ from gradrl.experience.normalize import RewardNormalizer
 from gradrl.experience.replay import Transitions, transitions
 from gradrl.experience.rollout import Rollout
 from gradrl.experience.senses import odd_experience
+from gradrl.experience.shares import own_draws
 from gradrl.initial import read_agent, take_statistics, take_weights
 from gradrl.policies.actor import distribution_of
 from gradrl.policy import interface_of, normalizer_of
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
+from gradrl.ranks import check_ranks as check_ranks  # as the launcher asks for it
 from gradrl.report import AGENT
 from gradrl.tensor_collector import TensorCollector
 
@@ -202,7 +205,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     model, initial = (make_model(cfg, info), None) if run.resuming else initial_model(cfg, info)
     model = model.to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
-    actor = agent.make_actor(generators.numpy("actions"))
+    actor = agent.make_actor(own_draws(generators.numpy("actions")))
     snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
     probes = Probes(
         cfg.probe,
@@ -278,7 +281,7 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     collector = make_collector(cfg, info, generators, run.say, "learning rate")
     begin_statistics(cfg, collector, initial)
     try:
-        rollout = collector.collect(agent.make_actor(generators.numpy("learning rate")))
+        rollout = collector.collect(agent.make_actor(own_draws(generators.numpy("learning rate"))))
         collector.require_finite(1)
         agent.observe(rollout)
     finally:
@@ -349,7 +352,7 @@ def make_collector(
         tensors = make_torch_envs(cfg.env, info, seeds, generators.device)
         generator = generators.torch(" ".join(map(str, purpose)) or "actions")
         return TensorCollector(tensors, info.action, num_steps, generator, *normalizers)
-    envs = make_envs(cfg.env, cfg.num_envs, training=True)
+    envs = make_envs(cfg.env, cfg.num_envs // num_ranks(), training=True)
     return Collector(envs, info.observation, info.action, num_steps, seeds, *normalizers, say)
 
 

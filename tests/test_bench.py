@@ -18,7 +18,7 @@ from tests.conftest import Command, assert_refused
     [
         (
             ["suite=vae"],
-            "suite must be one of gradients, rl, gan, gan_grid, device_envs, gpu, startup, diagnosis, "
+            "suite must be one of gradients, rl, gan, gan_grid, device_envs, gpu, startup, ranks, diagnosis, "
             "elsewhere, real_faults, rollback, replay, got 'vae'",
         ),
         (["suite=rl", "models=[5k]"], "models must be left out: suite=rl does not use it, got ['5k']"),

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from core.cli.allocator import keep_freed_memory
+from core.cli.ranked import say_error
 from core.config import ConfigError
 from core.errors import ContractError
 from core.text import one_line
@@ -31,10 +32,10 @@ def guarded(main: Callable[[], int], explain: Callable[[], str | None] = lambda:
         status = main()
         sys.stdout.flush()
     except ConfigError as error:
-        print(f"error: {one_line(ConfigError(explain() or error))}", file=sys.stderr)
+        say_error(one_line(ConfigError(explain() or error)))
         return 2
     except ContractError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        say_error(one_line(error))
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -4,7 +4,6 @@ import gc
 import importlib
 import shlex
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from core.cli.allocator import collect_from_now_on
 from core.cli.eager import keep_compiler_out
+from core.cli.ranked import check_ranks, say_error
 from core.config import ConfigError, Tree, build, flat
 from core.errors import ContractError, as_shortage
 
@@ -87,6 +87,7 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     Raises:
         ConfigError: one line about what is wrong.
     """
+    from core.gradients.ranks import alone
     from core.run.callbacks import Callbacks
     from core.run.loggers.loggers import check_loggers
 
@@ -96,7 +97,9 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
     check_loggers(cfg.logger)
     Callbacks(cfg.callbacks)
     try:
-        module.check(cfg)
+        with alone():
+            module.check(cfg)
+        check_ranks(cfg, module, tree)
         undiagnosed = {"on_finding": "diagnosis is none"} if cfg.diagnosis is None else {}
         if cfg.on_finding != "rollback":
             undiagnosed["max_rollbacks"] = f"on_finding is {cfg.on_finding}"
@@ -146,8 +149,11 @@ def execute(
             nothing is left of this start).
     """
     from core.run.directory import Lock, abandon, holds_run, used
+    from core.run.ranks import is_first
 
     cfg, module = _entry(tree)
+    if not is_first():  # whose directory it is; several ranks never go back
+        return cast(int, _train(tree, directory, cfg, module, swept))
     held = lock or Lock(directory)
     try:
         if not continuing and holds_run(directory):
@@ -171,10 +177,12 @@ def _train(
     """The run itself, in a directory that is held; the exit status, or the options with which it goes on."""
     from core.cli.defaults import defaults
     from core.cli.rollback import roll_back
+    from core.gradients.ranks import num_ranks
     from core.run.callbacks import Callbacks
     from core.run.device import resolve_device
     from core.run.diagnosis import Diagnosis
     from core.run.directory import git_state, versions
+    from core.run.ranks import is_first, meet
     from core.run.rollback import Rollbacks
     from core.run.run import Run
     from core.seeding import seed_globally
@@ -186,6 +194,7 @@ def _train(
         "git": git_state(),
         "device": str(resolve_device(tree["device"])),
         **({"tags": list(cfg.tags)} if cfg.tags else {}),
+        **({"ranks": num_ranks()} if num_ranks() > 1 else {}),
     }
     diagnosis = Diagnosis(cfg.diagnosis, cfg.on_finding, tree, defaults=lambda: defaults(directory))
     run = Run(
@@ -196,16 +205,21 @@ def _train(
         diagnosis,
         cfg.logger,
         Callbacks(cfg.callbacks),
-        _start(tree, directory, swept),
+        _start(tree, directory, swept) if is_first() else None,
         Rollbacks(cfg.max_rollbacks if cfg.on_finding == "rollback" and cfg.diagnosis else 0),
     )
+    code: int | Tree = 1
     try:
-        code: int | Tree = 1
-        status, code = _ended(cfg, module, run, lambda finding: roll_back(run, diagnosis, finding, tree))
+        meet()  # the first rank has made the directory
+        status, code, together = _ended(
+            cfg, module, run, lambda finding: roll_back(run, diagnosis, finding, tree)
+        )
         if status not in ("finished", "running"):
             run.write_summary(status)
+        if together:  # of several ranks the others wait until the first has written
+            meet()
     except ContractError as error:  # of the summary
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
     finally:
         run.close()
     return code
@@ -227,11 +241,14 @@ def _start(tree: Tree, directory: Path, swept: Sequence[str]) -> "Start":
 
 def _ended(
     cfg: RootConfig, module: ModuleType, run: "Run", roll_back: "Callable[[Finding], Tree]"
-) -> tuple[str, int | Tree]:
-    """Train; the status of the run and the exit status, or the options with which it goes on."""
+) -> tuple[str, int | Tree, bool]:
+    """Train; the status of the run, the exit status or the options with which it goes on, and whether all
+    ranks have ended at this point.
+    """
     from core.run.diagnosis import Stopping
     from core.run.interrupts import Stopped
     from core.run.rollback import RollingBack
+    from core.run.run_state import rescue
 
     def trained() -> Tree | None:
         try:
@@ -242,25 +259,26 @@ def _ended(
 
     try:
         if changed := trained():
-            return "running", changed
+            return "running", changed, False
     except Stopped as stop:
-        return "stopped", stop.status
+        return "stopped", stop.status, True
     except KeyboardInterrupt:
-        return "stopped", 128 + signal.SIGINT
+        return "stopped", 128 + signal.SIGINT, False
     except ConfigError:
         raise
     except (FloatingPointError, Stopping) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
+        return "failed", 1, True
     except ContractError as error:
-        print(f"error: {error}{run.rescue(error)}", file=sys.stderr)
+        say_error(f"{error}{rescue(run, error)}")
     except Exception as error:
         if shortage := as_shortage(error):
-            print(f"error: {shortage}{run.rescue(shortage)}", file=sys.stderr)
+            say_error(f"{shortage}{rescue(run, shortage)}")
         else:
             traceback.print_exc()
     else:
-        return "finished", 0
-    return "failed", 1
+        return "finished", 0, True
+    return "failed", 1, False
 
 
 def _entry(tree: Tree) -> tuple[RootConfig, ModuleType]:

@@ -28,6 +28,7 @@ from core.cli.job import check, execute
 from core.cli.names import job_names, swept_options
 from core.cli.overrides import parse, refuse_uncountable
 from core.cli.paths import as_text, typed_path, typed_run
+from core.cli.ranked import as_rank, of_first_rank, refuse_ranks, writes
 from core.cli.refusals import BY_ID
 from core.cli.resume import resume_run
 from core.cli.sweeps import LAUNCHER, Job, Sweep, is_sweep, launcher_of, resume_sweep, run_all
@@ -41,9 +42,13 @@ Options = TypeVar("Options")
 
 def status_of(config_name: str, arguments: Sequence[str], by_id: str | None = None) -> int:
     """Do what `core.cli.command.launch` does with these arguments; return the exit status."""
-    return guarded(
-        lambda: _launch(config_name, arguments, by_id), lambda: hint(_root(config_name), arguments)
-    )
+
+    def main() -> int:
+        return guarded(
+            lambda: _launch(config_name, arguments, by_id), lambda: hint(_root(config_name), arguments)
+        )
+
+    return guarded(lambda: as_rank(main))
 
 
 def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[Options], None]) -> int:
@@ -55,6 +60,7 @@ def status_of_tool(config_name: str, arguments: Sequence[str], work: Callable[[O
             return _show(config_name, args, _of_tool(args.overrides, root), arguments)
         if args.multirun:
             raise ConfigError("this command does one thing at a time; leave -m out")
+        refuse_ranks("this command works in one process")
         overrides = _of_tool(args.overrides, root)
         _refuse_several(overrides, root, "this command does one thing at a time")
         tree, _, _ = compose_tree(config_name, overrides, _folders(args))
@@ -117,8 +123,8 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
     overrides = _select_by_id(as_text(args.overrides, _root(config_name), sweep=args.multirun), by_id)
     if shows(args):
         return _show(config_name, args, overrides, arguments)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("this command trains in one process; start it without torchrun (WORLD_SIZE is > 1)")
+    if args.multirun:
+        refuse_ranks("-m runs its jobs one after the other in one process")
     resume = [each for each in overrides if _key(each) == "resume"]
     if resume and resume[-1].partition("=")[2] not in ("", "null"):
         if args.multirun:
@@ -126,6 +132,7 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
         others = [each for each in overrides if each not in resume]
         directory = Path(typed_run(resume[-1].partition("=")[2], "resume", _root(config_name)))
         if is_sweep(directory):
+            refuse_ranks("the jobs of a sweep run in one process each")
             return resume_sweep(directory, others, config_name, config_dir())
         status = resume_run(directory, others, config_name)
         return 0 if status is None else _ended(config_name, directory, status, typed_command(arguments))
@@ -141,7 +148,9 @@ def _start(
         return _start_sweep(config_name, batches, folders, command)
     tree, directory, composed = compose_tree(config_name, batches[0], folders)
     assert directory is not None
-    refuse_used(directory)
+    directory = of_first_rank(directory)
+    if writes():
+        refuse_used(directory)
     composed = replace(composed, notes=composed.notes + check(tree, composed.typed))
     with _cleared([directory]):
         return _run_one(config_name, composed, tree, directory, command)
@@ -192,6 +201,8 @@ def _cleared(places: Sequence[Path]) -> Iterator[None]:
 
 
 def _run_one(config_name: str, composed: Composed, tree: Tree, directory: Path, command: str) -> int:
+    if not writes():
+        return _execute(tree, directory)
     lock = Lock(directory)  # before anything is written into it: of two starts, only one finds it unused
     try:
         if is_run(directory):  # another run began and ended here since the check
@@ -232,7 +243,7 @@ def _runs(tree: Tree, root: YamlFile) -> list[Path]:
     return [directory for place in places for _, directory in newest_first(Path(place))]
 
 
-def _execute(tree: Tree, directory: Path, lock: Lock) -> int:
+def _execute(tree: Tree, directory: Path, lock: Lock | None = None) -> int:
     """One job, whose own mistakes end it alone."""
     return guarded(lambda: execute(tree, directory, lock=lock))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from core.diagnosis import curvature, gradients, inputs, remedies, steps, units, weights
+from core.diagnosis import curvature, gradients, inputs, ranks, remedies, steps, units, weights
 from core.diagnosis.context import Context
 from core.diagnosis.findings import Sign
 from core.diagnosis.signals import History
@@ -46,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     steps.NoiseDominated(),
     curvature.AboveEdge(),
     inputs.UnscaledInputs(),
+    ranks.RanksDiffer(),
     weights.EqualUnits(),
     weights.WeightDecay(),
     weights.LargeEps(),

@@ -36,7 +36,7 @@ from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.measure.noise_scale import NoiseScale
 from core.gradients.norms import GradientView, global_norm
 from core.gradients.optimizer_step import NonFiniteError, OptimizerStep, leave_fused
-from core.gradients.ranks import average_over_ranks
+from core.gradients.ranks import average_over_ranks, mean_over_ranks, num_ranks
 from core.gradients.transforms.protocol import Combine, Transform
 from core.state import StateDict, copied
 
@@ -123,7 +123,8 @@ class GradientStep:
                 neither is known, noise is measured between micro-batches and ranks alone, in their units.
 
         Returns:
-            Their own metrics at the first evaluation, averaged; `monitor` has those of the gradient.
+            Their own metrics at the first evaluation, averaged, over ranks too, which all have the same ones;
+            `monitor` has those of the gradient.
 
         Raises:
             ValueError: a loss is not a scalar, or does not depend on these parameters; a closure returns no
@@ -137,7 +138,7 @@ class GradientStep:
 
     def compute(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
-        ranks = _num_ranks()
+        ranks = num_ranks()
         known = self.batch_size if samples is None else samples
         if not closures:
             raise ValueError("a step needs at least one closure, got none")
@@ -270,14 +271,15 @@ class GradientStep:
             if self._needs_closure:
                 total = total + sum(term.detach() for term in losses.values()) / len(closures)
             collected.append(metrics)
+        metrics = _averaged(collected)
+        if num_ranks() > 1:  # before the scale is looked at: all ranks see the same overflow
+            metrics, total = average_over_ranks(self.parameters, metrics, total)
         if self.scaler:
             if self._unscaled:  # evaluated again in one step: the scaler allows one gradient between updates
                 self.scaler.update()
             self.scaler.unscale_(self.optimizer)
             self._unscaled = True
-        if _num_ranks() > 1:
-            average_over_ranks(self.parameters, _num_ranks())
-        return _averaged(collected), total
+        return metrics, total
 
     def _require_reached(self, losses: dict[str, Tensor]) -> None:
         """Look whether a reentrant checkpoint is why parameters have no gradient, once for the same ones."""
@@ -315,6 +317,8 @@ class GradientStep:
         except RuntimeError as error:
             explain_freed_graph(error)
             raise
+        if num_ranks() > 1:  # what is combined are the gradients of the whole batch
+            by_name = {name: mean_over_ranks(gradients) for name, gradients in by_name.items()}
         combined = self.combine.combine(by_name, self.combine_state)
         for p, gradient in zip(self.parameters, combined, strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
@@ -392,9 +396,3 @@ def _averaged(collected: Sequence[Metrics]) -> Metrics:
     if different := {key for metrics in collected for key in first.keys() ^ metrics.keys()}:
         raise unequal_metrics(different)
     return {key: torch.stack([metrics[key] for metrics in collected]).mean() for key in first}
-
-
-def _num_ranks() -> int:
-    """Ranks of `torch.distributed`; 1 without it."""
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if ready else 1

@@ -15,9 +15,8 @@ from torch import nn
 from core.config import Tree
 from core.diagnosis import RULES, Finding, Remedies, Rule
 from core.draw.media import Media
-from core.errors import ContractError
-from core.form import Maybe, Number
 from core.gradients import GradientStep, Metrics
+from core.gradients.ranks import alone, num_ranks
 from core.numbers import beats
 from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
@@ -28,7 +27,7 @@ from core.run.console import Console
 from core.run.dashboard import Dashboards
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.directory import count_field, resumption, write_summary
-from core.run.ending import ending, rescue
+from core.run.ending import ending
 from core.run.evaluation import Evaluation, below_eval
 from core.run.files import to_yaml, write_text
 from core.run.finite import require_finite
@@ -37,10 +36,11 @@ from core.run.gradient_charts import GradientCharts, with_curves
 from core.run.interrupts import Interrupts, Stopped
 from core.run.loggers.loggers import Chosen, Loggers, Start
 from core.run.probes import Probes
+from core.run.ranks import RankStates, agree, begin_alike, differing_tensors, is_first, meet
 from core.run.rollback import Rollbacks
+from core.run.run_state import RunState
 from core.run.snapshots import Snapshots
 from core.run.window import Window
-from core.seeding import GLOBAL_STATE, global_state, set_global_state
 from core.state import StateDict, Stateful
 
 
@@ -72,30 +72,32 @@ class Run:
         rollbacks: Rollbacks | None = None,
     ) -> None:
         self.directory = directory
+        self._first = is_first()  # of several ranks, who alone writes, evaluates and draws
         self.cfg = cfg
         self.step = self.iteration = 0
-        self.train_s = self._wall_before = 0.0
+        self.train_s = self.wall_before = 0.0
         self.best_score: float | None = None
         self.resumed_at: int | None = None
+        self.started = False  # `start` has succeeded: there is something to save
         self._options = options
         self._facts, self._start = dict(facts), began
         self._began = self._mark = time.perf_counter()
         self.interrupts = Interrupts()
         self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
         self.callbacks, self.rollbacks = callbacks or Callbacks(()), rollbacks or Rollbacks(0)
-        self._console: Console | None = None
-        self._window = Window()
-        self._charts = GradientCharts(())
-        self._diagnosis = diagnosis or Diagnosis(None, "report", options)
+        self.console: Console | None = None
+        self.window = Window()
+        self.charts = GradientCharts(())
+        self.diagnosis = diagnosis or Diagnosis(None, "report", options)
         self._attempt = Attempts(self.say)
         self._stop: Finding | None = None
-        self._state: dict[str, Stateful] = {}
+        self.state: dict[str, Stateful] = {}
         self._steps: list[GradientStep] = []
 
     @property
     def wall_s(self) -> float:
         """Seconds since the run began, over all its resumptions."""
-        return self._wall_before + time.perf_counter() - self._began
+        return self.wall_before + time.perf_counter() - self._began
 
     @property
     def goes_on(self) -> bool:
@@ -109,8 +111,8 @@ class Run:
 
     def say(self, line: str) -> None:
         """Print one line."""
-        if self._console is not None:
-            self._console.say(line)
+        if self.console is not None:
+            self.console.say(line)
         else:
             print(line, flush=True)
 
@@ -158,34 +160,41 @@ class Run:
         self._steps, self._unread = list(gradient_steps), list(gradient_steps)
         named_steps = {checkpoint.name_of(s.name): s for s in self._steps}
         own = {"callbacks": self.callbacks, "rollbacks": self.rollbacks}
-        self._state = {**state, **named_steps, **{name: part for name, part in own.items() if part}}
-        self.callbacks.begin(total, modules or {}, self._state, self._write, self.say)
+        self.state = {**state, **named_steps, **{name: part for name, part in own.items() if part}}
         networks, optimizers = (modules or {}).values(), [s.optimizer for s in self._steps]
-        self._good = Good(self.directory / "checkpoints", networks, optimizers)
-        self._charts = GradientCharts(self._steps)
-        self._diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
-        if self.resuming:
-            path = self.directory / "checkpoints" / "last.pt"
-            checkpoint.restore_all({**self._state, "run": self}, checkpoint.load(path), path)
-            self._good.saved(self.step)  # a kill may have come before it was looked at
-            self.rollbacks.restart(self._state, self._options["seed"])
+        begin_alike(networks, self._options.get("seed", 0))
+        self.callbacks.begin(total, modules or {}, self.state, self._write, self.say)
+        self.good = Good(self.directory / "checkpoints", networks, optimizers)
+        self.charts = GradientCharts(self._steps)
+        self.diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
+        inexact = RunState(self).restore() if self.resuming else ""
+        self.rollbacks.restart(self.state, self._options.get("seed", 0))
+        if num_ranks() > 1:
+            self.state["ranks"] = RankStates()
+        if not self._first:
+            meet()
+            self.interrupts.listen()
+            self._mark, self.started = time.perf_counter(), True
+            return
         write_text(self.directory / "config.yaml", to_yaml(self._options))
         page = dashboard and dashboard(self._options, [step.name for step in self._steps])
         self._loggers.open(self.directory, self._options, self.resumed_at, page, headline, self._start)
         if table := self.rollbacks.table(unit):
             self._loggers.events.text("rollbacks", table, self.step)
-        self._console = Console(total, unit, headline, not self.cfg.progress)
+        self.console = Console(total, unit, headline, not self.cfg.progress)
         if self.resumed_at is not None:
-            self.say(f"resumed at {self.step:,} {unit}")
+            self.say(f"resumed at {self.step:,} {unit}{inexact}")
         self.interrupts.listen()
         if probes is not None:
             probes.start(self._steps, self._attempt)
         self._snapshots = Snapshots(self.directory, self.cfg.snapshots, total, self._steps, self.say)
         self._snapshots.start(self.step)
-        self.callbacks.call("on_start", self.step, {})
+        with alone():
+            self.callbacks.call("on_start", self.step, {})
         if self.rollbacks and not self.resuming:
             self.save("last.pt")  # the first that a run may return to
-        self._mark = time.perf_counter()
+        meet()
+        self._mark, self.started = time.perf_counter(), True
 
     def finish_step(self, step: int, metrics: Metrics) -> None:
         """End one iteration of the loop.
@@ -205,36 +214,44 @@ class Run:
         self.train_s += time.perf_counter() - self._mark
         previous, self.step = self.step, step
         self.iteration += 1
-        self._window.add(metrics)
+        self.window.add(metrics)
         self._unread = checkpoint.require_readable_steps(self._unread)
         logs = self.iteration % self.cfg.interval == 0 or step >= self.total
         if logs:
             self._log()
-        self._snapshots.add(step)
-        if self._probes is not None and (measured := self._probes.measure()):
-            self._write(measured)
+        if self._first:
+            self._snapshots.add(step)
+            with alone():
+                if self._probes is not None and (measured := self._probes.measure()):
+                    self._write(measured)
         evaluated = None
         if self._evaluate is not None and self._crossed(previous, self.cfg.eval_interval):
             with self._evaluation_parameters():
-                evaluated = self._evaluate()
-                self._record(evaluated)
-        if self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
-            with self._evaluation_parameters():
+                evaluated = self._record(self._evaluate)
+        if self._first and self._draw is not None and self._crossed(previous, self.cfg.draw_interval):
+            with self._evaluation_parameters(), alone():
                 self._show()
-        if self.callbacks:
-            self.callbacks.after_step(step, Means(metrics), evaluated and evaluated.metrics)
+        if self._first and self.callbacks:
+            with alone():
+                self.callbacks.after_step(step, Means(metrics), evaluated and evaluated.metrics)
+        early = self.callbacks.stopped_early is not None
+        unsaved = evaluated is not None and not self.resuming  # a best checkpoint continues no run
+        found = self._stop is not None
+        found, unsaved, early, caught = agree(found, unsaved, early, self.interrupts.caught or 0)
+        if early and self.callbacks:
+            self.callbacks.stopped_early = self.callbacks.stopped_early or "on the first rank"
             if not (self.goes_on or logs):
                 self._log()
-        ending = self._stop is not None or self.interrupts.caught is not None
-        alone = evaluated is not None and not self.resuming  # a best checkpoint continues no run
-        if ending or alone or self._crossed(previous, self.cfg.checkpoint_interval):
+                (found,) = agree(self._stop is not None)
+        if found or caught or unsaved or self._crossed(previous, self.cfg.checkpoint_interval):
             self.save("last.pt")
-        if self._stop is not None:
-            how = f"on_finding={self._diagnosis.on_finding}: {self._stop.line()}"
+        if found:
+            reason = self._stop.line() if self._stop else "a finding of another rank"
+            how = f"on_finding={self.diagnosis.on_finding}: {reason}"
             raise Stopping(f"stopped at {self.step:,} {self.unit} by {how}")
-        if self.interrupts.caught is not None:
+        if caught:
             self.say(f"stopped at {self.step:,} {self.unit}; continue with {resumption(self.directory)}")
-            raise Stopped(128 + self.interrupts.caught)
+            raise Stopped(128 + caught)
         self._mark = time.perf_counter()
 
     def finish(
@@ -248,11 +265,15 @@ class Run:
         below `eval/`. KeyboardInterrupt: two signals came while measuring; resumed, the run goes on here.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
+        if not self._first:
+            meet()
+            self.save("last.pt")
+            return
         for line in self._probes.unmeasured() if self._probes else ():
             self.say(line)
         self.interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
         try:
-            with self._evaluation_parameters():
+            with self._evaluation_parameters(), alone():
                 extra = measure()
                 finals = (curves or below_eval)(extra)
                 measured = time.perf_counter()
@@ -262,7 +283,9 @@ class Run:
             raise
         if finals:
             self._write(finals)
-        self.callbacks.call("on_end", self.step, finals)
+        with alone():
+            self.callbacks.call("on_end", self.step, finals)
+        meet()
         self.save("last.pt")
         self.write_summary("finished", extra)
         for line in ending(self.directory, measured - self._mark, time.perf_counter() - measured, shown):
@@ -270,13 +293,15 @@ class Run:
 
     def write_summary(self, status: str, extra: Mapping[str, object] | None = None) -> None:
         """Write `findings.json`, then `summary.json` with the status and, besides its own, `extra` fields."""
-        self._diagnosis.write(self.directory, self.step)  # what the summary calls finished is whole
-        started = bool(self._state)
+        if not self._first:
+            return
+        self.diagnosis.write(self.directory, self.step)  # what the summary calls finished is whole
+        started = bool(self.state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         summary = (
             {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
             | ({} if self.best_score is None else {"best_score": self.best_score})
-            | self._diagnosis.summary()
+            | self.diagnosis.summary()
             | self.rollbacks.summary()
             | axis
             | self.callbacks.summary()
@@ -287,107 +312,77 @@ class Run:
         self._loggers.summary(summary)
 
     def save(self, name: str) -> None:
-        """Write the events so far and then a checkpoint: after a kill no curve has a gap."""
+        """Write the events so far, then a checkpoint, so that no curve has a gap; all ranks take part."""
+        state: StateDict = {key: owner.state_dict() for key, owner in self.state.items()}
+        if not self._first:
+            return
         self._loggers.events.flush()
-        state: StateDict = {key: owner.state_dict() for key, owner in self._state.items()}
-        state["run"] = self.state_dict()
+        state["run"] = RunState(self).state_dict()
         checkpoint.save(self.directory / "checkpoints" / name, state)
         if name == "last.pt":
-            self._good.saved(self.step)
-
-    def state_dict(self) -> StateDict:
-        """The run's own: its counts, the half-filled windows, and what has been found."""
-        return {
-            "step": self.step,
-            "iteration": self.iteration,
-            "train_s": self.train_s,
-            "wall_s": self.wall_s,
-            "best_score": self.best_score,
-            "sound_at": self._good.sound_at,
-            "window": self._window.state_dict(),
-            "gradient_charts": self._charts.state_dict(),
-            "diagnosis": self._diagnosis.state_dict(),
-            "generators": global_state(),
-        }
-
-    def state_form(self) -> StateDict:
-        """What `state_dict` must look like."""
-        return {
-            **self.state_dict(),
-            "train_s": Number(0),
-            "wall_s": Number(0),
-            "best_score": Maybe(Number(finite=False)),
-            "window": self._window.state_form(),
-            "gradient_charts": self._charts.state_form(),
-            "diagnosis": self._diagnosis.state_form(),
-            "generators": GLOBAL_STATE,
-        }
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue from `state_dict`."""
-        self.step, self.iteration = state["step"], state["iteration"]
-        self.train_s, self._wall_before = state["train_s"], state["wall_s"]
-        self.best_score, self._good.sound_at = state["best_score"], state["sound_at"]
-        self._window.load_state_dict(state["window"])
-        self._charts.load_state_dict(state["gradient_charts"])
-        self._diagnosis.load_state_dict(state["diagnosis"])
-        set_global_state(state["generators"])
-        self.resumed_at = self.step
-
-    def rescue(self, error: ContractError) -> str:
-        """As `core.run.ending.rescue`; empty before the run has begun."""
-        return "" if self._console is None else rescue(self, self._good.saved_at == self.step, error)
+            self.good.saved(self.step)
 
     def close(self) -> None:
         """Release the terminal, the signals and the loggers."""
         self.interrupts.leave()
-        if self._console is not None:
-            self._console.close()
+        if self.console is not None:
+            self.console.close()
             self._loggers.close()
-            self._console = None
+            self.console = None
 
     def _log(self) -> None:
         """Write one point of every curve."""
-        values = self._window.drain()
+        values = self.window.drain()
         for step in self._steps:
             values |= (tags := step.monitor.drain())
-            self._charts.add(self.step, step, tags, self._loggers.events)
-        values |= self.rollbacks.curve()
+            if self._first:
+                self.charts.add(self.step, step, tags, self._loggers.events)
+        values |= self.rollbacks.curve() | differing_tensors(self._steps)
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
-        self._write(values)
-        self._diagnose()
+        if self._first:
+            self._write(values)
+            self._diagnose()
         for step in self._steps:
             require_finite(step, values, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}")
-        self._good.logged(self.step, sound=self._diagnosis.sound)
+        if self._first:
+            self.good.logged(self.step, sound=self.diagnosis.sound)
 
     def _diagnose(self) -> None:
         """Ask the rules about the point just written, and say what they have found."""
-        changed = self._diagnosis.update(self.step)
-        for line in self._diagnosis.messages(changed):
+        changed = self.diagnosis.update(self.step)
+        for line in self.diagnosis.messages(changed):
             self.say(f"{self.step:>11,} {self.unit}   {line}")
         if changed:
-            self._loggers.findings(self._diagnosis.table(), self.step)
-            self._diagnosis.write(self.directory, self.step)
-        self._stop = self._stop or self._diagnosis.ends(changed)
+            self._loggers.findings(self.diagnosis.table(), self.step)
+            self.diagnosis.write(self.directory, self.step)
+        self._stop = self._stop or self.diagnosis.ends(changed)
         self.rollbacks.consider(self._stop)
 
-    def _record(self, evaluation: Evaluation) -> None:
-        self._write(evaluation.metrics)
-        self.say(f"{self.step:>11,} {self.unit}   {evaluation.line()}")
-        if beats(evaluation.score, self.best_score):
-            self.best_score = evaluation.score
+    def _record(self, evaluate: Callable[[], Evaluation]) -> Evaluation | None:
+        """The first rank's evaluation, None on the others; the best one so far is saved."""
+        evaluation, better = None, False
+        if self._first:
+            with alone():
+                evaluation = evaluate()
+            self._write(evaluation.metrics)
+            self.say(f"{self.step:>11,} {self.unit}   {evaluation.line()}")
+            if better := beats(evaluation.score, self.best_score):
+                self.best_score = evaluation.score
+        (better,) = agree(better)
+        if better:
             self.save("best.pt")
+        return evaluation
 
     def _write(self, values: Mapping[str, float]) -> None:
-        assert self._console is not None
-        self._diagnosis.observe(self.step, values)
+        assert self.console is not None
+        self.diagnosis.observe(self.step, values)
         self._loggers.scalars(with_curves(values, self._steps), self.step)
-        self._console.update(self.step, values)
+        self.console.update(self.step, values)
 
     def _show(self) -> list[str]:
         """Show pictures, always together with the charts of the gradients; their tags."""
         pictures = {} if self._draw is None else self._attempt("pictures", self._draw)
-        charts = self._attempt("charts of the gradients", lambda: self._charts.draw(self.unit))
+        charts = self._attempt("charts of the gradients", lambda: self.charts.draw(self.unit))
         for tag, media in {**pictures, **charts}.items():
             self._loggers.media(tag, media, self.step)
         return [*pictures, *charts]

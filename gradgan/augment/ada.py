@@ -14,6 +14,7 @@ from annotated_types import Gt, Interval
 from torch import Tensor
 
 from core.checks import Finite, checked
+from core.gradients.ranks import own, whole
 from core.transfer import send
 from gradgan.augment.sampling import bilinear
 from gradgan.networks import Shape
@@ -71,26 +72,26 @@ class _Draws:
     """Random numbers for each image, each kept with the probability that its transformation has."""
 
     def __init__(self, images: Tensor, p: Tensor, random: torch.Generator) -> None:
-        self.images = images
+        self.images, self.count = images, whole(len(images))
         self.p = p
         self.random = random
 
     def kept(self, values: Tensor, otherwise: float, p: Tensor | None = None) -> Tensor:
         """`values` [B] where a draw says so, else `otherwise`."""
-        happens = send(torch.rand(len(values), generator=self.random), self.images)
+        happens = send(own(torch.rand(whole(len(values)), generator=self.random)), self.images)
         return torch.where(happens < (self.p if p is None else p), values, otherwise)
 
     def uniform(self, low: float, high: float) -> Tensor:
         """[B]."""
-        return send(low + (high - low) * torch.rand(len(self.images), generator=self.random), self.images)
+        return send(low + (high - low) * own(torch.rand(self.count, generator=self.random)), self.images)
 
     def normal(self) -> Tensor:
         """[B]."""
-        return send(torch.randn(len(self.images), generator=self.random), self.images)
+        return send(own(torch.randn(self.count, generator=self.random)), self.images)
 
     def integers(self, low: int, high: int) -> Tensor:
         """[B], from low to high - 1."""
-        return send(torch.randint(low, high, (len(self.images),), generator=self.random), self.images)
+        return send(own(torch.randint(low, high, (self.count,), generator=self.random)), self.images)
 
 
 def movement(draws: _Draws, side: int) -> Tensor:

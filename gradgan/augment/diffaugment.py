@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from core.checks import require
+from core.gradients.ranks import own, whole
 from core.transfer import send
 from gradgan.images import moved
 from gradgan.networks import Shape
@@ -61,12 +62,17 @@ class DiffAugment:
 
 def colour(images: Tensor, random: torch.Generator) -> Tensor:
     """Random brightness, saturation and contrast of each image, [B, C, H, W]."""
-    brightness, saturation, contrast = send(torch.rand(3, len(images), 1, 1, 1, generator=random), images)
+    brightness, saturation, contrast = _tones(images, random)
     images = images + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
     images = grey + 2 * saturation * (images - grey)
     level = images.mean(dim=(1, 2, 3), keepdim=True)
     return level + (contrast + 0.5) * (images - level)
+
+
+def _tones(images: Tensor, random: torch.Generator) -> Tensor:
+    """Three numbers in [0, 1) for each image, [3, B, 1, 1, 1]."""
+    return send(own(torch.rand(3, whole(len(images)), 1, 1, 1, generator=random), dim=1), images)
 
 
 def translation(images: Tensor, random: torch.Generator) -> Tensor:
@@ -89,7 +95,7 @@ def cutout(images: Tensor, random: torch.Generator) -> Tensor:
 def _shifted(side: int, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """For each image and place along a side: where it comes from, and whether that is inside; [B, side]."""
     reach = round(side * SHIFT)
-    shift = torch.randint(-reach, reach + 1, (count, 1), generator=random)
+    shift = own(torch.randint(-reach, reach + 1, (whole(count), 1), generator=random))
     origin = torch.arange(side) - shift
     return origin.clamp(0, side - 1), (origin >= 0) & (origin < side)
 
@@ -97,6 +103,7 @@ def _shifted(side: int, count: int, random: torch.Generator) -> tuple[Tensor, Te
 def _inside_hole(side: int, count: int, random: torch.Generator) -> Tensor:
     """For each image and place along a side: whether the hole covers it; [B, side]."""
     size = round(side * HOLE)
-    first = torch.randint(0, side + 1 - size % 2, (count, 1), generator=random) - size // 2
+    centre = own(torch.randint(0, side + 1 - size % 2, (whole(count), 1), generator=random))
+    first = centre - size // 2
     place = torch.arange(side)
     return (place >= first) & (place < first + size)

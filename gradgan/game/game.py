@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from core.checks import Finite, checked
 from core.gradients import Metrics
+from core.gradients.ranks import own, whole
 from core.state import StateDict
 from core.transfer import send
 from gradgan.augment import Augment
@@ -252,7 +253,8 @@ class Game:
             if self.augment is not None:
                 samples = self.augment(samples, info.augmentation, random)
             if self.instance_noise > 0:
-                drawn = torch.randn(samples.shape, generator=random, dtype=samples.dtype)
+                shape = whole(len(samples)), *samples.shape[1:]
+                drawn = own(torch.randn(shape, generator=random, dtype=samples.dtype))
                 samples = samples + noise * send(drawn, samples.device)
             return samples
 

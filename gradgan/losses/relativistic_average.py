@@ -6,6 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from core.gradients.ranks import batch_mean
+
 
 @dataclass(frozen=True, kw_only=True)
 class RelativisticAverage:
@@ -14,8 +16,8 @@ class RelativisticAverage:
         L_D = (mean softplus(m_fake - D(real)) + mean softplus(D(fake) - m_real)) / 2
         L_G = (mean softplus(m_real - D(fake)) + mean softplus(D(real) - m_fake)) / 2
 
-    with m the mean logit of a batch, which carries a gradient too. The half, as in the author's code, keeps
-    the loss of one scale with the pairing one.
+    with m the mean logit of a batch, of all its ranks, which carries a gradient too. The half, as in the
+    author's code, keeps the loss of one scale with the pairing one.
 
     Source: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.2 (RaSGAN).
     """
@@ -40,5 +42,5 @@ class RelativisticAverage:
 
 def _against_means(higher: Tensor, lower: Tensor) -> Tensor:
     """Small where each of `higher` lies above the mean of `lower`, and the other way round."""
-    above = softplus(lower.mean() - higher).mean()
-    return 0.5 * (above + softplus(lower - higher.mean()).mean())
+    above = softplus(batch_mean(lower) - higher).mean()
+    return 0.5 * (above + softplus(lower - batch_mean(higher)).mean())

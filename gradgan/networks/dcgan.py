@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gradgan.networks import Shape
+from gradgan.networks.batch_norm import BatchNorm2d
 from gradgan.networks.layers import SLOPE, doubling, halving, linear
 from gradgan.networks.pyramid import ImagePair
 
@@ -60,6 +61,4 @@ class DCGAN(ImagePair):
         return base, widths[:-1]
 
     def _activated(self, num_channels: int) -> list[nn.Module]:
-        return (
-            [nn.BatchNorm2d(num_channels), nn.LeakyReLU(SLOPE)] if self.batch_norm else [nn.LeakyReLU(SLOPE)]
-        )
+        return [BatchNorm2d(num_channels), nn.LeakyReLU(SLOPE)] if self.batch_norm else [nn.LeakyReLU(SLOPE)]

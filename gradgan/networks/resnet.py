@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradgan.networks import Shape
+from gradgan.networks.batch_norm import BatchNorm2d
 from gradgan.networks.layers import RELU, convolution, linear
 from gradgan.networks.pyramid import ImagePair
 
@@ -43,7 +44,7 @@ class ResNet(ImagePair):
                 UpBlock(inner, outer, random, batch_norm=self.batch_norm, share=share)
                 for outer, inner in reversed(list(itertools.pairwise(widths)))
             ),
-            *([nn.BatchNorm2d(widths[0])] if self.batch_norm else []),
+            *([BatchNorm2d(widths[0])] if self.batch_norm else []),
             nn.ReLU(),
             convolution(widths[0], shape[0], random, gain=1.0),
             nn.Tanh(),
@@ -81,11 +82,11 @@ class UpBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            *([nn.BatchNorm2d(num_in)] if batch_norm else []),
+            *([BatchNorm2d(num_in)] if batch_norm else []),
             nn.ReLU(),
             nn.Upsample(scale_factor=2, mode="nearest"),
             convolution(num_in, num_out, random, gain=RELU),
-            *([nn.BatchNorm2d(num_out)] if batch_norm else []),
+            *([BatchNorm2d(num_out)] if batch_norm else []),
             nn.ReLU(),
             convolution(num_out, num_out, random, gain=RELU * share),
         )

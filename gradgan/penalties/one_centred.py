@@ -16,6 +16,7 @@ from torch import Tensor
 
 from core.checks import Finite, checked
 from core.gradients import Metrics
+from core.gradients.ranks import batch_std, own, whole
 from core.transfer import send
 from gradgan.batch import ScoredBatch
 from gradgan.penalties.zero_centred import squared_gradient_norms
@@ -73,7 +74,8 @@ class WGANGP(OneCentred):
     def points(self, batch: ScoredBatch) -> Tensor:
         """[B, ...]: the i-th lies between the i-th samples."""
         real, fake = batch.real, batch.fake
-        share = send(torch.rand(len(real), generator=batch.random), real).reshape(-1, *[1] * (real.dim() - 1))
+        share = own(torch.rand(whole(len(real)), generator=batch.random))
+        share = send(share, real).reshape(-1, *[1] * (real.dim() - 1))
         # Not torch.lerp: a generator under autocast makes bfloat16, and real samples are float32.
         return real + share * (fake - real)
 
@@ -95,5 +97,5 @@ class DRAGAN(OneCentred):
     def points(self, batch: ScoredBatch) -> Tensor:
         """[B, ...]: one near each real sample."""
         real = batch.real
-        noise = send(torch.rand(real.shape, generator=batch.random), real)
-        return real + self.spread * real.std() * noise
+        noise = own(torch.rand(whole(len(real)), *real.shape[1:], generator=batch.random))
+        return real + self.spread * batch_std(real) * send(noise, real)

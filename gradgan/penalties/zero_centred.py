@@ -18,6 +18,7 @@ from torch import Tensor
 
 from core.checks import Finite, checked
 from core.gradients import Metrics
+from core.gradients.ranks import batch_mean
 from gradgan.batch import ScoredBatch
 
 
@@ -88,7 +89,7 @@ class ZeroCentred:
         if self.on_fake:
             terms["penalty/fake_gradient"] = squared_gradient_norms(batch.fake_logits, batch.fake).mean()
         total = torch.stack(list(terms.values())).sum()
-        metrics = {name: term.detach().sqrt() for name, term in terms.items()}
+        metrics = {name: batch_mean(term.detach()).sqrt() for name, term in terms.items()}
         return 0.5 * self.interval * self.strength(batch.progress) * total, metrics
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core.checks import Finite, checked, require
 from core.gradients import Metrics
+from core.gradients.ranks import own, whole
 from core.state import StateDict
 from gradgan.batch import ScoredBatch
 from gradgan.images import moved
@@ -77,10 +78,11 @@ class Consistency:
     def transformed(self, images: Tensor, random: torch.Generator) -> Tensor:
         """T of each image by itself, [B, C, H, W] to the same."""
         count, _, height, width = images.shape
-        down, right = torch.randint(-self.shift, self.shift + 1, (2, count, 1), generator=random)
+        every = torch.randint(-self.shift, self.shift + 1, (2, whole(count), 1), generator=random)
+        down, right = own(every, dim=1)
         rows = (torch.arange(height) - down).clamp(0, height - 1)
         columns = (torch.arange(width) - right).clamp(0, width - 1)
         if self.mirror:
-            mirrored = torch.rand(count, 1, generator=random) < 0.5
+            mirrored = own(torch.rand(whole(count), 1, generator=random)) < 0.5
             columns = torch.where(mirrored, width - 1 - columns, columns)
         return moved(images, rows, columns)

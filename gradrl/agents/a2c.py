@@ -20,6 +20,7 @@ from core.state import StateDict
 from gradrl.agent import Learning
 from gradrl.agents.on_policy import Forward, Losses, actor_critic_loss, batch_objectives, gradient_step
 from gradrl.experience.rollout import Batch, Estimates, Rollout
+from gradrl.experience.shares import own_count, own_loss
 from gradrl.losses import normalize_advantage
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
@@ -79,7 +80,7 @@ class A2C:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
-        metrics = self.gradient_step(partial(self.loss, batch), samples=len(batch))
+        metrics = self.gradient_step(partial(own_loss, self.loss, batch), samples=own_count(batch))
         metrics |= value_fit(batch.value, batch.target) | {"policy/lr": torch.tensor(lr)}
         self.learning_rate.observe(metrics)
         return metrics

@@ -34,6 +34,7 @@ from gradrl.agents.on_policy import (
     split_parameters,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
+from gradrl.experience.shares import own_count, own_loss
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
@@ -99,7 +100,7 @@ class REINFORCE:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
-        metrics = self.gradient_step(partial(self.loss, batch), samples=len(batch))
+        metrics = self.gradient_step(partial(own_loss, self.loss, batch), samples=own_count(batch))
         if self.learned:
             metrics |= value_fit(batch.value, batch.target)
         metrics["policy/lr"] = torch.tensor(lr)

@@ -21,6 +21,7 @@ from core.state import StateDict
 from gradrl.agent import Learning
 from gradrl.agents.on_policy import Forward, Losses, actor_critic_loss, batch_objectives, gradient_step
 from gradrl.experience.rollout import Batch, Estimates, Rollout
+from gradrl.experience.shares import own_count, own_loss
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
@@ -100,7 +101,8 @@ class VTrace:
         """
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch, staleness = self.prepare(rollout)
-        metrics = self.gradient_step(partial(self.loss, batch), samples=len(batch)) | staleness
+        closure = partial(own_loss, self.loss, batch)
+        metrics = self.gradient_step(closure, samples=own_count(batch)) | staleness
         self.age += 1
         if self.age >= self.cfg.policy_lag:
             self.acting.load_state_dict(self.model.state_dict())

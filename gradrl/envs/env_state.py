@@ -31,8 +31,8 @@ class EnvState(Protocol):
         """Plain data: tensors, numbers, strings, lists and dicts; None for an episode too long to be kept."""
         ...
 
-    def form(self) -> object:
-        """What `save` must have returned."""
+    def form(self, num_envs: int) -> object:
+        """What `save` must have returned, on all ranks together for so many sub-environments."""
         ...
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
@@ -246,14 +246,14 @@ class ReplayedEnvState:
             return []
         return list(self.envs.get_attr("episode"))
 
-    def form(self) -> object:
+    def form(self, num_envs: int) -> object:
         """An episode for every environment, or none at all; what was seen is compared as it is played."""
         episode = {
             "seed": Maybe(0), "options": Anything(), "generator": Maybe(Each(Anything())),
             "hidden": Maybe(ARRAY), "obs": Anything(), "reward": Number(finite=False),
             "terminated": True, "truncated": True, "actions": ARRAY, "resets": Many(0),
         }  # fmt: skip
-        return Either(([Maybe(episode)] * self.envs.num_envs, Many(Anything(), at_most=0)))
+        return Either(([Maybe(episode)] * num_envs, Many(Anything(), at_most=0)))
 
     def restore(self, saved: Sequence[object]) -> tuple[Any, list[int]]:
         """Replay every episode; one that comes out differently is replaced by a fresh one."""
@@ -282,7 +282,7 @@ class CartPoleEnvState:
         arrays = {name: np.array(getattr(self.envs, name)) for name in self.NAMES}
         return [to_plain(arrays | {"generator": self.envs.np_random.bit_generator.state})]
 
-    def form(self) -> object:
+    def form(self, num_envs: int) -> object:
         """As they are now."""
         return self.save()
 
@@ -310,7 +310,7 @@ class NoEnvState:
         """Nothing."""
         return []
 
-    def form(self) -> object:
+    def form(self, num_envs: int) -> object:
         """Nothing is read."""
         return Many(Anything())
 

@@ -17,6 +17,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from core.checks import checked, require
 from core.config import Component
 from core.errors import ContractError, described
+from core.gradients.ranks import num_ranks
 from core.text import told
 from gradrl.envs.copies import Copies
 from gradrl.envs.env_state import Origin, Replayable
@@ -302,7 +303,8 @@ def make_envs(
             no supported way.
     """
     spec = find_spec(cfg)
-    if cfg.vectorization in ("auto", "native", "torch") and has_native(cfg, spec):
+    # A native version draws for all its copies from one generator: ranks could not divide them.
+    if cfg.vectorization in ("auto", "native", "torch") and num_ranks() == 1 and has_native(cfg, spec):
         kwargs = dict(cfg.kwargs)
         if max_episode_steps is not None:
             kwargs["max_episode_steps"] = max_episode_steps

@@ -69,6 +69,7 @@ FAULTS = [
     Fault("gan", "equal_units", {"generator/layer/2.weight/equal_units": 1.0}, player="generator",
           layer="2.weight"),
     Fault("ppo", "unscaled_inputs", {"input/rms": 1e4}),
+    Fault("gan", "ranks_differ", {"ranks/differing_tensors": 1.0}, severity="error"),
     Fault("gan", "unscaled_inputs", {"discriminator/input/rms": 140.0}, player="discriminator"),
     Fault("ppo", "constant_inputs", {"input/variation": 0.0}),
     Fault("ppo", "weight_decay_dominates", {"gradient/weight_norm": 100.0},

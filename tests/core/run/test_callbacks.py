@@ -18,6 +18,7 @@ from core.run.config import RunConfig
 from core.run.directory import already_finished
 from core.run.evaluation import Evaluation
 from core.run.run import Run
+from core.run.run_state import rescue
 from core.run.tensorboard import read_scalars
 
 CFG = RunConfig(interval=2, eval_interval=30, draw_interval=1000, checkpoint_interval=50, progress=False)
@@ -184,7 +185,7 @@ def test_an_error_names_the_class_the_function_and_the_line_and_keeps_the_checkp
         loop.go()
     assert "callbacks.1: " in str(failed.value)
     assert f"Breaks.on_iteration failed: KeyError: 'lost' ({__file__}, line {line})" in str(failed.value)
-    assert loop.run.rescue(failed.value) == "; not saved at 70 steps, the checkpoint before is kept"
+    assert rescue(loop.run, failed.value) == "; not saved at 70 steps, the checkpoint before is kept"
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["run"]["step"] == 50
     loop.run.close()
 

@@ -90,7 +90,7 @@ def test_rules_of_ones_own_are_asked_beside_those_of_the_trainer():
     diagnosis.observe(2, {"loss": 3.0})
     (found,) = diagnosis.update(2)
     assert (found.name, found.first_step, found.evidence) == ("loss_is_high", 2, {"loss": 3.0})
-    assert diagnosis.stops([found]) == "warning: loss_is_high: It is high"
+    assert diagnosis.ends([found]) is found
     assert said == []
 
 

@@ -22,6 +22,7 @@ from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.directory import already_finished
 from core.run.evaluation import Evaluation
 from core.run.run import Run
+from core.run.run_state import rescue
 from core.run.tensorboard import read_scalars
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -147,16 +148,16 @@ def test_what_the_disk_did_not_take_is_written_again_from_the_checkpoint_before(
 
     loop.iterate(50)  # where there is a checkpoint
     at_50 = path.read_bytes()
-    assert loop.run.rescue(DiskError("full")).startswith("; saved at 50 steps")
+    assert rescue(loop.run, DiskError("full")).startswith("; saved at 50 steps")
     assert path.read_bytes() == at_50
     loop.iterate(60)
-    assert loop.run.rescue(DiskError("full")) == "; not saved at 60 steps, the checkpoint before is kept"
+    assert rescue(loop.run, DiskError("full")) == "; not saved at 60 steps, the checkpoint before is kept"
     assert (
-        loop.run.rescue(MemoryShortageError("full"))
+        rescue(loop.run, MemoryShortageError("full"))
         == "; not saved at 60 steps, the checkpoint before is kept"
     )
     assert path.read_bytes() == at_50
-    assert loop.run.rescue(ContractError("an environment")).startswith("; saved at 60 steps")
+    assert rescue(loop.run, ContractError("an environment")).startswith("; saved at 60 steps")
     assert saved() == 60
     loop.run.close()
 

@@ -1,0 +1,99 @@
+"""The rows of a rollout that each of several ranks collects, and those that it learns from.
+
+Every rank steps its own environments and then holds the rollout of all of them, in the order of one process.
+So values, advantages, running statistics, minibatches and everything that is decided from them are computed
+by each rank alike; only the gradient of a minibatch is divided, each rank taking every R-th row.
+"""
+
+from collections.abc import Callable, Sequence, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.gradients import Metrics
+from core.gradients.ranks import gathered, num_ranks, this_rank
+from gradrl.experience.rollout import Batch
+
+Losses = tuple[dict[str, torch.Tensor], Metrics]
+
+
+def own_loss(loss: Callable[[Batch], Losses], batch: Batch) -> Losses:
+    """The loss of a batch; of several ranks, of this one's rows: the mean over the ranks is that of all.
+
+    Args:
+        loss: its terms and metrics are means over the rows.
+        batch: the same on every rank, with as many rows as there are ranks, at least.
+    """
+    ranks = num_ranks()
+    if ranks == 1:
+        return loss(batch)
+    rows = batch.rows(slice(this_rank(), None, ranks))
+    weight = len(rows) * ranks / len(batch)  # 1 where the rows can be divided evenly
+    terms, metrics = loss(rows)
+    return {k: weight * v for k, v in terms.items()}, {k: weight * v for k, v in metrics.items()}
+
+
+def own_count(batch: Sized) -> int:
+    """How many rows of a batch each rank learns from, on average."""
+    return max(1, len(batch) // num_ranks())
+
+
+def own_envs(num_envs: int) -> slice:
+    """The numbers of this rank's environments, of `num_envs` on every rank."""
+    return slice(this_rank() * num_envs, (this_rank() + 1) * num_envs)
+
+
+def share_columns(arrays: Sequence[NDArray[Any]], envs: slice) -> None:
+    """Fill in what the other ranks' environments did: arrays [T, N, ...], of which `envs` are this rank's."""
+    if num_ranks() == 1:
+        return
+    for rank, parts in enumerate(gathered([array[:, envs] for array in arrays])):
+        count = envs.stop - envs.start
+        for array, part in zip(arrays, parts, strict=True):
+            array[:, rank * count : (rank + 1) * count] = part
+
+
+class OwnDraws:
+    """A generator of the whole: every rank draws for the environments of all, and gets those of its own.
+
+    Args:
+        generator: with the same state on every rank.
+    """
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.generator = generator
+
+    def gumbel(self, *, size: tuple[int, ...]) -> NDArray[np.float64]:
+        """As NumPy's; the first dimension counts environments."""
+        return self._own(self.generator.gumbel(size=self._whole(size)))
+
+    def logistic(self, *, size: tuple[int, ...]) -> NDArray[np.float64]:
+        """As NumPy's; the first dimension counts environments."""
+        return self._own(self.generator.logistic(size=self._whole(size)))
+
+    def standard_normal(self, size: tuple[int, ...], dtype: Any = np.float64) -> NDArray[Any]:
+        """As NumPy's; the first dimension counts environments."""
+        return self._own(self.generator.standard_normal(self._whole(size), dtype=dtype))
+
+    def _whole(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        return size[0] * num_ranks(), *size[1:]
+
+    def _own(self, drawn: NDArray[Any]) -> NDArray[Any]:
+        return drawn[own_envs(len(drawn) // num_ranks())]
+
+
+def shared_list(own: list[Any]) -> list[Any]:
+    """One list of all ranks', in their order."""
+    return own if num_ranks() == 1 else [each for part in gathered(own) for each in part]
+
+
+def shared_dict(own: dict[int, Any]) -> dict[int, Any]:
+    """One dictionary of all ranks', in the order of its keys."""
+    return own if num_ranks() == 1 else dict(sorted(shared_list([*own.items()])))
+
+
+def own_draws(generator: np.random.Generator) -> np.random.Generator:
+    """What an actor draws from: the generator itself; over several ranks, this rank's rows of its draws."""
+    return generator if num_ranks() == 1 else OwnDraws(generator)  # type: ignore[return-value]  # what is used

@@ -1,0 +1,39 @@
+"""What several ranks can train together, and what is refused by name."""
+
+from typing import TYPE_CHECKING, cast
+
+from core.checks import require
+from gradrl.agent import AgentConfig
+from gradrl.agents.a2c import A2C
+from gradrl.agents.ppo import PPO
+from gradrl.agents.ppo_kl import PPOKL
+from gradrl.agents.reinforce import REINFORCE
+from gradrl.agents.vtrace import VTrace
+
+if TYPE_CHECKING:
+    from gradrl.train import TrainConfig
+
+AGENTS = (A2C, PPO, PPOKL, REINFORCE, VTrace)  # those that divide their minibatches, `own_loss`
+
+
+def check_ranks(cfg: "TrainConfig", ranks: int) -> None:
+    """Refuse what several ranks cannot train together, or not as one would.
+
+    Raises:
+        ValueError: the agent does not divide its minibatches; environments or rows cannot be divided evenly;
+            the environments are tensors, the policy keeps noise of its own, or the step is compiled.
+    """
+    agent, which = cfg.agent.target, f"for {ranks} ranks"
+    names = ", ".join(each.__name__ for each in AGENTS)
+    require(agent in AGENTS, "agent", agent.__name__, f"one of {names} {which}")
+    require(cfg.num_envs % ranks == 0, "num_envs", cfg.num_envs, f"a multiple of {ranks} {which}")
+    _, rows = cast(AgentConfig, cfg.agent.options).minibatches(cfg.num_envs)
+    if agent in (PPO, PPOKL):
+        minibatches = getattr(cfg.agent.options, "num_minibatches", 1)
+        allowed = f"such that {ranks} divides the {rows} rows of each {which}"
+        require(rows % ranks == 0, "agent.num_minibatches", minibatches, allowed)
+    for_numpy = cfg.env.vectorization not in ("native", "torch")
+    allowed = f"auto, sync or async {which}: each copy draws from a generator of its own"
+    require(for_numpy, "env.vectorization", cfg.env.vectorization, allowed)
+    require(not getattr(cfg.policy.options, "sde", False), "policy.sde", "true", f"false {which}")
+    require(cfg.compile == "off", "compile", cfg.compile, f"off {which}")
