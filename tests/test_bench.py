@@ -24,7 +24,10 @@ from tests.conftest import Command, assert_refused
         (["suite=rl", "models=[5k]"], "models must be left out: suite=rl does not use it, got ['5k']"),
         (["total_steps=1600"], "total_steps must be left out: suite=gradients does not use it, got 1600"),
         (["suite=rl", "total_steps=100"], "total_steps must be an integer >= 1024 or null, got 100"),
-        (["suite=rl", "rows=[pong]"], "rows must be some of cleanrl, zoo, halfcheetah, sac, td3, got 'pong'"),
+        (
+            ["suite=rl", "rows=[pong]"],
+            "rows must be some of cleanrl, zoo, halfcheetah, sac, sac256, td3_256, td3, got",
+        ),
         (["suite=gan_grid", "rows=[pong]"], "rows must be some of ring, dcgan32, dcgan64, got 'pong'"),
         (["rounds=2"], "rounds must be an integer >= 3 or null, got 2"),
         (["models=[6k]"], "models must be some of 5k, 90k, 1M, resnet18, got '6k'"),

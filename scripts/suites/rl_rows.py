@@ -62,6 +62,8 @@ SMALL = {
     "batch_size": 64,
     "learning_rate": 3e-4,
 }
+LARGE = ["agent.batch_size=256", "policy.hidden_sizes=[256,256]"]
+OF_LARGE = SMALL | {"policy_kwargs": {"net_arch": [256, 256]}, "batch_size": 256}
 ROWS = {
     "cleanrl": Row(
         CLEANRL,
@@ -119,5 +121,7 @@ ROWS = {
         2048,
     ),
     "sac": Row(["agent=sac", *REPLAY], "SAC", "Pendulum-v1", 1, SMALL, 1),
+    "sac256": Row(["agent=sac", *REPLAY, *LARGE], "SAC", "Pendulum-v1", 1, OF_LARGE, 1),
+    "td3_256": Row(["agent=td3", *REPLAY, *LARGE], "TD3", "Pendulum-v1", 1, OF_LARGE, 1),
     "td3": Row(["agent=td3", *REPLAY], "TD3", "Pendulum-v1", 1, SMALL, 1),
 }
