@@ -292,6 +292,6 @@ BLOWUPS: dict[str, Blowup] = {
     "valley_momentum": Blowup(
         "valley", _jump(100.0), "", "loss", ("optimizer=momentum", "optimizer.lr=1e-4")
     ),
-    "lbfgs": Blowup("digits", ("optimizer.lr=1e150",), "", "forward", LBFGS),
+    "lbfgs": Blowup("digits", ("optimizer.lr=1e30",), "", "forward", LBFGS),
     "sgd_rate_jumps": Blowup("digits", _jump(1e200), "", "forward", ("optimizer=sgd", "optimizer.lr=0.1")),
 }
