@@ -295,8 +295,10 @@ def _quiet_ending(taken: Taken) -> Iterator[None]:
         yield
     except Arrived:
         return
-    except (ConfigError, Stopped):
+    except ConfigError:
         raise
+    except Stopped as stop:  # by a signal: nothing is left to be shown
+        raise SystemExit(stop.status) from stop
     except FloatingPointError as error:  # the run's own word for it
         taken.raised = str(error).partition(";")[0]
     except Exception as error:

@@ -182,7 +182,7 @@ class Ears:
                 birth = self._outside
             self.lost = evaluation, birth
             usual.lose(evaluation)
-            evaluation.samples = dict(now.rows(birth))
+            evaluation.broken_rows = dict(now.rows(birth))
             return
         usual.add(evaluation)
         self._weights.add(evaluation)

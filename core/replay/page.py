@@ -113,7 +113,7 @@ def _player(found: Replayed, shown: Evaluation, birth: Birth | None) -> Iterator
     batch = [[mark(n, "batch"), str(list(r.shape)), span(r), _mean(r)] for n, r in shown.batch.items()]
     rows = [
         [f"row {row}", name, span(r), _mean(r)]
-        for row, parts in shown.samples.items()
+        for row, parts in shown.broken_rows.items()
         for name, r in parts.items()
     ]
     tables = {

@@ -101,7 +101,7 @@ class Evaluation:
         order: how many evaluations were heard before it.
         parameters: the largest magnitude of each before it.
         batch: tensors that the loss was given, by name.
-        samples: of the rows where a number was born, each of these tensors, by row and name.
+        broken_rows: of the rows where a number was born, each of these tensors, by row and name.
         calls: of modules, in the order in which they ended.
         losses: by name.
         way_back: those of `calls` whose outputs a gradient reached, in that order.
@@ -116,7 +116,7 @@ class Evaluation:
     order: int = 0
     parameters: dict[str, float] = field(default_factory=dict)
     batch: dict[str, Range] = field(default_factory=dict)
-    samples: dict[int, dict[str, Range]] = field(default_factory=dict)
+    broken_rows: dict[int, dict[str, Range]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     losses: dict[str, float] = field(default_factory=dict)
     way_back: list[Call] = field(default_factory=list)

@@ -158,7 +158,7 @@ def test_a_module_whose_output_is_nan_is_named_with_its_rows(broken):
     assert found.taken.compared.exact
     assert found.taken.compared.points > 10
     assert [e.finite for e in found.before] == [True] * 3
-    assert sorted(found.shown.samples) == [3, 7]
+    assert sorted(found.shown.broken_rows) == [3, 7]
     assert contents(broken) == before
 
 
