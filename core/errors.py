@@ -40,9 +40,9 @@ def described(error: BaseException) -> str:
     """An error that was just caught, in one line: its class, its text, and where it was raised.
 
     The place is the innermost one outside of the standard library, of installed packages and of the package
-    that calls this; without such a place, the innermost one outside of that package.
+    that calls this: a file and a line. Without one it is the package that raised it.
     """
-    name, text = type(error).__name__, shortened(" ".join(str(error).split()), 120)
+    name, text = type(error).__name__, shortened(" ".join(str(error).split()), 100)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{name}: {error.msg} ({error.filename}, line {error.lineno})"
     return f"{name}: {text}{place_of(error)}"
@@ -51,13 +51,15 @@ def described(error: BaseException) -> str:
 def place_of(error: BaseException) -> str:
     """Where an error that was just caught was raised, as `described` says it; empty where it says nothing."""
     steps = [(*step, _package(step[0])) for step in traceback.walk_tb(error.__traceback__)]
-    places = [
-        (frame.f_code.co_filename, line)
+    outside = [
+        (frame, line)
         for frame, line, package in steps
         if package not in (steps[0][2], "importlib", "_frozen_importlib", "_frozen_importlib_external")
     ]
-    theirs = [place for place in places if not place[0].startswith(LIBRARIES)]
-    return "".join(f" ({file}, line {line})" for file, line in (theirs or places)[-1:])
+    own = [(frame, line) for frame, line in outside if not frame.f_code.co_filename.startswith(LIBRARIES)]
+    for frame, line in (own or outside)[-1:]:
+        return f" ({frame.f_code.co_filename}, line {line})" if own else f" (in {_package(frame)})"
+    return ""
 
 
 def _package(frame) -> str:

@@ -215,7 +215,7 @@ def _refuse_several(overrides: Sequence[str], root: YamlFile, advice: str) -> No
         if parse(each).is_sweep_override():
             key, _, values = each.partition("=")
             several = takes_list(key.lstrip("+"), root.path)
-            as_list = f"a list is {shortened(key)}=[{shortened(values)}]; " if several else ""
+            as_list = f"a list is {shortened(key)}=[{shortened(values, 40)}]; " if several else ""
             raise ConfigError(f"{shortened(each)} has several values; {as_list}{advice}")
 
 

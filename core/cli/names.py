@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from core.cli.overrides import parse
 from core.config import ConfigError
-from core.text import shown
+from core.text import shown, told
 
 LONGEST = 120  # characters of a job's name; a folder's name may have 255 bytes
 ALLOWED = re.compile(r"[^\s/$.][^/$\n]*")  # of `name=`
@@ -53,7 +54,10 @@ def place_by_name(tree: DictConfig, typed: Sequence[str]) -> None:
     Raises:
         ConfigError: the name is none of a folder.
     """
-    name = tree.get("name")
+    try:
+        name = tree.get("name")
+    except OmegaConfBaseException as error:  # ${...} that stands for nothing
+        raise ConfigError(f"name: {told(error)}") from error
     if name is None:
         return
     if not isinstance(name, str) or not ALLOWED.fullmatch(name):

@@ -218,9 +218,11 @@ class ScheduledRate:
         self.state: StateDict = {}
         own_steps = any("step_sizes" in group for group in step.optimizer.param_groups)  # Rprop's alone
         if own_steps and not isinstance(schedule, Constant):
+            first = schedule(0.0, NOTHING, {})
+            effect = "has no effect" if first == 1 else f"scales the first step alone, by {first:g}"
             warnings.warn(
-                f"schedule: {type(schedule).__name__} has no effect after the first step, because Rprop sets "
-                "the length of its steps itself; use schedule=constant",
+                f"schedule: {type(schedule).__name__} {effect}, because Rprop sets the length of its steps "
+                "itself; use schedule=constant",
                 stacklevel=2,
             )
 

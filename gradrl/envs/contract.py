@@ -101,8 +101,8 @@ def _brief(value: Any) -> str:
 
 
 def _number(reward: Any) -> float:
-    if type(reward) is float:
-        return reward
+    if isinstance(reward, float):  # NumPy's float64 too
+        return float(reward)
     try:
         return float(reward if np.ndim(reward) == 0 else np.asarray(reward).item())
     except (TypeError, ValueError):

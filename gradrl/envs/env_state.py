@@ -142,7 +142,7 @@ class Replayable(gym.Wrapper):
             self._repeat.discard("step")
             return copied(self._outcome.obs), *self._outcome[1:], {}
         if self._actions is not None:
-            self._actions.append(copy.copy(action))
+            self._actions.append(copied(action))
             self._kept += getattr(action, "nbytes", 8)
             if self._kept > RECORD_BYTES:
                 self._actions, self._resets = None, []
@@ -191,9 +191,11 @@ class Replayable(gym.Wrapper):
         )
 
 
-def copied(obs: Any) -> Any:
-    """An observation that shares no memory with this one."""
-    return obs.copy() if type(obs) is np.ndarray else copy.deepcopy(obs)
+def copied(value: Any) -> Any:
+    """An observation or an action that shares no memory with this one."""
+    if type(value) is np.ndarray:
+        return value.copy()
+    return value if isinstance(value, np.generic) else copy.deepcopy(value)
 
 
 def _hidden_state(env: Any) -> np.ndarray | None:

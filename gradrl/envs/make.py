@@ -18,6 +18,7 @@ from core.checks import checked, require
 from core.config import Component
 from core.errors import ContractError, described
 from core.text import told
+from gradrl.envs.copies import Copies
 from gradrl.envs.env_state import Origin, Replayable
 from gradrl.envs.observations import Observation, unscaled_images
 from gradrl.envs.processes import Processes
@@ -314,7 +315,7 @@ def make_envs(
     mode = MODES[cfg.autoreset]
     if cfg.vectorization == "async":
         return Processes(make, num_envs, mode, f"env.id={cfg.id}")
-    return SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
+    return Copies(make, num_envs, mode)
 
 
 def make_torch_envs(cfg: EnvConfig, info: EnvInfo, seeds: Sequence[int], device: torch.device) -> TorchEnvs:

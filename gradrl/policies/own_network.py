@@ -62,7 +62,7 @@ class OwnNetwork(nn.Module):
         seed = int(torch.randint(2**62, (), generator=generator))
 
         def made() -> tuple[object, int]:
-            network = attempt(f"{what}: {target.__qualname__}({shape})", component, shape)
+            network = attempt(f"{what}({shape})", component, shape)
             return network, tried(what, network, shape).shape[1]
 
         self.network, self.size = cast(tuple[nn.Module, int], seeded(seed, made))

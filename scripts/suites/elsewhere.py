@@ -7,7 +7,8 @@ the first run.
 A fault does *harm* where the run loses over a fifth of what the healthy one learns; only such runs count. It
 is *named* when a warning or error with one of its kinds begins within a fifth of the run, *late* when after
 that, and *on top* when it stands first. A remedy *restores* half when the run repeated with the overrides of
-the first finding of a right kind gets back half of the score that was lost.
+the first finding of a right kind gets back half of the score that was lost. A fault that is *refused*, with a
+line before any run, counts nowhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,7 +85,11 @@ def judged(name: str, folder: Path) -> Iterator[Verdict]:
         well = outcome(
             setting.kind, setting.overrides, seed, folder / "healthy" / fault.setting / f"seed{seed}"
         )
-        broken = outcome(setting.kind, overrides, seed, folder / name / f"seed{seed}")
+        try:
+            broken = outcome(setting.kind, overrides, seed, folder / name / f"seed{seed}")
+        except ConfigError as error:
+            print(f"{name:<28} {seed}  refused   {error}", flush=True)
+            continue
         alarms = [f for f in broken.findings if f["severity"] in ACT]
         rights = [f for f in alarms if set(f["kinds"]) & set(fault.kinds)]
         right = rights[0] if rights else None

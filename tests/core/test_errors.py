@@ -1,10 +1,10 @@
-"""What is recognised as a want of memory."""
+"""What is recognised as a want of memory, and how an error is told in one line."""
 
 import numpy as np
 import pytest
 import torch
 
-from core.errors import MemoryShortageError, as_shortage
+from core.errors import MemoryShortageError, as_shortage, described
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,13 @@ def test_a_device_without_memory_is_a_shortage_and_another_mistake_is_none():
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total ...")
     assert "for 2.00 GiB at once" in str(as_shortage(error))
     assert as_shortage(RuntimeError("shapes do not match")) is None
+
+
+def test_an_error_in_an_installed_package_names_the_package_and_no_path_of_this_machine():
+    import gymnasium as gym
+
+    with pytest.raises(TypeError) as caught:
+        gym.vector.VectorWrapper((2,))  # type: ignore[arg-type]
+    text = described(caught.value)
+    assert text.endswith(" (in gymnasium)")
+    assert len(text) < 130

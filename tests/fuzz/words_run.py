@@ -111,7 +111,8 @@ def names(line: Line, text: str) -> bool:
     """Whether a message names one of the options that are odd, or shows the word that cannot be read."""
     for word in line.hostile:
         option = key(FLAGS.get(word, word)).lstrip("+~").partition("@")[0].removesuffix("._target_")
-        whole = option.lstrip("-")[:40] in text and bool(option)
+        shown = option.encode(errors="backslashreplace").decode()  # as a terminal can print it
+        whole = shown.lstrip("-")[:40] in text and bool(option)
         part = option.partition(".")[0]
         if whole or ("." in option and re.search(rf"\b{re.escape(part)}\b", text)):
             return True

@@ -17,7 +17,7 @@ from tests.pairs.space import Space, key
 
 LIMIT = 240.0  # seconds of one run, after which it hangs; the first ones learn features too
 MENDS = 12  # overrides taken back from a plan until it must be valid
-IDLE = re.compile(r"^(.+) ha(?:s|ve) no effect here: |^(?:warning: )?(schedule): \w+ has no effect ", re.M)
+IDLE = re.compile(r"^(.+) ha(?:s|ve) no effect here: |^(?:warning: )?(schedule): \w+ has no effect, ", re.M)
 
 
 @dataclass

@@ -144,7 +144,7 @@ class Loggers:
 
 def _facts(directory: Path, options: Tree) -> dict[str, object]:
     """Single words about a run, for its card."""
-    tags = ", ".join(options.get("tags") or ()) or None
+    tags = ", ".join(map(str, options.get("tags") or ())) or None  # the options hold what was typed: tags=[1]
     facts: dict[str, object] = {"directory": f"`{directory}`", "tags": tags}
     facts |= {key: options.get(key) for key in ("seed", "device")}
     return {key: value for key, value in facts.items() if value is not None}

@@ -52,6 +52,14 @@ WORDS = [
     ("gan", ["-m", "+hydra.callbacks.x=1"], "hydra.callbacks.x must be a class with options, got 1"),
     ("gan", ["-m", "+hydra.callbacks.x._target_=no.pe"], "hydra.callbacks.x._target_: no module named no"),
     ("rl", ["~env.kwargs.a.b"], "~env.kwargs.a.b: there is no group of options env.kwargs.a"),
+    ("descend", ["name=${unknown:1}"], "name: Unsupported interpolation type unknown"),
+    ("gan", [f"+name='${{{LONG}}}'"], "name: Interpolation key 'xxx"),
+    ("descend", [f"tags={'1,' * 100}1"], "has several values; a list is tags=[1,1,"),
+    (
+        "rl",
+        ["policy.network._target_=gymnasium.wrappers.vector.ClipReward"],
+        "raised TypeError: Expected env to be a",
+    ),
     ("rl", ["hydra.output_subdir="], "hydra.output_subdir must be a name of a folder"),
     ("rl", ["env=pendulum", "env.kwargs={_partial_:true}"], "env.id=Pendulum-v1 cannot be made: TypeError"),
 ]

@@ -185,6 +185,11 @@ def test_rprop_which_sets_its_own_step_lengths_warns_of_a_schedule_that_moves_no
 
     constant = length(Constant())
     assert not recwarn.list
-    with pytest.warns(UserWarning, match=r"^schedule: Linear has no effect .*; use schedule=constant$"):
+    with pytest.warns(UserWarning, match=r"^schedule: Linear has no effect, .*; use schedule=constant$"):
         assert length(Linear(final=0.0)) == constant  # what the warning says
+    with pytest.warns(
+        UserWarning, match=r"^schedule: Warmup scales the first step alone, by 0.5, because Rprop"
+    ):
+        # Its steps grow by 1.2 each, from 0.1 and from 0.05.
+        assert length(Warmup(share=0.1, initial=0.5, after=Constant())) == pytest.approx(constant / 2)
     scheduled(Linear(final=0.0))

@@ -157,6 +157,22 @@ def test_a_run_has_its_own_name_and_tags_or_that_of_its_directory(tmp_path):
     assert (plain.name, plain.tags) == ("a-b", [])
 
 
+def test_tags_may_be_numbers(tmp_path):
+    loggers = Loggers({}, print)
+    loggers.open(tmp_path, {"tags": [7, "x"]}, None)
+    loggers.close()
+    [file] = tmp_path.glob("events*")
+    found = [Event.FromString(raw) for raw in RawEventFileLoader(str(file)).Load()]
+    texts = [
+        value.tensor.string_val[0].decode()
+        for e in found
+        for value in e.summary.value
+        if value.tag == "about/text_summary"
+    ]
+    assert "7, x" in "".join(texts)
+    assert Opening(tmp_path, {"tags": [7, "x"]}, None, {}).tags == ["7", "x"]
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"wandb": 3}', '{"wandb": {"id": 3}}'])
 def test_a_damaged_note_of_runs_is_said(tmp_path, text):
     (tmp_path / "loggers.json").write_text(text)
