@@ -125,7 +125,13 @@ def names(line: Line, text: str) -> bool:
             return True
     if line.kind == "alone" and re.search(r"\b(run|runs|against)\b|directories", text):
         return True
-    known = ("there is no run", "there is no folder", "there is no such directory", "holds no run")
+    known = (
+        "there is no run",
+        "there is no folder",
+        "there is no such directory",
+        "holds no run",
+        "each trial has",
+    )
     return any(part in text for part in (*known, "this command takes no options"))
 
 
