@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 import importlib
 import inspect
-import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, cast
 
 from core.errors import described, place_of
 from core.hints import described_type, union
+from core.numbers import unfit
 from core.text import shortened, shown
 
 AUTO = "auto"  # as an optimizer's `lr`: proposed from the gradient before the training begins
@@ -262,8 +262,8 @@ def _misfit(value: object, kind: object) -> str | None:
     if isinstance(value, Component) and "target" not in named:
         return "it is no dataclass"
     lacking = [name for name in named if inspect.getattr_static(value, name, named) is named]
-    more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
-    return f"it has no {', no '.join(lacking[:4])}{more}" if lacking else None
+    more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+    return f"it has no {', no '.join(lacking[:3])}{more}" if lacking else None
 
 
 def _takes_part(hint: object) -> bool:
@@ -292,10 +292,8 @@ def _primitive(value: object, hint: object, path: str) -> object:
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"{path} must be {described_type(hint)}, got {shown(value)}") from error
     for number in converted if isinstance(converted, tuple) else [converted]:
-        if isinstance(number, float) and not math.isfinite(number):
-            raise ConfigError(f"{path} must be a finite number, got {number}")
-        if isinstance(number, int) and not -(2**63) <= number < 2**64:
-            raise ConfigError(f"{path} must be an integer of at most 64 bits, got {shown(number)}")
+        if wanted := unfit(number):
+            raise ConfigError(f"{path} must be {wanted}, got {shown(number)}")
     return converted
 
 
@@ -391,8 +389,9 @@ def _check_keywords(target: type, options: Tree, path: str) -> Tree:
                 f"unknown option {_join(path, name)}: {target.__module__}.{target.__qualname__} has no "
                 f"such option{nearest(name, parameters)}"
             )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{_join(path, name)} must be a finite number, got {value}")
+        for number in value if isinstance(value, list) else [value]:
+            if wanted := unfit(number):
+                raise ConfigError(f"{_join(path, name)} must be {wanted}, got {shown(number)}")
     return {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
 
 

@@ -12,6 +12,14 @@ def beats(score: float, best: float | None) -> bool:
     return not math.isnan(score) and (best is None or math.isnan(best) or score > best)
 
 
+def unfit(value: object) -> str:
+    """What a number must be that no tensor could take: neither NaN nor infinite, nor of more than 64 bits."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    too_long = isinstance(value, int) and not -(2**63) <= value < 2**64
+    return "an integer of at most 64 bits" if too_long else ""
+
+
 def number(value: object) -> str:
     """A number with three significant digits; whole numbers in full, None as a dash."""
     if value is None:

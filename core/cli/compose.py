@@ -32,7 +32,7 @@ from core.cli.overrides import (
     refuse_no_choice,
     refuse_one_and_several,
 )
-from core.cli.paths import quoted
+from core.cli.paths import quoted, typed_path
 from core.cli.refusals import foreign, missing_choice
 from core.config import ConfigError, Tree, import_target
 from core.errors import described
@@ -228,6 +228,7 @@ def _check_hydra(tree: DictConfig) -> None:
             raise ConfigError(f"hydra.{option} is of another kind, got {shown(value)}")
     if tree.hydra.output_subdir == "":  # Hydra's config.yaml would stand where the run's own belongs
         raise ConfigError("hydra.output_subdir must be a name of a folder, or null for none")
+    typed_path(str(tree.hydra.output_subdir), "hydra.output_subdir")
     for name, callback in (tree.hydra.callbacks or {}).items():
         if not isinstance(callback, DictConfig):
             raise ConfigError(f"hydra.callbacks.{name} must be a class with options, got {shown(callback)}")

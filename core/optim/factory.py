@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from core.checks import require
 from core.optim.groups import Group, split_by_name
 from core.optim.trial import is_foreign, require_kind, require_optimizer, try_step
-from core.text import told
+from core.text import listed, told
 
 Named = Iterable[tuple[str, Tensor]]
 INSTEAD = ("foreach", "differentiable")  # of torch's options: what the fused kernel excludes
@@ -176,10 +176,9 @@ def _check_parameters(component: OptimizerComponent, named: Sequence[tuple[str, 
         return
     others = [name for name, p in named if p.dim() != 2]
     if others:
-        listed = ", ".join(others[:4]) + (", ..." if len(others) > 4 else "")
         raise ValueError(
-            f"{component.path}: Muon takes only matrices, which {listed} are not; optimizer=muon gives the "
-            "other parameters to AdamW"
+            f"{component.path}: Muon takes only matrices, which {listed(others, 50)} are not; "
+            "optimizer=muon gives the other parameters to AdamW"
         )
     if any(p.device.type == "cpu" for _, p in named):
         warnings.warn(
@@ -198,7 +197,7 @@ def _check_sparse(component: OptimizerComponent, network: nn.Module) -> None:
     if dense:
         raise ValueError(
             f"{component.path}: SparseAdam takes only sparse gradients, those of nn.Embedding(sparse=True); "
-            f"{', '.join(dense[:4])} will have dense ones; use optimizer=adam"
+            f"{listed(dense, 50)} will have dense ones; use optimizer=adam"
         )
 
 

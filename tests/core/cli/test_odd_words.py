@@ -60,6 +60,11 @@ WORDS = [
         ["policy.network._target_=gymnasium.wrappers.vector.ClipReward"],
         "raised TypeError: Expected env to be a",
     ),
+    ("gan", ["optimizer.eps=99999999999999999999"], "optimizer.eps must be an integer of at most 64 bits"),
+    ("rl", ["optimizer={_target_:torch.optim.SparseAdam}"], "SparseAdam takes only sparse gradients"),
+    ("rl", ["optimizer={_target_:torch.optim.Muon}"], "Muon takes only matrices, which"),
+    ("gan", ["update._target_=tests.own_parts.NumberLoss"], "it has no needs_joint_graph, no"),
+    ("rl", ["-m", f"hydra.output_subdir={LONG}"], "hydra.output_subdir=xxx"),
     ("rl", ["hydra.output_subdir="], "hydra.output_subdir must be a name of a folder"),
     ("rl", ["env=pendulum", "env.kwargs={_partial_:true}"], "env.id=Pendulum-v1 cannot be made: TypeError"),
 ]
