@@ -269,7 +269,7 @@ BLOWUPS: dict[str, Blowup] = {
     "reward_nan": Blowup("ppo", _sensor("reward", "nan", 8000, 900), "", "data"),
     "reward_huge": Blowup("ppo", _sensor("reward", "1e38", 8000, 2100), "", "loss"),
     "observation_nan": Blowup("ppo", _sensor("observation", "nan", 8000, 900), "", "data"),
-    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, "1e38"), "actor.2", "forward"),
+    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, "inf"), "actor.2", "forward"),
     "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-inf"), "critic.0", "forward"),
     "value_log_of_zero": Blowup("ppo", (f"policy._target_={HERE}.LogOfZero",), "", "forward"),
     "value_root_of_zero": Blowup("ppo", (f"policy._target_={HERE}.RootOfZero",), "", "backward"),
@@ -293,5 +293,11 @@ BLOWUPS: dict[str, Blowup] = {
         "valley", _jump(100.0), "", "loss", ("optimizer=momentum", "optimizer.lr=1e-4")
     ),
     "lbfgs": Blowup("digits", ("optimizer.lr=1e30",), "", "forward", LBFGS),
-    "sgd_rate_jumps": Blowup("digits", _jump(1e200), "", "forward", ("optimizer=sgd", "optimizer.lr=0.1")),
+    "bias_nan": Blowup(
+        "digits",
+        _flip("network", "0.bias", 150, "nan"),
+        "0",
+        "forward",
+        ("optimizer=sgd", "optimizer.lr=0.1"),
+    ),
 }
