@@ -3,10 +3,10 @@
 import copy
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from core.cli.choices import YamlFile
-from core.config import ConfigError, Tree, config_dir, import_target
+from core.config import ConfigError, Tree, build, config_dir
 from core.diagnosis import Finding, Overrides
 from core.run.diagnosis import Diagnosis, Stopping
 from core.run.interrupts import Stopped
@@ -36,7 +36,7 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
     for remedy in diagnosis.changes(finding, again=again):
         try:
             changed = with_remedy(tree, remedy)
-            _check(changed)
+            build(changed)  # the ranges; data and environment have been tried, and may be what is ill now
         except ConfigError as error:
             refused = f" ({error})"
             continue
@@ -90,10 +90,3 @@ def _number(option: str, value: str) -> float | int:
         with suppress(ValueError):
             return kind(value)
     raise ConfigError(f"{option}={value} is no number")
-
-
-def _check(tree: Tree) -> None:
-    from core.cli.job import RootConfig, check
-
-    root = cast("type[RootConfig]", import_target(tree["_target_"], "_target_"))
-    check({**tree, **dict.fromkeys(root.BEGINNING)})

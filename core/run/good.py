@@ -70,10 +70,15 @@ def all_finite(modules: Iterable[nn.Module], optimizers: Iterable[torch.optim.Op
     parameters = {id(p): p.detach() for owned in owners for p in owned}
     moments = _tensors([optimizer.state_dict()["state"] for optimizer in optimizers])
     buffers = [b for module in modules for b in module.buffers() if b.is_floating_point()]
-    broken = [~t.isfinite().all() for t in (*parameters.values(), *moments)]
-    broken += [b.isnan().any() for b in buffers]
+    broken = [~(_ends(t).isfinite().all()) for t in (*parameters.values(), *moments) if t.numel()]
+    broken += [_ends(b).isnan().any() for b in buffers if b.numel()]
     devices = {flag.device for flag in broken}
     return not any(torch.stack([f for f in broken if f.device == device]).any() for device in devices)
+
+
+def _ends(values: Tensor) -> Tensor:
+    """The lowest and the largest value, NaN where one is: they tell in one pass what all of them are."""
+    return torch.stack(torch.aminmax(torch.view_as_real(values) if values.is_complex() else values))
 
 
 def _tensors(state: object) -> Iterator[Tensor]:

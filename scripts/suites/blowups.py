@@ -241,7 +241,8 @@ SETTINGS: dict[str, Setting] = {
     "ring": Setting(
         "gan",
         ("data=ring", "total_images=192000", "logging.interval=25", "logging.checkpoint_interval=12800",
-         "logging.eval_interval=19200", "diagnosis.unit_health.interval=30", "evaluation.samples=2000", *QUIET),
+         "logging.eval_interval=19200", "evaluation.samples=2000", "diagnosis.unit_health.interval=30",
+         *QUIET),
         floor=0.0,
     ),
     "digits": Setting(
@@ -268,7 +269,7 @@ BLOWUPS: dict[str, Blowup] = {
     "reward_nan": Blowup("ppo", _sensor("reward", "nan", 8000, 900), "", "data"),
     "reward_huge": Blowup("ppo", _sensor("reward", "1e38", 8000, 2100), "", "loss"),
     "observation_nan": Blowup("ppo", _sensor("observation", "nan", 8000, 900), "", "data"),
-    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, "1e38"), "actor.2", "forward"),
+    "actor_bit_flip": Blowup("ppo", _flip("policy", "actor.2.weight", 8, "inf"), "actor.2", "forward"),
     "critic_bit_flip": Blowup("ppo", _flip("policy", "critic.0.weight", 8, "-inf"), "critic.0", "forward"),
     "value_log_of_zero": Blowup("ppo", (f"policy._target_={HERE}.LogOfZero",), "", "forward"),
     "value_root_of_zero": Blowup("ppo", (f"policy._target_={HERE}.RootOfZero",), "", "backward"),
@@ -291,6 +292,12 @@ BLOWUPS: dict[str, Blowup] = {
     "valley_momentum": Blowup(
         "valley", _jump(100.0), "", "loss", ("optimizer=momentum", "optimizer.lr=1e-4")
     ),
-    "lbfgs": Blowup("digits", ("optimizer.lr=1e150",), "", "forward", LBFGS),
-    "sgd_rate_jumps": Blowup("digits", _jump(1e200), "", "forward", ("optimizer=sgd", "optimizer.lr=0.1")),
+    "lbfgs": Blowup("digits", ("optimizer.lr=1e30",), "", "forward", LBFGS),
+    "bias_nan": Blowup(
+        "digits",
+        _flip("network", "0.bias", 150, "nan"),
+        "0",
+        "forward",
+        ("optimizer=sgd", "optimizer.lr=0.1"),
+    ),
 }

@@ -1,0 +1,159 @@
+"""What a run that returns may change, and the checkpoint that it writes for it."""
+
+import pytest
+import torch
+from torch import nn
+
+from core.config import ConfigError
+from core.diagnosis import Finding, Remedies
+from core.form import form_of, require_form
+from core.gradients import GradientStep
+from core.gradients.unit_health import UnitHealth
+from core.run import checkpoint
+from core.run.diagnosis import Diagnosis, DiagnosisConfig
+from core.run.rollback import Rollbacks, RollingBack, remedies_of, write_rollback
+
+OPTIONS = {
+    "optimizer": {"lr": 0.4}, "second": {"lr": None}, "third": {"lr": 0.02}, "clipper": None, "weight": 3.0,
+    "width": 64,
+}  # fmt: skip
+
+
+SLOWER = ("optimizer.lr=0.04", "second.lr=0.04", "third.lr=0.002")
+
+
+def found(name: str, *remedy: str, player: str = "", kinds: tuple[str, ...] = ("learning_rate",)) -> Finding:
+    return Finding(
+        name=name, severity="error", player=player, layer=None, first_step=1, last_step=1, active=True,
+        evidence={}, what="it is.", cause="Unknown.", remedy=remedy, kinds=kinds,
+    )  # fmt: skip
+
+
+def diagnosis(on_finding: str = "rollback") -> tuple[Diagnosis, dict[str, GradientStep]]:
+    """Of three players: one with the common rate, one whose own follows it, one with its own."""
+    steps = {}
+    for name, lr in (("first", 0.4), ("second", 0.4), ("third", 0.02)):
+        net = nn.Linear(2, 1)
+        groups = [{"params": [net.weight]}, {"params": [net.bias], "lr": 2 * lr}]
+        steps[name] = GradientStep(net, torch.optim.SGD(groups, lr=lr), name=name)
+    made = Diagnosis(DiagnosisConfig(unit_health=UnitHealth()), on_finding, OPTIONS)
+    own = Remedies(
+        own_rates={"second": "second.lr", "third": "third.lr"}, live=("weight",), ruinous=("collapsed",)
+    )
+    made.begin("steps", 100, list(steps.values()), None, rules=(), remedies=own)
+    return made, steps
+
+
+@pytest.mark.parametrize(
+    ("finding", "again", "changes"),
+    [
+        (found("non_finite", "optimizer.lr=0.1", "clipper=global_norm"), False,
+         [("optimizer.lr=0.1", "clipper=global_norm"), SLOWER]),
+        (found("exploded", "weight=1", player="third"), False, [("weight=1",), ("third.lr=0.002",)]),
+        (found("exploded", "weight=1", player="third"), True,
+         [SLOWER]),
+        (found("exploded", "width=32", player="second"), False, [("second.lr=0.04",)]),
+        (found("exploded", player="first"), False, [("optimizer.lr=0.04",)]),
+        (found("bad", "data._target_=x", kinds=("data",)), False, [()]),
+        (found("agree", "loss._target_=x", kinds=("loss", "labels")), False, []),
+        (found("agree", "weight=1", kinds=("loss",)), False, [("weight=1",)]),
+        (found("non_finite", "loss._target_=x", player="third", kinds=("loss",)), False,
+         [("third.lr=0.002",)]),
+    ],
+)  # fmt: skip
+def test_the_remedy_where_it_is_numbers_else_a_tenth_of_the_rate(finding, again, changes):
+    assert diagnosis()[0].changes(finding, again=again) == changes
+
+
+def test_a_rate_is_that_of_all_groups_of_the_players_that_it_holds_for():
+    made, steps = diagnosis()
+    for step in steps.values():
+        step.set_lr_scale(0.5)  # a schedule changes no rate of these
+    rates = made.rates(("optimizer.lr=0.1", "clipper=global_norm"))
+    assert rates == {"first": [0.1, 0.2], "second": [0.1, 0.2], "third": [0.02, 0.04]}
+    assert made.rates(("second.lr=0.2",))["second"] == [0.2, 0.4]
+    assert made.rates(("second.lr=0.2",))["first"] == [0.4, 0.8]
+    assert made.rates(("third.lr=0.01",))["third"] == [0.01, 0.02]
+
+
+@pytest.mark.parametrize(
+    ("on_finding", "name", "severity", "ends"),
+    [
+        ("report", "wrong", "error", False),
+        ("stop", "wrong", "warning", True),
+        ("stop", "wrong", "note", False),
+        ("rollback", "wrong", "error", True),
+        ("rollback", "wrong", "warning", False),
+        ("rollback", "exploding_gradient", "warning", True),
+        ("rollback", "collapsed", "warning", True),
+    ],
+)
+def test_which_finding_ends_a_run(monkeypatch, on_finding, name, severity, ends):
+    made, _ = diagnosis(on_finding)
+    seen = Finding(**{**vars(found(name)), "severity": severity})
+    monkeypatch.setattr(Diagnosis, "findings", [seen])
+    assert (made.ends([seen]) is seen) == ends
+    assert made.ends([Finding(**{**vars(seen), "active": False})]) is None
+
+
+def test_a_run_is_sent_back_so_often_and_no_more():
+    back = Rollbacks(2)
+    back.consider(None)
+    with pytest.raises(RollingBack, match="error: wrong"):
+        back.consider(found("wrong"))
+    one = {"step": 7, "to": 5, "finding": "wrong", "player": "", "remedy": ["a=1"]}
+    back.load_state_dict({"done": [one, one], "begins": False})
+    back.consider(found("wrong"))
+    assert back.curve() == {"rollbacks": 2.0}
+    assert "| 7 | 5 | wrong | – | `a=1` |" in back.table("steps")
+    assert (Rollbacks(0).summary(), Rollbacks(1).summary(), bool(Rollbacks(0))) == (
+        {},
+        {"rollbacks": []},
+        False,
+    )
+
+
+def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
+    folder, weight = tmp_path / "checkpoints", torch.arange(3.0)
+    step = {"base_lrs": [1.0], "transforms": [{"memory": weight}], "combine": {"seed": 1}, "optimizer": {}}
+    good = {
+        "net": {"w": weight},
+        "run": {"step": 5, "wall_s": 2.0, "best_score": 1.0},
+        "a_gradient_step": step,
+    }
+    checkpoint.save(folder / "good.pt", good)
+    checkpoint.save(folder / "best.pt", good | {"run": {"step": 6, "best_score": 4.0}})
+    checkpoint.save(folder / "last.pt", good | {"run": {"step": 8}})
+    before = Rollbacks(3)
+
+    def write(*remedy: str) -> int:
+        return write_rollback(
+            tmp_path, before, found("wrong", player="a"), remedy, {"a": [0.5]}, step=9, wall_s=8.0
+        )
+
+    assert write("optimizer.lr=0.5") == 5
+    last = checkpoint.load(folder / "last.pt")
+    assert (folder / "last.pt").samefile(folder / "good.pt")
+    assert torch.equal(last["net"]["w"], weight)
+    assert last["run"] == {"step": 5, "wall_s": 8.0, "best_score": 4.0}
+    assert last["a_gradient_step"]["base_lrs"] == [0.5]
+    assert last["a_gradient_step"]["combine"] == {"seed": 1}
+    one = {"step": 9, "to": 5, "finding": "wrong", "player": "a", "remedy": ["optimizer.lr=0.5"]}
+    assert last["rollbacks"] == {"done": [one], "begins": True}
+    require_form(last["rollbacks"], form_of(before))
+    assert remedies_of(tmp_path) == ("optimizer.lr=0.5",)
+    write("clipper=global_norm")  # by a run that knows of none before: the same list again
+    last = checkpoint.load(folder / "last.pt")
+    assert len(last["rollbacks"]["done"]) == 1
+    assert (last["a_gradient_step"]["transforms"], last["a_gradient_step"]["combine"]) == (None, {})
+    (folder / "good.pt").write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match=r"good.pt is not a whole checkpoint"):
+        write("optimizer.lr=0.5")
+
+
+def test_a_step_takes_a_state_of_another_clipper_with_a_memory_of_its_own():
+    _, steps = diagnosis()
+    state = steps["first"].state_dict() | {"transforms": None}
+    require_form(state, form_of(steps["first"]))
+    steps["first"].load_state_dict(state)
+    assert steps["first"].transform_states == []
