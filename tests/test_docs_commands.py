@@ -156,6 +156,7 @@ def test_the_output_that_a_page_shows_is_that_of_the_command_above_it(
     assert output.text in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_replay_that_its_page_shows_is_what_is_printed(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     above, output = [block for block in BLOCKS if block.page == "docs/replay.md"][:2]

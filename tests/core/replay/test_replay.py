@@ -30,7 +30,7 @@ RING = ("data=ring", "network.width=8", "total_images=3200", "batch_size=64", "e
         "measurements.samples=32", "logging.interval=2", "logging.checkpoint_interval=1280",
         *QUIET)  # fmt: skip
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_figures")]
 
 
 def train(kind: str, directory: Path, *words: str) -> int:
