@@ -14,7 +14,7 @@ from core.config import Component, ConfigError
 from core.gradients import Clipper, GradientStep, MonitorConfig, Objective, as_transforms
 from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
-from core.gradients.ranks import alone, num_ranks
+from core.gradients.ranks import alone, num_ranks, this_rank
 from core.optim.averaging import AverageConfig, ExponentialMovingAverage
 from core.optim.factory import build_optimizer, check_optimizer
 from core.optim.schedules import Schedule, check_schedule
@@ -260,7 +260,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         dashboard=dashboard_of(GAN),
     )
     classes = None if cfg.conditioning is None else cfg.data.num_classes
-    write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, classes))
+    if this_rank() == 0:
+        write_interface(run.directory, interface_of(cfg.latent_size, cfg.data.shape, classes))
     compiled.begin(cfg.compile, trainer, run.say)
     steps = cfg.discriminator.steps
     while run.goes_on:

@@ -16,7 +16,7 @@ from core.config import Component
 from core.gradients import Clipper, MonitorConfig
 from core.gradients.arguments import check_clipper
 from core.gradients.probe import Probe
-from core.gradients.ranks import num_ranks
+from core.gradients.ranks import num_ranks, this_rank
 from core.optim.factory import check_optimizer
 from core.optim.schedules import Schedule, check_schedule
 from core.report.dashboard import dashboard_of
@@ -250,7 +250,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
         dashboard=dashboard_of(AGENT),
     )
     begin_compiling(cfg.compile, agent.gradient_steps, run.say)
-    write_interface(run.directory, interface_of(info.observation_space, info.action_space))
+    if this_rank() == 0:
+        write_interface(run.directory, interface_of(info.observation_space, info.action_space))
     for remark in info.remarks:
         run.say(remark)
     try:

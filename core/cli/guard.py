@@ -13,7 +13,7 @@ from pathlib import Path
 from core.cli.allocator import keep_freed_memory
 from core.cli.ranked import say_error
 from core.config import ConfigError
-from core.errors import ContractError
+from core.errors import ContractError, RankLostError
 from core.text import one_line
 
 
@@ -35,7 +35,7 @@ def guarded(main: Callable[[], int], explain: Callable[[], str | None] = lambda:
         say_error(one_line(ConfigError(explain() or error)))
         return 2
     except ContractError as error:
-        say_error(one_line(error))
+        say_error(one_line(error), lost=isinstance(error, RankLostError))
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

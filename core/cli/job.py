@@ -14,7 +14,7 @@ from core.cli.allocator import collect_from_now_on
 from core.cli.eager import keep_compiler_out
 from core.cli.ranked import check_ranks, say_error
 from core.config import ConfigError, Tree, build, flat
-from core.errors import ContractError, as_shortage
+from core.errors import ContractError, RankLostError, as_shortage
 
 if TYPE_CHECKING:
     from core.config import Component
@@ -270,7 +270,7 @@ def _ended(
         say_error(str(error))
         return "failed", 1, True
     except ContractError as error:
-        say_error(f"{error}{rescue(run, error)}")
+        say_error(f"{error}{rescue(run, error)}", lost=isinstance(error, RankLostError))
     except Exception as error:
         if shortage := as_shortage(error):
             say_error(f"{shortage}{rescue(run, shortage)}")

@@ -48,12 +48,12 @@ def of_first_rank(directory: Path) -> Path:
     return told(directory)
 
 
-def say_error(line: str) -> None:
-    """Print one line to stderr; of several ranks that have to say the same, one does."""
+def say_error(line: str, *, lost: bool = False) -> None:
+    """Print one line to stderr; of several ranks that have to say the same, one does; see `once`."""
     if num_started() > 1:
         from core.run.ranks import once
 
-        if not once(line):
+        if not once(line, lost=lost):
             return
     print(f"error: {line}", file=sys.stderr, flush=True)
 

@@ -156,9 +156,13 @@ class RankStates:
             set_global_state(state["generators"][this_rank()])
 
 
-def once(line: str) -> bool:
-    """Whether this rank is the first to say a line that several may have to say."""
-    return _counted(f"said {line}") == 1
+def once(line: str, *, lost: bool = False) -> bool:
+    """Whether this rank is the first to say a line that several may have to say.
+
+    That another rank is `lost` is said only where nothing has been said yet, as by the one that has failed.
+    """
+    said, before = _counted(f"said {line}"), _counted("said")
+    return said == 1 and not (lost and before > 1)
 
 
 def _counted(what: str) -> int:
