@@ -20,7 +20,22 @@ def saved_options(directory: Path) -> Tree:
     """
     if not is_run(directory):
         raise ConfigError(f"there is no run in {directory}")
-    path = options_path(directory)
+    return _options(options_path(directory))
+
+
+def first_options(directory: Path) -> Tree:
+    """The options that a run began with, as Hydra noted them: a rollback changes those in `config.yaml`.
+
+    Raises:
+        ConfigError: they were not noted, or the note is damaged.
+    """
+    path = directory / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: what this run began with is not known")
+    return _options(path)
+
+
+def _options(path: Path) -> Tree:
     tree = _load(path)
     if not isinstance(tree, DictConfig) or "_target_" not in tree:
         raise ConfigError(f"{path} is damaged: it contains no options of a run")

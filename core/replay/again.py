@@ -171,7 +171,15 @@ class Again(Run):
         return False
 
 
-def take(directory: Path, options: Tree, start: Saved | None, until: int, *, searching: bool = True) -> Taken:
+def take(
+    directory: Path,
+    options: Tree,
+    start: Saved | None,
+    until: int,
+    *,
+    searching: bool = True,
+    logged: int = NEVER,
+) -> Taken:
     """Take a run from one of its checkpoints to a step again.
 
     Args:
@@ -180,6 +188,7 @@ def take(directory: Path, options: Tree, start: Saved | None, until: int, *, sea
         start: the checkpoint; None = from the beginning.
         until: x-axis value.
         searching: for the first number that is not finite, after which nothing is heard any more.
+        logged: x-axis value up to which the curves are those of this way; a rollback takes another one.
 
     Raises:
         ConfigError: it cannot be built any more, or the checkpoint is damaged.
@@ -204,12 +213,12 @@ def take(directory: Path, options: Tree, start: Saved | None, until: int, *, sea
                 raise ConfigError(str(error).replace(str(place), str(directory))) from error
             finally:
                 run.close()
-        taken.compared = compared(directory, place, taken)
+        taken.compared = compared(directory, place, taken, logged)
         _compare_states(directory, run, taken)
     return taken
 
 
-def compared(directory: Path, again: Path, taken: Taken) -> Compared:
+def compared(directory: Path, again: Path, taken: Taken, logged: int) -> Compared:
     """The points that were logged again, against those that the run had logged."""
     before, now = read_scalars(directory), read_scalars(again)
     found = Compared()
@@ -218,7 +227,7 @@ def compared(directory: Path, again: Path, taken: Taken) -> Compared:
         for tag, points in now.items()
         if not tag.startswith(UNLIKE) and tag in before
         for step, value in points.items()
-        if step in before[tag] and taken.begun < step <= taken.step
+        if step in before[tag] and taken.begun < step <= min(taken.step, logged)
     )
     found.points = len(pairs)
     for step, tag, value in pairs:

@@ -8,10 +8,10 @@ from typing import Annotated, Any, cast
 from annotated_types import Ge
 
 from core.checks import checked, require
-from core.cli.saved import saved_options
+from core.cli.saved import first_options, saved_options
 from core.config import ConfigError, Tree
 from core.diagnosis.findings import Finding
-from core.replay.again import Taken, take
+from core.replay.again import NEVER, Taken, take
 from core.replay.origin import OVERFLOW, Birth, earlier
 from core.replay.ranges import Evaluation
 from core.replay.saved import Saved, checkpoints
@@ -94,7 +94,8 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
         starts = [each for each in saved if each.step < step and each.rollbacks == way]
         if way and not starts:
             raise ConfigError(f"step={step} of {directory} came after a rollback, and no checkpoint since")
-        return _at(directory, options, starts, step)
+        began = first_options(directory) if done and not starts else options
+        return _at(directory, began, starts, step)
     if found is None and not done and summary.get("status") != "failed":
         raise ConfigError(f"{directory} has no error to replay: name a step of it, step=1 to {end}")
     if found is not None:
@@ -103,7 +104,8 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
             return _search(directory, options, starts, found.first_step, found)
     # The way that led to a rollback is no longer logged, but it begins where the run does.
     until = done[0]["step"] if done else end
-    return _search(directory, options, _before(curves, saved, until, 0), until, None)
+    options, logged = (first_options(directory), done[0]["to"]) if done else (options, NEVER)
+    return _search(directory, options, _before(curves, saved, until, 0), until, None, logged)
 
 
 def _before(
@@ -138,22 +140,27 @@ def _at(directory: Path, options: Tree, starts: list[Saved], step: int) -> Repla
 
 
 def _search(
-    directory: Path, options: Tree, starts: list[Saved], until: int, found: Finding | None
+    directory: Path,
+    options: Tree,
+    starts: list[Saved],
+    until: int,
+    found: Finding | None,
+    logged: int = NEVER,
 ) -> Replayed:
     """The step where a number was born, from the last checkpoint before it on, or from the beginning."""
-    taken = take(directory, options, starts[-1] if starts else None, until)
+    taken = take(directory, options, starts[-1] if starts else None, until, logged=logged)
     ears = taken.ears
     nothing = ears is not None and ears.lost is None and not any(u.since for u in ears.usual.values())
     if starts and (ears is None or (nothing and not taken.compared.exact)):
         # What a checkpoint does not hold (a count in a class of one's own) is as it was only from there on.
-        taken = take(directory, options, None, until)
+        taken = take(directory, options, None, until, logged=logged)
     elif (
         len(starts) > 1
         and ears
         and ears.lost
         and not earlier(ears.course(ears.lost[0]), ears.lost[0], BEFORE)
     ):
-        taken = take(directory, options, starts[-2], until)  # to see what was before it, too
+        taken = take(directory, options, starts[-2], until, logged=logged)  # to see what was before it, too
     ears = _heard(directory, taken, found)
     player = found.player if found else ""
     outbreaks = [u.since for u in ears.usual.values() if u.since and (not ears.lost or u.times >= OVERFLOW)]

@@ -223,6 +223,8 @@ def test_a_run_that_has_rolled_back_is_replayed_to_the_reason(tmp_path):
     found = replay(tmp_path / "run")
     assert found.birth is not None
     assert found.birth.how == "update"
+    assert found.taken.compared.exact
+    assert found.shown.step == 14
 
 
 # What is refused
