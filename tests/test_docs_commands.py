@@ -203,6 +203,8 @@ def script_of(words: list[str], place: str) -> tuple[str | None, list[str]]:
         return None, []
     if program in INSTALLED["scripts"]:
         return INSTALLED["scripts"][program].removeprefix("core.scripts.").removesuffix(":main"), rest
+    if program == "torchrun":  # one process takes the same words
+        program, rest = "python", [word for word in rest if not word.startswith("--")]
     assert program == "python", f"{place}: {program} is no command of ours"
     path = ROOT / rest[0]
     assert path.is_file(), f"{place}: there is no {rest[0]}"
