@@ -121,7 +121,7 @@ def killed_and_resumed(kind: str, directory: Path, monkeypatch, moment: str | in
             patch.setattr(Run, "finish_step", dying)
         with pytest.raises(Killed):
             execute(tree_of(kind), directory)
-    return resume_run(directory, [], kind)
+    return resume_run(directory, [], kind) or 0
 
 
 @pytest.mark.slow
@@ -148,7 +148,8 @@ def test_other_numbers_are_drawn_than_before_and_the_same_again():
     first, again, other = (Generators(3) for _ in range(3))
     drawn = []
     for generators, count in ((first, 1), (again, 1), (other, 2)):
-        generators.torch("a"), generators.numpy("b").random(5)
+        generators.torch("a")
+        generators.numpy("b").random(5)
         generators.restart("rollback", count)
         drawn.append((torch.rand(3, generator=generators.torch("a")), generators.numpy("b").random(3)))
     assert all((one == two).all() for one, two in zip(drawn[0], drawn[1], strict=True))

@@ -1,5 +1,6 @@
 """gradsight-tune: what is typed for it and for its trainer is checked before anything is made."""
 
+import importlib
 from importlib.util import find_spec
 
 import pytest
@@ -70,8 +71,7 @@ def test_every_search_fits_its_trainer_at_both_ends_of_its_space(name, words):
 
 
 def test_without_optuna_the_extra_is_named(command: Command, monkeypatch):
-    from core.scripts import tune
-
+    tune = importlib.import_module("core.scripts.tune")
     monkeypatch.setattr(tune, "find_spec", lambda name: None)
     assert_refused(command("tune", *ACROBOT), "pip install 'gradsight[tune]'")
 

@@ -131,13 +131,13 @@ class Again(Run):
         """Begin, or go on from the checkpoint, and listen."""
         without = {"evaluate": None, "draw": None, "probes": None, "rules": (), "dashboard": None}
         super().start(**{**given, **without})
-        lost = [str(lack) for owner in self._state.values() if (lack := getattr(owner, "not_restored", ""))]
+        lost = [str(lack) for owner in self.state.values() if (lack := getattr(owner, "not_restored", ""))]
         self._taken.lost_state = "; ".join(lost)
         self._taken.unit, self._taken.begun, self._taken.step = self.unit, self.step, self.step
         if lost:
             raise Arrived
         networks: Mapping[str, nn.Module] = given.get("modules") or {}
-        self._taken.ears = Ears(networks, self._steps, [*self._state.values()], self._searching)
+        self._taken.ears = Ears(networks, self._steps, [*self.state.values()], self._searching)
         self._taken.ears.begin_iteration(self.step)
         self._under_way = True
 
@@ -158,7 +158,7 @@ class Again(Run):
     def differs_from(self, state: Mapping[str, Any]) -> bool:
         """Whether networks or optimizers have other bits than in a checkpoint."""
         parameters = [p for step in self._steps for p in step.parameters]
-        for name, owner in self._state.items():
+        for name, owner in self.state.items():
             mine, theirs = owner.state_dict(), state.get(name)
             if isinstance(owner, GradientStep):
                 mine, theirs = mine["optimizer"], (theirs or {}).get("optimizer")

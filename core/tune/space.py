@@ -91,11 +91,12 @@ def _distribution(name: str, options: dict[str, Any]) -> "BaseDistribution":
         raise ConfigError(
             f"{where} must have two numbers, low and high, and log: true or false, got {shown(options)}"
         )
-    kind = IntDistribution if all(isinstance(each, int) for each in numbers) else FloatDistribution
     if not numbers[0] < numbers[1] or (log and numbers[0] <= 0):
         above = "above 0 and " if log else ""
         raise ConfigError(f"{where} is empty: low must be {above}below high, got {shown(options)}")
-    return kind(*numbers, log=log)
+    if all(isinstance(each, int) for each in numbers):
+        return IntDistribution(*map(int, numbers), log=log)
+    return FloatDistribution(*numbers, log=log)
 
 
 def _word(value: Value) -> str:

@@ -94,7 +94,7 @@ def test_the_players_of_several_ranks_move_as_those_of_one(ranks, names):
             assert metrics == pytest.approx(expected[name][1], abs=1e-5), name
 
 
-def normalised() -> list[torch.Tensor]:
+def normalised() -> list[torch.Tensor | None]:
     """Outputs of this rank's rows, their second derivatives, and the running statistics."""
     from core.gradients.ranks import own
 

@@ -1,5 +1,7 @@
 """What a step of several ranks decides from all: metrics, a line search, surgery, a skipped step."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,9 +11,9 @@ from core.gradients.ranks import alone, batch_mean, batch_std, num_ranks, own, w
 from tests.ranks import on_ranks
 
 
-def data() -> tuple[torch.Tensor, torch.Tensor]:
+def data() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return (torch.randn(8, n, dtype=torch.float64, generator=generator) for n in (3, 2))
+    return [torch.randn(8, n, dtype=torch.float64, generator=generator) for n in (3, 2)]
 
 
 def network() -> nn.Module:
@@ -19,7 +21,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
 
 
-def trained(kind: str) -> dict[str, list]:
+def trained(kind: str) -> dict[str, Any]:
     """Parameters after three steps on this rank's rows, and the metrics of the last."""
     x, y = (own(rows) for rows in data())
     net = network()
@@ -46,8 +48,8 @@ def rank() -> int:
     return torch.distributed.get_rank()
 
 
-def all_of_them() -> dict[str, object]:
-    kinds = {kind: trained(kind) for kind in ("plain", "surgery", "line search", "lost")}
+def all_of_them() -> dict[str, Any]:
+    kinds: dict[str, Any] = {kind: trained(kind) for kind in ("plain", "surgery", "line search", "lost")}
     x, _ = data()
     kinds["whole"] = whole(3)
     kinds["moments"] = [batch_mean(own(x)).item(), batch_std(own(x)).item()]
