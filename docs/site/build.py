@@ -33,14 +33,15 @@ PUBLIC = ("core", "core.gradients", "core.noise", "core.curvature", "core.optim"
           "core.diagnosis", "gradrl", "gradgan")  # fmt: skip
 NAV = {  # headings and their pages; a page that is not there yet is left out, one in no list ends the build
     "Start": ["index", "tour", "glossary"],
-    "Train": ["agents", "agents/*", "gans", "losses/*", "descend", "sweeps"],
+    "Train": ["agents", "agents/*", "gans", "losses/*", "descend"],
+    "Scale": ["scaling", "sweeps", "performance"],
     "Your own loop": ["watch", "watch_frameworks", "core"],
     "Read": ["curves", "gradients", "diagnosis", "replay", "landscapes"],
     "Use what was trained": ["use"],
     "Configure": ["configuration", "command_line", "configure/*"],
     "Extend": ["extend", "loggers", "callbacks", "contributing"],
     "Examples": ["source/examples*"],
-    "Results": ["results", "performance"],
+    "Results": ["results"],
     "Inside": ["architecture", "tests", "changelog", "source/*"],
     "API": ["api/*"],
 }

@@ -51,7 +51,7 @@ def commands(kind: str) -> dict[str, Callable[[Path], int]]:
     grid = ["grid=3", "batch_size=32"]
     return {
         "report": word("report", "run=RUN"),
-        "compare": word("compare", "runs=[RUN,RUN/../other]", "output=RUN/../compared"),
+        "compare": word("compare", "runs=[RUN,RUN/../other]", "figure=RUN/../compared.png", "resamples=100"),
         "evaluate": word("evaluate", "run=RUN", *few),
         "landscape": word("landscape", "run=RUN", *grid),
         "export": word("export", "run=RUN", "format=safetensors"),
@@ -63,7 +63,10 @@ def commands(kind: str) -> dict[str, Callable[[Path], int]]:
 
 def tiny(kind: str) -> list[str]:
     """The words of the short run that decide what a network looks like."""
-    return {"rl": ["agent=ppo", "env=cartpole", "agent.num_steps=16"], "gan": ["data=ring"]}[kind]
+    return {
+        "rl": ["agent=ppo", "env=cartpole", "agent.num_steps=16", "normalize_observation=true"],
+        "gan": ["data=ring"],
+    }[kind]
 
 
 def contents(path: Path, chosen: random.Random) -> Iterator[tuple[str, Callable[[Path], object]]]:
@@ -111,6 +114,13 @@ def trials(seed: int, count: int) -> Iterator[tuple[str, str | None, int | None]
         for kind in TRAINER:
             run = make(kind, Path(name))
             asked = commands(kind)
+            for command, work in asked.items():  # of a whole run each must end well, or it tries nothing
+                place = Path(name) / "here"
+                shutil.rmtree(place, ignore_errors=True)
+                for copy in ("run", "other"):
+                    shutil.copytree(run, place / copy)
+                status, text = forked(lambda work=work, p=place: work(p / "run"), Path(name) / "log")
+                yield f"{kind} {command}: nothing", text[-200:] if status else None, status
             cases = [
                 (path.relative_to(run), what, damage, command)
                 for path in kinds(run)
