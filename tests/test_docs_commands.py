@@ -31,6 +31,7 @@ PLACEHOLDERS = {
     ("runs", "A"): "{rl}",
     ("runs", "B"): "{other}",
     ("runs", "runs/rl/THE-SWEEP"): "{rl}",
+    ("", "runs/rl/THE-SWEEP"): "{rl}",
     ("runs", "docs/results"): f"{ROOT}/docs/results",
     ("run", "runs/rl/YOUR-RUN"): "{rl}",
     ("run", "DIR"): "{rl}",

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Hashable, Iterator
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
@@ -43,6 +44,9 @@ def _key(value: object, tensors: list[Tensor], fixed: list[object]) -> Hashable:
         return float
     if value is None or isinstance(value, bool | int | str):
         return type(value), value
+    if isinstance(value, MethodType):  # a new object each time that it is asked for
+        fixed.append(value)
+        return value.__func__, id(value.__self__)
     parts = _parts(value)
     if parts is None:
         fixed.append(value)

@@ -102,6 +102,7 @@ class GradientStep:
         cfg, prefix = monitor or MonitorConfig(), name and f"{name}/"
         self.monitor = Monitor(self.names, self.parameters, cfg, prefix, transformed=bool(transforms))
         self.compiled: CompiledGradients | None = None
+        self.ranks = num_ranks()
         self._step = OptimizerStep(optimizer)
         self._needs_closure = step_needs_closure(type(optimizer))
         self.batch_size = batch_size
@@ -138,15 +139,14 @@ class GradientStep:
 
     def compute(self, *closures: Closure, samples: int | None = None) -> Metrics:
         """First half of a step: the gradient at the current parameters, averaged over ranks, in `.grad`."""
-        ranks = num_ranks()
         known = self.batch_size if samples is None else samples
         if not closures:
             raise ValueError("a step needs at least one closure, got none")
         if known is not None and (known < 1 or known % len(closures)):
             raise uneven(known, len(closures))
         self._require_trainable()
-        self._samples = None if known is None else known * ranks
-        self._parts = len(closures) * ranks
+        self._samples = None if known is None else known * self.ranks
+        self._parts = len(closures) * self.ranks
         self._in_parts = self._parts > 1 and self.scaler is None  # a loss scale would need a sync
         self._part_norms = []
         return self._evaluate(closures, self._in_parts and self.monitor.sampling)[0]
@@ -272,7 +272,7 @@ class GradientStep:
                 total = total + sum(term.detach() for term in losses.values()) / len(closures)
             collected.append(metrics)
         metrics = _averaged(collected)
-        if num_ranks() > 1:  # before the scale is looked at: all ranks see the same overflow
+        if self.ranks > 1:  # before the scale is looked at: all ranks see the same overflow
             metrics, total = average_over_ranks(self.parameters, metrics, total)
         if self.scaler:
             if self._unscaled:  # evaluated again in one step: the scaler allows one gradient between updates
@@ -317,7 +317,7 @@ class GradientStep:
         except RuntimeError as error:
             explain_freed_graph(error)
             raise
-        if num_ranks() > 1:  # what is combined are the gradients of the whole batch
+        if self.ranks > 1:  # what is combined are the gradients of the whole batch
             by_name = {name: mean_over_ranks(gradients) for name, gradients in by_name.items()}
         combined = self.combine.combine(by_name, self.combine_state)
         for p, gradient in zip(self.parameters, combined, strict=True):

@@ -20,7 +20,7 @@ from core.state import StateDict
 from gradrl.agent import Learning
 from gradrl.agents.on_policy import Forward, Losses, actor_critic_loss, batch_objectives, gradient_step
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.experience.shares import own_count, own_loss
+from gradrl.experience.shares import divided
 from gradrl.losses import normalize_advantage
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
@@ -70,6 +70,7 @@ class A2C:
         self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
+        self.own_loss, self.own_count = divided()
         self.last: Batch | None = None  # the last rollout
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -80,7 +81,7 @@ class A2C:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
-        metrics = self.gradient_step(partial(own_loss, self.loss, batch), samples=own_count(batch))
+        metrics = self.gradient_step(partial(self.own_loss, self.loss, batch), samples=self.own_count(batch))
         metrics |= value_fit(batch.value, batch.target) | {"policy/lr": torch.tensor(lr)}
         self.learning_rate.observe(metrics)
         return metrics

@@ -23,7 +23,7 @@ from core.state import StateDict
 from gradrl.agent import Learning
 from gradrl.agents.on_policy import Forward, Losses, batch_objectives, gradient_step, minibatch_size
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.experience.shares import own_count, own_loss
+from gradrl.experience.shares import divided
 from gradrl.losses import (
     clipped_surrogate_loss,
     mean_metrics,
@@ -97,6 +97,7 @@ class PPO:
         self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
+        self.own_loss, self.own_count = divided()
         self.clip_coef = cfg.clip_coef
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
 
@@ -146,15 +147,15 @@ class PPO:
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
         closure = partial(self.minibatch_loss, batch, self.clip_coef)
-        return self.gradient_step(closure, samples=own_count(batch))
+        return self.gradient_step(closure, samples=self.own_count(batch))
 
     def minibatch_loss(self, batch: Batch, clip_coef: float | Tensor) -> Losses:
         """The loss of a minibatch, whose advantages are normalised among themselves."""
         if (
             clip_coef is self.clip_coef
         ):  # the loss of an agent of one's own may take no other; it is not compiled
-            return own_loss(self.loss, self.normalized(batch))
-        return own_loss(partial(self.loss, clip_coef=clip_coef), self.normalized(batch))
+            return self.own_loss(self.loss, self.normalized(batch))
+        return self.own_loss(partial(self.loss, clip_coef=clip_coef), self.normalized(batch))
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs."""

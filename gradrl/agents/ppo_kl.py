@@ -29,7 +29,7 @@ from gradrl.agents.on_policy import (
     minibatch_size,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.experience.shares import own_count, own_loss
+from gradrl.experience.shares import divided
 from gradrl.losses import mean_metrics, normalize_advantage, surrogate_loss, value_loss, weighted_terms
 from gradrl.policies.actor import Actor
 from gradrl.policies.distributions import Policy
@@ -97,6 +97,7 @@ class PPOKL:
         self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
+        self.own_loss, self.own_count = divided()
         self.kl_coef = torch.tensor(cfg.kl_coef, device=self.device)
         self.old_parameters: dict[str, Tensor] = {}
         self.last: tuple[Batch, Tensor] | None = None  # the last rollout, and which of its rows are valid
@@ -145,12 +146,12 @@ class PPOKL:
     def update_minibatch(self, batch: Batch) -> Metrics:
         """One gradient step."""
         closure = partial(self.minibatch_loss, batch, self.old_parameters, self.kl_coef)
-        return self.gradient_step(closure, samples=own_count(batch))
+        return self.gradient_step(closure, samples=self.own_count(batch))
 
     def minibatch_loss(self, batch: Batch, old_parameters: dict[str, Tensor], kl_coef: Tensor) -> Losses:
         """The loss of a minibatch, whose advantages are normalised among themselves."""
         loss = partial(self.loss, old_parameters=old_parameters, kl_coef=kl_coef)
-        return own_loss(loss, self.normalized(batch))
+        return self.own_loss(loss, self.normalized(batch))
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with the advantages that its loss weighs."""

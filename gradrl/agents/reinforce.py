@@ -34,7 +34,7 @@ from gradrl.agents.on_policy import (
     split_parameters,
 )
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.experience.shares import own_count, own_loss
+from gradrl.experience.shares import divided
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
@@ -90,6 +90,7 @@ class REINFORCE:
         self.gradient_step = gradient_step(learning, named)
         self.gradient_steps = [self.gradient_step]  # policy and learned baseline move in one step
         self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
+        self.own_loss, self.own_count = divided()
         self.last: Batch | None = None  # the last rollout
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -100,7 +101,7 @@ class REINFORCE:
         """One gradient step; returns the losses without their weights, and what describes the rollout."""
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch = self.observe(rollout)
-        metrics = self.gradient_step(partial(own_loss, self.loss, batch), samples=own_count(batch))
+        metrics = self.gradient_step(partial(self.own_loss, self.loss, batch), samples=self.own_count(batch))
         if self.learned:
             metrics |= value_fit(batch.value, batch.target)
         metrics["policy/lr"] = torch.tensor(lr)

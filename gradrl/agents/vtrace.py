@@ -21,7 +21,7 @@ from core.state import StateDict
 from gradrl.agent import Learning
 from gradrl.agents.on_policy import Forward, Losses, actor_critic_loss, batch_objectives, gradient_step
 from gradrl.experience.rollout import Batch, Estimates, Rollout
-from gradrl.experience.shares import own_count, own_loss
+from gradrl.experience.shares import divided
 from gradrl.policies.actor import Actor
 from gradrl.policies.networks import ActorCritic
 from gradrl.policies.target import Target
@@ -85,6 +85,7 @@ class VTrace:
         self.gradient_step = gradient_step(learning, model.named_parameters())
         self.gradient_steps = [self.gradient_step]  # actor and critic move in one step
         self.learning_rate = ScheduledRate(learning.schedule, self.gradient_step)
+        self.own_loss, self.own_count = divided()
         self.last: Batch | None = None  # the last rollout
 
     def make_actor(self, generator: np.random.Generator) -> Actor:
@@ -101,8 +102,8 @@ class VTrace:
         """
         lr = self.gradient_step.base_lrs[0] * self.learning_rate.set(progress)
         batch, staleness = self.prepare(rollout)
-        closure = partial(own_loss, self.loss, batch)
-        metrics = self.gradient_step(closure, samples=own_count(batch)) | staleness
+        closure = partial(self.own_loss, self.loss, batch)
+        metrics = self.gradient_step(closure, samples=self.own_count(batch)) | staleness
         self.age += 1
         if self.age >= self.cfg.policy_lag:
             self.acting.load_state_dict(self.model.state_dict())

@@ -5,6 +5,7 @@ So values, advantages, running statistics, minibatches and everything that is de
 by each rank alike; only the gradient of a minibatch is divided, each rank taking every R-th row.
 """
 
+import operator
 from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
@@ -19,6 +20,11 @@ from gradrl.experience.rollout import Batch
 Losses = tuple[dict[str, torch.Tensor], Metrics]
 
 
+def divided() -> tuple[Callable[[Callable[[Batch], Losses], Batch], Losses], Callable[[Batch], int]]:
+    """The loss of this rank's rows of a batch, and their number; of one rank, just loss and length."""
+    return (operator.call, len) if num_ranks() == 1 else (own_loss, own_count)
+
+
 def own_loss(loss: Callable[[Batch], Losses], batch: Batch) -> Losses:
     """The loss of a batch; of several ranks, of this one's rows: the mean over the ranks is that of all.
 
@@ -27,8 +33,6 @@ def own_loss(loss: Callable[[Batch], Losses], batch: Batch) -> Losses:
         batch: the same on every rank, with as many rows as there are ranks, at least.
     """
     ranks = num_ranks()
-    if ranks == 1:
-        return loss(batch)
     rows = batch.rows(slice(this_rank(), None, ranks))
     weight = len(rows) * ranks / len(batch)  # 1 where the rows can be divided evenly
     terms, metrics = loss(rows)

@@ -109,7 +109,9 @@ def test_seeds_of_a_loop_are_compared_by_their_last_loss(tmp_path):
     runs = (str(tmp_path / "slow"), str(tmp_path / "fast"))
     score = score_of(runs, (RETURN, SCORE))
     assert score is SCORE
-    cfg = CompareConfig(runs=runs, target=None, figure=str(tmp_path / "c.png"), resamples=200, seed=0)
+    cfg = CompareConfig(
+        runs=runs, target=None, figure=str(tmp_path / "c.png"), table=None, resamples=200, seed=0
+    )
     table = compare_runs(cfg, score)
     assert "SGD optimizer.lr=0.01" in table
     assert "SGD optimizer.lr=0.1" in table

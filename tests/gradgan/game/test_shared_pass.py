@@ -63,7 +63,7 @@ def asked(discriminator: nn.Module) -> list[int]:
 def gradients(trainer: Trainer, real: Batch) -> tuple[list[Tensor], list[Tensor]]:
     """Of the discriminator and the generator, by the trainer's own closures."""
     trainer.discriminator_updates = 3  # past a warm-up
-    of_discriminator, of_generator = trainer._closures(real, shared=True)
+    of_discriminator, of_generator = trainer.closures(real, shared=True)
     trainer.discriminator_step.compute(*of_discriminator)
     trainer.generator_step.compute(*of_generator)
     steps = trainer.discriminator_step, trainer.generator_step
