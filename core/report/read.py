@@ -50,7 +50,7 @@ def read_media(directory: Path) -> dict[str, Path]:
     """Pictures and videos of a directory, by name."""
     found = {p.stem: p for p in sorted(directory.glob("media/*"))}
     found |= {f"landscape/{p.stem}": p for p in sorted(directory.glob("media/landscape/*"))}
-    return {name: path for name, path in found.items() if path.suffix in (".png", ".gif")}
+    return {name: path for name, path in found.items() if path.suffix in (".png", ".gif") and path.is_file()}
 
 
 def read_findings(directory: Path) -> tuple[Finding, ...] | None:
