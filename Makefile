@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo tour test slow docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures curves clean
+.PHONY: help install demo tour test slow long docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures curves clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -26,7 +26,10 @@ test: $(STAMP) ## run the tests, but for those that make slow runs (5 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 slow: $(STAMP) ## run the tests that train longer, kill runs, or need several processes or a browser (6 minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'slow and not long'
+
+long: $(STAMP) ## run the slowest of them: graphs of convolutions, a search that is killed, four ranks (5 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 docs: $(STAMP) ## build the site into site/, open site/index.html (a minute)
 	@$(BIN)/python docs/site/build.py

@@ -217,7 +217,7 @@ def test_the_headline_is_the_first_entry_that_a_summary_has():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LIBRARIES)
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.long)])
 def test_hydras_launchers_run_a_sweep_and_hand_back_the_worst_status(tmp_path, launcher):
     if not installed(launcher):
         pytest.skip(f"{LIBRARIES[launcher]} is not installed")

@@ -219,6 +219,7 @@ def test_half_precision() -> None:
         torch.testing.assert_close(p, q, rtol=0, atol=0.01 * 2**-8)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [SMALL, NETWORKS[2]], ids=named)
 def test_the_compiled_graphs_too(network: Network) -> None:
@@ -285,6 +286,7 @@ def test_lbfgs_and_pcgrad_are_eager_and_clipping_is_in_the_graph(recorded: None)
     torch.testing.assert_close(norm.item(), 1e-3, rtol=1e-6, atol=0)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("blank_figures")
 def test_a_compiled_run_that_dies_and_is_resumed_ends_the_same(

@@ -85,7 +85,9 @@ def played_all(*names: str) -> dict[str, tuple[list[torch.Tensor], dict[str, flo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "names"), [(2, tuple(GAMES)), (4, ("ada",))])
+@pytest.mark.parametrize(
+    ("ranks", "names"), [(2, tuple(GAMES)), pytest.param(4, ("ada",), marks=pytest.mark.long)]
+)
 def test_the_players_of_several_ranks_move_as_those_of_one(ranks, names):
     expected = played_all(*names)
     for found in on_ranks(played_all, ranks, *names):

@@ -98,7 +98,9 @@ def learnt_by_all(*names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "names"), [(2, tuple(AGENTS)), (4, ("ppo", "a2c"))])
+@pytest.mark.parametrize(
+    ("ranks", "names"), [(2, tuple(AGENTS)), pytest.param(4, ("ppo", "a2c"), marks=pytest.mark.long)]
+)
 def test_agents_of_several_ranks_learn_as_one_does(ranks, names):
     expected = learnt_by_all(*names)
     for found in on_ranks(learnt_by_all, ranks, *names):

@@ -185,6 +185,7 @@ def test_a_call_is_its_tensors_and_a_key_of_everything_else():
     assert all(leaves(other)[2] != key for other in others)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_half_of_a_library_that_a_killed_run_has_left_is_made_anew(tmp_path: Path) -> None:
     program = """

@@ -226,6 +226,7 @@ space: {optimizer: {lr: {low: 0.001, high: 0.5, log: true}}}
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_search_whose_command_is_killed_goes_on_and_writes_what_it_has_found(tmp_path):
     (tmp_path / "own" / "search").mkdir(parents=True)
