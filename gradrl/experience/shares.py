@@ -7,7 +7,7 @@ by each rank alike; only the gradient of a minibatch is divided, each rank takin
 
 import operator
 from collections.abc import Callable, Sequence, Sized
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ Losses = tuple[dict[str, torch.Tensor], Metrics]
 
 def divided() -> tuple[Callable[[Callable[[Batch], Losses], Batch], Losses], Callable[[Batch], int]]:
     """The loss of this rank's rows of a batch, and their number; of one rank, just loss and length."""
-    return (operator.call, len) if num_ranks() == 1 else (own_loss, own_count)
+    return (own_loss, own_count) if num_ranks() > 1 else (cast(Any, operator.call), len)
 
 
 def own_loss(loss: Callable[[Batch], Losses], batch: Batch) -> Losses:
