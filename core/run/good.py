@@ -68,7 +68,7 @@ def all_finite(modules: Iterable[nn.Module], optimizers: Iterable[torch.optim.Op
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     owners = [*(module.parameters() for module in modules), *(group["params"] for group in groups)]
     parameters = {id(p): p.detach() for owned in owners for p in owned}
-    moments = _tensors([optimizer.state_dict()["state"] for optimizer in optimizers])
+    moments = _tensors([optimizer.state_dict() for optimizer in optimizers])
     buffers = [b for module in modules for b in module.buffers() if b.is_floating_point()]
     broken = [~(_ends(t).isfinite().all()) for t in (*parameters.values(), *moments) if t.numel()]
     broken += [_ends(b).isnan().any() for b in buffers if b.numel()]

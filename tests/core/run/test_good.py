@@ -3,14 +3,19 @@
 import math
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from torch import nn
 
+from core.cli.launch import compose_tree
+from core.config import build, config_dir
 from core.diagnosis import Sign
 from core.errors import DiskError
 from core.gradients.unit_health import UnitHealth
+from core.optim.factory import OptimizerComponent, build_optimizer
+from core.optim.split import Split
 from core.run import checkpoint, files
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.good import Good, all_finite
@@ -126,6 +131,18 @@ def test_the_tensors_in_lists_of_an_optimizer_count():
     assert all_finite([], [lbfgs])
     held["old_dirs"] = [torch.zeros(2), torch.tensor([0.0, math.nan])]
     assert not all_finite([], [lbfgs])
+
+
+def test_an_optimizer_may_keep_its_state_in_parts():
+    net = nn.Linear(3, 2)
+    tree = compose_tree("descend", ["objective=moons", "optimizer=muon"], [config_dir()])[0]["optimizer"]
+    split = build_optimizer(cast(OptimizerComponent, build(tree, "optimizer")), net.named_parameters())
+    assert isinstance(split, Split)
+    net(torch.randn(4, 3)).sum().backward()
+    split.step()
+    assert all_finite([net], [split])
+    split.parts["others"].state[net.bias]["exp_avg"][0] = math.nan
+    assert not all_finite([net], [split])
 
 
 def test_a_killed_run_ends_with_the_good_one_of_a_whole_run(tmp_path):
