@@ -123,7 +123,7 @@ def test_a_sink_finds_its_own_run_again_and_knows_from_where_it_goes_on(tmp_path
 def layouts(directory: Path) -> list[tuple[int, dict[str, list[str]]]]:
     """Step and titles by section of each layout that was written."""
     found = []
-    for path in sorted(directory.glob("events*")):
+    for path in sorted(directory.glob("events*"), key=lambda path: path.stat().st_mtime_ns):
         for raw in RawEventFileLoader(str(path)).Load():
             event = Event.FromString(raw)
             for value in event.summary.value:
