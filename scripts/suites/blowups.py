@@ -25,26 +25,12 @@ from gradgan.losses.nonsaturating import NonSaturating
 from gradrl.policies.distributions import Policy
 from gradrl.policies.networks import ActorCritic
 
+from .faults import Setting
+
 HERE = "core.scripts.suites.blowups"
 SEEDS = (301, 302)
 
-Kind = Literal["rl", "gan", "descend"]
 Direction = Literal["forward", "backward", "data", "loss"]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A healthy run of some seconds.
-
-    Attributes:
-        kind: root configuration.
-        overrides: the command.
-        floor: score of a run that has learnt nothing, in the unit of `diagnosis.score`.
-    """
-
-    kind: Kind
-    overrides: tuple[str, ...]
-    floor: float
 
 
 @dataclass(frozen=True)
