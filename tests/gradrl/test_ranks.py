@@ -18,11 +18,15 @@ from gradrl.agents.reinforce import REINFORCE, REINFORCEConfig
 from gradrl.agents.vtrace import VTrace, VTraceConfig
 from gradrl.collector import Collector
 from gradrl.envs.env_state import Replayable
+from gradrl.envs.make import EnvConfig, inspect_env
 from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import action_decoder
+from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator, evaluate
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
-from gradrl.experience.shares import OwnDraws, own_draws
+from gradrl.experience.shares import OwnDraws, own_draws, own_envs
 from gradrl.ranks import check_ranks
+from tests.gradrl.evaluation.test_evaluator import Begun
+from tests.gradrl.scripted import Scripted
 from tests.gradrl.small import small_agent, small_model
 from tests.ranks import on_ranks
 from tests.signals import composed
@@ -83,7 +87,7 @@ def learnt(name):
     agent = small_agent(kind, config, model=small_model(BOX).double(), num_steps=NUM_STEPS, **options)
     late = name in ("a2c", "recomputed")  # whose rollouts have rows that are not valid
     source = collector(AutoresetMode.NEXT_STEP if late else AutoresetMode.SAME_STEP)
-    actor = agent.make_actor(own_draws(np.random.default_rng(3)))
+    actor = agent.make_actor(own_draws(np.random.default_rng(3), NUM_ENVS, own_envs(NUM_ENVS)))
     history = [
         agent.update(in_float64(source.collect(actor)), update / 20) | source.drain() for update in range(20)
     ]
@@ -114,14 +118,47 @@ def test_agents_of_several_ranks_learn_as_one_does(ranks, names):
             assert state["env_steps"] == expected[name][2]["env_steps"]
 
 
+def judged():
+    """Episodes of a script, and the evaluations of a policy, by copies of which a rank may have none."""
+    gym.register("Slope-v0", Slope)
+    cfg = EnvConfig(
+        id="Slope-v0", kwargs={}, import_module=None, wrappers=(), train_wrappers=(), vectorization="auto",
+        autoreset="same_step",
+    )  # fmt: skip
+    info, model, found = inspect_env(cfg), small_model(BOX), {}
+    for episodes, copies in ((7, 3), (2, 5), (1, 1), (20, 20)):
+        options = EvaluationConfig(
+            episodes=episodes, interval_episodes=copies, num_envs=copies, max_episode_steps=5,
+            deterministic=True,
+        )  # fmt: skip
+        script = Scripted(lambda obs: -obs[:, :2])
+        seen = evaluate(script, cfg, info, options, episodes, 3)
+        evaluator = Evaluator(options, cfg, info, 3, model, None, Begun())
+        measured = evaluator.final() | evaluator.evaluate().metrics
+        found[episodes] = seen.returns.tolist(), seen.lengths.tolist(), seen.capped, measured
+    return found
+
+
+@pytest.mark.slow
+def test_ranks_share_the_episodes_of_an_evaluation_and_see_what_one_process_sees():
+    expected = judged()
+    assert {len(returns) for returns, *_ in expected.values()} == {7, 2, 1, 20}
+    assert expected[20][3]["eval_return_mean_stochastic"] != expected[20][3]["eval_return_mean"]
+    for found in on_ranks(judged, 3):
+        for episodes, (*seen, measured) in found.items():
+            assert seen == [*expected[episodes][:3]]
+            assert measured == pytest.approx(expected[episodes][3], abs=1e-5)
+
+
 def test_each_rank_has_its_rows_of_the_draws_for_all(monkeypatch):
     whole = np.random.default_rng(0)
     expected = [whole.gumbel(size=(6, 3)), whole.standard_normal((6, 2), dtype=np.float32)]
     for rank in range(3):
         monkeypatch.setattr("gradrl.experience.shares.num_ranks", lambda: 3)
         monkeypatch.setattr("gradrl.experience.shares.this_rank", lambda rank=rank: rank)
-        draws = OwnDraws(np.random.default_rng(0))
-        rows = slice(2 * rank, 2 * rank + 2)
+        rows = own_envs(6)
+        assert (rows.start, rows.stop) == (2 * rank, 2 * rank + 2)
+        draws = OwnDraws(np.random.default_rng(0), 6, rows)
         np.testing.assert_array_equal(draws.gumbel(size=(2, 3)), expected[0][rows])
         np.testing.assert_array_equal(draws.standard_normal((2, 2), dtype=np.float32), expected[1][rows])
 
