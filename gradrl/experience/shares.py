@@ -81,6 +81,14 @@ class OwnDraws:
         """As NumPy's; the first dimension counts environments."""
         return self.generator.gumbel(size=(self.num_envs, *size[1:]))[self.own]
 
+    def integers(self, high: int, *, size: int) -> NDArray[np.int64]:
+        """As NumPy's, one number for each environment."""
+        return self.generator.integers(high, size=self.num_envs)[self.own]
+
+    def uniform(self, low: float, high: float, size: tuple[int, ...]) -> NDArray[np.float64]:
+        """As NumPy's; the first dimension counts environments."""
+        return self.generator.uniform(low, high, (self.num_envs, *size[1:]))[self.own]
+
     def logistic(self, *, size: tuple[int, ...]) -> NDArray[np.float64]:
         """As NumPy's; the first dimension counts environments."""
         return self.generator.logistic(size=(self.num_envs, *size[1:]))[self.own]
