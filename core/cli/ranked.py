@@ -64,6 +64,20 @@ def refuse_ranks(what: str) -> None:
         raise ConfigError(f"{what}; start it without torchrun (WORLD_SIZE is {num_started()})")
 
 
+def check_restarts(*, continuing: bool) -> None:
+    """Refuse torchrun's restarts of a command that would not go on where it was.
+
+    Raises:
+        ConfigError: the command begins a run; or there are several nodes, whose counts of restarts differ.
+    """
+    number = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if number and not continuing:
+        advice = "leave it out, or type resume=DIR of a run that has begun"
+        raise ConfigError(f"--max-restarts={number} would begin this run again: {advice}")
+    if number and int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"--max-restarts={number} is for one node; start the command again with resume=DIR")
+
+
 def check_ranks(cfg: "RootConfig", module: ModuleType, tree: Tree) -> None:
     """Refuse what several ranks cannot train together; the module of a trainer has `check_ranks(cfg, ranks)`.
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from core.config import ConfigError
@@ -60,7 +61,9 @@ def distributed() -> Iterator[None]:
         raise ConfigError(
             f"WORLD_SIZE is > 1, but not {', '.join(missing)}: start several ranks with torchrun"
         )
-    store, rank, size = next(rendezvous("env://", timeout=STARTING))
+    served, rank, size = next(rendezvous("env://", timeout=STARTING))
+    # torchrun keeps one store over its restarts, with the addresses of ranks that are dead.
+    store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", served)
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
