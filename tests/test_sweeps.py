@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from core.cli import elsewhere
 from core.cli.headline import headline
-from core.cli.stopping import stops_with
+from core.cli.stopping import POLL_S, end_with, stops_with
 from core.cli.sweeps import Sweep
 from tests.conftest import Command, Outcome, assert_refused
 
@@ -210,6 +210,29 @@ def test_a_process_stops_with_its_parent():
     os.close(read)
 
 
+def test_a_process_whose_parent_has_died_before_it_looked_is_told_once():
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        parent = os.getpid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, lambda *_: os.write(write, b"told "))
+            while os.getppid() == parent:
+                time.sleep(0.01)
+            end_with(parent)
+            with stops_with():
+                time.sleep(4 * POLL_S)
+            os._exit(0)
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    said = b""
+    while more := os.read(read, 100):
+        said += more
+    assert said == b"told "
+    os.close(read)
+
+
 def test_the_headline_is_the_first_entry_that_a_summary_has():
     assert headline({"loss": 1.0, "eval_return_mean": 2}) == ("return", 2.0)
     assert headline({"modes": 8, "fid": 3.5}) == ("FID", 3.5)
@@ -253,7 +276,8 @@ def test_a_sweep_whose_command_is_killed_leaves_no_process_and_goes_on(tmp_path,
         "logging.checkpoint_interval=1000",
     ]
     line = [sys.executable, "-m", "core.scripts.descend"]
-    sweep = [*line, "-m", *words, "seed=1,2", "hydra.sweep.dir=sweep", "hydra/launcher=joblib"]
+    places = ["hydra.sweep.dir=sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]  # one has no job
+    sweep = [*line, "-m", *words, "seed=1,2", *places]
     process = subprocess.Popen(sweep, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     while len([*tmp_path.glob("sweep/*/checkpoints/last.pt")]) < 2:
         time.sleep(0.2)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from core.cli.stopping import end_with
 from core.config import ConfigError, Tree
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def as_rank(main: Callable[[], int]) -> int:
     """Call `main` as one of the processes that torchrun has started, or just call it; the exit status."""
     if num_started() == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         return main()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with(os.getppid())  # before torch is imported, which takes seconds
     from core.run.ranks import distributed
 
     with distributed():

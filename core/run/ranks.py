@@ -2,14 +2,11 @@
 
 All ranks take every step together (`core.gradients.ranks`). The first one alone writes, draws and speaks;
 the others wait for it. A rank that is killed closes its connections, so the others learn it at their next
-meeting; a process whose torchrun was killed stops by itself.
+meeting.
 """
 
 import os
-import signal
 import sys
-import threading
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +32,6 @@ Found = TypeVar("Found")
 PATIENCE = timedelta(seconds=60)  # for a rank in the middle of a step
 WAITING = timedelta(hours=6)  # for the first rank, while it draws; a rank that dies is noticed at once
 STARTING = timedelta(minutes=5)  # for all ranks to be there
-LEFT_S = 30.0  # between the death of torchrun and the end of its processes, whatever they do
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # as torchrun sets them
 
 _store: list[Any] = []  # of the ranks of this process, through which even a dying one can speak
@@ -51,8 +47,6 @@ def distributed() -> Iterator[None]:
     Raises:
         ConfigError: whoever started the ranks has not said which one this is.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with_parent()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -202,17 +196,3 @@ def _quiet(silent: bool) -> Iterator[None]:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _end_with_parent() -> None:
-    """Stop as by SIGTERM when the parent dies, which nobody tells a process in a session of its own."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)  # saves and ends at the next iteration
-        time.sleep(LEFT_S)
-        os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -37,6 +37,7 @@ CALM = (
 )
 DEATHS = (2, 4, 6)  # of a trial
 UNLIKE = (JOBS, ".submitit/", "media/")  # what no two commands leave alike
+LATEST = 0.8  # part of an undisturbed command's seconds in which it is killed; others may be faster
 TRIES = 4  # commands that must do to end it after the last
 
 
@@ -190,7 +191,7 @@ def try_once(kind: Kind, whole: Whole, random: Random, number: int, place: Path)
         command = Command(kind.line(place), place.with_name(f"{name}.log"), name)
         if attempt < deaths:
             early = random.random() < 0.2  # before there is anything to lose
-            at = random.uniform(0.0 if early else whole.begun_s, whole.seconds)
+            at = random.uniform(0.0 if early else whole.begun_s, LATEST * whole.seconds)
             if (victim := command.kill(at, random, ranks=kind.ranks)) is None:
                 continue
             left_over, gone_s = command.gone(CALM if victim.startswith("job") else LIMIT)
