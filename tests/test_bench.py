@@ -124,6 +124,24 @@ def test_a_process_costs_what_it_computes_and_holds():
         startup.cost(["-c", "print('no luck'); raise SystemExit(3)"])
 
 
+def test_ranks_are_compared_with_one_process_in_pairs(command: Command, monkeypatch):
+    suite = importlib.import_module("core.scripts.suites.ranks")
+    monkeypatch.setattr(
+        suite, "cost", lambda way, script, words: suite.Cost(100.0 * (way.ranks or 1), 10.0 + way.ranks, 7.0)
+    )
+    outcome = command("bench", "suite=ranks", "folder=here")
+    assert outcome.status == 0
+    lines = [line for line in outcome.out.splitlines() if line.startswith("torchrun, 2 ranks ")]
+    assert len(lines) == 2
+    assert all("200 [200, 200]" in line and "2.00 [2.00, 2.00]" in line for line in lines)
+    assert all("12.0 [12.0, 12.0]" in line for line in lines)
+    rows = json.loads(Path("here", "ranks.json").read_text())["rows"]
+    assert [*rows] == ["PPO, HalfCheetah", "DCGAN, 32 pixels"]
+    assert (
+        rows["PPO, HalfCheetah"]["torchrun, 1 rank"] == [{"speed": 100.0, "cpu_s": 11.0, "wall_s": 7.0}] * 3
+    )
+
+
 def test_the_figures_of_whole_commands_are_written_and_a_peer_that_is_not_there_is_named(
     command: Command, monkeypatch
 ):
