@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo tour test slow long docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures curves clean
+.PHONY: help install demo tour test slow long docs coverage golden pairs mutants fuzz soak kills lint release tensorboard pictures curves clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -54,6 +54,9 @@ fuzz: $(STAMP) ## does everything odd that is typed or read end in one clear lin
 
 soak: $(STAMP) ## are runs that were killed and resumed those that nothing disturbed? (SECONDS=600, SEED=0)
 	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --seed $(or $(SEED),0)
+
+kills: $(STAMP) ## the same of torchrun's ranks and of sweeps in other processes, KILLS=100 SEED=0 (20 minutes)
+	@$(BIN)/python -m tests.soak.processes --kills $(or $(KILLS),100) --seed $(or $(SEED),0)
 
 lint: $(STAMP) ## style, types and import rules
 	@$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 """What ranks cost and gain: the same training by one process, by one with more threads, and by torchrun.
 
 PPO on HalfCheetah, whose environments the ranks share, and a DCGAN of 32 pixels, whose batches they share;
-24 whole commands in turn, in an order that changes, some 6 minutes on two quiet cores. Speeds are those of the
-training loop, as the run's summary has them; CPU seconds and the wall's are those of the whole command, start
-and pictures included.
+24 whole commands in turn, in an order that changes: some 6 minutes on two quiet cores. Speeds are those of
+the training loop, as the run's summary has them; CPU seconds and the wall's are those of the whole command,
+start and pictures included.
 """
 
 import json
