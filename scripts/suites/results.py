@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,16 @@ def figures(runs: Sequence[Summary], key: str) -> list[float]:
     return [float(run[key]) for run in runs]
 
 
-def agents() -> list[list[str]]:
-    """Each experiment of an agent beside the published return."""
+def beside_published(name: str) -> list[list[str]]:
+    """The experiments of one table of published.toml, each beside the published return."""
     header = ["environment, steps", "experiment", "published", "its steps", "from", "return"]
     header += ["interquartile mean", "by seed", "sampled", "minutes", ""]
-    rows = tomllib.loads((RESULTS / "published.toml").read_text(encoding="utf-8"))["agents"]
+    rows = tomllib.loads((RESULTS / "published.toml").read_text(encoding="utf-8"))[name]
     return [header, *(agent_row(row, summaries(row["experiment"])) for row in rows)]
 
 
 def agent_row(row: Mapping[str, Any], runs: Sequence[Summary]) -> list[str]:
-    """One row of `agents`: of a row of published.toml and the summaries of all seeds."""
+    """One row of `beside_published`: of a row of published.toml and the summaries of all seeds."""
     returns = figures(runs, "eval_return_mean")
     found = estimate(returns, mean, RESAMPLES, 0)
     low, high = found.interval or (found.value, found.value)
@@ -199,7 +200,8 @@ def minutes(seconds: float) -> str:
 
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
-    "agents": agents,
+    "agents": partial(beside_published, "agents"),
+    "mujoco": partial(beside_published, "mujoco"),
     "mixtures": mixtures,
     "losses": losses,
     "data alone": data_alone,
