@@ -14,6 +14,30 @@ TABLES = tomllib.loads((PAGE.parent / "results" / "published.toml").read_text(en
 EXPERIMENTS = sorted({row["experiment"] for rows in TABLES.values() for row in rows})
 
 
+def test_every_table_is_what_the_summaries_say() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert results.written(page) == page, "run `make results`"
+
+
+def test_a_figure_that_was_changed_by_hand_is_noticed() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    changed = page.replace("| 257.8 [250.4, 265.1] |", "| 267.8 [250.4, 265.1] |")
+    assert changed != page
+    assert results.written(changed) == page
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_row_has_every_seed_of_an_experiment_that_exists(experiment: str) -> None:
+    assert (ROOT / "conf" / "experiment" / "rl" / f"{experiment}.yaml").is_file()
+    seeds = [run["seed"] for run in results.summaries(experiment)]
+    assert seeds == list(range(1, len(seeds) + 1))
+    assert len(seeds) >= 3
+
+
+@pytest.mark.parametrize(
+    ("returns", "verdict"),
+    [([11, 12], "above"), ([9, 12], "within"), ([8, 9], "below"), ([10, 10], "within")],
+)
 def test_the_verdict_is_where_the_whole_interval_lies(returns: list[float], verdict: str) -> None:
     row = {"experiment": "x", "environment": "X", "published": 10, "steps": 2000, "said": "them"}
     runs = [
