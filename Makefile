@@ -8,7 +8,7 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo tour test slow long docs coverage golden pairs mutants fuzz soak kills lint release tensorboard pictures curves clean
+.PHONY: help install demo tour test slow long docs coverage golden pairs mutants fuzz soak kills lint release tensorboard pictures curves results clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -83,6 +83,9 @@ pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 min
 
 curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ anew (20 minutes)
 	@$(BIN)/python -m tests.page_curves
+
+results: $(STAMP) ## write the tables of docs/results.md anew from the summaries in docs/results/
+	@$(BIN)/python -m scripts.suites.results
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
