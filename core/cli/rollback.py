@@ -8,7 +8,9 @@ from typing import Any
 from core.cli.choices import YamlFile
 from core.config import ConfigError, Tree, build, config_dir
 from core.diagnosis import Finding, Overrides
+from core.run import checkpoint
 from core.run.diagnosis import Diagnosis, Stopping
+from core.run.good import NAME
 from core.run.interrupts import Stopped
 from core.run.rollback import remedies_of, write_rollback
 from core.run.run import Run
@@ -31,8 +33,9 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         Stopped: a signal came; the run goes on from that checkpoint when it is resumed.
         ContractError: the checkpoint cannot be written.
     """
-    refused = ""
-    again = any(one["finding"] == finding.name for one in run.rollbacks.done)
+    refused, good = "", run.directory / "checkpoints" / NAME
+    to = checkpoint.step_of(checkpoint.load(good, mmap=True), good)
+    again = any(one["finding"] == finding.name or one["to"] == to for one in run.rollbacks.done)
     for remedy in diagnosis.changes(finding, again=again):
         try:
             changed = with_remedy(tree, remedy)
@@ -40,7 +43,7 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         except ConfigError as error:
             refused = f" ({error})"
             continue
-        to = write_rollback(
+        write_rollback(
             run.directory, run.rollbacks, finding, remedy, diagnosis.rates(remedy),
             step=run.step, wall_s=run.wall_s,
         )  # fmt: skip

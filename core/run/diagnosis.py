@@ -179,9 +179,9 @@ class Diagnosis:
     def changes(self, finding: Finding, *, again: bool) -> list[Overrides]:
         """What a run that returns from a finding may change, the best first: its remedy, or a lower rate.
 
-        A remedy is one only where it consists of numbers that may change in the middle of a run. At a finding
-        that the run has returned from before, all rates are lowered. Bad data are cured by no number: other
-        samples are drawn. Neither is a loss of the wrong sign: there is nothing to change.
+        A remedy is one only where it consists of numbers that may change in the middle of a run. Where the
+        last ones did not help, all rates are lowered. Bad data are cured by no number: other samples are
+        drawn. Neither is a loss of the wrong sign: there is nothing to change.
         """
         context = self._present()
         options = [text.partition("=")[0] for text in finding.remedy]
@@ -193,7 +193,8 @@ class Diagnosis:
         if "loss" in finding.kinds and finding.name != "non_finite":
             return given
         own = [p for p in context.players if p.name == finding.player and not again] or context.players
-        return [*given, tuple(dict.fromkeys(text for p in own for text in remedies.slower(context, p)))]
+        lower = (text for p in own for text in remedies.slower(context, p, self._part(p)))
+        return [*given, tuple(dict.fromkeys(lower))]
 
     def rates(self, changed: Overrides) -> dict[str, list[float]]:
         """The learning rates of every gradient step, by its name, once some overrides hold."""
@@ -202,6 +203,12 @@ class Diagnosis:
             for player in remedies.rated(context, option):
                 factors[player.name] = float(value) / player.lr
         return {step.name: [lr * factors[step.name] for lr in step.base_lrs] for step in self._steps}
+
+    def _part(self, player: Player) -> float:
+        """A tenth of a rate; less where its schedule has raised it by more, as far as it usually was."""
+        tag = f"{player.prefix}gradient/lr_scale"
+        now, usual = self._history.last(tag), self._history.usual(tag)
+        return min(0.1, usual / now) if now and usual else 0.1
 
     def _is_grave(self, seen: Sign | Finding) -> bool:
         return seen.severity == "error" or seen.name in (EXPLODED, *self._context.remedies.ruinous)

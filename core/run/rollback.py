@@ -70,6 +70,14 @@ class Rollbacks:
                     owner.restart("rollback", len(self.done))
             seed_globally(seed, "rollback", len(self.done))
 
+    @property
+    def proven_from(self) -> int:
+        """From which step on a checkpoint may be good again.
+
+        A fault took from the checkpoint to the finding to show. For as long again, it may only not show yet.
+        """
+        return max((2 * one["step"] - one["to"] for one in self.done), default=0)
+
     def curve(self) -> dict[str, float]:
         """How many there have been, from the first one on; its steps are where they happened."""
         return {TAG: float(len(self.done))} if self.done else {}
@@ -112,7 +120,7 @@ def write_rollback(
     *,
     step: int,
     wall_s: float,
-) -> int:
+) -> None:
     """Write what the run goes on from: the good checkpoint with the remedy in it, as `good.pt` and `last.pt`.
 
     The best checkpoint and its score stay what they are, also where they lie in the part that is taken back.
@@ -125,9 +133,6 @@ def write_rollback(
         rates: the learning rates of each gradient step from now on, by its name.
         step: where on the x-axis the finding was.
         wall_s: of the run so far.
-
-    Returns:
-        Where on the x-axis the run goes on.
 
     Raises:
         ConfigError: `good.pt` is damaged.
@@ -149,7 +154,6 @@ def write_rollback(
     # In this order: a run that is killed in between finds the same finding, and writes the same again.
     checkpoint.save(folder / NAME, state)
     duplicate(folder / NAME, folder / "last.pt")
-    return to
 
 
 def remedies_of(directory: Path) -> Overrides:
