@@ -1,13 +1,18 @@
 """Commands called as a user would, in one process."""
 
+import gc
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pytest
+import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from core.cli import compose
 
 SCRIPTS = {
     "rl": "train_rl",
@@ -37,6 +42,40 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Everything that collecting makes is kept to the end: there is no garbage to look for."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """The same file is parsed once and the same choices are composed once: that is half of a short test.
+
+    OmegaConf copies what it parses, and who composes copies the tree.
+    """
+    load, parsed = yaml.load, {}
+
+    def once(stream, Loader):  # noqa: N803  (yaml's own name)
+        if Loader.__name__ != "OmegaConfLoader" or isinstance(stream, str) or not stream.seekable():
+            return load(stream, Loader)
+        begin, text = stream.tell(), stream.read()
+        if text not in parsed:
+            stream.seek(begin)  # not the text: an error names the file
+            parsed[text] = load(stream, Loader)
+        return parsed[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "load", once)
+        patch.setattr(compose, "_compose", lru_cache(64)(compose._compose.__wrapped__))
+        yield
 
 
 @pytest.fixture
