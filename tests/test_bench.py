@@ -29,6 +29,16 @@ from tests.conftest import Command, assert_refused
             "rows must be some of cleanrl, zoo, halfcheetah, sac, sac256, td3_256, td3, got",
         ),
         (["suite=gan_grid", "rows=[pong]"], "rows must be some of ring, dcgan32, dcgan64, got 'pong'"),
+        *(
+            ([f"suite={suite}", f"rows=[{row}]"], f"others, got '{row}'")
+            for suite, row in (
+                ("diagnosis", "ppo_cartpole"),  # without its healthy/
+                ("elsewhere", "healthy/pong"),
+                ("real_faults", "pong"),
+                ("rollback", "pong"),
+                ("replay", "healthy/pong"),
+            )
+        ),
         (["rounds=2"], "rounds must be an integer >= 3 or null, got 2"),
         (["models=[6k]"], "models must be some of 5k, 90k, 1M, resnet18, got '6k'"),
     ],
