@@ -3,11 +3,31 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from core.run.interrupts import SIGNALS
+
 POLL_S = 0.5
+
+
+@contextmanager
+def answering(answer: Callable[[int, object], None] | None = None) -> Iterator[None]:
+    """SIGINT and SIGTERM are answered so; afterwards they go where they went before.
+
+    Args:
+        answer: takes the number and the frame; None = as before, until somebody inside takes them over.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        if answer is not None:
+            for number in SIGNALS:
+                signal.signal(number, answer)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
