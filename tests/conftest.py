@@ -78,25 +78,33 @@ def composed_once() -> Iterator[None]:
         yield
 
 
+def call(script: str, *words: str) -> int:
+    """Call a script's `main` in this process; its exit status."""
+    handlers = list(logging.getLogger().handlers)
+    main = importlib.import_module(f"core.scripts.{script}").main
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{script}.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
+    return int(ended.value.code or 0)
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
     """Call a script in this process: importing torch again for every bad override would take minutes."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    handlers = list(logging.getLogger().handlers)
 
-    def call(name: str, *overrides: str) -> Outcome:
+    def typed(name: str, *overrides: str) -> Outcome:
         capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *overrides])
-        with pytest.raises(SystemExit) as ended:
-            importlib.import_module(f"core.scripts.{SCRIPTS[name]}").main()
-        logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
+        status = call(SCRIPTS[name], *overrides)
         captured = capfd.readouterr()
         made = sorted(path.name for path in here.iterdir())
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err, made)
+        return Outcome(status, captured.out, captured.err, made)
 
-    return call
+    return typed
 
 
 @pytest.fixture(scope="module")
