@@ -46,12 +46,11 @@ Command = Callable[..., Outcome]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Everything that collecting makes is kept to the end: there is no garbage to look for."""
+    """Nearly all that collecting makes is kept: there is no garbage to look for."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.freeze()
         gc.enable()
 
 
