@@ -17,7 +17,7 @@ from tests.pages import BLOCKS, COMMANDS, ROOT, commands
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
 INSTALLED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 TRAINERS = ("train_rl", "train_gan", "descend")
 FOREIGN = ("stable-baselines3",)  # what a benchmark compares with
 # A placeholder, by the option in which it stands; None: in any.
