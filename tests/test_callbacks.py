@@ -142,6 +142,7 @@ EXAMPLE = ("callbacks=[{_target_: own_callbacks.WeightNorm, interval: 1},"
            "{_target_: own_callbacks.Heavier, gravity: 15}]")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_example_logs_a_norm_and_changes_gravity_and_is_resumed_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(own_callbacks.__file__).parent)
     words = [*RUNS["rl"], "logging.progress=false", EXAMPLE]

@@ -76,7 +76,16 @@ def test_the_run_returns_and_ends_with_the_remedys_numbers(descent):
     assert (options["optimizer"]["lr"], options["clipper"]["max_norm"]) == (1e-4, 0.5)
 
 
-@pytest.mark.parametrize("moment", ["before", "good", "last", 1, 25])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before", marks=pytest.mark.slow),
+        "good",
+        "last",
+        1,
+        pytest.param(25, marks=pytest.mark.slow),
+    ],
+)
 def test_a_descent_killed_at_any_moment_of_a_rollback_ends_the_same(descent, tmp_path, monkeypatch, moment):
     assert killed_and_resumed("descend", tmp_path / "run", monkeypatch, moment) == 0
     assert differences(descent, tmp_path / "run") == []

@@ -166,7 +166,9 @@ def test_every_penalty_where_it_is_due(penalty: Penalty) -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
-    "names", [["lecam"], ["consistency"], ["weight_clipping"], [*REGULARIZERS]], ids="+".join
+    "names",
+    [["lecam"], ["consistency"], ["weight_clipping"], pytest.param([*REGULARIZERS], marks=pytest.mark.slow)],
+    ids="+".join,
 )
 def test_every_regularizer(names: Sequence[str]) -> None:
     assert_same(SMALL, Game(loss=Hinge(), regularizers={name: REGULARIZERS[name] for name in names}))
