@@ -64,7 +64,7 @@ def test_work_is_compared_by_the_gradient_steps_for_as_many_environment_steps():
     found = {
         name: rl.Result(1.0, 0.0, steps=steps, updates=updates) for name, (steps, updates) in taken.items()
     }
-    ours, near, far = rl.work([found] * 3)
+    _, ours, near, far = rl.work([found] * 3)
     assert "32.0 [32.0, 32.0]" in ours
     assert "31.2 [31.2, 31.2]" in near
     assert "62.5 [62.5, 62.5]  NOT EQUAL" in far

@@ -210,12 +210,12 @@ def acting(rounds: int, peer: bool) -> None:
 
 def work(rounds: list[dict[str, Result]]) -> list[str]:
     """Lines about how much each learns from a step; whoever is more than a tenth off is told as unequal."""
-    lines = []
+    lines = [f"{'':<34}{'gradient steps for 1,000 steps':>30}"]
     each = {name: [1000 * r[name].updates / r[name].steps for r in rounds] for name in rounds[0]}
     own = statistics.median(each["gradrl"])
     for name, found in each.items():
         unequal = "" if abs(statistics.median(found) / own - 1) < OFF else "  NOT EQUAL"
-        lines.append(f"{f'{name}: gradient steps for 1,000':<34}{quartiles(found, '.1f'):>30}{unequal}")
+        lines.append(f"{name:<34}{quartiles(found, '.1f'):>30}{unequal}")
     return lines
 
 
