@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from core.cli.guard import guarded
 from core.cli.headline import headline
-from core.cli.stopping import end_with, stops_with
+from core.cli.stopping import answering, end_with, stops_with
 from core.cli.sweeps import JOBS, Job, Sweep
 from core.config import ConfigError
 from core.errors import described
@@ -244,12 +244,8 @@ def _stopping(marker: Path) -> Iterator[None]:
         marker.touch()
         print("stopping all jobs; each saves a checkpoint; a second signal ends this at once", flush=True)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with answering(on_signal):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

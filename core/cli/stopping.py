@@ -4,9 +4,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from core.run.interrupts import SIGNALS
 
 POLL_S = 0.5
 LEFT_S = 30.0  # between the death of the other process and the end of this one, whatever it does
@@ -33,6 +35,24 @@ def end_with(parent: int) -> None:
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def answering(answer: Callable[[int, object], None] | None = None) -> Iterator[None]:
+    """SIGINT and SIGTERM are answered so; afterwards they go where they went before.
+
+    Args:
+        answer: takes the number and the frame; None = as before, until somebody inside takes them over.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        if answer is not None:
+            for number in SIGNALS:
+                signal.signal(number, answer)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
