@@ -1,4 +1,4 @@
-"""PPO with a reward for crossing into what is new: NovelD (Zhang et al. 2021, NeurIPS).
+"""PPO with a reward for crossing into what is new: NovelD (Zhang et al. 2021).
 
 Random network distillation rewards every step in a new place, so that standing there pays as well as going
 on. Here a step is rewarded for leading from what is known to what is not, and within an episode only the
@@ -64,7 +64,7 @@ class NovelD(Curiosity):
     Attributes:
         visited: digests of what the running episode of each environment has shown so far.
 
-    Source: Zhang et al. 2021, "NovelD: A Simple yet Effective Exploration Criterion", eq. 2 and 3.
+    Source: Zhang et al. 2021, "NovelD: A Simple yet Effective Exploration Criterion", section 3.
     """
 
     def __init__(self, model: NoveltyActorCritic, gamma: float, previous_coef: float) -> None:
