@@ -35,6 +35,7 @@ from core.state import Stateful
 from gradrl import effects
 from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
 from gradrl.agents.off_policy import OffPolicyConfig, Remembering
+from gradrl.agents.ppo_noveld import PPONovelD
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, make_torch_envs, try_env
@@ -188,6 +189,9 @@ def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:
     for name in ("normalize_observation", "normalize_reward") if agent.off_policy else ():
         allowed = f"false for {agent.__name__}, whose replay would keep what was normalised on older scales"
         require(not getattr(cfg, name), name, "true", allowed)
+    known = not (cfg.normalize_observation and issubclass(agent, PPONovelD))
+    allowed = f"false for {agent.__name__}, which would not know an observation again on another scale"
+    require(known, "normalize_observation", "true", allowed)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:

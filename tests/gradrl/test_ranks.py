@@ -198,6 +198,7 @@ def test_each_rank_has_its_rows_of_the_draws_for_all(monkeypatch):
             r"agent.batch_size must be a multiple of 4 for 4 ranks, got 62",
         ),
         (("agent=ppo_rnd", "env=cartpole"), r"agent must be one of .*, got 'PPORND'"),
+        (("agent=ppo_noveld", "env=cartpole"), r"agent must be one of .*, got 'PPONovelD'"),
         (("agent=ppo", "num_envs=6"), r"num_envs must be a multiple of 4 for 4 ranks, got 6"),
         (
             ("agent=ppo", "num_envs=4", "agent.num_steps=6", "agent.num_minibatches=4"),

@@ -235,6 +235,7 @@ def tree(*overrides):
         "agent=trpo env=cartpole agent.num_minibatches=2 agent.num_critic_updates=2",
         "agent=vtrace env=cartpole agent.policy_lag=2",
         "agent=ppo_rnd env=mountain_car agent.num_minibatches=2 agent.num_epochs=2",
+        "agent=ppo_noveld env=mountain_car agent.num_minibatches=2 agent.num_epochs=2",
     ],
 )
 def test_every_on_policy_agent_learns_from_tensors(words, tmp_path):

@@ -54,6 +54,7 @@ ALL = {
     "ppo_kl": [*ROLLOUTS, "agent.num_epochs=2"],
     "ppo_recurrent": [*ROLLOUTS, "env=cartpole_no_velocity", "agent.num_minibatches=2", "agent.num_epochs=2"],
     "ppo_rnd": [*ROLLOUTS, "agent.num_epochs=2"],
+    "ppo_noveld": ["env=taxi", "agent.num_steps=32", "agent.num_epochs=2"],
     "ddpg": [*REPLAY, "agent.noise.kind=ornstein_uhlenbeck"],
     "td3": REPLAY,
     "sac": [*REPLAY, "policy.sde=true", "policy.sde_interval=4", "probe=[noise]", "probe.noise.interval=5"],
