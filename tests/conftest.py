@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import pytest
 import yaml
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from core.cli import compose
 from core.draw.figure import styled
@@ -118,13 +118,14 @@ IN_BOTH = (  # modules that have the name
 
 @pytest.fixture(scope="module")
 def blank_figures() -> Iterator[None]:
-    """Figures are made, for the light page alone, and are small and blank in both.
+    """Figures are made, for the light page alone, and stay blank in both.
 
     For tests that read everything of a run but its pictures, which take four fifths of a short run.
     """
 
     def blank(canvas: FigureCanvasAgg) -> None:
-        canvas.renderer = RendererAgg(8, 8, 72)
+        canvas.renderer = canvas.get_renderer()
+        canvas.renderer.clear()
 
     def once(make: Callable[[Look], object]) -> tuple[object, object]:
         with styled(LIGHT):
