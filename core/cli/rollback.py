@@ -35,8 +35,8 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
     """
     refused, good = "", run.directory / "checkpoints" / NAME
     to = checkpoint.step_of(checkpoint.load(good, mmap=True), good)
-    again = any(one["finding"] == finding.name or one["to"] == to for one in run.rollbacks.done)
-    for remedy in diagnosis.changes(finding, again=again):
+    tried = sum(one["finding"] == finding.name or one["to"] == to for one in run.rollbacks.done)
+    for remedy in diagnosis.changes(finding, tried):
         try:
             changed = with_remedy(tree, remedy)
             build(changed)  # the ranges; data and environment have been tried, and may be what is ill now

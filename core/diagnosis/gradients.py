@@ -165,11 +165,12 @@ class NonFinite:
             yield from self._lost(history, context)
         for player, share in zip(context.players, shares, strict=True):
             if not share:
+                yield from self._lost_weights(history, context, player)
                 continue
             bad = history.layers(player.prefix, "nonfinite")
             how, where = history.located.get(player.name, ("", ""))
             nearest = next((layer.name for layer in reversed(player.layers) if bad.get(layer.name)), None)
-            safe = () if _grew(history, context, player) else context.remedies.safe_operations(context)
+            safe = () if grew(history, context, player) else context.remedies.safe_operations(context)
             yield Sign(
                 name="non_finite",
                 kinds=_kinds(how, safe),
@@ -206,6 +207,22 @@ class NonFinite:
                 patience=self.points,
             )
 
+    def _lost_weights(self, history: History, context: Context, player: Player) -> Iterator[Sign]:
+        """Weights that are no numbers although the gradients are: a saturated unit passes none of it on."""
+        length = history.now(f"{player.prefix}gradient/weight_norm")
+        if length is not None and not math.isfinite(length):
+            yield Sign(
+                name="non_finite",
+                severity="error",
+                player=player.name,
+                evidence={"skipped": 0.0},
+                what="the norm of its weights is not finite, and every gradient is.",
+                kinds=("learning_rate",),
+                cause="A step was as long as that, or something else has written to the weights.",
+                remedy=remedies.learning_rate(context, player, 0.1),
+                patience=self.points,
+            )
+
     def _remedy(self, context: Context, player: Player, how: str, safe: Overrides) -> Overrides:
         if how == "batch":
             return context.remedies.bare_data(context)
@@ -217,7 +234,7 @@ class NonFinite:
         return lower if remedies.has_clipping(context) else (*lower, *remedies.clip(context, 0.5))
 
 
-def _grew(history: History, context: Context, player: Player) -> bool:
+def grew(history: History, context: Context, player: Player) -> bool:
     """Whether steps too long have led there: gradients or losses had grown, or a step was as long as that."""
     courses = [history.course(f"{player.prefix}gradient/norm"), history.course("loss/train")]
     grown = any(max(course) > 10.0 * max(course[0], 0.0) for course in courses if len(course) > 1)

@@ -169,7 +169,6 @@ class Run:
         self.diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
         inexact = RunState(self).restore() if self.resuming else ""
         self.rollbacks.restart(self.state, self._options.get("seed", 0))
-        self.good.not_before = self.rollbacks.proven_from
         if num_ranks() > 1:
             self.state["ranks"] = RankStates()
         if not self._first:

@@ -160,6 +160,19 @@ def test_a_killed_run_ends_with_the_good_one_of_a_whole_run(tmp_path):
     assert at(tmp_path / "killed") == at(tmp_path / "whole") == 100
 
 
+def test_none_is_good_before_a_returned_run_has_proven_itself(tmp_path):
+    checkpoint.save(tmp_path / "last.pt", {"run": {"step": 1}})
+    weight = nn.Linear(1, 1)
+    good = Good(tmp_path, [weight], [torch.optim.SGD(weight.parameters())])
+    good.not_before = 20
+    good.saved(19)
+    good.logged(20, sound=True)
+    assert os.listdir(tmp_path) == ["last.pt"]
+    good.saved(20)
+    good.logged(21, sound=True)
+    assert sorted(os.listdir(tmp_path)) == ["good.pt", "last.pt"]
+
+
 def test_what_has_not_been_trained_is_good(tmp_path):
     run = loop(tmp_path, rule=ErrorBetween(0, 400))
     run.run.save("last.pt")
