@@ -11,7 +11,7 @@ from core.diagnosis import remedies
 from core.diagnosis.causes import LITTLE_LEARNT
 from core.diagnosis.context import Context, Layer, Overrides, Player
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import History, never
+from core.diagnosis.signals import LOST, History, never
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,6 @@ class NonFinite:
             yield from self._lost(history, context)
         for player, share in zip(context.players, shares, strict=True):
             if not share:
-                yield from self._lost_weights(history, context, player)
                 continue
             bad = history.layers(player.prefix, "nonfinite")
             how, where = history.located.get(player.name, ("", ""))
@@ -192,7 +191,22 @@ class NonFinite:
             )
 
     def _lost(self, history: History, context: Context) -> Iterator[Sign]:
-        """A loss that is no number although its gradients are: what it adds depends on no parameter."""
+        """What is no number although all gradients are: a term without parameters, or what is saved."""
+        if history.now(LOST) is not None:
+            yield Sign(
+                name="non_finite",
+                severity="error",
+                evidence={"skipped": 0.0},
+                what="the last checkpoint holds weights or averages that are not finite; every gradient is.",
+                kinds=("learning_rate",),
+                cause="A step was too long, or something wrote there; a saturated unit passes nothing back.",
+                remedy=tuple(
+                    dict.fromkeys(
+                        text for p in context.players for text in remedies.learning_rate(context, p, 0.1)
+                    )
+                ),
+                patience=self.points,
+            )
         losses = [tag for tag in sorted(history.tags()) if tag.startswith("loss/")]
         lost = [tag for tag in losses if not math.isfinite(history.now(tag) or 0.0)]
         if lost:
@@ -204,22 +218,6 @@ class NonFinite:
                 kinds=("loss",),
                 cause="The loss has a term without a value that reaches no parameter.",
                 remedy=context.remedies.safe_operations(context),
-                patience=self.points,
-            )
-
-    def _lost_weights(self, history: History, context: Context, player: Player) -> Iterator[Sign]:
-        """Weights that are no numbers although the gradients are: a saturated unit passes none of it on."""
-        length = history.now(f"{player.prefix}gradient/weight_norm")
-        if length is not None and not math.isfinite(length):
-            yield Sign(
-                name="non_finite",
-                severity="error",
-                player=player.name,
-                evidence={"skipped": 0.0},
-                what="the norm of its weights is not finite, and every gradient is.",
-                kinds=("learning_rate",),
-                cause="A step was as long as that, or something else has written to the weights.",
-                remedy=remedies.learning_rate(context, player, 0.1),
                 patience=self.points,
             )
 

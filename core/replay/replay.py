@@ -119,7 +119,7 @@ def _before(
 
 def first_error(directory: Path) -> Finding | None:
     """The error that was seen first; without one, what was not finite now and then, or exploded."""
-    found = read_findings(directory) or ()
+    found = [f for f in read_findings(directory) or () if not f.rolled_back]
     errors = [f for f in found if f.severity == "error"] or [f for f in found if f.name in BROKEN]
     return min(errors, key=lambda f: f.first_step, default=None)
 

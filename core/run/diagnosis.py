@@ -239,8 +239,8 @@ class Diagnosis:
         return markdown(self.findings, self._context.unit)
 
     def summary(self) -> dict[str, object]:
-        """What the run's summary says: name and severity of every finding."""
-        found = [{"name": f.name, "severity": f.severity} for f in self.findings]
+        """What the run's summary says: name and severity of every finding that it has not returned from."""
+        found = [{"name": f.name, "severity": f.severity} for f in self.findings if not f.rolled_back]
         return {"findings": found} if self.enabled else {}
 
     def write(self, directory: Path, step: int) -> None:

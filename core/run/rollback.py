@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from core.diagnosis import Finding, Overrides
+from core.diagnosis.findings import returned
 from core.form import Many, Only
 from core.run import checkpoint
 from core.run.files import duplicate
@@ -142,6 +143,7 @@ def write_rollback(
     state = checkpoint.load(folder / NAME, mmap=True)
     best = folder / "best.pt"
     run = state["run"] = {**state["run"], "wall_s": wall_s}
+    run["diagnosis"] = {**run["diagnosis"], "ledger": returned(run["diagnosis"]["ledger"], finding)}
     if best.is_file():
         run["best_score"] = checkpoint.load(best, mmap=True)["run"]["best_score"]
     for gradient_step, own in rates.items():

@@ -14,6 +14,7 @@ from torch import nn
 
 from core.config import Tree
 from core.diagnosis import RULES, Finding, Remedies, Rule
+from core.diagnosis.signals import LOST
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
 from core.gradients.ranks import alone, num_ranks
@@ -181,6 +182,8 @@ class Run:
         self._loggers.open(self.directory, self._options, self.resumed_at, page, headline, self._start)
         if table := self.rollbacks.table(unit):
             self._loggers.events.text("rollbacks", table, self.step)
+            self._loggers.findings(self.diagnosis.table(), self.step)
+            self.diagnosis.write(self.directory, self.step)
         self.console = Console(total, unit, headline, not self.cfg.progress)
         if self.resumed_at is not None:
             self.say(f"resumed at {self.step:,} {unit}{inexact}")
@@ -341,6 +344,8 @@ class Run:
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         if self._first:
             self._write(values)
+            if not self.good.finite:
+                self.diagnosis.observe(self.step, {LOST: 1.0})
             self._diagnose()
         for step in self._steps:
             require_finite(step, values, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}")
