@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from core.config import ConfigError
-from core.diagnosis import Finding, Remedies
+from core.diagnosis import Finding, Ledger, Remedies
 from core.form import form_of, require_form
 from core.gradients import GradientStep
 from core.gradients.unit_health import UnitHealth
@@ -149,7 +149,7 @@ def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
     step = {"base_lrs": [1.0], "transforms": [{"memory": weight}], "combine": {"seed": 1}, "optimizer": {}}
     good = {
         "net": {"w": weight},
-        "run": {"step": 5, "wall_s": 2.0, "best_score": 1.0},
+        "run": {"step": 5, "wall_s": 2.0, "best_score": 1.0, "diagnosis": {"history": {}, "ledger": {}}},
         "a_gradient_step": step,
     }
     checkpoint.save(folder / "good.pt", good)
@@ -164,7 +164,13 @@ def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
     last = checkpoint.load(folder / "last.pt")
     assert (folder / "last.pt").samefile(folder / "good.pt")
     assert torch.equal(last["net"]["w"], weight)
+    diagnosis = last["run"].pop("diagnosis")
     assert last["run"] == {"step": 5, "wall_s": 8.0, "best_score": 4.0}
+    ledger = Ledger(1)
+    require_form(diagnosis["ledger"], ledger.state_form())
+    ledger.load_state_dict(diagnosis["ledger"])
+    (kept,) = ledger.findings
+    assert (kept.name, kept.player, kept.active, kept.rolled_back) == ("wrong", "a", False, True)
     assert last["a_gradient_step"]["base_lrs"] == [0.5]
     assert last["a_gradient_step"]["combine"] == {"seed": 1}
     one = {"step": 9, "to": 5, "finding": "wrong", "player": "a", "remedy": ["optimizer.lr=0.5"]}
