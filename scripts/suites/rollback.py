@@ -82,7 +82,7 @@ def untouched(row: str, folder: Path) -> Iterator[bool]:
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two parts of a checkpoint hold the same tensors; seconds, which no two runs have alike, aside."""
+    """Whether two parts of a checkpoint hold the same tensors; seconds aside, which differ always."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one.nan_to_num(), other.nan_to_num())
     if isinstance(one, dict):
