@@ -1,5 +1,6 @@
 """Where a number first stopped being one: in the batch, forward, in the loss, or on the way back."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,12 +45,12 @@ def localise(objective: Objective) -> Place | None:
         objective: the loss; `batch_names` name the tensors of its batch.
     """
     names = objective.batch_names or tuple(f"tensor {i}" for i in range(len(objective.batch)))
-    bad = [name for name, part in zip(names, objective.batch, strict=True) if not _finite(part)]
+    bad = [name for name, part in zip(names, objective.batch, strict=True) if not is_finite(part)]
     calls: list[_Call] = []
     handles = [
         part.register_forward_hook(
             lambda module, inputs, output, name=name: calls.append(
-                _Call(name, module, _tensors(inputs), _tensors(output))
+                _Call(name, module, [*tensors_in(inputs)], [*tensors_in(output)])
             )
         )
         for name, part in objective.module.named_modules()
@@ -64,9 +65,9 @@ def localise(objective: Objective) -> Place | None:
         for handle in handles:
             handle.remove()
     for call in calls:
-        if not all(map(_finite, call.inputs)) and bad:
+        if not all(map(is_finite, call.inputs)) and bad:
             return Place("batch", bad[0])
-        if all(map(_finite, call.inputs)) and not all(map(_finite, call.outputs)):
+        if all(map(is_finite, call.inputs)) and not all(map(is_finite, call.outputs)):
             return Place("forward", call.name)
     if bad:
         return Place("batch", bad[0])
@@ -84,21 +85,25 @@ def _backward(loss: Tensor, calls: list[_Call]) -> Place | None:
             continue
         found = torch.autograd.grad(loss, [*outputs, *inputs], retain_graph=True, allow_unused=True)
         after, before = found[: len(outputs)], found[len(outputs) :]
-        if not all(g is None or _finite(g) for g in after):
+        if not all(g is None or is_finite(g) for g in after):
             return Place("loss", "gradient")
-        if not all(g is None or _finite(g) for g in before):
+        if not all(g is None or is_finite(g) for g in before):
             return Place("backward", call.name)
     return None
 
 
-def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no number of a tensor is NaN or infinite; a whole number never is."""
+    values = tensor.detach()
+    values = values.coalesce().values() if values.is_sparse else values
+    return not values.is_floating_point() or bool(values.isfinite().all())
 
 
-def _tensors(value: object) -> list[Tensor]:
+def tensors_in(value: object) -> Iterator[Tensor]:
     """The tensors among a module's arguments or outputs."""
     if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, tuple | list):
-        return [tensor for part in value for tensor in _tensors(part)]
-    return []
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (tensor for part in value.values() for tensor in tensors_in(part))
+    elif isinstance(value, tuple | list):
+        yield from (tensor for part in value for tensor in tensors_in(part))

@@ -10,8 +10,9 @@ from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from core.gradients.localise import is_finite, tensors_in
 from core.replay.origin import Birth
-from core.replay.ranges import range_of, tensors_in
+from core.replay.ranges import range_of
 
 UNWRITTEN = ("empty", "resize")  # operations that leave whatever was in memory
 
@@ -84,11 +85,11 @@ class Microscope(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [t for t in tree_leaves((args, kwargs)) if _counts(t)]
-        before = [(t, self._came(t)) for t in given if not _finite(t)]
+        before = [(t, self._came(t)) for t in given if not is_finite(t)]
         made = func(*args, **(kwargs or {}))
         self._count += 1
         for t in tree_leaves(made):
-            if not _counts(t) or _finite(t):
+            if not _counts(t) or is_finite(t):
                 continue
             origins = [origin for _, origin in before]
             if origins:
@@ -132,9 +133,9 @@ class Microscope(TorchDispatchMode):
 
     def _passed(self, node: Node, out_of: Sequence[Tensor | None], into: Sequence[Tensor | None]) -> None:
         """A step of the backward pass: from the gradients of its outputs to those of its inputs."""
-        if self._backward is not None or not all(t is None or _finite(t) for t in into):
+        if self._backward is not None or not all(t is None or is_finite(t) for t in into):
             return
-        bad = [t for t in out_of if t is not None and not _finite(t)]
+        bad = [t for t in out_of if t is not None and not is_finite(t)]
         if bad:
             name, kind = self._owner.get(node, ("gradient", ""))
             how = "backward" if node in self._owner else "loss"
@@ -165,7 +166,3 @@ def _nodes(loss: Tensor) -> list[Node]:
 
 def _counts(t: object) -> bool:
     return isinstance(t, Tensor) and t.is_floating_point() and not t.is_sparse
-
-
-def _finite(t: Tensor) -> bool:
-    return not t.is_floating_point() or t.is_sparse or bool(t.detach().isfinite().all())

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from core.gradients import Closure, GradientStep
 from core.gradients.arguments import step_needs_closure
+from core.gradients.localise import is_finite, tensors_in
 from core.replay.birth import Microscope
 from core.replay.names import attributes_of, buffers_of, held, named_modules, parameters_of
 from core.replay.origin import Birth, Usual, Weights
-from core.replay.ranges import Call, Evaluation, Range, range_of, tensors_in
+from core.replay.ranges import Call, Evaluation, Range, range_of
 
 KEPT = 400  # evaluations
 
@@ -353,18 +354,14 @@ def _magnitudes(values: list[Tensor]) -> list[float]:
 
 def _broken(name: str, module: nn.Module, inputs: object, output: object) -> Birth | None:
     """A call whose output is not finite although its inputs are."""
-    made = next((t for t in tensors_in(output) if not _finite(t)), None)
-    if made is None or not all(map(_finite, tensors_in(inputs))):
+    made = next((t for t in tensors_in(output) if not is_finite(t)), None)
+    if made is None or not all(map(is_finite, tensors_in(inputs))):
         return None
     found = range_of(made)
     birth = Birth("forward", name, type(module).__name__)
     if found is None or not found.rows:
         return birth
     return replace(birth, rows=found.rows, num_rows=found.num_rows, of=found.shape[0])
-
-
-def _finite(t: Tensor) -> bool:
-    return not t.is_floating_point() or bool(t.detach().isfinite().all())
 
 
 def _precision(step: GradientStep) -> Any:

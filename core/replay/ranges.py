@@ -1,7 +1,7 @@
 """How large tensors are, and what is known of one evaluation of a loss: forward, losses, and the way back."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -56,16 +56,6 @@ def range_of(tensor: Tensor) -> Range | None:
         low = high = mean = 0.0
     rows = (~finite).reshape(len(x), -1).any(1).nonzero().flatten().tolist() if x.dim() else []
     return Range(low, high, mean, 1 - kept.numel() / x.numel(), shape, tuple(rows[:ROWS]), len(rows))
-
-
-def tensors_in(value: object) -> Iterator[Tensor]:
-    """The tensors among a module's arguments or outputs."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from (tensor for part in value.values() for tensor in tensors_in(part))
-    elif isinstance(value, tuple | list):
-        yield from (tensor for part in value for tensor in tensors_in(part))
 
 
 @dataclass(eq=False)

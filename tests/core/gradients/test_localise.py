@@ -78,3 +78,22 @@ def test_a_distribution_that_refuses_what_is_not_a_number_does_not_hide_the_laye
 
     asked.loss = loss
     assert localise(asked) == Place("forward", "4")
+
+
+class Named(Layer):
+    """A layer whose output is a dictionary."""
+
+    def forward(self, x):
+        return {"rows": [super().forward(x)]}
+
+
+def test_a_layer_that_returns_its_tensors_by_name_is_looked_into():
+    torch.manual_seed(0)
+    net = Named(4, 4)
+    net.way = "forward"
+    loss = lambda f, x: f(x)["rows"][0].square().mean()  # noqa: E731
+    whole = nn.Module()
+    whole.part, whole.forward = net, lambda x: net(x)
+    assert localise(Objective(whole, loss, (torch.randn(8, 4),), batch_names=("obs",))) == Place(
+        "forward", "part"
+    )

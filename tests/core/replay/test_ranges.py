@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.replay.ranges import range_of, tensors_in
+from core.gradients.localise import tensors_in
+from core.replay.ranges import range_of
 
 
 def test_a_range_is_that_of_the_numbers_in_float64():
