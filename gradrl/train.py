@@ -44,7 +44,7 @@ from gradrl.experience.normalize import RewardNormalizer
 from gradrl.experience.replay import Transitions, transitions
 from gradrl.experience.rollout import Rollout
 from gradrl.experience.senses import odd_experience
-from gradrl.experience.shares import own_draws
+from gradrl.experience.shares import own_draws, own_envs
 from gradrl.initial import read_agent, take_statistics, take_weights
 from gradrl.policies.actor import distribution_of
 from gradrl.policy import interface_of, normalizer_of
@@ -209,7 +209,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
     model, initial = (make_model(cfg, info), None) if run.resuming else initial_model(cfg, info)
     model = model.to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
-    actor = agent.make_actor(own_draws(generators.numpy("actions")))
+    own = own_envs(cfg.num_envs)
+    actor = agent.make_actor(own_draws(generators.numpy("actions"), cfg.num_envs, own))
     snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
     probes = Probes(
         cfg.probe,
@@ -286,7 +287,8 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     collector = make_collector(cfg, info, generators, run.say, "learning rate")
     begin_statistics(cfg, collector, initial)
     try:
-        rollout = collector.collect(agent.make_actor(own_draws(generators.numpy("learning rate"))))
+        draws = own_draws(generators.numpy("learning rate"), cfg.num_envs, own_envs(cfg.num_envs))
+        rollout = collector.collect(agent.make_actor(draws))
         collector.require_finite(1)
         agent.observe(rollout)
     finally:

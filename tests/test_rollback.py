@@ -12,6 +12,8 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import ConfigError, config_dir
+from core.diagnosis.findings import markdown
+from core.report.read import read_findings
 from core.run import checkpoint
 from core.run import rollback as writing
 from core.run.run import Run
@@ -76,7 +78,30 @@ def test_the_run_returns_and_ends_with_the_remedys_numbers(descent):
     assert (options["optimizer"]["lr"], options["clipper"]["max_norm"]) == (1e-4, 0.5)
 
 
-@pytest.mark.parametrize("moment", ["before", "good", "last", 1, 25])
+def test_the_finding_is_told_as_rolled_back_and_counts_no_more(descent, command: Command):
+    (found,) = [f for f in read_findings(descent) or () if f.name == "non_finite"]
+    assert (found.severity, found.active, found.rolled_back) == ("error", False, True)
+    summary = json.loads((descent / "summary.json").read_text())
+    assert "non_finite" not in [f["name"] for f in summary["findings"]]
+    assert "| non_finite (rolled back) | error |" in markdown([found], "steps")
+    assert command("report", str(descent)).status == 0
+    page = (descent / "report.html").read_text(encoding="utf-8")
+    (descent / "report.html").unlink()
+    assert "Non finite, rolled back" in page
+    assert "until the run returned" in page
+    assert "1 error" not in page
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before", marks=pytest.mark.slow),
+        "good",
+        "last",
+        1,
+        pytest.param(25, marks=pytest.mark.slow),
+    ],
+)
 def test_a_descent_killed_at_any_moment_of_a_rollback_ends_the_same(descent, tmp_path, monkeypatch, moment):
     assert killed_and_resumed("descend", tmp_path / "run", monkeypatch, moment) == 0
     assert differences(descent, tmp_path / "run") == []

@@ -8,7 +8,9 @@ from typing import Any
 from core.cli.choices import YamlFile
 from core.config import ConfigError, Tree, build, config_dir
 from core.diagnosis import Finding, Overrides
+from core.run import checkpoint
 from core.run.diagnosis import Diagnosis, Stopping
+from core.run.good import NAME
 from core.run.interrupts import Stopped
 from core.run.rollback import remedies_of, write_rollback
 from core.run.run import Run
@@ -31,16 +33,17 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
         Stopped: a signal came; the run goes on from that checkpoint when it is resumed.
         ContractError: the checkpoint cannot be written.
     """
-    refused = ""
-    again = any(one["finding"] == finding.name for one in run.rollbacks.done)
-    for remedy in diagnosis.changes(finding, again=again):
+    refused, good = "", run.directory / "checkpoints" / NAME
+    to = checkpoint.step_of(checkpoint.load(good, mmap=True), good)
+    tried = sum(one["finding"] == finding.name or one["to"] == to for one in run.rollbacks.done)
+    for remedy in diagnosis.changes(finding, tried):
         try:
             changed = with_remedy(tree, remedy)
             build(changed)  # the ranges; data and environment have been tried, and may be what is ill now
         except ConfigError as error:
             refused = f" ({error})"
             continue
-        to = write_rollback(
+        write_rollback(
             run.directory, run.rollbacks, finding, remedy, diagnosis.rates(remedy),
             step=run.step, wall_s=run.wall_s,
         )  # fmt: skip

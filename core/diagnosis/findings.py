@@ -89,6 +89,7 @@ class Finding:
         last_step: x-axis value at which it was last seen.
         active: whether it still holds.
         consequence_of: name of the finding that explains it; empty where none does.
+        rolled_back: the run has returned from it, and what it was seen in is no part of the run any more.
         The others as in `Sign`: the latest evidence, texts and remedy, the worst severity, the first layer.
     """
 
@@ -106,6 +107,7 @@ class Finding:
     kinds: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()
     consequence_of: str = ""
+    rolled_back: bool = False
 
     @property
     def where(self) -> str:
@@ -158,6 +160,7 @@ class Finding:
             kinds=tuple(str(kind) for kind in entry.get("kinds") or ()),
             explains=tuple(str(name) for name in entry.get("explains") or ()),
             consequence_of=str(entry.get("consequence_of") or ""),
+            rolled_back=bool(entry.get("rolled_back", False)),
         )
 
 
@@ -170,7 +173,7 @@ def markdown(findings: Iterable[Finding], unit: str) -> str:
     """A table of findings; the names of those that still hold in bold."""
     rows = [
         (
-            f"**{f.name}**" if f.active else f.name,
+            f"**{f.name}**" if f.active else f.name + " (rolled back)" * f.rolled_back,
             f.severity,
             f.where or "–",
             f"{f.first_step:,} to {f.last_step:,}",
@@ -188,11 +191,13 @@ def markdown(findings: Iterable[Finding], unit: str) -> str:
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """Causes first, the worst of them on top, and below each its consequences, which name it.
 
+    What the run has returned from comes last: it explains nothing that is left.
+
     A finding is the consequence of one that explains it, of the same player or of the whole run, unless that
     one is a note, or itself explained by the first. What cures the cause cures it: its remedy is the cause's.
     """
     found = list(findings)
-    worst = sorted(found, key=lambda f: (-rank(f.severity), not f.active, f.first_step))
+    worst = sorted(found, key=lambda f: (f.rolled_back, -rank(f.severity), not f.active, f.first_step))
     causes = {id(f): next((c for c in worst if _brings(c, f)), None) for f in found}
     roots = [f for f in worst if causes[id(f)] is None]
     placed: list[Finding] = []
@@ -209,7 +214,8 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 def _brings(cause: Finding, effect: Finding) -> bool:
     together = cause.player == effect.player or not cause.player or not effect.player
     mutual = cause.name in effect.explains
-    return together and effect.name in cause.explains and not mutual and cause.severity != "note"
+    present = not cause.rolled_back and not effect.rolled_back and cause.severity != "note"
+    return together and effect.name in cause.explains and not mutual and present
 
 
 def _root(finding: Finding, causes: Mapping[int, Finding | None]) -> Finding:
@@ -269,7 +275,7 @@ class Ledger:
         life.began = life.began if life.streak else step
         life.streak += 1
         life.quiet = 0
-        before = life.finding
+        before = None if life.finding is not None and life.finding.rolled_back else life.finding
         patience = self.patience if sign.patience is None else sign.patience
         if (before is None or not before.active) and life.streak < patience:
             return None
@@ -310,6 +316,7 @@ class Ledger:
             "severity": OneOf(SEVERITIES), "layer": Maybe(""), "first_step": 0, "last_step": 0,
             "active": True, "evidence": Each(Either((Number(finite=False), True))), "remedy": Many(""),
             "kinds": Maybe(Many("")), "explains": Maybe(Many("")), "consequence_of": Maybe(""),
+            "rolled_back": Maybe(True),
         }  # fmt: skip
         return Each(Only({"streak": 0, "quiet": 0, "began": 0, "finding": Maybe(Only(finding))}))
 
@@ -325,6 +332,12 @@ class Ledger:
                     | {name: tuple(finding.get(name, ())) for name in ("remedy", "kinds", "explains")}
                 )
             self._lives[name, player] = _Life(**saved | {"finding": finding})
+
+
+def returned(ledger: "StateDict", finding: Finding) -> "StateDict":
+    """The state of a ledger of before, with a finding that the run has returned from since."""
+    over = replace(finding, active=False, rolled_back=True)
+    return {**ledger, f"{finding.name}|{finding.player}": asdict(_Life(finding=over))}
 
 
 def rank(severity: Severity) -> int:

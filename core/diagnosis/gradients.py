@@ -11,7 +11,7 @@ from core.diagnosis import remedies
 from core.diagnosis.causes import LITTLE_LEARNT
 from core.diagnosis.context import Context, Layer, Overrides, Player
 from core.diagnosis.findings import Sign
-from core.diagnosis.signals import History, never
+from core.diagnosis.signals import LOST, History, never
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ class NonFinite:
             bad = history.layers(player.prefix, "nonfinite")
             how, where = history.located.get(player.name, ("", ""))
             nearest = next((layer.name for layer in reversed(player.layers) if bad.get(layer.name)), None)
-            safe = () if _grew(history, context, player) else context.remedies.safe_operations(context)
+            safe = () if grew(history, context, player) else context.remedies.safe_operations(context)
             yield Sign(
                 name="non_finite",
                 kinds=_kinds(how, safe),
@@ -191,7 +191,22 @@ class NonFinite:
             )
 
     def _lost(self, history: History, context: Context) -> Iterator[Sign]:
-        """A loss that is no number although its gradients are: what it adds depends on no parameter."""
+        """What is no number although all gradients are: a term without parameters, or what is saved."""
+        if history.now(LOST) is not None:
+            yield Sign(
+                name="non_finite",
+                severity="error",
+                evidence={"skipped": 0.0},
+                what="the last checkpoint holds weights or averages that are not finite; every gradient is.",
+                kinds=("learning_rate",),
+                cause="A step was too long, or something wrote there; a saturated unit passes nothing back.",
+                remedy=tuple(
+                    dict.fromkeys(
+                        text for p in context.players for text in remedies.learning_rate(context, p, 0.1)
+                    )
+                ),
+                patience=self.points,
+            )
         losses = [tag for tag in sorted(history.tags()) if tag.startswith("loss/")]
         lost = [tag for tag in losses if not math.isfinite(history.now(tag) or 0.0)]
         if lost:
@@ -217,7 +232,7 @@ class NonFinite:
         return lower if remedies.has_clipping(context) else (*lower, *remedies.clip(context, 0.5))
 
 
-def _grew(history: History, context: Context, player: Player) -> bool:
+def grew(history: History, context: Context, player: Player) -> bool:
     """Whether steps too long have led there: gradients or losses had grown, or a step was as long as that."""
     courses = [history.course(f"{player.prefix}gradient/norm"), history.course("loss/train")]
     grown = any(max(course) > 10.0 * max(course[0], 0.0) for course in courses if len(course) > 1)

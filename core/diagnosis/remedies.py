@@ -130,10 +130,10 @@ def rate(context: Context, player: Player, lr: float) -> Overrides:
     return (toward(context, option, lr),) if option in context.options else ()
 
 
-def slower(context: Context, player: Player) -> Overrides:
-    """A tenth of the rate that the player has, whatever the default is."""
+def slower(context: Context, player: Player, factor: float = 0.1) -> Overrides:
+    """A part of the rate that the player has, whatever the default is."""
     option = _option_of_rate(context, player)
-    return (override(option, 0.1 * player.lr),) if player.lr > 0 and option in context.options else ()
+    return (override(option, factor * player.lr),) if player.lr > 0 and option in context.options else ()
 
 
 def rated(context: Context, option: str) -> list[Player]:
@@ -191,8 +191,11 @@ def if_too_fast(context: Context, player: Player) -> Overrides:
 
 
 def clip(context: Context, max_norm: float) -> Overrides:
-    """Clip the joint norm; nothing where a line search forbids it."""
-    if context.options.get("optimizer.line_search_fn"):
+    """Clip the joint norm; nothing for LBFGS, which reads curvatures from differences of gradients.
+
+    A line search compares slopes with losses, too.
+    """
+    if any(player.optimizer == "LBFGS" for player in context.players):
         return ()
     return ("clipper=global_norm", override("clipper.max_norm", max_norm))
 

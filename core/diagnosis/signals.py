@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RECENT = 32  # values kept of every curve, the last ones
 COURSE = 64  # values kept of its whole course; a longer run keeps every second, then every fourth, ...
+LOST = "checkpoint/lost"  # observed, and in no curve, while the last checkpoint is not finite
 LAYER_RECENT = 8  # values kept of a layer's curve
 # Of a layer, only what a rule reads: the rest would be most of the memory.
 LAYER_QUANTITIES = (

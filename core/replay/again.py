@@ -79,6 +79,7 @@ class Taken:
         raised: what ended it before; empty where nothing did.
         compared: with what it had logged.
         lost_state: what could not be brought back from the checkpoint, in words; empty where all could.
+        graphs: whether the run had called compiled graphs, which round otherwise than the modules do here.
     """
 
     start: str
@@ -90,6 +91,7 @@ class Taken:
     raised: str = ""
     compared: Compared = field(default_factory=Compared)
     lost_state: str = ""
+    graphs: bool = False
 
 
 class Arrived(Exception):  # noqa: N818  (an order, not an error)
@@ -193,7 +195,8 @@ def take(
     Raises:
         ConfigError: it cannot be built any more, or the checkpoint is damaged.
     """
-    taken = Taken(start.path.name if start else "", 0)
+    graphs = options.get("compile", "off") != "off"
+    taken = Taken(start.path.name if start else "", 0, graphs=graphs)
     options = _plain(with_remedy(options, start.remedies) if start else options)
     with tempfile.TemporaryDirectory(prefix="gradsight-replay-") as folder:
         place = Path(folder)

@@ -58,6 +58,7 @@ class Ears:
         self.firsts: dict[str, Evaluation] = {}
         self.before: list[Evaluation] = []
         self._outbreaks: dict[str, list[Evaluation]] = {}
+        self._leaps: dict[str, list[Evaluation]] = {}
         self._present: list[Evaluation] = []
         self._updates = self._began = self._count = 0
         self._open: _Open | None = None
@@ -65,6 +66,7 @@ class Ears:
         self._modules = dict(named_modules(modules))
         self._named = {name: p for step in steps for name, p in parameters_of(step, len(steps) > 1)}
         self._parameters = {id(p): name for name, p in self._named.items()}
+        self._last = [p.detach().clone() for p in self._named.values()]
         for name, module in self._modules.items():
             module.register_forward_hook(partial(self._called, name), with_kwargs=True)
         for step in steps:
@@ -86,6 +88,8 @@ class Ears:
         """What is kept of the evaluations around one, oldest first."""
         outbreak = self._outbreaks.get(evaluation.player, [])
         shown = self.before if any(evaluation is first for first in self.firsts.values()) else []
+        leap = self._leaps.get(evaluation.player, [])
+        shown = leap if leap and evaluation is leap[-1] else shown
         found = {id(each): each for each in (*outbreak, *shown, *self.evaluations)}
         return [*found.values()] if id(evaluation) in found else [*found.values(), evaluation]
 
@@ -126,7 +130,7 @@ class Ears:
             self._present.append(evaluation)
             self.firsts.setdefault(step.name, evaluation)
             self._open = now = _Open(evaluation, step, closure)
-            now.begin(self._named)
+            now.begin(self._named, self._last)
             try:
                 losses, metrics = closure()
             except Exception as error:
@@ -186,6 +190,8 @@ class Ears:
             return
         usual.add(evaluation)
         self._weights.add(evaluation)
+        if usual.leap and usual.leap[1] is evaluation:
+            self._leaps[now.step.name] = list(self.evaluations)
         if usual.since is None:
             self._outbreaks.pop(now.step.name, None)
         elif now.step.name not in self._outbreaks:
@@ -238,12 +244,14 @@ class _Open:
         self._handles: list[Any] = []
         self._copies: list[Tensor] = []
 
-    def begin(self, named: Mapping[str, Tensor]) -> None:
-        """What there is before the loss is evaluated; all players' parameters, by name."""
-        sizes = torch._foreach_norm([p.detach() for p in named.values()], float("inf"))
-        self.evaluation.parameters = dict(
-            zip(named, torch.stack([n.double() for n in sizes]).tolist(), strict=True)
-        )
+    def begin(self, named: Mapping[str, Tensor], last: Sequence[Tensor]) -> None:
+        """What there is before the loss is evaluated; all players' parameters, by name, and as they were."""
+        values = [p.detach() for p in named.values()]
+        self.evaluation.parameters = dict(zip(named, _magnitudes(values), strict=True))
+        moves = _magnitudes([now - before for now, before in zip(values, last, strict=True)])
+        self.evaluation.moves = dict(zip(named, moves, strict=True))
+        for now, before in zip(values, last, strict=True):
+            before.copy_(now)
         found = {name: range_of(t) for name, t in held(self.closure)}
         self.evaluation.batch = {name: r for name, r in found.items() if r is not None}
         if step_needs_closure(type(self.step.optimizer)):  # it evaluates where its step puts them back from
@@ -336,6 +344,11 @@ class _At:
         with torch.no_grad():
             for (p, _), value in zip(self._pairs, values, strict=False):
                 p.copy_(value)
+
+
+def _magnitudes(values: list[Tensor]) -> list[float]:
+    """The largest of each tensor."""
+    return torch.stack([n.double() for n in torch._foreach_norm(values, float("inf"))]).tolist()
 
 
 def _broken(name: str, module: nn.Module, inputs: object, output: object) -> Birth | None:

@@ -6,13 +6,14 @@ place of "finite", in the first evaluation of an unbroken row of them.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from core.replay.ranges import Call, Evaluation, largest
 
-How = Literal["batch", "forward", "loss", "backward", "update"]
+How = Literal["batch", "forward", "loss", "backward", "update", "leap"]
 Key = tuple[str, str]  # kind and name of what is measured
 Odd = Callable[[Key, float], bool]
 
@@ -20,6 +21,8 @@ FACTOR = 100.0  # times the largest usual magnitude: out of range
 OWN = 10.0  # times it, of the parameters of a module in front of what is out of range: an update did it
 JUMP = 1.5  # times what they were at the evaluation before: the same, at once
 OVERFLOW = 1e4  # times it, before or where a number is not finite: that is how it came about
+LEAP = 10.0  # times as far as in any of the last updates
+RECENT = 20  # evaluations whose updates are the last ones
 BEGINNING = 20  # evaluations whose largest magnitudes are the usual ones, at most
 
 
@@ -31,7 +34,8 @@ class Birth:
         how: "batch" (a tensor that the loss reads), "forward" (a module whose inputs are in order and whose
             output is not), "loss" (all outputs are in order, the loss or its gradient is not), "backward" (a
             module that was reached by a gradient in order and passed on one that is not), "update" (the
-            parameters of a module, by the step before).
+            parameters of a module, by the step before), "leap" (nothing is out of range: the step before has
+            moved the parameters of a module much farther than those before it).
         name: of the module, of the tensor, or of the loss.
         kind: class of the module.
         operation: of torch, where it can be said.
@@ -68,11 +72,14 @@ class Weights:
     def __init__(self) -> None:
         self._usual: dict[str, _First] = {}
         self._last: Mapping[str, float] = {}
+        self._moves: dict[str, deque[float]] = {}
 
     def add(self, evaluation: Evaluation) -> None:
         """Take in the next evaluation, whosever it is."""
         for name, size in evaluation.parameters.items():
             self._usual.setdefault(name, _First()).add(size)
+        for name, size in evaluation.moves.items():
+            self._moves.setdefault(name, deque(maxlen=RECENT)).append(size)
         self._last = evaluation.parameters
 
     def grown(self, evaluation: Evaluation, names: Iterable[str]) -> tuple[float, float]:
@@ -82,6 +89,13 @@ class Weights:
         last = max((self._last.get(name, 0.0) for name in names), default=0.0)
         usual = max((self._usual[name].largest for name in names if name in self._usual), default=0.0)
         return now / last if last else 1.0, now / usual if usual else 1.0
+
+    def leap(self, evaluation: Evaluation, names: Iterable[str]) -> float:
+        """How many times as far some parameters have moved as in any of the last updates; 1 = not known."""
+        before = [moves for name in names if len(moves := self._moves.get(name, ())) == RECENT]
+        now = max((evaluation.moves.get(name, 0.0) for name in names), default=0.0)
+        farthest = max((max(moves) for moves in before), default=0.0)
+        return now / farthest if farthest else 1.0
 
 
 class _First:
@@ -113,6 +127,8 @@ class Usual:
         since: the first evaluation of an unbroken row of them with a magnitude out of range, and where in it;
             None while there is none.
         times: the largest factor in that row by which a usual magnitude was exceeded.
+        leap: the largest factor by which an update has moved a module farther than those before it, the
+            evaluation that met it, and which module; None while none was `LEAP`.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -121,6 +137,7 @@ class Usual:
         self._weights = weights
         self.since: tuple[Evaluation, Birth] | None = None
         self.times = 1.0
+        self.leap: tuple[float, Evaluation, Birth] | None = None
 
     def add(self, evaluation: Evaluation) -> None:
         """Take in the next evaluation, whose loss and gradient are finite."""
@@ -137,6 +154,10 @@ class Usual:
             self.times = max(self.times, worst, OVERFLOW if moved else 1.0)
         for key, size in found.items():
             self._first.setdefault(key, _First()).add(size)
+        leaps = [(self._weights.leap(evaluation, own), name, kind) for name, kind, own in _owners(evaluation)]
+        times, name, kind = max(leaps, key=lambda leap: leap[0], default=(1.0, "", ""))
+        if times >= max(LEAP, self.leap[0] if self.leap else 0.0):
+            self.leap = times, evaluation, Birth("leap", name, kind)
 
     def lose(self, evaluation: Evaluation) -> None:
         """Take in the first evaluation that is not finite; was anything out of range before that?"""
@@ -172,22 +193,25 @@ class Usual:
             own: by this factor the usual one.
             end: name of the last module to look at; empty = all.
         """
-        for call in evaluation.calls:
-            last, usual = self._weights.grown(evaluation, call.own)
+        for name, kind, names in _owners(evaluation):
+            last, usual = self._weights.grown(evaluation, names)
             if last >= jump or usual >= own:
-                return Birth("update", call.name, call.kind)
-            if call.name == end:
+                return Birth("update", name, kind)
+            if name == end:
                 return None
-        for name in evaluation.parameters if not evaluation.calls else ():  # a function has no modules
-            last, usual = self._weights.grown(evaluation, (name,))
-            if last >= jump or usual >= own:
-                return Birth("update", name)
         return None
 
     def _times(self, key: Key, size: float) -> float:
         """By which factor a magnitude exceeds the usual one; 1 where that is not known, or zero."""
         usual = self._first[key].largest if key in self._first and key not in self._harmless else 0.0
         return size / usual if usual > 0 else 1.0
+
+
+def _owners(evaluation: Evaluation) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Name, class and own parameters of each module in the order of the calls; a function has none."""
+    yield from ((call.name, call.kind, call.own) for call in evaluation.calls)
+    if not evaluation.calls:
+        yield from ((name, "", (name,)) for name in evaluation.parameters)
 
 
 def place_of(evaluation: Evaluation, odd: Odd) -> Birth | None:

@@ -26,6 +26,7 @@ WORDS = {
     "loss": "born in the loss",
     "backward": "born backward",
     "update": "born in the update before",
+    "leap": "moved by far the most by the update before",
 }
 
 
@@ -53,7 +54,7 @@ def _answer(found: Replayed) -> Section:
     start = f"{taken.start}, saved at {taken.begun:,}" if taken.start else "the beginning of the run"
     said = [f"Replayed from {start}, to {taken.step:,} {taken.unit}: {equality(found)}."]
     if birth is not None:
-        said.append(f"A number was {sentence(birth)}.")
+        said.append(f"A number was {sentence(birth)}." if birth.how != "leap" else f"Here {sentence(birth)}.")
     if birth and found.lost and found.lost[0] is not shown:
         said.append(
             f"It was no longer finite at {place(found.lost[0], taken.unit)}: {sentence(found.lost[1])}."
@@ -90,7 +91,7 @@ def _player(found: Replayed, shown: Evaluation, birth: Birth | None) -> Iterator
 
     forward = [
         [
-            mark(c.name, "forward", "update"),
+            mark(c.name, "forward", "update", "leap"),
             c.kind,
             _span(c.inputs),
             _span(c.outputs),

@@ -100,6 +100,7 @@ class Evaluation:
         number: which evaluation of this gradient step it is, from 1: micro-batches, line searches.
         order: how many evaluations were heard before it.
         parameters: the largest magnitude of each before it.
+        moves: by how much a number of each has changed since the evaluation before, at most.
         batch: tensors that the loss was given, by name.
         broken_rows: of the rows where a number was born, each of these tensors, by row and name.
         calls: of modules, in the order in which they ended.
@@ -115,6 +116,7 @@ class Evaluation:
     number: int
     order: int = 0
     parameters: dict[str, float] = field(default_factory=dict)
+    moves: dict[str, float] = field(default_factory=dict)
     batch: dict[str, Range] = field(default_factory=dict)
     broken_rows: dict[int, dict[str, Range]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)

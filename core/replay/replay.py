@@ -48,7 +48,7 @@ class Replayed:
         finding: the one that it was about; None for a step that was asked for.
         taken: the run, where it was taken to.
         shown: the evaluation in question: the one where a number was born, or the first one of the step.
-        birth: where in it; None where nothing is out of order.
+        birth: where in it; None where nothing is out of order, and no update was much longer than others.
         lost: where a number first was not finite, and in which evaluation; it may be a later one.
         before: the evaluations of the same player before it, oldest first.
         course: all that is kept of what was around it, oldest first.
@@ -69,13 +69,16 @@ class Replayed:
 def replay(directory: Path, step: int | None = None) -> Replayed:
     """Take a run to a step again, and look at that step.
 
+    Where no checkpoint lies in front of it, the run begins where it began: its options and its seed make the
+    same run, which the curves show.
+
     Args:
         directory: of the run.
         step: x-axis value; None = the one where the first error of the run was born.
 
     Raises:
-        ConfigError: one line: there is no such run, step or checkpoint; the run has no error and no step was
-            named; it was made by other versions; it cannot be made again to the bit.
+        ConfigError: one line: there is no such run or step; the run has no error and no step was named; it
+            was made by other versions; it cannot be made again to the bit.
     """
     options = saved_options(directory)
     refuse_unwritable(directory / "replay.html")
@@ -83,8 +86,6 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
     found = None if step is not None else first_error(directory)
     _refuse(directory, options, summary, found)
     saved = checkpoints(directory)
-    if not saved and summary.get("status") == "finished":
-        raise ConfigError(f"{directory} has no checkpoint any more, although this run has finished")
     curves, done = read_scalars(directory), cast(list[dict[str, Any]], summary.get("rollbacks") or [])
     end = max([reached(directory) or 0, *(each.step for each in saved), *map(max, curves.values())])
     if step is not None:
@@ -105,7 +106,8 @@ def replay(directory: Path, step: int | None = None) -> Replayed:
     # The way that led to a rollback is no longer logged, but it begins where the run does.
     until = done[0]["step"] if done else end
     options, logged = (first_options(directory), done[0]["to"]) if done else (options, NEVER)
-    return _search(directory, options, _before(curves, saved, until, 0), until, None, logged)
+    back = next((f for f in read_findings(directory) or () if done and f.rolled_back), None)
+    return _search(directory, options, _before(curves, saved, until, 0), until, back, logged)
 
 
 def _before(
@@ -119,7 +121,7 @@ def _before(
 
 def first_error(directory: Path) -> Finding | None:
     """The error that was seen first; without one, what was not finite now and then, or exploded."""
-    found = read_findings(directory) or ()
+    found = [f for f in read_findings(directory) or () if not f.rolled_back]
     errors = [f for f in found if f.severity == "error"] or [f for f in found if f.name in BROKEN]
     return min(errors, key=lambda f: f.first_step, default=None)
 
@@ -151,7 +153,8 @@ def _search(
     taken = take(directory, options, starts[-1] if starts else None, until, logged=logged)
     ears = taken.ears
     nothing = ears is not None and ears.lost is None and not any(u.since for u in ears.usual.values())
-    if starts and (ears is None or (nothing and not taken.compared.exact)):
+    another = not taken.compared.exact and not taken.graphs
+    if starts and (ears is None or (nothing and another)):
         # What a checkpoint does not hold (a count in a class of one's own) is as it was only from there on.
         taken = take(directory, options, None, until, logged=logged)
     elif (
@@ -168,6 +171,9 @@ def _search(
         return _replayed(directory, found, taken, *min(outbreaks, key=lambda since: since[0].order))
     if ears.lost:
         return _replayed(directory, found, taken, *ears.lost)
+    if leaps := [u.leap for u in ears.usual.values() if u.leap]:
+        _, shown, birth = max(leaps, key=lambda leap: leap[0])
+        return _replayed(directory, found, taken, shown, birth)
     first = ears.firsts.get(player) or next(iter(ears.firsts.values()), None)
     if first is None:
         what = taken.raised or (found.line() if found else "nothing was found")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from core.numbers import plain_number
-from core.replay.origin import Birth
+from core.replay.origin import RECENT, Birth, earlier
 from core.replay.ranges import Evaluation, Range, largest
 from core.replay.replay import BEFORE, Replayed
 
@@ -24,6 +24,8 @@ def lines(found: Replayed) -> Iterator[str]:
     yield f"{place(shown, taken.unit)}: {sentence(found.birth) if found.birth else 'all numbers are finite'}"
     if found.birth and found.birth.how == "update" and found.before:
         yield from moved(found.birth, found.before[-1], shown)
+    if found.birth and found.birth.how == "leap":
+        yield from leapt(found.birth, earlier(found.course, shown, RECENT), shown)
     if found.birth and found.lost and found.lost[0] is not shown:
         lost, birth = found.lost
         yield f"{place(lost, taken.unit)}: {sentence(birth)}"
@@ -37,13 +39,15 @@ def lines(found: Replayed) -> Iterator[str]:
 
 def equality(found: Replayed) -> str:
     """Whether it came out as the run had logged and saved it."""
-    compared = found.taken.compared
+    taken, compared = found.taken, found.taken.compared
     if not compared.known:
         return "the run had logged and saved nothing in between to compare with"
     parts = []
     if compared.first is not None:
         step, tag = compared.first
         parts.append(f"NOT the run as it was: {tag} at {step:,} is another number")
+        if taken.graphs:
+            parts.append("and a compiled graph rounds otherwise than the modules that are called here")
     elif compared.points:
         parts.append(f"all {compared.points:,} values logged in between are equal to the bit")
     if compared.checkpoint:
@@ -70,6 +74,7 @@ def sentence(birth: Birth) -> str:
         "loss": f"born in the loss: {birth.name}{operation}{rows}",
         "backward": f"born backward, in {birth.name}{kind}{operation}{rows}",
         "update": f"born in the update before: the parameters of {birth.name}{kind} have left their range",
+        "leap": f"nothing is out of range; the update before has moved {birth.name}{kind} by far the most",
     }
     return text[birth.how]
 
@@ -81,6 +86,15 @@ def moved(birth: Birth, before: Evaluation, shown: Evaluation) -> Iterator[str]:
     for name, was, now in pairs:
         if was is not None:
             yield f"  {name}: the largest weight was {shown_number(was)}, and is {shown_number(now)}"
+
+
+def leapt(birth: Birth, before: Sequence[Evaluation], shown: Evaluation) -> Iterator[str]:
+    """By how much an update has moved the parameters of a module, and those before it."""
+    own = next((c.own for c in shown.calls if c.name == birth.name), (birth.name,))
+    for name in own:
+        usual = max((e.moves.get(name, 0.0) for e in before), default=0.0)
+        moved = shown_number(shown.moves.get(name, 0.0))
+        yield f"  {name}: moved by {moved} at most, and by {shown_number(usual)} in the {len(before)} before"
 
 
 def table(evaluations: Sequence[Evaluation], birth: Birth | None) -> Iterator[str]:

@@ -39,7 +39,8 @@ def charts(shown: Iterable[Figure], findings: Sequence[Finding] = (), end: int =
     """
     cards = []
     for figure in shown:
-        found = [f for f in findings if any(concerns(f, tag) for tag in figure.tags)]
+        left = (f for f in findings if not f.rolled_back)  # of the others, no curve has the points any more
+        found = [f for f in left if any(concerns(f, tag) for tag in figure.tags)]
         marks = [Mark(f"{title_of(f)}: {f.what}", f.severity, f.first_step, f.last_step) for f in found]
         svg = draw(
             figure.series, title=figure.title, log=figure.log, level=figure.level, marks=marks, end=end
@@ -96,13 +97,15 @@ def finding_cards(record: Record, anchors: Anchors, run: str = "") -> FindingCar
 
 def counted(findings: Sequence[Finding]) -> str:
     """How many findings there are of each severity: "1 error, 2 warnings"."""
-    counts = [(sum(f.severity == s for f in findings), s) for s in reversed(SEVERITIES)]
+    left = [f.severity for f in findings if not f.rolled_back]
+    counts = [(left.count(s), s) for s in reversed(SEVERITIES)]
     return ", ".join(f"{n} {severity}{'s' if n > 1 else ''}" for n, severity in counts if n)
 
 
 def title_of(finding: Finding) -> str:
     """The name of a finding as a heading."""
-    return finding.name.replace("_", " ").capitalize().replace(" kl", " KL")
+    named = finding.name.replace("_", " ").capitalize().replace(" kl", " KL")
+    return f"{named}, rolled back" if finding.rolled_back else named
 
 
 def command(record: Record, new: Sequence[str] = ()) -> Command | None:

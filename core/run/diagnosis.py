@@ -5,7 +5,7 @@ findings.json in the run directory. The training stays as it is, unless a findin
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from core.diagnosis import (
     remedies,
 )
 from core.diagnosis.findings import FILE, markdown, ordered, require_sign
+from core.diagnosis.gradients import grew
 from core.form import Maybe, Number, Only
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
@@ -176,24 +177,36 @@ class Diagnosis:
         back = self.on_finding == "rollback"
         return next((f for f in self.findings if back and (f.name, f.player) in new), None)
 
-    def changes(self, finding: Finding, *, again: bool) -> list[Overrides]:
-        """What a run that returns from a finding may change, the best first: its remedy, or a lower rate.
+    def changes(self, finding: Finding, tried: int = 0) -> list[Overrides]:
+        """What a run that returns from a finding may change, the best first.
 
-        A remedy is one only where it consists of numbers that may change in the middle of a run. At a finding
-        that the run has returned from before, all rates are lowered. Bad data are cured by no number: other
-        samples are drawn. Neither is a loss of the wrong sign: there is nothing to change.
+        Nothing, where a number that is not finite came out of nothing: other samples are drawn. Then the
+        remedy, where it consists of numbers that may change in the middle of a run; else a lower rate of the
+        player. In the end lower rates of all. Bad data are cured by no number, so nothing is changed ever;
+        neither is a loss of the wrong sign.
+
+        Args:
+            finding: the reason.
+            tried: how often the run has returned from it, or to the same checkpoint, before.
         """
         context = self._present()
         options = [text.partition("=")[0] for text in finding.remedy]
         live = ("clipper", *context.remedies.live)
         numbers = all(o.startswith(live) or remedies.rated(context, o) for o in options) and bool(options)
-        given = [finding.remedy] if numbers and not again else []
+        given = [finding.remedy] if numbers else []
         if "data" in finding.kinds:
             return [()]
         if "loss" in finding.kinds and finding.name != "non_finite":
-            return given
-        own = [p for p in context.players if p.name == finding.player and not again] or context.players
-        return [*given, tuple(dict.fromkeys(text for p in own for text in remedies.slower(context, p)))]
+            return given[tried:]
+        own = [p for p in context.players if p.name == finding.player] or context.players
+        sudden = finding.name == "non_finite" and not any(grew(self._history, context, p) for p in own)
+        ladder = [*([()] * sudden), *(given or [self._slower(context, own)])]
+        return [*ladder[tried:], self._slower(context, context.players)]
+
+    def _slower(self, context: Context, players: Iterable[Player]) -> Overrides:
+        """Lower rates of some players."""
+        found = (text for p in players for text in remedies.slower(context, p, self._part(p)))
+        return tuple(dict.fromkeys(found))
 
     def rates(self, changed: Overrides) -> dict[str, list[float]]:
         """The learning rates of every gradient step, by its name, once some overrides hold."""
@@ -202,6 +215,12 @@ class Diagnosis:
             for player in remedies.rated(context, option):
                 factors[player.name] = float(value) / player.lr
         return {step.name: [lr * factors[step.name] for lr in step.base_lrs] for step in self._steps}
+
+    def _part(self, player: Player) -> float:
+        """A tenth of a rate; less where its schedule has raised it by more, as far as it usually was."""
+        tag = f"{player.prefix}gradient/lr_scale"
+        now, usual = self._history.last(tag), self._history.usual(tag)
+        return min(0.1, usual / now) if now and usual else 0.1
 
     def _is_grave(self, seen: Sign | Finding) -> bool:
         return seen.severity == "error" or seen.name in (EXPLODED, *self._context.remedies.ruinous)
@@ -220,8 +239,8 @@ class Diagnosis:
         return markdown(self.findings, self._context.unit)
 
     def summary(self) -> dict[str, object]:
-        """What the run's summary says: name and severity of every finding."""
-        found = [{"name": f.name, "severity": f.severity} for f in self.findings]
+        """What the run's summary says: name and severity of every finding that it has not returned from."""
+        found = [{"name": f.name, "severity": f.severity} for f in self.findings if not f.rolled_back]
         return {"findings": found} if self.enabled else {}
 
     def write(self, directory: Path, step: int) -> None:

@@ -27,6 +27,9 @@ class Good:
     Attributes:
         saved_at: x-axis value of `last.pt`; -1 = there is none yet.
         sound_at: of the last logged point at which no error was seen; 0 = none yet, and nothing was trained.
+        finite: whether `last.pt` holds no number that is none.
+        not_before: no checkpoint of an earlier step is good, because a run that has returned may be about to
+            return again.
     """
 
     def __init__(
@@ -35,7 +38,8 @@ class Good:
         modules: Iterable[nn.Module],
         optimizers: Iterable[torch.optim.Optimizer],
     ) -> None:
-        self.saved_at, self.sound_at = -1, 0
+        self.saved_at, self.sound_at, self.not_before = -1, 0, 0
+        self.finite = True
         self._folder = folder
         self._modules, self._optimizers = list(modules), list(optimizers)
         self._waiting = False  # whether last.pt becomes good.pt at the next sound point
@@ -43,7 +47,8 @@ class Good:
     def saved(self, step: int) -> None:
         """Take in that `last.pt` has been written at this step."""
         self.saved_at = step
-        self._waiting = bool(self._optimizers) and all_finite(self._modules, self._optimizers)
+        self.finite = not self._optimizers or all_finite(self._modules, self._optimizers)
+        self._waiting = bool(self._optimizers) and self.finite and step >= self.not_before
         if step == self.sound_at:
             self._keep()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from core.diagnosis import Finding, Overrides
+from core.diagnosis.findings import returned
 from core.form import Many, Only
 from core.run import checkpoint
 from core.run.files import duplicate
@@ -70,6 +71,14 @@ class Rollbacks:
                     owner.restart("rollback", len(self.done))
             seed_globally(seed, "rollback", len(self.done))
 
+    @property
+    def proven_from(self) -> int:
+        """From which step on a checkpoint may be good again.
+
+        A fault took from the checkpoint to the finding to show. For as long again, it may only not show yet.
+        """
+        return max((2 * one["step"] - one["to"] for one in self.done), default=0)
+
     def curve(self) -> dict[str, float]:
         """How many there have been, from the first one on; its steps are where they happened."""
         return {TAG: float(len(self.done))} if self.done else {}
@@ -112,7 +121,7 @@ def write_rollback(
     *,
     step: int,
     wall_s: float,
-) -> int:
+) -> None:
     """Write what the run goes on from: the good checkpoint with the remedy in it, as `good.pt` and `last.pt`.
 
     The best checkpoint and its score stay what they are, also where they lie in the part that is taken back.
@@ -126,9 +135,6 @@ def write_rollback(
         step: where on the x-axis the finding was.
         wall_s: of the run so far.
 
-    Returns:
-        Where on the x-axis the run goes on.
-
     Raises:
         ConfigError: `good.pt` is damaged.
         ContractError: it cannot be written.
@@ -137,6 +143,7 @@ def write_rollback(
     state = checkpoint.load(folder / NAME, mmap=True)
     best = folder / "best.pt"
     run = state["run"] = {**state["run"], "wall_s": wall_s}
+    run["diagnosis"] = {**run["diagnosis"], "ledger": returned(run["diagnosis"]["ledger"], finding)}
     if best.is_file():
         run["best_score"] = checkpoint.load(best, mmap=True)["run"]["best_score"]
     for gradient_step, own in rates.items():
@@ -149,7 +156,6 @@ def write_rollback(
     # In this order: a run that is killed in between finds the same finding, and writes the same again.
     checkpoint.save(folder / NAME, state)
     duplicate(folder / NAME, folder / "last.pt")
-    return to
 
 
 def remedies_of(directory: Path) -> Overrides:

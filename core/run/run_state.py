@@ -78,6 +78,7 @@ class RunState:
         state = checkpoint.load(path)
         own = {"ranks": RankStates()} if "ranks" in state else {}
         checkpoint.restore_all({**self.run.state, "run": self, **own}, state, path)
+        self.run.good.not_before = self.run.rollbacks.proven_from
         self.run.good.saved(self.run.step)  # a kill may have come before it was looked at
         before = len(state["ranks"]["generators"]) if own else 1
         if before == num_ranks():

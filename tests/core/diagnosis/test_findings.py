@@ -7,6 +7,7 @@ import pytest
 
 from core.config import ConfigError
 from core.diagnosis import Finding, Ledger, Sign
+from core.diagnosis.findings import returned
 from core.report.read import read_findings
 
 FINDING = Finding(
@@ -124,3 +125,17 @@ def test_of_several_signs_of_one_name_and_player_the_worst_counts(order):
     signs = [sign("note", layer="a"), sign("error", layer="b"), sign("warning", layer="c")][::order]
     (found,) = Ledger(1).update(1, signs)
     assert (found.severity, found.layer) == ("error", "b")
+
+
+def test_what_a_run_has_returned_from_is_over_and_does_not_make_what_comes_later_worse():
+    ledger = Ledger(1)
+    ledger.update(10, [Sign(name="lost", severity="error", evidence={}, what="", cause="")])
+    (found,) = ledger.findings
+    before = Ledger(1)
+    before.load_state_dict(returned(Ledger(1).state_dict(), found))
+    (kept,) = before.findings
+    assert (kept.active, kept.rolled_back, kept.first_step) == (False, True, 10)
+    assert Finding.from_json(json.loads(json.dumps(kept.as_json()))) == kept
+    assert before.update(8, []) == []
+    (again,) = before.update(9, [Sign(name="lost", severity="note", evidence={}, what="", cause="")])
+    assert (again.severity, again.first_step, again.rolled_back) == ("note", 9, False)

@@ -6,7 +6,8 @@ import pytest
 
 from core.diagnosis import Context, History, Remedies
 from core.diagnosis.followers import Stale
-from core.diagnosis.remedies import batch, toward
+from core.diagnosis.remedies import batch, clip, toward
+from core.diagnosis.signals import LOST
 from tests.signals import (
     ROOTS,
     Border,
@@ -38,6 +39,8 @@ FAULTS = [
     Fault("gan", "non_finite", {"discriminator/gradient/skipped": 1.0,
           "discriminator/layer/2.bias/nonfinite": 1.0}, player="discriminator", layer="2.bias",
           severity="error"),
+    Fault("ppo", "non_finite", {LOST: 1.0}, severity="error"),
+    Fault("gan", "non_finite", {LOST: 1.0}, severity="error"),
     Fault("ppo", "detached_layer", {"layer/actor.0.weight/detached": 1.0,
           "layer/actor.0.bias/detached": 1.0}, layer="actor.0.bias"),
     Fault("gan", "dead_units", {"generator/layer/3/dead_units": 0.95}, player="generator", layer="3"),
@@ -164,6 +167,13 @@ def test_a_schedule_that_ends_the_training_is_no_update_too_small():
 def test_short_steps_at_a_minimum_are_right():
     planted = {"gradient/update_ratio": 1e-8, "gradient/norm": 1e-6, "gradient/norm_clipped": 1e-6}
     assert "update_too_small" not in [f.name for f in watch(context("ppo"), "ppo", planted)[0]]
+
+
+def test_no_clipping_is_proposed_to_a_method_that_reads_curvature_from_gradients():
+    where = context("ppo", ("clipper=none",))
+    assert clip(where, 0.5) == ("clipper=global_norm", "clipper.max_norm=0.5")
+    (player,) = where.players
+    assert clip(replace(where, players=(replace(player, optimizer="LBFGS"),)), 0.5) == ()
 
 
 @pytest.mark.parametrize(("back", "found"), [(1.0, []), (90.0, ["exploding_gradient"])])

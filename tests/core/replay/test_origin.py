@@ -4,7 +4,18 @@ import math
 
 import pytest
 
-from core.replay.origin import BEGINNING, FACTOR, JUMP, OVERFLOW, Usual, Weights, earlier, place_of
+from core.replay.origin import (
+    BEGINNING,
+    FACTOR,
+    JUMP,
+    LEAP,
+    OVERFLOW,
+    RECENT,
+    Usual,
+    Weights,
+    earlier,
+    place_of,
+)
 from core.replay.ranges import Call, Evaluation, Range
 
 
@@ -112,6 +123,38 @@ def test_parameters_out_of_range_are_enough():
     add(found, weights, evaluation(10, weight_b=FACTOR))
     assert found.since is not None
     assert (found.since[1].how, found.since[1].name) == ("update", "b")
+
+
+def moved(order: int, a: float, b: float) -> Evaluation:
+    each = evaluation(order)
+    each.moves = {"a.weight": a, "b.weight": b}
+    return each
+
+
+@pytest.mark.parametrize(
+    ("count", "a", "b", "leap"),
+    [
+        (RECENT, 0.25, 0.5 * LEAP, (LEAP, "b")),
+        (RECENT, 0.25, 0.499 * LEAP, None),
+        (RECENT, 0.5 * LEAP, 0.75 * LEAP, (2 * LEAP, "a")),  # of several the one that has moved the most
+        (RECENT - 1, 0.25, 0.5 * LEAP, None),  # too few to compare with
+    ],
+)
+def test_an_update_that_moves_a_module_much_farther_than_those_before_is_a_leap(count, a, b, leap):
+    weights = Weights()
+    found = Usual(weights)
+    for order in range(count):
+        add(found, weights, moved(order, 0.25 / (1 + order % 3), 0.5 / (1 + order % 2)))
+    last = moved(count, a, b)
+    add(found, weights, last)
+    add(found, weights, moved(count + 1, a, b))  # as far again is no leap any more
+    assert found.since is None
+    if leap is None:
+        assert found.leap is None
+    else:
+        assert found.leap is not None
+        times, shown, birth = found.leap
+        assert (times, birth.how, birth.name, shown) == (leap[0], "leap", leap[1], last)
 
 
 def test_growth_before_a_number_that_is_not_finite_is_its_beginning_only_if_it_is_large():

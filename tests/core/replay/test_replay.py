@@ -227,6 +227,16 @@ def test_a_run_that_has_rolled_back_is_replayed_to_the_reason(tmp_path):
     assert found.shown.step == 14
 
 
+def test_a_run_of_compiled_graphs_is_replayed_by_its_modules_and_says_so(tmp_path):
+    assert train("rl", tmp_path / "run", *PPO, "total_steps=320", "compile=update") == 0
+    found = replay(tmp_path / "run", 200)
+    assert found.taken.graphs
+    assert found.taken.compared.points > 20
+    assert [call.kind for call in found.shown.calls][:2] == ["Linear", "Tanh"]
+    if not found.taken.compared.exact:  # as on most machines
+        assert "a compiled graph rounds otherwise than the modules that are called here" in next(lines(found))
+
+
 # What is refused
 
 
@@ -246,10 +256,29 @@ def copied(run: Path, to: Path) -> Path:
     return to
 
 
-def test_a_finished_run_without_a_checkpoint_is_refused(command: Command, runs, tmp_path):
-    directory = copied(runs["descend"], tmp_path / "run")
+@pytest.mark.parametrize(("kind", "step"), [("descend", 20), ("rl", 500), ("gan", 2560)])
+def test_a_run_without_a_checkpoint_is_replayed_from_its_beginning(
+    command: Command, runs, tmp_path, kind, step
+):
+    directory = copied(runs[kind], tmp_path / "run")
     shutil.rmtree(directory / "checkpoints")
-    assert_refused(command("replay", str(directory), "step=3"), "has no checkpoint any more")
+    found = replay(directory, step)
+    assert (found.taken.start, found.taken.begun) == ("", 0)
+    assert found.taken.compared.exact
+    assert found.taken.compared.points > 50
+    assert next(lines(found)).startswith("replayed from the beginning to ")
+
+
+def test_a_run_that_broke_before_its_first_checkpoint_is_replayed_from_its_beginning(tmp_path):
+    words = (*DIGITS, f"objective._target_={PARTS}.FailingDigits", "objective.at=60", "logging.interval=1",
+             "logging.checkpoint_interval=1000")  # fmt: skip
+    assert train("descend", tmp_path / "run", *words) == 1
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    found = replay(tmp_path / "run")
+    assert found.birth is not None
+    assert (found.taken.start, found.birth.how, found.birth.name) == ("", "forward", "2")
+    assert found.taken.compared.exact
+    assert found.taken.compared.points > 0
 
 
 def test_another_version_is_refused(command: Command, runs, tmp_path):

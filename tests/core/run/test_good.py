@@ -11,7 +11,7 @@ from torch import nn
 
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
-from core.diagnosis import Sign
+from core.diagnosis import RULES, Sign
 from core.errors import DiskError
 from core.gradients.unit_health import UnitHealth
 from core.optim.factory import OptimizerComponent, build_optimizer
@@ -158,6 +158,37 @@ def test_a_killed_run_ends_with_the_good_one_of_a_whole_run(tmp_path):
     again.iterate(200)
     again.run.close()
     assert at(tmp_path / "killed") == at(tmp_path / "whole") == 100
+
+
+def test_a_checkpoint_that_is_not_finite_is_an_error_although_every_gradient_is(tmp_path):
+    run = loop(tmp_path)
+    run.run.diagnosis._rules = RULES
+    run.net.register_buffer("mean", torch.tensor(0.0))
+    run.iterate(90)
+    run.net.mean.fill_(math.nan)
+    run.iterate(100)  # logged, and then saved
+    assert run.run.diagnosis.findings == []
+    run.iterate(120)
+    (found,) = run.run.diagnosis.findings
+    assert (found.name, found.severity, found.first_step) == ("non_finite", "error", 120)
+    assert (at(tmp_path, "last.pt"), at(tmp_path)) == (100, 50)
+    run.net.mean.fill_(0.0)
+    run.iterate(160)  # saved at 150
+    assert not run.run.diagnosis.findings[0].active
+    run.run.close()
+
+
+def test_none_is_good_before_a_returned_run_has_proven_itself(tmp_path):
+    checkpoint.save(tmp_path / "last.pt", {"run": {"step": 1}})
+    weight = nn.Linear(1, 1)
+    good = Good(tmp_path, [weight], [torch.optim.SGD(weight.parameters())])
+    good.not_before = 20
+    good.saved(19)
+    good.logged(20, sound=True)
+    assert os.listdir(tmp_path) == ["last.pt"]
+    good.saved(20)
+    good.logged(21, sound=True)
+    assert sorted(os.listdir(tmp_path)) == ["good.pt", "last.pt"]
 
 
 def test_what_has_not_been_trained_is_good(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from core.config import ConfigError
-from core.diagnosis import Finding, Remedies
+from core.diagnosis import Finding, Ledger, Remedies
 from core.form import form_of, require_form
 from core.gradients import GradientStep
 from core.gradients.unit_health import UnitHealth
@@ -45,24 +45,47 @@ def diagnosis(on_finding: str = "rollback") -> tuple[Diagnosis, dict[str, Gradie
 
 
 @pytest.mark.parametrize(
-    ("finding", "again", "changes"),
+    ("finding", "tried", "changes"),
     [
-        (found("non_finite", "optimizer.lr=0.1", "clipper=global_norm"), False,
+        (found("lost", "optimizer.lr=0.1", "clipper=global_norm"), 0,
          [("optimizer.lr=0.1", "clipper=global_norm"), SLOWER]),
-        (found("exploded", "weight=1", player="third"), False, [("weight=1",), ("third.lr=0.002",)]),
-        (found("exploded", "weight=1", player="third"), True,
-         [SLOWER]),
-        (found("exploded", "width=32", player="second"), False, [("second.lr=0.04",)]),
-        (found("exploded", player="first"), False, [("optimizer.lr=0.04",)]),
-        (found("bad", "data._target_=x", kinds=("data",)), False, [()]),
-        (found("agree", "loss._target_=x", kinds=("loss", "labels")), False, []),
-        (found("agree", "weight=1", kinds=("loss",)), False, [("weight=1",)]),
-        (found("non_finite", "loss._target_=x", player="third", kinds=("loss",)), False,
-         [("third.lr=0.002",)]),
+        (found("exploded", "weight=1", player="third"), 0, [("weight=1",), SLOWER]),
+        (found("exploded", "weight=1", player="third"), 1, [SLOWER]),
+        (found("exploded", "weight=1", player="third"), 5, [SLOWER]),
+        (found("exploded", "width=32", player="second"), 0, [("second.lr=0.04",), SLOWER]),
+        (found("exploded", player="first"), 0, [("optimizer.lr=0.04",), SLOWER]),
+        (found("bad", "data._target_=x", kinds=("data",)), 0, [()]),
+        (found("bad", "data._target_=x", kinds=("data",)), 2, [()]),
+        (found("agree", "loss._target_=x", kinds=("loss", "labels")), 0, []),
+        (found("agree", "weight=1", kinds=("loss",)), 0, [("weight=1",)]),
+        (found("agree", "weight=1", kinds=("loss",)), 1, []),
+        (found("non_finite", "weight=1", player="third"), 0, [(), ("weight=1",), SLOWER]),
+        (found("non_finite", "weight=1", player="third"), 1, [("weight=1",), SLOWER]),
+        (found("non_finite", "loss._target_=x", player="third", kinds=("loss",)), 1,
+         [("third.lr=0.002",), SLOWER]),
+        (found("non_finite", "weight=1", player="third"), 2, [SLOWER]),
     ],
 )  # fmt: skip
-def test_the_remedy_where_it_is_numbers_else_a_tenth_of_the_rate(finding, again, changes):
-    assert diagnosis()[0].changes(finding, again=again) == changes
+def test_the_remedy_where_it_is_numbers_else_a_tenth_of_the_rate_in_the_end_of_all(finding, tried, changes):
+    assert diagnosis()[0].changes(finding, tried) == changes
+
+
+def test_where_something_had_grown_before_a_number_is_not_finite_its_remedy_comes_first():
+    made, _ = diagnosis()
+    for step, norm in enumerate((1.0, 1.0, 10.5)):
+        made.observe(step, {"third/gradient/norm": norm})
+    assert made.changes(found("non_finite", "weight=1", player="third"))[0] == ("weight=1",)
+    assert made.changes(found("non_finite", "weight=1", player="first"))[0] == ()
+
+
+@pytest.mark.parametrize(("scale", "lr"), [(0.5, 0.04), (9.0, 0.04), (40.0, 0.01)])
+def test_what_a_schedule_has_raised_goes_back_to_what_it_usually_was(scale, lr):
+    made, steps = diagnosis()
+    for step in range(12):
+        steps["first"].set_lr_scale(scale if step == 11 else 1.0)
+        made.update(step)
+    (lower, _) = made.changes(found("exploded", player="first"))
+    assert lower == (f"optimizer.lr={lr:g}",)
 
 
 def test_a_rate_is_that_of_all_groups_of_the_players_that_it_holds_for():
@@ -96,6 +119,14 @@ def test_which_finding_ends_a_run(monkeypatch, on_finding, name, severity, ends)
     assert made.ends([Finding(**{**vars(seen), "active": False})]) is None
 
 
+def test_a_checkpoint_is_good_again_once_the_fault_would_have_shown():
+    back = Rollbacks(3)
+    assert back.proven_from == 0
+    one = {"step": 130, "to": 100, "finding": "wrong", "player": "", "remedy": []}
+    back.load_state_dict({"done": [one, {**one, "step": 150}, {**one, "step": 110}], "begins": False})
+    assert back.proven_from == 200
+
+
 def test_a_run_is_sent_back_so_often_and_no_more():
     back = Rollbacks(2)
     back.consider(None)
@@ -118,7 +149,7 @@ def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
     step = {"base_lrs": [1.0], "transforms": [{"memory": weight}], "combine": {"seed": 1}, "optimizer": {}}
     good = {
         "net": {"w": weight},
-        "run": {"step": 5, "wall_s": 2.0, "best_score": 1.0},
+        "run": {"step": 5, "wall_s": 2.0, "best_score": 1.0, "diagnosis": {"history": {}, "ledger": {}}},
         "a_gradient_step": step,
     }
     checkpoint.save(folder / "good.pt", good)
@@ -126,16 +157,20 @@ def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
     checkpoint.save(folder / "last.pt", good | {"run": {"step": 8}})
     before = Rollbacks(3)
 
-    def write(*remedy: str) -> int:
-        return write_rollback(
-            tmp_path, before, found("wrong", player="a"), remedy, {"a": [0.5]}, step=9, wall_s=8.0
-        )
+    def write(*remedy: str) -> None:
+        write_rollback(tmp_path, before, found("wrong", player="a"), remedy, {"a": [0.5]}, step=9, wall_s=8.0)
 
-    assert write("optimizer.lr=0.5") == 5
+    write("optimizer.lr=0.5")
     last = checkpoint.load(folder / "last.pt")
     assert (folder / "last.pt").samefile(folder / "good.pt")
     assert torch.equal(last["net"]["w"], weight)
+    diagnosis = last["run"].pop("diagnosis")
     assert last["run"] == {"step": 5, "wall_s": 8.0, "best_score": 4.0}
+    ledger = Ledger(1)
+    require_form(diagnosis["ledger"], ledger.state_form())
+    ledger.load_state_dict(diagnosis["ledger"])
+    (kept,) = ledger.findings
+    assert (kept.name, kept.player, kept.active, kept.rolled_back) == ("wrong", "a", False, True)
     assert last["a_gradient_step"]["base_lrs"] == [0.5]
     assert last["a_gradient_step"]["combine"] == {"seed": 1}
     one = {"step": 9, "to": 5, "finding": "wrong", "player": "a", "remedy": ["optimizer.lr=0.5"]}
