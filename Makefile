@@ -83,7 +83,7 @@ curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ a
 
 results: $(STAMP) ## write the tables of docs/results.md and docs/told.md anew from docs/results/
 	@$(BIN)/python -m scripts.suites.results
-	@$(BIN)/python -m scripts.suites.ablation
+	@$(BIN)/python -m scripts.suites.told
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

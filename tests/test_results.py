@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.suites import ablation, results
+from scripts.suites import results, told
 from tests.pages import ROOT
 
 PAGE = ROOT / "docs" / "results.md"
@@ -68,24 +68,24 @@ def test_returns_are_shown(value: float, text: str) -> None:
 
 
 def test_the_tables_of_what_the_gradient_told_are_what_was_kept() -> None:
-    page = ablation.PAGE.read_text(encoding="utf-8")
-    assert ablation.tables_written(page) == page, "run `make results`"
+    page = told.PAGE.read_text(encoding="utf-8")
+    assert told.tables_written(page) == page, "run `make results`"
 
 
 def test_a_noise_scale_that_noise_drowned_counts_as_infinite() -> None:
     kept = [{"measured": 3, "noise_scale": {"1": 8.0, "2": 2.0}}, {"measured": 2, "noise_scale": {"1": 4.0}}]
-    assert ablation.typical(kept) == 8  # of 2, 4, 8, inf, inf
-    assert ablation.typical([{"measured": 3, "noise_scale": {"1": 8.0}}]) == math.inf
+    assert told.typical(kept) == 8  # of 2, 4, 8, inf, inf
+    assert told.typical([{"measured": 3, "noise_scale": {"1": 8.0}}]) == math.inf
 
 
 def test_a_finding_is_counted_once_a_run() -> None:
     twice = {"findings": [{"name": "a", "severity": "note"}, {"name": "a", "severity": "note"}]}
     both = {"findings": [{"name": "b", "severity": "warning"}, {"name": "a", "severity": "note"}]}
-    assert ablation.findings([twice, both]) == "note `a` (2), warning `b` (1)"
-    assert ablation.findings([{"findings": []}]) == "none"
+    assert told.findings([twice, both]) == "note `a` (2), warning `b` (1)"
+    assert told.findings([{"findings": []}]) == "none"
 
 
 def test_the_batch_of_a_step_is_a_minibatch_of_ppo_and_a_rollout_of_trpo() -> None:
     agent = {"num_steps": 1024, "num_minibatches": 64}
-    assert ablation.batch_size({"num_envs": 4, "agent": agent | {"clip_coef": 0.2}}) == 64
-    assert ablation.batch_size({"num_envs": 2, "agent": agent}) == 2048
+    assert told.batch_size({"num_envs": 4, "agent": agent | {"clip_coef": 0.2}}) == 64
+    assert told.batch_size({"num_envs": 2, "agent": agent}) == 2048

@@ -1,8 +1,8 @@
-"""The tables and the curves of docs/told.md: what clipping, batch, rate and metric do to two rows.
+"""The tables and the curves of docs/told.md: what findings brought, and what parts of two experiments do.
 
-`python -m scripts.suites.ablation` writes the tables anew from docs/results/. With a folder it first keeps
-there what the runs in it have measured, FOLDER/ROW_VARIANT/seed=S, and draws the curves: the runs are those
-of the commands on the page. A variant of which no run is kept has no line.
+`python -m scripts.suites.told` writes the tables anew from docs/results/. With folders it first keeps there
+what the runs in them have measured, FOLDER/NAME/seed=S, and draws the curves: the runs are those of the
+commands on the page, each with its `name=`. A variant of which no run is kept has no line.
 """
 
 import json
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 PAGE = RESULTS.parent / "told.md"
 PICTURE = RESULTS.parent / "told_signal.png"
 ROWS = {"pendulum": "Pendulum-v1", "cartpole": "CartPole-v1"}
+FOUND = {  # name of the runs, `_before` and `_after`: what is measured, its entry of summary.json, its digits
+    "told_sigmoids": ("twelve layers of sigmoids: held-out digits read", "held_out_accuracy", ".3f"),
+    "told_sgd": ("plain descent: held-out digits read", "held_out_accuracy", ".3f"),
+    "told_saddle": ("on a saddle: f", "value", ".1g"),
+    "told_one": ("one sample a step: held-out digits read", "held_out_accuracy", ".3f"),
+    "told_few": ("64 images: FID", "fid", ".2f"),
+}
 VARIANTS = {  # the ending of a folder: what its runs are called
     "base": ("PPO", "as tuned"),
     "none": ("PPO", "clipper=none"),
@@ -43,12 +50,16 @@ HEIGHT = 2.3  # inches of the axes of one environment, and their words
 COLOURS = 64  # of the picture: lines on white
 
 
-def main(folder: Path | None) -> None:
-    """Write the tables; with a folder, keep its runs first, and draw."""
-    if folder is not None:
-        for row in ROWS:
-            for key in VARIANTS:
-                keep(folder, f"{row}_{key}")
+def main(folders: list[Path]) -> None:
+    """Write the tables; with folders, keep their runs first, and draw."""
+    for folder in folders:
+        for name in FOUND:
+            keep(folder, f"{name}_before")
+            keep(folder, f"{name}_after")
+        for name in (f"ablation_{row}_{key}" for row in ROWS for key in VARIANTS):
+            keep(folder, name)
+            keep_signal(folder, name)
+    if folders:
         with styled(LIGHT):
             drawn = pixels(draw())
         picture(drawn)
@@ -63,21 +74,28 @@ def picture(drawn: np.ndarray) -> None:
 
 
 def tables_written(page: str) -> str:
-    """The page with the table of each environment made anew."""
-    return written(page, {f"ablation {row}": partial(ablation, row) for row in ROWS if variants(row)})
+    """The page with its tables made anew."""
+    ablations = {f"ablation {row}": partial(ablation, row) for row in ROWS if variants(row)}
+    return written(page, {"found": found, **ablations})
 
 
 def keep(folder: Path, name: str) -> None:
-    """Keep the summary of every seed, and its noise scale along the training beside it."""
-    home = RESULTS / f"ablation_{name}"
+    """Keep the summary of every seed."""
     for run in sorted(folder.glob(f"{name}/seed=*")):
-        record, seed = read_run(run), run.name.removeprefix("seed=")
+        home = RESULTS / name
         home.mkdir(exist_ok=True)
-        shutil.copy(run / "summary.json", home / f"seed{seed}.json")
+        shutil.copy(run / "summary.json", home / f"seed{run.name.removeprefix('seed=')}.json")
+
+
+def keep_signal(folder: Path, name: str) -> None:
+    """Keep the noise scale of every seed along its training beside its summary."""
+    for run in sorted(folder.glob(f"{name}/seed=*")):
+        record = read_run(run)
         scales = {str(step): float(f"{scale:.3g}") for step, scale in record.curves[SCALE].items()}
         kept = {"batch": batch_size(record.options), "measured": len(record.curves[MEASURED])}
         text = json.dumps({**kept, "noise_scale": scales}, indent=1)
-        (home / f"signal{seed}.json").write_text(f"{text}\n", encoding="utf-8")
+        file = RESULTS / name / f"signal{run.name.removeprefix('seed=')}.json"
+        file.write_text(f"{text}\n", encoding="utf-8")
 
 
 def batch_size(options: Mapping[str, Any]) -> int:
@@ -98,6 +116,15 @@ def signals(name: str) -> list[dict[str, Any]]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
+def found() -> list[list[str]]:
+    """A line for each finding: one figure by seed, before and after what it proposed."""
+    rows = [["", "before", "after"]]
+    for name, (said, key, form) in FOUND.items():
+        both = (figures(summaries(f"{name}_{when}"), key) for when in ("before", "after"))
+        rows.append([said, *(", ".join(format(each, form) for each in values) for values in both)])
+    return rows
+
+
 def ablation(row: str) -> list[list[str]]:
     """A line for each variant: returns, updates, signal to noise of a batch, what the diagnosis said."""
     header = ["", "return", "by seed", "solved at", "updates", "batch", "noise scale", "signal to noise"]
@@ -109,13 +136,13 @@ def cells(row: str, key: str) -> list[str]:
     name = f"{row}_{key}"
     runs, kept = summaries(f"ablation_{name}"), signals(name)
     returns = figures(runs, "eval_return_mean")
-    found = estimate(returns, mean, RESAMPLES, 0)
-    low, high = found.interval or (found.value, found.value)
+    average = estimate(returns, mean, RESAMPLES, 0)
+    low, high = average.interval or (average.value, average.value)
     solved = [run["solved_at_env_steps"] for run in runs]
     batch, scale = kept[0]["batch"], typical(kept)
     return [
         ", ".join(VARIANTS[key]),
-        f"{shown(found.value)} [{shown(low)}, {shown(high)}]",
+        f"{shown(average.value)} [{shown(low)}, {shown(high)}]",
         ", ".join(shown(each) for each in returns),
         ", ".join(rounded_steps(each) if each else "–" for each in solved) if any(solved) else "–",
         f"{runs[0]['updates']:,}",
@@ -184,4 +211,4 @@ def ratios(name: str) -> Iterator[dict[int, float]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main([Path(word) for word in sys.argv[1:]])
