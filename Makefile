@@ -87,8 +87,9 @@ pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 min
 curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ anew (20 minutes)
 	@$(BIN)/python -m tests.page_curves
 
-results: $(STAMP) ## write the tables of docs/results.md anew from the summaries in docs/results/
+results: $(STAMP) ## write the tables of docs/results.md and docs/told.md anew from docs/results/
 	@$(BIN)/python -m scripts.suites.results
+	@$(BIN)/python -m scripts.suites.told
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

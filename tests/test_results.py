@@ -1,12 +1,13 @@
-"""The tables of docs/results.md are those of the summaries in docs/results/."""
+"""The tables of docs/results.md and docs/told.md are those of what docs/results/ keeps."""
 
 import json
+import math
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from scripts.suites import results
+from scripts.suites import results, told
 from tests.pages import ROOT
 
 PAGE = ROOT / "docs" / "results.md"
@@ -63,3 +64,27 @@ def test_seeds_are_told_from_other_settings_and_stand_in_the_order_of_their_numb
 )
 def test_returns_are_shown(value: float, text: str) -> None:
     assert results.shown(value) == text
+
+
+def test_the_tables_of_what_the_gradient_told_are_what_was_kept() -> None:
+    page = told.PAGE.read_text(encoding="utf-8")
+    assert told.tables_written(page) == page, "run `make results`"
+
+
+def test_a_noise_scale_that_noise_drowned_counts_as_infinite() -> None:
+    kept = [{"measured": 3, "noise_scale": {"1": 8.0, "2": 2.0}}, {"measured": 2, "noise_scale": {"1": 4.0}}]
+    assert told.typical(kept) == 8  # of 2, 4, 8, inf, inf
+    assert told.typical([{"measured": 3, "noise_scale": {"1": 8.0}}]) == math.inf
+
+
+def test_a_finding_is_counted_once_a_run() -> None:
+    twice = {"findings": [{"name": "a", "severity": "note"}, {"name": "a", "severity": "note"}]}
+    both = {"findings": [{"name": "b", "severity": "warning"}, {"name": "a", "severity": "note"}]}
+    assert told.findings([twice, both]) == "note `a` (2), warning `b` (1)"
+    assert told.findings([{"findings": []}]) == "none"
+
+
+def test_the_batch_of_a_step_is_a_minibatch_of_ppo_and_a_rollout_of_trpo() -> None:
+    agent = {"num_steps": 1024, "num_minibatches": 64}
+    assert told.batch_size({"num_envs": 4, "agent": agent | {"clip_coef": 0.2}}) == 64
+    assert told.batch_size({"num_envs": 2, "agent": agent}) == 2048

@@ -41,7 +41,7 @@ NAV = {  # headings and their pages; a page that is not there yet is left out, o
     "Configure": ["configuration", "command_line", "configure/*"],
     "Extend": ["extend", "loggers", "callbacks", "contributing"],
     "Examples": ["source/examples*"],
-    "Results": ["results"],
+    "Results": ["results", "told"],
     "Inside": ["architecture", "tests", "changelog", "source/*"],
     "API": ["api/*"],
 }

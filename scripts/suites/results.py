@@ -39,6 +39,7 @@ IMAGES = {"mnist": "MNIST", "fashion": "Fashion-MNIST"}
 KEPT = 0.8  # share of the modes below which a seed has collapsed
 
 Summary = Mapping[str, Any]
+Table = Callable[[], list[list[str]]]
 
 
 def main() -> None:
@@ -47,12 +48,12 @@ def main() -> None:
     page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def written(page: str) -> str:
-    """The page with its tables made anew; every table has one place in it."""
-    for name, table in TABLES.items():
+def written(page: str, tables: Mapping[str, Table] | None = None) -> str:
+    """A page with its tables made anew, without others those of docs/results.md; each has one place in it."""
+    for name, table in (TABLES if tables is None else tables).items():
         before, _, rest = page.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
-        assert end, f"docs/results.md has no place for the table {name!r}"
+        assert end, f"the page has no place for the table {name!r}"
         page = f"{before}<!-- {name} -->\n{markdown(table())}\n{end}{after}"
     return page
 
@@ -199,7 +200,7 @@ def minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f}" if seconds >= 57 else f"{seconds / 60:.1f}"
 
 
-TABLES: dict[str, Callable[[], list[list[str]]]] = {
+TABLES: dict[str, Table] = {
     "agents": partial(beside_published, "agents"),
     "mujoco": partial(beside_published, "mujoco"),
     "mixtures": mixtures,
