@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,24 @@ def test_restarts_that_would_not_go_on_are_refused(monkeypatch, capsys, nodes, w
     monkeypatch.setenv("GROUP_WORLD_SIZE", str(nodes))
     assert status_of("rl", words) == 2
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_rank_whose_torchrun_died_before_it_had_started_ends(monkeypatch, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setattr("core.run.ranks.ANSWERING", timedelta(seconds=2))
+    began = time.monotonic()
+    assert status_of("rl", ["env=cartpole"]) == 1
+    assert time.monotonic() - began < 60
+    assert capsys.readouterr().err == "error: another rank has ended or does not answer\n"
 
 
 def test_what_takes_one_process_is_refused_under_torchrun(monkeypatch, capsys):
