@@ -32,7 +32,6 @@ Found = TypeVar("Found")
 PATIENCE = timedelta(seconds=60)  # for a rank in the middle of a step
 WAITING = timedelta(hours=6)  # for the first rank, while it draws; a rank that dies is noticed at once
 STARTING = timedelta(minutes=5)  # for all ranks to be there
-ANSWERING = timedelta(seconds=30)  # for torchrun, which listens before it starts them: it may have died since
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # as torchrun sets them
 
 _store: list[Any] = []  # of the ranks of this process, through which even a dying one can speak
@@ -56,10 +55,8 @@ def distributed() -> Iterator[None]:
         raise ConfigError(
             f"WORLD_SIZE is > 1, but not {', '.join(missing)}: start several ranks with torchrun"
         )
-    of_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     with meeting():
-        served, rank, size = next(rendezvous("env://", timeout=ANSWERING if of_torchrun else STARTING))
-    served.set_timeout(STARTING)
+        served, rank, size = next(rendezvous("env://", timeout=STARTING))
     # torchrun keeps one store over its restarts, with the addresses of ranks that are dead.
     store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", served)
     cuda = torch.cuda.is_available()
