@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -171,6 +172,22 @@ def test_restarts_that_would_not_go_on_are_refused(monkeypatch, capsys, nodes, w
     monkeypatch.setenv("GROUP_WORLD_SIZE", str(nodes))
     assert status_of("rl", words) == 2
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_rank_whose_torchrun_died_before_it_had_started_ends(monkeypatch, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RUN_ID": "run",
+    }  # fmt: skip
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("core.cli.ranked.end_with", lambda parent: None)
+    with pytest.raises(SystemExit, match="error: torchrun has ended before this rank had started"):
+        status_of("rl", ["env=cartpole"])
 
 
 def test_what_takes_one_process_is_refused_under_torchrun(monkeypatch, capsys):

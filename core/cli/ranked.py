@@ -1,6 +1,7 @@
 """A command that torchrun has started several times: what its processes do differently from one alone."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +26,26 @@ def as_rank(main: Callable[[], int]) -> int:
         return main()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with(os.getppid())  # before torch is imported, which takes seconds
+        _require_torchrun()
     from core.run.ranks import distributed
 
     with distributed():
         if status := main():
             sys.exit(status)
     return 0
+
+
+def _require_torchrun() -> None:
+    """End this process where torchrun, which listens before it starts the ranks, died before this one looked.
+
+    Its store would be waited for, for minutes.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        try:
+            address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            socket.create_connection(address, timeout=30).close()
+        except OSError:
+            sys.exit("error: torchrun has ended before this rank had started")
 
 
 def writes() -> bool:

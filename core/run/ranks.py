@@ -55,7 +55,8 @@ def distributed() -> Iterator[None]:
         raise ConfigError(
             f"WORLD_SIZE is > 1, but not {', '.join(missing)}: start several ranks with torchrun"
         )
-    served, rank, size = next(rendezvous("env://", timeout=STARTING))
+    with meeting():
+        served, rank, size = next(rendezvous("env://", timeout=STARTING))
     # torchrun keeps one store over its restarts, with the addresses of ranks that are dead.
     store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", served)
     cuda = torch.cuda.is_available()
