@@ -8,11 +8,11 @@ RUNS ?= runs
 # Some environments forbid bytecode files; without them every start compiles PyTorch anew, which takes seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install demo tour test slow long docs coverage golden pairs mutants fuzz soak lint release tensorboard pictures curves clean
+.PHONY: help install demo tour test slow long docs coverage golden bench-peers pairs mutants fuzz soak kills lint release tensorboard pictures curves results clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(STAMP) ## set up .venv with everything that training, tests and linters need
 
@@ -55,6 +55,12 @@ fuzz: $(STAMP) ## does everything odd that is typed or read end in one clear lin
 soak: $(STAMP) ## are runs that were killed and resumed those that nothing disturbed? (SECONDS=600, SEED=0)
 	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --seed $(or $(SEED),0)
 
+kills: $(STAMP) ## the same of torchrun's ranks and of sweeps in other processes, KILLS=100 SEED=0 (20 minutes)
+	@$(BIN)/python -m tests.soak.processes --kills $(or $(KILLS),100) --seed $(or $(SEED),0)
+
+bench-peers: $(STAMP) ## add the libraries that scripts/bench.py suite=rl compares with, beside what is there
+	@VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/uv pip install -e '.[peers]'
+
 lint: $(STAMP) ## style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -80,6 +86,9 @@ pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 min
 
 curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ anew (20 minutes)
 	@$(BIN)/python -m tests.page_curves
+
+results: $(STAMP) ## write the tables of docs/results.md anew from the summaries in docs/results/
+	@$(BIN)/python -m scripts.suites.results
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

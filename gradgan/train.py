@@ -29,6 +29,7 @@ from core.run.diagnosis import DiagnosisConfig, OnFinding, unit_health_of
 from core.run.evaluation import Evaluation
 from core.run.loggers.loggers import Chosen
 from core.run.probes import Probes, check_probes
+from core.run.ranks import by_first
 from core.run.run import Run
 from core.run.saved import write_interface
 from core.seeding import Generators, seed_for
@@ -249,7 +250,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         },
         gradient_steps=[trainer.generator_step, trainer.discriminator_step],
         modules={"generator": trainer.generator, "discriminator": trainer.discriminator, "average": average},
-        evaluate=evaluate if evaluator.headline else None,
+        evaluate=by_first(evaluate) if evaluator.headline else None,
         draw=lambda: evaluator.draw(average) | measurements.draw(run.step >= cfg.total_images),
         probes=make_probes(cfg, trainer, measurements, device),
         summarise=summarise,
@@ -269,7 +270,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
         metrics = trainer.update(batches, progress=run.step / cfg.total_images)
         run.finish_step(run.step + steps * cfg.batch_size, metrics)
     say_saved(cfg.compile, [trainer.generator_step, trainer.discriminator_step], run.say)
-    run.finish(final, points)
+    run.finish(by_first(final), points)
 
 
 def with_auto_lr(cfg: TrainConfig, run: Run) -> TrainConfig:

@@ -63,7 +63,7 @@ class Collector:
     ) -> None:
         self.envs, self.observation, self.decode = envs, observation, action.decode
         self.num_steps, self.num_envs = num_steps, whole(envs.num_envs)
-        self.own = own_envs(envs.num_envs)
+        self.own = own_envs(self.num_envs)
         self.observation_normalizer, self.reward_normalizer = observation_normalizer, reward_normalizer
         self.say = say
         self.resets_late = autoreset_mode(envs) is AutoresetMode.NEXT_STEP

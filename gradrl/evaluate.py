@@ -66,7 +66,8 @@ def evaluate_run(
     if normalizer is not None:
         checkpoints.restore(normalizer, state, "observation_normalizer", path)
     seed = seed_for(cfg.seed, "evaluation", "final") if seed is None else seed
-    actor = evaluation_actor(model, normalizer, deterministic=deterministic, seed=seed)
+    generator = np.random.default_rng(seed)
+    actor = evaluation_actor(model, normalizer, deterministic=deterministic, generator=generator)
     step = checkpoints.step_of(state, path)
     if render != "none":
         _show(

@@ -5,22 +5,25 @@ from typing import TYPE_CHECKING, cast
 from core.checks import require
 from gradrl.agent import AgentConfig
 from gradrl.agents.a2c import A2C
+from gradrl.agents.ddpg import DDPG
 from gradrl.agents.ppo import PPO
 from gradrl.agents.ppo_kl import PPOKL
 from gradrl.agents.reinforce import REINFORCE
+from gradrl.agents.sac import SAC
+from gradrl.agents.td3 import TD3
 from gradrl.agents.vtrace import VTrace
 
 if TYPE_CHECKING:
     from gradrl.train import TrainConfig
 
-AGENTS = (A2C, PPO, PPOKL, REINFORCE, VTrace)  # those that divide their minibatches, `own_loss`
+AGENTS = (A2C, DDPG, PPO, PPOKL, REINFORCE, SAC, TD3, VTrace)  # those that divide their batches
 
 
 def check_ranks(cfg: "TrainConfig", ranks: int) -> None:
     """Refuse what several ranks cannot train together, or not as one would.
 
     Raises:
-        ValueError: the agent does not divide its minibatches; environments or rows cannot be divided evenly;
+        ValueError: the agent does not divide its batches; environments or rows cannot be divided evenly;
             the environments are tensors, the policy keeps noise of its own, or the step is compiled.
     """
     agent, which = cfg.agent.target, f"for {ranks} ranks"
@@ -28,6 +31,8 @@ def check_ranks(cfg: "TrainConfig", ranks: int) -> None:
     require(agent in AGENTS, "agent", agent.__name__, f"one of {names} {which}")
     require(cfg.num_envs % ranks == 0, "num_envs", cfg.num_envs, f"a multiple of {ranks} {which}")
     _, rows = cast(AgentConfig, cfg.agent.options).minibatches(cfg.num_envs)
+    if agent in (DDPG, SAC, TD3):
+        require(rows % ranks == 0, "agent.batch_size", rows, f"a multiple of {ranks} {which}")
     if agent in (PPO, PPOKL):
         minibatches = getattr(cfg.agent.options, "num_minibatches", 1)
         allowed = f"such that {ranks} divides the {rows} rows of each {which}"

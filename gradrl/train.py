@@ -35,6 +35,7 @@ from core.state import Stateful
 from gradrl import effects
 from gradrl.agent import Agent, AgentConfig, AgentModel, Learning
 from gradrl.agents.off_policy import OffPolicyConfig, Remembering
+from gradrl.agents.ppo_noveld import PPONovelD
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, make_torch_envs, try_env
@@ -43,7 +44,7 @@ from gradrl.experience.normalize import RewardNormalizer
 from gradrl.experience.replay import Transitions, transitions
 from gradrl.experience.rollout import Rollout
 from gradrl.experience.senses import odd_experience
-from gradrl.experience.shares import own_draws
+from gradrl.experience.shares import own_draws, own_envs
 from gradrl.initial import read_agent, take_statistics, take_weights
 from gradrl.policies.actor import distribution_of
 from gradrl.policy import interface_of, normalizer_of
@@ -188,6 +189,9 @@ def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:
     for name in ("normalize_observation", "normalize_reward") if agent.off_policy else ():
         allowed = f"false for {agent.__name__}, whose replay would keep what was normalised on older scales"
         require(not getattr(cfg, name), name, "true", allowed)
+    known = not (cfg.normalize_observation and issubclass(agent, PPONovelD))
+    allowed = f"false for {agent.__name__}, which would not know an observation again on another scale"
+    require(known, "normalize_observation", "true", allowed)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:
@@ -205,7 +209,8 @@ def train(cfg: TrainConfig, run: Run) -> None:
     model, initial = (make_model(cfg, info), None) if run.resuming else initial_model(cfg, info)
     model = model.to(device)
     agent = make_agent(cfg, model, generators.torch("minibatches"))
-    actor = agent.make_actor(own_draws(generators.numpy("actions")))
+    own = own_envs(cfg.num_envs)
+    actor = agent.make_actor(own_draws(generators.numpy("actions"), cfg.num_envs, own))
     snapshots = PolicySnapshots(cast(OnPolicyAgent, agent), cfg.probe, cfg.num_envs)
     probes = Probes(
         cfg.probe,
@@ -282,7 +287,8 @@ def with_auto_lr(cfg: TrainConfig, info: EnvInfo, run: Run) -> TrainConfig:
     collector = make_collector(cfg, info, generators, run.say, "learning rate")
     begin_statistics(cfg, collector, initial)
     try:
-        rollout = collector.collect(agent.make_actor(own_draws(generators.numpy("learning rate"))))
+        draws = own_draws(generators.numpy("learning rate"), cfg.num_envs, own_envs(cfg.num_envs))
+        rollout = collector.collect(agent.make_actor(draws))
         collector.require_finite(1)
         agent.observe(rollout)
     finally:

@@ -1,13 +1,20 @@
 """Commands called as a user would, in one process."""
 
+import gc
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+
+from core.cli import compose
+from core.draw.figure import styled
+from core.draw.palette import LIGHT, Look
 
 SCRIPTS = {
     "rl": "train_rl",
@@ -39,40 +46,94 @@ class Outcome:
 Command = Callable[..., Outcome]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nearly all that collecting makes is kept: there is no garbage to look for."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def composed_once() -> Iterator[None]:
+    """The same file is parsed once and the same choices are composed once: that is half of a short test.
+
+    OmegaConf copies what it parses, and who composes copies the tree.
+    """
+    load, parsed = yaml.load, {}
+
+    def once(stream, Loader):  # noqa: N803  (yaml's own name)
+        if Loader.__name__ != "OmegaConfLoader" or isinstance(stream, str) or not stream.seekable():
+            return load(stream, Loader)
+        begin, text = stream.tell(), stream.read()
+        if text not in parsed:
+            stream.seek(begin)  # not the text: an error names the file
+            parsed[text] = load(stream, Loader)
+        return parsed[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "load", once)
+        patch.setattr(compose, "_compose", lru_cache(64)(compose._compose.__wrapped__))
+        yield
+
+
+def call(script: str, *words: str) -> int:
+    """Call a script's `main` in this process; its exit status."""
+    handlers = list(logging.getLogger().handlers)
+    main = importlib.import_module(f"core.scripts.{script}").main
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{script}.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
+    return int(ended.value.code or 0)
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
     """Call a script in this process: importing torch again for every bad override would take minutes."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    handlers = list(logging.getLogger().handlers)
 
-    def call(name: str, *overrides: str) -> Outcome:
+    def typed(name: str, *overrides: str) -> Outcome:
         capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *overrides])
-        with pytest.raises(SystemExit) as ended:
-            importlib.import_module(f"core.scripts.{SCRIPTS[name]}").main()
-        logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
+        status = call(SCRIPTS[name], *overrides)
         captured = capfd.readouterr()
         made = sorted(path.name for path in here.iterdir())
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err, made)
+        return Outcome(status, captured.out, captured.err, made)
 
-    return call
+    return typed
+
+
+IN_BOTH = (  # modules that have the name
+    "core.draw.figure",
+    "core.descend.pictures.boundary",
+    "core.descend.pictures.relief",
+    "gradgan.measurements.field_pictures",
+)
 
 
 @pytest.fixture(scope="module")
 def blank_figures() -> Iterator[None]:
-    """Figures are made and stay blank: for tests that read everything of a run but its pictures.
+    """Figures are made, for the light page alone, and are small and blank in both.
 
-    To render them is four fifths of the time of a short run.
+    For tests that read everything of a run but its pictures, which take four fifths of a short run.
     """
 
     def blank(canvas: FigureCanvasAgg) -> None:
-        canvas.renderer = canvas.get_renderer()
-        canvas.renderer.clear()
+        canvas.renderer = RendererAgg(8, 8, 72)
+
+    def once(make: Callable[[Look], object]) -> tuple[object, object]:
+        with styled(LIGHT):
+            return (made := make(LIGHT)), made
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FigureCanvasAgg, "draw", blank)
+        for module in IN_BOTH:
+            patch.setattr(f"{module}.in_both", once)
         yield
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.suites import gan_grid, limit, rl, startup
+from scripts.suites.rl_rows import ROWS
 from tests.conftest import Command, assert_refused
 
 
@@ -29,6 +30,16 @@ from tests.conftest import Command, assert_refused
             "rows must be some of cleanrl, zoo, halfcheetah, sac, sac256, td3_256, td3, got",
         ),
         (["suite=gan_grid", "rows=[pong]"], "rows must be some of ring, dcgan32, dcgan64, got 'pong'"),
+        *(
+            ([f"suite={suite}", f"rows=[{row}]"], f"others, got '{row}'")
+            for suite, row in (
+                ("diagnosis", "ppo_cartpole"),  # without its healthy/
+                ("elsewhere", "healthy/pong"),
+                ("real_faults", "pong"),
+                ("rollback", "pong"),
+                ("replay", "healthy/pong"),
+            )
+        ),
         (["rounds=2"], "rounds must be an integer >= 3 or null, got 2"),
         (["models=[6k]"], "models must be some of 5k, 90k, 1M, resnet18, got '6k'"),
     ],
@@ -46,6 +57,39 @@ def test_the_summary_has_medians_quartiles_and_the_ratio_of_the_pairs():
     assert "401 [400, 402]" in lines[1]
     assert "3.00 [2.50, 3.50]" in lines[3]
     assert len(rl.summary([{"gradrl": round_["gradrl"]} for round_ in rounds])) == 2
+
+
+def test_work_is_compared_by_the_gradient_steps_for_as_many_environment_steps():
+    taken = {"gradrl": (2000, 64), "stable-baselines3": (2048, 64), "skrl": (2048, 128)}
+    found = {
+        name: rl.Result(1.0, 0.0, steps=steps, updates=updates) for name, (steps, updates) in taken.items()
+    }
+    _, ours, near, far = rl.work([found] * 3)
+    assert "32.0 [32.0, 32.0]" in ours
+    assert "31.2 [31.2, 31.2]" in near
+    assert "62.5 [62.5, 62.5]  NOT EQUAL" in far
+    assert "NOT EQUAL" not in ours + near
+
+
+def test_every_step_of_an_optimizer_is_counted_while_it_is_asked_for():
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizers = [torch.optim.SGD([p], lr=0.1), torch.optim.Adam([p], lr=0.1)]
+    p.grad = torch.ones(2)
+    with rl.counted() as taken:
+        for optimizer in (*optimizers, optimizers[0]):
+            optimizer.step()
+    optimizers[0].step()
+    assert len(taken) == 3
+
+
+@pytest.mark.slow
+def test_skrl_does_the_work_of_the_row_and_learns_from_it():
+    pytest.importorskip("skrl")
+    found = rl.of_skrl(ROWS["cleanrl"], 2048, 1)
+    assert (found.steps, found.updates) == (2048, 64)
+    checks = torch.distributions.Distribution.__dict__["_validate_args"]
+    assert checks is __debug__  # what skrl turns off is on again
+    assert found.score > 30  # 9 to 10 with one action alone, 22 with random ones
 
 
 def test_what_compiling_costs_is_beyond_the_eager_run_and_pays_when_it_is_made_up_for():
@@ -124,6 +168,24 @@ def test_a_process_costs_what_it_computes_and_holds():
         startup.cost(["-c", "print('no luck'); raise SystemExit(3)"])
 
 
+def test_ranks_are_compared_with_one_process_in_pairs(command: Command, monkeypatch):
+    suite = importlib.import_module("core.scripts.suites.ranks")
+    monkeypatch.setattr(
+        suite, "cost", lambda way, script, words: suite.Cost(100.0 * (way.ranks or 1), 10.0 + way.ranks, 7.0)
+    )
+    outcome = command("bench", "suite=ranks", "folder=here")
+    assert outcome.status == 0
+    lines = [line for line in outcome.out.splitlines() if line.startswith("torchrun, 2 ranks ")]
+    assert len(lines) == 2
+    assert all("200 [200, 200]" in line and "2.00 [2.00, 2.00]" in line for line in lines)
+    assert all("12.0 [12.0, 12.0]" in line for line in lines)
+    rows = json.loads(Path("here", "ranks.json").read_text())["rows"]
+    assert [*rows] == ["PPO, HalfCheetah", "DCGAN, 32 pixels"]
+    assert (
+        rows["PPO, HalfCheetah"]["torchrun, 1 rank"] == [{"speed": 100.0, "cpu_s": 11.0, "wall_s": 7.0}] * 3
+    )
+
+
 def test_the_figures_of_whole_commands_are_written_and_a_peer_that_is_not_there_is_named(
     command: Command, monkeypatch
 ):
@@ -140,12 +202,13 @@ def test_the_figures_of_whole_commands_are_written_and_a_peer_that_is_not_there_
 
 @pytest.mark.slow
 def test_without_stable_baselines3_our_figure_stands_alone(command: Command, monkeypatch):
-    monkeypatch.setitem(sys.modules, "stable_baselines3", None)  # as if it were not installed
+    for peer in ("stable_baselines3", "skrl"):
+        monkeypatch.setitem(sys.modules, peer, None)  # as if it were not installed
     suite = importlib.import_module("core.scripts.suites.rl")
     monkeypatch.setattr(suite, "OVERRIDES", [*suite.OVERRIDES, "evaluation.episodes=2"])
     outcome = command("bench", "suite=rl", "rounds=3", "total_steps=1024")
     assert outcome.status == 0
-    assert "stable-baselines3 is not installed" in outcome.out
+    assert "stable-baselines3 is not installed, so its figures are left out: make bench-peers" in outcome.out
     assert outcome.out.count("steps/s") == 6  # compiled and not
     assert "ratio" not in outcome.out
     assert outcome.made == ["runs"]  # the figures

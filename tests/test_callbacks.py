@@ -12,8 +12,8 @@ from core.cli.resume import resume_run
 from core.run.tensorboard import read_scalars
 from examples import own_callbacks
 from tests.conftest import assert_refused
-from tests.test_loggers import RUNS, Killed, die_at, train
-from tests.test_resume import differences
+from tests.test_loggers import RUNS, train
+from tests.test_resume import differences, dying
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -68,17 +68,14 @@ def called(*names: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("root", sorted(RUNS))
-def test_a_module_of_the_folder_is_found_and_its_state_goes_on_to_the_bit(
-    root, command, mine, tmp_path, monkeypatch
-):
+def test_a_module_of_the_folder_is_found_and_its_state_goes_on_to_the_bit(root, command, mine, tmp_path):
     words = [*RUNS[root], "logging.progress=false", called("Pull")]
     outcome = command(root, *words, f"hydra.run.dir={tmp_path / 'whole'}")
     assert outcome.status == 0, outcome.err
     plain = command(root, *words[:-1], f"hydra.run.dir={tmp_path / 'plain'}")
     assert plain.status == 0, plain.err
     assert differences(tmp_path / "whole", tmp_path / "plain") != []  # it does something
-    die_at(monkeypatch, 7)
-    with pytest.raises(Killed):
+    with dying(7):
         train(root, words, tmp_path / "run")
     assert resume_run(tmp_path / "run", [], root) == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
@@ -145,6 +142,7 @@ EXAMPLE = ("callbacks=[{_target_: own_callbacks.WeightNorm, interval: 1},"
            "{_target_: own_callbacks.Heavier, gravity: 15}]")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_example_logs_a_norm_and_changes_gravity_and_is_resumed_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(own_callbacks.__file__).parent)
     words = [*RUNS["rl"], "logging.progress=false", EXAMPLE]
@@ -164,8 +162,7 @@ def test_the_example_logs_a_norm_and_changes_gravity_and_is_resumed_to_the_bit(t
     length = torch.cat([value.flatten() for value in last.values()]).norm().item()
     norms = read_scalars(tmp_path / "whole")["policy/weight_norm"]
     assert list(norms.values())[-1] == pytest.approx(length, rel=1e-6)
-    die_at(monkeypatch, 5)
-    with pytest.raises(Killed):
+    with dying(5):
         train("rl", words, tmp_path / "run")
     assert resume_run(tmp_path / "run", [], "rl") == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []

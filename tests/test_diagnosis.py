@@ -12,9 +12,9 @@ from core.cli.job import check, execute
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
-from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.test_probes import RUNS, TRAINED, equal
+from tests.test_resume import dying
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -66,7 +66,7 @@ def test_a_run_without_findings_says_so(tmp_path):
     assert summary["findings"] == []
 
 
-def test_a_finding_is_said_written_and_resumed(tmp_path, monkeypatch, capsys):
+def test_a_finding_is_said_written_and_resumed(tmp_path, capsys):
     """A rate of 1 throws the policy away at once."""
     fault = ["optimizer.lr=1.0", "logging.checkpoint_interval=128"]
     assert run("rl", tmp_path / "whole", *fault) == 0
@@ -80,17 +80,8 @@ def test_a_finding_is_said_written_and_resumed(tmp_path, monkeypatch, capsys):
     assert override.startswith("optimizer.lr=")
     assert 1e-5 <= float(override.partition("=")[2]) <= 3e-3
     assert "warning: runaway_kl: one update moves the policy by" in capsys.readouterr().out
-    finish_step, left = Run.finish_step, iter(range(2))
-
-    def dying(self, step, metrics):
-        if next(left, None) is None:
-            raise SystemExit
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-    with pytest.raises(SystemExit):
+    with dying(2):
         run("rl", tmp_path / "killed", *fault)
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(tmp_path / "killed", [], "rl") == 0
     assert written(tmp_path / "killed")[0] == findings
 

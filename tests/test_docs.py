@@ -36,7 +36,13 @@ def test_every_block_says_what_language_it_is_in(page):
             yaml.safe_load(block.text)
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.label == "python"}))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page == "docs/watch_frameworks.md"))
+        for page in sorted({block.page for block in BLOCKS if block.label == "python"})
+    ],
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shown = [block for block in BLOCKS if block.page == page and block.label == "python"]

@@ -1,11 +1,8 @@
 """Commands that the documentation shows are accepted: short ones run, long ones are composed and checked."""
 
-import importlib
 import json
-import logging
 import re
 import shlex
-import sys
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -13,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import call
 from tests.gradgan.data.files_of_torchvision import MNIST_PREFIXES, pixels, small_mnist, write_mnist
 from tests.pages import BLOCKS, COMMANDS, ROOT, commands
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
 INSTALLED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 TRAINERS = ("train_rl", "train_gan", "descend")
 FOREIGN = ("stable-baselines3",)  # what a benchmark compares with
 # A placeholder, by the option in which it stands; None: in any.
@@ -53,18 +51,6 @@ PLACEHOLDERS = {
 }
 
 
-def call(script: str, *words: str) -> int:
-    """Call a script's `main` in this process; its exit status."""
-    handlers = list(logging.getLogger().handlers)
-    main = importlib.import_module(f"core.scripts.{script}").main
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [f"{script}.py", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    logging.getLogger().handlers[:] = handlers  # Hydra's write to a stream that ends with this test
-    return int(ended.value.code or 0)
-
-
 SMALL = {
     "rl": ("train_rl", "agent=ppo", "env=cartpole", "total_steps=256", "num_envs=2", "agent.num_steps=32",
            "agent.num_minibatches=2", "agent.num_epochs=1", "evaluation.episodes=2",
@@ -75,13 +61,15 @@ SMALL = {
 }  # fmt: skip
 
 
+QUIET = ("device=cpu", "logging.progress=false")
+
+
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory) -> dict[str, Path]:
     """What placeholders stand for: two small runs of an agent, one of a GAN, and images to learn from."""
     folder = tmp_path_factory.mktemp("stand_ins")
-    quiet = ("device=cpu", "logging.progress=false")
     for run, kind, seed in (("rl", "rl", 1), ("other", "rl", 2), ("gan", "gan", 1)):
-        assert call(*SMALL[kind], *quiet, f"seed={seed}", f"hydra.run.dir={folder / run}") == 0
+        assert call(*SMALL[kind], *QUIET, f"seed={seed}", f"hydra.run.dir={folder / run}") == 0
     write_images(folder / "images")
     from torchvision.models import mobilenet_v2
 
@@ -140,7 +128,13 @@ def test_a_command_that_is_shown_is_accepted(shown, tmp_path, monkeypatch, reque
 @pytest.mark.parametrize(
     ("page", "number", "quick", "status"),
     [
-        ("README.md", 0, ["evaluation.episodes=1", "logging.eval_interval=100000"], 0),
+        pytest.param(
+            "README.md",
+            0,
+            ["evaluation.episodes=1", "logging.eval_interval=100000"],
+            0,
+            marks=pytest.mark.slow,
+        ),
         ("README.md", 1, ["pictures=[]"], 0),
         ("docs/diagnosis.md", 0, ["on_finding=stop"], 1),
     ],
@@ -177,17 +171,19 @@ def test_the_point_that_the_docs_classify_is_the_saddle_that_they_mean(tmp_path,
     assert found["critical_point"] == "saddle"
 
 
-def test_a_run_directory_holds_what_the_readme_says(stand_ins):
+def test_a_run_directory_holds_what_the_readme_says(tmp_path):
+    directory = tmp_path / "run"
+    assert call(*SMALL["rl"], *QUIET, f"hydra.run.dir={directory}") == 0
     text = (
         (ROOT / "README.md")
         .read_text(encoding="utf-8")
         .partition("## A run directory")[2]
         .partition("\n\n[")[0]
     )
-    assert call("report", f"run={stand_ins['rl']}") == 0
+    assert call("report", f"run={directory}") == 0
     files = re.findall(r"`([\w/]+(?:/|\.\w+))`", text)
     assert len(files) > 5
-    assert [file for file in files if not (stand_ins["rl"] / file).exists()] == []
+    assert [file for file in files if not (directory / file).exists()] == []
 
 
 def script_of(words: list[str], place: str) -> tuple[str | None, list[str]]:

@@ -21,10 +21,9 @@ from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
 from core.run.loggers.csv import Table
-from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.conftest import assert_refused
-from tests.test_resume import differences
+from tests.test_resume import differences, dying
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -42,10 +41,6 @@ RUNS = {
 
 
 BLOCK = 32768  # of LevelDB's logs
-
-
-class Killed(BaseException):
-    """Stands for a signal that no handler sees."""
 
 
 def train(root: str, words: list[str], directory: Path) -> int:
@@ -118,27 +113,12 @@ def assert_equal_curves(found: dict, directory: Path) -> None:
         assert np.array_equal(ours, theirs, equal_nan=True), tag
 
 
-def die_at(monkeypatch, iteration: int) -> None:
-    """Let the next run die before it ends this iteration, counted from 0."""
-    finish_step = Run.finish_step
-    left = iter(range(iteration))
-
-    def dying(self, step, metrics):
-        if next(left, None) is None:
-            monkeypatch.setattr(Run, "finish_step", finish_step)
-            raise Killed
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("root", sorted(RUNS))
-def test_a_table_has_the_points_of_the_event_file_also_of_a_run_that_was_killed(root, tmp_path, monkeypatch):
+def test_a_table_has_the_points_of_the_event_file_also_of_a_run_that_was_killed(root, tmp_path):
     chosen = [*RUNS[root], "logger=csv", "logging.progress=false"]
     assert train(root, chosen, tmp_path / "whole") == 0
-    die_at(monkeypatch, 7)
-    with pytest.raises(Killed):
+    with dying(7):
         train(root, chosen, tmp_path / "run")
     assert resume_run(tmp_path / "run", [], root) == 0
     for name in ("whole", "run"):

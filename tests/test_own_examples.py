@@ -61,6 +61,7 @@ def run(command, monkeypatch, tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_the_network_learns_under_its_layers_names_and_is_loaded_again(run):
     curves, _ = run(own_network, "monitor.sample_interval=2")
     assert max(curves["layer/actor.0.network.block.1.weight/update_ratio"].values()) > 0

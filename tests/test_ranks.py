@@ -27,9 +27,10 @@ GAN = (
 )  # fmt: skip
 
 
-def started(ranks: int, command: tuple[str, ...], *words: str) -> subprocess.Popen:
+def started(ranks: int, command: tuple[str, ...], *words: str, restarts: int = 0) -> subprocess.Popen:
     """torchrun with a command, in a process of its own."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    torchrun += [f"--max-restarts={restarts}"] if restarts else []
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [*torchrun, f"scripts/{command[0]}", *command[1:], *words]
     return subprocess.Popen(
@@ -88,9 +89,14 @@ def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_bit(tmp_path, 
     assert lines[0].startswith("error: another rank has ended or does not answer; not saved at ")
     assert f"continue with resume={tmp_path / 'killed'}" in lines[0]
 
-    again = started(2, command[:1], f"resume={tmp_path / 'killed'}")
+    again = started(2, command[:1], f"resume={tmp_path / 'killed'}", restarts=2)
+    for victim in (0, 1):
+        before = saved_at(tmp_path / "killed")
+        wait(lambda before=before: saved_at(tmp_path / "killed") > before, 200)
+        os.kill(workers(again)[victim], signal.SIGKILL)
     said = ended(again)
     assert again.returncode == 0, said
+    assert said.count("resumed at ") == 3
     assert differences(tmp_path / "whole", tmp_path / "killed") == []
 
     alone = subprocess.run(
@@ -99,6 +105,11 @@ def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_bit(tmp_path, 
     )  # fmt: skip
     assert alone.returncode == 0, alone.stderr
     assert "saved by 2 ranks: 1 continue it, but not to the bit" in alone.stdout
+
+
+def saved_at(directory: Path) -> int:
+    """When its checkpoint was written."""
+    return (directory / "checkpoints" / "last.pt").stat().st_mtime_ns
 
 
 def longer(length: str) -> str:
@@ -137,6 +148,28 @@ def test_ranks_without_their_numbers_are_refused(monkeypatch, capsys):
         monkeypatch.delenv(name, raising=False)
     assert status_of("rl", ["env=cartpole"]) == 2
     line = "error: WORLD_SIZE is > 1, but not RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT: start several "
+    assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words", "line"),
+    [
+        (
+            1,
+            ["env=cartpole"],
+            "error: --max-restarts=3 would begin this run again: leave it out, or type resume=",
+        ),
+        (
+            2,
+            ["resume=run"],
+            "error: --max-restarts=3 is for one node; start the command again with resume=DIR",
+        ),
+    ],
+)
+def test_restarts_that_would_not_go_on_are_refused(monkeypatch, capsys, nodes, words, line):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", str(nodes))
+    assert status_of("rl", words) == 2
     assert capsys.readouterr().err.startswith(line)
 
 

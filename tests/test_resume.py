@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +39,22 @@ CLOCKS = ("wall_s", "train_s", "solved_at")  # what a clock measured cannot be e
 
 class Killed(BaseException):
     """Stands for a signal that no handler sees."""
+
+
+@contextmanager
+def dying(iteration: int) -> Iterator[None]:
+    """The run inside dies before it ends this iteration, counted from 0."""
+    finish_step, left = Run.finish_step, iter(range(iteration))
+
+    def finish(self, step, metrics):
+        if next(left, None) is None:
+            raise Killed
+        finish_step(self, step, metrics)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "finish_step", finish)
+        with pytest.raises(Killed):
+            yield
 
 
 def tree_of(name: str) -> dict:
@@ -92,27 +110,17 @@ def uninterrupted(request, tmp_path_factory) -> tuple[str, Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deaths", [(2,), (9, 5), (5, 1, 4)])
-def test_a_run_that_dies_and_is_resumed_ends_the_same(uninterrupted, deaths, tmp_path, monkeypatch):
+def test_a_run_that_dies_and_is_resumed_ends_the_same(uninterrupted, deaths, tmp_path):
     name, whole = uninterrupted
     directory = tmp_path / "run"
-    finish_step = Run.finish_step
     for death in deaths:
-        left = iter(range(death))
-
-        def dying(self, step, metrics, left=left):
-            if next(left, None) is None:
-                raise Killed
-            finish_step(self, step, metrics)
-
-        monkeypatch.setattr(Run, "finish_step", dying)
         go = (
             partial(resume_run, directory, [], name)
             if directory.exists()
             else partial(execute, tree_of(name), directory)
         )
-        with pytest.raises(Killed):
+        with dying(death):
             go()
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(directory, [], name) == 0
     assert differences(whole, directory) == []
 

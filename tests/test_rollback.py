@@ -92,7 +92,16 @@ def test_the_finding_is_told_as_rolled_back_and_counts_no_more(descent, command:
     assert "1 error" not in page
 
 
-@pytest.mark.parametrize("moment", ["before", "good", "last", 1, 25])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before", marks=pytest.mark.slow),
+        "good",
+        "last",
+        1,
+        pytest.param(25, marks=pytest.mark.slow),
+    ],
+)
 def test_a_descent_killed_at_any_moment_of_a_rollback_ends_the_same(descent, tmp_path, monkeypatch, moment):
     assert killed_and_resumed("descend", tmp_path / "run", monkeypatch, moment) == 0
     assert differences(descent, tmp_path / "run") == []

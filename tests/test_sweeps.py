@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 
 from core.cli import elsewhere
 from core.cli.headline import headline
-from core.cli.stopping import stops_with
+from core.cli.stopping import POLL_S, end_with, stops_with
 from core.cli.sweeps import Sweep
-from tests.conftest import Command, Outcome, assert_refused
+from tests.conftest import Command, Outcome, assert_refused, call
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 WORDS = ("function=booth", "steps=20", "pictures=[]", "logging.progress=false")
@@ -67,7 +67,23 @@ def ends(outcome: Outcome) -> list[str]:
     return [line for line in outcome.out.splitlines() if line.startswith("job ")]
 
 
-def test_jobs_in_other_processes_say_one_line_each_and_the_rest_to_a_file(command: Command, forks):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A sweep whose jobs have all finished in this process; tests work on copies."""
+    place = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert call("descend", *SWEEP) == 0
+    return place / "sweep"
+
+
+@pytest.fixture
+def swept(command: Command, whole: Path) -> Path:
+    """A copy of it in the folder that commands are called from."""
+    return shutil.copytree(whole, Path("sweep"))
+
+
+def test_jobs_in_other_processes_say_one_line_each_and_compute_what_they_do_here(command, forks, whole):
     outcome = command("descend", *SWEEP, "hydra/launcher=joblib")
     assert outcome.status == 0, outcome.err
     value = json.loads(Path("sweep/seed=2/summary.json").read_text())["value"]
@@ -75,14 +91,9 @@ def test_jobs_in_other_processes_say_one_line_each_and_the_rest_to_a_file(comman
     assert len(ends(outcome)) == 3
     assert "finished" not in outcome.out
     assert "finished" in Path("sweep/.jobs/1.txt").read_text()
-
-
-def test_a_job_in_another_process_computes_what_one_in_this_process_does(command: Command, forks):
-    assert command("descend", *SWEEP, "hydra/launcher=joblib").status == 0
-    assert command("descend", *SWEEP[:-1], "hydra.sweep.dir=here").status == 0
     for seed in (1, 2, 3):
         there, here = (
-            json.loads(Path(p, f"seed={seed}", "summary.json").read_text()) for p in ("sweep", "here")
+            json.loads(Path(p, f"seed={seed}", "summary.json").read_text()) for p in ("sweep", whole)
         )
         assert there["x"] == here["x"]
 
@@ -110,8 +121,7 @@ def test_a_job_that_was_killed_counts_as_failed_and_goes_on(command: Command, fo
     assert Path("sweep/seed=2/summary.json").exists()
 
 
-def test_a_sweep_goes_on_with_what_is_missing_and_leaves_what_is_finished(command: Command):
-    assert command("descend", *SWEEP).status == 0
+def test_a_sweep_goes_on_with_what_is_missing_and_leaves_what_is_finished(command: Command, swept):
     whole = {path: path.read_bytes() for path in Path("sweep").rglob("*") if path.is_file()}
     shutil.rmtree("sweep/seed=2")
     Path("sweep/seed=3/summary.json").unlink()
@@ -126,8 +136,7 @@ def test_a_sweep_goes_on_with_what_is_missing_and_leaves_what_is_finished(comman
         assert json.loads(path.read_text())["x"] == json.loads(whole[path])["x"]
 
 
-def test_a_resumed_sweep_may_be_prolonged_in_all_its_jobs(command: Command):
-    assert command("descend", *SWEEP).status == 0
+def test_a_resumed_sweep_may_be_prolonged_in_all_its_jobs(command: Command, swept):
     shutil.rmtree("sweep/seed=2")
     assert command("descend", "resume=sweep", "steps=30").status == 0
     assert [json.loads(p.read_text())["steps"] for p in sorted(Path("sweep").glob("*/summary.json"))] == [
@@ -135,13 +144,12 @@ def test_a_resumed_sweep_may_be_prolonged_in_all_its_jobs(command: Command):
     ] * 3
 
 
-def test_what_cannot_be_resumed_as_a_sweep_is_refused_in_one_line(command: Command):
+def test_what_cannot_be_resumed_as_a_sweep_is_refused_in_one_line(command: Command, swept):
     def refused(message: str, *words: str, name: str = "descend") -> None:
         outcome = command(name, "resume=sweep", *words)
         assert (outcome.status, outcome.err.count("\n")) == (2, 1)
         assert message in outcome.err
 
-    assert command("descend", *SWEEP).status == 0
     note = Path("sweep/sweep.yaml")
     refused("seed=7 cannot change while resuming", "seed=7")
     refused("a sweep of another command, of descend", name="rl")
@@ -210,6 +218,29 @@ def test_a_process_stops_with_its_parent():
     os.close(read)
 
 
+def test_a_process_whose_parent_has_died_before_it_looked_is_told_once():
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        parent = os.getpid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, lambda *_: os.write(write, b"told "))
+            while os.getppid() == parent:
+                time.sleep(0.01)
+            end_with(parent)
+            with stops_with():
+                time.sleep(4 * POLL_S)
+            os._exit(0)
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    said = b""
+    while more := os.read(read, 100):
+        said += more
+    assert said == b"told "
+    os.close(read)
+
+
 def test_the_headline_is_the_first_entry_that_a_summary_has():
     assert headline({"loss": 1.0, "eval_return_mean": 2}) == ("return", 2.0)
     assert headline({"modes": 8, "fid": 3.5}) == ("FID", 3.5)
@@ -253,7 +284,8 @@ def test_a_sweep_whose_command_is_killed_leaves_no_process_and_goes_on(tmp_path,
         "logging.checkpoint_interval=1000",
     ]
     line = [sys.executable, "-m", "core.scripts.descend"]
-    sweep = [*line, "-m", *words, "seed=1,2", "hydra.sweep.dir=sweep", "hydra/launcher=joblib"]
+    places = ["hydra.sweep.dir=sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]  # one has no job
+    sweep = [*line, "-m", *words, "seed=1,2", *places]
     process = subprocess.Popen(sweep, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     while len([*tmp_path.glob("sweep/*/checkpoints/last.pt")]) < 2:
         time.sleep(0.2)

@@ -1,6 +1,5 @@
 """Runs inside a run: each in its own run directory, which is begun, continued, or left alone if finished."""
 
-import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import yaml
 
 from core.cli.job import execute
 from core.cli.saved import saved_overrides
+from core.cli.stopping import answering
 from core.config import ConfigError, Tree
 from core.run.checkpoint import begun
 from core.run.directory import already_finished, holds_run
@@ -29,16 +29,14 @@ def run_child(options: Tree, directory: Path, total: int) -> int:
     if already_finished(directory, total):
         return 0
     generators = global_state()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return execute(options, directory, continuing=begun(directory) or holds_run(directory))
+        with answering():
+            return execute(options, directory, continuing=begun(directory) or holds_run(directory))
     except ConfigError as error:  # the others go on
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return 2
     finally:
         set_global_state(generators)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def note_start(parent: Path, name: str, several: str, one: str) -> None:

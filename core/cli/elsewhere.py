@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from core.cli.guard import guarded
 from core.cli.headline import headline
-from core.cli.stopping import stops_with
+from core.cli.stopping import answering, end_with, stops_with
 from core.cli.sweeps import JOBS, Job, Sweep
 from core.config import ConfigError
 from core.errors import described
@@ -159,11 +159,15 @@ def _launcher(sweep: Sweep, config: DictConfig) -> Any:
     HydraConfig.instance().set_config(config)
     context = HydraContext(config_loader=cast(Any, _Loader()), callbacks=Callbacks())
     try:
-        return Plugins.instance().instantiate_launcher(
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=cast(Any, _Work(sweep)), config=config
         )
     except Exception as error:  # of any kind: it meets what was typed unprepared
         raise ConfigError(f"hydra/launcher: {described(error)}") from error
+    if isinstance(joblib := getattr(launcher, "joblib", None), dict):
+        # Its processes would wait for five minutes after this one was killed between two jobs.
+        joblib |= {"initializer": end_with, "initargs": (os.getpid(),)}
+    return launcher
 
 
 def _packed(job: Job) -> list[str]:
@@ -240,12 +244,8 @@ def _stopping(marker: Path) -> Iterator[None]:
         marker.touch()
         print("stopping all jobs; each saves a checkpoint; a second signal ends this at once", flush=True)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with answering(on_signal):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

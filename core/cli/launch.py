@@ -28,7 +28,7 @@ from core.cli.job import check, execute
 from core.cli.names import job_names, swept_options
 from core.cli.overrides import parse, refuse_uncountable
 from core.cli.paths import as_text, typed_path, typed_run
-from core.cli.ranked import as_rank, of_first_rank, refuse_ranks, writes
+from core.cli.ranked import as_rank, check_restarts, of_first_rank, refuse_ranks, writes
 from core.cli.refusals import BY_ID
 from core.cli.resume import resume_run
 from core.cli.sweeps import LAUNCHER, Job, Sweep, is_sweep, launcher_of, resume_sweep, run_all
@@ -130,12 +130,14 @@ def _launch(config_name: str, arguments: Sequence[str], by_id: str | None) -> in
         if args.multirun:
             raise ConfigError("resume= continues one run; leave -m out")
         others = [each for each in overrides if each not in resume]
+        check_restarts(continuing=True)
         directory = Path(typed_run(resume[-1].partition("=")[2], "resume", _root(config_name)))
         if is_sweep(directory):
             refuse_ranks("the jobs of a sweep run in one process each")
             return resume_sweep(directory, others, config_name, config_dir())
         status = resume_run(directory, others, config_name)
         return 0 if status is None else _ended(config_name, directory, status, typed_command(arguments))
+    check_restarts(continuing=False)
     batches = _batches(overrides, args.multirun, _root(config_name))
     return _start(config_name, batches, _folders(args), args.multirun, typed_command(arguments))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from core.cli.stopping import end_with
 from core.config import ConfigError, Tree
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def as_rank(main: Callable[[], int]) -> int:
     """Call `main` as one of the processes that torchrun has started, or just call it; the exit status."""
     if num_started() == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         return main()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with(os.getppid())  # before torch is imported, which takes seconds
     from core.run.ranks import distributed
 
     with distributed():
@@ -62,6 +65,20 @@ def refuse_ranks(what: str) -> None:
     """Raise ConfigError under several ranks: `what` takes one process."""
     if num_started() > 1:
         raise ConfigError(f"{what}; start it without torchrun (WORLD_SIZE is {num_started()})")
+
+
+def check_restarts(*, continuing: bool) -> None:
+    """Refuse torchrun's restarts of a command that would not go on where it was.
+
+    Raises:
+        ConfigError: the command begins a run; or there are several nodes, whose counts of restarts differ.
+    """
+    number = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if number and not continuing:
+        advice = "leave it out, or type resume=DIR of a run that has begun"
+        raise ConfigError(f"--max-restarts={number} would begin this run again: {advice}")
+    if number and int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"--max-restarts={number} is for one node; start the command again with resume=DIR")
 
 
 def check_ranks(cfg: "RootConfig", module: ModuleType, tree: Tree) -> None:

@@ -1,38 +1,37 @@
 """Several ranks under torchrun: how a process becomes one of them, what they agree on, and how they end.
 
-All ranks take every step together (`core.gradients.ranks`). The first one alone writes, evaluates, draws and
-speaks; the others wait for it. A rank that is killed closes its connections, so the others learn it at their
-next meeting; a process whose torchrun was killed stops by itself.
+All ranks take every step together (`core.gradients.ranks`). The first one alone writes, draws and speaks;
+the others wait for it. A rank that is killed closes its connections, so the others learn it at their next
+meeting.
 """
 
 import os
-import signal
 import sys
-import threading
-import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from core.config import ConfigError
 from core.errors import RankLostError
 from core.form import Many
 from core.gradients import GradientStep
-from core.gradients.ranks import gathered, meeting, num_ranks, patient_group, this_rank, wait_in
+from core.gradients.ranks import alone, gathered, meeting, num_ranks, patient_group, this_rank, wait_in
 from core.seeding import GLOBAL_STATE, global_state, seed_for, set_global_state
 from core.state import StateDict
 
+Found = TypeVar("Found")
+
 PATIENCE = timedelta(seconds=60)  # for a rank in the middle of a step
-WAITING = timedelta(hours=6)  # for the first rank, while it evaluates; a rank that dies is noticed at once
+WAITING = timedelta(hours=6)  # for the first rank, while it draws; a rank that dies is noticed at once
 STARTING = timedelta(minutes=5)  # for all ranks to be there
-LEFT_S = 30.0  # between the death of torchrun and the end of its processes, whatever they do
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # as torchrun sets them
 
 _store: list[Any] = []  # of the ranks of this process, through which even a dying one can speak
@@ -48,8 +47,6 @@ def distributed() -> Iterator[None]:
     Raises:
         ConfigError: whoever started the ranks has not said which one this is.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with_parent()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -58,7 +55,9 @@ def distributed() -> Iterator[None]:
         raise ConfigError(
             f"WORLD_SIZE is > 1, but not {', '.join(missing)}: start several ranks with torchrun"
         )
-    store, rank, size = next(rendezvous("env://", timeout=STARTING))
+    served, rank, size = next(rendezvous("env://", timeout=STARTING))
+    # torchrun keeps one store over its restarts, with the addresses of ranks that are dead.
+    store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", served)
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -86,6 +85,18 @@ def distributed() -> Iterator[None]:
 def is_first() -> bool:
     """Whether this process writes and speaks: the only one, or the first of several ranks."""
     return this_rank() == 0
+
+
+def by_first(work: Callable[[], Found]) -> Callable[[], Found | None]:
+    """The same work, which the first rank then does alone; the others get None, and do not wait."""
+
+    def of_one() -> Found | None:
+        if not is_first():
+            return None
+        with alone():
+            return work()
+
+    return of_one
 
 
 def meet() -> None:
@@ -185,17 +196,3 @@ def _quiet(silent: bool) -> Iterator[None]:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _end_with_parent() -> None:
-    """Stop as by SIGTERM when the parent dies, which nobody tells a process in a session of its own."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)  # saves and ends at the next iteration
-        time.sleep(LEFT_S)
-        os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -125,7 +125,7 @@ class Run:
         state: Mapping[str, Stateful],
         gradient_steps: Sequence[GradientStep],
         modules: Mapping[str, nn.Module] | None = None,
-        evaluate: Callable[[], Evaluation] | None = None,
+        evaluate: Callable[[], Evaluation | None] | None = None,
         draw: Callable[[], Mapping[str, Media]] | None = None,
         probes: Probes | None = None,
         summarise: Callable[[], dict[str, object]] = dict,
@@ -143,7 +143,7 @@ class Run:
             state: everything that has a state, by its name in the checkpoint.
             gradient_steps: their monitors are logged, and their state is saved too.
             modules: the networks, for callbacks.
-            evaluate: called every `eval_interval`; must not touch the training state.
+            evaluate: called every `eval_interval`, by all ranks; must not touch the training state.
             draw: called every `draw_interval`; must not touch the training state.
             probes: they measure when they are due.
             summarise: the summary's fields that are known at any time.
@@ -259,31 +259,34 @@ class Run:
 
     def finish(
         self,
-        measure: Callable[[], Mapping[str, object]],
+        measure: Callable[[], Mapping[str, object] | None],
         curves: Callable[[Mapping[str, object]], Mapping[str, float]] | None = None,
     ) -> None:
         """End the run: last checkpoint, final evaluation, last pictures, summary with status `finished`.
 
-        `measure` is the final evaluation; `curves` gives the last points of curves from it, None all numbers
-        below `eval/`. KeyboardInterrupt: two signals came while measuring; resumed, the run goes on here.
+        `measure` is the final evaluation, by all ranks; `curves` gives the last points of curves from it,
+        None all numbers below `eval/`. KeyboardInterrupt: two signals came while measuring; resumed, the run
+        goes on here.
         """
         self.save("last.pt")  # measuring may take minutes, be stopped, or fail
+        for line in self._probes.unmeasured() if self._probes and self._first else ():
+            self.say(line)
+        self.interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
+        try:
+            with self._evaluation_parameters():
+                extra = measure() or {}
+                if self._first:
+                    with alone():
+                        finals = (curves or below_eval)(extra)
+                        measured = time.perf_counter()
+                        shown = self._show()
+        except KeyboardInterrupt:
+            self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
+            raise
         if not self._first:
             meet()
             self.save("last.pt")
             return
-        for line in self._probes.unmeasured() if self._probes else ():
-            self.say(line)
-        self.interrupts.answer = lambda: self.say("trained and saved; a second signal stops the measurement")
-        try:
-            with self._evaluation_parameters(), alone():
-                extra = measure()
-                finals = (curves or below_eval)(extra)
-                measured = time.perf_counter()
-                shown = self._show()
-        except KeyboardInterrupt:
-            self.say(f"trained, but not measured; continue with {resumption(self.directory)}")
-            raise
         if finals:
             self._write(finals)
         with alone():
@@ -363,12 +366,10 @@ class Run:
         self._stop = self._stop or self.diagnosis.ends(changed)
         self.rollbacks.consider(self._stop)
 
-    def _record(self, evaluate: Callable[[], Evaluation]) -> Evaluation | None:
-        """The first rank's evaluation, None on the others; the best one so far is saved."""
-        evaluation, better = None, False
-        if self._first:
-            with alone():
-                evaluation = evaluate()
+    def _record(self, evaluate: Callable[[], Evaluation | None]) -> Evaluation | None:
+        """An evaluation, which the first rank writes down; the best one so far is saved."""
+        evaluation, better = evaluate(), False
+        if self._first and evaluation is not None:
             self._write(evaluation.metrics)
             self.say(f"{self.step:>11,} {self.unit}   {evaluation.line()}")
             if better := beats(evaluation.score, self.best_score):

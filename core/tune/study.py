@@ -5,7 +5,6 @@ died are queued again, and whoever takes such a trial goes on with its run.
 """
 
 import json
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.cli.stopping import answering
 from core.config import ConfigError
 from core.errors import described
 from core.numbers import plain_number
@@ -232,9 +232,5 @@ def _listening(caught: list[int]) -> Iterator[None]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with answering(on_signal):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -128,21 +128,38 @@ class Curiosity:
         A random network does not adapt to the scale of what it sees: an element that hardly varies would
         have no say in novelty.
         """
-        seen = rollout.next_obs.cpu().numpy()
-        self.moments.update(seen[rollout.valid.cpu().numpy()])
+        seen = rollout.next_obs
+        self.moments.update(seen.cpu().numpy()[rollout.valid.cpu().numpy()])
+        return self.normalized(seen)
+
+    def normalized(self, obs: Tensor) -> Tensor:
+        """Observations [..., D] as what measures novelty sees them; the statistics do not move."""
         deviation = np.sqrt(self.moments.variance + 1e-8)
-        rows = ((seen - self.moments.mean) / deviation).clip(-CLIP, CLIP)
+        rows = ((obs.cpu().numpy() - self.moments.mean) / deviation).clip(-CLIP, CLIP)
         rows[..., self.model.pixels] *= 255  # by which the encoder will divide
-        return torch.from_numpy(rows.astype(np.float32)).to(rollout.obs.device)
+        return torch.from_numpy(rows.astype(np.float32)).to(obs.device)
 
     @torch.no_grad()
-    def reward(self, rows: Tensor, valid: Tensor) -> Tensor:
-        """Novelty over the running deviation of its discounted sum, [T, N]; 0 where a step is not valid."""
-        novelty = torch.where(valid, self.model.novelty(rows.flatten(0, 1)).view_as(valid), 0.0)
+    def reward(self, rollout: Rollout, rows: Tensor) -> Tensor:
+        """The bonus over the running deviation of its discounted sum, [T, N]; 0 where a step is not valid.
+
+        Args:
+            rollout: T steps of N environments.
+            rows: what each of them led to, normalised, [T, N, D].
+        """
+        bonus = torch.where(rollout.valid, self.bonus(rollout, rows), 0.0)
         if self.scale is None:
-            self.scale = RewardNormalizer(valid.shape[1], self.gamma)
-        arrays: list[NDArray] = [x.cpu().numpy() for x in (novelty, torch.zeros_like(valid), valid)]
-        return torch.from_numpy(self.scale(*arrays)).to(rows.device)
+            self.scale = RewardNormalizer(bonus.shape[1], self.gamma)
+        valid: NDArray = rollout.valid.cpu().numpy()
+        return torch.from_numpy(self.scale(bonus.cpu().numpy(), np.zeros_like(valid), valid)).to(rows.device)
+
+    def bonus(self, rollout: Rollout, rows: Tensor) -> Tensor:
+        """What each step is rewarded for, [T, N]: the novelty of what it led to."""
+        return self.novelty(rows)
+
+    def novelty(self, rows: Tensor) -> Tensor:
+        """Novelty of normalised observations [T, N, D], [T, N]."""
+        return self.model.novelty(rows.flatten(0, 1)).view(rows.shape[:2])
 
     def state_dict(self) -> StateDict:
         """Statistics of observations and of the novelty's sum; its networks are the model's."""

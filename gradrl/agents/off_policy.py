@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.checks import Finite, checked, require
 from core.gradients import GradientStep, Metrics, Objective, as_transforms
+from core.gradients.ranks import num_ranks
 from core.optim.factory import build_optimizer
 from core.optim.groups import own_groups
 from core.optim.schedules import Schedule, ScheduledRate
@@ -77,16 +78,15 @@ def gradient_step(
             also in front of its parameters, as in the model's own names.
         parameters: of its own.
         learning: of its optimizer's groups the player takes those that have parameters of its own.
-        batch_size: transitions behind each gradient.
+        batch_size: transitions behind each gradient, of all ranks.
         lr: instead of the optimizer's own; None keeps that.
     """
     named = list(parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters)
     in_model = [(f"{name}.{own}", p) for own, p in named]
     optimizer = build_optimizer(own_groups(learning.optimizer, in_model), in_model, lr)
     transforms = as_transforms(learning.clipper)
-    return GradientStep(
-        named, optimizer, transforms, name=name, batch_size=batch_size, monitor=learning.monitor
-    )
+    samples = batch_size // num_ranks()
+    return GradientStep(named, optimizer, transforms, name=name, batch_size=samples, monitor=learning.monitor)
 
 
 def measured_critic_loss(critic: Critics, batch: Transitions, target: Tensor) -> tuple[Tensor, Metrics]:

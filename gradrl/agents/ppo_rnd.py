@@ -105,7 +105,7 @@ class PPORND(PPO):
         """The rollout as a batch of T N rows, and which of them are transitions, bool [T N]."""
         rollout = rollout.to(self.device)
         self.seen = self.curiosity.rows(rollout)
-        self.intrinsic_reward = self.curiosity.reward(self.seen, rollout.valid)
+        self.intrinsic_reward = self.curiosity.reward(rollout, self.seen)
         both = self.estimate(rollout)
         self.estimates = replace(both, value=both.value[..., 0], next_value=both.next_value[..., 0])
         self.last = both.batch(self.model.policy), rollout.valid.flatten()

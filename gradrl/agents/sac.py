@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from core.checks import Finite, require
 from core.config import AUTO
 from core.gradients import GradientStep, Metrics, Objective
+from core.gradients.ranks import own, whole
 from core.optim.groups import own_groups
 from core.state import StateDict
 from gradrl.agent import Learning
@@ -191,7 +192,8 @@ class SAC:
         """Standard normal numbers that decide one action per state, [B, A]; for a choice none are drawn."""
         if isinstance(self.model.action, DiscreteAction):
             return generator
-        return torch.randn(len(batch), self.model.action.size, generator=generator, device=generator.device)
+        shape = whole(len(batch)), self.model.action.size
+        return own(torch.randn(shape, generator=generator, device=generator.device))
 
     def objectives(self) -> list[tuple[Objective, GradientStep]]:
         """Losses of actor and critics on transitions from the replay; none before the first update."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.checks import Finite
 from core.gradients import Metrics
+from core.gradients.ranks import own, whole
 from core.state import StateDict
 from gradrl.agents.ddpg import DDPG, DDPGConfig
 from gradrl.experience.replay import Transitions
@@ -57,7 +58,8 @@ class TD3(DDPG):
 
     def draw_noise(self, batch: Transitions) -> Tensor:
         """Standard normal numbers for the target, [B, A]."""
-        return torch.randn(batch.action.shape, generator=self.generator, device=self.generator.device)
+        shape = whole(len(batch)), *batch.action.shape[1:]
+        return own(torch.randn(shape, generator=self.generator, device=self.generator.device))
 
     @torch.no_grad()
     def target(self, batch: Transitions, noise: torch.Generator | Tensor) -> Tensor:

@@ -195,7 +195,9 @@ def find_spec(cfg: EnvConfig) -> EnvSpec:
 
 
 def _import(cfg: EnvConfig, typed: str, module: str | None) -> None:
-    """Import a package that registers environments, if there is one.
+    """Import a package that registers environments, if there is one, and call its `register_envs`, if any.
+
+    Gymnasium before 1.0 called what a package had declared as its plugin, by custom a function of that name.
 
     Raises:
         ValueError: it cannot be imported; says what named it.
@@ -203,7 +205,9 @@ def _import(cfg: EnvConfig, typed: str, module: str | None) -> None:
     if not module:
         return
     try:
-        importlib.import_module(module)
+        register = getattr(importlib.import_module(module), "register_envs", None)
+        if register is not None and cfg.id.rpartition(":")[2] not in gym.registry:
+            register()
     except (Exception, SystemExit) as error:  # it is somebody's own, and runs when it is imported
         needs = missing_package(error)
         if needs and module in REGISTERED_BY.values():

@@ -15,7 +15,12 @@ EXTRAS = {  # module: (package, the extra of ours that brings it)
     "cv2": ("opencv-python-headless", "atari"),
     "minigrid": ("minigrid", "minigrid"),
 }
-REGISTERED_BY = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}  # ids that begin so
+REGISTERED_BY = {  # ids that begin so, and the module that brings them
+    "ALE/": "ale_py",
+    "MiniGrid-": "minigrid",
+    "BabyAI-": "minigrid",
+    "MinAtar/": "minatar.gym",
+}
 
 
 def missing_package(error: BaseException) -> str | None:

@@ -207,6 +207,18 @@ class FreshWorld(gym.Wrapper):
         return self.env.reset(seed=seed, options=options)
 
 
+class ShortSeeds(gym.Wrapper):
+    """Keeps the lowest 32 bits of every seed: numpy's older generator, which MinAtar has, takes no more.
+
+    Args:
+        env: any.
+    """
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        """Begin an episode."""
+        return self.env.reset(seed=None if seed is None else seed % 2**32, options=options)
+
+
 def _lives(info: Info) -> int:
     if "lives" not in info:
         raise ValueError("the environment does not say how many lives are left in info['lives']")

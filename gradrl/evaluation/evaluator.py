@@ -22,6 +22,7 @@ from gradrl.agent import Model
 from gradrl.envs.make import EnvConfig, EnvInfo, autoreset_mode, make_envs, reset_envs
 from gradrl.evaluation.video import Camera
 from gradrl.experience.normalize import ObservationNormalizer
+from gradrl.experience.shares import dealt_envs, own_draws, shared_late
 from gradrl.policies.actor import Actor, RawObservationActor
 
 
@@ -44,6 +45,10 @@ class EvaluationConfig:
     num_envs: Annotated[int, Ge(1)]
     max_episode_steps: Annotated[int, Ge(1)]
     deterministic: bool
+
+    def copies(self, episodes: int) -> int:
+        """Copies that run so many episodes."""
+        return min(self.num_envs, episodes)
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,10 @@ def evaluate(
     seed: int,
     say: Callable[[str], None] = print,
 ) -> Episodes:
-    """Run episodes and add up their rewards.
+    """Run episodes and add up their rewards; several ranks share the copies, and all know what they saw.
 
     Args:
-        actor: chooses actions from encoded observations.
+        actor: chooses actions from encoded observations, those of this rank's copies.
         env: which environment.
         info: its spaces and limits.
         cfg: copies side by side, and the cap per episode.
@@ -89,17 +94,20 @@ def evaluate(
     Returns:
         The episodes in order of environment, then time.
     """
-    num_envs, max_episode_steps = min(cfg.num_envs, episodes), cfg.max_episode_steps
+    num_envs, max_episode_steps = cfg.copies(episodes), cfg.max_episode_steps
     quota = np.full(num_envs, episodes // num_envs)
     quota[: episodes % num_envs] += 1
     binding = info.max_episode_steps is None or max_episode_steps < info.max_episode_steps
-    envs = make_envs(env, num_envs, max_episode_steps=max_episode_steps if binding else None)
-    try:
-        seeds = [seed_for(seed, "evaluation", i) for i in range(num_envs)]
-        finished = _run(actor, envs, info, quota, seeds, say)
-    finally:
-        envs.close()
-    episodes_seen = itertools.chain.from_iterable(finished)
+    own = dealt_envs()
+    seeds = [seed_for(seed, "evaluation", i) for i in range(num_envs)][own]
+    finished: list[list[tuple[float, int, bool]]] = []
+    if seeds:  # there may be more ranks than copies
+        envs = make_envs(env, len(seeds), max_episode_steps=max_episode_steps if binding else None)
+        try:
+            finished = _run(actor, envs, info, quota[own], seeds, say)
+        finally:
+            envs.close()
+    episodes_seen = itertools.chain.from_iterable(shared_late(finished))
     returns, lengths, truncated = (np.array(column) for column in zip(*episodes_seen, strict=True))
     capped = int((truncated & (lengths >= max_episode_steps)).sum()) if binding else 0
     return Episodes(returns, lengths, capped)
@@ -151,7 +159,11 @@ def lost_returns(seen: Episodes) -> dict[str, object]:
 
 
 def evaluation_actor(
-    model: Model, normalizer: ObservationNormalizer | None, *, deterministic: bool, seed: int
+    model: Model,
+    normalizer: ObservationNormalizer | None,
+    *,
+    deterministic: bool,
+    generator: np.random.Generator,
 ) -> Actor:
     """The policy as it now is, for raw encoded observations.
 
@@ -159,9 +171,9 @@ def evaluation_actor(
         model: the network.
         normalizer: what the model was trained behind; used, not moved.
         deterministic: the most likely action instead of a random one.
-        seed: of the generator that random actions are drawn from, so that training's own stands still.
+        generator: random actions are drawn from it, so that training's own stands still.
     """
-    actor = model.make_actor(np.random.default_rng(seed), deterministic=deterministic)
+    actor = model.make_actor(generator, deterministic=deterministic)
     return RawObservationActor(actor, normalizer)
 
 
@@ -207,7 +219,9 @@ class Evaluator:
 
     def draw(self) -> dict[str, Media]:
         """A video of the policy."""
-        video = self.camera.record(evaluation_actor(self.model, self.normalizer, deterministic=True, seed=0))
+        generator = np.random.default_rng(0)
+        actor = evaluation_actor(self.model, self.normalizer, deterministic=True, generator=generator)
+        video = self.camera.record(actor)
         return {} if video is None else {"agent": video}
 
     def final(self) -> dict[str, object]:
@@ -265,7 +279,8 @@ class Evaluator:
 
     def _episodes(self, episodes: int, purpose: str, deterministic: bool) -> Episodes:
         seed = seed_for(self.seed, "evaluation", purpose)
-        actor = evaluation_actor(self.model, self.normalizer, deterministic=deterministic, seed=seed)
+        draws = own_draws(np.random.default_rng(seed), self.cfg.copies(episodes), dealt_envs())
+        actor = evaluation_actor(self.model, self.normalizer, deterministic=deterministic, generator=draws)
         seen = evaluate(actor, self.env, self.info, self.cfg, episodes, seed, self.run.say)
         if lost := seen.without_return:
             others = seen.returns[~np.isnan(seen.returns)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from core.form import Begun, Rows, Table, require_form
+from core.gradients.ranks import own
 from core.state import StateDict
 from gradrl.experience.rollout import Rollout
 
@@ -83,10 +84,10 @@ class Replay:
         self._append(columns, rollout.num_valid)
 
     def sample(self, size: int, generator: torch.Generator) -> Transitions:
-        """Transitions drawn uniformly, with replacement.
+        """Transitions drawn uniformly, with replacement; of several ranks, this one's rows of them.
 
         Args:
-            size: B, how many.
+            size: B, how many, of all ranks.
             generator: on the replay's device.
 
         Raises:
@@ -94,7 +95,7 @@ class Replay:
         """
         if not self.total:
             raise ValueError("the replay is empty")
-        rows = torch.randint(len(self), (size,), generator=generator, device=self.device)
+        rows = own(torch.randint(len(self), (size,), generator=generator, device=self.device))
         return Transitions(**{name: self._rows[name].index_select(0, rows) for name in COLUMNS})
 
     def latest(self, size: int) -> Transitions:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.gradients import Metrics
-from core.gradients.ranks import gathered, num_ranks, this_rank
+from core.gradients.ranks import gathered, num_ranks, patient_group, this_rank
 from gradrl.experience.rollout import Batch
 
 Losses = tuple[dict[str, torch.Tensor], Metrics]
@@ -45,8 +45,14 @@ def own_count(batch: Sized) -> int:
 
 
 def own_envs(num_envs: int) -> slice:
-    """The numbers of this rank's environments, of `num_envs` on every rank."""
-    return slice(this_rank() * num_envs, (this_rank() + 1) * num_envs)
+    """Which of the environments of all ranks, `num_envs`, are this one's: as many as each other rank's."""
+    count = num_envs // num_ranks()
+    return slice(this_rank() * count, (this_rank() + 1) * count)
+
+
+def dealt_envs() -> slice:
+    """Which of any number of environments are this rank's: every R-th."""
+    return slice(this_rank(), None, num_ranks())
 
 
 def share_columns(arrays: Sequence[NDArray[Any]], envs: slice) -> None:
@@ -64,28 +70,32 @@ class OwnDraws:
 
     Args:
         generator: with the same state on every rank.
+        num_envs: of all ranks.
+        own: which of them are this rank's.
     """
 
-    def __init__(self, generator: np.random.Generator) -> None:
-        self.generator = generator
+    def __init__(self, generator: np.random.Generator, num_envs: int, own: slice) -> None:
+        self.generator, self.num_envs, self.own = generator, num_envs, own
 
     def gumbel(self, *, size: tuple[int, ...]) -> NDArray[np.float64]:
         """As NumPy's; the first dimension counts environments."""
-        return self._own(self.generator.gumbel(size=self._whole(size)))
+        return self.generator.gumbel(size=(self.num_envs, *size[1:]))[self.own]
+
+    def integers(self, high: int, *, size: int) -> NDArray[np.int64]:
+        """As NumPy's, one number for each environment."""
+        return self.generator.integers(high, size=self.num_envs)[self.own]
+
+    def uniform(self, low: float, high: float, size: tuple[int, ...]) -> NDArray[np.float64]:
+        """As NumPy's; the first dimension counts environments."""
+        return self.generator.uniform(low, high, (self.num_envs, *size[1:]))[self.own]
 
     def logistic(self, *, size: tuple[int, ...]) -> NDArray[np.float64]:
         """As NumPy's; the first dimension counts environments."""
-        return self._own(self.generator.logistic(size=self._whole(size)))
+        return self.generator.logistic(size=(self.num_envs, *size[1:]))[self.own]
 
     def standard_normal(self, size: tuple[int, ...], dtype: Any = np.float64) -> NDArray[Any]:
         """As NumPy's; the first dimension counts environments."""
-        return self._own(self.generator.standard_normal(self._whole(size), dtype=dtype))
-
-    def _whole(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        return size[0] * num_ranks(), *size[1:]
-
-    def _own(self, drawn: NDArray[Any]) -> NDArray[Any]:
-        return drawn[own_envs(len(drawn) // num_ranks())]
+        return self.generator.standard_normal((self.num_envs, *size[1:]), dtype=dtype)[self.own]
 
 
 def shared_list(own: list[Any]) -> list[Any]:
@@ -98,6 +108,15 @@ def shared_dict(own: dict[int, Any]) -> dict[int, Any]:
     return own if num_ranks() == 1 else dict(sorted(shared_list([*own.items()])))
 
 
-def own_draws(generator: np.random.Generator) -> np.random.Generator:
-    """What an actor draws from: the generator itself; over several ranks, this rank's rows of its draws."""
-    return generator if num_ranks() == 1 else OwnDraws(generator)  # type: ignore[return-value]  # what is used
+def shared_late(own: list[Any]) -> list[Any]:
+    """What all ranks have of environments that were dealt to them; some may be much later than others."""
+    if num_ranks() == 1:
+        return own
+    parts = gathered(own, patient_group())
+    return [parts[n % len(parts)][n // len(parts)] for n in range(sum(map(len, parts)))]
+
+
+def own_draws(generator: np.random.Generator, num_envs: int, own: slice) -> np.random.Generator:
+    """What an actor draws from: the generator itself; over several ranks, see `OwnDraws`."""
+    drawing: Any = generator if num_ranks() == 1 else OwnDraws(generator, num_envs, own)
+    return drawing

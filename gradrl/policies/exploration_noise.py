@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.checks import Finite, checked, require
 from core.state import StateDict
+from gradrl.experience.shares import own_envs, shared_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +94,13 @@ class OrnsteinUhlenbeck:
         return self.x
 
     def state_dict(self) -> StateDict:
-        """Where every process stands."""
-        return {"x": torch.from_numpy(self.x.copy())}
+        """Where every process stands, of all ranks' environments."""
+        return {"x": torch.from_numpy(np.concatenate(shared_list([self.x])))}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue from `state_dict`."""
-        self.x = state["x"].cpu().numpy().copy()
+        x = state["x"].cpu().numpy()
+        self.x = x[own_envs(len(x))].copy()
 
 
 def make_noise(cfg: NoiseConfig, generator: np.random.Generator) -> Gaussian | OrnsteinUhlenbeck:

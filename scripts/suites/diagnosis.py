@@ -26,6 +26,7 @@ from core.diagnosis.remedies import applied
 from core.numbers import number
 
 from .faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
+from .table import chosen
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -72,10 +73,7 @@ class Verdict:
 def run(cfg: "BenchConfig") -> None:
     """Make all runs, print a line for each, then the three figures."""
     folder = Path(cfg.folder or "runs/diagnosis")
-    names = cfg.rows or (*FAULTS, *(f"healthy/{name}" for name in HEALTHY))
-    unknown = [n for n in names if n not in FAULTS and n.removeprefix("healthy/") not in HEALTHY]
-    if unknown:
-        raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/faults.py")
+    names = chosen(cfg.rows, FAULTS, HEALTHY)
     verdicts = [v for name in names if name in FAULTS for v in scored(name, FAULTS[name], folder)]
     quiet = [q for name in names if name.startswith("healthy/") for q in alarms(name, folder)]
     print("\n".join(summary(verdicts, quiet)))

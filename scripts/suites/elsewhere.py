@@ -24,6 +24,7 @@ from core.numbers import number
 from .diagnosis import ACT, LATE, Outcome, outcome
 from .elsewhere_faults import FAULTS, OTHERS, SEEDS, SETTINGS, half
 from .faults import Setting
+from .table import chosen
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -67,10 +68,7 @@ def run(cfg: "BenchConfig") -> None:
     """Make all runs, print a line for each, then the rates of each half and kind of run."""
     folder = Path(cfg.folder or "runs/elsewhere")
     quiet = {**SETTINGS, **OTHERS}
-    names = cfg.rows or (*FAULTS, *(f"healthy/{name}" for name in quiet))
-    unknown = [n for n in names if n not in FAULTS and n.removeprefix("healthy/") not in quiet]
-    if unknown:
-        raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/elsewhere_faults.py")
+    names = chosen(cfg.rows, FAULTS, quiet)
     verdicts = [v for name in names if name in FAULTS for v in judged(name, folder)]
     alarms = [a for name in names if name not in FAULTS for a in listened(name, quiet, folder)]
     print("\n".join(summary(verdicts, alarms)))

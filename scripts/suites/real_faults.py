@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from core.config import ConfigError
 from core.diagnosis import Finding
 from core.numbers import number
 
 from .programs import calibration, games, healthy, held_out
 from .programs.loops import Case
+from .table import chosen
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -69,10 +69,7 @@ class Verdict:
 def run(cfg: "BenchConfig") -> None:
     """Run all programs, print a line for each, then the rates."""
     known = {case.name: (title, case) for title, cases in SETS.items() for case in cases}
-    names = cfg.rows or (*known, *(f"healthy/{name}" for name in HEALTHY))
-    unknown = [n for n in names if n not in known and n.removeprefix("healthy/") not in HEALTHY]
-    if unknown:
-        raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/programs")
+    names = chosen(cfg.rows, known, HEALTHY)
     torch.set_num_threads(1)
     verdicts: dict[str, list[Verdict]] = {"calibration": [], "held_out": [], "healthy": []}
     for name in names:

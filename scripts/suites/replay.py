@@ -19,6 +19,7 @@ from core.replay.replay import replay
 from core.replay.told import sentence
 
 from .births import BIRTHS, SEEDS, Fault
+from .table import chosen
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -38,10 +39,7 @@ class Verdict:
 def run(cfg: "BenchConfig") -> None:
     """Make all runs and replay each; print a line for each, then the two figures."""
     folder = Path(cfg.folder or "runs/replay")
-    names = cfg.rows or tuple(BIRTHS)
-    unknown = [name for name in names if name not in BIRTHS]
-    if unknown:
-        raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/births.py")
+    names = chosen(cfg.rows, BIRTHS)
     verdicts = []
     for name in names:
         for seed in SEEDS:

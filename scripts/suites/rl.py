@@ -1,4 +1,4 @@
-"""Agents against stable-baselines3: environment steps per CPU second, what was learnt, one action.
+"""Agents against stable-baselines3 and skrl: environment steps per CPU second, what was learnt, one action.
 
 Ours eager, ours compiled (`compile=update`) and theirs run the same number of steps with the same
 hyperparameters, whole runs in turn in one process, in an order that changes; the figure is the median of the
@@ -10,6 +10,12 @@ The limit is the matrix products of our updates alone (`scripts.suites.limit`), 
 the environment: as a speed, and as a share of the time that the updates take. What compiling costs is the CPU
 time up to the end of the first update, a C++ compiler's included, beyond that of the eager run: once with an
 empty cache, and again in the same process in the rounds.
+
+Equal work is checked: gradient steps, of all optimizers, for 1,000 environment steps. Ours does not count the
+reset of an environment as a step, so a rollout with resets in it has fewer of them and as many updates.
+
+Peers run in our process, and so in our environment, to take turns with us; what `make bench-peers` adds asks
+for no other version of what is there. skrl runs the row cleanrl only.
 """
 
 import importlib
@@ -20,8 +26,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
@@ -31,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from core.cli.launch import compose_tree
 from core.config import build, config_dir
@@ -52,6 +59,7 @@ from .table import chosen, write_table
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
 
+OFF = 0.1  # share by which another's work may differ from ours
 EPISODES = 100  # of the evaluation after each run, with the most likely actions
 NEVER = 10**12
 STEPS, ROUNDS = 51_200, 5
@@ -63,7 +71,11 @@ OVERRIDES = [
     *(f"logging.{what}_interval={NEVER}" for what in ("eval", "draw", "checkpoint")),
     "logging.progress=false",
 ]
-INSTALL = "stable-baselines3 is not installed, so this is our figure alone: pip install stable-baselines3"
+PEERS = {  # how each runs here
+    "stable-baselines3": "defaults, with its Monitor; no TensorBoard log",
+    "skrl": "its trainer and random memory; no TensorBoard log; the row cleanrl alone",
+}
+MISSING = "is not installed, so its figures are left out: make bench-peers"
 
 
 @dataclass(frozen=True)
@@ -75,47 +87,50 @@ class Result:
         score: mean return reached.
         begin_s: up to the end of the first update.
         update_s: of the updates, for one environment step.
+        steps: environment steps, all of them.
+        updates: gradient steps, all of them, of every optimizer.
     """
 
     speed: float
     score: float
     begin_s: float = 0.0
     update_s: float = 0.0
+    steps: int = 0
+    updates: int = 0
 
 
 def run(cfg: "BenchConfig") -> None:
     """Print every round, then medians and quartiles."""
     torch.set_num_threads(1)
-    steps, rounds, peer = cfg.total_steps or STEPS, cfg.rounds or ROUNDS, installed()
+    steps, rounds, peers = cfg.total_steps or STEPS, cfg.rounds or ROUNDS, installed()
     versions = f"torch {torch.__version__}, gymnasium {importlib.metadata.version('gymnasium')}"
     print(f"{versions}, one thread, {steps:,} steps")
     print("gradrl: defaults, with the gradient monitor and TensorBoard events of every metric and layer")
-    print(
-        INSTALL
-        if peer is None
-        else f"stable-baselines3 {peer}: defaults, with its Monitor; no TensorBoard log"
-    )
+    for name, how in PEERS.items():
+        print(f"{name} {peers[name]}: {how}" if name in peers else f"{name} {MISSING}")
     figures: dict[str, object] = {}
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # so that the compiler is a child of this process
     for name in chosen(cfg.rows or tuple(ROWS)[:1], ROWS):
         print(f"{name}:")
         with tempfile.TemporaryDirectory() as cache:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-            figures[name] = compare(ROWS[name], steps, rounds, peer is not None)
-    acting(rounds, peer is not None)
+            figures[name] = compare(ROWS[name], steps, rounds, peers)
+    acting(rounds, "stable-baselines3" in peers)
     place = write_table(Path(cfg.folder or "runs/rl"), "rl", {"versions": all_versions(), "rows": figures})
     print(f"figures: {place}")
 
 
-def compare(row: Row, steps: int, rounds: int, peer: bool) -> dict[str, object]:
+def compare(row: Row, steps: int, rounds: int, peers: Collection[str]) -> dict[str, object]:
     """Print the rounds of one row, and their summary; all figures."""
     contenders: dict[str, Callable[[int, int], Result]] = {
         "compiled": partial(ours, [*row.overrides, "compile=update"]),
         "gradrl": partial(ours, row.overrides),
     }
     products = Products()
-    if peer:
+    if "stable-baselines3" in peers:
         contenders["stable-baselines3"] = partial(theirs, row)
+    if "skrl" in peers and row is ROWS["cleanrl"]:
+        contenders["skrl"] = partial(of_skrl, row)
     # Imports, first calls, and graphs for the cache.
     first = {name: contender(WARM_UP, 0) for name, contender in contenders.items()}
     ours(row.overrides, max(WARM_UP, (NOTED + 1) * row.rollout), 0, products=products)
@@ -126,7 +141,7 @@ def compare(row: Row, steps: int, rounds: int, peer: bool) -> dict[str, object]:
         limit_s.append(seconds(products.again) / (NOTED * row.rollout))
         results.append(found)
         print("  ".join([f"seed {seed}:", *(f"{n} {words(found[n])}" for n in contenders)]), flush=True)
-    print("\n".join(summary(results) + ends(first, results, limit_s)))
+    print("\n".join(summary(results) + work(results) + ends(first, results, limit_s)))
     return {"first": jsoned([first]), "rounds": jsoned(results), "limit_s": limit_s}
 
 
@@ -193,18 +208,41 @@ def acting(rounds: int, peer: bool) -> None:
         print(f"{'ratio':<20}{quartiles(ratios, '.2f'):>30}")
 
 
+def work(rounds: list[dict[str, Result]]) -> list[str]:
+    """Lines about how much each learns from a step; whoever is more than a tenth off is told as unequal."""
+    lines = [f"{'':<34}{'gradient steps for 1,000 steps':>30}"]
+    each = {name: [1000 * r[name].updates / r[name].steps for r in rounds] for name in rounds[0]}
+    own = statistics.median(each["gradrl"])
+    for name, found in each.items():
+        unequal = "" if abs(statistics.median(found) / own - 1) < OFF else "  NOT EQUAL"
+        lines.append(f"{name:<34}{quartiles(found, '.1f'):>30}{unequal}")
+    return lines
+
+
 def words(result: Result) -> str:
     """One run in words."""
     return f"{result.speed:,.0f} steps/s, mean return {result.score:.0f}"
 
 
-def installed() -> str | None:
-    """The version of stable-baselines3, None without it."""
+def installed() -> dict[str, str]:
+    """The versions of the peers that are there."""
+    found = {}
+    for name in PEERS:
+        with suppress(ImportError):
+            importlib.import_module(name.replace("-", "_"))
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """The steps of all optimizers inside, one entry each."""
+    taken: list[int] = []
+    hook = register_optimizer_step_post_hook(lambda *_: taken.append(1))
     try:
-        importlib.import_module("stable_baselines3")
-    except ImportError:
-        return None
-    return importlib.metadata.version("stable_baselines3")
+        yield taken
+    finally:
+        hook.remove()
 
 
 class TimedRun(Run):
@@ -291,7 +329,8 @@ def ours(
     speed, begin_s = (run.step - run.first) / run.loop_s, run.begin_s
     per_update = cfg.num_envs * getattr(cfg.agent.options, "num_steps", 1)
     update_s = statistics.fmean(updates.seconds) if updates.seconds else math.nan
-    return Result(speed, score, begin_s, update_s / per_update)
+    taken = sum(step.monitor.steps for step in run.gradient_steps)
+    return Result(speed, score, begin_s, update_s / per_update, run.step, taken)
 
 
 def theirs(row: Row, steps: int, seed: int) -> Result:
@@ -301,10 +340,20 @@ def theirs(row: Row, steps: int, seed: int) -> Result:
     evaluation = importlib.import_module("stable_baselines3.common.evaluation")
     envs = env_util.make_vec_env(row.env, n_envs=row.num_envs, seed=seed)
     model = getattr(sb3, row.algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **row.options)
-    began = time.process_time()
-    model.learn(total_timesteps=steps)
-    cpu_s = time.process_time() - began
+    with counted() as taken:
+        began = time.process_time()
+        model.learn(total_timesteps=steps)
+        cpu_s = time.process_time() - began
     eval_envs = env_util.make_vec_env(row.env, n_envs=20, seed=10_000 + seed)
     with redirect_stdout(StringIO()):
         score, _ = evaluation.evaluate_policy(model, eval_envs, n_eval_episodes=EPISODES, deterministic=True)
-    return Result(model.num_timesteps / cpu_s, float(score))
+    done = model.num_timesteps
+    return Result(done / cpu_s, float(score), steps=done, updates=len(taken))
+
+
+def of_skrl(row: Row, steps: int, seed: int) -> Result:
+    """The same of skrl."""
+    peer = importlib.import_module("core.scripts.suites.skrl_peer")
+    with counted() as taken:
+        done, cpu_s, score = peer.trained(row, steps, seed, EPISODES)
+    return Result(done / cpu_s, score, steps=done, updates=len(taken))

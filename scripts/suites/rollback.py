@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from core.config import ConfigError
 from core.numbers import number
 from core.run import checkpoint
 
 from .blowups import BLOWUPS, SEEDS, SETTINGS, Clock
 from .diagnosis import outcome, regained
+from .table import chosen
 
 if TYPE_CHECKING:
     from scripts.bench import BenchConfig
@@ -31,10 +31,7 @@ ON = "on_finding=rollback"
 def run(cfg: "BenchConfig") -> None:
     """Make all runs, print a line for each, then the two figures."""
     folder = Path(cfg.folder or "runs/rollback")
-    names = cfg.rows or (*BLOWUPS, *(f"healthy/{name}" for name in SETTINGS))
-    unknown = [n for n in names if n not in BLOWUPS and n.removeprefix("healthy/") not in SETTINGS]
-    if unknown:
-        raise ConfigError(f"rows: there is no row {unknown[0]}; see scripts/suites/blowups.py")
+    names = chosen(cfg.rows, BLOWUPS, SETTINGS)
     mended = [good for name in names if name in BLOWUPS for good in repaired(name, folder)]
     quiet = [good for name in names if name not in BLOWUPS for good in untouched(name, folder)]
     for what, found in (("trainings that blow up, mended", mended), ("healthy ones, untouched", quiet)):

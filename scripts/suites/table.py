@@ -7,18 +7,24 @@ from pathlib import Path
 from core.config import ConfigError
 from core.run.directory import jsonable
 from core.run.files import write_text
+from core.text import listed, shown
 
 
-def chosen(asked: Iterable[str] | None, known: Iterable[str]) -> list[str]:
+def chosen(asked: Iterable[str] | None, known: Iterable[str], healthy: Iterable[str] = ()) -> list[str]:
     """The rows asked for; None = all.
+
+    Args:
+        asked: as typed.
+        known: what there is.
+        healthy: runs without a fault, which are typed with `healthy/` before their name.
 
     Raises:
         ConfigError: there is no such row.
     """
-    rows = list(known)
+    rows = [*known, *(f"healthy/{name}" for name in healthy)]
     for name in asked or ():
         if name not in rows:
-            raise ConfigError(f"rows must be some of {', '.join(rows)}, got {name!r}")
+            raise ConfigError(f"rows must be some of {listed(rows)}, got {shown(name)}")
     return list(asked) if asked else rows
 
 

@@ -20,7 +20,6 @@ from core.gradients import GlobalNorm, GradientStep, PCGrad
 from core.optim.schemes.joint import Consensus, SymplecticAdjustment
 from core.optim.schemes.schemes import Alternating, Extragradient, Scheme, Simultaneous
 from core.optim.schemes.stateful import Lookahead, NegativeMomentum, Optimistic
-from core.run.run import Run
 from gradgan import compiled
 from gradgan.augment.ada import ADA
 from gradgan.augment.diffaugment import DiffAugment
@@ -52,7 +51,7 @@ from gradgan.regularizers.weight_clipping import WeightClipping
 from gradgan.trainer import Trainer
 from tests.gradgan.playing import LATENT, in_float64, make_trainer, random
 from tests.gradgan.test_own_parts import POINTS
-from tests.test_resume import Killed, differences
+from tests.test_resume import differences, dying
 
 SHAPE = (1, 8, 8)
 UPDATES, CLASSES = 4, 3
@@ -167,7 +166,9 @@ def test_every_penalty_where_it_is_due(penalty: Penalty) -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
-    "names", [["lecam"], ["consistency"], ["weight_clipping"], [*REGULARIZERS]], ids="+".join
+    "names",
+    [["lecam"], ["consistency"], ["weight_clipping"], pytest.param([*REGULARIZERS], marks=pytest.mark.slow)],
+    ids="+".join,
 )
 def test_every_regularizer(names: Sequence[str]) -> None:
     assert_same(SMALL, Game(loss=Hinge(), regularizers={name: REGULARIZERS[name] for name in names}))
@@ -175,7 +176,9 @@ def test_every_regularizer(names: Sequence[str]) -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("augment", AUGMENTS, ids=named)
-@pytest.mark.parametrize("labels", [Projection(), Auxiliary(weight=1.0)], ids=named)
+@pytest.mark.parametrize(
+    "labels", [Projection(), pytest.param(Auxiliary(weight=1.0), marks=pytest.mark.slow)], ids=named
+)
 def test_augmentation_noise_and_labels(augment: Any, labels: Conditioning) -> None:
     auxiliary = labels if isinstance(labels, Auxiliary) else None
     game = Game(loss=NonSaturating(), auxiliary=auxiliary, augment=augment, instance_noise=0.1)
@@ -184,7 +187,11 @@ def test_augmentation_noise_and_labels(augment: Any, labels: Conditioning) -> No
 
 
 @pytest.mark.usefixtures("recorded")
-@pytest.mark.parametrize("network", NETWORKS, ids=named)
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(n, marks=[pytest.mark.slow] * isinstance(n, ResNet | StyleGAN2)) for n in NETWORKS],
+    ids=named,
+)
 def test_every_network_with_its_running_statistics(network: Network) -> None:
     assert_same(network, Game(loss=Relativistic(), penalty=R1(gamma=1.0, final=1.0, interval=1)), steps=2)
 
@@ -290,24 +297,15 @@ def test_lbfgs_and_pcgrad_are_eager_and_clipping_is_in_the_graph(recorded: None)
 @pytest.mark.slow
 @pytest.mark.usefixtures("blank_figures")
 def test_a_compiled_run_that_dies_and_is_resumed_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*POINTS, "penalty=wgan_gp", "penalty.interval=2", "compile=update"]
     words += ["logging.checkpoint_interval=96"]
     options = compose_tree("gan", words, [config_dir()])[0]
     assert execute(options, tmp_path / "whole") == 0
     assert "compile=update: 3 graphs compiled in" in capsys.readouterr().out
-    left, finish_step = iter(range(5)), Run.finish_step
-
-    def dying(self: Run, step: int, metrics: Any) -> None:
-        if next(left, None) is None:
-            raise Killed
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-    with pytest.raises(Killed):
+    with dying(5):
         execute(options, tmp_path / "run")
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     with pytest.raises(ConfigError, match="compile=off cannot change while resuming"):
         resume_run(tmp_path / "run", ["compile=off"], "gan")
     assert resume_run(tmp_path / "run", [], "gan") == 0

@@ -252,7 +252,8 @@ def test_a_picture_that_cannot_be_drawn_does_not_end_the_training(
     def without(self: VectorField, *args: object) -> ComplexRitz:
         raise FloatingPointError("a product with the operator is not finite")
 
-    cfg = configured(*QUICK, *RUNS["points"], "measurements.eigenvalues=4", "logging.draw_interval=32")
+    twice = ("total_images=64", "logging.draw_interval=32", "measurements.eigenvalues=4")
+    cfg = configured(*QUICK, *RUNS["points"], *twice)
     monkeypatch.setattr(VectorField, "eigenvalues", without)
     trained(tmp_path / "run", cfg)
     assert {path.stem for path in (tmp_path / "run" / "media").glob("*.png")} >= {"samples", "logits"}

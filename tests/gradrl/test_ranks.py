@@ -18,11 +18,17 @@ from gradrl.agents.reinforce import REINFORCE, REINFORCEConfig
 from gradrl.agents.vtrace import VTrace, VTraceConfig
 from gradrl.collector import Collector
 from gradrl.envs.env_state import Replayable
+from gradrl.envs.make import EnvConfig, inspect_env
 from gradrl.envs.observations import Observation
 from gradrl.envs.spaces import action_decoder
+from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator, evaluate
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer
-from gradrl.experience.shares import OwnDraws, own_draws
+from gradrl.experience.shares import OwnDraws, own_draws, own_envs
+from gradrl.policies.exploration_noise import NoiseConfig
 from gradrl.ranks import check_ranks
+from tests.gradrl.evaluation.test_evaluator import Begun
+from tests.gradrl.off_policy import KINDS, make
+from tests.gradrl.scripted import Scripted
 from tests.gradrl.small import small_agent, small_model
 from tests.ranks import on_ranks
 from tests.signals import composed
@@ -37,13 +43,17 @@ class Slope(gym.Env):
     observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
     action_space = BOX
 
+    def __init__(self, actions=BOX):
+        self.action_space = actions
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.x, self.t = self.np_random.normal(size=3), 0
         return self.x.copy(), {}
 
     def step(self, action):
-        self.x = 0.9 * self.x + 0.1 * np.tanh([action[0], action[1], action.sum()])
+        force = action if np.ndim(action) else np.eye(3)[action][:2]
+        self.x = 0.9 * self.x + 0.1 * np.tanh([*force, force.sum()])
         self.t += 1
         return self.x.copy(), float(-np.square(self.x).sum()), bool(self.x[0] > 1.2), self.t >= 7, {}
 
@@ -58,17 +68,19 @@ AGENTS = {
 }
 
 
-def collector(mode):
-    envs = SyncVectorEnv([lambda: Replayable(Slope())] * (NUM_ENVS // num_ranks()), autoreset_mode=mode)
-    return Collector(
-        envs,
-        Observation(Slope.observation_space),
-        action_decoder(BOX),
-        NUM_STEPS,
-        list(range(NUM_ENVS)),
-        ObservationNormalizer(3),
-        RewardNormalizer(NUM_ENVS, 0.99),
-    )
+OFF_POLICY = {
+    "ddpg": {"noise": NoiseConfig(kind="ornstein_uhlenbeck", std=0.5, dt=0.5)},
+    "td3": {"gradient_steps": 3},
+    "sac": {"gradient_steps": None},
+    "sac_discrete": {"replay_size": 200},
+}
+
+
+def collector(mode, actions=BOX, *normalizers):
+    make = lambda: Replayable(Slope(actions))  # noqa: E731
+    envs = SyncVectorEnv([make] * (NUM_ENVS // num_ranks()), autoreset_mode=mode)
+    decode, seeds = action_decoder(actions), list(range(NUM_ENVS))
+    return Collector(envs, Observation(Slope.observation_space), decode, NUM_STEPS, seeds, *normalizers)
 
 
 def in_float64(rollout):
@@ -82,8 +94,9 @@ def learnt(name):
     kind, config, options = AGENTS[name]
     agent = small_agent(kind, config, model=small_model(BOX).double(), num_steps=NUM_STEPS, **options)
     late = name in ("a2c", "recomputed")  # whose rollouts have rows that are not valid
-    source = collector(AutoresetMode.NEXT_STEP if late else AutoresetMode.SAME_STEP)
-    actor = agent.make_actor(own_draws(np.random.default_rng(3)))
+    mode = AutoresetMode.NEXT_STEP if late else AutoresetMode.SAME_STEP
+    source = collector(mode, BOX, ObservationNormalizer(3), RewardNormalizer(NUM_ENVS, 0.99))
+    actor = agent.make_actor(own_draws(np.random.default_rng(3), NUM_ENVS, own_envs(NUM_ENVS)))
     history = [
         agent.update(in_float64(source.collect(actor)), update / 20) | source.drain() for update in range(20)
     ]
@@ -93,13 +106,29 @@ def learnt(name):
     return [p.detach() for p in agent.model.parameters()] + statistics, metrics, source.state_dict()
 
 
+def learnt_from_replay(name):
+    """The same of an agent with a replay, whose state takes the place of statistics."""
+    agent = make(name, learning_starts=100, **OFF_POLICY[name])
+    agent.model.double()
+    for target in agent.targets:
+        target.net.double()
+    source = collector(AutoresetMode.NEXT_STEP, KINDS[name][4])
+    actor = agent.make_actor(own_draws(np.random.default_rng(3), NUM_ENVS, own_envs(NUM_ENVS)))
+    history = [agent.update(in_float64(source.collect(actor)), update / 20) for update in range(20)]
+    metrics = [{tag: x.tolist() for tag, x in each.items()} for each in history]
+    kept = [agent.replay.latest(1000).obs, agent.replay.latest(1000).action]
+    kept += list(actor.state_dict()["noise"].values())
+    return [p.detach() for p in agent.model.parameters()] + kept, metrics, source.state_dict()
+
+
 def learnt_by_all(*names):
-    return {name: learnt(name) for name in names}
+    return {name: (learnt_from_replay if name in OFF_POLICY else learnt)(name) for name in names}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("ranks", "names"), [(2, tuple(AGENTS)), pytest.param(4, ("ppo", "a2c"), marks=pytest.mark.long)]
+    ("ranks", "names"),
+    [(2, (*AGENTS, *OFF_POLICY)), pytest.param(4, ("ppo", "a2c", "sac"), marks=pytest.mark.long)],
 )
 def test_agents_of_several_ranks_learn_as_one_does(ranks, names):
     expected = learnt_by_all(*names)
@@ -114,14 +143,47 @@ def test_agents_of_several_ranks_learn_as_one_does(ranks, names):
             assert state["env_steps"] == expected[name][2]["env_steps"]
 
 
+def judged():
+    """Episodes of a script, and the evaluations of a policy, by copies of which a rank may have none."""
+    gym.register("Slope-v0", Slope)
+    cfg = EnvConfig(
+        id="Slope-v0", kwargs={}, import_module=None, wrappers=(), train_wrappers=(), vectorization="auto",
+        autoreset="same_step",
+    )  # fmt: skip
+    info, model, found = inspect_env(cfg), small_model(BOX), {}
+    for episodes, copies in ((7, 3), (2, 5), (1, 1), (20, 20)):
+        options = EvaluationConfig(
+            episodes=episodes, interval_episodes=copies, num_envs=copies, max_episode_steps=5,
+            deterministic=True,
+        )  # fmt: skip
+        script = Scripted(lambda obs: -obs[:, :2])
+        seen = evaluate(script, cfg, info, options, episodes, 3)
+        evaluator = Evaluator(options, cfg, info, 3, model, None, Begun())
+        measured = evaluator.final() | evaluator.evaluate().metrics
+        found[episodes] = seen.returns.tolist(), seen.lengths.tolist(), seen.capped, measured
+    return found
+
+
+@pytest.mark.slow
+def test_ranks_share_the_episodes_of_an_evaluation_and_see_what_one_process_sees():
+    expected = judged()
+    assert {len(returns) for returns, *_ in expected.values()} == {7, 2, 1, 20}
+    assert expected[20][3]["eval_return_mean_stochastic"] != expected[20][3]["eval_return_mean"]
+    for found in on_ranks(judged, 3):
+        for episodes, (*seen, measured) in found.items():
+            assert seen == [*expected[episodes][:3]]
+            assert measured == pytest.approx(expected[episodes][3], abs=1e-5)
+
+
 def test_each_rank_has_its_rows_of_the_draws_for_all(monkeypatch):
     whole = np.random.default_rng(0)
     expected = [whole.gumbel(size=(6, 3)), whole.standard_normal((6, 2), dtype=np.float32)]
     for rank in range(3):
         monkeypatch.setattr("gradrl.experience.shares.num_ranks", lambda: 3)
         monkeypatch.setattr("gradrl.experience.shares.this_rank", lambda rank=rank: rank)
-        draws = OwnDraws(np.random.default_rng(0))
-        rows = slice(2 * rank, 2 * rank + 2)
+        rows = own_envs(6)
+        assert (rows.start, rows.stop) == (2 * rank, 2 * rank + 2)
+        draws = OwnDraws(np.random.default_rng(0), 6, rows)
         np.testing.assert_array_equal(draws.gumbel(size=(2, 3)), expected[0][rows])
         np.testing.assert_array_equal(draws.standard_normal((2, 2), dtype=np.float32), expected[1][rows])
 
@@ -129,9 +191,14 @@ def test_each_rank_has_its_rows_of_the_draws_for_all(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("agent=sac", "env=pendulum"), r"agent must be one of A2C, PPO, .* for 4 ranks, got 'SAC'"),
-        (("agent=trpo", "env=pendulum"), r"agent must be one of .*, got 'TRPO'"),
+        (("agent=trpo", "env=pendulum"), r"agent must be one of A2C, DDPG, PPO, .* for 4 ranks, got 'TRPO'"),
+        (("agent=ppo_recurrent", "env=cartpole"), r"agent must be one of .*, got 'PPORecurrent'"),
+        (
+            ("agent=sac", "env=pendulum", "num_envs=4", "agent.batch_size=62"),
+            r"agent.batch_size must be a multiple of 4 for 4 ranks, got 62",
+        ),
         (("agent=ppo_rnd", "env=cartpole"), r"agent must be one of .*, got 'PPORND'"),
+        (("agent=ppo_noveld", "env=cartpole"), r"agent must be one of .*, got 'PPONovelD'"),
         (("agent=ppo", "num_envs=6"), r"num_envs must be a multiple of 4 for 4 ranks, got 6"),
         (
             ("agent=ppo", "num_envs=4", "agent.num_steps=6", "agent.num_minibatches=4"),

@@ -12,7 +12,6 @@ from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import ConfigError, config_dir
 from core.form import require_form
-from core.run.run import Run
 from gradrl.envs.make import inspect_env, make_torch_envs
 from gradrl.experience.normalize import ObservationNormalizer, RewardNormalizer, running_returns
 from gradrl.policies.actor import StatelessActor
@@ -20,7 +19,7 @@ from gradrl.policies.networks import ActorCritic, MLPConfig
 from gradrl.tensor_collector import TensorCollector
 from tests.core.gradients.test_cuda import no_waiting
 from tests.gradrl.envs.test_torch_envs import CPU, config, made, needs_cuda
-from tests.test_resume import Killed, differences
+from tests.test_resume import differences, dying
 
 NUM_STEPS, NUM_ENVS = 13, 4
 
@@ -236,6 +235,7 @@ def tree(*overrides):
         "agent=trpo env=cartpole agent.num_minibatches=2 agent.num_critic_updates=2",
         "agent=vtrace env=cartpole agent.policy_lag=2",
         "agent=ppo_rnd env=mountain_car agent.num_minibatches=2 agent.num_epochs=2",
+        "agent=ppo_noveld env=mountain_car agent.num_minibatches=2 agent.num_epochs=2",
     ],
 )
 def test_every_on_policy_agent_learns_from_tensors(words, tmp_path):
@@ -264,23 +264,14 @@ def test_what_cannot_act_on_a_device_is_refused_by_name(words, message):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
-def test_a_run_that_dies_and_is_resumed_ends_the_same(tmp_path, monkeypatch, device):
+def test_a_run_that_dies_and_is_resumed_ends_the_same(tmp_path, device):
     words = [*SHORT, *STEPS, "agent=ppo", "env=acrobot", "agent.num_minibatches=2", "agent.num_epochs=1",
              "normalize_observation=true", "normalize_reward=true", "logging.checkpoint_interval=64",
              "total_steps=640", f"device={device}"]  # fmt: skip
-    whole, directory, finish_step = tmp_path / "whole", tmp_path / "run", Run.finish_step
+    whole, directory = tmp_path / "whole", tmp_path / "run"
     assert execute(tree(*words), whole) == 0
-    left = iter(range(4))
-
-    def dying(self, step, metrics):
-        if next(left, None) is None:
-            raise Killed
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-    with pytest.raises(Killed):
+    with dying(4):
         execute(tree(*words), directory)
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(directory, [], "rl") == 0
     assert differences(whole, directory) == []
 

@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch) -> Path:
     ("command", "line", "words"),
     [
         ("rl", "gradrl age", ["agent=", "agent."]),
-        ("rl", "gradrl agent=pp", ["agent=ppo", "agent=ppo_kl", "agent=ppo_recurrent", "agent=ppo_rnd"]),
+        ("rl", "gradrl agent=ppo_r", ["agent=ppo_recurrent", "agent=ppo_rnd"]),
         ("rl", "gradrl agent=sac agent.te", ["agent.temperature="]),
         ("rl", "gradrl agent=no_such agent.clip_c", ["agent.clip_coef="]),
         ("rl", "gradrl seed=1 experiment=rl/trpo_c", ["experiment=rl/trpo_cartpole"]),

@@ -18,7 +18,7 @@ from core.optim.factory import build_optimizer
 from core.optim.schedules import Constant, Linear
 from core.run.run import Run
 from tests.conftest import Command, assert_refused
-from tests.test_resume import Killed, differences
+from tests.test_resume import Killed, differences, dying
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -71,21 +71,12 @@ def test_optimizers_from_one_start_are_the_single_runs_and_their_parent_lists_th
 
 
 @pytest.mark.slow
-def test_a_comparison_killed_in_its_second_descent_and_resumed_ends_the_same(tmp_path, monkeypatch, capsys):
+def test_a_comparison_killed_in_its_second_descent_and_resumed_ends_the_same(tmp_path, capsys):
     overrides = ["function=rosenbrock", "steps=30", "optimizers=[momentum,adam,perturbed_sgd]"]
     overrides += ["logging.checkpoint_interval=7", "logging.interval=4"]
     assert execute(tree_of(*overrides), tmp_path / "whole") == 0
-    finish_step, left = Run.finish_step, iter(range(46))
-
-    def dying(self, step, metrics):
-        if next(left, None) is None:
-            raise Killed
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-    with pytest.raises(Killed):
+    with dying(46):
         execute(tree_of(*overrides), tmp_path / "killed")
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     first = (tmp_path / "killed" / "momentum" / "checkpoints" / "last.pt").stat().st_mtime_ns
     capsys.readouterr()
     assert resume_run(tmp_path / "killed", [], "descend") == 0

@@ -31,7 +31,7 @@ from core.history import KEPT, History
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from tests.conftest import Command, assert_refused
-from tests.test_resume import Killed, differences
+from tests.test_resume import differences, dying
 
 CPU = torch.device("cpu")
 
@@ -230,21 +230,11 @@ def test_a_descent_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monke
 
     monkeypatch.setattr("core.history.KEPT", 20)  # so that the path is thinned on the way
     assert begin(whole) == 0
-    finish_step = Run.finish_step
     for death in deaths:
-        left = iter(range(death))
-
-        def dying(self, step, metrics, left=left):
-            if next(left, None) is None:
-                raise Killed
-            finish_step(self, step, metrics)
-
-        monkeypatch.setattr(Run, "finish_step", dying)
         again = partial(resume_run, directory, [], "descend")
         go = again if directory.exists() else partial(begin, directory)
-        with pytest.raises(Killed):
+        with dying(death):
             go()
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(directory, [], "descend") == 0
     assert differences(whole, directory) == []
     for field in ("x", "value", "gradient_norm", "hessian_eigenvalues", "evaluations", "critical_point"):

@@ -21,7 +21,7 @@ from core.descend.objectives import DeepLinear, DeepSigmoid, DigitsMLP, Logistic
 from core.noise import NoiseProbe, per_sample_gradients
 from core.run.run import Run
 from core.run.tensorboard import read_scalars
-from tests.test_resume import Killed, differences
+from tests.test_resume import Killed, differences, dying
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -152,7 +152,7 @@ def test_the_gradient_of_a_batch_is_right_on_average_and_its_noise_falls_with_th
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", ["stochastic", "minibatch", "full"])
-def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monkeypatch, batch):
+def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, batch):
     overrides = [
         "objective=moons",
         f"batch={batch}",
@@ -162,17 +162,8 @@ def test_a_training_killed_at_any_point_and_resumed_ends_the_same(tmp_path, monk
     ]
     overrides += ["logging.checkpoint_interval=11", "logging.interval=4", "optimizer=perturbed_sgd"]
     assert execute(tree_of(*overrides), tmp_path / "whole") == 0
-    finish_step, left = Run.finish_step, iter(range(26))
-
-    def dying(self, step, metrics):
-        if next(left, None) is None:
-            raise Killed
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-    with pytest.raises(Killed):
+    with dying(26):
         execute(tree_of(*overrides), tmp_path / "run")
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(tmp_path / "run", [], "descend") == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
     for field in (
@@ -197,14 +188,14 @@ def test_the_curves_of_a_resumed_training_name_the_rate_that_auto_has_proposed(t
         titles.append(*parts)
         return {}
 
-    def dying(self, step, metrics):
+    def saved_and_killed(self, step, metrics):
         finish_step(self, step, metrics)
         if step == 2:
             self.save("last.pt")
             raise Killed
 
     monkeypatch.setattr(descending, "pictures", noted)
-    monkeypatch.setattr(Run, "finish_step", dying)
+    monkeypatch.setattr(Run, "finish_step", saved_and_killed)
     with pytest.raises(Killed):
         execute(tree_of(*overrides), tmp_path)
     monkeypatch.setattr(Run, "finish_step", finish_step)

@@ -105,6 +105,7 @@ def test_a_compiled_part_is_compiled_as_often_as_without_a_watch():
     assert counts[0] == counts[1]
 
 
+@pytest.mark.slow
 def test_a_compiled_wrapper_beside_the_model_brings_no_warning():
     code = """
 import warnings

@@ -8,9 +8,8 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import config_dir
-from core.run.run import Run
 from gradrl.evaluation.evaluator import Evaluator
-from tests.test_resume import Killed, differences
+from tests.test_resume import differences, dying
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -55,6 +54,7 @@ ALL = {
     "ppo_kl": [*ROLLOUTS, "agent.num_epochs=2"],
     "ppo_recurrent": [*ROLLOUTS, "env=cartpole_no_velocity", "agent.num_minibatches=2", "agent.num_epochs=2"],
     "ppo_rnd": [*ROLLOUTS, "agent.num_epochs=2"],
+    "ppo_noveld": ["env=taxi", "agent.num_steps=32", "agent.num_epochs=2"],
     "ddpg": [*REPLAY, "agent.noise.kind=ornstein_uhlenbeck"],
     "td3": REPLAY,
     "sac": [*REPLAY, "policy.sde=true", "policy.sde_interval=4", "probe=[noise]", "probe.noise.interval=5"],
@@ -72,20 +72,11 @@ def tree(agent, *overrides):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", ALL)
-def test_a_run_that_dies_and_is_resumed_ends_the_same(agent, tmp_path, monkeypatch):
+def test_a_run_that_dies_and_is_resumed_ends_the_same(agent, tmp_path):
     overrides = [*SHORT, *ALL[agent]]
     assert execute(tree(agent, *overrides), tmp_path / "whole") == 0
-    left, finish_step = iter(range(5)), Run.finish_step
-
-    def dying(self, step, metrics):
-        if next(left, None) is None:
-            raise Killed
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-    with pytest.raises(Killed):
+    with dying(5):
         execute(tree(agent, *overrides), tmp_path / "run")
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     assert resume_run(tmp_path / "run", [], "rl") == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
 

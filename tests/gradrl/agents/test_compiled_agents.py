@@ -8,11 +8,10 @@ from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.config import ConfigError, config_dir
 from core.run import compiled
-from core.run.run import Run
 from core.run.tensorboard import read_scalars
 from gradrl.evaluation.evaluator import Evaluator
 from tests.gradrl.agents.test_agent_runs import ALL, QUIET
-from tests.test_resume import Killed, differences
+from tests.test_resume import differences, dying
 
 SHORT = [
     *QUIET,
@@ -68,20 +67,11 @@ def test_a_compiled_run_is_the_eager_one_but_for_rounding(agent, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_a_compiled_run_that_dies_and_is_resumed_ends_the_same(tmp_path, monkeypatch):
+def test_a_compiled_run_that_dies_and_is_resumed_ends_the_same(tmp_path):
     options = tree("ppo", "compile=update")
     assert execute(options, tmp_path / "whole") == 0
-    left, finish_step = iter(range(3)), Run.finish_step
-
-    def dying(self, step, metrics):
-        if next(left, None) is None:
-            raise Killed
-        finish_step(self, step, metrics)
-
-    monkeypatch.setattr(Run, "finish_step", dying)
-    with pytest.raises(Killed):
+    with dying(3):
         execute(options, tmp_path / "run")
-    monkeypatch.setattr(Run, "finish_step", finish_step)
     with pytest.raises(ConfigError, match="compile=off cannot change while resuming"):
         resume_run(tmp_path / "run", ["compile=off"], "rl")
     assert resume_run(tmp_path / "run", [], "rl") == 0

@@ -97,7 +97,7 @@ def test_the_reward_is_novelty_of_what_a_step_led_to_over_the_deviation_of_its_d
     for t in range(8):  # through the ends of episodes
         running = torch.where(data.valid[t], 0.9 * running + novelty[t], running)
         sums.append(running[data.valid[t]])
-    reward = curiosity.reward(rows, data.valid)
+    reward = curiosity.reward(data, rows)
     assert (data.terminated | data.truncated).any()
     torch.testing.assert_close(
         reward.double(), novelty / torch.cat(sums).std(correction=0), rtol=1e-5, atol=1e-6
@@ -185,7 +185,7 @@ def test_the_predictor_learns_from_its_share_of_the_rollout():
 def test_the_scale_is_that_of_rewards_without_episodes():
     curiosity = Curiosity(model(), 0.9)
     data = small_rollout()
-    curiosity.reward(curiosity.rows(data), data.valid)
+    curiosity.reward(data, curiosity.rows(data))
     assert isinstance(curiosity.scale, RewardNormalizer)
     assert (curiosity.scale.running > 0).all()  # a sum that had ended with an episode would be 0
 

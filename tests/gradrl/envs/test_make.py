@@ -191,6 +191,11 @@ def test_the_native_version_of_atari_is_not_mistaken_for_the_game():
         ("mujoco", "ant", 105, 8),
         ("minigrid", "minigrid_empty", 147, 7),
         ("minigrid", "minigrid_doorkey", 147, 7),
+        ("minigrid", "minigrid_key_corridor", 147, 7),
+        ("minigrid", "minigrid_multiroom", 147, 7),
+        ("minigrid", "minigrid_unlock", 147, 7),
+        ("minatar.gym", "minatar_breakout", 400, 3),
+        ("minatar.gym", "minatar_freeway", 700, 3),
         ("ale_py", "pong", 4 * 84 * 84, 6),
         ("ale_py", "breakout", 4 * 84 * 84, 4),
     ],
@@ -208,6 +213,34 @@ def test_simulators_step_behind_the_wrappers_of_their_files(module, name, size, 
         obs, reward, *_ = envs.step(envs.action_space.sample())
         assert np.isfinite(reward).all()
     envs.close()
+
+
+def test_a_package_registers_its_environments_once_by_its_own_function(monkeypatch, tmp_path):
+    """As MinAtar does, which nothing but such a call would bring."""
+    (tmp_path / "someones_games.py").write_text(
+        "import gymnasium\n\n\n"
+        "def register_envs():\n"
+        "    entry = 'gymnasium.envs.classic_control:CartPoleEnv'\n"
+        "    gymnasium.register('Somebody/Poles-v0', entry, max_episode_steps=7)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = config("Somebody/Poles-v0", import_module="someones_games")
+    try:
+        with warnings.catch_warnings(action="error"):  # gymnasium warns of an id that is registered again
+            assert [inspect_env(cfg).max_episode_steps for _ in range(2)] == [7, 7]
+    finally:
+        gym.registry.pop("Somebody/Poles-v0", None)
+        sys.modules.pop("someones_games", None)
+
+
+def test_minatar_is_asked_for_by_name_where_it_is_not_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minatar", None)
+    monkeypatch.setitem(sys.modules, "minatar.gym", None)
+    with pytest.raises(
+        ValueError, match=r"^env.id=MinAtar/Freeway-v1 needs the package minatar, which is not"
+    ):
+        inspect_env(chosen("minatar_freeway"))
 
 
 def test_games_show_four_grey_frames_and_pay_clipped_rewards_in_training_only():

@@ -12,6 +12,7 @@ from gradrl.envs.wrappers import (
     FramesAsChannels,
     FreshWorld,
     KeepElements,
+    ShortSeeds,
     remarks,
 )
 
@@ -212,6 +213,20 @@ def test_games_without_fire_or_lives_are_refused():
         FireReset(Game(("NOOP", "LEFT")))
     with pytest.raises(ValueError, match="how many lives are left"):
         EpisodicLife(gym.make("CartPole-v1")).reset()
+
+
+def test_seeds_are_cut_to_32_bits_and_what_has_no_seed_stays_without():
+    seeds = []
+
+    class Seeded(Fixed):
+        def reset(self, *, seed=None, options=None):
+            seeds.append(seed)
+            return super().reset(seed=seed, options=options)
+
+    env = ShortSeeds(Seeded(0, spaces.Discrete(1)))
+    for seed in (None, 7, 2**32 - 1, 2**32, 5 * 2**32 + 3):
+        env.reset(seed=seed)
+    assert seeds == [None, 7, 2**32 - 1, 0, 3]
 
 
 def test_in_a_fresh_world_an_episode_does_not_depend_on_those_before():

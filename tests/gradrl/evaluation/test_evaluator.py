@@ -93,8 +93,12 @@ def test_acting_for_evaluation_moves_no_training_state():
     normalizer.update(np.array([[0.0, 1.0], [2.0, 5.0]]))
     before = torch.get_rng_state()
     for deterministic in (True, False):
-        kinds = {"deterministic": deterministic, "seed": 5}
-        first, second = (evaluation_actor(model, normalizer, **kinds) for _ in range(2))
+        first, second = (
+            evaluation_actor(
+                model, normalizer, deterministic=deterministic, generator=np.random.default_rng(5)
+            )
+            for _ in range(2)
+        )
         obs, episode_start = (
             np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32),
             np.ones(50, np.bool_),
@@ -105,7 +109,8 @@ def test_acting_for_evaluation_moves_no_training_state():
     assert normalizer.moments.count == 2
     assert torch.equal(torch.get_rng_state(), before)
     expected = model.policy(torch.from_numpy(normalizer(obs))).mode()
-    actor = evaluation_actor(model, normalizer, deterministic=True, seed=0)
+    generator = np.random.default_rng(0)
+    actor = evaluation_actor(model, normalizer, deterministic=True, generator=generator)
     actor.begin(50)
     assert actor(obs, episode_start).tolist() == expected.tolist()
 
