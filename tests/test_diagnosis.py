@@ -22,7 +22,7 @@ QUICK = ["logging.interval=1", "diagnosis.unit_health.interval=4", "diagnosis.un
          "logging.progress=false", "monitor.sample_interval=2"]  # fmt: skip
 
 FIELDS = {"name", "severity", "player", "layer", "first_step", "last_step", "active", "evidence"}
-FIELDS |= {"what", "cause", "remedy", "kinds", "explains", "consequence_of"}
+FIELDS |= {"what", "cause", "remedy", "kinds", "explains", "consequence_of", "rolled_back"}
 
 
 def run(name: str, directory: Path, *overrides: str) -> int:

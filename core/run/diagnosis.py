@@ -33,6 +33,7 @@ from core.diagnosis import (
 )
 from core.diagnosis.findings import FILE, markdown, ordered, require_sign
 from core.diagnosis.gradients import grew
+from core.diagnosis.signals import LOST
 from core.form import Maybe, Number, Only
 from core.gradients.localise import localise
 from core.gradients.measured import Measured
@@ -146,11 +147,14 @@ class Diagnosis:
         if self.enabled:
             self._history.add(step, values)
 
-    def update(self, step: int) -> list[Finding]:
-        """Ask the rules about a logged point that has been observed; what has opened or closed."""
+    def update(self, step: int, *, lost: bool = False) -> list[Finding]:
+        """Ask the rules about a logged point that has been observed; what has opened or closed.
+
+        `lost` says that the last checkpoint is not finite.
+        """
         if not self.enabled:
             return []
-        self._history.add(step, self._rates())
+        self._history.add(step, self._rates() | ({LOST: 1.0} if lost else {}))
         self._locate()
         signs = diagnose(self._rules, self._history, self._present())
         changed = self._ledger.update(step, signs)

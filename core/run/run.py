@@ -14,7 +14,6 @@ from torch import nn
 
 from core.config import Tree
 from core.diagnosis import RULES, Finding, Remedies, Rule
-from core.diagnosis.signals import LOST
 from core.draw.media import Media
 from core.gradients import GradientStep, Metrics
 from core.gradients.ranks import alone, num_ranks
@@ -347,8 +346,6 @@ class Run:
         values["time/steps_per_s"] = self.step / max(self.train_s, 1e-9)
         if self._first:
             self._write(values)
-            if not self.good.finite:
-                self.diagnosis.observe(self.step, {LOST: 1.0})
             self._diagnose()
         for step in self._steps:
             require_finite(step, values, f"{self.cfg.interval} iterations", f"{self.step:,} {self.unit}")
@@ -357,7 +354,7 @@ class Run:
 
     def _diagnose(self) -> None:
         """Ask the rules about the point just written, and say what they have found."""
-        changed = self.diagnosis.update(self.step)
+        changed = self.diagnosis.update(self.step, lost=not self.good.finite)
         for line in self.diagnosis.messages(changed):
             self.say(f"{self.step:>11,} {self.unit}   {line}")
         if changed:
