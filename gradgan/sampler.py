@@ -13,6 +13,7 @@ from torch import Tensor
 from core.config import ConfigError
 from core.run import checkpoint as checkpoints
 from core.run.saved import Saved, read_saved
+from core.text import shown
 from gradgan.evaluation.sampling import even_labels, sample
 from gradgan.game.players import Generator, latents, make_generator
 from gradgan.images import to_pixels
@@ -80,9 +81,9 @@ class Sampler:
             return even_labels(n, self.num_classes, random)
         chosen = torch.as_tensor(labels)
         if chosen.is_floating_point() or chosen.shape not in ((), (n,)):
-            raise ValueError(f"labels must be an integer or {n} of them, got {labels!r}")
+            raise ValueError(f"labels must be an integer or {n} of them, got {shown(labels)}")
         if ((chosen < 0) | (chosen >= self.num_classes)).any():
-            raise ValueError(f"labels must be 0 to {self.num_classes - 1}, got {labels!r}")
+            raise ValueError(f"labels must be 0 to {self.num_classes - 1}, got {shown(labels)}")
         return chosen.long().expand(n)
 
 

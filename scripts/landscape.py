@@ -1,7 +1,7 @@
 """Draw the loss landscape of a run: `landscape.py run=DIR`; which=[] writes only its page anew."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Interval
 from core.checks import Finite, checked, require
 from core.cli.command import tool
 from core.config import ConfigError, nearest
+from core.text import shortened
 
 if TYPE_CHECKING:
     from core.landscape.subject import Subject
@@ -61,9 +62,10 @@ def landscape(cfg: LandscapeConfig) -> None:
         print(f"landscape: {page}")
         return
     subject = load(directory, cfg)
+    views = wanted(subject, cfg)
     print(f"{subject.place}; loss on {subject.batch}   {time.monotonic() - began:.1f} s", flush=True)
     view_cfg = ViewConfig(grid=cfg.grid, span=cfg.span, seed=cfg.seed)
-    for player, name, draw in wanted(subject, cfg):
+    for player, name, draw in views:
         began = time.monotonic()
         tag = f"{player}_{name}".lstrip("_")
         try:
@@ -104,9 +106,7 @@ def load(directory: Path, cfg: LandscapeConfig) -> "Subject":
     return load_probe(directory, cfg.checkpoint, batch_size=cfg.batch_size, seed=cfg.seed)
 
 
-def wanted(
-    subject: "Subject", cfg: LandscapeConfig
-) -> "Iterator[tuple[str, str, Callable[[ViewConfig], View]]]":
+def wanted(subject: "Subject", cfg: LandscapeConfig) -> "list[tuple[str, str, Callable[[ViewConfig], View]]]":
     """Player (empty for both, or a single one), view and what draws it, in order.
 
     Raises:
@@ -117,14 +117,17 @@ def wanted(
     names = {name or "agent": name for name in subject.objectives}
     for name in cfg.players or ():
         if name not in names:
-            raise ConfigError(f"players must be some of {', '.join(names)}, got {name}{nearest(name, names)}")
+            raise ConfigError(
+                f"players must be some of {', '.join(names)}, got {shortened(name)}{nearest(name, names)}"
+            )
     which = cfg.which or [name for name in WHICH if name != "game" or subject.game]
-    for player in cfg.players or names:
-        for name in which:
-            if name != "game":
-                yield names[player], name, partial(views.VIEWS[name], subject, names[player])
-    if "game" in which:
-        yield "", "game", partial(views.game, subject)
+    found = [
+        (names[player], name, partial(views.VIEWS[name], subject, names[player]))
+        for player in cfg.players or names
+        for name in which
+        if name != "game"
+    ]
+    return [*found, ("", "game", partial(views.game, subject))] if "game" in which else found
 
 
 def main() -> None:

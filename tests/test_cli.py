@@ -102,6 +102,7 @@ OWN = {
         (["logging.interval=0"], "logging.interval must be an integer >= 1, got 0"),
         (["num_threads=0"], "num_threads must be an integer >= 1 or null, got 0"),
         (["device=abacus"], "device must be auto, cpu, cuda, cuda:N or mps, got 'abacus'"),
+        ([f"device={'x' * 3000}"], f"cuda:N or mps, got '{'x' * 43}...{'x' * 22}'"),
         (["optimizer._target_=torch.optim.NAdam", "optimizer.momentun=1"], "optimizer.momentun: torch.optim"),
         (["-m", "seed=1,two"], "seed must be an integer, got 'two'"),
         (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core.checks import require
 from core.config import Component
+from core.text import shown
 
 NO_DECAY = "no_decay"
 # A module called norm, norm1, layer_norm, attention_layernorm, ...; not norm_head, denorm, normal.
@@ -81,7 +82,7 @@ def _by_pattern(
 ) -> tuple[list[Tensor], list[Group]]:
     allowed = f"null, {NO_DECAY} or a mapping from name patterns to options such as {{*.bias: {{lr: 0.01}}}}"
     if not isinstance(groups, Mapping):
-        raise ValueError(f"{path} must be {allowed}, got {groups!r}")
+        raise ValueError(f"{path} must be {allowed}, got {shown(groups)}")
     waiting = list(named)
     chosen: list[Group] = []
     for pattern, options in groups.items():

@@ -4,6 +4,7 @@ import torch
 
 from core.config import ConfigError
 from core.errors import as_shortage
+from core.text import shown
 
 
 def resolve_device(name: str) -> torch.device:
@@ -24,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         count = here[device.type]
     except (RuntimeError, KeyError) as error:
-        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name!r}") from error
+        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {shown(name)}") from error
     if (device.index or 0) >= count:
         found = f"{count or 'no'} {device.type} device{'s' * (count > 1)}"
         raise ConfigError(f"device={name} is not available: this machine has {found}")

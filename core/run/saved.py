@@ -20,6 +20,7 @@ from core.run.directory import is_run
 from core.run.files import read_json, write_text
 from core.run.yaml_text import safe_text
 from core.state import StateDict
+from core.text import shown
 
 INTERFACE = "interface.json"
 
@@ -78,7 +79,7 @@ def read_saved(run: str | Path, target: str, checkpoint: str = "last", device: s
     """
     directory, where = Path(run), resolve_device(device)
     if f"{checkpoint}.pt" not in checkpoints.KEPT:
-        raise ConfigError(f"checkpoint must be last, best or good, got {checkpoint!r}")
+        raise ConfigError(f"checkpoint must be last, best or good, got {shown(checkpoint)}")
     if not is_run(directory):
         raise ConfigError(f"there is no run in {directory}")
     options, interface = _read_options(directory / "config.yaml"), directory / INTERFACE

@@ -183,3 +183,4 @@ def test_the_command_refuses_bad_overrides(command, runs, overrides, message):
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
     assert message in outcome.err
+    assert outcome.out == "" or overrides == ["which=[game]"]  # which is not known before
