@@ -206,7 +206,8 @@ def _import(cfg: EnvConfig, typed: str, module: str | None) -> None:
         return
     try:
         register = getattr(importlib.import_module(module), "register_envs", None)
-        if register is not None and cfg.id.rpartition(":")[2] not in gym.registry:
+        known = cfg.id.rpartition(":")[2] in gym.registry
+        if register not in (None, gym.register_envs) and not known:  # gymnasium's own does something else
             register()
     except (Exception, SystemExit) as error:  # it is somebody's own, and runs when it is imported
         needs = missing_package(error)
