@@ -131,8 +131,8 @@ def test_an_agent_or_an_environment_at_its_default_stands_for_an_experiment_too(
 
 
 def test_without_a_page_there_are_the_defaults_of_every_part_and_no_line():
-    assert composed("rl", "agent=ppo", "env=ant") == composed("rl", "agent=ppo", "env=ant", "experiment=none")
-    assert note("rl", "agent=ppo", "env=ant") is None
+    assert composed("rl", "agent=a2c", "env=ant") == composed("rl", "agent=a2c", "env=ant", "experiment=none")
+    assert note("rl", "agent=a2c", "env=ant") is None
     assert note("rl", "experiment=none") is None
 
 
