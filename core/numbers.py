@@ -47,7 +47,7 @@ def plain_number(value: float) -> str:
 
 
 def tick(value: float, digits: int = 4) -> str:
-    """An axis label of at most so many significant digits: 0.05, 250k, 1.5M, 10⁻⁴."""
+    """An axis label of at most so many significant digits: 0.05, 250k, 1.5M, 10⁻⁴, 10¹⁹."""
     if value < 0:
         return f"−{tick(-value, digits)}"
     if value == 0:
@@ -55,9 +55,10 @@ def tick(value: float, digits: int = 4) -> str:
     if digits > 4 and 1e3 <= value < 1e6:  # 1,000.2 says more than 1.0002k
         return f"{value:,.{max(digits, 6)}g}"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.{digits}g}{letter}"
-    if value >= 1e-3:
+        if size <= value < 1e12:
+            rounded = float(f"{value / size:.{digits}g}")
+            return f"{rounded:.{max(digits, 4)}g}{letter}"
+    if 1e-3 <= value < 1e12:
         return f"{value:.{digits}g}"
     return number(value).removeprefix("1·") if digits <= 4 else f"{value:.{digits}g}"
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from core.cli import elsewhere
 from core.cli.headline import headline
 from core.cli.stopping import POLL_S, end_with, stops_with
-from core.cli.sweeps import Sweep
+from core.cli.sweeps import Job, Sweep
 from tests.conftest import Command, Outcome, assert_refused, call
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -96,6 +96,22 @@ def test_jobs_in_other_processes_say_one_line_each_and_compute_what_they_do_here
             json.loads(Path(p, f"seed={seed}", "summary.json").read_text()) for p in ("sweep", whole)
         )
         assert there["x"] == here["x"]
+
+
+def test_another_sweep_in_the_folder_of_one_is_refused_and_the_first_is_not_forgotten(command, swept):
+    before = Path("sweep/sweep.yaml").read_bytes()
+    outcome = command("descend", "-m", *WORDS, "seed=7,8", "hydra.sweep.dir=sweep")
+    said = "error: sweep holds a sweep: go on with it by resume=sweep, or type another hydra.sweep.dir\n"
+    assert (outcome.status, outcome.err, outcome.out) == (2, said, "")
+    assert Path("sweep/sweep.yaml").read_bytes() == before
+    assert not list(Path("sweep").glob("*7*"))
+
+
+def test_a_job_that_was_stopped_before_it_began_points_to_no_file(tmp_path):
+    sweep = Sweep("descend", (), "", ("seed",), str(tmp_path))
+    (tmp_path / ".jobs").mkdir()
+    (tmp_path / ".jobs" / "3.json").write_text('{"status": 143}')
+    assert elsewhere._outcome(sweep, Job(3, (), "seed=4", "seed=4")) == "has not begun"
 
 
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib",)])

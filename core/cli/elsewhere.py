@@ -202,7 +202,9 @@ def _outcome(sweep: Sweep, job: Job) -> str:
         found = headline(read_summary(directory) or {})
         return f"{found[0]} {plain_number(found[1])}" if found else "finished"
     said = folder / f"{job.number}.txt"
-    lines = said.read_text(encoding="utf-8", errors="replace").splitlines() if said.exists() else []
+    if not said.exists():
+        return "has not begun"
+    lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
     why = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")][-1:]
     became = "stopped" if status > 128 else "failed"
     return f"{became}, status {status}: {why[0] if why else f'what it said is in {said}'}"

@@ -21,6 +21,7 @@ from core.config import ConfigError
 from core.run.directory import is_run, resumption
 from core.run.files import to_yaml, write_text
 from core.run.yaml_text import safe_text
+from core.text import shortened
 
 FILE = "sweep.yaml"  # of a sweep's folder
 JOBS = ".jobs"  # the folder in it where jobs in other processes leave what they say, and how they ended
@@ -97,9 +98,16 @@ class Sweep:
         return composed.run(work, directory, job.number, self.command)
 
     def note(self, jobs: Sequence[Job]) -> None:
-        """Write into its folder what continues it."""
+        """Write into its folder what continues it.
+
+        Raises:
+            ConfigError: the folder has another sweep, which would be forgotten.
+        """
         if self.place is None or any(job.subdir is None for job in jobs):
             return
+        if self.words is None and is_sweep(Path(self.place)):
+            advice = f"go on with it by {resumption(Path(self.place))}, or type another hydra.sweep.dir"
+            raise ConfigError(f"{shortened(self.place)} holds a sweep: {advice}")
         tree = {
             "command": self.config_name,
             "typed": self.command,

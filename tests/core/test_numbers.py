@@ -24,6 +24,14 @@ def test_numbers_are_written_for_people():
     assert [seconds(v) for v in (27.4, 300, 9000, None)] == ["27 s", "5 min", "2.5 h", "–"]
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(1e19, 4, "10¹⁹"), (2.5e28, 4, "2.5·10²⁸"), (1e8, 1, "100M"), (9e11, 1, "900G"), (123456, 2, "120k")],
+)
+def test_large_labels_have_no_programmers_exponent(value, digits, text):
+    assert tick(value, digits) == text
+
+
 def test_ticks_of_one_axis_differ_where_their_values_do():
     assert ticks([1000.2, 1000.4, 1000.6]) == ["1,000.2", "1,000.4", "1,000.6"]
     assert ticks([-0.5, 1.0001, 1.00012]) == ["−0.5", "1.0001", "1.00012"]
