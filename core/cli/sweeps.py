@@ -108,6 +108,9 @@ class Sweep:
         if self.words is None and is_sweep(Path(self.place)):
             advice = f"go on with it by {resumption(Path(self.place))}, or type another hydra.sweep.dir"
             raise ConfigError(f"{shortened(self.place)} holds a sweep: {advice}")
+        write_text(Path(self.place, FILE), self._as_noted(jobs))
+
+    def _as_noted(self, jobs: Sequence[Job]) -> str:
         tree = {
             "command": self.config_name,
             "typed": self.command,
@@ -115,16 +118,17 @@ class Sweep:
             "swept": list(self.swept),
             "jobs": [{"name": job.name, "directory": job.subdir, "words": [*job.words]} for job in jobs],
         }
-        write_text(Path(self.place, FILE), to_yaml(tree))
+        return to_yaml(tree)
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Take back the note where every job has come to nothing."""
-        if self.place is not None and not any(
-            d is not None and d.exists() for d in map(self.directory, jobs)
-        ):
-            with suppress(OSError):
-                Path(self.place, FILE).unlink(missing_ok=True)
-            shutil.rmtree(Path(self.place, JOBS), ignore_errors=True)
+        """Take back the note where every job has come to nothing; that of another sweep stays."""
+        if self.place is None or any(d is not None and d.exists() for d in map(self.directory, jobs)):
+            return
+        path = Path(self.place, FILE)
+        with suppress(OSError, UnicodeError):
+            if path.read_text(encoding="utf-8") == self._as_noted(jobs):
+                path.unlink()
+                shutil.rmtree(Path(self.place, JOBS), ignore_errors=True)
 
 
 def run_all(sweep: Sweep, jobs: Sequence[Job], launcher: DictConfig | None) -> int:
