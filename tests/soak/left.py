@@ -1,5 +1,6 @@
 """What a run leaves, by name, without what tells of a clock or of the machine: everything must be equal."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.golden.run import digest, hashed, leaves, repeats
@@ -58,3 +59,12 @@ def events(directory: Path) -> dict[str, str]:
         for (tag, step), value in found.items()
         if not tag.startswith("_hparams_") and repeats(tag)
     }
+
+
+def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """A line for each name whose contents differ, or that only one of both has."""
+    return [
+        f"{name}: {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]

@@ -25,7 +25,7 @@ from random import Random
 
 from core.cli.sweeps import JOBS, is_sweep
 from core.run.directory import is_run
-from tests.soak.left import contents
+from tests.soak.left import contents, differing
 from tests.soak.trial import finished
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,11 +208,7 @@ def try_once(kind: Kind, whole: Whole, random: Random, number: int, place: Path)
         trial.lost = "it never ends"
         return trial
     found = left(place)
-    trial.differing = [
-        f"{name}: {whole.found.get(name, 'absent')} -> {found.get(name, 'absent')}"
-        for name in sorted(whole.found.keys() | found.keys())
-        if whole.found.get(name) != found.get(name)
-    ]
+    trial.differing = differing(whole.found, found)
     shutil.rmtree(place)
     return trial
 

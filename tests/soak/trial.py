@@ -10,7 +10,7 @@ from random import Random
 
 from core.run.directory import is_run
 from tests.soak.disturb import Disturbance, Ended, command, draw
-from tests.soak.left import contents
+from tests.soak.left import contents, differing
 
 DEATHS = (1, 2, 4, 6)  # disturbances of a trial
 TRIES = 6  # commands that must do to end a run
@@ -114,11 +114,7 @@ def try_once(kind: Kind, whole: Whole, seed: int, number: int, place: Path) -> V
         verdict.lost = "it never ends"
         return verdict
     found = contents(place)
-    verdict.differing = [
-        f"{name}: {whole.found.get(name, 'absent')} -> {found.get(name, 'absent')}"
-        for name in sorted(whole.found.keys() | found.keys())
-        if whole.found.get(name) != found.get(name)
-    ]
+    verdict.differing = differing(whole.found, found)
     shutil.rmtree(place)
     return verdict
 
