@@ -28,11 +28,15 @@ GAN = (
 )  # fmt: skip
 
 
-def started(ranks: int, command: tuple[str, ...], *words: str, restarts: int = 0) -> subprocess.Popen:
-    """torchrun with a command, in a process of its own."""
+def started(
+    ranks: int, command: tuple[str, ...], *words: str, restarts: int = 0, audited: object = None
+) -> subprocess.Popen:
+    """torchrun with a command, in a process of its own; says which rank but the first writes in `audited`."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     torchrun += [f"--max-restarts={restarts}"] if restarts else []
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    if audited is not None:
+        env |= {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'audit'}", "AUDITED": str(audited)}
     line = [*torchrun, f"scripts/{command[0]}", *command[1:], *words]
     return subprocess.Popen(
         line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -72,10 +76,11 @@ def wait(until, seconds: float) -> None:
     [(PPO, "total_steps=2048"), pytest.param(GAN, "total_images=2048", marks=pytest.mark.long)],
 )
 def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_bit(tmp_path, command, length):
-    whole = started(2, command, length, f"hydra.run.dir={tmp_path / 'whole'}")
+    whole = started(2, command, length, f"hydra.run.dir={tmp_path / 'whole'}", audited=tmp_path)
     said = ended(whole)
     assert whole.returncode == 0, said
     assert said.count("finished: ") == 1
+    assert "rank 1 writes" not in said
     summary = read_summary(tmp_path / "whole")
     assert (summary["status"], summary["ranks"]) == ("finished", 2)
     assert len([*(tmp_path / "whole").glob("events.*")]) == 1
@@ -90,7 +95,7 @@ def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_bit(tmp_path, 
     assert lines[0].startswith("error: another rank has ended or does not answer; not saved at ")
     assert f"continue with resume={tmp_path / 'killed'}" in lines[0]
 
-    again = started(2, command[:1], f"resume={tmp_path / 'killed'}", restarts=2)
+    again = started(2, command[:1], f"resume={tmp_path / 'killed'}", restarts=2, audited=tmp_path)
     for victim in (0, 1):
         before = saved_at(tmp_path / "killed")
         wait(lambda before=before: saved_at(tmp_path / "killed") > before, 200)
@@ -98,6 +103,7 @@ def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_bit(tmp_path, 
     said = ended(again)
     assert again.returncode == 0, said
     assert said.count("resumed at ") == 3
+    assert "rank 1 writes" not in said
     assert differences(tmp_path / "whole", tmp_path / "killed") == []
 
     alone = subprocess.run(

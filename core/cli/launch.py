@@ -154,7 +154,7 @@ def _start(
     if writes():
         refuse_used(directory)
     composed = replace(composed, notes=composed.notes + check(tree, composed.typed))
-    with _cleared([directory]):
+    with _cleared([directory] if writes() else []):
         return _run_one(config_name, composed, tree, directory, command)
 
 

@@ -84,7 +84,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """A file under a temporary name; once it is written it is synced and renamed. Its folder is made.
 
     The folder is synced too, so that the new name survives a power cut. Where writing fails, what there was
-    under the final name stays, and half of a file is not kept.
+    under the final name stays, and half of a file is not kept. What stands under the temporary name is never
+    written into: a kill in `duplicate` leaves another name of a whole file there.
 
     Raises:
         DiskError: the disk is full or refuses; one line with the path.
@@ -92,7 +93,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w+b") as file:  # a checkpoint is read again for its digest
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x+b") as file:  # a checkpoint is read again for its digest
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,7 @@ from core.gradients.ranks import num_ranks
 from core.run import checkpoint
 from core.run.callbacks import CallbackError
 from core.run.directory import resumption
-from core.run.ranks import RankStates
+from core.run.ranks import RankStates, is_first
 from core.seeding import GLOBAL_STATE, global_state, set_global_state
 from core.state import StateDict
 
@@ -79,7 +79,8 @@ class RunState:
         own = {"ranks": RankStates()} if "ranks" in state else {}
         checkpoint.restore_all({**self.run.state, "run": self, **own}, state, path)
         self.run.good.not_before = self.run.rollbacks.proven_from
-        self.run.good.saved(self.run.step)  # a kill may have come before it was looked at
+        if is_first():
+            self.run.good.saved(self.run.step)  # a kill may have come before it was looked at
         before = len(state["ranks"]["generators"]) if own else 1
         if before == num_ranks():
             return ""

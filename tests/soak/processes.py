@@ -175,7 +175,7 @@ def undisturbed(kind: Kind, place: Path) -> Whole:
     seconds = time.monotonic() - began
     runs = tuple(str(path.parent.relative_to(place)) for path in sorted(place.rglob("summary.json")))
     if command.process.returncode or not runs or not kind.done(place, runs):
-        raise RuntimeError(f"{kind.name} ended with {command.process.returncode}: {command.said[-2000:]}")
+        raise RuntimeError(f"{kind.name} ended with {command.process.returncode}: {command.told()}")
     found = left(place)
     shutil.rmtree(place)
     return Whole(runs, found, begun_s, seconds)
@@ -197,12 +197,12 @@ def try_once(kind: Kind, whole: Whole, random: Random, number: int, place: Path)
             left_over, gone_s = command.gone(CALM if victim.startswith("job") else LIMIT)
             trial.deaths.append((victim, at, gone_s))
             if left_over:
-                trial.hangs.append(f"{victim} killed after {at:.1f} s: {left_over}: {command.said[-2000:]}")
+                trial.hangs.append(f"{victim} killed after {at:.1f} s: {left_over}: {command.told()}")
             errors = [line for line in command.said.splitlines() if line.startswith("error: ")]
             if kind.ranks and len(errors) > 1:
                 trial.noise.append(f"{victim} killed after {at:.1f} s: {errors}")
         elif (status := command.ended()) != 0:
-            trial.lost = f"status {status}: {command.said[-2000:]}"
+            trial.lost = f"status {status}: {command.told()}"
             return trial
     if not kind.done(place, whole.runs):
         trial.lost = "it never ends"
@@ -242,6 +242,12 @@ class Command:
     def said(self) -> str:
         """So far."""
         return self.log.read_text(errors="replace")
+
+    def told(self) -> str:
+        """Its lines of error, which torchrun's own words would hide, and its last words."""
+        said = self.said
+        errors = [line for line in said.splitlines() if line.startswith("error: ")]
+        return "\n".join([*errors, "...", said[-2000:]])
 
     def kill(self, at: float, random: Random, *, ranks: bool) -> str | None:
         """Kill one of its processes after `at` seconds; which, None where it has ended before."""

@@ -227,6 +227,24 @@ def test_where_no_file_has_two_names_it_is_a_copy(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
+def test_a_name_that_a_kill_has_left_is_not_written_into(tmp_path, monkeypatch):
+    source, path = tmp_path / "a", tmp_path / "b"
+    source.write_bytes(b"whole")
+    os.link(source, tmp_path / "b.tmp")  # killed before it was renamed
+    files.write_bytes(path, b"other")
+    assert (source.read_bytes(), path.read_bytes()) == (b"whole", b"other")
+
+    def late(kept, name, link=os.link):
+        link(kept, name)  # another process was faster
+        return link(kept, name)
+
+    monkeypatch.setattr(os, "link", late)
+    source.write_bytes(b"newer")
+    files.duplicate(source, path)
+    assert (source.read_bytes(), path.read_bytes()) == (b"newer", b"newer")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
 def test_a_full_disk_is_said(tmp_path, monkeypatch):
     source = tmp_path / "a"
     source.write_bytes(b"first")
