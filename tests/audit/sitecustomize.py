@@ -12,10 +12,9 @@ CHANGES = ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.syml
 def tell(event: str, arguments: tuple) -> None:
     """Say what changes a file."""
     flags = arguments[2] if event == "open" and isinstance(arguments[2], int) else 0
-    if (event in CHANGES or flags & WRITING) and any(
-        os.environ["AUDITED"] in str(name) for name in arguments[:2]
-    ):
-        os.write(2, f"rank {os.environ['RANK']} writes: {event} {arguments[:2]}\n".encode())
+    names = arguments[:2]
+    if (event in CHANGES or flags & WRITING) and any(os.environ["AUDITED"] in str(name) for name in names):
+        os.write(2, f"rank {os.environ['RANK']} writes: {event} {names}\n".encode())
 
 
 if os.environ.get("RANK", "0") != "0" and "AUDITED" in os.environ:
