@@ -180,20 +180,24 @@ def test_restarts_that_would_not_go_on_are_refused(monkeypatch, capsys, nodes, w
     assert capsys.readouterr().err.startswith(line)
 
 
-def test_a_rank_whose_torchrun_died_before_it_had_started_ends(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("rank", "code"), [("0", "error: torchrun has ended before its ranks had started"), ("1", 1)]
+)
+def test_ranks_whose_torchrun_died_before_they_had_started_end_with_one_line(monkeypatch, rank, code):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = {
-        "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RUN_ID": "run",
     }  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("core.cli.ranked.end_with", lambda parent: None)
-    with pytest.raises(SystemExit, match="error: torchrun has ended before this rank had started"):
+    with pytest.raises(SystemExit) as ended:
         status_of("rl", ["env=cartpole"])
+    assert ended.value.code == code
 
 
 def test_what_takes_one_process_is_refused_under_torchrun(monkeypatch, capsys):

@@ -38,14 +38,15 @@ def as_rank(main: Callable[[], int]) -> int:
 def _require_torchrun() -> None:
     """End this process where torchrun, which listens before it starts the ranks, died before this one looked.
 
-    Its store would be waited for, for minutes.
+    Its store would be waited for, for minutes, and cannot be asked who speaks: the first rank does.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         try:
             address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
             socket.create_connection(address, timeout=30).close()
         except OSError:
-            sys.exit("error: torchrun has ended before this rank had started")
+            first = os.environ.get("RANK") == "0"
+            sys.exit("error: torchrun has ended before its ranks had started" if first else 1)
 
 
 def writes() -> bool:
