@@ -9,6 +9,7 @@ from core.config import Component
 from core.gradients import Clipper
 from core.gradients.arguments import clipper_without_effect
 from core.gradients.probe import Probe
+from core.gradients.ranks import num_ranks
 from core.optim.effects import optimizer_without_effect
 from core.optim.factory import OptimizerComponent
 from gradrl.agents.ddpg import DDPGConfig
@@ -96,7 +97,7 @@ def idle_evaluation(cfg: EvaluationConfig, env: EnvConfig, info: EnvInfo, policy
     limit = info.max_episode_steps
     if limit is not None and cfg.max_episode_steps >= limit:
         yield "evaluation.max_episode_steps", f"{env.id} ends its episodes after {limit} steps"
-    if env.vectorization in ("auto", "native") and has_native(env, find_spec(env)):
+    if env.vectorization in ("auto", "native") and num_ranks() == 1 and has_native(env, find_spec(env)):
         yield "env.autoreset", f"{env.id} runs as its own vector version; env.vectorization=sync reads it"
     if env.vectorization == "torch":
         yield "env.autoreset", "with env.vectorization=torch copies reset at once"

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, cast
 
 from core.checks import require
+from core.config import Tree
+from core.gradients.ranks import num_ranks
 from gradrl.agent import AgentConfig
 from gradrl.agents.a2c import A2C
 from gradrl.agents.ddpg import DDPG
@@ -12,6 +14,7 @@ from gradrl.agents.reinforce import REINFORCE
 from gradrl.agents.sac import SAC
 from gradrl.agents.td3 import TD3
 from gradrl.agents.vtrace import VTrace
+from gradrl.envs.make import find_spec, has_native
 
 if TYPE_CHECKING:
     from gradrl.train import TrainConfig
@@ -38,7 +41,18 @@ def check_ranks(cfg: "TrainConfig", ranks: int) -> None:
         allowed = f"such that {ranks} divides the {rows} rows of each {which}"
         require(rows % ranks == 0, "agent.num_minibatches", minibatches, allowed)
     for_numpy = cfg.env.vectorization not in ("native", "torch")
-    allowed = f"auto, sync or async {which}: each copy draws from a generator of its own"
+    allowed = f"auto, sync or async {which} from its beginning: each copy draws from a generator of its own"
     require(for_numpy, "env.vectorization", cfg.env.vectorization, allowed)
     require(not getattr(cfg.policy.options, "sde", False), "policy.sde", "true", f"false {which}")
     require(cfg.compile == "off", "compile", cfg.compile, f"off {which}")
+
+
+def settled(cfg: "TrainConfig", tree: Tree) -> Tree:
+    """The options with what `env.vectorization=auto` takes, where that depends on the number of ranks.
+
+    A run that begins keeps it: under another number of ranks, `auto` would take copies of another state.
+    """
+    env = cfg.env
+    if env.vectorization != "auto" or not has_native(env, find_spec(env)):
+        return tree
+    return tree | {"env": tree["env"] | {"vectorization": "native" if num_ranks() == 1 else "sync"}}

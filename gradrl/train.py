@@ -50,6 +50,7 @@ from gradrl.policies.actor import distribution_of
 from gradrl.policy import interface_of, normalizer_of
 from gradrl.probes.probe import OnPolicyAgent, PolicySnapshots, check_agent
 from gradrl.ranks import check_ranks as check_ranks  # as the launcher asks for it
+from gradrl.ranks import settled as settled  # so does it for this
 from gradrl.report import AGENT
 from gradrl.tensor_collector import TensorCollector
 

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import shlex
 import signal
 import traceback
@@ -187,6 +188,9 @@ def _train(
     from core.run.run import Run
     from core.seeding import seed_globally
 
+    if hasattr(module, "settled") and not os.path.lexists(directory / "checkpoints" / "last.pt"):
+        tree = module.settled(cfg, tree)
+        cfg, module = _entry(tree)
     seed_globally(tree["seed"])
     facts = {
         "seed": tree["seed"],

@@ -52,8 +52,9 @@ class EnvConfig:
             without them. They leave the spaces as they are.
         vectorization: "native" is the environment's own vector version in numpy; "sync" steps copies one
             after the other, "async" each in a process of its own with shared memory; "auto" is native where
-            there is one, else sync. Async costs 0.3 ms per copy and step: more than a step of Box2D or
-            MuJoCo takes (0.2 ms); Atari's (1.2 ms) gain from it with four or more idle cores, not with two.
+            there is one and no ranks divide the copies, else sync; a run keeps what it began with. Async
+            costs 0.3 ms per copy and step: more than a step of Box2D or MuJoCo takes (0.2 ms); Atari's
+            (1.2 ms) gain from it with four or more idle cores, not with two.
             "torch" is for classic control: training's copies are tensors on the run's device and never leave
             it, those of evaluations and videos are gymnasium's, as with "auto".
         autoreset: when sync and async copies reset after an episode: "same_step" at once, as torch ones do,

@@ -204,7 +204,14 @@ def test_each_rank_has_its_rows_of_the_draws_for_all(monkeypatch):
             ("agent=ppo", "num_envs=4", "agent.num_steps=6", "agent.num_minibatches=4"),
             r"agent.num_minibatches must be such that 4 divides the 6 rows of each for 4 ranks, got 4",
         ),
-        (("agent=ppo", "env.vectorization=torch"), r"env.vectorization must be auto, sync or async for 4"),
+        (
+            ("agent=ppo", "env.vectorization=torch"),
+            r"env.vectorization must be auto, sync or async for 4 ranks",
+        ),
+        (
+            ("agent=ppo", "env=cartpole", "env.vectorization=native"),  # as a run of one process has noted it
+            r"env.vectorization must be .* for 4 ranks from its beginning: .*, got 'native'",
+        ),
         (("agent=ppo", "env=pendulum", "policy.sde=true"), r"policy.sde must be false for 4 ranks"),
         (("agent=ppo", "compile=update"), r"compile must be off for 4 ranks"),
     ],

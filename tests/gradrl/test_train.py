@@ -7,10 +7,13 @@ import torch
 
 from core.cli.job import check, execute
 from core.cli.launch import compose_tree
-from core.config import ConfigError, config_dir
+from core.cli.resume import resume_run
+from core.cli.saved import saved_options
+from core.config import ConfigError, build, config_dir
 from core.run.tensorboard import read_scalars
 from gradrl.agents.ppo import PPOConfig
 from gradrl.evaluate import evaluate_run
+from gradrl.ranks import settled
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -116,6 +119,23 @@ def test_reset_steps_of_the_native_version_are_not_counted(tmp_path):
     assert execute(tree(*SHORT), tmp_path / "native") == 0
     summary = json.loads((tmp_path / "native" / "summary.json").read_text())
     assert 300 <= summary["env_steps"] < 332
+
+
+@pytest.mark.parametrize(("ranks", "taken"), [(1, "native"), (2, "sync")])
+def test_a_run_keeps_the_copies_that_auto_took_for_its_number_of_ranks(tmp_path, monkeypatch, ranks, taken):
+    options = tree(*SHORT, "env=cartpole", "total_steps=64", "logging.draw_interval=100000000")
+    assert options["env"]["vectorization"] == "auto"
+    with monkeypatch.context() as begun:
+        begun.setattr("gradrl.ranks.num_ranks", lambda: ranks)
+        assert execute(options, tmp_path) == 0
+    assert saved_options(tmp_path)["env"]["vectorization"] == taken
+    assert resume_run(tmp_path, ["total_steps=128"], "rl") == 0  # under one process, with the same copies
+    assert saved_options(tmp_path)["env"]["vectorization"] == taken
+
+
+def test_auto_is_kept_where_any_number_of_ranks_takes_the_same():
+    options = tree("env=acrobot")
+    assert settled(build(options), options) == options
 
 
 def test_a_finished_run_judged_again_gives_the_final_evaluation(short_run):
