@@ -48,6 +48,7 @@ from gradgan.losses import Loss, common_slope, compares_samples
 from gradgan.measurements.measurements import Measurements, MeasurementsConfig
 from gradgan.networks import Network
 from gradgan.networks.conditioning import Auxiliary, Projection
+from gradgan.numbers import numbers as numbers  # as a search asks for it
 from gradgan.objectives import check_noise, player_objectives
 from gradgan.options import DiscriminatorConfig, EvaluationConfig, GeneratorConfig
 from gradgan.penalties import Penalty

@@ -39,7 +39,7 @@ from gradrl.agents.ppo_noveld import PPONovelD
 from gradrl.collector import Collector
 from gradrl.diagnosis import REMEDIES, RULES
 from gradrl.envs.make import EnvConfig, EnvInfo, inspect_env, make_envs, make_torch_envs, try_env
-from gradrl.evaluation.evaluator import EvaluationConfig, Evaluator
+from gradrl.evaluation.evaluator import MEASURED, EvaluationConfig, Evaluator
 from gradrl.experience.normalize import RewardNormalizer
 from gradrl.experience.replay import Transitions, transitions
 from gradrl.experience.rollout import Rollout
@@ -193,6 +193,13 @@ def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:
     known = not (cfg.normalize_observation and issubclass(agent, PPONovelD))
     allowed = f"false for {agent.__name__}, which would not know an observation again on another scale"
     require(known, "normalize_observation", "true", allowed)
+
+
+def numbers(cfg: TrainConfig) -> tuple[str, ...]:
+    """Entries of a run's summary that are numbers, and tags of the curves `eval/...`."""
+    counts = ("updates", "env_steps", "env_steps_per_s", "solved_at_env_steps", "solved_at_wall_s")
+    curves = [f"eval/{name}" for name in (*MEASURED, "length_mean")]
+    return (*(f"eval_{name}" for name in MEASURED), "best_eval_return_mean", *curves, *counts)
 
 
 def train(cfg: TrainConfig, run: Run) -> None:

@@ -121,7 +121,7 @@ OWN = {
         (["data=folder"], "data.root must be a folder or a zip archive of images, got null"),
         (["data=folder", "data.root=nowhere"], "data.root=nowhere is not a folder"),
         (["update=alternatin"], "did you mean alternating?"),
-        (["agent=ppo"], "error: this command has no options agent"),
+        (["agent=ppo"], "error: gradgan has no option agent"),
         (["experiment=rl/ppo_acrobot"], "experiment/rl/ppo_acrobot belongs to another command"),
         (["data=folder", "data.root=.", "data.held_out=0.2"], "data.root=. holds no image"),
     ],

@@ -42,10 +42,33 @@ ACROBOT = ("search=ppo", "env=acrobot", "total_steps=50000")
         (("sampler._target_=torch.nn.Identity",), "sampler._target_ must name a BaseSampler of Optuna"),
         (("pruner.min_resource=3",), "unknown option pruner.min_resource"),
         (("env=acrobt",), "env=acrobt does not exist"),
+        (("search.objective=eval_retrn_mean",), "did you mean eval_return_mean?"),
+        (("search.objective=eval/returns",), "search.objective=eval/returns: such runs have no number"),
+        (
+            ("search.evaluation=eval/fid",),
+            "search.evaluation=eval/fid: such runs have no number",
+        ),
+        (("objective=eval_return_std",), "train_rl has no option objective; did you mean search.objective?"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(command: Command, words, message):
     assert_refused(command("tune", *ACROBOT, *words), message)
+
+
+@NEEDED
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("data=ring",), "search.objective=fid: such runs have no number of that name; they have modes,"),
+        (
+            ("data=ring", "search.objective=reverse_kl"),
+            "search.evaluation=eval/fid: such runs have no number of that name; they have eval/modes, ",
+        ),
+        (("env=cartpole",), "gradgan has no option env"),
+    ],
+)
+def test_a_search_for_what_the_trainer_does_not_measure_is_refused(command: Command, words, message):
+    assert_refused(command("tune", "search=gan", *words), message)
 
 
 @NEEDED

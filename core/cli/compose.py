@@ -370,7 +370,7 @@ def _compose(config_name: str, chosen: tuple[str, ...], folders: tuple[Path, ...
     except Exception as error:  # of any kind: it meets what was typed unprepared
         message = " ".join(str(error).split())
         culprit = _culprit(config_name, chosen, folders)
-        message = foreign(message) or f"{culprit} cannot be composed: {told(error)}"
+        message = foreign(message, config_name) or f"{culprit} cannot be composed: {told(error)}"
         raise ConfigError(message.removesuffix(": ")) from error
 
 

@@ -115,6 +115,16 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
         raise
 
 
+def numbers(tree: Tree) -> tuple[str, ...] | None:
+    """Which numbers a run of these options leaves: entries of its summary, and tags of the curves `eval/...`.
+
+    None where that is not known: the trainer does not say it, or a callback of the user's may add some.
+    """
+    cfg, module = _entry(tree)
+    found = None if cfg.callbacks or not hasattr(module, "numbers") else module.numbers(cfg)
+    return None if found is None else (*found, "wall_s", "train_s")
+
+
 def _idle(typed: Sequence[str], without_effect: Mapping[str, str]) -> tuple[str, ...]:
     """What is said of typed options without effect, `name` or `name=value`, those of one reason together."""
     names: dict[str, list[str]] = {}

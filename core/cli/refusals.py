@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException
 
-from core.cli.choices import EXPERIMENT
+from core.cli.choices import EXPERIMENT, YamlFile
 from core.cli.overrides import SEVERAL
 from core.config import config_dir, nearest
 from core.text import listed, shortened
@@ -22,14 +22,15 @@ def _pages(config_name: str) -> list[str]:
     return ["none", *sorted(f"{folder.name}/{path.stem}" for path in folder.glob("*.yaml"))]
 
 
-def foreign(message: str) -> str:
+def foreign(message: str, config_name: str) -> str:
     """The message in place of Hydra's where only another command has the group; else nothing."""
     found = re.search(r"(?:In '([^']+)': )?Could not override '([^'@]+)", message)
     if not found:
         return ""
     where, group = found.groups()
     of = f"{where} belongs to another command: " if where else ""
-    return f"{of}this command has no options {group}"
+    command = YamlFile(config_dir() / f"{config_name}.yaml").content["hydra"]["job"]["name"]
+    return f"{of}{command} has no option {group}"
 
 
 def missing_choice(error: MissingConfigException, chosen: Sequence[str], config_name: str) -> str:

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from core.cli.choices import YamlFile
 from core.cli.compose import Composed, compose_checked
-from core.cli.job import check
+from core.cli.job import check, numbers
 from core.cli.overrides import parse
 from core.cli.resume import length_of
-from core.config import ConfigError, config_dir, flat
+from core.config import ConfigError, Tree, config_dir, flat, nearest
 from core.run.files import refuse_unwritable
-from core.tune.config import TuneConfig
+from core.text import listed
+from core.tune.config import Search, TuneConfig
 from core.tune.space import Space, Value, as_value, contains, extremes, read_space, words_of
 from core.tune.study import Study
 from core.tune.trial import Trainer
@@ -73,11 +75,15 @@ def _trainer(cfg: TuneConfig, space: Space, typed: Sequence[str], folders: Seque
     name = cfg.search.trainer
     if name not in TRAINERS:
         raise ConfigError(f"search.trainer must be one of {', '.join(TRAINERS)}, got {name}")
+    root = YamlFile(config_dir() / f"{name}.yaml")
     for word in typed:
         if parse(word).is_sweep_override():
             raise ConfigError(f"{word} has several values; what is varied stands in search.space")
         if word.partition("=")[0].lstrip("+~").partition(".")[0] in ("hydra", "resume", "name"):
             raise ConfigError(f"{word}: each trial has its own directory, in that of the study")
+        key = word.partition("=")[0].lstrip("+~")
+        if key in {each.name for each in fields(Search)} - {*root.choices, *root.content}:
+            raise ConfigError(f"{word}: {TRAINERS[name]} has no option {key}; did you mean search.{key}?")
     fixed = [word for word in typed if parse(word).key_or_group not in space]
     first = [*cfg.search.words, *fixed]
     composed = compose_checked(name, first, folders)
@@ -85,6 +91,7 @@ def _trainer(cfg: TuneConfig, space: Space, typed: Sequence[str], folders: Seque
         one = compose_checked(name, [*first, *words_of(values)], folders)
         check(one.options, one.typed)
     options = composed.options
+    _check_measured(cfg.search, options)
     length, interval = options[length_of(name)], options["logging"].get("eval_interval")
     if cfg.search.evaluation is not None and interval is None:
         raise ConfigError(
@@ -93,6 +100,26 @@ def _trainer(cfg: TuneConfig, space: Space, typed: Sequence[str], folders: Seque
     module = f"core.scripts.{TRAINERS[name]}"
     job, flags = str(composed.tree.hydra.job.name), _own_folder(folders)
     return Trainer(module, job, tuple(first), flags, interval or length, length)
+
+
+def _check_measured(search: Search, options: Tree) -> None:
+    """Refuse a search for a number that no run of these options has, as far as that is known before one ends.
+
+    Raises:
+        ConfigError: the objective or the curve of the pruner is none.
+    """
+    known = numbers(options)
+    curves = [name for name in known or () if name.startswith("eval/")]
+    for option, name in (("objective", search.objective), ("evaluation", search.evaluation)):
+        entry = name is not None and option == "objective" and "/" not in name
+        if known is None or name is None or not (entry or name.startswith("eval/")):
+            continue  # curves of the training are known when there are some
+        names = [each for each in known if each not in curves] if entry else curves
+        if name not in names:
+            end = "" if entry else ", or a curve of the training"
+            have = f"they have {listed(names) or 'nothing that is evaluated'}{end}"
+            why = f"such runs have no number of that name; {have}{nearest(name, names)}"
+            raise ConfigError(f"search.{option}={name}: {why}")
 
 
 def _own_folder(folders: Sequence[Path]) -> tuple[str, ...]:

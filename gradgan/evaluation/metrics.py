@@ -10,6 +10,7 @@ from gradgan.features import FeatureNetwork, extract
 from gradgan.images import Images
 
 NEAR = 3.0  # standard deviations within which a sample is of high quality (arXiv:1705.07761, section 4.1)
+MIXTURE_NAMES = ("modes", "high_quality", "reverse_kl")
 NAMES = ("fid", "kid", *manifold.NAMES, "inception_score", "modes", "reverse_kl")
 
 Measured = dict[str, float | None]

@@ -25,6 +25,11 @@ from gradrl.experience.normalize import ObservationNormalizer
 from gradrl.experience.shares import dealt_envs, own_draws, shared_late
 from gradrl.policies.actor import Actor, RawObservationActor
 
+MEASURED = (  # what the final evaluation writes into the summary as eval_NAME, and logs as eval/NAME
+    "return_mean", "return_std", "return_mean_stochastic", "return_std_stochastic", "episodes",
+    "episodes_capped",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 @checked

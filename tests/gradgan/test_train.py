@@ -10,11 +10,12 @@ import torch
 from core.config import ConfigError, build
 from core.curvature.arnoldi import ComplexRitz
 from core.run.run import Run
+from core.run.tensorboard import read_scalars
 from gradgan.evaluate import evaluate_run
 from gradgan.features import classifier
 from gradgan.measurements.measurements import Measurements
 from gradgan.measurements.vector_field import VectorField
-from gradgan.train import TrainConfig, check, train
+from gradgan.train import TrainConfig, check, numbers, train
 from tests.gradgan.conftest import composed
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -97,6 +98,12 @@ def test_a_short_run_leaves_what_the_contract_promises(
     assert summary["images"] == 128
     assert summary["updates"] == 8
     assert summary["images_per_s"] > 0
+    left = {
+        *summary,
+        *read_scalars(tmp_path / "run"),
+    }  # curves of single numbers only where they were measured
+    assert {name for name in numbers(cfg) or () if not name.startswith("eval/")} <= left
+    assert {tag for tag in left if tag.startswith("eval/")} <= {*(numbers(cfg) or ())}
     wanted = {"modes", "high_quality", "reverse_kl"}
     if kind != "points":
         wanted = {"fid", "kid", "precision", "recall", "features", "fid_floor", "kid_floor", "class_counts"}

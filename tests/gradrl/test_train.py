@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from core.cli.job import check, execute
+from core.cli.job import check, execute, numbers
 from core.cli.launch import compose_tree
 from core.cli.resume import resume_run
 from core.cli.saved import saved_options
@@ -113,6 +113,14 @@ def test_a_run_leaves_the_summary_that_is_promised(short_run):
     assert summary["solved_at_env_steps"] is None
     assert summary["env_steps_per_s"] > 0
     assert (short_run / "media" / "agent.gif").stat().st_size > 1000
+
+
+def test_a_search_is_told_before_a_run_which_numbers_it_will_leave(short_run):
+    found = {**json.loads((short_run / "summary.json").read_text()), **read_scalars(short_run)}
+    known = numbers(tree(*SHORT))
+    assert {*known} <= found.keys()
+    assert {tag for tag in found if tag.startswith("eval")} <= {*known}
+    assert numbers(tree(*SHORT, "callbacks=[{_target_: core.run.callbacks.Callback}]")) is None
 
 
 def test_reset_steps_of_the_native_version_are_not_counted(tmp_path):
