@@ -242,11 +242,12 @@ def _train(
 def _start(tree: Tree, directory: Path, swept: Sequence[str]) -> "Start":
     """How the run in a directory was started, from what Hydra noted there."""
     from core.cli.overrides import parse
-    from core.cli.saved import saved_command, saved_overrides
+    from core.cli.saved import saved_command, saved_flags, saved_overrides
     from core.run.loggers.loggers import Start
 
     words = saved_overrides(directory)
-    command = " ".join(filter(None, [saved_command(directory), *map(shlex.quote, words)]))
+    typed_words = [*saved_flags(directory), *words]
+    command = " ".join(filter(None, [saved_command(directory), *map(shlex.quote, typed_words)]))
     options = flat(tree, empty=True)
     pairs = [(word.key_or_group, word.input_line) for word in map(parse, words) if not word.is_delete()]
     typed = {key: options.get(key, str(line).partition("=")[2]) for key, line in pairs}

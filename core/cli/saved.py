@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -10,6 +11,8 @@ from core.cli.compose import plain
 from core.cli.yaml_file import read_yaml
 from core.config import ConfigError, Tree, build, config_dir
 from core.run.directory import is_run
+
+FOLDER = "file://"  # in front of a folder in Hydra's search path
 
 
 def saved_options(directory: Path) -> Tree:
@@ -76,10 +79,18 @@ def saved_command(directory: Path) -> str:
     Raises:
         ConfigError: the note is damaged.
     """
-    path = directory / ".hydra" / "hydra.yaml"
-    noted = _load(path) if path.exists() else None
-    name = OmegaConf.select(noted, "hydra.help.app_name") if isinstance(noted, DictConfig) else None
-    return str(name or "")
+    return str(_hydras(directory, "help.app_name") or "")
+
+
+def saved_flags(directory: Path) -> tuple[str, ...]:
+    """`--config-dir` and the user's own folder of YAML files, where the run was started with one.
+
+    Raises:
+        ConfigError: the note is damaged.
+    """
+    places = map(str, cast(Any, _hydras(directory, "searchpath")) or ())
+    folders = [place.removeprefix(FOLDER) for place in places if place.startswith(FOLDER)]
+    return ("--config-dir", folders[0]) if folders else ()
 
 
 def saved_overrides(directory: Path) -> tuple[str, ...]:
@@ -91,6 +102,13 @@ def saved_overrides(directory: Path) -> tuple[str, ...]:
     path = directory / ".hydra" / "overrides.yaml"
     overrides = OmegaConf.to_container(_load(path)) if path.exists() else []
     return tuple(str(each) for each in overrides or [] if not str(each).startswith("hydra."))
+
+
+def _hydras(directory: Path, option: str) -> object:
+    """One of Hydra's own options, as it noted them; None where it did not."""
+    path = directory / ".hydra" / "hydra.yaml"
+    noted = _load(path) if path.exists() else None
+    return OmegaConf.select(noted, f"hydra.{option}") if isinstance(noted, DictConfig) else None
 
 
 def _built(options: Tree, directory: Path) -> object:

@@ -113,7 +113,7 @@ def command(record: Record, new: Sequence[str] = ()) -> Command | None:
     if record.kind.command is None:
         return None
     kept = remedies.kept(record.overrides, new)
-    return Command([*shlex.split(record.command), *kept], new)
+    return Command([*shlex.split(record.command), *record.flags, *kept], new)
 
 
 def run_card(record: Record, run: str = "") -> RunCard:

@@ -56,8 +56,8 @@ def dashboard(kind: Kind, options: Tree, players: Sequence[str]) -> Dashboard:
         players: names of its gradient steps.
     """
     record = Record(
-        directory=Path(), kind=kind, status="running", options=options, command="", overrides=(), summary={},
-        curves={}, media={}, findings=None, landscape={}, started="",
+        directory=Path(), kind=kind, status="running", options=options, command="", flags=(), overrides=(),
+        summary={}, curves={}, media={}, findings=None, landscape={}, started="",
     )  # fmt: skip
     layers = [panel for quantity in LAYERS for panel in _layers(quantity, players, kind.players)]
     weights = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from core.cli.saved import lacking, options_path, saved_command, saved_options, saved_overrides
+from core.cli.saved import lacking, options_path, saved_command, saved_flags, saved_options, saved_overrides
 from core.config import ConfigError, Tree, flat
 from core.diagnosis.findings import FILE, Finding, ordered
 from core.report.record import KindOf, Record, unknown
@@ -36,6 +36,7 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
         status=status,
         options=options,
         command=saved_command(directory) or kind.command or str(options["_target_"]).partition(".")[0],
+        flags=saved_flags(directory),
         overrides=saved_overrides(directory),
         summary=summary or {},
         curves=curves,

@@ -119,6 +119,7 @@ class Record:
         status: finished, stopped, failed, running, or unfinished (it was killed and wrote no summary).
         options: the resolved configuration.
         command: what was typed in front of the overrides, quoted for a shell.
+        flags: what was typed between it and them: the folder of the user's own YAML files.
         overrides: what was typed on the command line.
         summary: `summary.json`; empty while there is none.
         curves: {tag: {step: value}}, steps ascending.
@@ -133,6 +134,7 @@ class Record:
     status: str
     options: Tree
     command: str
+    flags: tuple[str, ...]
     overrides: tuple[str, ...]
     summary: dict[str, object]
     curves: dict[str, Curve]

@@ -1,16 +1,20 @@
 """Pages of several runs: what became of them, and commands that run one of them alone."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from core.cli.children import note_start
 from core.cli.command import typed_command
+from core.config import config_dir
+from core.report import cards
 from core.report.cards import command
 from core.report.facts import STATUS
 from core.report.read import read_run
 from scripts.report import kind_of
+from tests.conftest import Command
 from tests.core.report.runs import RL_CURVES, RL_OPTIONS, RL_SUMMARY, make_run, page_of
 
 OBJECTIVE = """
@@ -64,6 +68,20 @@ def test_a_remedy_for_one_of_several_is_appended_to_the_command_of_that_one_alon
     assert told.kept == ["my python", "scripts/descend.py", "objective=moons", "batch=minibatch", "seed=3"]
     assert told.new == ["batch.size=512"]
     assert "batch.size=8" in command(record, ["optimizer.lr=0.02"]).kept
+
+
+def test_what_is_to_be_pasted_names_the_folder_of_the_users_own_yaml(command: Command, tmp_path):
+    own = tmp_path / "my own" / "optimizer"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text((config_dir() / "optimizer" / "sgd.yaml").read_text())
+    flags = ["--config-dir", str(own.parent), "function=booth", "steps=20"]
+    assert command("descend", *flags, "optimizer=mine", "optimizer.lr=0.01", "hydra.run.dir=run").status == 0
+    assert command("descend", *flags, "optimizers=[mine,sgd]", "hydra.run.dir=several").status == 0
+    for directory, optimizer in (("run", ["optimizer=mine", "optimizer.lr=0.01"]), ("several/mine", [])):
+        pasted = [*cards.command(read_run(Path(directory), kind_of)).kept]
+        at = pasted.index("--config-dir")
+        assert pasted[at : at + 4] == flags
+        assert pasted[at + 4 :] == (optimizer or ["optimizer=mine"])
 
 
 def test_the_loss_of_an_objective_is_not_called_the_value_of_a_function(comparison):
