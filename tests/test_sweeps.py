@@ -181,6 +181,7 @@ def test_what_cannot_be_resumed_as_a_sweep_is_refused_in_one_line(command: Comma
         (("-m", "seed=1,2", "hydra/launcher=null"), "hydra/launcher=null cannot be composed"),
         (("-m", "seed=1,2", "hydra/launcher=jobib"), "hydra/launcher=jobib"),
         (("-m", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_job=2"), "hydra.launcher.n_job"),
+        (("-m", "seed=1,2,1"), "two jobs of this sweep would be the same: "),
         (
             ("-m", "seed=1,2", "hydra.launcher._target_=torch.nn.Linear"),
             "hydra/launcher must be basic, joblib",
@@ -189,6 +190,24 @@ def test_what_cannot_be_resumed_as_a_sweep_is_refused_in_one_line(command: Comma
 )
 def test_a_launcher_that_cannot_be_is_refused(command: Command, words, message):
     assert_refused(command("descend", *WORDS, *words), message)
+
+
+@pytest.mark.usefixtures("forks")
+@pytest.mark.parametrize(
+    ("launcher", "word", "message"),
+    [
+        ("joblib", "n_jobs=0", "must be an integer other than 0, got 0"),
+        ("joblib", "batch_size=0", "must be auto or an integer >= 1, got '0'"),
+        ("joblib", "pre_dispatch=none", "must be all or an integer >= 1, got 'none'"),
+        ("submitit_local", "timeout_min=0", "must be an integer >= 1, got 0"),
+    ],
+)
+def test_a_number_that_a_launcher_would_refuse_is_refused_before_anything_is_made(
+    command: Command, launcher, word, message
+):
+    outcome = command("descend", *SWEEP, f"hydra/launcher={launcher}", f"hydra.launcher.{word}")
+    assert_refused(outcome, f"hydra.launcher.{word.partition('=')[0]} {message}")
+    assert outcome.out == ""
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra(command: Command, monkeypatch):

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,6 +33,13 @@ from core.text import shown
 STOP = "stop"  # a file that ends every job of the sweep: it saves a checkpoint, or does not begin
 EXTRAS = {"hydra_joblib_launcher": ("hydra-joblib-launcher", "sweep"),
           "hydra_submitit_launcher": ("hydra-submitit-launcher", "slurm")}  # fmt: skip
+COUNTS = {  # options of launchers: what they may be, and words that stand for a number
+    "n_jobs": ("an integer other than 0", ()),
+    "batch_size": ("auto or an integer >= 1", ("auto",)),
+    "pre_dispatch": ("all or an integer >= 1", ("all", "n_jobs")),
+    **dict.fromkeys(("array_parallelism", "cpus_per_task", "nodes", "tasks_per_node", "timeout_min"),
+                    ("an integer >= 1", ())),
+}  # fmt: skip
 LOST = 1  # the exit status of a job that left none: it was killed, or never begun
 POLL_S = 0.5
 NOTHING: dict[str, Any] = {"version": 1, "root": None}  # what Hydra logs
@@ -52,6 +59,24 @@ def refuse_missing(launcher: object, target: object) -> None:
     if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{parts[1]}") is None:
         how = f": pip install 'gradsight[{extra}]'" if extra else ""
         raise ConfigError(f"hydra/launcher needs {library}, not installed{how}")
+
+
+def refuse_numbers(options: Mapping[str, object]) -> None:
+    """Check the numbers of a launcher, which its library would refuse when the first job is to begin.
+
+    Raises:
+        ConfigError: one of them cannot be.
+    """
+    for name, (allowed, words) in COUNTS.items():
+        value = options.get(name)
+        if value is None or (isinstance(value, str) and any(word in value for word in words)):
+            continue
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = 0
+        if number == 0 or (number < 0 and name != "n_jobs"):
+            raise ConfigError(f"hydra.launcher.{name} must be {allowed}, got {shown(value)}")
 
 
 def run_elsewhere(sweep: Sweep, jobs: Sequence[Job], config: DictConfig) -> list[int]:

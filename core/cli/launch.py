@@ -7,6 +7,7 @@ is composed and checked here, once, and only then handed to Hydra, which makes i
 import os
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
@@ -347,5 +348,7 @@ def _batches(overrides: Sequence[str], multirun: bool, root: YamlFile) -> list[l
     others = [parse(each) for each in overrides if each not in own]
     for each in others:
         refuse_uncountable(each)
-    batches = BasicSweeper.split_arguments(others, None)
-    return [[*batch, *own] for chunk in batches for batch in chunk]
+    batches = [batch for chunk in BasicSweeper.split_arguments(others, None) for batch in chunk]
+    if twice := next((batch for batch, n in Counter(map(tuple, batches)).items() if n > 1), None):
+        raise ConfigError(f"two jobs of this sweep would be the same: {shortened(' '.join(twice))}")
+    return [[*batch, *own] for batch in batches]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -199,13 +199,14 @@ def launcher_of(composed: Composed) -> DictConfig | None:
     Raises:
         ConfigError: it is none of Hydra's, or not installed.
     """
-    from core.cli.elsewhere import refuse_missing
+    from core.cli.elsewhere import refuse_missing, refuse_numbers
 
     launcher = composed.tree.hydra.launcher
     target = launcher.get("_target_") if isinstance(launcher, DictConfig) else None
     if target == "hydra._internal.core_plugins.basic_launcher.BasicLauncher":
         return None
     refuse_missing(launcher, target)
+    refuse_numbers(cast(DictConfig, launcher))
     return OmegaConf.masked_copy(composed.tree, ["hydra"])
 
 
