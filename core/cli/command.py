@@ -54,8 +54,8 @@ def typed_command(arguments: Sequence[str]) -> str:
     script = sys.argv[0]
     if list(arguments) != sys.argv[1:] or sys.orig_argv != [*head, *arguments] or script == "-c":
         return ""
-    if script.endswith(".py"):
-        return shlex.join(head)
+    if script.endswith(".py"):  # flags of the interpreter, as torchrun adds them, are left out
+        return shlex.join([head[0], *head[-2 if head[-2:-1] == ["-m"] else -1 :]])
     name = os.path.basename(script)
     return shlex.quote(name if shutil.which(name) else script)
 

@@ -114,6 +114,12 @@ def test_a_checkpoint_is_named_only_where_it_is(tmp_path, kept):
             "/a/core/scripts/descend.py",
             "python -m core.scripts.descend",
         ),
+        (["python", "-u", "scripts/train_rl.py"], "scripts/train_rl.py", "python scripts/train_rl.py"),
+        (
+            ["python", "-X", "dev", "-m", "core.scripts.descend"],
+            "/a/core/scripts/descend.py",
+            "python -m core.scripts.descend",
+        ),
         (["/my python", "a b/descend.py"], "a b/descend.py", "'/my python' 'a b/descend.py'"),
         (["/usr/bin/python", "/nowhere/bin/gradrl"], "/nowhere/bin/gradrl", "/nowhere/bin/gradrl"),
         (["/usr/bin/python", "/usr/bin/env"], "/usr/bin/env", "env"),
