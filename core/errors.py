@@ -4,7 +4,7 @@ import re
 import sysconfig
 import traceback
 
-from core.text import shortened
+from core.text import shortened, words
 
 LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
 
@@ -46,7 +46,7 @@ def described(error: BaseException) -> str:
     The place is the innermost one outside of the standard library, of installed packages and of the package
     that calls this: a file and a line. Without one it is the package that raised it.
     """
-    name, text = type(error).__name__, shortened(" ".join(str(error).split()), 100)
+    name, text = type(error).__name__, shortened(words(error), 100)
     if isinstance(error, SyntaxError) and error.filename:
         return f"{name}: {error.msg} ({error.filename}, line {error.lineno})"
     return f"{name}: {text}{place_of(error)}"

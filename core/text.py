@@ -3,12 +3,18 @@
 import re
 from collections.abc import Iterable
 
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # what sets a terminal's colours
 MOST = 70  # characters of a value in a message
 
 
 def as_text(name: str) -> str:
     """A name with every byte escaped that is no UTF-8: Python keeps those as lone surrogates."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def words(text: object) -> str:
+    """A message of a library's on one line, without the colours that it has for a terminal."""
+    return " ".join(COLOUR.sub("", str(text)).split())
 
 
 def printable(text: str) -> str:
@@ -41,13 +47,13 @@ def listed(names: Iterable[str], most: int = 100) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """A message on one line; words are shortened that are too long to be read, and names in paths."""
-    text = as_text(" ".join(str(error).split()))
+    """A message on one line, as `words`; those too long to be read are shortened, and names in paths."""
+    text = as_text(words(error))
     return re.sub(r"\S{256,}|[^\s/]{101,}", lambda word: shortened(word[0]), text)
 
 
 def told(error: Exception) -> str:
     """What a library says of something typed, shortened; where it names an option, that stands in front."""
-    text = shortened(" ".join(str(error).partition("\n    full_key:")[0].split()), 100)
+    text = shortened(words(str(error).partition("\n    full_key:")[0]), 100)
     option = getattr(error, "full_key", None)
     return f"{shortened(option)}: {text}" if option and option not in text else text
