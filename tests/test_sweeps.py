@@ -1,6 +1,7 @@
 """Sweeps: their jobs in this process and in others, their worst status, and how they go on."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from core.cli import elsewhere
 from core.cli.headline import headline
 from core.cli.stopping import POLL_S, end_with, stops_with
 from core.cli.sweeps import Job, Sweep
+from core.run.directory import read_summary, write_summary
 from tests.conftest import Command, Outcome, assert_refused, call
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -280,6 +282,18 @@ def test_the_headline_is_the_first_entry_that_a_summary_has():
     assert headline({"loss": 1.0, "eval_return_mean": 2}) == ("return", 2.0)
     assert headline({"modes": 8, "fid": 3.5}) == ("FID", 3.5)
     assert headline({"value": True, "images": 3}) is None
+    assert headline({"fid": None, "modes": None}) is None  # not measured
+
+
+def test_a_headline_that_is_no_number_is_said(tmp_path):
+    (tmp_path / "sweep" / "a").mkdir(parents=True)
+    (tmp_path / "sweep" / ".jobs").mkdir()
+    (tmp_path / "sweep" / ".jobs" / "0.json").write_text('{"status": 0}')
+    write_summary(tmp_path / "sweep" / "a", {"status": "finished", "eval_return_mean": math.nan, "x": 1.0})
+    summary = read_summary(tmp_path / "sweep" / "a")
+    assert (summary["eval_return_mean"], summary["not_finite"]) == (None, ["eval_return_mean"])
+    sweep = Sweep("rl", (), "gradrl", (), str(tmp_path / "sweep"))
+    assert elsewhere._outcome(sweep, Job(0, (), "a", "a")) == "return nan"
 
 
 @pytest.mark.slow

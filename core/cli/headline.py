@@ -8,16 +8,21 @@ from functools import cache
 import yaml
 
 from core.config import config_dir
+from core.run.directory import NOT_FINITE
 
 WATCHED = {"loss": "loss"}  # of a loop of the user's own
 
 
 def headline(summary: Mapping[str, object]) -> tuple[str, float] | None:
-    """Name and value of the first of these entries that a summary has; None where it has none."""
+    """Name and value of the first of these entries that a summary has; None where it has none.
+
+    One that was measured and is no finite number is NaN; one that was not measured is none.
+    """
+    lost = summary.get(NOT_FINITE)
     for entry, name in _names().items():
-        value = summary.get(entry)
+        value = math.nan if isinstance(lost, list) and entry in lost else summary.get(entry)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return name, float(value) if abs(value) < 1e300 else math.inf
+            return name, math.inf if abs(value) >= 1e300 else float(value)
     return None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from core.config import ConfigError
 from core.run.files import read_json, unwritable, write_text
 
+NOT_FINITE = "not_finite"  # entry of a summary: names of those that were measured and are no finite number
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
 
 
@@ -154,7 +155,9 @@ def count_field(unit: str) -> str:
 
 
 def write_summary(directory: Path, summary: dict[str, object]) -> None:
-    """Write `summary.json`; numbers that are not finite become null, as JSON cannot hold them."""
+    """Write `summary.json`; numbers that are not finite become null, which JSON can hold, and are named."""
+    lost = [name for name, v in summary.items() if isinstance(v, float) and not math.isfinite(v)]
+    summary = summary | ({NOT_FINITE: lost} if lost else {})
     text = json.dumps(jsonable(summary), indent=2, allow_nan=False)
     write_text(directory / "summary.json", text + "\n")
 

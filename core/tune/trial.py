@@ -10,7 +10,7 @@ from typing import Any
 
 from core.cli.paths import quoted
 from core.config import ConfigError
-from core.run.directory import is_run, read_summary
+from core.run.directory import NOT_FINITE, is_run, read_summary
 from core.run.tensorboard import read_scalars
 
 SAID = "output.txt"  # in the directory of the study, of each trial, by its number
@@ -91,6 +91,9 @@ class Trial:
         """
         summary = read_summary(self.directory) or {}
         found: object = summary.get(objective)
+        lost = summary.get(NOT_FINITE)
+        if isinstance(lost, list) and objective in lost:
+            raise ConfigError(f"{objective} of {self.directory} is not a finite number")
         if objective not in summary:
             points = read_scalars(self.directory).get(objective)
             found = [*points.values()][-1] if points else None
