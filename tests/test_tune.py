@@ -89,8 +89,10 @@ def test_every_search_fits_its_trainer_at_both_ends_of_its_space(name, words):
     from core.tune.space import read_space
 
     cfg = build(compose_tree("tune", [f"search={name}"], [config_dir()])[0])
-    trainer = _trainer(cfg, read_space(cfg.search.space), words, [config_dir()])
+    trainer = _trainer(cfg, read_space(cfg.search.space), words, [config_dir()], "'a b/tune.py'")
     assert trainer.interval < trainer.total
+    command = "train_gan" if name == "gan" else "train_rl"
+    assert trainer.typed == f"'a b/{command}.py'"
 
 
 def test_without_optuna_the_extra_is_named(command: Command, monkeypatch):

@@ -40,8 +40,8 @@ def report(study: Study, folders: Sequence[Path]) -> Iterator[str]:
     page = page_of(search.trainer, words, study.directory, found, folders)
     if page is not None:
         where = shlex.quote(str(study.directory / "conf"))
-        yield f"as a page: {trainer.name} --config-dir {where} {EXPERIMENT}={page}"
-    yield f"run it with: {shlex.join([trainer.name, *trainer.flags, *words])}"
+        yield f"as a page: {trainer.typed} --config-dir {where} {EXPERIMENT}={page}"
+    yield f"run it with: {trainer.typed} {shlex.join([*trainer.flags, *words])}"
 
 
 def _importances(study: Study) -> Iterator[str]:
@@ -85,6 +85,8 @@ def page_of(
 ) -> str | None:
     """Write options as the page of an experiment; its name, or None where no page can say them.
 
+    A page cannot name what is in the user's own folder: a command takes one folder besides ours.
+
     Args:
         trainer: the root file of the command.
         words: of its command line.
@@ -108,7 +110,7 @@ def page_of(
     path = directory / "conf" / EXPERIMENT / f"{page}.yaml"
     write_text(path, f"# @package _global_\n# Found by a search: {found} in one run.\n{to_yaml(tree)}")
     try:
-        again = compose_checked(trainer, [f"{EXPERIMENT}={page}"], [*folders, directory / "conf"])
+        again = compose_checked(trainer, [f"{EXPERIMENT}={page}"], [folders[0], directory / "conf"])
         if again.options == best.options:
             return page
     except ConfigError:

@@ -1,5 +1,6 @@
 """One command of a search: everything is checked, then trials run, then the report is written."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import fields
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.choices import YamlFile
+from core.cli.command import typed_command
 from core.cli.compose import Composed, compose_checked
+from core.cli.follow_up import next_line
 from core.cli.job import check, numbers
 from core.cli.overrides import parse
 from core.cli.resume import length_of
@@ -42,7 +45,7 @@ def search(cfg: TuneConfig, typed: Sequence[str], folders: Sequence[Path], comma
     from core.tune.report import report
 
     space = read_space(cfg.search.space)
-    trainer = _trainer(cfg, space, typed, folders)
+    trainer = _trainer(cfg, space, typed, folders, typed_command(sys.argv[1:]))
     directory = _directory(cfg.study)
     refuse_unwritable(directory / "study.db")
     new = [place for place in (directory, *directory.parents) if not place.exists()]
@@ -66,7 +69,9 @@ def search(cfg: TuneConfig, typed: Sequence[str], folders: Sequence[Path], comma
     return 0 if study.best is not None else 1
 
 
-def _trainer(cfg: TuneConfig, space: Space, typed: Sequence[str], folders: Sequence[Path]) -> Trainer:
+def _trainer(
+    cfg: TuneConfig, space: Space, typed: Sequence[str], folders: Sequence[Path], called: str
+) -> Trainer:
     """The command that trains, checked with the first values of all options and with the last ones.
 
     Raises:
@@ -99,7 +104,9 @@ def _trainer(cfg: TuneConfig, space: Space, typed: Sequence[str], folders: Seque
         )
     module = f"core.scripts.{TRAINERS[name]}"
     job, flags = str(composed.tree.hydra.job.name), _own_folder(folders)
-    return Trainer(module, job, tuple(first), flags, interval or length, length)
+    from_source = called.rstrip("'").endswith((".py", "core.scripts.tune"))
+    as_typed = next_line(TRAINERS[name], [], called).removeprefix("next: ") if from_source else job
+    return Trainer(module, job, tuple(first), flags, interval or length, length, as_typed)
 
 
 def _check_measured(search: Search, options: Tree) -> None:

@@ -27,6 +27,7 @@ class Trainer:
         flags: in front of them.
         interval: of its evaluations, on its x-axis.
         total: its length.
+        typed: how the user calls it, quoted for a shell.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Trainer:
     flags: tuple[str, ...]
     interval: int
     total: int
+    typed: str
 
 
 @dataclass

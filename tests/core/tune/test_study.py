@@ -24,7 +24,7 @@ from core.tune.study import Study  # noqa: E402
 from core.tune.trial import Trainer, Trial  # noqa: E402
 
 SPACE = {"optimizer": {"lr": {"low": 0.01, "high": 1.0, "log": True}}, "steps": {"low": 1, "high": 9}}
-TRAINER = Trainer("no.module", "trainer", (), (), 10, 100)
+TRAINER = Trainer("no.module", "trainer", (), (), 10, 100, "trainer")
 
 
 class Ended:
@@ -246,8 +246,9 @@ def test_a_search_whose_command_is_killed_goes_on_and_writes_what_it_has_found(t
     assert len(values) == 4
     assert f"best: value {min(values):.4g} " in done.stdout
     (said,) = [each for each in done.stdout.splitlines() if each.startswith("run it with: ")]
-    again = [sys.executable, "-m", "core.scripts.descend", *shlex.split(said)[6:], "hydra.run.dir=again"]
-    subprocess.run(again, cwd=tmp_path, check=True, capture_output=True)
+    again = shlex.split(said.removeprefix("run it with: "))
+    assert again[:4] == [sys.executable, "-m", "core.scripts.descend", "--config-dir"]
+    subprocess.run([*again, "hydra.run.dir=again"], cwd=tmp_path, check=True, capture_output=True)
     value = json.loads((tmp_path / "again" / "summary.json").read_text())["value"]
     assert value == pytest.approx(min(values), rel=1e-3, abs=1e-12)  # the rate has six digits
 
