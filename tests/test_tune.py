@@ -37,8 +37,14 @@ ACROBOT = ("search=ppo", "env=acrobot", "total_steps=50000")
         (("resume=x",), "each trial has its own directory"),
         (("-m",), "leave -m out"),
         (("study=last",), "there is no study in runs/tune/"),
-        (("storage=sqlite:////no/such/place.db",), "storage cannot be opened"),
-        (("storage=nonsense",), "storage cannot be opened"),
+        (
+            ("storage=sqlite:////no/such/place.db",),
+            "error: storage cannot be opened: unable to open database file\n",
+        ),
+        (
+            ("storage=nonsense",),
+            "storage must be a URL such as postgresql://USER@HOST/NAME, or null, got",
+        ),
         (("sampler._target_=torch.nn.Identity",), "sampler._target_ must name a BaseSampler of Optuna"),
         (("pruner.min_resource=3",), "unknown option pruner.min_resource"),
         (("env=acrobt",), "env=acrobt does not exist"),

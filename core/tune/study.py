@@ -16,7 +16,7 @@ from core.cli.stopping import answering
 from core.config import ConfigError
 from core.errors import described
 from core.numbers import plain_number
-from core.text import shortened
+from core.text import shortened, shown, told
 from core.tune.config import Search, TuneConfig
 from core.tune.space import Space, Value, words_of
 from core.tune.trial import Trainer, Trial, begin
@@ -66,7 +66,12 @@ class Study:
         except ConfigError:
             raise
         except Exception as error:  # of any driver of any database
-            raise ConfigError(f"storage cannot be opened: {described(error)}") from error
+            if cfg.storage is not None and "://" not in cfg.storage:
+                allowed = "a URL such as postgresql://USER@HOST/NAME, or null"
+                raise ConfigError(f"storage must be {allowed}, got {shown(cfg.storage)}") from error
+            where = "storage" if cfg.storage else f"{directory}/study.db"
+            reason = getattr(error, "orig", None) or error  # the driver's own word, without SQLAlchemy's
+            raise ConfigError(f"{where} cannot be opened: {told(reason)}") from error
         self._agree(cfg.search)
         self._beaten = self._counted = 0.0
         self._stopped = False
