@@ -88,3 +88,10 @@ def test_the_batch_of_a_step_is_a_minibatch_of_ppo_and_a_rollout_of_trpo() -> No
     agent = {"num_steps": 1024, "num_minibatches": 64}
     assert told.batch_size({"num_envs": 4, "agent": agent | {"clip_coef": 0.2}}) == 64
     assert told.batch_size({"num_envs": 2, "agent": agent}) == 2048
+
+
+def test_the_curves_of_signal_to_noise_have_their_axes_named() -> None:
+    rows = len([row for row in told.ROWS if told.variants(row)])
+    panels = told.draw().axes
+    assert {panel.get_ylabel() for panel in panels[:: len(panels) // rows]} == {"signal to noise"}
+    assert panels[-1].get_xlabel() == "environment steps"

@@ -182,6 +182,8 @@ def draw() -> "Figure":
             finish(panel)
     for panel in panels[-1]:
         panel.set_xlabel("environment steps")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("signal to noise")
     lines = [line for panel in panels.flat for line in panel.get_lines() if line.get_label()[0] != "_"]
     legend(made, [*{line.get_label(): line for line in lines}.values()])
     return made
