@@ -1,10 +1,13 @@
 """`good.pt`: the last checkpoint that a run can be sure of.
 
 `last.pt` may have been written after the cause of what ends a run: its parameters are finite, and lie where
-no gradient is. So a checkpoint is good once the next point has been logged, and no rule has seen an error
-there.
+no gradient is. So a checkpoint is good once a point has been logged behind it, and no rule has seen an error
+there. A point of the very same step has seen what led to it, not what it holds: a weight may have been spoilt
+in between. Two have nothing behind them. What has not been trained is good. The end of a run is, where no
+error was seen at its last point and what was measured of it is finite.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,7 +29,7 @@ class Good:
 
     Attributes:
         saved_at: x-axis value of `last.pt`; -1 = there is none yet.
-        sound_at: of the last logged point at which no error was seen; 0 = none yet, and nothing was trained.
+        sound_at: of the last logged point at which no error was seen; 0 = none yet.
         finite: whether `last.pt` holds no number that is none.
         not_before: no checkpoint of an earlier step is good, because a run that has returned may be about to
             return again.
@@ -49,7 +52,7 @@ class Good:
         self.saved_at = step
         self.finite = not self._optimizers or all_finite(self._modules, self._optimizers)
         self._waiting = bool(self._optimizers) and self.finite and step >= self.not_before
-        if step == self.sound_at:
+        if step == 0:
             self._keep()
 
     def logged(self, step: int, *, sound: bool) -> None:
@@ -58,6 +61,11 @@ class Good:
             self.sound_at = step
             self._keep()
         self._waiting = False
+
+    def ended(self, measured: Iterable[float]) -> None:
+        """Take in that the run has ended with `last.pt`, and the numbers that were measured of it."""
+        if self.saved_at == self.sound_at and all(map(math.isfinite, measured)):
+            self._keep()
 
     def _keep(self) -> None:
         if self._waiting:

@@ -292,6 +292,7 @@ class Run:
             self.callbacks.call("on_end", self.step, finals)
         meet()
         self.save("last.pt")
+        self.good.ended(finals.values())
         self.write_summary("finished", extra)
         for line in ending(self.directory, measured - self._mark, time.perf_counter() - measured, shown):
             self.say(line)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -56,14 +57,16 @@ def test_a_checkpoint_is_good_at_the_next_logged_point(tmp_path):
     assert (at(tmp_path, "last.pt"), at(tmp_path)) == (50, 30)
     run.iterate(60)
     assert at(tmp_path) == 50
-    run.iterate(100)  # saved and logged at once
+    run.iterate(100)  # saved and logged at once: the point has not seen what the checkpoint holds
+    assert (at(tmp_path, "last.pt"), at(tmp_path)) == (100, 50)
+    run.iterate(120)
     assert at(tmp_path) == 100
     run.run.close()
 
 
 def test_it_is_the_same_file_until_the_last_one_moves_on(tmp_path):
     run = loop(tmp_path)
-    run.iterate(100)
+    run.iterate(120)
     last, good = (tmp_path / "checkpoints" / name for name in ("last.pt", "good.pt"))
     assert last.samefile(good)
     whole = good.read_bytes()
@@ -79,15 +82,15 @@ def test_it_is_the_same_file_until_the_last_one_moves_on(tmp_path):
     [
         (60, 60, 1, 100),  # an error that is over when the next one is written
         (60, 60, 9, 100),
-        (100, 100, 1, 50),  # seen where it is written
-        (120, 200, 1, 100),
-        (120, 200, 9, 100),  # too early to be a finding, and seen all the same
+        (120, 120, 1, 50),  # seen at the next point, not at that of its own step
+        (120, 200, 9, 50),  # too early to be a finding, and seen all the same
+        (140, 200, 1, 100),
         (160, 200, 1, 100),  # of 150 the next point is 160
     ],
 )
 def test_an_error_keeps_the_checkpoint_before_it(tmp_path, begin, end, patience, good):
     run = loop(tmp_path, rule=ErrorBetween(begin, end, patience))
-    run.iterate(max(100, min(end, 200)))
+    run.iterate(max(120, end))
     assert at(tmp_path) == good
     run.run.close()
 
@@ -96,16 +99,17 @@ def test_an_error_keeps_the_checkpoint_before_it(tmp_path, begin, end, patience,
 def test_what_is_not_finite_is_not_good(tmp_path, where):
     run = loop(tmp_path)
     run.net.register_buffer("mean", torch.zeros(2))
-    run.iterate(100)
+    run.iterate(120)
     spoilt = {"weight": run.net.weight.data, "buffer": run.net.mean}
     if where == "moment":
         run.step.optimizer.state[run.net.weight]["momentum_buffer"] = torch.full((1, 2), math.inf)
     else:
         spoilt[where].fill_(math.nan)
     run.run.save("last.pt")
-    run.run.step = 120
+    run.run.step = 140
     run.run.save("last.pt")
-    assert (at(tmp_path, "last.pt"), at(tmp_path)) == (120, 100)
+    run.run.good.logged(160, sound=True)
+    assert (at(tmp_path, "last.pt"), at(tmp_path)) == (140, 100)
     run.run.close()
 
 
@@ -145,19 +149,69 @@ def test_an_optimizer_may_keep_its_state_in_parts():
     assert not all_finite([net], [split])
 
 
-def test_a_killed_run_ends_with_the_good_one_of_a_whole_run(tmp_path):
-    whole = loop(tmp_path / "whole", rule=ErrorBetween(120, 400))
-    whole.iterate(200)
-    whole.run.close()
-    killed = loop(tmp_path / "killed", rule=ErrorBetween(120, 400))
-    killed.iterate(100)
-    (tmp_path / "killed" / "checkpoints" / "good.pt").unlink()  # it came between the two names
-    killed.run.close()
-    again = loop(tmp_path / "killed", rule=ErrorBetween(120, 400))
-    assert at(tmp_path / "killed") == 100
+@pytest.mark.parametrize("killed_at", [100, 110, 120])  # where it is written, before and after the point
+@pytest.mark.parametrize("begin", [120, 140])
+def test_a_killed_run_ends_with_the_good_one_of_a_whole_run(tmp_path, begin, killed_at):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run = loop(whole, rule=ErrorBetween(begin, 400))
+    run.iterate(200)
+    run.run.close()
+    run = loop(killed, rule=ErrorBetween(begin, 400))
+    run.iterate(killed_at)
+    run.run.close()
+    again = loop(killed, rule=ErrorBetween(begin, 400))
+    assert again.run.step == 100
     again.iterate(200)
     again.run.close()
-    assert at(tmp_path / "killed") == at(tmp_path / "whole") == 100
+    assert at(killed) == at(whole) == {120: 50, 140: 100}[begin]
+
+
+@pytest.mark.parametrize(
+    ("begin", "score", "good"),
+    [
+        (900, 1.0, 200),  # without an error the end is good, although no point comes behind it
+        (200, 1.0, 150),  # seen at the last point
+        (900, math.nan, 150),  # seen by the final evaluation alone
+    ],
+)
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_end_of_a_run_is_good_where_its_last_point_and_its_measurement_are(
+    tmp_path, begin, score, good, killed
+):
+    run = loop(tmp_path, 200, ErrorBetween(begin, 400))
+    run.go()
+    if killed:  # while it is measured
+        with pytest.raises(KeyboardInterrupt):
+            run.run.finish(interrupted)
+        assert at(tmp_path) == 150
+        run.run.close()
+        run = loop(tmp_path, 200, ErrorBetween(begin, 400))
+    run.run.finish(lambda: {"eval_score": score})
+    assert (at(tmp_path, "last.pt"), at(tmp_path)) == (200, good)
+    run.run.close()
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_weight_that_is_spoilt_between_a_point_and_its_checkpoint_is_in_no_good_one(tmp_path):
+    run = loop(tmp_path)
+    run.run.diagnosis._rules = RULES
+    run.iterate(90)
+    drawn = run.draw
+
+    def spoilt():
+        run.net.weight.data.fill_(1e38)  # finite, and no gradient behind it is
+        return drawn()
+
+    run.run._draw, run.run.cfg = spoilt, replace(run.run.cfg, draw_interval=100)
+    run.iterate(100)
+    assert (at(tmp_path, "last.pt"), at(tmp_path)) == (100, 50)
+    with pytest.raises(FloatingPointError):
+        run.iterate(120)
+    assert at(tmp_path) == 50
+    run.run.close()
 
 
 def test_a_checkpoint_that_is_not_finite_is_an_error_although_every_gradient_is(tmp_path):
