@@ -134,6 +134,8 @@ class Flat:
                     if leaves
                     else ("optimizer=perturbed_sgd", remedies.override("optimizer.lr", min(player.lr, 0.05))),
                 )
+            elif values[-1] > course[0] + self.change * size:
+                continue  # a step has carried it up there: no longer one cures that
             elif curvature < level and not (lowest > 0 and norm <= SLOPE * curvature):
                 yield Sign(
                     name="plateau",
@@ -156,6 +158,8 @@ class Unmoved:
 
     Attributes:
         fall: of the loss since the first point, relative to it, that is too little.
+        above: times the first loss, beyond which it does not stand where it began, but has been carried up.
+        blown: the same, once: a loss that has been there has blown up, and no longer step cures that.
         progress: share of the run from which there should have been more.
         points: logged points whose median is taken.
         moves: |step| / |weights| above which steps are long enough to leave.
@@ -163,6 +167,8 @@ class Unmoved:
     """
 
     fall: float = 0.05
+    above: float = 2.0
+    blown: float = 10.0
     progress: float = 0.08
     points: int = 5
     moves: float = 5e-4
@@ -174,6 +180,8 @@ class Unmoved:
         if now is None or history.now(LOSS) is None or history.step < self.progress * context.total:
             return
         if now < (1.0 - self.fall) * course[0]:
+            return
+        if now > self.above * abs(course[0]) or max(course) > self.blown * abs(course[0]):
             return
         for player in context.players[:1]:
             steps, ratio = history.level(f"{player.prefix}gradient/update_ratio", 1), through(history, player)

@@ -125,7 +125,8 @@ class UpdateTooSmall:
     """The steps hardly move the weights, although there is a gradient to follow.
 
     Attributes:
-        ratio: |update| / |weights| at the full learning rate (what a schedule has taken is given back).
+        ratio: |update| / |weights| at the full learning rate (what a schedule has taken is given back; a step
+            that it has made longer is as long as it is).
             Common practice warns at 1e-5; healthy runs stay above 2e-4, broken ones below 2e-6.
         slope: share of the norm of the first points that the gradient must still have: at a minimum short
             steps are right.
@@ -153,7 +154,7 @@ class UpdateTooSmall:
                 continue
             if course[-1] <= self.slope * max(course[:3]):
                 continue
-            now = max(ratios) / scale
+            now = max(ratios) / min(scale, 1.0)
             layer = None if now < self.ratio else self._still(history, player)
             if now >= self.ratio and layer is None:
                 continue

@@ -11,7 +11,7 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.config import config_dir
 from core.descend.batches import Full
-from core.descend.diagnosis import RULES_OF_OBJECTIVE, Flat, WorseHeldOut
+from core.descend.diagnosis import RULES_OF_OBJECTIVE, Flat, Unmoved, WorseHeldOut
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import DeepLinear
 from core.diagnosis.learning import LossMaximised
@@ -222,3 +222,39 @@ def test_a_loss_that_stands_while_all_weights_move_is_one_of_the_labels(first, s
     (plateau,) = [f for f in found if f.name == "plateau"]
     assert plateau.kinds == kinds
     assert bool(plateau.remedy) is (kinds[0] == "optimizer")
+
+
+@pytest.mark.parametrize(
+    ("course", "said"),
+    [
+        ((2.3,), True),
+        ((0.32, 35_750.0), False),  # a rate that jumped
+        ((1.8, 0.32, 16_000.0, 2.3), False),  # and where it has come back to
+        ((1.8, 4.0), False),
+        ((1.8, 3.0), True),
+    ],
+)
+def test_a_loss_that_has_blown_up_stands_on_no_plateau(course, said):
+    """Twice the first loss is above where it began, ten times has been a blow-up."""
+    losses = [loss for loss in course[:-1] for _ in range(10)] + [course[-1]] * 10
+    history = History()
+    for point, loss in enumerate(losses):
+        history.add(100 * (point + 1), {"loss/train": loss})
+    where = context("classes", ("optimizer=momentum",), total=1000)
+    assert [sign.name for sign in Unmoved()(history, where)] == ["plateau"] * said
+
+
+@pytest.mark.parametrize(("first", "said"), [(20.0, True), (19.9, True), (0.32, False)])
+def test_flat_ground_that_a_step_has_carried_a_descent_up_to_is_no_plateau(first, said):
+    flat = {"gradient/norm": 1e-5, "curvature/lowest": 0.0, "curvature/sharpness": 1e-4}
+    history = History()
+    for step in range(10):
+        history.add(step, flat | {"descent/value": first if step < 2 else 19.9})
+    assert [sign.name for sign in Flat(points=5)(history, context("descend"))] == ["plateau"] * said
+
+
+def test_a_rate_that_has_jumped_is_no_rate_too_low(tmp_path):
+    """Steps of 2 % of the weights, by a schedule that multiplies the rate by 10,000, are not short."""
+    jump = ("schedule._target_=core.scripts.suites.blowups.Jump", "schedule.scale=1e4")
+    words = ("objective=digits_mlp", "batch=minibatch", "optimizer=sgd", "steps=300", *jump)
+    assert {"plateau", "update_too_small"}.isdisjoint(found(tmp_path, *words))
