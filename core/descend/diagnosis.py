@@ -1,5 +1,6 @@
 """The diagnosis of descents: rules about the ground they stand on, and what their options can do about it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -247,9 +248,14 @@ def stride(context: Context, player: Player) -> Overrides:
 
 
 def larger_batch(context: Context, player: Player, samples: int) -> Overrides:
-    """A larger minibatch; nothing where there is none."""
-    size = context.number("batch.size")
-    return (remedies.override("batch.size", samples),) if size is not None and samples > size else ()
+    """A larger minibatch, of all samples where there are no more; nothing where a function is descended."""
+    now = 1.0 if context.chosen("batch") == "Stochastic" else context.number("batch.size")
+    if now is None or samples <= now:
+        return ()
+    if samples >= context.limits.get("train_samples", math.inf):
+        return ("batch=full",)
+    size = remedies.override("batch.size", samples)
+    return (size,) if "batch.size" in context.options else ("batch=minibatch", size)
 
 
 def more_samples(context: Context) -> Overrides:

@@ -137,7 +137,8 @@ class ObjectiveDescent:
         self._path = History(self.point()) if self.size == 2 else None
         first = self.measure()
         self._history = History(self._row(first))
-        self.limits = {"first_loss": first.value, "loss_of_zeros": self._loss_of_zeros()}
+        zeros, count = self._loss_of_zeros(), float(len(data.x))
+        self.limits = {"first_loss": first.value, "loss_of_zeros": zeros, "train_samples": count}
         self._seconds = History(torch.zeros(1))
         self.plot = Plot.of(data) if data.x.shape[1] == 2 and set(data.y.tolist()) == {0, 1} else None
         self.shares = None if self.plot is None else History(self.plot.row(self.network, 0), FRAMES)

@@ -11,13 +11,13 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.config import config_dir
 from core.descend.batches import Full
-from core.descend.diagnosis import RULES_OF_OBJECTIVE, Flat, Unmoved, WorseHeldOut
+from core.descend.diagnosis import RULES_OF_OBJECTIVE, Flat, Unmoved, WorseHeldOut, larger_batch
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import DeepLinear
 from core.diagnosis.learning import LossMaximised
 from core.diagnosis.signals import History
 from core.run.tensorboard import read_scalars
-from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedy_is_taken, watch
+from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedied, remedy_is_taken, watch
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -258,3 +258,32 @@ def test_a_rate_that_has_jumped_is_no_rate_too_low(tmp_path):
     jump = ("schedule._target_=core.scripts.suites.blowups.Jump", "schedule.scale=1e4")
     words = ("objective=digits_mlp", "batch=minibatch", "optimizer=sgd", "steps=300", *jump)
     assert {"plateau", "update_too_small"}.isdisjoint(found(tmp_path, *words))
+
+
+@pytest.mark.parametrize(
+    ("objective", "batch", "wanted", "remedy"),
+    [
+        ("digits_mlp", "stochastic", 32, ("batch=minibatch", "batch.size=32")),
+        ("digits_mlp", "minibatch", 64, ("batch.size=64",)),
+        ("digits_mlp", "minibatch", 32, ()),
+        ("digits_mlp", "full", 64, ()),
+        ("moons", "minibatch", 256, ("batch.size=256",)),
+        ("moons", "minibatch", 512, ("batch=full",)),
+        ("moons", "stochastic", 512, ("batch=full",)),
+    ],
+)
+def test_a_larger_batch_is_one_that_the_run_can_have(objective, batch, wanted, remedy):
+    limits = {"train_samples": {"moons": 500.0, "digits_mlp": 1348.0}[objective]}
+    where = replace(context("classes", (f"objective={objective}", f"batch={batch}")), limits=limits)
+    assert larger_batch(where, where.players[0], wanted) == remedy
+    assert larger_batch(context("descend"), context("descend").players[0], wanted) == ()
+    remedied("classes", (f"objective={objective}", f"batch={batch}"), remedy)
+
+
+def test_of_single_samples_noise_is_met_with_the_usual_few(tmp_path):
+    words = ("objective=digits_mlp", "batch=stochastic", "optimizer=sgd", "optimizer.lr=0.01", "steps=100")
+    assert "noise_dominated" in found(tmp_path, *words)
+    (seen,) = json.loads((tmp_path / "findings.json").read_text())["findings"]
+    assert seen["remedy"] == ["batch=minibatch", "batch.size=32"]
+    descent = ObjectiveDescent(DeepLinear(), Full(), None, 1, torch.device("cpu"))
+    assert descent.limits["train_samples"] == len(descent.data.x)
