@@ -1,5 +1,6 @@
 """A run that returns to its last good checkpoint: what it changes, and what a kill at any moment does not."""
 
+import importlib
 import itertools
 import json
 from pathlib import Path
@@ -167,6 +168,20 @@ def test_after_as_many_as_there_may_be_it_stops(tmp_path, capsys):
     assert said.out.count("rollback 1 of 1") == 1
     assert "non-finite" in said.err or "on_finding=rollback" in said.err
     assert len(rollbacks(tmp_path / "run")) == 1
+
+
+@pytest.mark.parametrize(("batch", "first"), [("full", False), ("minibatch", True)])
+def test_other_random_numbers_are_tried_where_there_are_some(tmp_path, batch, first):
+    """A weight that turns over, once in a process, has no cause that a number could cure."""
+    importlib.import_module("core.scripts.suites.blowups").Clock.counts.clear()
+    flip = "{_target_:core.scripts.suites.blowups.BitFlip,module:network,weight:0.weight,at:25,value:'nan'}"
+    often = ("logging.interval=5", "logging.checkpoint_interval=10", "pictures=[]")
+    words = ["objective=moons", f"batch={batch}", "optimizer=sgd", "steps=40", f"callbacks=[{flip}]", *often]
+    tree = compose_tree("descend", [*words, "on_finding=rollback"], [config_dir()])[0]
+    assert execute(tree, tmp_path / "run") == 0
+    (one,) = rollbacks(tmp_path / "run")
+    assert (one["finding"], one["to"]) == ("non_finite", 20)
+    assert (one["remedy"] == []) is first
 
 
 def test_other_numbers_are_drawn_than_before_and_the_same_again():

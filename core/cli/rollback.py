@@ -36,7 +36,7 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
     refused, good = "", run.directory / "checkpoints" / NAME
     to = checkpoint.step_of(checkpoint.load(good, mmap=True), good)
     tried = sum(one["finding"] == finding.name or one["to"] == to for one in run.rollbacks.done)
-    for remedy in diagnosis.changes(finding, tried):
+    for remedy in diagnosis.changes(finding, tried, redraws=run.rollbacks.redraws(run.state)):
         try:
             changed = with_remedy(tree, remedy)
             build(changed)  # the ranges; data and environment have been tried, and may be what is ill now

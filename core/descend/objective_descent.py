@@ -320,6 +320,11 @@ class ObjectiveDescent:
             more=columns | {"seconds": seconds[:, 0].tolist()},
         )
 
+    @property
+    def random(self) -> bool:
+        """Whether the samples of a step are drawn."""
+        return not self.exact
+
     def restart(self, *names: str | int) -> None:
         """Draw the batches in another order from now on, another one for other names."""
         self.stream.random.manual_seed(seed_for(self.seed, "data", *names))

@@ -181,7 +181,7 @@ class Diagnosis:
         back = self.on_finding == "rollback"
         return next((f for f in self.findings if back and (f.name, f.player) in new), None)
 
-    def changes(self, finding: Finding, tried: int = 0) -> list[Overrides]:
+    def changes(self, finding: Finding, tried: int = 0, *, redraws: bool = True) -> list[Overrides]:
         """What a run that returns from a finding may change, the best first.
 
         Nothing, where a number that is not finite came out of nothing: other samples are drawn. Then the
@@ -192,6 +192,7 @@ class Diagnosis:
         Args:
             finding: the reason.
             tried: how often the run has returned from it, or to the same checkpoint, before.
+            redraws: whether a run that returns draws anything: else, with nothing changed, it is the same.
         """
         context = self._present()
         options = [text.partition("=")[0] for text in finding.remedy]
@@ -199,12 +200,12 @@ class Diagnosis:
         numbers = all(o.startswith(live) or remedies.rated(context, o) for o in options) and bool(options)
         given = [finding.remedy] if numbers else []
         if "data" in finding.kinds:
-            return [()]
+            return [()] * redraws
         if "loss" in finding.kinds and finding.name != "non_finite":
             return given[tried:]
         own = [p for p in context.players if p.name == finding.player] or context.players
         sudden = finding.name == "non_finite" and not any(grew(self._history, context, p) for p in own)
-        ladder = [*([()] * sudden), *(given or [self._slower(context, own)])]
+        ladder = [*([()] * (sudden and redraws)), *(given or [self._slower(context, own)])]
         return [*ladder[tried:], self._slower(context, context.players)]
 
     def _slower(self, context: Context, players: Iterable[Player]) -> Overrides:

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import torch
+
 from core.diagnosis import Finding, Overrides
 from core.diagnosis.findings import returned
 from core.form import Many, Only
 from core.run import checkpoint
 from core.run.files import duplicate
 from core.run.good import NAME
-from core.seeding import seed_globally
+from core.seeding import global_state, seed_globally
 from core.state import StateDict
 
 TAG = "rollbacks"
@@ -31,7 +33,7 @@ class RollingBack(Exception):  # noqa: N818  (an order, not an error)
 
 @runtime_checkable
 class Drawing(Protocol):
-    """Something that draws random numbers."""
+    """Something that draws random numbers, unless it has an attribute `random` that is False."""
 
     def restart(self, *names: str | int) -> None:
         """Begin every stream anew, an unrelated one for other names."""
@@ -53,6 +55,7 @@ class Rollbacks:
         self.most = most
         self.done: list[StateDict] = []
         self._begins = False  # whether this very checkpoint was written by a rollback
+        self._torch = global_state()
 
     def __bool__(self) -> bool:
         return self.most > 0
@@ -62,7 +65,7 @@ class Rollbacks:
         if finding is not None and len(self.done) < self.most:
             raise RollingBack(finding)
 
-    def restart(self, owners: Mapping[str, object], seed: int) -> None:
+    def redraw(self, owners: Mapping[str, object], seed: int) -> None:
         """Draw other numbers where the run has just returned: each owner that draws, and torch."""
         if self._begins:
             self._begins = False
@@ -70,6 +73,15 @@ class Rollbacks:
                 if isinstance(owner, Drawing):
                     owner.restart("rollback", len(self.done))
             seed_globally(seed, "rollback", len(self.done))
+        self._torch = global_state()
+
+    def redraws(self, owners: Mapping[str, object]) -> bool:
+        """Whether other numbers make another run: an owner draws them, or torch has since `redraw`."""
+        if any(isinstance(owner, Drawing) and getattr(owner, "random", True) for owner in owners.values()):
+            return True
+        before, now = self._torch, global_state()
+        pairs = zip((before["cpu"], *before["cuda"]), (now["cpu"], *now["cuda"]), strict=True)
+        return any(not torch.equal(one, other) for one, other in pairs)
 
     @property
     def proven_from(self) -> int:

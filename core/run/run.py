@@ -168,7 +168,7 @@ class Run:
         self.charts = GradientCharts(self._steps)
         self.diagnosis.begin(unit, total, self._steps, probes, rules, remedies, limits, self._attempt)
         inexact = RunState(self).restore() if self.resuming else ""
-        self.rollbacks.restart(self.state, self._options.get("seed", 0))
+        self.rollbacks.redraw(self.state, self._options.get("seed", 0))
         if num_ranks() > 1:
             self.state["ranks"] = RankStates()
         if not self._first:

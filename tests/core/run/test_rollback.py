@@ -70,6 +70,34 @@ def test_the_remedy_where_it_is_numbers_else_a_tenth_of_the_rate_in_the_end_of_a
     assert diagnosis()[0].changes(finding, tried) == changes
 
 
+@pytest.mark.parametrize(
+    ("finding", "tried", "changes"),
+    [
+        (found("bad", "data._target_=x", kinds=("data",)), 0, []),
+        (found("non_finite", "weight=1", player="third"), 0, [("weight=1",), SLOWER]),
+        (found("non_finite", "weight=1", player="third"), 1, [SLOWER]),
+        (found("exploded", "weight=1", player="third"), 0, [("weight=1",), SLOWER]),
+    ],
+)
+def test_a_run_that_draws_nothing_never_returns_to_be_the_same_again(finding, tried, changes):
+    assert diagnosis()[0].changes(finding, tried, redraws=False) == changes
+
+
+def test_a_run_draws_where_an_owner_or_torch_does():
+    class Own:
+        def __init__(self, **fields):
+            vars(self).update(fields)
+
+        def restart(self, *names): ...
+
+    back, net = Rollbacks(3), nn.Linear(1, 1)
+    back.redraw({}, 1)
+    assert not back.redraws({"net": net, "rollbacks": back, "descent": Own(random=False)})
+    assert back.redraws({"generators": Own()})
+    torch.rand(1)  # as dropout does
+    assert back.redraws({"descent": Own(random=False)})
+
+
 def test_where_something_had_grown_before_a_number_is_not_finite_its_remedy_comes_first():
     made, _ = diagnosis()
     for step, norm in enumerate((1.0, 1.0, 10.5)):
