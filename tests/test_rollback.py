@@ -37,7 +37,7 @@ RUNS = {
             "optimizer=sgd", "optimizer.lr=0.1"],
 }  # fmt: skip
 BAD = {
-    "descend": 30.0,
+    "descend": 10.0,
     "rl": 100.0,
     "gan": 1.0,
 }  # times the rate, from half time on
@@ -66,7 +66,7 @@ def test_the_run_returns_and_ends_with_the_remedys_numbers(descent):
     state = checkpoint.load(descent / "checkpoints" / "last.pt")
     assert state["gradient_step"]["base_lrs"] == [1e-4]
     assert [group["lr"] for group in state["gradient_step"]["optimizer"]["param_groups"]] == [
-        pytest.approx(3e-3)
+        pytest.approx(1e-3)
     ]
     assert state["rollbacks"] == {"done": [one], "begins": False}
     curves = read_scalars(descent)
@@ -162,12 +162,20 @@ def test_a_healthy_run_is_the_same_to_the_bit(kind, tmp_path):
 
 
 def test_after_as_many_as_there_may_be_it_stops(tmp_path, capsys):
-    tree = tree_of("descend", "max_rollbacks=1", "schedule.scale=1e9")
+    tree = tree_of("descend", "max_rollbacks=1", "optimizer.weight_decay=1e9", jump=False)
     assert execute(tree, tmp_path / "run") == 1
     said = capsys.readouterr()
     assert said.out.count("rollback 1 of 1") == 1
     assert "non-finite" in said.err or "on_finding=rollback" in said.err
     assert len(rollbacks(tmp_path / "run")) == 1
+
+
+@pytest.mark.parametrize("interval", [1, 20])  # of 200 points, and of 10: five before the jump
+def test_a_jump_of_the_rate_is_taken_back_at_once(tmp_path, interval):
+    tree = tree_of("descend", "schedule.scale=1e5", f"logging.interval={interval}")
+    assert execute(tree, tmp_path / "run") == 0
+    (one,) = rollbacks(tmp_path / "run")
+    assert one["remedy"] == ["optimizer.lr=1e-08"]
 
 
 @pytest.mark.parametrize(("batch", "first"), [("full", False), ("minibatch", True)])

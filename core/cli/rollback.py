@@ -36,7 +36,9 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
     refused, good = "", run.directory / "checkpoints" / NAME
     to = checkpoint.step_of(checkpoint.load(good, mmap=True), good)
     tried = sum(one["finding"] == finding.name or one["to"] == to for one in run.rollbacks.done)
-    for remedy in diagnosis.changes(finding, tried, redraws=run.rollbacks.redraws(run.state)):
+    lowered = any(one["to"] == to and diagnosis.rates_in(one["remedy"]) for one in run.rollbacks.done)
+    redraws = run.rollbacks.redraws(run.state)
+    for remedy in diagnosis.changes(finding, tried, since=None if lowered else to, redraws=redraws):
         try:
             changed = with_remedy(tree, remedy)
             build(changed)  # the ranges; data and environment have been tried, and may be what is ill now

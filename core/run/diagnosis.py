@@ -46,6 +46,7 @@ from core.state import StateDict
 
 OnFinding = Literal["report", "stop", "rollback"]
 EXPLODED = "exploding_gradient"
+TENTH = 0.1  # of a rate, with which a run that returns goes on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,17 +182,21 @@ class Diagnosis:
         back = self.on_finding == "rollback"
         return next((f for f in self.findings if back and (f.name, f.player) in new), None)
 
-    def changes(self, finding: Finding, tried: int = 0, *, redraws: bool = True) -> list[Overrides]:
+    def changes(
+        self, finding: Finding, tried: int = 0, *, since: int | None = None, redraws: bool = True
+    ) -> list[Overrides]:
         """What a run that returns from a finding may change, the best first.
 
-        Nothing, where a number that is not finite came out of nothing: other samples are drawn. Then the
-        remedy, where it consists of numbers that may change in the middle of a run; else a lower rate of the
-        player. In the end lower rates of all. Bad data are cured by no number, so nothing is changed ever;
-        neither is a loss of the wrong sign.
+        Rates that a schedule has raised by more than ten times since the checkpoint, as far as they were
+        there: whatever the finding, that has led to it. Else nothing, where a number that is not finite came
+        out of nothing: other samples are drawn. Then the remedy, where it consists of numbers that may change
+        in the middle of a run; else a lower rate of the player. In the end lower rates of all. Bad data are
+        cured by no number, so nothing is changed ever; neither is a loss of the wrong sign.
 
         Args:
             finding: the reason.
             tried: how often the run has returned from it, or to the same checkpoint, before.
+            since: step of the checkpoint; None = it has returned there with a lower rate before.
             redraws: whether a run that returns draws anything: else, with nothing changed, it is the same.
         """
         context = self._present()
@@ -203,15 +208,22 @@ class Diagnosis:
             return [()] * redraws
         if "loss" in finding.kinds and finding.name != "non_finite":
             return given[tried:]
+        all_slower = self._slower(context, context.players, since)
+        if any(self._part(p, since) < TENTH for p in context.players):
+            return [all_slower]
         own = [p for p in context.players if p.name == finding.player] or context.players
         sudden = finding.name == "non_finite" and not any(grew(self._history, context, p) for p in own)
-        ladder = [*([()] * (sudden and redraws)), *(given or [self._slower(context, own)])]
-        return [*ladder[tried:], self._slower(context, context.players)]
+        ladder = [*([()] * (sudden and redraws)), *(given or [self._slower(context, own, since)])]
+        return [*ladder[tried:], all_slower]
 
-    def _slower(self, context: Context, players: Iterable[Player]) -> Overrides:
+    def _slower(self, context: Context, players: Iterable[Player], since: int | None) -> Overrides:
         """Lower rates of some players."""
-        found = (text for p in players for text in remedies.slower(context, p, self._part(p)))
+        found = (text for p in players for text in remedies.slower(context, p, self._part(p, since)))
         return tuple(dict.fromkeys(found))
+
+    def rates_in(self, changed: Sequence[str]) -> bool:
+        """Whether some overrides set the rate of a player."""
+        return any(remedies.rated(self._context, text.partition("=")[0]) for text in changed)
 
     def rates(self, changed: Overrides) -> dict[str, list[float]]:
         """The learning rates of every gradient step, by its name, once some overrides hold."""
@@ -221,11 +233,16 @@ class Diagnosis:
                 factors[player.name] = float(value) / player.lr
         return {step.name: [lr * factors[step.name] for lr in step.base_lrs] for step in self._steps}
 
-    def _part(self, player: Player) -> float:
-        """A tenth of a rate; less where its schedule has raised it by more, as far as it usually was."""
-        tag = f"{player.prefix}gradient/lr_scale"
-        now, usual = self._history.last(tag), self._history.usual(tag)
-        return min(0.1, usual / now) if now and usual else 0.1
+    def _part(self, player: Player, since: int | None) -> float:
+        """A tenth of a rate; where its schedule has raised it by more, as much as it was at the checkpoint.
+
+        What a schedule takes at first and gives back later is not raised by that.
+        """
+        points = self._history.points(f"{player.prefix}gradient/lr_scale")
+        if since is None or not points:
+            return TENTH
+        before = [scale for step, scale in points if step <= since] or [1.0]
+        return min(TENTH, max(before[-1], 1.0) / max(points[-1][1], 1.0))
 
     def _is_grave(self, seen: Sign | Finding) -> bool:
         return seen.severity == "error" or seen.name in (EXPLODED, *self._context.remedies.ruinous)

@@ -106,14 +106,46 @@ def test_where_something_had_grown_before_a_number_is_not_finite_its_remedy_come
     assert made.changes(found("non_finite", "weight=1", player="first"))[0] == ()
 
 
-@pytest.mark.parametrize(("scale", "lr"), [(0.5, 0.04), (9.0, 0.04), (40.0, 0.01)])
-def test_what_a_schedule_has_raised_goes_back_to_what_it_usually_was(scale, lr):
+@pytest.mark.parametrize(
+    ("before", "scale", "lr", "third"),
+    [
+        (1.0, 0.5, 0.04, 0.002),
+        (1.0, 9.0, 0.04, 0.002),
+        (1.0, 1e4, 4e-5, 2e-6),
+        (20.0, 1e4, 8e-4, 4e-5),  # its tenth is not what it was at the checkpoint
+        (0.01, 1.0, 0.04, 0.002),  # a warm-up
+        (0.01, 1e4, 4e-5, 2e-6),
+    ],
+)
+@pytest.mark.parametrize("points", [2, 40])  # of which the last is behind the checkpoint
+def test_what_a_schedule_has_raised_goes_back_to_what_it_was_at_the_checkpoint(
+    points, before, scale, lr, third
+):
     made, steps = diagnosis()
-    for step in range(12):
-        steps["first"].set_lr_scale(scale if step == 11 else 1.0)
+    for step in range(points):
+        for each in steps.values():
+            each.set_lr_scale(scale if step == points - 1 else before)
         made.update(step)
-    (lower, _) = made.changes(found("exploded", player="first"))
-    assert lower == (f"optimizer.lr={lr:g}",)
+    slower = (f"optimizer.lr={lr:g}", f"second.lr={lr:g}", f"third.lr={third:g}")
+    raised, seen = scale > 10.0, found("exploded", "weight=1", player="first")
+    for tried in (0, 1):
+        changes = made.changes(seen, tried, since=points - 2)
+        assert changes == [("weight=1",)] * (not raised and not tried) + [slower]
+    assert made.changes(seen, 1) == [SLOWER]  # it has returned there with lower rates
+
+
+def test_a_rate_that_was_raised_before_the_first_point_goes_back_to_the_typed_one():
+    made, steps = diagnosis()
+    for each in steps.values():
+        each.set_lr_scale(1e4)
+    made.update(5)
+    assert made.changes(found("exploded"), since=0)[0][0] == "optimizer.lr=4e-05"
+
+
+def test_rates_are_told_from_other_numbers():
+    made, _ = diagnosis()
+    assert made.rates_in(["weight=1", "third.lr=0.1"])
+    assert not made.rates_in(["weight=1", "clipper=global_norm"])
 
 
 def test_a_rate_is_that_of_all_groups_of_the_players_that_it_holds_for():
