@@ -88,6 +88,13 @@ class BatchStream:
         self._position += self.size
         return self._order[self._position - self.size : self._position]
 
+    def restart(self, seed: int) -> None:
+        """Draw other numbers from now on, by this seed; what is left of the round comes in another order."""
+        self.random.manual_seed(seed)
+        left = self._order[self._position :]
+        mixed = left[torch.randperm(len(left), generator=self.random)]
+        self._order = torch.cat([self._order[: self._position], mixed])
+
     def state_dict(self) -> StateDict:
         """The order, the place in it, and the generator."""
         return {

@@ -327,7 +327,7 @@ class ObjectiveDescent:
 
     def restart(self, *names: str | int) -> None:
         """Draw the batches in another order from now on, another one for other names."""
-        self.stream.random.manual_seed(seed_for(self.seed, "data", *names))
+        self.stream.restart(seed_for(self.seed, "data", *names))
 
     def state_dict(self) -> StateDict:
         """Weights, the order of the samples, the counts, and the path."""

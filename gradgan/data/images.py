@@ -10,6 +10,7 @@ from torch import Tensor
 
 from core.config import ConfigError
 from core.own_module import attempt
+from core.seeding import seed_for
 from core.transfer import send
 from gradgan.batch import Batch
 from gradgan.data import Data, Stream
@@ -157,6 +158,13 @@ class ImageStream:
         chosen = send(chosen, self.images.device)
         labels = None if self.labels is None else send(self.labels[chosen], self.device)
         return Batch(normalised(send(self.images[chosen], self.device)), labels)
+
+    def restart(self, *names: str | int) -> None:
+        """Take what is left of the present pass in another order, another one for other names."""
+        random = torch.Generator().manual_seed(seed_for(0, "pass", *names))  # the order itself is the seed's
+        left = self.order[self.position :]
+        mixed = left[torch.randperm(len(left), generator=random)]
+        self.order = torch.cat([self.order[: self.position], mixed])
 
     def state_dict(self) -> dict[str, object]:
         """The present pass and the position in it; the generator is saved by its owner."""

@@ -136,6 +136,21 @@ def test_a_round_shows_every_sample_once_in_an_order_of_its_own():
     assert [b.count(50) for b in (Stochastic(), Minibatch(size=8), Full())] == [1, 8, 50]
 
 
+def test_a_return_changes_the_order_from_the_next_batch_on():
+    def taken(*seeds: int) -> list[list[int]]:
+        stream = BatchStream(100, 10, torch.Generator().manual_seed(0))
+        batches = [stream.next().tolist() for _ in range(4)]
+        for seed in seeds:
+            stream.restart(seed)
+        return batches + [stream.next().tolist() for _ in range(12)]
+
+    usual, other = taken(), taken(7)
+    assert usual[:4] == other[:4]
+    assert not [i for i in range(4, 16) if usual[i] == other[i]]
+    assert sorted(itertools.chain(*other[:10])) == list(range(100))
+    assert taken(7) == other != taken(8)
+
+
 def test_the_gradient_of_a_batch_is_right_on_average_and_its_noise_falls_with_the_size():
     """Without replacement: variance tr(Sigma) / B (N - B) / (N - 1) (N - 1) / N."""
     start = (0.5, 0.5)

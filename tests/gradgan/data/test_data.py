@@ -275,3 +275,18 @@ def test_a_data_set_of_images_needs_no_more_than_to_load_them() -> None:
     assert len(held_out.x) == 3
     assert len(data.draw(99, random(), CPU).x) == 20  # all where there are fewer
     assert (data.notes(), data.limits()) == (("read",), {"train_samples": 20.0})
+
+
+def test_a_return_changes_the_order_of_the_images_from_the_next_batch_on() -> None:
+    def order(*names: str | int) -> list[int]:
+        stream = stream_of(100, 10)
+        begun = taken(stream, 4)
+        if names:
+            stream.restart(*names)
+        return begun + taken(stream, 6)
+
+    usual, other = order(), order("rollback", 1)
+    assert usual[:40] == other[:40]
+    assert sum(a == b for a, b in zip(usual[40:], other[40:], strict=True)) < 10
+    assert sorted(other) == list(range(100))
+    assert order("rollback", 1) == other != order("rollback", 2)
