@@ -15,6 +15,7 @@ import sys
 # Of mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**30  # bytes of a block that is kept
+FROZEN = 10_000  # objects; fewer are those that Python 3.12 begins with
 OWN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # variables of somebody who has chosen
 
 
@@ -42,6 +43,6 @@ def collect_from_now_on() -> None:
     process: later, there may be garbage among it. And not where triton is there already: at the end it calls
     everything a leak that was never looked at.
     """
-    if not gc.get_freeze_count() and "triton" not in sys.modules:
+    if gc.get_freeze_count() < FROZEN and "triton" not in sys.modules:
         gc.freeze()
     gc.enable()
