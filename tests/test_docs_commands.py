@@ -148,7 +148,7 @@ def test_the_output_that_a_page_shows_is_that_of_the_command_above_it(
     *_, last = commands(above)
     script, words = script_of(list(last.words), last.place)
     assert call(str(script), *words, *quick, "logging.progress=false") == status
-    assert output.text in capfd.readouterr().out
+    assert is_printed(output.text, capfd.readouterr().out)
 
 
 @pytest.mark.slow
@@ -159,7 +159,34 @@ def test_the_replay_that_its_page_shows_is_what_is_printed(tmp_path, monkeypatch
     assert call(str(training[0]), *training[1], "hydra.run.dir=runs/gan/x", "logging.progress=false") == 1
     capfd.readouterr()
     assert call(str(replay[0]), *replay[1]) == 0
-    assert output.text in capfd.readouterr().out
+    assert is_printed(output.text, capfd.readouterr().out)
+
+
+def is_printed(text: str, printed: str) -> bool:
+    """Whether these lines were printed, one after the other; numbers of a training to 15 %.
+
+    Another CPU multiplies matrices in another order, and what is trained differs from the last digits on.
+    """
+    wanted, lines = text.splitlines(), printed.splitlines()
+    places = range(len(lines) - len(wanted) + 1)
+    return any(all(map(alike, wanted, lines[place:])) for place in places)
+
+
+def alike(line: str, other: str) -> bool:
+    """Whether two lines have the same words, whatever the space between them, and about the same numbers."""
+    number = r"\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?"
+    words, others = (re.sub(number, "#", each).split() for each in (line, other))
+    pairs = zip(re.findall(number, line), re.findall(number, other), strict=False)
+    values = [(float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs]
+    return words == others and all(abs(a - b) <= 0.15 * max(abs(a), abs(b)) for a, b in values)
+
+
+def test_lines_are_printed_where_words_are_the_same_and_numbers_nearly():
+    printed = "first\n  943 steps: moves by 1.8 nats\n  a.1   4.57e+08\nlast"
+    assert is_printed("  943 steps: moves by 2 nats\n  a.1      4.6e+08", printed)
+    assert not is_printed("  943 steps: moves by 3 nats", printed)
+    assert not is_printed("  943 steps: move by 2 nats", printed)
+    assert not is_printed("  943 steps: moves by 2 nats\nlast", printed)
 
 
 def test_the_point_that_the_docs_classify_is_the_saddle_that_they_mean(tmp_path, monkeypatch):

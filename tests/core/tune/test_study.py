@@ -179,9 +179,16 @@ def test_a_study_is_about_one_space_one_objective_and_one_set_of_words(tmp_path)
         opened(tmp_path / "s", config(search=replace(config().search, direction="maximize")))
 
 
-@pytest.mark.parametrize("storage", ["nonsense", "sqlite:////no/such/folder/x.db", "nodatabase://host/x"])
-def test_a_storage_that_cannot_be_opened_is_refused(tmp_path, storage):
-    with pytest.raises(ConfigError, match="storage cannot be opened"):
+@pytest.mark.parametrize(
+    ("storage", "line"),
+    [
+        ("nonsense", "storage must be a URL such as postgresql://USER@HOST/NAME, or null, got 'nonsense'"),
+        ("sqlite:////no/such/folder/x.db", "storage cannot be opened: "),
+        ("nodatabase://host/x", "storage cannot be opened: "),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_refused(tmp_path, storage, line):
+    with pytest.raises(ConfigError, match=line):
         opened(tmp_path / "s", config(storage=storage))
 
 
