@@ -130,7 +130,7 @@ def test_every_finding_that_a_rule_can_make_is_planted_and_explained_in_the_docs
         names - whole - {"worse_held_out"} == NAMED
     )  # facts of a whole run, and what needs two curves to stop
     assert names <= set(re.findall(r"`(\w+)`", " ".join(rows)))
-    assert len({type(rule) for rules in RULES.values() for rule in rules}) == 48
+    assert len({type(rule) for rules in RULES.values() for rule in rules}) == 49
 
 
 def test_a_pasted_override_replaces_the_one_before_and_a_pasted_choice_what_was_below_its_group():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from core.curvature.critical import SLOPE
 from core.diagnosis import Context, Overrides, Player, Remedies, Rule, Sign, network_rules, remedies
+from core.diagnosis.causes import LONG_STEPS
 from core.diagnosis.gradients import ExplodingGradient, VanishingGradient
 from core.diagnosis.learning import LossMaximised, through
 from core.diagnosis.signals import History
@@ -202,6 +203,37 @@ class Unmoved:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Diverged:
+    """A loss over data is far above that of the initial weights, and stays there.
+
+    Attributes:
+        growth: times the loss before the first step. A healthy descent may pass such heights, and comes down.
+        points: logged points whose lowest loss is taken.
+    """
+
+    growth: float = 10.0
+    points: int = 5
+
+    def __call__(self, history: History, context: Context) -> Iterator[Sign]:
+        """One sign, of losses that are not negative."""
+        first, losses = context.limits.get("first_loss", 0.0), history.recent(LOSS, self.points)
+        if history.now(LOSS) is None or not losses or not 0.0 < self.growth * first < min(losses):
+            return
+        for player in context.players[:1]:
+            yield Sign(
+                name="diverged",
+                kinds=("learning_rate",),
+                explains=(*LONG_STEPS, "update_too_small"),
+                severity="error",
+                player=player.name,
+                evidence={"loss": losses[-1], "first_loss": first, "lr": player.lr},
+                what=f"the loss is {losses[-1]:.4g}, and was {first:.4g} before the first step.",
+                cause="Steps that were too long have carried the weights up there.",
+                remedy=remedies.learning_rate(context, player, 0.1),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outset:
     """The initial weights stretch what passes through them: loss and gradient are huge before the first step.
 
@@ -276,6 +308,7 @@ REMEDIES = Remedies(larger_batch=larger_batch, shallower=shallower)
 RULES_OF_OBJECTIVE: tuple[Rule, ...] = (
     *network_rules(VanishingGradient(reached=fitted), ExplodingGradient(falling=falling)),
     Unmoved(),
+    Diverged(),
     Outset(),
     LossMaximised(hopeless=hopeless),
     WorseHeldOut(),

@@ -19,7 +19,14 @@ LONG_STEPS = (
     *LITTLE_LEARNT,
 )
 # What is out of scale, or turned round, makes steps too long.
-SCALE = ("update_too_large", "outputs_too_large", "weight_decay_dominates", "noise_dominated", *LONG_STEPS)
+SCALE = (
+    "update_too_large",
+    "diverged",
+    "outputs_too_large",
+    "weight_decay_dominates",
+    "noise_dominated",
+    *LONG_STEPS,
+)
 # Nothing comes through: steps are short, and nothing is learnt.
 NO_GRADIENT = ("vanishing_gradient", "update_too_small", "detached_layer", *LITTLE_LEARNT)
 # What is wrong with the program itself explains whatever else is seen.

@@ -105,7 +105,7 @@ class UpdateTooLarge:
             yield Sign(
                 name="update_too_large",
                 kinds=("learning_rate",),
-                explains=LONG_STEPS,
+                explains=("diverged", *LONG_STEPS),
                 severity="warning",
                 player=player.name,
                 evidence={"growth": grown, "lr": player.lr}

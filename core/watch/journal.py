@@ -112,8 +112,8 @@ class Journal:
         if changed:
             writer.text("findings", diagnosis.table(), step)
             diagnosis.write(self.directory, step)
-        if step not in (0, step_before) and diagnosis.sound:
-            self._attempt(NAME, lambda: self._keeping.write(step) or {})
+        if step not in (0, step_before):
+            self._attempt(NAME, lambda: self._keeping.logged(step, sound=diagnosis.sound) or {})
 
     def close(self, step: int, unit: str, status: str, diagnosis: Diagnosis, fault: str) -> None:
         """Write the summary and the pictures, and release the directory.

@@ -11,7 +11,7 @@ from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.config import config_dir
 from core.descend.batches import Full
-from core.descend.diagnosis import RULES_OF_OBJECTIVE, Flat, Unmoved, WorseHeldOut, larger_batch
+from core.descend.diagnosis import RULES_OF_OBJECTIVE, Diverged, Flat, Unmoved, WorseHeldOut, larger_batch
 from core.descend.objective_descent import ObjectiveDescent
 from core.descend.objectives import DeepLinear
 from core.diagnosis.learning import LossMaximised
@@ -29,10 +29,11 @@ FAULTS = [
           "curvature/sharpness": 0.0001}, overrides=("optimizer=sgd",)),
     Fault("classes", "plateau", {"loss/train": 2.3, "layer/0.weight/gradient_norm": 0.02},
           overrides=("optimizer=sgd",)),
+    Fault("classes", "diverged", {"loss/train": 400.0, "gradient/norm": 1.0}, severity="error"),
     Fault("classes", "loss_maximised", {"loss/train": lambda n: -1.1 ** n}, severity="error"),
     Fault("descend", "exploding_gradient", {"gradient/norm": 900.0, "descent/value": lambda n: 1.1 ** n},
           overrides=("optimizer=sgd",)),
-    Fault("classes", "exploding_gradient", {"gradient/norm": 900.0, "loss/train": lambda n: 1.1 ** n},
+    Fault("classes", "exploding_gradient", {"gradient/norm": 900.0, "loss/train": lambda n: 1.05 ** n},
           overrides=("optimizer=sgd",)),
 ]  # fmt: skip
 
@@ -257,7 +258,30 @@ def test_a_rate_that_has_jumped_is_no_rate_too_low(tmp_path):
     """Steps of 2 % of the weights, by a schedule that multiplies the rate by 10,000, are not short."""
     jump = ("schedule._target_=core.scripts.suites.blowups.Jump", "schedule.scale=1e4")
     words = ("objective=digits_mlp", "batch=minibatch", "optimizer=sgd", "steps=300", *jump)
-    assert {"plateau", "update_too_small"}.isdisjoint(found(tmp_path, *words))
+    names = found(tmp_path, *words)
+    assert "diverged" in names
+    assert {"plateau", "update_too_small"}.isdisjoint(names)
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ((2.3, 0.3, *(23.1,) * 5), True),
+        ((2.3, 0.3, *(22.9,) * 5), False),  # below ten times the first loss
+        ((2.3, *(100.0,) * 4, 0.3), False),  # it has come down
+        ((*(100.0,) * 4,), False),  # four points in a row
+    ],
+)
+def test_a_loss_that_stays_ten_times_above_the_first_has_diverged(losses, said):
+    history = History()
+    for point, loss in enumerate(losses):
+        history.add(point + 1, {"loss/train": loss})
+    where = context("classes", ("optimizer=momentum",))
+    signs = list(Diverged()(history, replace(where, limits={"first_loss": 2.3})))
+    assert [(sign.name, sign.severity, sign.remedy) for sign in signs] == (
+        [("diverged", "error", ("optimizer.lr=0.001",))] * said
+    )
+    assert not list(Diverged()(history, replace(where, limits={"first_loss": -2.3})))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_its_files_are_those_of_a_trainer(tmp_path):
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["seed"] == 0
 
 
-def test_its_good_checkpoint_is_what_the_last_point_without_an_error_had(tmp_path, monkeypatch):
+def test_its_good_checkpoint_is_the_last_one_with_a_point_without_an_error_behind_it(tmp_path, monkeypatch):
     monkeypatch.setattr("core.watch.keeping.PATIENCE", 0)
     model, loss = classifier(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -76,17 +76,25 @@ def test_its_good_checkpoint_is_what_the_last_point_without_an_error_had(tmp_pat
 def test_several_models_are_kept_by_name_and_seldom(tmp_path, monkeypatch):
     models = {name: classifier() for name in ("a", "b")}
     optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.01) for name, model in models.items()}
-    kept = Keeping(tmp_path, models, optimizers)
-    kept.write(3)
-    kept.write(4)  # too soon
-    good = checkpoint.load(tmp_path / "checkpoints" / "good.pt")
+    kept, path = Keeping(tmp_path, models, optimizers), tmp_path / "checkpoints" / "good.pt"
+    kept.logged(3, sound=True)
+    assert not path.exists()  # nothing has been seen of it yet
+    kept.logged(4, sound=True)  # too soon for another
+    good = checkpoint.load(path)
     assert (good["run"], set(good["model"]), set(good["optimizer"])) == ({"step": 3}, {"a", "b"}, {"a", "b"})
     monkeypatch.setattr("core.watch.keeping.num_ranks", lambda: 2)
-    Keeping(tmp_path, models, optimizers).write(5)
-    assert checkpoint.load(tmp_path / "checkpoints" / "good.pt")["run"] == {"step": 5}
+
+    def logged(*points: tuple[int, bool]) -> int:
+        again = Keeping(tmp_path, models, optimizers)
+        for step, sound in points:
+            again.logged(step, sound=sound)
+        return checkpoint.load(path)["run"]["step"]
+
+    assert logged((5, True), (6, True)) == 5
+    assert logged((7, True), (8, False), (9, True)) == 5  # the error may come from what step 7 has
+    assert logged((10, False), (11, True)) == 5
     monkeypatch.setattr("core.watch.keeping.DIVIDED", ("Tanh",))
-    Keeping(tmp_path, models, optimizers).write(6)
-    assert checkpoint.load(tmp_path / "checkpoints" / "good.pt")["run"] == {"step": 5}
+    assert logged((12, True), (13, True)) == 5
 
 
 def test_the_report_shows_sentences_and_no_command(tmp_path):
