@@ -28,7 +28,7 @@ from gradrl.policies.networks import ActorCritic
 from .faults import Setting
 
 HERE = "core.scripts.suites.blowups"
-SEEDS = (401, 402)  # the plants were adjusted on 301 and 302
+SEEDS = (501, 502)  # the plants were adjusted on 301 and 302
 
 Direction = Literal["forward", "backward", "data", "loss"]
 
@@ -218,9 +218,10 @@ def _jump(scale: float) -> tuple[str, ...]:
 QUIET = ("logging.progress=false", "logging.draw_interval=100000000", "logging.snapshots=0")
 
 SETTINGS: dict[str, Setting] = {
+    # After 30,000 steps healthy runs of eight seeds end anywhere from 123 to 500; after 60,000 each is at 500.
     "ppo": Setting(
         "rl",
-        ("agent=ppo", "env=cartpole", "total_steps=30000", "logging.interval=1", "evaluation.episodes=20",
+        ("agent=ppo", "env=cartpole", "total_steps=60000", "logging.interval=1", "evaluation.episodes=20",
          "logging.checkpoint_interval=2000", "logging.eval_interval=100000000", *QUIET),
         floor=20.0,
     ),
