@@ -42,16 +42,25 @@ def read_json(path: Path) -> object:
     """The content of a JSON file.
 
     Raises:
-        ConfigError: it cannot be read, or is not JSON.
+        ConfigError: it cannot be read, is not JSON, or has an integer that no float can be.
     """
     if path.exists() and not path.is_file():
         raise ConfigError(f"{path} is damaged: it is no file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_int=_integer)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path} is damaged: it is nested too deeply") from error
+
+
+def _integer(text: str) -> int:
+    """An integer that can be measured and drawn."""
+    try:
+        float(value := int(text))
+    except OverflowError:
+        raise ValueError(f"an integer of {len(text)} digits") from None
+    return value
 
 
 def write_text(path: Path, text: str) -> None:

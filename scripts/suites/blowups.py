@@ -160,10 +160,12 @@ class BadRing(Ring):
     Attributes:
         at: batches before them.
         length: how many.
+        of: points in a batch of the training; what evaluation draws is whole.
     """
 
     at: int = 300
     length: int = 60
+    of: int = 256
 
     def stream(self, batch_size: int, random: torch.Generator, device: torch.device) -> Stream:
         """As in `Ring`."""
@@ -171,7 +173,7 @@ class BadRing(Ring):
 
         def batch() -> Batch:
             found = healthy.next()
-            broken = batch_size > 1 and Clock.within("points", self.at, self.length)
+            broken = batch_size == self.of and Clock.within("points", self.at, self.length)
             return Batch(found.x * float("nan"), found.labels) if broken else found
 
         return FreshStream(batch)

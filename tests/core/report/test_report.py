@@ -200,6 +200,9 @@ def test_a_damaged_summary_is_named(agent_run):
     (agent_run / "summary.json").write_text("{")
     with pytest.raises(ConfigError, match=r"summary.json is damaged"):
         read_run(agent_run)
+    (agent_run / "summary.json").write_text(json.dumps({"status": "finished", "return": 10**400}))
+    with pytest.raises(ConfigError, match=r"summary.json is damaged: an integer of 401 digits"):
+        read_run(agent_run)
     (agent_run / "summary.json").write_text(json.dumps([1]))
     with pytest.raises(ConfigError, match="holds no summary"):
         read_run(agent_run)
