@@ -220,7 +220,7 @@ def _jump(scale: float) -> tuple[str, ...]:
 QUIET = ("logging.progress=false", "logging.draw_interval=100000000", "logging.snapshots=0")
 
 SETTINGS: dict[str, Setting] = {
-    # After 30,000 steps healthy runs of eight seeds end anywhere from 123 to 500; after 60,000 each is at 500.
+    # After 30,000 steps healthy runs of eight seeds end anywhere from 123 to 500; after 60,000 all at 500.
     "ppo": Setting(
         "rl",
         ("agent=ppo", "env=cartpole", "total_steps=60000", "logging.interval=1", "evaluation.episodes=20",
