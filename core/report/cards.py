@@ -61,7 +61,7 @@ def picture(record: Record, name: str, run: str = "", path: Path | None = None) 
     dark = path.parent / "dark" / path.name
     return PictureCard(
         uri=_data_uri(path),
-        dark=_data_uri(dark) if dark.exists() else "",
+        dark=_data_uri(dark) if dark.is_file() else "",
         size=picture_size(path.read_bytes()),
         caption=(f"Run {run}. " if run else "") + caption_of(name, record.kind.captions),
         facts=_told(record.landscape.get(name.removeprefix(LANDSCAPE), {})),

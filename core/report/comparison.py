@@ -108,7 +108,7 @@ def _pictures(directory: Path, runs: Mapping[str, Record]) -> list[PictureCard]:
 
 def _link(name: str, record: Record) -> tuple[str, str]:
     """Where the page of a single run is, or how to make it."""
-    if (record.directory / "report.html").exists():
+    if (record.directory / "report.html").is_file():
         return f"{name}/report.html", name
     return "", f"{typed_command(sys.argv[1:]) or 'gradsight-report'} {shlex.quote(f'run={record.directory}')}"
 

@@ -208,6 +208,12 @@ def test_a_damaged_summary_is_named(agent_run):
         read_run(agent_run)
 
 
+def test_a_folder_in_place_of_a_dark_picture_is_none(agent_run):
+    picture = next((agent_run / "media").glob("*.png"))
+    (agent_run / "media" / "dark" / picture.name).mkdir(parents=True)
+    assert "What was reached" in write_page(agent_run).read_text(encoding="utf-8")
+
+
 def test_options_that_are_cut_off_and_damaged_events_are_named_and_the_page_is_made(agent_run, capsys):
     read_run(agent_run)
     assert capsys.readouterr().err == ""
