@@ -66,7 +66,7 @@ def station(longest: float = LONGEST) -> Station:
         f"{number(float(gradient.norm()))} long: two plain steps with a learning rate of {RATE} end {away} "
         f"away, while steps of at most {RATE * longest:g} come to the {kind.kind} at ({place}); clipping "
         f"the length turned the gradient by {turned[0]:g}°, clipping each number by {turned[1]:g}°.",
-        command="python scripts/descend.py function=beale start=[3.5,3] optimizer=sgd optimizer.lr=0.01 "
+        command='python scripts/descend.py function=beale "start=[3.5,3]" optimizer=sgd optimizer.lr=0.01 '
         "clipper=global_norm clipper.max_norm=5",
         draw=draw,
     )

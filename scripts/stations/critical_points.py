@@ -68,7 +68,7 @@ def station(radius: float = RADIUS) -> Station:
             draw_path(look, right, path, hue, below=0)
         right.set_title("two wells and the pass between them")
         shown = [h for h in right.get_legend_handles_labels()[0] if ":" in str(h.get_label())]
-        right.legend(handles=shown, loc="upper right")
+        right.legend(handles=shown, loc="lower right")
 
     at, down = (", ".join(number(round(v, 3) + 0.0) for v in d.x.tolist()) for d in (plain, shaken))
     curves = " and ".join(number(v) for v in kind.eigenvalues)
@@ -85,7 +85,7 @@ def station(radius: float = RADIUS) -> Station:
         f"between two wells a descent ends at the {kind.kind} ({at}) with the curvatures {curves}, from "
         f"which a push of at most {radius:g} leads down to ({down}), from {number(value)} to "
         f"{number(round(shaken.measure()[0], 6))}.",
-        command='python scripts/descend.py "optimizers=[sgd,perturbed_sgd]" function=double_well start=[0,1] '
-        "optimizers.perturbed_sgd.interval=1000",
+        command='python scripts/descend.py "optimizers=[sgd,perturbed_sgd]" function=double_well '
+        '"start=[0,1]" optimizers.perturbed_sgd.interval=1000',
         draw=draw,
     )

@@ -66,6 +66,6 @@ def station(point: tuple[float, float] = PLACE) -> Station:
         f"towards {steepest}°, by {number(-float(slopes[steepest]))} for each unit of length; the negative "
         f"gradient ({', '.join(number(-v) for v in gradient.tolist())}) points towards {opposite:.1f}° and "
         f"is {number(length)} long, and at {apart:.0f}° to it the function hardly changes.",
-        command="python scripts/descend.py function=himmelblau steps=0 start=[0,0]",
+        command='python scripts/descend.py function=himmelblau steps=0 "start=[0,0]"',
         draw=draw,
     )
