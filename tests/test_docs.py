@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import subprocess
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.pages import BLOCKS, PAGES, ROOT, Block, blocks, commands, inline_com
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
-LABELS = ("python", "sh", "yaml", "text", "mermaid")
+LABELS = ("python", "sh", "yaml", "text")
 THE_THREE = ("core", "gradrl", "gradgan")
 OURS = "core|gradrl|gradgan|conf|scripts|tests|docs|examples"
 
@@ -34,6 +35,26 @@ def test_every_block_says_what_language_it_is_in(page):
     for block in BLOCKS:
         if block.page == name(page) and block.label == "yaml":
             yaml.safe_load(block.text)
+
+
+def test_every_shell_block_can_be_pasted_into_a_shell():
+    ours = re.compile(r"#!|(?:gradrl|gradgan|descend|gradsight-\w+) ")
+    shown = [block for block in BLOCKS if block.label == "sh" or ours.match(block.text)]
+    assert len(shown) > 50
+    for block in shown:
+        parsed = subprocess.run(["bash", "-n"], input=block.text, text=True, capture_output=True, check=False)
+        assert parsed.stderr == "", f"{block.page}:{block.line}: {parsed.stderr}"
+
+
+def bare(text: str) -> list[str]:
+    """Words of a shell block with brackets that no quotes protect: zsh takes them for names of files."""
+    return re.findall(r"\S*[\[{(]\S*", re.sub(r"""(?<!\S)#.*|"[^"]*"|'[^']*'""", "", text))
+
+
+def test_lists_in_shell_blocks_stand_in_quotes():
+    found = [(b.page, b.line, words) for b in BLOCKS if b.label == "sh" if (words := bare(b.text))]
+    assert found == []
+    assert bare("descend start=[0,1] 'a=[1]' \"b=[{c: 1}]\"  # [d]") == ["start=[0,1]"]
 
 
 @pytest.mark.parametrize(

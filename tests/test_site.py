@@ -2,10 +2,13 @@
 
 import importlib.util
 import os
+import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markdown import markdown
 
 from tests.pages import ROOT
 
@@ -38,6 +41,14 @@ def test_every_option_of_every_command_has_a_meaning():
     bare = [row for row in rows if row.endswith("|  |") and "_target_" not in row]
     assert bare == []
     assert any(row.startswith("| `agent.clip_coef` | `0.2` | eps, how far") for row in rows)
+
+
+def test_a_comment_of_an_option_is_shown_as_it_is():
+    comment = 'a <= 1 | callbacks=[{_target_: mine.Callback}] or [value.*,"*.bias"]; `a*b|c` stays code'
+    html = markdown(f"| a | b |\n|---|---|\n| x | {build.plain(comment)} |", extensions=["tables"])
+    shown = re.findall(r"<td>(.*?)</td>", html)[1]
+    assert unescape(re.sub("</?code>", "`", shown)) == comment
+    assert markdown(build.plain("*a* _b_ [c](d)")) == "<p>*a* _b_ [c](d)</p>"
 
 
 def test_a_link_through_the_repository_leads_through_the_site(tmp_path):

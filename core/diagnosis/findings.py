@@ -84,13 +84,14 @@ def known(**evidence: float | None) -> dict[str, float]:
 class Finding:
     """A sign that has lasted.
 
+    Fields as in `Sign`: the latest evidence, texts and remedy, the worst severity, the first layer.
+
     Attributes:
         first_step: x-axis value at which it was first seen.
         last_step: x-axis value at which it was last seen.
         active: whether it still holds.
         consequence_of: name of the finding that explains it; empty where none does.
         rolled_back: the run has returned from it, and what it was seen in is no part of the run any more.
-        The others as in `Sign`: the latest evidence, texts and remedy, the worst severity, the first layer.
     """
 
     name: str

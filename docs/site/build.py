@@ -69,6 +69,7 @@ def gather(pages: Path) -> None:
     shutil.copytree(
         ROOT / "docs", pages, ignore=shutil.ignore_patterns("site", "results", "*.py", "__pycache__")
     )
+    shutil.copy(HERE / "site.css", pages)
     for path, page in ELSEWHERE.items():
         if (ROOT / path).is_file():
             shutil.copy(ROOT / path, pages / page)
@@ -127,7 +128,7 @@ def option_pages() -> Iterator[tuple[str, str]]:
         explained = explanations(path.stem, dict.fromkeys(of_groups(path)), [config_dir()])
         lines = [f"# Options of {path.stem}", "", *_head(path), "", *table(path, "", explained)]
         for group, comment in of_groups(path).items():
-            lines += ["", f"## {group}=", "", comment, ""]
+            lines += ["", f"## {group}=", "", plain(comment), ""]
             for choice in choices_of(group, root, (config_dir(),)):
                 file = config_dir() / group / f"{choice}.yaml"
                 lines += [f"### {group}={choice}", "", *_head(file), ""]
@@ -143,7 +144,7 @@ def table(path: Path, group: str, elsewhere: Mapping[str, str]) -> list[str]:
     header = re.search(r"^# @package (\S+)", path.read_text(encoding="utf-8"), re.M)
     package = header[1] if header and header[1] != "_global_" else "" if header else group.replace("/", ".")
     rows = [
-        f"| `{name}` | {code(value)} | {escaped(meaning(name, explained))} |"
+        f"| `{name}` | {code(value)} | {plain(meaning(name, explained))} |"
         for name, value in leaves(content, package)
         if (name, value) != (group, None)  # the choice `none`
     ]
@@ -185,6 +186,15 @@ def escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def plain(text: str) -> str:
+    """A text that is shown as it is: `[value.*,"*.bias"]` is no link, and its stars make no emphasis."""
+
+    def kept(found: re.Match) -> str:
+        return found[0] if found["code"] else "&lt;" if found[0] == "<" else f"\\{found[0]}"
+
+    return re.sub(r"(?P<code>`[^`]+`)|[\\*_\[\]<|]", kept, text)
+
+
 def _head(path: Path) -> list[str]:
     """What a file says of itself in its first lines."""
     lines = []
@@ -192,7 +202,7 @@ def _head(path: Path) -> list[str]:
         if not line.startswith("#"):
             break
         if not line.startswith("# @package"):
-            lines.append(f"    {line[2:].strip()}" if line.startswith("#  ") else line[2:])
+            lines.append(f"    {line[2:].strip()}" if line.startswith("#  ") else plain(line[2:]))
     gap = next((i for i, line in enumerate(lines) if line.startswith("    ")), len(lines))
     return [*lines[:gap], "", *lines[gap:]]
 
