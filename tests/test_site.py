@@ -63,6 +63,19 @@ def test_a_link_through_the_repository_leads_through_the_site(tmp_path):
     assert "GradientStep(" in (tmp_path / "source" / "examples.plain_loop.py.md").read_text()
 
 
+def test_what_a_command_says_is_wrapped_and_a_drawing_is_not():
+    line = "warning: " + "a long word " * 8
+    said, drawn = f"```sh\nx\n```\n```text\n{line}\n```", f"```text\na.py          {line}\n```"
+    assert build.TEXT.sub(build.wrapped, said) == said.replace("```text", "```{.text .wrapped}")
+    assert build.TEXT.sub(build.wrapped, drawn) == drawn
+    assert build.TEXT.sub(build.wrapped, "```text\nshort\n```") == "```text\nshort\n```"
+
+
+def test_no_line_of_an_api_page_is_a_list_of_values():
+    for _, text in build.api_pages():
+        assert [line for line in text.splitlines() if len(line) > 200] == []
+
+
 @pytest.mark.slow
 def test_the_site_is_built_and_has_no_dead_link(tmp_path):
     pytest.importorskip("zensical")

@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 PICTURE = re.compile(r"""((?:src|srcset)=")([^"]+)(")""")
+TEXT = re.compile(r"(?P<output>^```\n\n?)?^```text\n(?P<body>.*?)^```$", re.M | re.S)
+COLUMNS = 84  # of a block at a window of 1280 pixels
 ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
              "tests/README.md": "tests.md"}  # fmt: skip
 PUBLIC = ("core", "core.gradients", "core.noise", "core.curvature", "core.optim", "core.landscape",
@@ -95,7 +97,16 @@ def relink(page: Path, home: Path, pages: Path) -> None:
         return f"{found[1]}{up}{there.relative_to(pages).as_posix()}{found[3]}"
 
     text = PICTURE.sub(linked, LINK.sub(linked, page.read_text(encoding="utf-8")))
-    page.write_text(text, encoding="utf-8")
+    page.write_text(TEXT.sub(wrapped, text), encoding="utf-8")
+
+
+def wrapped(found: re.Match) -> str:
+    """A block of text whose long lines are wrapped: what a command says above all; no drawing in columns."""
+    wide = any(len(line) > COLUMNS for line in found["body"].splitlines())
+    drawn = not found["output"] and re.search(r"\S {4,}\S", found["body"])
+    if drawn or not wide:
+        return found[0]
+    return f"{found['output'] or ''}```{{.text .wrapped}}\n{found['body']}```"
 
 
 def staged(path: Path, pages: Path) -> Path:
@@ -215,10 +226,16 @@ def api_pages() -> Iterator[tuple[str, str]]:
         for name in sorted(module.__all__):
             value = getattr(module, name)
             told = inspect.isclass(value) or inspect.isfunction(value)
-            kind = re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(value))  # of a type alias, without its modules
-            alias = f"## {name}\n\n```python\n{name} = {kind}\n```\n"
-            lines += [f"::: {value.__module__}.{value.__name__}\n" if told else alias]
+            lines += [f"::: {value.__module__}.{value.__name__}\n" if told else alias(name, value)]
         yield f"api/{package}.md", "\n".join(lines)
+
+
+def alias(name: str, value: object) -> str:
+    """What has no docstring: a type alias without its modules, or objects by their classes."""
+    kind = re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(value))
+    if isinstance(value, tuple):
+        kind = "".join(["(\n", *(f"    {type(each).__name__}(),\n" for each in value), ")"])
+    return f"## {name}\n\n```python\n{name} = {kind}\n```\n"
 
 
 def navigation(pages: Path) -> list[dict[str, list[dict[str, str]]]]:
