@@ -22,7 +22,7 @@ def headline(summary: Mapping[str, object]) -> tuple[str, float] | None:
     for entry, name in _names().items():
         value = math.nan if isinstance(lost, list) and entry in lost else summary.get(entry)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return name, math.inf if abs(value) >= 1e300 else float(value)
+            return name, float(value)
     return None
 
 
