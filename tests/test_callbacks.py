@@ -15,7 +15,7 @@ from tests.conftest import assert_refused
 from tests.test_loggers import RUNS, train
 from tests.test_resume import differences, dying
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 MINE = """
 import torch

@@ -327,6 +327,7 @@ def test_help_misspelt_names_and_wrong_types_are_answered_without_torch(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_real_process_ends_with_one_line_and_status_2(tmp_path):
     command = [sys.executable, "-m", "core.scripts.train_gan", "data=ring", "data.std=0.0"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -18,7 +18,7 @@ from core.run.directory import Lock, in_use
 from core.run.run import Run
 from tests.conftest import ODD_ENVS, Command, assert_refused
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 SMALL = {
     "rl": ["experiment=none", "total_steps=64", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2",

@@ -16,7 +16,7 @@ from core.run.tensorboard import read_scalars
 from tests.test_probes import RUNS, TRAINED, equal
 from tests.test_resume import dying
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 QUICK = ["logging.interval=1", "diagnosis.unit_health.interval=4", "diagnosis.unit_health.max_samples=32",
          "logging.progress=false", "monitor.sample_interval=2"]  # fmt: skip

@@ -25,7 +25,7 @@ from examples import (
 from gradgan import load_generator
 from gradrl import load_policy
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 FOLDER = Path(own_loss.__file__).parent
 SHORT = {

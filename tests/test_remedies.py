@@ -108,6 +108,7 @@ def test_every_remedy_is_accepted_by_the_configuration_it_is_proposed_for(kind, 
         remedied(kind, overrides, remedy)
 
 
+@pytest.mark.slow
 def test_every_finding_has_been_seen_and_those_of_any_network_in_every_kind_of_run():
     seen = {kind: {s.name for of, given in CASES if of == kind for s in signs(kind, given)} for kind in ROOTS}
     for names in seen.values():

@@ -23,7 +23,7 @@ from core.seeding import Generators, seed_for
 from tests.conftest import Command, assert_refused
 from tests.test_resume import Killed, differences
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 JUMP = "schedule._target_=core.scripts.suites.blowups.Jump"
 RUNS = {

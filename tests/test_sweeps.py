@@ -21,7 +21,7 @@ from core.cli.sweeps import Job, Sweep
 from core.run.directory import read_summary, write_summary
 from tests.conftest import Command, Outcome, assert_refused, call
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 WORDS = ("function=booth", "steps=20", "pictures=[]", "logging.progress=false")
 SWEEP = ("-m", *WORDS, "seed=1,2,3", "hydra.sweep.dir=sweep")
 LIBRARIES = {"joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_launcher"}

@@ -53,6 +53,8 @@ from tests.gradgan.playing import LATENT, in_float64, make_trainer, random
 from tests.gradgan.test_own_parts import POINTS
 from tests.test_resume import differences, dying
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 8, 8)
 UPDATES, CLASSES = 4, 3
 SMALL = MLP(width=8, depth=2, slope=0.2, spectral_norm=False)

@@ -13,6 +13,8 @@ from gradgan.game.players import make_generator
 from tests.gradgan.game.test_players import networks
 from tests.gradgan.test_sampler import write_run
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1000
 
 

@@ -16,6 +16,8 @@ from gradrl.export import PolicyModule, card, exportable_policy
 from tests.gradrl.saved_runs import BOX3, write_run
 from tests.gradrl.test_policy import CASES, batch
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1000
 
 

@@ -21,6 +21,8 @@ from tests.core.gradients.test_cuda import no_waiting
 from tests.gradrl.envs.test_torch_envs import CPU, config, made, needs_cuda
 from tests.test_resume import differences, dying
 
+pytestmark = pytest.mark.slow
+
 NUM_STEPS, NUM_ENVS = 13, 4
 
 

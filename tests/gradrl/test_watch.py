@@ -19,7 +19,7 @@ sb3 = pytest.importorskip("stable_baselines3")
 from examples import watch_cleanrl, watch_stable_baselines3  # noqa: E402
 from gradrl.watch.stable_baselines3 import WatchCallback  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 PPO = {"n_steps": 64, "batch_size": 32, "n_epochs": 4}
 SAC = {"learning_starts": 40, "batch_size": 32, "buffer_size": 500, "policy_kwargs": {"net_arch": [16, 16]}}

@@ -58,7 +58,7 @@ WORDS = [
     (
         "rl",
         ["policy.network._target_=gymnasium.wrappers.vector.ClipReward"],
-        "raised TypeError: Expected env to be a",
+        "Error: Expected env to be a",
     ),
     ("gan", ["optimizer.eps=99999999999999999999"], "optimizer.eps must be an integer of at most 64 bits"),
     ("rl", ["optimizer={_target_:torch.optim.SparseAdam}"], "SparseAdam takes only sparse gradients"),

@@ -70,6 +70,7 @@ def test_a_remedy_for_one_of_several_is_appended_to_the_command_of_that_one_alon
     assert "batch.size=8" in command(record, ["optimizer.lr=0.02"]).kept
 
 
+@pytest.mark.slow
 def test_what_is_to_be_pasted_names_the_folder_of_the_users_own_yaml(command: Command, tmp_path):
     own = tmp_path / "my own" / "optimizer"
     own.mkdir(parents=True)

@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision  # noqa: E402
 from core.watch.lightning import WatchCallback, own_loss, players  # noqa: E402
 from examples import watch_lightning  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 STEPS = 40
 

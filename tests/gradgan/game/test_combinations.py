@@ -37,6 +37,8 @@ from gradgan.regularizers.lecam import LeCam
 from gradgan.regularizers.weight_clipping import WeightClipping
 from tests.gradgan.playing import LATENT, made, make_trainer, random, unlabelled
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 8, 8)
 ZERO = {"gamma": 1.0, "final": 1.0, "interval": 1}
 LOSSES: list[Loss] = [
