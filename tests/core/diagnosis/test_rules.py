@@ -122,6 +122,8 @@ BORDERS = [
            {"gradient/update_ratio": 1e-7, "gradient/lr_scale": 0.021}),
     Border("ppo", "update_too_small", {"gradient/update_ratio": 1.1e-6, "gradient/lr_scale": 0.1},
            {"gradient/update_ratio": 0.9e-6, "gradient/lr_scale": 0.1}),
+    Border("ppo", "update_too_small", {"gradient/update_ratio": 1.1e-5, "gradient/lr_scale": 100.0},
+           {"gradient/update_ratio": 0.9e-5, "gradient/lr_scale": 100.0}),
     Border("ppo", "oscillation", {"gradient/cosine": -0.39},
            {"gradient/cosine": -0.41}, said=(None, "note")),
     Border("gan", "oscillation", {"generator/gradient/cosine": -0.74},
