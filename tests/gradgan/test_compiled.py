@@ -53,7 +53,7 @@ from tests.gradgan.playing import LATENT, in_float64, make_trainer, random
 from tests.gradgan.test_own_parts import POINTS
 from tests.test_resume import differences, dying
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # it compiles for a minute
 
 SHAPE = (1, 8, 8)
 UPDATES, CLASSES = 4, 3
