@@ -117,8 +117,22 @@ IN_BOTH = (  # modules that have the name
 
 
 @pytest.fixture(scope="module")
-def blank_figures() -> Iterator[None]:
-    """Figures are made, for the light page alone, and stay blank in both.
+def light_figures() -> Iterator[None]:
+    """Figures are drawn for the light page alone, and are the dark page's too: half of the time."""
+
+    def once(make: Callable[[Look], object]) -> tuple[object, object]:
+        with styled(LIGHT):
+            return (made := make(LIGHT)), made
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in IN_BOTH:
+            patch.setattr(f"{module}.in_both", once)
+        yield
+
+
+@pytest.fixture(scope="module")
+def blank_figures(light_figures: None) -> Iterator[None]:
+    """Figures are made and stay blank.
 
     For tests that read everything of a run but its pictures, which take four fifths of a short run.
     """
@@ -127,14 +141,8 @@ def blank_figures() -> Iterator[None]:
         canvas.renderer = canvas.get_renderer()
         canvas.renderer.clear()
 
-    def once(make: Callable[[Look], object]) -> tuple[object, object]:
-        with styled(LIGHT):
-            return (made := make(LIGHT)), made
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FigureCanvasAgg, "draw", blank)
-        for module in IN_BOTH:
-            patch.setattr(f"{module}.in_both", once)
         yield
 
 

@@ -45,8 +45,11 @@ def everything() -> list[Path]:
 
 
 @functools.cache
-def parsed(text: str) -> ast.Module:
-    return ast.parse(text)
+def imports(path: Path, anywhere: bool) -> list[tuple[int, str]]:
+    """Line and full name of every module that a file imports; in all of it, or when it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if anywhere else at_import(tree)
+    return [(getattr(node, "lineno", 0), name) for node in nodes for name in imported(node)]
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -71,16 +74,12 @@ def at_import(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def offences(files: list[Path], forbidden: tuple[str, ...], *, anywhere: bool) -> list[str]:
-    found = []
-    for path in files:
-        tree = parsed(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree) if anywhere else at_import(tree):
-            found += [
-                f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} imports {name}"
-                for name in imported(node)
-                if name.split(".")[0] in forbidden
-            ]
-    return found
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in files
+        for line, name in imports(path, anywhere)
+        if name.split(".")[0] in forbidden
+    ]
 
 
 def test_no_python_file_is_longer_than_400_lines():
@@ -180,7 +179,7 @@ def options_of(root: str) -> set[str]:
 
 def strings(package: str) -> Iterator[str]:
     for path in (ROOT / package).rglob("*.py"):
-        for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 

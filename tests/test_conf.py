@@ -11,6 +11,7 @@ import yaml
 
 from core.cli.launch import compose_tree
 from core.config import ConfigError, Tree, build, config_dir, import_target
+from tests.thinned import thinned
 
 CONF = config_dir()
 ROOTS = {"rl": "gradrl.train", "gan": "gradgan.train", "descend": "core.descend.descent"}
@@ -54,6 +55,7 @@ def components(root: str) -> list[tuple[str, str, str]]:
 
 CHOICES = [choice for root in ROOTS for choice in components(root)]
 FIRST = list({choice[1:]: choice for choice in reversed(CHOICES)}.values())  # of the roots that share a file
+LATER = [choice for choice in FIRST if choice[1] == "experiment"][1:]  # composed by their names below, too
 
 
 def test_every_folder_of_yaml_files_is_a_group_of_some_root():
@@ -65,7 +67,10 @@ def test_every_folder_of_yaml_files_is_a_group_of_some_root():
 
 @pytest.mark.parametrize(
     ("root", "group", "option"),
-    [choice if choice in FIRST else pytest.param(*choice, marks=pytest.mark.slow) for choice in CHOICES],
+    [
+        choice if choice in FIRST and choice not in LATER else pytest.param(*choice, marks=pytest.mark.slow)
+        for choice in CHOICES
+    ],
 )
 def test_every_option_of_every_group_composes_and_builds(root, group, option):
     overrides = [f"{group}={option}", *NEEDS.get(option.rpartition("/")[2], [])]
@@ -97,9 +102,7 @@ def pages() -> list[Any]:
     found += [
         ("gan", [f"data={data}", *NEEDS.get(data, [])], gan / f"{data}.yaml") for data in options("data")
     ]
-    return [
-        pytest.param(*page, marks=[pytest.mark.slow] * (number % 3 > 0)) for number, page in enumerate(found)
-    ]
+    return thinned(found)
 
 
 def split_name(name: str, first: str, second: str) -> tuple[str, str]:
@@ -171,10 +174,11 @@ def test_the_general_settings_are_those_without_an_experiment():
     assert tuned["agent"] != cfg["agent"]
 
 
-@pytest.mark.parametrize("data", options("data"))
+@pytest.mark.parametrize("data", thinned(options("data"), 2))
 def test_a_data_set_alone_chooses_what_fits_and_explicit_words_win(data):
     needed = NEEDS.get(data, [])
     alone = composed("gan", f"data={data}", *needed)
+    assert build(alone).data.name == data
     entries = read(CONF / "experiment" / "gan" / f"{data}.yaml")["defaults"]
     chosen = {key.removeprefix("override /"): option for entry in entries for key, option in entry.items()}
     assert chosen.keys() >= {"network", "loss", "penalty"}
@@ -230,9 +234,8 @@ VARIANTS = {"cnn", "ppo_recurrent"}  # other values for a class whose defaults a
 @pytest.mark.parametrize("root", sorted(ROOTS))
 def test_every_option_is_explained_where_it_stands_or_where_it_is_first_set(root):
     """An experiment, which sets the options of others, need not repeat their explanations."""
-    own = [CONF / f"{root}.yaml"] + [
-        path for path in YAMLS if str(path.parent.relative_to(CONF)) in groups(root)
-    ]
+    folders = groups(root)
+    own = [CONF / f"{root}.yaml"] + [path for path in YAMLS if str(path.parent.relative_to(CONF)) in folders]
     lines = [(path, name, line) for path in own for name, line in option_lines(path) if is_leaf(line)]
     explained = {name for _, name, line in lines if "#" in line}
     bare = [

@@ -23,6 +23,7 @@ from core.run.listing import newest_first, target_of
 from core.scripts import runs as listing  # pyright: ignore[reportMissingImports]
 from tests.conftest import Command, assert_refused
 from tests.test_cli_runs import SMALL
+from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -81,7 +82,7 @@ def test_a_word_alone_is_a_run_directory(name, words, options):
     assert with_names(words, root(name)) == options
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", thinned(ODD, 4))
 def test_a_directory_that_exists_is_that_directory_whatever_it_is_called(command: Command, finished, name):
     shutil.copytree(finished["rl"], Path(name))
     outcome = command("report", name)
@@ -211,7 +212,9 @@ def test_the_list_has_status_headline_age_and_words_the_newest_first(command: Co
     assert (found[-1]["status"], found[-1]["typed"]) == ("finished", ["agent=ppo", "seed=1"])
     assert [each["headline"]["name"] for each in found] == ["f", "modes", "return"]
     lines = command("runs").out.splitlines()
-    assert lines[2].split()[:5] == ["finished", "return", lines[2].split()[2], "5", "min"]
+    status, name, _, age, unit = lines[2].split()[:5]
+    assert (status, name, unit) == ("finished", "return", "min")
+    assert 5 <= int(age) <= 15  # of a run dated five minutes back, by however slow a machine
     assert lines[2].endswith("runs/rl/x  agent=ppo seed=1")
     assert lines[4].startswith("next: gradsight-report runs/descend/x")
 

@@ -7,6 +7,7 @@ from core.cli.launch import compose_tree
 from core.config import ConfigError, config_dir
 from scripts.suites.elsewhere import Verdict, summary
 from scripts.suites.elsewhere_faults import FAULTS, OTHERS, SETTINGS, half
+from tests.thinned import thinned
 
 FIRST = {"name": "a", "kinds": ["reward"], "remedy": ["x=1"]}
 REFUSED = {"hinge_bytes": r"images in \[-1, 1\]; got 0 to 255"}  # by a check that is younger than the table
@@ -17,7 +18,7 @@ def verdict(fault, *, lost=1.0, at=0.1, right=FIRST, top=FIRST, restored=None):
     return Verdict(fault=fault, seed=1, lost=lost, at=at, right=right, top=top, restored=restored)
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS))
+@pytest.mark.parametrize("name", thinned(sorted(FAULTS)))
 def test_every_fault_is_a_configuration_that_can_run_or_is_refused(name):
     setting = SETTINGS[FAULTS[name].setting]
     tree, _, _ = compose_tree(setting.kind, [*setting.overrides, *FAULTS[name].overrides], [config_dir()])

@@ -7,6 +7,7 @@ from core.cli.launch import compose_tree
 from core.config import config_dir
 from scripts.suites.diagnosis import Outcome, Verdict, as_bad, first, regained, score, summary
 from scripts.suites.faults import FAULTS, HEALTHY, SEEDS, SETTINGS, Fault
+from tests.thinned import thinned
 
 
 def finding(name: str, step: int, severity: str = "warning") -> dict:
@@ -25,7 +26,7 @@ def test_there_are_as_many_faults_and_healthy_runs_as_are_promised():
     assert len(SEEDS) == 3
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS))
+@pytest.mark.parametrize("name", thinned(sorted(FAULTS)))
 def test_every_fault_is_a_configuration_that_can_run(name):
     fault = FAULTS[name]
     setting = SETTINGS[fault.setting]
@@ -33,7 +34,7 @@ def test_every_fault_is_a_configuration_that_can_run(name):
     check(tree)
 
 
-@pytest.mark.parametrize("name", sorted(HEALTHY))
+@pytest.mark.parametrize("name", thinned(sorted(HEALTHY)))
 def test_every_healthy_run_is_a_configuration_that_can_run(name):
     tree, _, _ = compose_tree(HEALTHY[name].kind, list(HEALTHY[name].overrides), [config_dir()])
     check(tree)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ConfigError, config_dir
+from core.config import ConfigError
 from gradgan.data.mixtures import Grid
 from gradgan.losses.nonsaturating import NonSaturating
 from gradgan.losses.relativistic import Relativistic
@@ -16,30 +16,6 @@ from gradgan.train import TrainConfig
 from tests.gradgan.conftest import composed
 
 Configured = Callable[..., TrainConfig]
-
-
-GROUPS = ("loss", "penalty", "regularizer", "augment", "network", "conditioning", "features", "update")
-
-
-def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-
-
-@pytest.mark.parametrize("data", options("data"))
-def test_every_data_set_alone_gives_a_whole_configuration(
-    data: str, configured: Configured, tmp_path: Path
-) -> None:
-    overrides = [f"data.root={tmp_path}"] if data == "folder" else []
-    cfg = configured(f"data={data}", *overrides)
-    assert cfg.data.name == data
-
-
-@pytest.mark.parametrize(
-    "override",
-    [f"{group}={option}" for group in GROUPS for option in options(group)],
-)
-def test_every_option_of_our_groups_composes_and_builds(override: str, configured: Configured) -> None:
-    configured("data=digits", override)
 
 
 def test_the_grid_chooses_perceptrons_pairing_and_both_penalties(configured: Configured) -> None:

@@ -250,6 +250,7 @@ def test_a_line_search_beside_a_clipper_is_refused_by_the_check(configured: Conf
         check(configured(*overrides, "clipper=global_norm"))
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_drawn_does_not_end_the_training(
     configured: Configured,
     tmp_path: Path,

@@ -9,6 +9,7 @@ import torch
 from core.cli.eager import COMPILER, READ, keep_compiler_out
 
 KNOWN = torch.__version__.startswith(READ)
+pytestmark = pytest.mark.slow
 known = pytest.mark.skipif(
     not KNOWN, reason=f"torch {torch.__version__} is not {READ}x: it imports its compiler"
 )

@@ -8,6 +8,8 @@ from core.draw.heatmap import COLUMNS, LONGEST, HeatMap, draw_exponents, shorten
 from core.draw.palette import LIGHT
 from core.gradients.measure.exponents import BINS
 
+pytestmark = pytest.mark.usefixtures("light_figures")
+
 STEM = "generator.encoder.blocks.{}.attention.query.parametrizations.weight."
 
 
@@ -50,8 +52,7 @@ def test_a_gradient_of_0_and_one_that_is_not_finite_have_colours_of_their_own():
     assert share(found[2], LIGHT.missing) > 0.05
 
 
-@pytest.mark.parametrize("length", [88, 150, 400])
-@pytest.mark.parametrize("number", ["{:02d}", "{:02d}" + 60 * "x"])
+@pytest.mark.parametrize(("length", "number"), [(88, "{:02d}"), (400, "{:02d}"), (150, "{:02d}" + 60 * "x")])
 def test_long_names_leave_room_and_stay_different(length, number):
     """Of every second layer the norm is largest: its colour, viridis's last, fills much of the width."""
     norms = np.where(np.arange(12)[:, None] % 2, 1.0, 0.01) * np.ones((12, 40))

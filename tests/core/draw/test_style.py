@@ -51,7 +51,9 @@ VISIONS = {
     ],
 }  # fmt: skip
 XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip  # noqa: E501
-LOOKS = pytest.mark.parametrize("look", [LIGHT, DARK], ids=["light", "dark"])
+LOOKS = pytest.mark.parametrize(
+    "look", [LIGHT, pytest.param(DARK, marks=pytest.mark.slow)], ids=["light", "dark"]
+)
 HEADING = (
     "A title that says what is shown",
     "and a note on how it was made that needs more than one line of this",

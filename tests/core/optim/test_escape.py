@@ -11,6 +11,7 @@ from core.descend.function_descent import FunctionDescent
 from core.descend.functions import DoubleWell, Himmelblau, MonkeySaddle
 from core.gradients import GradientStep
 from core.optim.escape import PerturbedSGD, PerturbedSGDConfig, uniform_in_ball
+from tests.thinned import thinned
 
 OPTIONS = {"lr": 0.05, "radius": 1e-2, "threshold": 1e-3, "interval": 20, "seed": 1}
 
@@ -131,7 +132,7 @@ def perturbed(lr: float, seed: int):
     return lambda named: PerturbedSGD(PerturbedSGDConfig(**OPTIONS | {"lr": lr, "seed": seed}), named)
 
 
-@pytest.mark.parametrize(("function", "start", "saddle", "minima"), SADDLES, ids=str)
+@pytest.mark.parametrize(("function", "start", "saddle", "minima"), thinned(SADDLES), ids=str)
 def test_plain_descent_stops_on_a_strict_saddle_and_perturbed_descent_ends_in_a_minimum(
     function, start, saddle, minima
 ):
@@ -151,7 +152,7 @@ def test_plain_descent_stops_on_a_strict_saddle_and_perturbed_descent_ends_in_a_
     assert ends == minima  # either side, by the noise
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", thinned(range(4)))
 def test_perturbed_descent_falls_off_the_monkey_saddle_where_the_hessian_says_nothing(seed):
     """Plain descent creeps along the ridge towards the saddle, as 1 / (3 lr t), for ever."""
     function, lr = MonkeySaddle(), 0.05

@@ -1,5 +1,6 @@
 """The last good checkpoint: what becomes it, when, and that it costs no second writing."""
 
+import itertools
 import math
 import os
 from dataclasses import replace
@@ -21,6 +22,7 @@ from core.run import checkpoint, files
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
 from core.run.good import Good, all_finite
 from tests.core.run.test_run import Loop, keep_signal_handlers  # noqa: F401  (a fixture)
+from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -149,8 +151,8 @@ def test_an_optimizer_may_keep_its_state_in_parts():
     assert not all_finite([net], [split])
 
 
-@pytest.mark.parametrize("killed_at", [100, 110, 120])  # where it is written, before and after the point
-@pytest.mark.parametrize("begin", [120, 140])
+# Killed where it is written, before and after the point.
+@pytest.mark.parametrize(("begin", "killed_at"), thinned(itertools.product([120, 140], [100, 110, 120]), 2))
 def test_a_killed_run_ends_with_the_good_one_of_a_whole_run(tmp_path, begin, killed_at):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run = loop(whole, rule=ErrorBetween(begin, 400))

@@ -76,6 +76,18 @@ def put(state, place, value):
 MONITOR = ("players", "", "monitor")
 
 
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The state of a loop, and another loop, whose state differs from it."""
+    folder = tmp_path_factory.mktemp("two")
+    one, other = watched(folder / "one"), watched(folder / "other")
+    one.log(noise=7.0)
+    state = copied(one.state_dict())
+    one.close()
+    yield state, other
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
@@ -100,18 +112,15 @@ MONITOR = ("players", "", "monitor")
     ],
 )  # fmt: skip
 def test_a_state_that_is_none_of_its_own_is_refused_in_one_line_and_nothing_is_loaded(
-    place, value, says, tmp_path
+    place, value, says, two
 ):
-    one, other = watched(tmp_path / "one"), watched(tmp_path / "other")
-    one.log(noise=7.0)  # what would be loaded differs from what is there
-    damaged, before = put(one.state_dict(), place, value), copy.deepcopy(other.state_dict())
+    state, other = two
+    damaged, before = put(state, place, value), copy.deepcopy(other.state_dict())
     with pytest.raises(ValueError, match=says) as caught:
         other.load_state_dict(damaged)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
     assert like(other.state_dict(), before)
-    for each in (one, other):
-        each.close()
 
 
 @pytest.mark.parametrize("state", [None, [], 3, {}])
