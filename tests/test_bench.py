@@ -201,6 +201,7 @@ def test_the_figures_of_whole_commands_are_written_and_a_peer_that_is_not_there_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_without_stable_baselines3_our_figure_stands_alone(command: Command, monkeypatch):
     for peer in ("stable_baselines3", "skrl"):
         monkeypatch.setitem(sys.modules, peer, None)  # as if it were not installed

@@ -162,6 +162,7 @@ def killed(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_logger_changes_a_number(killed, tmp_path, command):
     words = [*RUNS["rl"], "total_steps=3000", "logging.progress=false"]
     assert command("rl", *words, f"hydra.run.dir={tmp_path / 'plain'}").status == 0

@@ -71,10 +71,8 @@ def wait(until, seconds: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("command", "length"),
-    [(PPO, "total_steps=2048"), pytest.param(GAN, "total_images=2048", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("command", "length"), [(PPO, "total_steps=2048"), (GAN, "total_images=2048")])
 def test_a_killed_rank_ends_the_others_and_the_run_goes_on_to_the_bit(tmp_path, command, length):
     whole = started(2, command, length, f"hydra.run.dir={tmp_path / 'whole'}", audited=tmp_path)
     said = ended(whole)

@@ -109,7 +109,9 @@ def uninterrupted(request, tmp_path_factory) -> tuple[str, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deaths", [(2,), (9, 5), (5, 1, 4)])
+@pytest.mark.parametrize(
+    "deaths", [(5, 1, 4), *(pytest.param(d, marks=pytest.mark.long) for d in [(2,), (9, 5)])]
+)
 def test_a_run_that_dies_and_is_resumed_ends_the_same(uninterrupted, deaths, tmp_path):
     name, whole = uninterrupted
     directory = tmp_path / "run"

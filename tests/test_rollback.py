@@ -110,7 +110,7 @@ def test_a_descent_killed_at_any_moment_of_a_rollback_ends_the_same(descent, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["rl", "gan"])
+@pytest.mark.parametrize("kind", ["rl", pytest.param("gan", marks=pytest.mark.long)])
 def test_a_run_killed_in_or_after_a_rollback_ends_the_same(kind, tmp_path, monkeypatch):
     assert execute(tree_of(kind), tmp_path / "whole") == 0
     found = rollbacks(tmp_path / "whole")

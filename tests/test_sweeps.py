@@ -321,7 +321,7 @@ def test_hydras_launchers_run_a_sweep_and_hand_back_the_worst_status(tmp_path, l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_sweep_whose_command_is_killed_leaves_no_process_and_goes_on(tmp_path, number):
     if not installed("joblib"):
         pytest.skip("hydra_joblib_launcher is not installed")

@@ -20,7 +20,7 @@ COUNT = 1000
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", networks(), ids=lambda n: n.name)
-@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("num_classes", [3, pytest.param(None, marks=pytest.mark.long)])
 def test_onnx_and_pt2_generate_as_the_generator_from_1000_latents(network, num_classes):
     random = torch.Generator().manual_seed(0)
     generator = make_generator(network, 5, (1, 8, 8), num_classes, random).eval().requires_grad_(False)

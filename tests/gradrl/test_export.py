@@ -15,6 +15,7 @@ from gradrl.envs.observations import find
 from gradrl.export import PolicyModule, card, exportable_policy
 from tests.gradrl.saved_runs import BOX3, write_run
 from tests.gradrl.test_policy import CASES, batch
+from tests.thinned import thinned
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def given(policy, exportable, obs, state):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", thinned(CASES, 3, pytest.mark.long))
 def test_onnx_and_pt2_act_as_the_policy_on_1000_observations(case, tmp_path):
     kind, observed, acted, options = CASES[case]
     write_run(tmp_path, kind, observed, acted, True, **options)

@@ -12,6 +12,7 @@ from core.run.tensorboard import read_scalars
 from gradrl.evaluation.evaluator import Evaluator
 from tests.gradrl.agents.test_agent_runs import ALL, QUIET
 from tests.test_resume import differences, dying
+from tests.thinned import thinned
 
 SHORT = [
     *QUIET,
@@ -46,7 +47,7 @@ def parameters(directory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("agent", sorted(AGENTS.keys() - {"ppo_recurrent"}))
+@pytest.mark.parametrize("agent", thinned(sorted(AGENTS.keys() - {"ppo_recurrent"}), 3, pytest.mark.long))
 def test_a_compiled_run_is_the_eager_one_but_for_rounding(agent, tmp_path, monkeypatch, capsys):
     steps = []
     began = compiled.begin_compiling
