@@ -371,7 +371,7 @@ def test_a_sweep_over_seeds_that_can_be_compared_says_how(command, swept, names)
     assert said == [f"next: gradsight-{name} sweep" for name in names]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", thinned(KINDS))
 def test_every_command_that_is_said_is_accepted(command: Command, runs, name):
     count = "episodes=1" if name == "rl" else "samples=16"
     small = {

@@ -17,6 +17,7 @@ from gradgan.measurements.measurements import Measurements
 from gradgan.measurements.vector_field import VectorField
 from gradgan.train import TrainConfig, check, numbers, train
 from tests.gradgan.conftest import composed
+from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -114,7 +115,7 @@ def test_a_short_run_leaves_what_the_contract_promises(
     assert (tmp_path / "run" / "checkpoints" / "best.pt").exists()
 
 
-@pytest.fixture(scope="module", params=RUNS)
+@pytest.fixture(scope="module", params=thinned(RUNS, 2))
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Saved]:
     """The last checkpoint of a run of each kind that nothing disturbed."""
     folder = tmp_path_factory.mktemp(request.param)

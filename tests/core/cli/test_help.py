@@ -16,6 +16,7 @@ from core.cli.compose import compose_checked
 from core.cli.help import examples, purpose
 from core.config import config_dir
 from tests.conftest import Command
+from tests.thinned import thinned
 
 ROOTS = sorted(path.stem for path in config_dir().glob("*.yaml"))
 EXAMPLES = [(name, words) for name in ROOTS for words, _ in examples(YamlFile(config_dir() / f"{name}.yaml"))]
@@ -25,7 +26,7 @@ def root_of(name: str) -> YamlFile:
     return YamlFile(config_dir() / f"{name}.yaml")
 
 
-@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize("name", thinned(ROOTS, 2))
 def test_every_command_has_a_purpose_and_three_examples(command: Command, name):
     assert len(examples(root_of(name))) == 3
     lines = command(name, "--help").out.splitlines()

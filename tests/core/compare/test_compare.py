@@ -264,6 +264,7 @@ def test_a_seed_that_failed_is_shown_and_counted_and_leaves_the_verdict_open(com
     assert outcome.made == ["curves"]
 
 
+@pytest.mark.usefixtures("light_figures")
 def test_the_figure_has_a_panel_per_environment_and_is_a_png(command: Command, tmp_path):
     for env, agent in itertools.product(("CartPole-v1", "Acrobot-v1"), (PPO, A2C)):
         for seed in (1, 2, 3):

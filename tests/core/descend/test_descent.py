@@ -280,11 +280,8 @@ def test_verdicts_tell_kind_reason_and_the_nearest_known_point():
     assert point(range(8)) == "(0, 1, 2, ... 2 more ..., 5, 6, 7)"
 
 
-@pytest.mark.parametrize(
-    "function",
-    [Rosenbrock(), MonkeySaddle(), Ackley()],
-    ids=lambda f: type(f).__name__,
-)
+@pytest.mark.usefixtures("light_figures")
+@pytest.mark.parametrize("function", [Rosenbrock(), MonkeySaddle(), Ackley()], ids=lambda f: type(f).__name__)
 def test_a_picture_shows_a_path_that_leaves_the_domain_and_leaves_out_what_is_not_finite(function):
     width = function.domain[0][1] - function.domain[0][0]
     beyond = function.domain[0][1] + 0.5 * width

@@ -18,6 +18,7 @@ from core.diagnosis.learning import LossMaximised
 from core.diagnosis.signals import History
 from core.run.tensorboard import read_scalars
 from tests.signals import Fault, context, found_where_and_when_it_is, ids, remedied, remedy_is_taken, watch
+from tests.thinned import thinned
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -128,7 +129,8 @@ def test_what_the_deep_networks_are_there_to_show_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("function", "optimizer"), [("himmelblau", "rmsprop"), ("six_hump_camel", "adam"), ("ackley", "adam")]
+    ("function", "optimizer"),
+    thinned([("himmelblau", "rmsprop"), ("six_hump_camel", "adam"), ("ackley", "adam")]),
 )
 def test_a_descent_that_settles_in_a_minimum_has_no_findings(tmp_path, function, optimizer):
     assert found(tmp_path, f"function={function}", f"optimizer={optimizer}", "logging.interval=5") == []

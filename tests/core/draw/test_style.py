@@ -309,6 +309,7 @@ def test_what_the_user_has_set_for_figures_changes_nothing_and_stays() -> None:
         assert pixels[0, 0].tolist() == page
 
 
+@pytest.mark.slow
 def test_a_diagrams_file_has_256_colours_that_are_nearly_its_own() -> None:
     import io
 

@@ -14,7 +14,7 @@ pytest.importorskip("accelerate")
 from core.watch.transformers import WatchCallback, said  # noqa: E402
 from examples import watch_transformers  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.usefixtures("blank_figures"), pytest.mark.slow]
 
 STEPS = 24
 
@@ -89,7 +89,6 @@ def test_faults_are_named(tmp_path):
     assert "lower the learning rate from" in remedies, named(fast.watch)
 
 
-@pytest.mark.slow
 def test_a_resumed_training_goes_on_and_a_second_one_too(tmp_path):
     whole, callback = WatchCallback(tmp_path / "whole"), WatchCallback(tmp_path / "run")
     fit(speaker(), tmp_path / "a", whole)
@@ -133,7 +132,6 @@ def test_a_model_of_ones_own_is_heard_by_what_it_returns(tmp_path):
     assert curves["loss/train"][STEPS] < curves["loss/train"][2]
 
 
-@pytest.mark.slow
 def test_the_example_names_its_mistake_and_nothing_of_the_mended_training(tmp_path):
     wrong, found = watch_transformers.train(tmp_path / "mistaken", lr=1.0)
     right, nothing = watch_transformers.train(tmp_path / "mended", lr=1e-3)

@@ -112,16 +112,19 @@ def test_the_random_numbers_are_split_mix_64():
     assert torch.equal(uniform(torch.tensor([5, 6]), 3, 7), uniform(torch.tensor([5, 6]), 0, 10)[3:])
 
 
+STARTS = 1500
+
+
 @pytest.mark.parametrize("env_id", IDS)
 def test_episodes_begin_where_gymnasiums_do(env_id):
     """By Kolmogorov and Smirnov, number by number; over copies at first, and over times of one copy."""
     env = gym.make(env_id).unwrapped
     env.reset(seed=5)
-    wanted = np.array([(env.reset(), np.array(env.state, np.float64))[1] for _ in range(3000)])
-    over_copies = made(env_id, 3000).state.double().numpy().T
+    wanted = np.array([(env.reset(), np.array(env.state, np.float64))[1] for _ in range(STARTS)])
+    over_copies = made(env_id, STARTS).state.double().numpy().T
     envs = made(env_id, 1, max_episode_steps=1)
     space, generator, over_times = env.action_space, torch.Generator().manual_seed(0), []
-    for _ in range(3000):
+    for _ in range(STARTS):
         envs.step(actions(envs, space, generator))
         over_times.append(envs.state[:, 0].double().numpy())
     moving = [column for column in range(wanted.shape[1]) if wanted[:, column].any()]
