@@ -33,9 +33,8 @@ def tour(cfg: TourConfig) -> None:
     Raises:
         ConfigError: a file cannot be written.
     """
-    from core.draw.media import encode
     from core.run.device import set_num_threads
-    from core.run.files import refuse_unwritable, write_bytes, write_text
+    from core.run.files import refuse_unwritable, write_media, write_text
     from core.scripts.stations import STATIONS, page  # pyright: ignore[reportMissingImports]
 
     folder = Path(cfg.directory)
@@ -48,9 +47,8 @@ def tour(cfg: TourConfig) -> None:
         station = make()
         stations.append(station)
         pictures.append((station.picture(), station.picture(tall=True)))
-        data, ending = encode(pictures[-1][0])
         for each in folders:
-            write_bytes(each / f"{name}.{ending}", data)
+            write_media(each, name, pictures[-1][0])
         print(f"{i}. {station.title}\n   {station.sentence}\n   {folder / name}.png", flush=True)
     write_text(folder / "tour.html", page.as_html(stations, pictures))
     for path in also:

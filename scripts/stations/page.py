@@ -46,7 +46,7 @@ def as_html(stations: Sequence[Station], pictures: Sequence[tuple[Image, Image]]
 
 
 def as_markdown(stations: Sequence[Station], folder: str) -> str:
-    """The same as Markdown, with pictures in a folder beside it."""
+    """The same as Markdown, with pictures in a folder beside it; those for a dark page are in its `dark`."""
     parts = [f"# {TITLE}", LEAD, "Made by `make tour`, which also writes one page of HTML."]
     for i, (name, station) in enumerate(zip(names(), stations, strict=True), 1):
         parts += [
@@ -54,7 +54,10 @@ def as_markdown(stations: Sequence[Station], folder: str) -> str:
             station.idea,
             f"> {station.law} ({station.source})",
             f"**{station.sentence}**",
-            f"![{station.title}]({folder}/{name}.png)",
+            "<picture>\n"
+            f'<source media="(prefers-color-scheme: dark)" srcset="{folder}/dark/{name}.png">\n'
+            f'<img alt="{station.title}" src="{folder}/{name}.png">\n'
+            "</picture>",
             f"```sh\n{station.command}\n```",
         ]
     return "\n\n".join(parts) + "\n"
