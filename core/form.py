@@ -24,9 +24,15 @@ class Anything:
 
 @dataclass(frozen=True)
 class Maybe:
-    """A part that may be missing or None."""
+    """A part that may be None.
+
+    Attributes:
+        form: what it looks like where it is there.
+        absent: whether a dictionary may lack it, as one from before it was saved does.
+    """
 
     form: Any
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +194,7 @@ def _require_number(state: Any, form: Any, place: str) -> None:
     whole = isinstance(state, int) and not isinstance(state, bool)
     fits = whole or (isinstance(state, float) and not form.whole)
     if fits and form.finite:
-        fits = math.isfinite(state)
+        fits = whole or math.isfinite(state)
     if fits and limits:
         fits = form.low <= state <= form.high
     _require(fits, place, state, kind + limits)
@@ -236,7 +242,7 @@ def _require_dict(state: Any, form: Any, place: str) -> None:
     for key, part in inside.items():
         if key in state:
             require_form(state[key], part, _inside(place, key))
-        elif not (part is None or isinstance(part, Maybe)):
+        elif not (part is None or (isinstance(part, Maybe) and part.absent)):
             raise ValueError(f"it lacks {_inside(place, key)}")
     if isinstance(form, Table):
         lengths = {key: len(state[key]) for key, part in inside.items() if isinstance(part, Many | Rows)}

@@ -51,9 +51,11 @@ def evaluate(cfg: EvaluateConfig) -> None:
     from core.run.files import refuse_unwritable, write_text
 
     directory = Path(str(cfg.run))
-    kind = str(saved_options(directory)["_target_"]).partition(".")[0]
+    target = str(saved_options(directory)["_target_"])
+    kind = target.partition(".")[0]
     if kind == "core":
-        raise ConfigError(f"{directory} holds a descent: its summary.json says all there is to measure")
+        what = "watched loop" if target.startswith("core.watch.") else "descent"
+        raise ConfigError(f"{directory} holds a {what}: its summary.json says all there is to measure")
     refuse_unwritable(directory / "evaluation.json")
     if kind == "gradrl":
         from gradrl.evaluate import evaluate_run as evaluate_agent

@@ -40,7 +40,10 @@ def export(cfg: ExportConfig) -> None:
 
     directory = Path(str(cfg.run))
     folder = Path(cfg.folder) if cfg.folder else directory / "export"
-    kind = str(saved_options(directory)["_target_"]).partition(".")[0]
+    target = str(saved_options(directory)["_target_"])
+    kind = target.partition(".")[0]
+    if target.startswith("core.watch."):
+        raise ConfigError(f"{directory} holds a watched loop, whose model only its own program can build")
     if kind == "core":
         raise ConfigError(f"{directory} holds a descent, which has no network to export")
     require_libraries(cfg.format)

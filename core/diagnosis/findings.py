@@ -316,8 +316,8 @@ class Ledger:
         finding = texts | {
             "severity": OneOf(SEVERITIES), "layer": Maybe(""), "first_step": 0, "last_step": 0,
             "active": True, "evidence": Each(Either((Number(finite=False), True))), "remedy": Many(""),
-            "kinds": Maybe(Many("")), "explains": Maybe(Many("")), "consequence_of": Maybe(""),
-            "rolled_back": Maybe(True),
+            "kinds": Maybe(Many(""), absent=True), "explains": Maybe(Many(""), absent=True),
+            "consequence_of": Maybe("", absent=True), "rolled_back": Maybe(True, absent=True),
         }  # fmt: skip
         return Each(Only({"streak": 0, "quiet": 0, "began": 0, "finding": Maybe(Only(finding))}))
 

@@ -76,7 +76,7 @@ class Signal:
     def load_state_dict(self, state: "StateDict") -> None:
         """Continue."""
         self.points = [(int(step), float(value)) for step, value in state["points"]]
-        self.course = None if state["course"] is None else list(state["course"])
+        self.course = None if self.course is None else list(state["course"])
         self.seen, self._stride = state["seen"], state["stride"]
 
 

@@ -90,7 +90,7 @@ def _of_parameters(first: Mapping[int, StateDict], optimizer: torch.optim.Optimi
     """Of every parameter; one that never had a gradient is missing."""
     total = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     return {
-        number: Maybe({name: _of_part(name, value, total) for name, value in kept.items()})
+        number: Maybe({name: _of_part(name, value, total) for name, value in kept.items()}, absent=True)
         for number, kept in first.items()
     }
 

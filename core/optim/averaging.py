@@ -82,7 +82,7 @@ class ExponentialMovingAverage:
 
     def state_form(self) -> dict[str, object]:
         """What `state_dict` must look like; the share is missing from before it was saved."""
-        return {**self.state_dict(), "seen": Number(0), "initial_share": Maybe(Number(0, 1))}
+        return {**self.state_dict(), "seen": Number(0), "initial_share": Maybe(Number(0, 1), absent=True)}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Continue from `state_dict`."""

@@ -282,7 +282,7 @@ class Diagnosis:
 
     def state_form(self) -> StateDict:
         """What `state_dict` must look like."""
-        known = Only({"initial_norm": Number(0), "batch": Maybe(Number(1, whole=True))})
+        known = Only({"initial_norm": Number(0), "batch": Maybe(Number(1, whole=True), absent=True)})
         return {
             "history": self._history.state_form(),
             "ledger": self._ledger.state_form(),

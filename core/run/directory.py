@@ -31,8 +31,8 @@ class Lock:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._file = (directory / ".lock").open("a+")
-        except OSError as error:
-            reason = error.strerror or error  # a pipe under that name cannot be sought in
+        except (OSError, ValueError) as error:  # the latter of a NUL
+            reason = getattr(error, "strerror", None) or error  # a pipe under that name cannot be sought in
             raise ConfigError(f"{directory} cannot hold a run: {reason}; choose another") from error
         if not _wait_for(self._file.fileno(), time.monotonic() + LOCK_WAIT_S):
             self._file.close()

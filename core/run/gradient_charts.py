@@ -51,7 +51,7 @@ class GradientCharts:
     def state_form(self) -> StateDict:
         """The heat maps of all players, and counts of some."""
         heat_maps = {prefix: heat.state_form() for prefix, heat in self._heat_maps.items()}
-        counts = {s.monitor.prefix: Maybe(s.monitor.exponents.counts) for s in self.players}
+        counts = {s.monitor.prefix: Maybe(s.monitor.exponents.counts, absent=True) for s in self.players}
         return {"heat_maps": heat_maps, "exponents": counts}
 
     def load_state_dict(self, state: StateDict) -> None:

@@ -79,6 +79,8 @@ def refuse_strangers(
             "the parameters of the model are all frozen (requires_grad=False): call requires_grad_() on what "
             "is to be trained before the Watch is made"
         )
+    if len({id(optimizer) for optimizer in optimizers.values()}) < len(optimizers):
+        raise ValueError(f"one optimizer has several names, of {', '.join(optimizers)}: hand it over once")
     for name, optimizer in optimizers.items():
         held = [p for group in optimizer.param_groups for p in group["params"]]
         who = f"the optimizer {name!r}" if name else "the optimizer"
@@ -91,7 +93,9 @@ def refuse_strangers(
             raise ValueError(f"{who} is watched already: call close() of that Watch before making another")
 
 
-def refuse_options(loss: object, scaler: object, rules: object, interval: object) -> None:
+def refuse_options(
+    loss: object, scaler: object, rules: object, interval: object, directory: object, resume: object
+) -> None:
     """Raise TypeError or ValueError where an argument of `Watch` is of another kind than what it takes."""
     if isinstance(loss, type):
         raise TypeError(f"loss must be a module or a function, got the class: make one, {loss.__name__}()")
@@ -106,6 +110,10 @@ def refuse_options(loss: object, scaler: object, rules: object, interval: object
         raise TypeError(f"rules must be a list of functions of the history and the context, got {named}")
     whole = isinstance(interval, int) and not isinstance(interval, bool) and interval >= 2
     require(whole, "interval", interval, "an integer >= 2")
+    if not isinstance(resume, bool):
+        raise TypeError(f"resume must be True or False, got {resume!r:.80}")
+    if resume and directory is None:
+        raise ValueError("resume=True needs the directory of the run that goes on")
 
 
 def directory_of(given: object, resume: bool) -> Path | None:
@@ -113,7 +121,7 @@ def directory_of(given: object, resume: bool) -> Path | None:
 
     Raises:
         TypeError: it is no path.
-        ConfigError: its name is empty, or there is no run that could go on.
+        ConfigError: its name is empty or none that a folder can have, or there is no run that could go on.
     """
     if given is None:
         return None
@@ -122,7 +130,12 @@ def directory_of(given: object, resume: bool) -> Path | None:
     if not str(given):
         raise ConfigError("directory is an empty text: name a folder, or None to write no files")
     directory = Path(given)
-    if resume and not holds_run(directory):
+    try:
+        held = holds_run(directory)
+    except (OSError, ValueError) as error:  # a name that is too long, or has a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"directory {str(given)[:60]!r} cannot be looked at: {reason}") from error
+    if resume and not held:
         raise ConfigError(
             f"{directory} holds no run that could go on: leave out resume=True, or name its folder"
         )
@@ -142,6 +155,8 @@ def number_of(tag: str, value: object) -> Tensor:
         number = torch.as_tensor(value).detach()
     except (RuntimeError, TypeError, ValueError):
         raise TypeError(f"{tag} must be a number or a tensor of one, got {type(value).__name__}") from None
+    if number.is_complex() or number.is_meta:
+        raise TypeError(f"{tag} must be a real number, got {number.dtype} on {number.device}")
     if number.numel() != 1:
         raise ValueError(
             f"{tag} must be a single number, got a tensor of {tuple(number.shape)}: log its mean"

@@ -20,6 +20,7 @@ from core.run.directory import Lock, git_state, holds_run, versions, write_summa
 from core.run.files import to_yaml, write_media, write_text
 from core.run.good import NAME
 from core.run.gradient_charts import GradientCharts, with_curves
+from core.run.listing import target_of
 from core.run.tensorboard import Writer, curves_until
 from core.state import StateDict
 from core.watch.keeping import Keeping
@@ -40,7 +41,8 @@ class Journal:
         attempt: is told where that fails.
 
     Raises:
-        ConfigError: the directory is in use, cannot be written, or holds a run.
+        ConfigError: the directory is in use, cannot be written, or holds a run; or, where one is to go on,
+            one that is none of a watched loop.
     """
 
     def __init__(self, directory: Path, resume: bool, watched: Watched, attempt: Attempts) -> None:
@@ -49,8 +51,13 @@ class Journal:
                 f"{directory} already holds a run: choose another directory, or continue that run with "
                 "resume=True and load_state_dict"
             )
+        if resume and (target := target_of(directory)) != TARGET:
+            raise ConfigError(
+                f"{directory} holds a run of another command, of {target}: resume=True is for the directory "
+                "of a watched loop"
+            )
         self.directory = directory
-        self.resume = resume
+        self.resume, self._loaded = resume, False
         self._keeping, self._attempt = Keeping(directory, *watched), attempt
         self._lock = Lock(directory)
         self._writer: Writer | None = None
@@ -73,15 +80,21 @@ class Journal:
         self._players, self._options = players, options
         self._charts = GradientCharts(players)
         self._script = str(options["script"])
-        write_text(self.directory / "config.yaml", to_yaml(options))
+        if self._loaded or not self.resume:
+            write_text(self.directory / "config.yaml", to_yaml(options))
 
     def add(self, step: int, player: Measured, tags: Mapping[str, float]) -> None:
         """Take in one player's point for the charts."""
         self._charts.add(step, player, tags, self.writer(step))
 
     def writer(self, step: int) -> Writer:
-        """Of the events; opened by the first point, so that a resumed run takes back what lies beyond it."""
+        """Of the events; opened by the first point, so that a resumed run takes back what lies beyond it.
+
+        Raises:
+            ConfigError: the run is to go on, and nothing of it has been loaded: all would be taken back.
+        """
         if self._writer is None:
+            self._require_loaded()
             dashboard = dashboard_of(WATCHED)(self._options, [player.name for player in self._players])
             self._page = Page(dashboard)
             self._writer = Writer(self.directory, step if self.resume else None)
@@ -119,8 +132,12 @@ class Journal:
         """Write the summary and the pictures, and release the directory.
 
         The summary says what ended the watch before the training, if a fault did.
+
+        Raises:
+            ConfigError: as `writer`; then the directory is released, and the run is what it was.
         """
         try:
+            self._require_loaded()
             diagnosis.write(self.directory, step)
             own = {"status": status, "script": self._script, "device": _device(self._charts)}
             made = {"versions": versions(), "git": git_state(), "wall_s": self.wall_s}
@@ -147,6 +164,14 @@ class Journal:
         """Continue."""
         if state is not None:
             self._charts.load_state_dict(state)
+        self._loaded = True
+        write_text(self.directory / "config.yaml", to_yaml(self._options))
+
+    def _require_loaded(self) -> None:
+        if self.resume and not self._loaded:
+            raise ConfigError(
+                f"{self.directory} holds a run, and load_state_dict was not called: nothing is written"
+            )
 
 
 def options_of(

@@ -83,7 +83,7 @@ class Watch:
         interval: int = 250,
         resume: bool = False,
     ) -> None:
-        arguments.refuse_options(loss, scaler, rules, interval)
+        arguments.refuse_options(loss, scaler, rules, interval, directory, resume)
         self._models = arguments.by_name("model", model, nn.Module)
         self._optimizers = arguments.by_name("optimizer", optimizer, torch.optim.Optimizer)
         arguments.refuse_strangers(self._models, self._optimizers)
@@ -195,11 +195,14 @@ class Watch:
 
         Raises:
             RuntimeError: the watch is closed.
-            ValueError: there is no objective, no directory, or no such view.
+            ValueError: there is no objective, no directory, or no such view; the grid is none.
         """
         self._require_open("landscape")
         known = ("slices", "surface", "spectrum")
-        require(set(views) <= set(known), "views", ", ".join(views), f"some of {', '.join(known)}")
+        listed = isinstance(views, list | tuple) and {*map(str, views)} <= {*known}
+        require(listed, "views", views, f"a list of some of {', '.join(known)}")
+        whole = isinstance(grid, int) and not isinstance(grid, bool) and grid >= 3
+        require(whole, "grid", grid, "an integer >= 3")
         if self._journal is None or not self._frozen.pairs:
             raise ValueError("landscape() needs a directory to draw into, and a loss: call objective() first")
         with self._guarded.resting():

@@ -27,6 +27,7 @@ FORM = {
     "on": True,
     "name": "x",
     "best": Maybe(Number(finite=False)),
+    "added": Maybe(0, absent=True),
     "means": Each(Scalar()),
     "rows": Many((0, 0.0)),
     "table": Begun(Table({"a": Rows(torch.zeros(1, 2)), "b": Many(0)})),
@@ -49,7 +50,7 @@ STATE = {
 def test_a_state_of_the_same_form_is_taken_whatever_its_values():
     require_form(STATE, FORM)
     require_form(STATE | {"best": None, "table": {}, "rows": [], "means": {}}, FORM)
-    require_form({key: value for key, value in STATE.items() if key != "best"}, FORM)
+    require_form(STATE | {"added": None}, FORM)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_a_state_of_the_same_form_is_taken_whatever_its_values():
         ("rows", [(1, 2.0), (1,)], "rows.1 is a list of 1, not of 2"),
         ("table", {"a": torch.zeros(4, 2), "b": [1]}, "table has parts of different lengths"),
         ("table", {"a": torch.zeros(4, 2)}, "it lacks table.b"),
+        ("added", -1, "added is -1, not a whole number >= 0"),
         ("kind", "three", "kind is 'three', not one of one, two"),
     ],
 )
@@ -80,8 +82,17 @@ def test_anything_else_is_named_with_its_place(name, value, says):
         require_form(STATE | {name: value}, FORM)
 
 
+def test_what_may_be_none_is_still_there_but_for_what_older_states_lack():
+    with pytest.raises(ValueError, match="it lacks best"):
+        require_form({key: value for key, value in STATE.items() if key != "best"}, FORM)
+
+
+def test_a_whole_number_of_any_length_is_a_number():
+    require_form(STATE | {"step": 10**400}, FORM)
+
+
 def test_a_dictionary_that_becomes_arguments_has_no_other_keys():
-    require_form({"a": 1}, Only({"a": 0, "b": Maybe(0)}))
+    require_form({"a": 1}, Only({"a": 0, "b": Maybe(0, absent=True)}))
     with pytest.raises(ValueError, match=r"life\.new is of another version"):
         require_form({"a": 1, "new": 2}, Only({"a": 0}), "life")
 

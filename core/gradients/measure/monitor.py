@@ -237,7 +237,7 @@ class Monitor:
             "steps": 0,
             "previous_norms": norms,
             "previous": Maybe([p.detach() for p in self.parameters]),
-            "previous_samples": Maybe(Number(1, whole=True)),  # missing from before it was saved
+            "previous_samples": Maybe(Number(1, whole=True), absent=True),  # missing from before it was saved
             "samples": self._sampled.state_form(),
             "exponents": self.exponents.state_dict(),
         }

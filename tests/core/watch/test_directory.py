@@ -169,6 +169,14 @@ def test_a_frozen_batch_opens_noise_curvature_units_and_the_landscape(tmp_path):
         optimizer.zero_grad()
         cross_entropy(model(x), y).backward()
         optimizer.step()
+    for grid in (0, 2, 2.5, True, "a"):
+        with pytest.raises(ValueError, match=r"^grid must be an integer >= 3, got "):
+            watch.landscape(grid=grid)
+    for views in ("slices", None, [[]], ["paths"]):
+        with pytest.raises(
+            ValueError, match=r"^views must be a list of some of slices, surface, spectrum, got"
+        ):
+            watch.landscape(views)
     pictures = watch.landscape(grid=5)
     watch.close()
     curves = read_scalars(tmp_path)

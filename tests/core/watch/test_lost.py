@@ -51,7 +51,10 @@ def test_the_summary_says_what_ended_the_watch_before_the_training(tmp_path, mon
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["watch_fault"] == "ZeroDivisionError: division by zero"
     assert capsys.readouterr().out.count("not watched any longer: ZeroDivisionError") == 2
-    Watch(model, optimizer, directory=tmp_path, resume=True).close()  # it was released
+    again = Watch(model, optimizer, directory=tmp_path, resume=True)  # it was released
+    again.close()
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary  # nothing was loaded
+    assert "load_state_dict was not called: nothing is written" in capsys.readouterr().out
 
 
 def test_a_rule_of_ones_own_that_fails_is_left_out_alone(capsys):

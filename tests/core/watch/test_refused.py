@@ -36,6 +36,10 @@ WRONG = [
     ({"scaler": 3}, TypeError, "scaler must be a torch.amp.GradScaler, got int"),
     ({"directory": ""}, ConfigError, "directory is an empty text: name a folder, or None"),
     ({"directory": 3}, TypeError, "directory must be a path or None, got int"),
+    ({"directory": "a" * 300}, ConfigError, "directory 'aaa.*' cannot be looked at: File name too long"),
+    ({"directory": "a\0b"}, ConfigError, "cannot hold a run: embedded null byte"),
+    ({"resume": True}, ValueError, "resume=True needs the directory of the run that goes on"),
+    ({"resume": "yes"}, TypeError, "resume must be True or False, got 'yes'"),
     (
         {"directory": "none", "resume": True},
         ConfigError,
@@ -70,6 +74,40 @@ def test_names_on_one_side_only_and_names_that_no_tag_can_have_are_refused():
     Watch({"a": model}, {"b": optimizer}).close()
 
 
+def test_an_optimizer_under_two_names_is_refused():
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="one optimizer has several names, of a, b: hand it over once"):
+        Watch(model, {"a": optimizer, "b": optimizer})
+
+
+@pytest.mark.parametrize("content", ["_target_: gradrl.train.TrainConfig\n", "x: 1\n"])
+def test_a_run_of_another_command_is_never_gone_on_with(tmp_path, content):
+    (tmp_path / "config.yaml").write_text(content)
+    (tmp_path / "summary.json").write_text("{}")
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ConfigError, match=r"holds a run of another command, of .*: resume=True is for"):
+        Watch(model, optimizer, directory=tmp_path, resume=True)
+    assert sorted(os.listdir(tmp_path)) == ["config.yaml", "summary.json"]
+    assert (tmp_path / "config.yaml").read_text() == content
+
+
+@pytest.mark.parametrize("steps", [0, 40])
+def test_a_run_of_which_nothing_was_loaded_stays_what_it_was(tmp_path, steps, capsys):
+    def watched(resume):
+        model, loss = classifier(), nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.2 if resume else 0.1)
+        watch = Watch(model, optimizer, loss=loss, directory=tmp_path, resume=resume)
+        train(model, optimizer, loss, watch, classes(steps if resume else 60))
+
+    watched(False)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    watched(True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == kept
+    assert "holds a run, and load_state_dict was not called: nothing is written" in capsys.readouterr().out
+
+
 def test_a_second_watch_of_an_optimizer_waits_for_the_end_of_the_first():
     model = classifier()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -84,6 +122,8 @@ LOGGED = [
     ({"a": "x"}, TypeError, "a must be a number or a tensor of one, got str"),
     ({"a": None}, TypeError, "a must be a number or a tensor of one, got NoneType"),
     ({"a": torch.ones(3)}, ValueError, r"a must be a single number, got a tensor of \(3,\): log its mean"),
+    ({"a": 1j}, TypeError, "a must be a real number, got torch.complex64 on cpu"),
+    ({"a": torch.ones((), device="meta")}, TypeError, "a must be a real number, got torch.float32 on meta"),
     ({"loss": torch.ones(3)}, ValueError, "loss must be a single number"),
     ({"gradient/norm": 1.0}, ValueError, "gradient/norm is a curve that Watch measures itself"),
     ({"critic/gradient/norm": 1.0}, ValueError, "is a curve that Watch measures itself"),

@@ -64,12 +64,18 @@ def test_what_a_watch_saves_it_takes_and_is_then_the_same(loop, files, tmp_path)
 
 
 def put(state, place, value):
-    """A state with another value at a place, a path of keys; the ellipsis stands for the first key."""
+    """A state with another value at a place, a path of keys; the ellipsis stands for the first key.
+
+    As a value it takes the place away.
+    """
     state = part = copied(state)
     *path, last = place
     for key in path:
         part = part[next(iter(part)) if key is ... else key]
-    part[last] = value
+    if value is ...:
+        del part[last]
+    else:
+        part[last] = value
     return state
 
 
@@ -99,6 +105,10 @@ def two(tmp_path_factory):
         ((*MONITOR, "totals"), torch.zeros(5), r"size mismatch for state.players.monitor.totals: \[5\]"),
         ((*MONITOR, "totals"), torch.zeros(2, dtype=torch.complex64), "totals is a Tensor, not a tensor"),
         ((*MONITOR, "exponents"), {}, "it lacks state.players.monitor.exponents"),
+        ((*MONITOR, "previous"), ..., "it lacks state.players.monitor.previous"),
+        (MONITOR, ..., "it lacks state.players.monitor"),
+        (("ear", "constant", "total"), ..., "it lacks state.ear.constant.total"),
+        (("diagnosis", "history", "series", ..., "course"), 3, "course is 3, not a list"),
         ((*MONITOR, "ring"), [(torch.zeros(3), torch.zeros(4))], r"monitor.ring.0.0: \[3\], not \[4\]"),
         (("window", "sums"), {"noise": 3}, "state.window.sums.noise is 3, not a tensor"),
         (("window", "counts"), {}, "window has sums and counts of different tags"),
