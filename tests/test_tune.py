@@ -2,6 +2,7 @@
 
 import importlib
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,18 @@ ACROBOT = ("search=ppo", "env=acrobot", "total_steps=50000")
 )
 def test_what_cannot_be_is_refused_in_one_line(command: Command, words, message):
     assert_refused(command("tune", *ACROBOT, *words), message)
+
+
+@NEEDED
+def test_a_study_is_not_written_into_a_run(command: Command):
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text("_target_: gradrl.train.TrainConfig\n")
+    outcome = command("tune", *ACROBOT, "study=run")
+    assert (outcome.status, outcome.err) == (
+        2,
+        "error: study=run: it holds a run; a study has a folder of its own\n",
+    )
+    assert [path.name for path in Path("run").iterdir()] == ["config.yaml"]
 
 
 @NEEDED

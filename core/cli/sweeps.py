@@ -16,6 +16,7 @@ from core.cli.compose import HYDRA, Composed, compose_checked
 from core.cli.follow_up import of_sweep
 from core.cli.guard import guarded
 from core.cli.job import execute
+from core.cli.overrides import parse
 from core.cli.resume import length_of, refuse_fixed, resume_run
 from core.config import ConfigError
 from core.run.directory import is_run, resumption
@@ -185,12 +186,23 @@ def resume_sweep(directory: Path, words: Sequence[str], config_name: str, ours: 
         raise ConfigError(f"{directory} holds a sweep of another command, of {command}")
     chosen = [word for word in words if word.startswith(LAUNCHER)]
     others = tuple(word for word in words if word not in chosen)
+    length = length_of(config_name)
     for word in others:
-        refuse_fixed(word, length_of(config_name))
+        refuse_fixed(word, length)
     first = [word for word in jobs[0].words if not (chosen and word.startswith(LAUNCHER))]
-    launcher = launcher_of(compose_checked(config_name, [*first, *chosen], folders))
+    composed = compose_checked(config_name, [*first, *chosen], folders)
+    _refuse_shorter(others, length, composed.tree[length])
+    launcher = launcher_of(composed)
     sweep = Sweep(config_name, folders, typed, swept, os.fspath(directory), others)
     return run_all(sweep, jobs, launcher)
+
+
+def _refuse_shorter(words: Sequence[str], length: str, before: int) -> None:
+    """One line for all jobs, before any of them; each checks the rest for itself."""
+    for word in words:
+        value = parse(word).value() if word.startswith(f"{length}=") else before
+        if isinstance(value, int | float) and value < before:
+            raise ConfigError(f"{shortened(word)} is less than the first job's own {length}={before}")
 
 
 def launcher_of(composed: Composed) -> DictConfig | None:
