@@ -185,6 +185,15 @@ def refuse_objective(objective: Objective) -> None:
         )
 
 
+def refuse_views(views: object, grid: object) -> None:
+    """Raise ValueError where there are no such pictures of a landscape, or no such grid."""
+    known = ("slices", "surface", "spectrum")
+    listed = isinstance(views, list | tuple) and {*map(str, views)} <= {*known}
+    require(listed, "views", views, f"a list of some of {', '.join(known)}")
+    whole = isinstance(grid, int) and not isinstance(grid, bool) and grid >= 3
+    require(whole, "grid", grid, "an integer >= 3")
+
+
 def first_rank() -> bool:
     """Whether this process is the one that writes."""
     return torch.distributed.get_rank() == 0 if _in_group() else os.environ.get("RANK", "0") == "0"

@@ -198,11 +198,7 @@ class Watch:
             ValueError: there is no objective, no directory, or no such view; the grid is none.
         """
         self._require_open("landscape")
-        known = ("slices", "surface", "spectrum")
-        listed = isinstance(views, list | tuple) and {*map(str, views)} <= {*known}
-        require(listed, "views", views, f"a list of some of {', '.join(known)}")
-        whole = isinstance(grid, int) and not isinstance(grid, bool) and grid >= 3
-        require(whole, "grid", grid, "an integer >= 3")
+        arguments.refuse_views(views, grid)
         if self._journal is None or not self._frozen.pairs:
             raise ValueError("landscape() needs a directory to draw into, and a loss: call objective() first")
         with self._guarded.resting():
