@@ -13,6 +13,7 @@ import yaml
 from core.cli import launch, sweeps
 from core.config import config_dir
 from tests.conftest import Command, assert_refused
+from tests.thinned import thinned
 
 TRAINERS = ("gan", "rl")
 BOTH = [
@@ -137,7 +138,7 @@ def test_a_bad_override_ends_in_one_line_with_nothing_made(command: Command, nam
 
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
-    [(name, overrides, message) for name in sorted(OWN) for overrides, message in OWN[name]],
+    thinned(((name, overrides, message) for name in sorted(OWN) for overrides, message in OWN[name]), 2),
     ids=lambda value: str(value)[:40],
 )
 def test_a_bad_override_of_one_trainer_ends_in_one_line_with_nothing_made(

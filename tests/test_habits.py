@@ -46,7 +46,7 @@ def rows() -> Iterator[Row]:
 
 ROWS = list(rows())
 FIRST = {row[1:]: row for row in reversed(ROWS)}  # of the commands that share a row
-AT_ONCE = [row for row in ROWS if FIRST[row[1:]] == row][::2]
+AT_ONCE = [row for row in ROWS if FIRST[row[1:]] == row][::3]
 EACH = [row if row in AT_ONCE else pytest.param(row, marks=pytest.mark.slow) for row in ROWS]
 IDS = [f"{row.command}-{row.word}" for row in ROWS]
 

@@ -4,6 +4,7 @@ import pytest
 
 from core.text import MOST, listed, one_line, shortened, shown
 from tests.conftest import Command, assert_refused
+from tests.thinned import thinned
 
 LONG = "x" * 3000
 WORDS = [
@@ -70,7 +71,7 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words", "message"), WORDS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("name", "words", "message"), thinned(WORDS, 2), ids=lambda value: str(value)[:40])
 def test_an_odd_word_ends_in_one_line_with_nothing_made(command: Command, name, words, message):
     outcome = command(name, *words)
     assert_refused(outcome, message)

@@ -12,6 +12,7 @@ from gradrl.collector import Collector
 from gradrl.envs.env_state import NoEnvState, Replayable, _equal, env_state
 from gradrl.envs.make import EnvConfig, inspect_env, make_envs, reset_envs
 from tests.gradrl.scripted import Scripted
+from tests.thinned import thinned
 
 
 def config(env_id, vectorization="auto", autoreset="same_step", kwargs=None, module=None, wrappers=()):
@@ -229,7 +230,7 @@ def walk(envs, steps, seed):
     return seen, ends
 
 
-@pytest.mark.parametrize("name", SIMULATED)
+@pytest.mark.parametrize("name", thinned(SIMULATED, 2))
 def test_simulators_and_observations_of_parts_continue_bit_for_bit(name):
     module, cfg, steps = SIMULATED[name]
     if module:

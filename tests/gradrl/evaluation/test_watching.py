@@ -98,6 +98,7 @@ def test_a_long_evaluation_says_how_far_it_is(monkeypatch):
     assert lines[-1].startswith("evaluation: 4 of 4 episodes, ")
 
 
+@pytest.mark.slow
 def test_evaluate_writes_a_video_that_the_report_shows(command, tmp_path):
     directory = tmp_path / "run"
     short = ["total_steps=256", "num_envs=2", "agent.num_steps=32", "agent.num_minibatches=2"]
