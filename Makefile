@@ -25,7 +25,7 @@ tour: $(STAMP) ## what a gradient is and does, in ten pictures with measured num
 test: $(STAMP) ## run the tests, but for those that make slow runs (5 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
-slow: $(STAMP) ## run the tests that train longer, kill runs, or need several processes or a browser (6 minutes)
+slow: $(STAMP) ## run the tests that train longer, kill runs, or need several processes or a browser (11 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'slow and not long'
 
 long: $(STAMP) ## run the slowest of them: graphs of convolutions, a search that is killed, four ranks (5 minutes)

@@ -206,9 +206,8 @@ def test_damaged_runs_are_listed_too_and_none_ends_in_a_trace(command: Command, 
 def test_the_list_has_status_headline_age_and_words_the_newest_first(
     command: Command, runs, finished, monkeypatch
 ):
-    monkeypatch.setattr(
-        sys, "orig_argv", ["gradsight-runs"]
-    )  # typed by its installed name, not as pytest was
+    # Typed by its installed name, not as pytest was.
+    monkeypatch.setattr(sys, "orig_argv", ["gradsight-runs"])
     Path("runs/rl/x/.hydra").mkdir()
     Path("runs/rl/x/.hydra/overrides.yaml").write_text("- agent=ppo\n- hydra.run.dir=x\n- seed=1\n")
     shutil.copytree(runs["gan"], "runs/gan/x/inner")  # belongs to the run around it
