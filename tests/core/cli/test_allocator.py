@@ -49,7 +49,9 @@ def test_whoever_has_chosen_an_allocator_keeps_it() -> None:
     assert measured("keep", MALLOC_ARENA_MAX="4")[0] == "False"
 
 
-def test_the_collector_sleeps_while_a_command_imports_and_is_awake_when_it_works_and_afterwards() -> None:
+def test_the_collector_sleeps_while_a_command_imports_and_is_awake_when_it_works_and_afterwards(
+    tmp_path,
+) -> None:
     program = """
 import gc, sys
 from core.cli.command import _imported
@@ -63,5 +65,7 @@ gc.disable()
 launcher.status_of_tool("report", ["nonsense=1"], print)
 print(gc.isenabled())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    # In an empty folder: of the runs of a checkout more would be said.
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.split("\n")[:3] == ["False", "True True", "True"]
