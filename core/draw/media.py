@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # commands that draw nothing do without
     import numpy as np
+    from PIL.Image import Image as Picture
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,12 @@ def encode(media: Media) -> tuple[bytes, str]:
         raise ValueError(f"{type(media).__name__} wants uint8 pixels, got {array.dtype} {array.shape}")
     buffer = io.BytesIO()
     if isinstance(media, Image):
-        image = Pillow.fromarray(array)
-        if media.dark is not None:
-            image = image.quantize(COLOURS, method=Pillow.Quantize.MAXCOVERAGE, dither=Pillow.Dither.NONE)
+        image = Pillow.fromarray(array) if media.dark is None else of_few_colours(array, COLOURS)
         image.save(buffer, format="PNG", optimize=True)
         return buffer.getvalue(), "png"
     # One palette for all frames, from a few of them: a palette per frame flickers and triples the file.
     # By coverage: median cut spends its colours on large areas and leaves a thin line the nearest grey.
-    few = Pillow.fromarray(array[:: max(1, len(array) // 8)].reshape(-1, *array.shape[2:]))
-    palette = few.quantize(128, method=Pillow.Quantize.MAXCOVERAGE)
+    palette = of_few_colours(array[:: max(1, len(array) // 8)].reshape(-1, *array.shape[2:]), 128)
     frames = [Pillow.fromarray(frame).quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in array]
     frames[0].save(
         buffer,
@@ -71,3 +69,25 @@ def encode(media: Media) -> tuple[bytes, str]:
         loop=0,
     )
     return buffer.getvalue(), "gif"
+
+
+def of_few_colours(array: "np.ndarray", colours: int) -> "Picture":
+    """A picture of at most so many colours.
+
+    They are found by coverage, as those of a video. That alone leaves areas 4 of 255 off: enough to see where
+    a dark picture ends and its page begins. So each then becomes the mean of the pixels that have it.
+
+    Args:
+        array: uint8, [H, W, 3] colour or [H, W] grey.
+        colours: at most 256.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+
+    whole = Pillow.fromarray(array).convert("RGB")
+    few = whole.quantize(colours, method=Pillow.Quantize.MAXCOVERAGE, dither=Pillow.Dither.NONE)
+    numbers = np.asarray(few).ravel()
+    sums = np.stack([np.bincount(numbers, channel) for channel in np.asarray(whole).reshape(-1, 3).T], axis=1)
+    means = sums / np.maximum(np.bincount(numbers), 1)[:, None]
+    few.putpalette(means.round().astype("uint8").tobytes())
+    return few
