@@ -63,6 +63,22 @@ def test_a_link_through_the_repository_leads_through_the_site(tmp_path):
     assert "GradientStep(" in (tmp_path / "source" / "examples.plain_loop.py.md").read_text()
 
 
+def test_a_picture_follows_the_sites_switch_between_light_and_dark(tmp_path):
+    page = tmp_path / "agents" / "x.md"
+    page.parent.mkdir()
+    (tmp_path / "agents" / "dark").mkdir()
+    for name in ("a2c.png", "dark/a2c.png"):
+        (tmp_path / "agents" / name).touch()
+    shown = (ROOT / "docs" / "agents" / "a2c.md").read_text(encoding="utf-8")
+    page.write_text(shown[shown.index("<picture>") : shown.index("</picture>")] + "</picture>\n")
+    build.relink(page, ROOT / "docs" / "agents" / "x.md", tmp_path)
+    assert re.findall(r'src="([^"]+)"', page.read_text()) == [
+        "../agents/a2c.png#only-light",
+        "../agents/dark/a2c.png#only-dark",
+    ]
+    assert "<picture>" not in page.read_text()
+
+
 def test_what_a_command_says_is_wrapped_and_a_drawing_is_not():
     line = "warning: " + "a long word " * 8
     said, drawn = f"```sh\nx\n```\n```text\n{line}\n```", f"```text\na.py          {line}\n```"

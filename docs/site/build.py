@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 PICTURE = re.compile(r"""((?:src|srcset)=")([^"]+)(")""")
+BOTH = re.compile(
+    r'<picture>\n<source [^>]*srcset="([^"]+)">\n(<img alt="[^"]*" src=")([^"]+)(">)\n</picture>'
+)
 TEXT = re.compile(r"(?P<output>^```\n\n?)?^```text\n(?P<body>.*?)^```$", re.M | re.S)
 COLUMNS = 84  # of a block at a window of 1280 pixels
 ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
@@ -97,7 +100,13 @@ def relink(page: Path, home: Path, pages: Path) -> None:
         return f"{found[1]}{up}{there.relative_to(pages).as_posix()}{found[3]}"
 
     text = PICTURE.sub(linked, LINK.sub(linked, page.read_text(encoding="utf-8")))
-    page.write_text(TEXT.sub(wrapped, text), encoding="utf-8")
+    page.write_text(TEXT.sub(wrapped, BOTH.sub(switched, text)), encoding="utf-8")
+
+
+def switched(found: re.Match) -> str:
+    """A picture that follows the site's own switch to dark; `<picture>` asks the system alone."""
+    dark, start, light, end = found.groups()
+    return f"{start}{light}#only-light{end}{start}{dark}#only-dark{end}"
 
 
 def wrapped(found: re.Match) -> str:
