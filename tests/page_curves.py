@@ -1,7 +1,7 @@
 """Make the curves in docs/agents/ and docs/losses/: `make curves`; or one: `python -m tests.page_curves ppo`.
 
-A page's curves are those of the commands that it shows. Beside an agent's stand the final scores of all seeds
-in the folder of docs/results/ that its section "Curve" names.
+A page's curves are those of the commands that it shows, drawn for a light page and for a dark one. Beside an
+agent's stand the final scores of all seeds in the folder of docs/results/ that its section "Curve" names.
 """
 
 import json
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from core.draw.figure import few_numbers, legend, new_figure, pixels, styled
-from core.draw.palette import LIGHT
+from core.draw.figure import few_numbers, legend, new_figure, picture
+from core.draw.palette import Look
 from core.numbers import tick
 from core.report.read import read_run
+from core.run.files import write_media
 from tests.pages import METHODS, ROOT, commands_of, section
 from tests.pictures import command
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 HEIGHT = 2.1  # inches of the axes and their words
 UNITS = {"agents": "environment steps", "losses": "images"}
-COLOURS = 64  # of a picture: lines on white
 PROGRAMS = {"train_rl": "gradrl", "train_gan": "gradgan"}
 SCORES = {  # tags, what they are, and the largest value if there is one
     "agents": [("eval/return_mean", "mean return of the evaluations", None)],
@@ -44,17 +43,11 @@ def main(names: Sequence[str]) -> None:
                 runs = [Path(folder, str(number)) for number in range(len(shown))]
                 for run, (_, script, *options) in zip(runs, (each.words for each in shown), strict=True):
                     command(PROGRAMS[Path(script).stem], *options, f"hydra.run.dir={run}")
-                keep(page, runs)
+                write_media(page.parent, page.stem, draw(page, runs))
 
 
-def keep(page: Path, runs: Sequence[Path]) -> None:
-    """Write the picture of a page's runs beside it."""
-    with styled(LIGHT):
-        drawn = Image.fromarray(pixels(draw(page, runs)))
-    drawn.quantize(COLOURS).save(page.with_suffix(".png"), optimize=True)
-
-
-def draw(page: Path, runs: Sequence[Path]) -> "Figure":
+@picture
+def draw(look: Look, page: Path, runs: Sequence[Path]) -> "Figure":
     """The scores of some runs along the training, and those that seeds of an experiment had at the end."""
     from matplotlib.ticker import FuncFormatter
 
@@ -63,7 +56,7 @@ def draw(page: Path, runs: Sequence[Path]) -> "Figure":
     widths = [*(1.0 for _ in scores), *([0.14] if finals else [])]
     panels = list(made.subplots(1, len(widths), squeeze=False, width_ratios=widths, sharey=bool(finals)).flat)
     for panel, (tag, label, largest) in zip(panels, scores, strict=False):
-        for record, colour in zip(records, LIGHT.series, strict=False):
+        for record, colour in zip(records, look.series, strict=False):
             chosen = str(record.options.get("loss", record.options.get("agent"))["_target_"]).split(".")[-2]
             panel.plot([*record.curves[tag]], [*record.curves[tag].values()], color=colour, label=chosen)
         panel.set_title(label)
@@ -74,7 +67,7 @@ def draw(page: Path, runs: Sequence[Path]) -> "Figure":
         if largest is not None:
             panel.set_ylim(0, 1.05 * largest)
     if finals:
-        panels[-1].plot(np.linspace(-0.4, 0.4, len(finals)), finals, "o", color=LIGHT.orange, markersize=4.5)
+        panels[-1].plot(np.linspace(-0.4, 0.4, len(finals)), finals, "o", color=look.orange, markersize=4.5)
         panels[-1].set(xlim=(-1, 1), xticks=[], title="final", xlabel=f"{len(finals)} seeds")
         panels[-1].tick_params(left=False)
     if len(records) > 1:
