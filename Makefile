@@ -81,13 +81,13 @@ tensorboard: $(STAMP) ## show all runs at http://localhost:6006/#custom_scalars
 	@echo 'open http://localhost:6006/#custom_scalars'
 	@$(BIN)/tensorboard --logdir $(RUNS) --port 6006
 
-pictures: $(STAMP) ## make the pictures of the README anew, with Chromium (2 minutes)
+pictures: $(STAMP) ## make the pictures of the README and of docs/descend.md anew, with Chromium (3 minutes)
 	@$(BIN)/python -m tests.pictures
 
 curves: $(STAMP) ## train and draw the curves of docs/agents/ and docs/losses/ anew (20 minutes)
 	@$(BIN)/python -m tests.page_curves
 
-results: $(STAMP) ## write the tables of docs/results.md and docs/told.md anew from docs/results/
+results: $(STAMP) ## write the tables of docs/results.md and docs/told.md anew from docs/results/, and draw the curves
 	@$(BIN)/python -m scripts.suites.results
 	@$(BIN)/python -m scripts.suites.told
 

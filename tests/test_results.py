@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.suites import results, told
+from tests.drawn import figure_of
 from tests.pages import ROOT
 
 PAGE = ROOT / "docs" / "results.md"
@@ -92,6 +93,6 @@ def test_the_batch_of_a_step_is_a_minibatch_of_ppo_and_a_rollout_of_trpo() -> No
 
 def test_the_curves_of_signal_to_noise_have_their_axes_named() -> None:
     rows = len([row for row in told.ROWS if told.variants(row)])
-    panels = told.draw().axes
+    panels = figure_of(told.draw).axes
     assert {panel.get_ylabel() for panel in panels[:: len(panels) // rows]} == {"signal to noise"}
     assert panels[-1].get_xlabel() == "environment steps"

@@ -1,8 +1,9 @@
 """The tables and the curves of docs/told.md: what findings brought, and what parts of two experiments do.
 
-`python -m scripts.suites.told` writes the tables anew from docs/results/. With folders it first keeps there
-what the runs in them have measured, FOLDER/NAME/seed=S, and draws the curves: the runs are those of the
-commands on the page, each with its `name=`. A variant of which no run is kept has no line.
+`python -m scripts.suites.told` writes the tables and draws the curves anew from docs/results/, for a light
+page and for a dark one. With folders it first keeps there what the runs in them have measured,
+FOLDER/NAME/seed=S: the runs are those of the commands on the page, each with its `name=`. A variant of which
+no run is kept has no line.
 """
 
 import json
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.compare.statistics import estimate, mean
-from core.draw.figure import legend, new_figure, pixels, styled
-from core.draw.palette import LIGHT
+from core.draw.figure import legend, new_figure, picture
+from core.draw.palette import Look
 from core.numbers import tick
 from core.report.read import read_run
+from core.run.files import write_media
 from scripts.suites.results import RESAMPLES, RESULTS, figures, rounded_steps, shown, summaries, written
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE = RESULTS.parent / "told.md"
-PICTURE = RESULTS.parent / "told_signal.png"
 ROWS = {"pendulum": "Pendulum-v1", "cartpole": "CartPole-v1"}
 FOUND = {  # name of the runs, `_before` and `_after`: what is measured, its entry of summary.json, its digits
     "told_sigmoids": ("twelve layers of sigmoids: held-out digits read", "held_out_accuracy", ".3f"),
@@ -47,11 +48,10 @@ VARIANTS = {  # the ending of a folder: what its runs are called
 }
 MEASURED, SCALE = "policy_gradient/norm", "policy_gradient/noise_scale"
 HEIGHT = 2.3  # inches of the axes of one environment, and their words
-COLOURS = 64  # of the picture: lines on white
 
 
 def main(folders: list[Path]) -> None:
-    """Write the tables; with folders, keep their runs first, and draw."""
+    """Write the tables and draw; with folders, keep their runs first."""
     for folder in folders:
         for name in FOUND:
             keep(folder, f"{name}_before")
@@ -59,18 +59,8 @@ def main(folders: list[Path]) -> None:
         for name in (f"ablation_{row}_{key}" for row in ROWS for key in VARIANTS):
             keep(folder, name)
             keep_signal(folder, name)
-    if folders:
-        with styled(LIGHT):
-            drawn = pixels(draw())
-        picture(drawn)
+    write_media(PAGE.parent, "told_signal", draw())
     PAGE.write_text(tables_written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def picture(drawn: np.ndarray) -> None:
-    """Write the picture beside the page."""
-    from PIL import Image
-
-    Image.fromarray(drawn).quantize(COLOURS).save(PICTURE, optimize=True)
 
 
 def tables_written(page: str) -> str:
@@ -167,11 +157,12 @@ def findings(runs: list[Mapping[str, Any]]) -> str:
     return ", ".join(f"{severity[name]} `{name}` ({times})" for name, times in count.most_common()) or "none"
 
 
-def draw() -> "Figure":
+@picture
+def draw(look: Look) -> "Figure":
     """Signal to noise of one batch along the training, a line a seed; a row for each environment."""
     rows = {row: variants(row) for row in ROWS if variants(row)}
     families = list(dict.fromkeys(VARIANTS[key][0] for keys in rows.values() for key in keys))
-    made, colours = new_figure(HEIGHT * len(rows) + 0.4), LIGHT.colours(VARIANTS)
+    made, colours = new_figure(HEIGHT * len(rows) + 0.4), look.colours(VARIANTS)
     panels = made.subplots(len(rows), len(families), squeeze=False, sharex=True, sharey="row")
     for (row, keys), line in zip(rows.items(), panels, strict=True):
         for family, panel in zip(families, line, strict=True):
@@ -179,7 +170,7 @@ def draw() -> "Figure":
             for key in keys:
                 if VARIANTS[key][0] == family:
                     draw_seeds(panel, f"{row}_{key}", colours[key], VARIANTS[key][1])
-            finish(panel)
+            finish(look, panel)
     for panel in panels[-1]:
         panel.set_xlabel("environment steps")
     for panel in panels[:, 0]:
@@ -195,11 +186,11 @@ def draw_seeds(panel: "Axes", name: str, colour: str, said: str) -> None:
         panel.plot([*curve], [*curve.values()], color=colour, label="_" if number else said, linewidth=1.2)
 
 
-def finish(panel: "Axes") -> None:
+def finish(look: Look, panel: "Axes") -> None:
     """Axes, and where signal and noise are equally long."""
     from matplotlib.ticker import FuncFormatter
 
-    panel.axhline(1, color=LIGHT.faint, linestyle="--", linewidth=1, label="_")
+    panel.axhline(1, color=look.faint, linestyle="--", linewidth=1, label="_")
     panel.set_yscale("log")
     panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x)))
     panel.locator_params(axis="x", nbins=3)
