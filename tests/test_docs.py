@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from gymnasium import spaces
+from PIL import Image
 
 from core.export.formats import write
 from gradrl.export import exportable_policy
@@ -23,6 +24,14 @@ pytestmark = pytest.mark.usefixtures("blank_figures")
 
 LABELS = ("python", "sh", "yaml", "text")
 THE_THREE = ("core", "gradrl", "gradgan")
+ENDINGS = (".png", ".gif")
+PICTURES = sorted(
+    path for path in (ROOT / "docs").rglob("*") if path.suffix in ENDINGS and path.parent.name != "dark"
+)
+SHOWN = (
+    r'<picture>\n<source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">\n'
+    r'<img alt="[^"]{5,}" src="([^"]+)">\n</picture>'
+)
 OURS = "core|gradrl|gradgan|conf|scripts|tests|docs|examples"
 
 
@@ -137,6 +146,35 @@ def test_every_link_leads_to_a_file_and_every_anchor_to_a_heading(page):
         if "://" not in target and not (linked.exists() and (not anchor or anchor in anchors(linked))):
             dead.append(target)
     assert dead == []
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=name)
+def test_a_picture_has_a_rendering_of_its_size_for_a_dark_page(picture):
+    with Image.open(picture) as light, Image.open(picture.parent / "dark" / picture.name) as dark:
+        assert dark.size == light.size
+        bright, shades = (np.asarray(each.convert("L")).astype(int) for each in (light, dark))
+    assert shades.mean() < 0.8 * bright.mean()
+    edge = np.concatenate([shades[0], shades[-1], shades[:, 0], shades[:, -1]])
+    assert np.median(edge) < 60, "the page around is no dark one"
+    assert (abs(shades - shades[0, 0]) > 50).mean() > 0.004, "nothing can be seen"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_shows_every_picture_in_light_and_in_dark(page):
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(SHOWN, text)
+    for dark, light in shown:
+        picture = page.parent / light
+        assert picture in PICTURES
+        assert page.parent / dark == picture.parent / "dark" / picture.name
+    assert len(re.findall(r"<img |!\[.*\]\(", text)) == len(shown), "a picture that is shown in another way"
+
+
+def test_every_picture_of_the_docs_is_on_a_page_and_every_dark_one_is_of_a_light_one():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [name(picture) for picture in PICTURES if f'{picture.name}">' not in text] == []
+    dark = [path for ending in ENDINGS for path in (ROOT / "docs").rglob(f"dark/*{ending}")]
+    assert len(dark) == len(PICTURES) >= 34
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
