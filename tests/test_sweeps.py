@@ -109,6 +109,19 @@ def test_another_sweep_in_the_folder_of_one_is_refused_and_the_first_is_not_forg
     assert not list(Path("sweep").glob("*7*"))
 
 
+def test_a_run_in_the_folder_of_a_sweep_would_hide_its_runs_and_is_refused(command: Command, swept):
+    before = sorted(Path("sweep").rglob("*"))
+    outcome = command("descend", *WORDS, "hydra.run.dir=sweep")
+    said = "error: sweep is the folder of a sweep, whose runs are in it; choose another\n"
+    assert (outcome.status, outcome.err, outcome.out) == (2, said, "")
+    outcome = command("descend", "-m", *WORDS, "seed=7,8", "hydra.sweep.dir=sweep/seed=1")
+    said = (
+        "error: sweep/seed=1 holds a run, which would hide those of a sweep: type another hydra.sweep.dir\n"
+    )
+    assert (outcome.status, outcome.err, outcome.out) == (2, said, "")
+    assert sorted(Path("sweep").rglob("*")) == before
+
+
 def test_a_job_that_was_stopped_before_it_began_points_to_no_file(tmp_path):
     sweep = Sweep("descend", (), "", ("seed",), str(tmp_path))
     (tmp_path / ".jobs").mkdir()

@@ -75,6 +75,21 @@ def test_a_study_is_not_written_into_a_run(command: Command):
 
 
 @NEEDED
+def test_a_study_is_not_written_into_a_sweep_nor_a_run_or_a_sweep_into_a_study(command: Command):
+    Path("both").mkdir()
+    Path("both/sweep.yaml").touch()
+    outcome = command("tune", *ACROBOT, "study=both")
+    said = "error: study=both: it is the folder of a sweep; a study has a folder of its own\n"
+    assert (outcome.status, outcome.err) == (2, said)
+    Path("both/sweep.yaml").rename("both/study.db")
+    said = "error: both is the folder of a study, whose runs are in it; choose another\n"
+    for words in (("hydra.run.dir=both",), ("-m", "seed=1,2", "hydra.sweep.dir=both")):
+        outcome = command("descend", "steps=0", *words)
+        assert (outcome.status, outcome.err, outcome.out) == (2, said, "")
+    assert [path.name for path in Path("both").iterdir()] == ["study.db"]
+
+
+@NEEDED
 @pytest.mark.parametrize(
     ("words", "message"),
     [

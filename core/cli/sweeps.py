@@ -19,12 +19,12 @@ from core.cli.job import execute
 from core.cli.overrides import parse
 from core.cli.resume import length_of, refuse_fixed, resume_run
 from core.config import ConfigError
-from core.run.directory import is_run, resumption
+from core.run.directory import is_run, refuse_collection, resumption
 from core.run.files import to_yaml, write_text
 from core.run.yaml_text import safe_text
 from core.text import shortened
 
-FILE = "sweep.yaml"  # of a sweep's folder
+FILE = "sweep.yaml"  # of a sweep's folder, which `core.run.directory` knows it by
 JOBS = ".jobs"  # the folder in it where jobs in other processes leave what they say, and how they ended
 LAUNCHER = ("hydra/launcher", "hydra.launcher")  # how the names of its options begin
 
@@ -102,14 +102,24 @@ class Sweep:
         """Write into its folder what continues it.
 
         Raises:
-            ConfigError: the folder has another sweep, which would be forgotten.
+            ConfigError: the folder has another sweep, which would be forgotten, or a run or a study.
         """
         if self.place is None or any(job.subdir is None for job in jobs):
             return
-        if self.words is None and is_sweep(Path(self.place)):
-            advice = f"go on with it by {resumption(Path(self.place))}, or type another hydra.sweep.dir"
-            raise ConfigError(f"{shortened(self.place)} holds a sweep: {advice}")
+        if self.words is None:
+            self._refuse_used(Path(self.place))
         write_text(Path(self.place, FILE), self._as_noted(jobs))
+
+    def _refuse_used(self, place: Path) -> None:
+        another = "type another hydra.sweep.dir"
+        if is_sweep(place):
+            advice = f"go on with it by {resumption(place)}, or {another}"
+            raise ConfigError(f"{shortened(str(place))} holds a sweep: {advice}")
+        if is_run(place):
+            raise ConfigError(
+                f"{shortened(str(place))} holds a run, which would hide those of a sweep: {another}"
+            )
+        refuse_collection(place)
 
     def _as_noted(self, jobs: Sequence[Job]) -> str:
         tree = {

@@ -17,6 +17,7 @@ from core.config import ConfigError
 from core.run.files import read_json, unwritable, write_text
 
 NOT_FINITE = "not_finite"  # entry of a summary: names of those that were measured and are no finite number
+COLLECTIONS = {"sweep.yaml": "sweep", "study.db": "study"}  # of runs, by what their folders are known by
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
 
 
@@ -91,9 +92,25 @@ def refuse_used(directory: Path) -> None:
         raise _busy(directory)
     if is_run(directory):
         raise used(directory)
+    refuse_collection(directory)
     reason = unwritable(directory)
     if reason:
         raise ConfigError(f"{directory} cannot hold a run: {reason}; choose another")
+
+
+def collection_of(directory: Path) -> str | None:
+    """Of what this folder holds the runs: a sweep, or a study; None where it is of neither."""
+    return next((what for name, what in COLLECTIONS.items() if os.path.lexists(directory / name)), None)
+
+
+def refuse_collection(directory: Path) -> None:
+    """Check that a folder holds no runs of a sweep or a study, which a run in it would hide.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if what := collection_of(directory):
+        raise ConfigError(f"{directory} is the folder of a {what}, whose runs are in it; choose another")
 
 
 def abandon(directory: Path) -> None:

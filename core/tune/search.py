@@ -15,7 +15,7 @@ from core.cli.job import check, numbers
 from core.cli.overrides import parse
 from core.cli.resume import length_of
 from core.config import ConfigError, Tree, config_dir, flat, nearest
-from core.run.directory import holds_run, is_run
+from core.run.directory import collection_of, holds_run, is_run
 from core.run.files import refuse_unwritable
 from core.text import listed
 from core.tune.config import Search, TuneConfig
@@ -50,6 +50,8 @@ def search(cfg: TuneConfig, typed: Sequence[str], folders: Sequence[Path], comma
     directory = _directory(cfg.study)
     if is_run(directory) or holds_run(directory):
         raise ConfigError(f"study={cfg.study}: it holds a run; a study has a folder of its own")
+    if collection_of(directory) == "sweep":
+        raise ConfigError(f"study={cfg.study}: it is the folder of a sweep; a study has a folder of its own")
     refuse_unwritable(directory / "study.db")
     new = [place for place in (directory, *directory.parents) if not place.exists()]
     directory.mkdir(parents=True, exist_ok=True)

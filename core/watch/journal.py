@@ -16,7 +16,7 @@ from core.report.dashboard import dashboard_of
 from core.run.attempts import Attempts
 from core.run.dashboard import Dashboard, Page
 from core.run.diagnosis import Diagnosis
-from core.run.directory import Lock, git_state, holds_run, versions, write_summary
+from core.run.directory import Lock, git_state, holds_run, refuse_collection, versions, write_summary
 from core.run.files import to_yaml, write_media, write_text
 from core.run.good import NAME
 from core.run.gradient_charts import GradientCharts, with_curves
@@ -41,8 +41,8 @@ class Journal:
         attempt: is told where that fails.
 
     Raises:
-        ConfigError: the directory is in use, cannot be written, or holds a run; or, where one is to go on,
-            one that is none of a watched loop.
+        ConfigError: the directory is in use, cannot be written, holds a run or those of a sweep or a study;
+            or, where one is to go on, one that is none of a watched loop.
     """
 
     def __init__(self, directory: Path, resume: bool, watched: Watched, attempt: Attempts) -> None:
@@ -51,6 +51,8 @@ class Journal:
                 f"{directory} already holds a run: choose another directory, or continue that run with "
                 "resume=True and load_state_dict"
             )
+        if not resume:
+            refuse_collection(directory)
         if resume and (target := target_of(directory)) != TARGET:
             raise ConfigError(
                 f"{directory} holds a run of another command, of {target}: resume=True is for the directory "

@@ -81,6 +81,17 @@ def test_an_optimizer_under_two_names_is_refused():
         Watch(model, {"a": optimizer, "b": optimizer})
 
 
+@pytest.mark.parametrize(("file", "what"), [("sweep.yaml", "sweep"), ("study.db", "study")])
+def test_the_folder_of_a_sweep_or_a_study_is_refused(tmp_path, file, what):
+    (tmp_path / file).touch()
+    model = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ConfigError, match=f"is the folder of a {what}, whose runs are in it; choose another"):
+        Watch(model, optimizer, directory=tmp_path)
+    assert os.listdir(tmp_path) == [file]
+    Watch(model, optimizer, directory=tmp_path / "mine").close()
+
+
 @pytest.mark.parametrize("content", ["_target_: gradrl.train.TrainConfig\n", "x: 1\n"])
 def test_a_run_of_another_command_is_never_gone_on_with(tmp_path, content):
     (tmp_path / "config.yaml").write_text(content)
