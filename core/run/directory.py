@@ -29,15 +29,23 @@ class Lock:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._path = directory / ".lock"
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._file = (directory / ".lock").open("a+")
+            self._file = self._path.open("a+")
         except (OSError, ValueError) as error:  # the latter of a NUL
             reason = getattr(error, "strerror", None) or error  # a pipe under that name cannot be sought in
             raise ConfigError(f"{directory} cannot hold a run: {reason}; choose another") from error
         if not _wait_for(self._file.fileno(), time.monotonic() + LOCK_WAIT_S):
             self._file.close()
             raise _busy(directory)
+
+    @property
+    def held(self) -> bool:
+        """Whether the directory is held, and still the one that was: not removed, moved, or made anew."""
+        with suppress(OSError, ValueError):  # the latter once it is released
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        return False
 
     def release(self) -> None:
         """Release the directory; a second call does nothing."""

@@ -97,6 +97,13 @@ class Writer:
         """Write the page of CUSTOM SCALARS; the last one that a run has written is shown."""
         self._event(step, summary=page(layout))
 
+    @property
+    def there(self) -> bool:
+        """Whether the file is open, and still where it was made: not removed or moved."""
+        with suppress(OSError, ValueError):  # the latter once it is closed
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        return False
+
     def flush(self) -> None:
         """Hand everything to the operating system; after this a kill loses nothing written so far."""
         self._flushed = time.monotonic()

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from core.checks import require
 from core.config import ConfigError
-from core.gradients import Objective
-from core.own_module import attempt
+from core.gradients.norms import require_real
 from core.run.directory import holds_run
+from core.watch.models import is_lazy, named_parameters
 
 Kind = TypeVar("Kind", nn.Module, torch.optim.Optimizer)
 WATCHED = "of_a_watch"  # what the hook of a Watch that is open is known by
@@ -71,10 +71,10 @@ def refuse_strangers(
             )
     if odd := [name for name in (*models, *optimizers) if not isinstance(name, str) or "/" in name]:
         raise ValueError(f"names of models and optimizers are texts without a slash, got {odd[0]!r}")
-    own = {id(p): p for model in models.values() for p in model.parameters()}
-    if not own:
+    known = named_parameters(models)
+    if not known:
         raise ValueError("the model has no parameters: hand over the module that the optimizer trains")
-    if not any(p.requires_grad for p in own.values()):
+    if not any(entry.parameter.requires_grad for entry in known.values()):
         raise ValueError(
             "the parameters of the model are all frozen (requires_grad=False): call requires_grad_() on what "
             "is to be trained before the Watch is made"
@@ -84,11 +84,13 @@ def refuse_strangers(
     for name, optimizer in optimizers.items():
         held = [p for group in optimizer.param_groups for p in group["params"]]
         who = f"the optimizer {name!r}" if name else "the optimizer"
-        if not any(id(p) in own for p in held):
+        if not any(id(p) in known for p in held):
             raise ValueError(
                 f"{who} holds {len(held)} tensors, and none of them is a parameter of the model: make it "
                 "from this model's parameters(), after the last of its parts has been replaced"
             )
+        ours = [known[id(p)] for p in held if id(p) in known and p.dtype.is_complex]
+        require_real("Watch", [entry.name for entry in ours], [entry.parameter for entry in ours])
         if any(hasattr(hook, WATCHED) for hook in optimizer._optimizer_step_pre_hooks.values()):
             raise ValueError(f"{who} is watched already: call close() of that Watch before making another")
 
@@ -164,25 +166,12 @@ def number_of(tag: str, value: object) -> Tensor:
     return number.reshape(())
 
 
-def refuse_objective(objective: Objective) -> None:
-    """Call an objective once.
-
-    Raises:
-        TypeError: the loss cannot be called, or the batch is no sequence of tensors.
-        ValueError: it fails, or returns something else than one number; one line.
-    """
-    if not callable(objective.loss):
-        raise TypeError(f"loss must be a function of forward and batch, got {type(objective.loss).__name__}")
-    if not objective.batch or not all(isinstance(x, Tensor) and x.dim() for x in objective.batch):
-        raise TypeError(
-            "batch must be a tuple of tensors [B, ...], in the order in which the loss takes them"
-        )
-    value = attempt("the objective's loss", objective)
-    if not isinstance(value, Tensor) or value.dim():
-        shape = f"a tensor of {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(
-            f"the objective's loss must return one number, the mean over the samples; got {shape}"
-        )
+def refuse_lazy(method: str, models: Iterable[nn.Module]) -> None:
+    """Raise ValueError where a layer has no shape yet: a method that needs one would give it one."""
+    for model in models:
+        for name, parameter in model.named_parameters():
+            if is_lazy(parameter):
+                raise ValueError(f"{name} has no shape yet: call the model once, and then {method}()")
 
 
 def refuse_views(views: object, grid: object) -> None:

@@ -11,7 +11,7 @@ from core.gradients.measure.monitor import Monitor, MonitorConfig
 from core.gradients.norms import GradientView
 from core.state import StateDict
 from core.watch.guard import Guard
-from core.watch.models import Named
+from core.watch.models import Named, is_lazy
 
 # Gradients measured for a logged point: all of them would take a third of the time of 5 k parameters.
 NORMS = 5
@@ -110,10 +110,12 @@ class Followed:
     def take(self, known: Mapping[int, Named]) -> bool:
         """Look up the parameters; whether they are others than before, so that a new monitor has begun.
 
+        Those of lazy layers are taken in once they have a shape.
+
         Raises:
             ValueError: they are on several devices.
         """
-        entries = [known[id(p)] for p in self.held if id(p) in known]
+        entries = [known[id(p)] for p in self.held if id(p) in known and not is_lazy(p)]
         self._elsewhere = [p for p in self.held if id(p) not in known]
         several = len({entry.model for entry in entries}) > 1
         names = [f"{e.model}.{e.name}" if several and e.model else e.name for e in entries]

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.watch.guard import Guard
+from core.watch.models import is_lazy
 
 MANY = 50  # gradients that were cleared unused, after which it is said; accumulation clears none of them
 GAME = 1000  # the same while another optimizer steps: the players of a game may take turns of any length
@@ -27,8 +28,7 @@ class Idle:
         self.unused = 0
         self._came = self._gone = False
         self._report = report
-        lazy = nn.parameter.UninitializedParameter
-        own = [p for p in parameters if p.requires_grad and not isinstance(p, lazy)]
+        own = [p for p in parameters if p.requires_grad and not is_lazy(p)]
         self._parameter = own[-1] if own else torch.zeros(0, requires_grad=True)
         self._first = self._parameter.detach().clone()
         self._handles = [

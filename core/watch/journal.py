@@ -24,6 +24,7 @@ from core.run.listing import target_of
 from core.run.tensorboard import Writer, curves_until
 from core.state import StateDict
 from core.watch.keeping import Keeping
+from core.watch.models import is_lazy
 from core.watch.report import WATCHED
 
 Watched = tuple[Mapping[str, nn.Module], Mapping[str, torch.optim.Optimizer]]
@@ -71,6 +72,7 @@ class Journal:
         self._last: dict[str, float] = {}
         self._script = ""
         self._point: tuple[int, set[str]] = (-1, set())
+        self._gone = False  # the directory, and that has been told
 
     @property
     def wall_s(self) -> float:
@@ -82,7 +84,7 @@ class Journal:
         self._players, self._options = players, options
         self._charts = GradientCharts(players)
         self._script = str(options["script"])
-        if self._loaded or not self.resume:
+        if self._lock.held and (self._loaded or not self.resume):
             write_text(self.directory / "config.yaml", to_yaml(options))
 
     def add(self, step: int, player: Measured, tags: Mapping[str, float]) -> None:
@@ -93,10 +95,12 @@ class Journal:
         """Of the events; opened by the first point, so that a resumed run takes back what lies beyond it.
 
         Raises:
-            ConfigError: the run is to go on, and nothing of it has been loaded: all would be taken back.
+            ConfigError: the run is to go on, and nothing of it has been loaded: all would be taken back; or
+                the directory is no longer there.
         """
         if self._writer is None:
             self._require_loaded()
+            self.require_there()
             dashboard = dashboard_of(WATCHED)(self._options, [player.name for player in self._players])
             self._page = Page(dashboard)
             self._writer = Writer(self.directory, step if self.resume else None)
@@ -112,7 +116,11 @@ class Journal:
         """Write one point, and the findings where they have changed.
 
         Of a second point at the same step only curves are written that the first one lacks.
+
+        Raises:
+            ConfigError: the directory is no longer there.
         """
+        self.require_there()
         step_before, tags = self._point
         values = {tag: v for tag, v in values.items() if step != step_before or tag not in tags}
         self._point = step, {*values}
@@ -130,15 +138,21 @@ class Journal:
         if step not in (0, step_before):
             self._attempt(NAME, lambda: self._keeping.logged(step, sound=diagnosis.sound) or {})
 
-    def close(self, step: int, unit: str, status: str, diagnosis: Diagnosis, fault: str) -> None:
+    def close(self, step: int, unit: str, status: str, diagnosis: Diagnosis, fault: str) -> bool:
         """Write the summary and the pictures, and release the directory.
 
         The summary says what ended the watch before the training, if a fault did.
 
+        Returns:
+            Whether they were written; not where the directory is gone, and that has been told before.
+
         Raises:
-            ConfigError: as `writer`; then the directory is released, and the run is what it was.
+            ConfigError: as `writer` and `write`; then the directory is released, and the run is what it was.
         """
         try:
+            if self._gone:
+                return False
+            self.require_there()
             self._require_loaded()
             diagnosis.write(self.directory, step)
             own = {"status": status, "script": self._script, "device": _device(self._charts)}
@@ -149,6 +163,7 @@ class Journal:
             for tag, media in self._charts.draw(unit).items():
                 data, _ = write_media(self.directory / "media", tag.replace("/", "_"), media)
                 self.writer(step).media(tag, media, data, step)
+            return True
         finally:
             if self._writer is not None:
                 self._writer.close()
@@ -163,11 +178,28 @@ class Journal:
         return Maybe(self._charts.state_form())
 
     def load_state_dict(self, state: StateDict | None) -> None:
-        """Continue."""
+        """Continue.
+
+        Raises:
+            ConfigError: the directory is no longer there.
+        """
+        self.require_there()
         if state is not None:
             self._charts.load_state_dict(state)
         self._loaded = True
         write_text(self.directory / "config.yaml", to_yaml(self._options))
+
+    def require_there(self) -> None:
+        """Check that nobody has taken the directory away meanwhile: it is not made anew.
+
+        Raises:
+            ConfigError: it is gone, another one has its place, or its files were removed.
+        """
+        if not self._lock.held or not (self._writer is None or self._writer.there):
+            self._gone = True
+            raise ConfigError(
+                f"{self.directory} was removed, moved or emptied meanwhile: nothing more is written there"
+            )
 
     def _require_loaded(self) -> None:
         if self.resume and not self._loaded:
@@ -185,10 +217,9 @@ def options_of(
         tree["loss"] = getattr(loss, "__name__", type(loss).__name__)
     for name, model in models.items():
         node = tree.setdefault(name, {}) if name else tree
-        node["model"] = {
-            "_target_": _path(model),
-            "parameters": sum(p.numel() for p in model.parameters() if not _uninitialised(p)),
-        }
+        parameters = list(model.parameters())
+        count = None if any(map(is_lazy, parameters)) else sum(p.numel() for p in parameters)
+        node["model"] = {"_target_": _path(model), "parameters": count}
     for name, optimizer in optimizers.items():
         node = tree.setdefault(name, {}) if name else tree
         group = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
@@ -209,10 +240,6 @@ def _plain(value: object) -> object:
 
 def _path(thing: object) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
-
-
-def _uninitialised(parameter: torch.Tensor) -> bool:
-    return isinstance(parameter, nn.parameter.UninitializedParameter)
 
 
 def _device(charts: GradientCharts) -> str:

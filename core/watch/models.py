@@ -39,6 +39,11 @@ class Strays:
     held: int = 0
 
 
+def is_lazy(parameter: Tensor) -> bool:
+    """Whether it has no shape before its layer has been called."""
+    return isinstance(parameter, nn.parameter.UninitializedParameter)
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The module inside of what parallel training puts around it."""
     parallel = nn.parallel.DistributedDataParallel | nn.DataParallel
@@ -77,7 +82,7 @@ def strays(known: Mapping[int, Named], held: Sequence[Tensor], stale: int) -> St
         stale: as in `Strays`.
     """
     own = {id(p) for p in held}
-    trained = [entry for entry in known.values() if entry.parameter.requires_grad]
+    trained = [e for e in known.values() if e.parameter.requires_grad and not is_lazy(e.parameter)]
     orphans = [entry for entry in trained if id(entry.parameter) not in own]
     sizes = [sum(entry.parameter.numel() for entry in part) for part in (orphans, trained)]
     return Strays(

@@ -14,10 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.checks import require
 from core.diagnosis import Finding, Rule
 from core.form import form_of, require_form
-from core.gradients import Objective
 from core.gradients.unit_health import UnitHealth
 from core.run.attempts import Attempts
 from core.run.diagnosis import Diagnosis, DiagnosisConfig
@@ -29,8 +27,8 @@ from core.watch.guard import Guard
 from core.watch.idle import Idle
 from core.watch.journal import Journal, options_of
 from core.watch.listening import LOSS, LossEar, ModelEar, listened
-from core.watch.models import Strays, named_parameters, prefixes, strays, unwrapped
-from core.watch.objectives import Frozen, draw_landscape, owner_of
+from core.watch.models import Strays, named_parameters, prefixes, strays
+from core.watch.objectives import Frozen, draw_landscape, objective_of
 from core.watch.remedies import remedies_of
 from core.watch.rules import LAST, NeverSteps, rules_of
 from core.watch.stepping import Scale, observing
@@ -65,8 +63,8 @@ class Watch:
         loss: the loss, heard.
 
     Raises:
-        ValueError: no parameter requires a gradient; an optimizer has none of the models' parameters, or is
-            watched already; the directory is in use or holds a run, or none to go on with
+        ValueError: no parameter requires a gradient; an optimizer has none of the models' parameters, a
+            complex one, or is watched already; the directory is in use or holds a run, or none to go on with
             (`core.config.ConfigError`).
         TypeError: not a module, not an optimizer, or another argument of a wrong kind.
     """
@@ -165,21 +163,15 @@ class Watch:
         Raises:
             RuntimeError: the watch is closed.
             TypeError: the loss is no function, or the batch no sequence of tensors.
-            ValueError: there is no model of that name, or no optimizer moves it; the loss, which is called
-                once, fails or returns something else than one number.
+            ValueError: there is no model of that name, no optimizer moves it, or a layer of it is lazy; the
+                batch is empty, or its tensors differ in length; the loss, which is called once, fails,
+                returns something else than one real number, or depends on no parameter of the model.
         """
         self._require_open("objective")
-        require(model in self._models, "model", model, f"one of {', '.join(map(repr, self._models))}")
-        module = unwrapped(self._models[model])
-        given = batch if isinstance(batch, list | tuple) else ()
-        objective = Objective(getattr(module, "_orig_mod", module), loss, given)
-        with self._guarded.resting():
-            arguments.refuse_objective(objective)
+        objective = objective_of(self._models, model, loss, batch)
         self._look_up()
-        owner = owner_of(objective, self._followed)
-        if owner is None:
-            raise ValueError("no optimizer moves a parameter of this objective's model")
-        self._frozen.add(objective, owner)
+        with self._guarded.resting():
+            self._frozen.add(objective, self._followed, self._models)
 
     def landscape(
         self, views: Sequence[str] = ("slices", "surface", "spectrum"), grid: int = 25
@@ -195,12 +187,13 @@ class Watch:
 
         Raises:
             RuntimeError: the watch is closed.
-            ValueError: there is no objective, no directory, or no such view; the grid is none.
+            ValueError: there is no objective, no directory (any longer), or no such view; the grid is none.
         """
         self._require_open("landscape")
         arguments.refuse_views(views, grid)
         if self._journal is None or not self._frozen.pairs:
             raise ValueError("landscape() needs a directory to draw into, and a loss: call objective() first")
+        self._journal.require_there()
         with self._guarded.resting():
             return draw_landscape(self._journal.directory, self._frozen.pairs, self.step, views, grid)
 
@@ -228,9 +221,11 @@ class Watch:
 
         Raises:
             RuntimeError: the watch is closed.
-            ValueError: it is of another loop, or not what was saved; one line, and nothing was loaded.
+            ValueError: it is of another loop, or not what was saved, or a layer has no shape yet; one line,
+                and nothing was loaded.
         """
         self._require_open("load_state_dict")
+        arguments.refuse_lazy("load_state_dict", self._models.values())
         self._look_up()
         parts = self._parts()
         form = {"step": 0, "players": {player.name: player.state_form() for player in self._players}}
@@ -364,8 +359,9 @@ class Watch:
 
     def _summarise(self, status: str) -> None:
         """Write the pictures and the summary."""
-        if self._journal is not None:
-            self._journal.close(self.step, UNIT, status, self._diagnosis, self._guarded.fault)
+        if self._journal is not None and self._journal.close(
+            self.step, UNIT, status, self._diagnosis, self._guarded.fault
+        ):
             self._say(
                 f"{status}: {self._journal.directory}; write its page with: gradsight-report "
                 f"run={self._journal.directory}"

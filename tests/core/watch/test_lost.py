@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+import shutil
 
 import pytest
 import torch
@@ -55,6 +56,36 @@ def test_the_summary_says_what_ended_the_watch_before_the_training(tmp_path, mon
     again.close()
     assert json.loads((tmp_path / "summary.json").read_text()) == summary  # nothing was loaded
     assert "load_state_dict was not called: nothing is written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "made anew", "emptied"])
+@pytest.mark.parametrize("step", [0, 25, 40])
+def test_a_directory_that_is_taken_away_is_told_once_and_not_made_anew(how, step, tmp_path, capsys):
+    directory, model, loss = tmp_path / "run", classifier(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, optimizer, loss=loss, directory=directory)
+
+    def take_away(now: int) -> None:
+        if now == step and how == "emptied" and step:
+            for path in directory.glob("events.*"):  # `rm -r run/*` leaves the lock
+                path.unlink()
+        elif now == step and how == "moved":
+            directory.rename(tmp_path / "moved")
+        elif now == step:
+            shutil.rmtree(directory)
+            if how == "made anew":
+                directory.mkdir()
+
+    train(model, optimizer, loss, None, classes(41), take_away)
+    files = sorted(directory.rglob("*"))
+    watch.state_dict()
+    watch.close()
+    said = capsys.readouterr().out
+    line = f"ConfigError: {directory} was removed, moved or emptied meanwhile: nothing more is written there"
+    assert (said.count(line), said.count("not watched any longer"), "finished" in said) == (1, 1, False)
+    assert sorted(directory.rglob("*")) == files
+    assert directory.exists() == (how == "made anew" or (how == "emptied" and step > 0))
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 def test_a_rule_of_ones_own_that_fails_is_left_out_alone(capsys):

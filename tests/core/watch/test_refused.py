@@ -163,6 +163,16 @@ OBJECTIVES = [
     (lambda f, x: f(x).mean(), torch.ones(4, 8), TypeError, "batch must be a tuple of tensors"),
     (lambda f, x: f(x).mean(), (3,), TypeError, "batch must be a tuple of tensors"),
     (lambda f: f(torch.ones(4, 8)).mean(), (), TypeError, "batch must be a tuple of tensors"),
+    (lambda f, x: (x * 0).sum(), (torch.ones(4, 8),), ValueError, "loss depends on no parameter: it must"),
+    (lambda f, x: f(x).detach().mean(), (torch.ones(4, 8),), ValueError, "loss depends on no parameter: "),
+    (lambda f, x: f(x).mean() + 0j, (torch.ones(4, 8),), ValueError, "one number, .* torch.complex64"),
+    (lambda f, x: f(x).mean(), (torch.ones(0, 8),), ValueError, r"one B >= 1, got the shapes \(0, 8\)"),
+    (
+        lambda f, x, y: f(x).mean() + y.mean(),
+        (torch.ones(4, 8), torch.ones(3)),
+        ValueError,
+        r"one B >= 1, got the shapes \(4, 8\), \(3,\)",
+    ),
 ]
 
 
@@ -171,14 +181,39 @@ def test_an_objective_that_cannot_be_is_refused_at_once_and_changes_nothing(loss
     model = classifier(nn.Dropout(0.5), nn.BatchNorm1d(3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watch = Watch(model, optimizer)
-    before, state = [b.clone() for b in model.buffers()], torch.get_rng_state()
+    before, state = [t.clone() for t in model.state_dict().values()], torch.get_rng_state()
     with pytest.raises(kind, match=line):
         watch.objective(loss, batch)
     watch.objective(lambda forward, x, y: cross_entropy(forward(x), y), next(classes(1)))
-    assert all(map(torch.equal, before, model.buffers()))
+    assert all(map(torch.equal, before, model.state_dict().values()))
+    assert all(p.grad is None for p in model.parameters())
+    assert all(part.training for part in model.modules())
     assert torch.equal(state, torch.get_rng_state())
     train(model, optimizer, nn.CrossEntropyLoss(), watch, classes(4))
     assert "any longer" not in capsys.readouterr().out
+
+
+def test_an_objective_of_another_model_is_refused_and_names_it():
+    models = {name: classifier() for name in ("a", "b")}
+    optimizers = {name: torch.optim.SGD(m.parameters(), lr=0.1) for name, m in models.items()}
+    watch, batch = Watch(models, optimizers), (torch.ones(4, 8),)
+    with pytest.raises(
+        ValueError, match="on no parameter of its model, but on those of 'b': call the forward"
+    ):
+        watch.objective(lambda forward, x: models["b"](x).mean(), batch, model="a")
+    watch.objective(lambda forward, x: models["b"](forward(x).repeat(1, 3)[:, :8]).mean(), batch, model="a")
+    watch.close()
+
+
+def test_complex_parameters_are_refused_unless_no_optimizer_holds_them():
+    model = nn.ModuleDict({"turn": nn.Linear(8, 8, bias=False, dtype=torch.cfloat), "head": nn.Linear(8, 3)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(
+        ValueError, match=r"^Watch takes only real parameters, and turn.weight is complex: make"
+    ):
+        Watch(model, optimizer)
+    assert not optimizer._optimizer_step_pre_hooks
+    Watch(model, torch.optim.SGD(model["head"].parameters(), lr=0.1)).close()
 
 
 def test_an_objective_that_fails_later_is_left_out_alone(capsys):
