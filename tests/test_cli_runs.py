@@ -223,6 +223,18 @@ def test_a_resumed_run_is_left_alone_when_finished_and_goes_on_when_prolonged(
     assert summary["env_steps" if name == "rl" else "images"] >= total
 
 
+@pytest.mark.parametrize("name", ["rl", "gan"])
+def test_options_without_a_class_are_damaged_and_of_no_command(command: Command, finished, tmp_path, name):
+    run = tmp_path / "run"
+    shutil.copytree(finished["rl"], run)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("_target_: gradrl.train.TrainConfig", "_target_: null"))
+    outcome = command(name, f"resume={run}")
+    assert_refused(
+        outcome, "config.yaml is damaged: it contains no options of a run (_target_ names no class)"
+    )
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [

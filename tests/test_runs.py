@@ -13,7 +13,7 @@ import pytest
 
 from core.cli.arguments import with_names
 from core.cli.choices import YamlFile
-from core.cli.follow_up import follow_up, next_line, of_sweep
+from core.cli.follow_up import continued_by, follow_up, next_line, of_sweep
 from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.cli.paths import typed_run
@@ -305,6 +305,19 @@ def test_runs_are_found_at_a_folder_and_below_it_and_sorted_by_their_beginning(t
 )  # fmt: skip
 def test_what_to_type_next_has_the_form_of_what_was_typed(typed, line):
     assert next_line("report", ["a b"], typed) == line
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("", "gradrl 'resume=a b'"),
+        (".venv/bin/gradgan", ".venv/bin/gradrl 'resume=a b'"),
+        ("python scripts/train_gan.py", "python scripts/train_rl.py 'resume=a b'"),
+        ("python -m core.scripts.descend", "python -m core.scripts.train_rl 'resume=a b'"),
+    ],
+)
+def test_a_trainer_that_another_one_names_has_the_form_of_what_was_typed(typed, line):
+    assert continued_by(Path("a b"), "rl", typed) == f"; continue it with: {line}"
 
 
 NEXT = {

@@ -184,8 +184,13 @@ def test_what_cannot_be_resumed_as_a_sweep_is_refused_in_one_line(command: Comma
     note = Path("sweep/sweep.yaml")
     refused("seed=7 cannot change while resuming", "seed=7")
     refused("steps=1 is less than the first job's own steps=", "steps=1")
-    refused("a sweep of another command, of descend", name="rl")
-    for text in ("jobs: 3", "a: [", "command: descend\ntyped: ''\nfolders: []\nswept: []\njobs: [{name: 1}]"):
+    refused("a sweep of another command, of descend; continue it with: descend resume=sweep", name="rl")
+    for text in (
+        "jobs: 3",
+        note.read_text().replace("command: descend", "command: null"),
+        "a: [",
+        "command: descend\ntyped: ''\nfolders: []\nswept: []\njobs: [{name: 1}]",
+    ):
         note.write_text(text)
         refused("sweep.yaml is damaged: it names no jobs of a sweep")
 

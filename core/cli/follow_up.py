@@ -10,6 +10,7 @@ from core.config import config_dir
 from core.run.listing import target_of
 
 SAID = 2  # commands
+SCRIPTS = {"rl": "train_rl", "gan": "train_gan"}  # of root files, where a script has another name
 
 
 def follow_up(command: str, directory: Path, typed: str) -> Iterator[str]:
@@ -39,15 +40,26 @@ def of_sweep(command: str, directory: Path, swept: Sequence[str], typed: str) ->
 
 
 def next_line(command: str, words: list[str], typed: str) -> str:
-    """What to type: another command of ours, in the form in which this one was typed."""
+    """A line that says what to type next, as `in_form` has it."""
+    return f"next: {in_form(command, words, typed)}"
+
+
+def in_form(command: str, words: list[str], typed: str) -> str:
+    """Another command of ours, by its root YAML, in the form in which this one was typed."""
     *before, last = shlex.split(typed) or [""]
+    script = SCRIPTS.get(command, command)
     if last.endswith(".py"):
-        found = os.path.join(os.path.dirname(last), f"{command}.py")
+        found = os.path.join(os.path.dirname(last), f"{script}.py")
     elif last.startswith("core.scripts."):
-        found = f"core.scripts.{command}"
+        found = f"core.scripts.{script}"
     else:
         before, found = [], os.path.join(os.path.dirname(last), _installed(command))
-    return f"next: {shlex.join([*before, found, *words])}"
+    return shlex.join([*before, found, *words])
+
+
+def continued_by(directory: Path, root: str, typed: str) -> str:
+    """The end of a message: what goes on with the run or sweep in a directory, of the command `root`."""
+    return f"; continue it with: {in_form(root, [f'resume={directory}'], typed)}"
 
 
 def _next_of(target: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """Continue an interrupted run from its own directory, with its own options."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from core.cli.choices import YamlFile
+from core.cli.command import typed_command
+from core.cli.follow_up import continued_by
 from core.cli.job import RootConfig, check, execute
 from core.config import ConfigError, Tree, build, config_dir, import_target
 
@@ -37,14 +40,14 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     from core.cli.rollback import after_rollbacks
     from core.cli.saved import build_saved, saved_options
     from core.run.checkpoint import begun
-    from core.run.directory import already_finished, reached, resumption
+    from core.run.directory import already_finished, reached
 
     options = saved_options(directory)
     roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
     target = options["_target_"]
     if target != roots[config_name]["_target_"]:
-        whose = [root["hydra"]["job"]["name"] for root in roots.values() if root["_target_"] == target]
-        hint = f"; continue it with: {whose[0]} {resumption(directory)}" if whose else ""
+        whose = [name for name, root in roots.items() if root["_target_"] == target and "resume" in root]
+        hint = continued_by(directory, whose[0], typed_command(sys.argv[1:])) if whose else ""
         raise ConfigError(f"{directory} holds a run of another command, of {target}{hint}")
     root = cast(type[RootConfig], import_target(target, "_target_"))
     length = root.LENGTH

@@ -40,9 +40,10 @@ def first_options(directory: Path) -> Tree:
 
 def _options(path: Path) -> Tree:
     tree = _load(path)
-    if not isinstance(tree, DictConfig) or "_target_" not in tree:
-        raise ConfigError(f"{path} is damaged: it contains no options of a run")
-    return plain(tree)
+    options = plain(tree) if isinstance(tree, DictConfig) else {}
+    if not isinstance(options.get(CLASS), str):
+        raise ConfigError(f"{path} is damaged: it contains no options of a run ({CLASS} names no class)")
+    return options
 
 
 def options_path(directory: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any, cast
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from core.cli.command import typed_command
 from core.cli.compose import HYDRA, Composed, compose_checked
-from core.cli.follow_up import of_sweep
+from core.cli.follow_up import continued_by, of_sweep
 from core.cli.guard import guarded
 from core.cli.job import execute
 from core.cli.overrides import parse
@@ -187,13 +189,17 @@ def resume_sweep(directory: Path, words: Sequence[str], config_name: str, ours: 
     path = directory / FILE
     try:
         tree = yaml.load(safe_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        command, typed = tree["command"], str(tree["typed"])
+        command, typed = str(tree["command"] or ""), str(tree["typed"])
         folders, swept = (ours, *map(Path, tree["folders"])), tuple(map(str, tree["swept"]))
         jobs = [_noted(number, each) for number, each in enumerate(tree["jobs"])]
     except (ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is damaged: it names no jobs of a sweep") from error
-    if command != config_name or not jobs:
-        raise ConfigError(f"{directory} holds a sweep of another command, of {command}")
+    if not command or not jobs:
+        raise ConfigError(f"{path} is damaged: it names no jobs of a sweep")
+    if command != config_name:
+        known = (ours / f"{command}.yaml").is_file()
+        hint = continued_by(directory, command, typed_command(sys.argv[1:])) if known else ""
+        raise ConfigError(f"{directory} holds a sweep of another command, of {command}{hint}")
     chosen = [word for word in words if word.startswith(LAUNCHER)]
     others = tuple(word for word in words if word not in chosen)
     length = length_of(config_name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from core.cli.follow_up import next_line
+from core.cli.follow_up import in_form
 from core.diagnosis import remedies
 from core.diagnosis.findings import SEVERITIES, Finding, is_sentence
 from core.numbers import number
@@ -163,7 +163,7 @@ def _replay(record: Record) -> str:
     """The command that shows where an error was born; empty for a loop that nothing but itself can run."""
     if record.kind.command is None:
         return ""
-    return next_line("replay", [str(record.directory)], record.command).removeprefix("next: ")
+    return in_form("replay", [str(record.directory)], record.command)
 
 
 def _readable(name: str, anchors: Anchors) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from core.cli.choices import YamlFile
 from core.cli.command import typed_command
 from core.cli.compose import Composed, compose_checked
-from core.cli.follow_up import next_line
+from core.cli.follow_up import SCRIPTS, in_form
 from core.cli.job import check, numbers
 from core.cli.overrides import parse
 from core.cli.resume import length_of
@@ -25,7 +25,9 @@ from core.tune.trial import Trainer
 
 STUDIES = Path("runs") / "tune"  # where studies are
 LAST = "last"
-TRAINERS = {"rl": "train_rl", "gan": "train_gan", "descend": "descend"}  # the script of each root file
+TRAINERS = {
+    name: SCRIPTS.get(name, name) for name in ("rl", "gan", "descend")
+}  # the script of each root file
 
 
 def search(cfg: TuneConfig, typed: Sequence[str], folders: Sequence[Path], command: str) -> int:
@@ -110,7 +112,7 @@ def _trainer(
     module = f"core.scripts.{TRAINERS[name]}"
     job, flags = str(composed.tree.hydra.job.name), _own_folder(folders)
     from_source = called.rstrip("'").endswith((".py", "core.scripts.tune"))
-    as_typed = next_line(TRAINERS[name], [], called).removeprefix("next: ") if from_source else job
+    as_typed = in_form(name, [], called) if from_source else job
     return Trainer(module, job, tuple(first), flags, interval or length, length, as_typed)
 
 

@@ -55,9 +55,9 @@ class Journal:
         if not resume:
             refuse_collection(directory)
         if resume and (target := target_of(directory)) != TARGET:
+            of = f"of another command, of {target}" if target else "whose config.yaml names no class"
             raise ConfigError(
-                f"{directory} holds a run of another command, of {target}: resume=True is for the directory "
-                "of a watched loop"
+                f"{directory} holds a run {of}: resume=True is for the directory of a watched loop"
             )
         self.directory = directory
         self.resume, self._loaded = resume, False

@@ -92,13 +92,19 @@ def test_the_folder_of_a_sweep_or_a_study_is_refused(tmp_path, file, what):
     Watch(model, optimizer, directory=tmp_path / "mine").close()
 
 
-@pytest.mark.parametrize("content", ["_target_: gradrl.train.TrainConfig\n", "x: 1\n"])
-def test_a_run_of_another_command_is_never_gone_on_with(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "of"),
+    [
+        ("_target_: gradrl.train.TrainConfig\n", "of another command, of gradrl.train.TrainConfig"),
+        ("x: 1\n", "whose config.yaml names no class"),
+    ],
+)
+def test_a_run_of_another_command_is_never_gone_on_with(tmp_path, content, of):
     (tmp_path / "config.yaml").write_text(content)
     (tmp_path / "summary.json").write_text("{}")
     model = classifier()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(ConfigError, match=r"holds a run of another command, of .*: resume=True is for"):
+    with pytest.raises(ConfigError, match=f"holds a run {of}: resume=True is for the directory"):
         Watch(model, optimizer, directory=tmp_path, resume=True)
     assert sorted(os.listdir(tmp_path)) == ["config.yaml", "summary.json"]
     assert (tmp_path / "config.yaml").read_text() == content
