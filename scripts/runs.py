@@ -13,13 +13,13 @@ import yaml
 
 from core.cli.command import typed_command
 from core.cli.guard import guarded
-from core.cli.headline import headline
+from core.cli.headline import headline, no_numbers
 from core.config import ConfigError
 from core.numbers import plain_number, seconds
 from core.run.directory import jsonable, state_of
 from core.run.listing import RUNS, newest_first
 from core.run.yaml_text import safe_text
-from core.text import printable, shortened
+from core.text import printable, shortened, shown
 
 EXAMPLES = """\
 examples:
@@ -38,6 +38,7 @@ class Row:
         headline: name and value of what it reached; None while that is not known.
         begun: when it was begun or continued last, a POSIX time in seconds.
         typed: what started it.
+        notes: lines about what its summary should not have.
     """
 
     directory: str
@@ -45,6 +46,7 @@ class Row:
     headline: tuple[str, float] | None
     begun: float
     typed: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def row(begun: float, directory: Path) -> Row:
@@ -53,7 +55,9 @@ def row(begun: float, directory: Path) -> Row:
         status, summary = state_of(directory)
     except (ConfigError, OSError):
         status, summary = "damaged", None
-    return Row(os.fspath(directory), status, headline(summary or {}), begun, _typed(directory))
+    found, path = summary or {}, directory / "summary.json"
+    notes = [f"{path}: {name} is {shown(found[name])}, and no number" for name in no_numbers(found)]
+    return Row(os.fspath(directory), status, headline(found), begun, _typed(directory), tuple(notes))
 
 
 def line(row: Row, now: float) -> str:
@@ -73,7 +77,8 @@ def line(row: Row, now: float) -> str:
 def entry(row: Row) -> dict[str, object]:
     """A run as `--json` gives it; a number that is not finite is null."""
     named = row.headline and dict(zip(("name", "value"), row.headline, strict=True))
-    return cast(dict[str, object], jsonable({**asdict(row), "headline": named}))
+    known = {name: value for name, value in asdict(row).items() if name != "notes"}
+    return cast(dict[str, object], jsonable({**known, "headline": named}))
 
 
 def main() -> None:
@@ -100,6 +105,8 @@ def _list() -> int:
     if not os.path.isdir(args.folder):
         raise ConfigError(f"there is no folder {shortened(args.folder)}")
     rows = [row(begun, directory) for begun, directory in newest_first(Path(args.folder))]
+    for note in (note for each in rows for note in each.notes):
+        print(f"note: {printable(note)}", file=sys.stderr)
     if args.json:
         print(json.dumps([entry(each) for each in rows], indent=2, allow_nan=False))
         return 0

@@ -203,6 +203,21 @@ def test_damaged_runs_are_listed_too_and_none_ends_in_a_trace(command: Command, 
     assert "odd\\nname" in outcome.out
 
 
+def test_a_text_in_the_place_of_a_number_is_noted_and_the_list_goes_on(command: Command, runs):
+    path = Path("runs/rl/x/summary.json")
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps({**summary, "eval_return_mean": "high\n"}))
+    said = r"note: runs/rl/x/summary.json: eval_return_mean is 'high\n', and no number" + "\n"
+    outcome = command("runs", "--json")
+    assert (outcome.status, outcome.err) == (0, said)
+    assert len(json.loads(outcome.out)) == 3
+    outcome = command("runs")
+    assert (outcome.status, outcome.err) == (0, said)
+    path.write_text(json.dumps({**summary, "status": 5}))
+    found = json.loads(command("runs", "runs/rl", "--json").out)
+    assert [each["status"] for each in found] == ["damaged"]
+
+
 def test_the_list_has_status_headline_age_and_words_the_newest_first(
     command: Command, runs, finished, monkeypatch
 ):

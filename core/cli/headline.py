@@ -26,6 +26,12 @@ def headline(summary: Mapping[str, object]) -> tuple[str, float] | None:
     return None
 
 
+def no_numbers(summary: Mapping[str, object]) -> list[str]:
+    """Names of the entries that stand for a run, of which a summary has something else than a number."""
+    found = {name: summary.get(name) for name in _names()}
+    return [name for name, v in found.items() if isinstance(v, bool) or not isinstance(v, int | float | None)]
+
+
 @cache
 def _names() -> dict[str, str]:
     """What lines call the entries of summaries; of a root file only this line is read, it takes no time."""

@@ -101,8 +101,10 @@ def check(tree: Tree, typed: Sequence[str] = ()) -> tuple[str, ...]:
         with alone():
             module.check(cfg)
         check_ranks(cfg, module, tree)
-        undiagnosed = {"on_finding": "diagnosis is none"} if cfg.diagnosis is None else {}
-        if cfg.on_finding != "rollback":
+        undiagnosed: dict[str, str] = {}
+        if cfg.diagnosis is None:
+            undiagnosed = dict.fromkeys(("on_finding", "max_rollbacks"), "diagnosis is none")
+        elif cfg.on_finding != "rollback":
             undiagnosed["max_rollbacks"] = f"on_finding is {cfg.on_finding}"
         return _idle(typed, module.without_effect(cfg) | undiagnosed) if typed else ()
     except ConfigError:

@@ -40,7 +40,9 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     from core.cli.rollback import after_rollbacks
     from core.cli.saved import build_saved, saved_options
     from core.run.checkpoint import begun
-    from core.run.directory import already_finished, reached
+    from core.run.directory import already_finished, reached, read_summary
+    from core.run.event_file import cut_off, cut_off_line
+    from core.run.saved import check_interface
 
     options = saved_options(directory)
     roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
@@ -65,11 +67,14 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     folder = directory / "checkpoints"
     if os.path.lexists(folder) and not folder.is_dir():
         raise ConfigError(f"{folder} is no folder of checkpoints")
+    check_interface(directory)
     goes_on = begun(directory)
     options = after_rollbacks(options, directory) if goes_on else options
     check({**options, **dict.fromkeys(root.BEGINNING)} if goes_on else options)
     if not cfg.schedule.needs:
         _say_rate(cfg.schedule, reached(directory), before, options[length])
+    if read_summary(directory) is not None and (cut := cut_off(directory)) is not None:
+        print(cut_off_line(cut), flush=True)
     if not goes_on:
         print(f"{directory} has no checkpoint yet: starting again from the beginning", flush=True)
     return execute(options, directory, continuing=True)

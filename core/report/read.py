@@ -11,7 +11,8 @@ from core.cli.saved import lacking, options_path, saved_command, saved_flags, sa
 from core.config import ConfigError, Tree, flat
 from core.diagnosis.findings import FILE, Finding, ordered
 from core.report.record import KindOf, Record, unknown
-from core.run.directory import state_of
+from core.run.directory import ENDED, state_of
+from core.run.event_file import cut_off, cut_off_line
 from core.run.files import read_json
 from core.run.tensorboard import read_events
 
@@ -28,7 +29,7 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
     status, summary = state_of(directory)
     kind = kind_of(str(options["_target_"]))
     curves, damaged = read_events(directory)
-    for line in _damages(directory, options, damaged):
+    for line in _damages(directory, status, options, damaged):
         print(f"warning: {line}", file=sys.stderr, flush=True)
     return Record(
         directory=directory,
@@ -74,12 +75,15 @@ def read_findings(directory: Path) -> tuple[Finding, ...] | None:
     return tuple(ordered(found))
 
 
-def _damages(directory: Path, options: Tree, events: Sequence[Path]) -> Iterator[str]:
+def _damages(directory: Path, status: str, options: Tree, events: Sequence[Path]) -> Iterator[str]:
     """Files of which a part is lost, in whose absence a report is still worth having, and what is missing."""
     if missing := lacking(options):
         yield f"{options_path(directory)} is cut off or of another version: it lacks {', '.join(missing)}"
     for path in events:
         yield f"{path} is damaged: the curves lack what follows"
+    cut = cut_off(directory) if status in ENDED else None
+    if cut is not None and cut not in events:
+        yield cut_off_line(cut)
 
 
 def _read_landscape(directory: Path) -> dict[str, dict[str, object]]:

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from core.config import ConfigError
 from core.run.files import read_json, unwritable, write_text
+from core.text import shown
 
 NOT_FINITE = "not_finite"  # entry of a summary: names of those that were measured and are no finite number
 COLLECTIONS = {"sweep.yaml": "sweep", "study.db": "study"}  # of runs, by what their folders are known by
+ENDED = ("finished", "stopped", "failed")  # statuses of a summary
 LOCK_WAIT_S = 0.5  # a reader that asks `in_use` holds the lock for a moment
 
 
@@ -141,6 +143,9 @@ def read_summary(directory: Path) -> dict[str, object] | None:
     summary = read_json(path)
     if not isinstance(summary, dict):
         raise ConfigError(f"{path} is damaged: it holds no summary")
+    for name in ("status", "unit"):
+        if not isinstance(summary.get(name, ""), str):
+            raise ConfigError(f"{path} is damaged: its {name} is {shown(summary[name])}, and no text")
     return summary
 
 
@@ -160,7 +165,11 @@ def state_of(directory: Path) -> tuple[str, dict[str, object] | None]:
 
 
 def already_finished(directory: Path, total: int) -> bool:
-    """Whether the run in `directory` ended, by reaching `total` (or more) on its x-axis or by a callback."""
+    """Whether the run in `directory` ended, by reaching `total` (or more) on its x-axis or by a callback.
+
+    Raises:
+        ConfigError: the summary is damaged.
+    """
     summary, step = read_summary(directory) or {}, reached(directory)
     if summary.get("status") != "finished" or step is None:
         return False
@@ -168,10 +177,19 @@ def already_finished(directory: Path, total: int) -> bool:
 
 
 def reached(directory: Path) -> int | None:
-    """Where on its x-axis the run in `directory` ended; None where no summary says it."""
+    """Where on its x-axis the run in `directory` ended; None where no summary says it.
+
+    Raises:
+        ConfigError: the summary is damaged.
+    """
     summary = read_summary(directory) or {}
-    step = summary.get(count_field(str(summary.get("unit"))))
-    return step if isinstance(step, int) else None
+    field = count_field(str(summary.get("unit")))
+    step = summary.get(field)
+    if step is None or type(step) is int:
+        return step
+    raise ConfigError(
+        f"{directory / 'summary.json'} is damaged: its {field} is {shown(step)}, and no whole number"
+    )
 
 
 def count_field(unit: str) -> str:

@@ -5,6 +5,7 @@ set is needed to build it.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,21 @@ class Saved:
 def write_interface(directory: Path, interface: Mapping[str, object]) -> None:
     """Note what goes into the trained network and what comes out, plain containers."""
     write_text(directory / INTERFACE, json.dumps(interface, allow_nan=False) + "\n")
+
+
+def check_interface(directory: Path) -> None:
+    """Check what a run that goes on has noted, which it notes again.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    path = directory / INTERFACE
+    if not os.path.lexists(path):
+        return
+    try:
+        _mapping(path, read_json(path))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; remove it, and the run that goes on writes it again") from error
 
 
 def read_saved(run: str | Path, target: str, checkpoint: str = "last", device: str = "cpu") -> Saved:

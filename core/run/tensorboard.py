@@ -16,10 +16,10 @@ from pathlib import Path
 from core.draw.media import Image, Media
 from core.errors import DiskError
 from core.run.dashboard import Layout
+from core.run.event_file import FRAME, HEAD, event_files
 from core.run.summaries import page, proto, row
 from core.text import as_text
 
-HEAD, FRAME = 12, 16  # bytes in front of an event, its length and the check of that, and with those behind it
 FLUSH_S = 30.0  # after which a TensorBoard that is looking on sees what is new
 _COUNT = itertools.count()  # tells the files apart that one process begins in the same second
 
@@ -156,7 +156,7 @@ def read_events(directory: Path) -> tuple[dict[str, dict[int, float]], list[Path
 
     curves: dict[str, dict[int, float]] = {}
     damaged = []
-    for path in sorted(directory.glob("events.out.tfevents.*"), key=_age):
+    for path in event_files(directory):
         size = 0
         for raw in _events(path) if path.is_file() else ():
             size += len(raw) + FRAME
@@ -202,13 +202,3 @@ def _damaged(path: Path, start: int) -> bool:
         rest = file.read(size + 4)
     whole = len(rest) == size + 4
     return whole and rest[size:] != struct.pack("<I", masked_crc32c(rest[:size]))
-
-
-def _age(path: Path) -> tuple[int, int, int, str]:
-    """Event files in the order of their making, by events.out.tfevents.<seconds>.<host>.<pid>.<count>.
-
-    The name is the same wherever the file is copied to; its time of writing is not.
-    """
-    parts = path.name.split(".")
-    seconds, pid, count = (int(part) if part.isdecimal() else 0 for part in (parts[3], *parts[-2:]))
-    return seconds, pid, count, path.name
