@@ -21,6 +21,10 @@ class DiskError(ContractError):
     """A file could not be written: the disk is full or refuses."""
 
 
+class GoneError(ContractError):
+    """The directory of a run was removed, moved or emptied while the run was at work."""
+
+
 class RankLostError(ContractError):
     """Another of the ranks that train together has ended, or does not answer."""
 

@@ -14,7 +14,6 @@ from core.cli import launch
 from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.config import ConfigError, config_dir
-from core.run import event_file
 from core.run.directory import Lock, in_use
 from core.run.run import Run
 from tests.conftest import ODD_ENVS, Command, assert_refused
@@ -222,68 +221,6 @@ def test_a_resumed_run_is_left_alone_when_finished_and_goes_on_when_prolonged(
     assert summary["status"] == "finished"
     total = int(LONGER[name].partition("=")[2])
     assert summary["env_steps" if name == "rl" else "images"] >= total
-
-
-@pytest.mark.parametrize("name", ["rl", "gan"])
-def test_options_without_a_class_are_damaged_and_of_no_command(command: Command, finished, tmp_path, name):
-    run = tmp_path / "run"
-    shutil.copytree(finished["rl"], run)
-    text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("_target_: gradrl.train.TrainConfig", "_target_: null"))
-    outcome = command(name, f"resume={run}")
-    assert_refused(
-        outcome, "config.yaml is damaged: it contains no options of a run (_target_ names no class)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "message"),
-    [
-        ("config.yaml", "total_steps: twenty", "total_steps must be an integer, got 'twenty'"),
-        ("summary.json", "[1, 2]", "summary.json is damaged: it holds no summary"),
-        (
-            "summary.json",
-            '{"status": "finished", "unit": "env steps", "env_steps": "64"}',
-            "summary.json is damaged: its env_steps is '64', and no whole number",
-        ),
-        (
-            "summary.json",
-            '{"status": "finished", "unit": 5}',
-            "damaged: its unit is 5, and no text",
-        ),
-        ("interface.json", '{"observation":', "; remove it, and the run that goes on writes it again"),
-        (
-            "interface.json",
-            "[]",
-            "interface.json is damaged: it holds no options by name; remove it",
-        ),
-    ],
-)
-def test_a_run_with_a_damaged_file_is_refused(command: Command, finished, tmp_path, file, text, message):
-    run = tmp_path / "run"
-    shutil.copytree(finished["rl"], run)
-    old = (run / file).read_text()
-    (run / file).write_text(text if file != "config.yaml" else old.replace("total_steps: 64", text))
-    overrides = [] if file == "config.yaml" else [LONGER["rl"]]
-    before = contents(run)
-    assert_refused(command("rl", f"resume={run}", *overrides), message)
-    assert contents(run) == before
-    if file == "config.yaml":  # also an override that is compared with the damaged one
-        assert command("rl", f"resume={run}", LONGER["rl"]).status == 0
-
-
-def test_an_event_file_that_lost_its_end_is_told_when_the_run_goes_on(command: Command, finished, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(finished["rl"], run)
-    assert event_file.cut_off(run) is None
-    (path,) = run.glob("events.*")
-    path.write_bytes(path.read_bytes()[:-5])
-    assert event_file.cut_off(run) == path
-    said = f"{path} ends in the middle of an event: the run was killed then, or what followed is lost\n"
-    assert f"warning: {said}" in command("report", f"run={run}").err
-    outcome = command("rl", f"resume={run}", LONGER["rl"])
-    assert (outcome.status, said in outcome.out) == (0, True)
-    assert event_file.cut_off(run) is None  # the last file is another one
 
 
 @pytest.mark.parametrize("words", [(), ("on_finding=stop",), ("on_finding=rollback", "max_rollbacks=2")])

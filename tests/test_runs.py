@@ -13,7 +13,7 @@ import pytest
 
 from core.cli.arguments import with_names
 from core.cli.choices import YamlFile
-from core.cli.follow_up import continued_by, follow_up, next_line, of_sweep
+from core.cli.follow_up import follow_up, next_line, of_sweep
 from core.cli.job import execute
 from core.cli.launch import compose_tree
 from core.cli.paths import typed_run
@@ -203,21 +203,6 @@ def test_damaged_runs_are_listed_too_and_none_ends_in_a_trace(command: Command, 
     assert "odd\\nname" in outcome.out
 
 
-def test_a_text_in_the_place_of_a_number_is_noted_and_the_list_goes_on(command: Command, runs):
-    path = Path("runs/rl/x/summary.json")
-    summary = json.loads(path.read_text())
-    path.write_text(json.dumps({**summary, "eval_return_mean": "high\n"}))
-    said = r"note: runs/rl/x/summary.json: eval_return_mean is 'high\n', and no number" + "\n"
-    outcome = command("runs", "--json")
-    assert (outcome.status, outcome.err) == (0, said)
-    assert len(json.loads(outcome.out)) == 3
-    outcome = command("runs")
-    assert (outcome.status, outcome.err) == (0, said)
-    path.write_text(json.dumps({**summary, "status": 5}))
-    found = json.loads(command("runs", "runs/rl", "--json").out)
-    assert [each["status"] for each in found] == ["damaged"]
-
-
 def test_the_list_has_status_headline_age_and_words_the_newest_first(
     command: Command, runs, finished, monkeypatch
 ):
@@ -320,19 +305,6 @@ def test_runs_are_found_at_a_folder_and_below_it_and_sorted_by_their_beginning(t
 )  # fmt: skip
 def test_what_to_type_next_has_the_form_of_what_was_typed(typed, line):
     assert next_line("report", ["a b"], typed) == line
-
-
-@pytest.mark.parametrize(
-    ("typed", "line"),
-    [
-        ("", "gradrl 'resume=a b'"),
-        (".venv/bin/gradgan", ".venv/bin/gradrl 'resume=a b'"),
-        ("python scripts/train_gan.py", "python scripts/train_rl.py 'resume=a b'"),
-        ("python -m core.scripts.descend", "python -m core.scripts.train_rl 'resume=a b'"),
-    ],
-)
-def test_a_trainer_that_another_one_names_has_the_form_of_what_was_typed(typed, line):
-    assert continued_by(Path("a b"), "rl", typed) == f"; continue it with: {line}"
 
 
 NEXT = {

@@ -15,7 +15,7 @@ from core.cli.allocator import collect_from_now_on
 from core.cli.eager import keep_compiler_out
 from core.cli.ranked import check_ranks, say_error
 from core.config import ConfigError, Tree, build, flat
-from core.errors import ContractError, RankLostError, as_shortage
+from core.errors import ContractError, GoneError, RankLostError, as_shortage
 
 if TYPE_CHECKING:
     from core.config import Component
@@ -230,7 +230,7 @@ def _train(
         status, code, together = _ended(
             cfg, module, run, lambda finding: roll_back(run, diagnosis, finding, tree)
         )
-        if status not in ("finished", "running"):
+        if status not in ("finished", "running", "gone"):
             run.write_summary(status)
         if together:  # of several ranks the others wait until the first has written
             meet()
@@ -286,6 +286,9 @@ def _ended(
     except (FloatingPointError, Stopping) as error:
         say_error(str(error))
         return "failed", 1, True
+    except GoneError as error:  # a summary would make the directory anew
+        say_error(str(error))
+        return "gone", 1, False
     except ContractError as error:
         say_error(f"{error}{rescue(run, error)}", lost=isinstance(error, RankLostError))
     except Exception as error:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.draw.media import Image, Media
-from core.errors import DiskError
+from core.errors import DiskError, GoneError
 from core.run.dashboard import Layout
 from core.run.event_file import FRAME, HEAD, event_files
 from core.run.summaries import page, proto, row
@@ -105,7 +105,13 @@ class Writer:
         return False
 
     def flush(self) -> None:
-        """Hand everything to the operating system; after this a kill loses nothing written so far."""
+        """Hand everything to the operating system; after this a kill loses nothing written so far.
+
+        Raises:
+            GoneError: the file is no longer there.
+            DiskError: the disk is full or refuses.
+        """
+        self._require_there()
         self._flushed = time.monotonic()
         with self._disk():
             self._file.flush()
@@ -117,6 +123,7 @@ class Writer:
 
     def _add(self, step: int, *values: Mapping[str, object]) -> None:
         """Write the values of one step as one event."""
+        self._require_there()
         self._event(step, summary=proto("compat.proto.summary").Summary(value=values))
         if time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
@@ -125,6 +132,14 @@ class Writer:
         event = proto("compat.proto.event").Event(wall_time=time.time(), step=step, **content)
         with self._disk():
             self._records.write(event.SerializeToString())
+
+    def _require_there(self) -> None:
+        """Check that nobody has taken the file away: what is written into it would be lost in silence."""
+        if not self.there:
+            raise GoneError(
+                f"{self._path.parent} was removed, moved or emptied while the run was at work: nothing more "
+                "is written there"
+            )
 
     @contextmanager
     def _disk(self) -> Iterator[None]:

@@ -88,7 +88,8 @@ class Journal:
             write_text(self.directory / "config.yaml", to_yaml(options))
 
     def add(self, step: int, player: Measured, tags: Mapping[str, float]) -> None:
-        """Take in one player's point for the charts."""
+        """Take in one player's point for the charts; raises as `write`."""
+        self.require_there()
         self._charts.add(step, player, tags, self.writer(step))
 
     def writer(self, step: int) -> Writer:

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image as Pillow
 
 from core.draw.media import Image, Video, encode
+from core.errors import GoneError
 from core.numbers import plain_number as number
+from core.run.event_file import cut_off
 from core.run.tensorboard import Writer, read_events, read_scalars
 from core.run.window import Window
 
@@ -80,6 +82,37 @@ def test_a_file_cut_off_anywhere_is_whole_and_any_other_damage_is_named(tmp_path
         path.write_bytes(data)
         assert read_events(tmp_path)[1] == [path]
     assert read_scalars(tmp_path) == {"loss": {0: 0.0, 1: 1.0, 2: 2.0}}  # of the last, before the zeros
+
+
+def test_the_last_file_is_cut_off_where_it_ends_in_the_middle_of_an_event(tmp_path):
+    writer, ends = Writer(tmp_path), [0]
+    for step in range(3):
+        writer.flush()
+        ends.append(writer._path.stat().st_size)
+        writer.scalars({"loss": float(step)}, step)
+    writer.close()
+    assert cut_off(tmp_path) is None
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        assert cut_off(tmp_path) == (None if size in ends else path), size
+    Writer(tmp_path, purge_step=2).close()
+    assert cut_off(tmp_path) is None  # a run that was killed goes on in another file
+
+
+def test_a_file_that_was_taken_away_is_an_error_and_not_silence(tmp_path):
+    writer = Writer(tmp_path / "run")
+    writer.scalars({"loss": 1.0}, 1)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    said = (
+        f"{tmp_path / 'run'} was removed, moved or emptied while the run was at work: nothing more is written"
+    )
+    for write in (lambda: writer.scalars({"loss": 1.0}, 2), writer.flush):
+        with pytest.raises(GoneError, match=said):
+            write()
+    writer.close()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
