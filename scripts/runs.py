@@ -19,7 +19,7 @@ from core.numbers import plain_number, seconds
 from core.run.directory import jsonable, state_of
 from core.run.listing import RUNS, newest_first
 from core.run.yaml_text import safe_text
-from core.text import printable, shortened, shown
+from core.text import printable, shortened
 
 EXAMPLES = """\
 examples:
@@ -55,8 +55,8 @@ def row(begun: float, directory: Path) -> Row:
         status, summary = state_of(directory)
     except (ConfigError, OSError):
         status, summary = "damaged", None
-    found, path = summary or {}, directory / "summary.json"
-    notes = [f"{path}: {name} is {shown(found[name])}, and no number" for name in no_numbers(found)]
+    found = summary or {}
+    notes = [os.path.join(directory, text) for text in no_numbers(found)]
     return Row(os.fspath(directory), status, headline(found), begun, _typed(directory), tuple(notes))
 
 

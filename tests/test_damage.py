@@ -116,6 +116,7 @@ def test_a_text_in_the_place_of_a_number_is_noted_and_the_list_goes_on(command: 
     assert len(json.loads(outcome.out)) == 1
     outcome = command("runs")
     assert (outcome.status, outcome.err) == (0, said)
+    assert command("report", "run=runs/rl/x").err == said.replace("note", "warning")
     path.write_text(json.dumps({**summary, "status": 5}))
     found = json.loads(command("runs", "runs/rl", "--json").out)
     assert [each["status"] for each in found] == ["damaged"]

@@ -9,6 +9,7 @@ import yaml
 
 from core.config import config_dir
 from core.run.directory import NOT_FINITE
+from core.text import shown
 
 WATCHED = {"loss": "loss"}  # of a loop of the user's own
 
@@ -27,9 +28,10 @@ def headline(summary: Mapping[str, object]) -> tuple[str, float] | None:
 
 
 def no_numbers(summary: Mapping[str, object]) -> list[str]:
-    """Names of the entries that stand for a run, of which a summary has something else than a number."""
+    """What is said of entries that stand for a run, where a summary has something else than a number."""
     found = {name: summary.get(name) for name in _names()}
-    return [name for name, v in found.items() if isinstance(v, bool) or not isinstance(v, int | float | None)]
+    odd = {n: v for n, v in found.items() if isinstance(v, bool) or not isinstance(v, int | float | None)}
+    return [f"summary.json: {name} is {shown(value)}, and no number" for name, value in odd.items()]
 
 
 @cache

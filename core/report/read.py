@@ -3,10 +3,11 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from core.cli.headline import no_numbers
 from core.cli.saved import lacking, options_path, saved_command, saved_flags, saved_options, saved_overrides
 from core.config import ConfigError, Tree, flat
 from core.diagnosis.findings import FILE, Finding, ordered
@@ -29,7 +30,7 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
     status, summary = state_of(directory)
     kind = kind_of(str(options["_target_"]))
     curves, damaged = read_events(directory)
-    for line in _damages(directory, status, options, damaged):
+    for line in _damages(directory, status, options, damaged, summary or {}):
         print(f"warning: {line}", file=sys.stderr, flush=True)
     return Record(
         directory=directory,
@@ -75,7 +76,9 @@ def read_findings(directory: Path) -> tuple[Finding, ...] | None:
     return tuple(ordered(found))
 
 
-def _damages(directory: Path, status: str, options: Tree, events: Sequence[Path]) -> Iterator[str]:
+def _damages(
+    directory: Path, status: str, options: Tree, events: Sequence[Path], summary: Mapping[str, object]
+) -> Iterator[str]:
     """Files of which a part is lost, in whose absence a report is still worth having, and what is missing."""
     if missing := lacking(options):
         yield f"{options_path(directory)} is cut off or of another version: it lacks {', '.join(missing)}"
@@ -84,6 +87,7 @@ def _damages(directory: Path, status: str, options: Tree, events: Sequence[Path]
     cut = cut_off(directory) if status in ENDED else None
     if cut is not None and cut not in events:
         yield cut_off_line(cut)
+    yield from (os.path.join(directory, text) for text in no_numbers(summary))
 
 
 def _read_landscape(directory: Path) -> dict[str, dict[str, object]]:
