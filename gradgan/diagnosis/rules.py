@@ -164,9 +164,9 @@ class ModeCollapse:
             than at the one before.
         uneven: reverse KL, nats, from which on modes are missing: without 1 - `modes` of them it is at least
             -log(modes) = 0.51, while samples that lie evenly around all modes are inexact, not collapsed.
-        progress: share of the run before which it is no finding: every generator begins with samples alike;
-            `late` before the modes count.
-        late: see `progress`.
+        progress: share of the run before which it is no finding: every generator begins with samples alike.
+        late: share of the run from which two evaluations in a row are enough to say that modes are missing;
+            before it a third must agree.
         same: diversity below which samples have been from the first measurement on where no latent reaches
             them; one that collapses begins above it.
         measurements: over whose median.
@@ -190,10 +190,11 @@ class ModeCollapse:
         if player is None or history.step < self.progress * context.total:
             return
         spread = history.level("game/diversity", self.measurements)
-        counts, every = history.recent("eval/modes", 2), context.limits.get("modes")
+        needed, every = 2 if history.step >= self.late * context.total else 3, context.limits.get("modes")
+        counts = history.recent("eval/modes", needed)
         found = counts[-1] if counts else None
         missing = found is not None and every is not None and max(counts) < self.modes * every
-        missing = missing and counts[-1] <= counts[0] and history.step >= self.late * context.total
+        missing = missing and counts[-1] <= counts[0]
         divergence = history.last("eval/reverse_kl")
         missing = missing and (divergence is None or divergence >= self.uneven)
         alike = spread is not None and spread < self.diversity

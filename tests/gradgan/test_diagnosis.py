@@ -161,3 +161,14 @@ def test_modes_are_missing_where_two_evaluations_in_a_row_found_few_and_no_more(
         history.add(step, {"eval/modes": count})
     history.add(9500, {"game/diversity": 0.9})
     assert bool(list(ModeCollapse()(history, where))) == found
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [((4.0, 4.0), False), ((4.0, 4.0, 4.0), True), ((5.0, 4.0, 4.0), False), ((3.0, 4.0, 4.0), False)],
+)
+def test_early_in_a_run_a_third_evaluation_must_agree_that_modes_are_missing(counts, found):
+    history, where = History(), context("ring")
+    for step, count in zip((1500, 2000, 2500)[-len(counts) :], counts, strict=True):
+        history.add(step, {"eval/modes": count})
+    assert bool(list(ModeCollapse()(history, where))) == found
