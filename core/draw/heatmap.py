@@ -1,5 +1,6 @@
 """Layers × time, and layers × magnitude: every layer's gradient through a run in one picture."""
 
+import math
 from collections.abc import Callable, Mapping
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
@@ -24,20 +25,25 @@ COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth
 
 
 class HeatMap:
-    """History of the gradient norms of one `GradientStep`; the first of the named layers is on top."""
+    """History of the gradient norms of one `GradientStep`; the first of the named layers is on top.
 
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
+    Args:
+        names: of the layers.
+        prefix: of the tags: empty, or the name of the player and a slash.
+    """
+
+    def __init__(self, names: list[str], prefix: str = "") -> None:
+        self.names, self.prefix = names, prefix
         self.steps: list[int] = []
         self.rows: list[list[float]] = []
         self._stride = 1
         self._seen = 0
 
-    def add(self, step: int, prefix: str, tags: Mapping[str, float]) -> None:
-        """Add the norms of one logged point; a layer without a finite norm leaves a gap (NaN)."""
+    def add(self, step: int, tags: Mapping[str, float]) -> None:
+        """Add the norms of one logged point: NaN where no gradient came, infinity where none was finite."""
         if self._seen % self._stride == 0:
             self.steps.append(step)
-            self.rows.append([tags.get(f"{prefix}layer/{n}/gradient_norm", float("nan")) for n in self.names])
+            self.rows.append([_norm(f"{self.prefix}layer/{name}", tags) for name in self.names])
             if len(self.rows) > COLUMNS:
                 self.steps, self.rows = self.steps[::2], self.rows[::2]
                 self._stride *= 2
@@ -45,7 +51,8 @@ class HeatMap:
 
     def draw(self, unit: str) -> Image:
         """The picture: log10 of the norms, one row a layer, time to the right."""
-        return draw_norms(self.names, self.steps, np.array(self.rows, dtype=np.float64).T, unit)
+        norms = np.array(self.rows, dtype=np.float64).T
+        return draw_norms(self.names, self.steps, norms, unit, self.prefix.rstrip("/"))
 
     def state_dict(self) -> StateDict:
         """All points so far."""
@@ -63,15 +70,22 @@ class HeatMap:
         self._stride, self._seen = state["stride"], state["seen"]
 
 
+def _norm(layer: str, tags: Mapping[str, float]) -> float:
+    absent = math.inf if f"{layer}/nonfinite" in tags else math.nan
+    return tags.get(f"{layer}/gradient_norm", absent)
+
+
 @picture
-def draw_norms(look: Look, names: list[str], steps: list[int], norms: np.ndarray, unit: str) -> "Figure":
+def draw_norms(
+    look: Look, names: list[str], steps: list[int], norms: np.ndarray, unit: str, player: str = ""
+) -> "Figure":
     """Norms [layers, points] of logged points: colours from the 1st to the 99th percentile."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
 
-    log = np.log10(np.where(norms > 0, norms, np.nan))
-    made = new_figure(_height(names), "Gradient norm of every layer")
+    log = np.log10(np.where((norms > 0) & (norms < np.inf), norms, np.nan))
+    made = new_figure(_height(names), _titled("Gradient norm of every layer", player))
     axes = made.add_subplot()
     shown = log[np.isfinite(log)]
     low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
@@ -79,11 +93,15 @@ def draw_norms(look: Look, names: list[str], steps: list[int], norms: np.ndarray
     width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
     edges, rows = np.concatenate([[max(0, steps[0] - width)], steps]), np.arange(len(names) + 1)
     framed(axes)
-    axes.set_facecolor(look.missing)
     mesh = axes.pcolormesh(edges, rows, log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6))
-    zero = norms == 0  # a layer that gets no gradient is another matter than one whose gradient is NaN
-    axes.pcolormesh(edges, rows, np.ma.masked_where(~zero, zero), cmap=ListedColormap([look.ink]))
-    odd = [("exactly 0", look.ink, zero), ("not finite", look.missing, ~np.isfinite(norms))]
+    # Three matters: a gradient of 0, none at all (nothing leads back to the layer), and one that is NaN.
+    odd = [
+        ("exactly 0", look.ink, norms == 0),
+        ("no gradient", look.missing, np.isnan(norms)),
+        ("not finite", look.orange, np.isinf(norms)),
+    ]
+    for _, colour, where in odd:
+        axes.pcolormesh(edges, rows, np.ma.masked_where(~where, where), cmap=ListedColormap([colour]))
     handles = [Patch(facecolor=colour, label=label) for label, colour, where in odd if where.any()]
     if handles:
         legend(made, handles)
@@ -96,7 +114,7 @@ def draw_norms(look: Look, names: list[str], steps: list[int], norms: np.ndarray
 
 
 @picture
-def draw_exponents(look: Look, counts: Tensor, names: list[str]) -> "Figure":
+def draw_exponents(look: Look, counts: Tensor, names: list[str], player: str = "") -> "Figure":
     """Draw how the components of every layer's gradient spread over the powers of two.
 
     The counts [layers, BINS + 1] are those of `core.gradients.measure.exponents`.
@@ -108,7 +126,8 @@ def draw_exponents(look: Look, counts: Tensor, names: list[str]) -> "Figure":
     used = np.flatnonzero(share[:, :BINS].any(0))
     low, high = (max(used[0] - 1, 0), used[-1] + 2) if used.size else (0, BINS)
     shown = np.where(share > 0, share, np.nan)
-    made = new_figure(_height(names), "Magnitude of every component of every layer's gradient")
+    title = _titled("Magnitude of every component of every layer's gradient", player)
+    made = new_figure(_height(names), title)
     zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 9])
     rows = np.arange(len(names) + 1)
     # The root makes a hundredth of a layer visible next to a half.
@@ -130,6 +149,10 @@ def draw_exponents(look: Look, counts: Tensor, names: list[str]) -> "Figure":
         legend(made, lines)
     _bar(made, mesh, axes, "share of the layer", lambda x, _: f"{x:.0%}")
     return made
+
+
+def _titled(what: str, player: str) -> str:
+    return f"{what} of the {player}" if player else what
 
 
 def _height(names: list[str]) -> float:

@@ -18,13 +18,13 @@ class GradientCharts:
 
     def __init__(self, steps: Iterable[Measured]) -> None:
         self.players = list(steps)
-        self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names) for s in self.players}
+        self._heat_maps = {s.monitor.prefix: HeatMap(s.monitor.names, s.monitor.prefix) for s in self.players}
         self._exponents: dict[str, Tensor] = {}
 
     def add(self, step: int, player: Measured, tags: Mapping[str, float], writer: Writer) -> None:
         """Take in one logged point of one player; write a new histogram of exponents when there is one."""
         prefix = player.monitor.prefix
-        self._heat_maps[prefix].add(step, prefix, tags)
+        self._heat_maps[prefix].add(step, tags)
         counts = player.monitor.exponents.take()
         if counts is not None:
             writer.histogram(f"{prefix}gradient/exponent", *histogram(counts), step)
@@ -40,7 +40,9 @@ class GradientCharts:
         for player in self.players:
             prefix = player.monitor.prefix
             if (counts := self._exponents.get(prefix)) is not None:
-                charts[f"{prefix}gradient/exponents"] = draw_exponents(counts, player.monitor.names)
+                charts[f"{prefix}gradient/exponents"] = draw_exponents(
+                    counts, player.monitor.names, prefix.rstrip("/")
+                )
         return charts
 
     def state_dict(self) -> StateDict:

@@ -15,12 +15,12 @@ from core.watch.arguments import num_ranks
 from core.watch.models import unwrapped
 
 LAST = "last.pt"
-PATIENCE = 100  # times as long as the last writing took, before the next one
+PATIENCE = 300  # times as long as the last writing took, before the next one
 DIVIDED = ("FullyShardedDataParallel", "DTensor")  # classes of what each of several ranks has a part of only
 
 
 class Keeping:
-    """Writes `checkpoints/last.pt`, in at most a hundredth of the loop's time, and makes it `good.pt`.
+    """Writes `checkpoints/last.pt`, in at most a three-hundredth of the loop's time, and makes it `good.pt`.
 
     It is good once the next point has been logged, and no error was seen there: a point of the very same step
     has seen what led to it, and not what the models have become. `model` and `optimizer` in it are their

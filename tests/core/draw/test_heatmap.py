@@ -17,7 +17,7 @@ def drawn(names, norms):
     """A picture of these norms [layers, points]."""
     heat = HeatMap(names)
     for step, column in enumerate(np.transpose(norms), start=1):
-        heat.add(step, "", {f"layer/{n}/gradient_norm": v for n, v in zip(names, column, strict=True)})
+        heat.add(step, {f"layer/{n}/gradient_norm": v for n, v in zip(names, column, strict=True)})
     return heat.draw("steps").pixels.astype(int)
 
 
@@ -30,7 +30,7 @@ def share(pixels, colour):
 def test_a_long_history_keeps_every_second_point_and_its_place():
     heat = HeatMap(["a"])
     for step in range(3 * COLUMNS):
-        heat.add(step, "", {"layer/a/gradient_norm": float(step)})
+        heat.add(step, {"layer/a/gradient_norm": float(step)})
     assert len(heat.rows) <= COLUMNS
     assert all(row == [float(step)] for step, row in zip(heat.steps, heat.rows, strict=True))
     assert len({b - a for a, b in zip(heat.steps, heat.steps[1:], strict=False)}) == 1
@@ -39,17 +39,20 @@ def test_a_long_history_keeps_every_second_point_and_its_place():
     assert again.draw("steps").pixels.shape == heat.draw("steps").pixels.shape
 
 
-def test_a_gradient_of_0_and_one_that_is_not_finite_have_colours_of_their_own():
-    norms = np.ones((4, 10))
-    plain, zero, missing = (norms.copy() for _ in range(3))
-    zero[1], missing[1] = 0.0, np.nan
-    found = [drawn(list("abcd"), each) for each in (plain, zero, missing)]
-    assert share(found[0], LIGHT.ink) < 0.01
-    assert share(found[0], LIGHT.missing) == 0
-    assert share(found[1], LIGHT.ink) > 0.05
-    assert share(found[1], LIGHT.missing) == 0
-    assert share(found[2], LIGHT.ink) < 0.01
-    assert share(found[2], LIGHT.missing) > 0.05
+def test_a_gradient_of_0_none_at_all_and_one_that_is_not_finite_have_colours_of_their_own():
+    colours = {1.0: None, 0.0: LIGHT.ink, np.nan: LIGHT.missing, np.inf: LIGHT.orange}
+    for value, own in colours.items():
+        norms = np.ones((4, 10))
+        norms[1] = value
+        found = drawn(list("abcd"), norms)
+        for colour in (LIGHT.ink, LIGHT.missing, LIGHT.orange):
+            assert share(found, colour) > 0.05 if colour == own else share(found, colour) < 0.01
+
+
+def test_a_layer_without_a_norm_had_no_gradient_or_none_that_was_finite():
+    heat = HeatMap(["a", "b", "c"], "generator/")
+    heat.add(10, {"generator/layer/a/gradient_norm": 2.0, "generator/layer/c/nonfinite": 1.0})
+    assert np.array_equal(heat.rows, [[2.0, np.nan, np.inf]], equal_nan=True)
 
 
 @pytest.mark.parametrize(("length", "number"), [(88, "{:02d}"), (400, "{:02d}"), (150, "{:02d}" + 60 * "x")])
