@@ -41,7 +41,7 @@ class WatchCallback(Callback):
         *,
         loss: nn.Module | None = None,
         rules: Sequence[Rule] = (),
-        interval: int = 250,
+        interval: int = 500,
     ) -> None:
         self._runs = Continued(directory, rules, interval)
         self._loss = loss

@@ -41,7 +41,7 @@ class WatchCallback(TrainerCallback):
     """
 
     def __init__(
-        self, directory: str | Path | None = None, *, rules: Sequence[Rule] = (), interval: int = 250
+        self, directory: str | Path | None = None, *, rules: Sequence[Rule] = (), interval: int = 500
     ) -> None:
         self._runs = Continued(directory, rules, interval)
         self._handle: Any = None

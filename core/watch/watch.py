@@ -78,7 +78,7 @@ class Watch:
         *,
         scaler: torch.amp.GradScaler | None = None,
         rules: Sequence[Rule] = (),
-        interval: int = 250,
+        interval: int = 500,
         resume: bool = False,
     ) -> None:
         arguments.refuse_options(loss, scaler, rules, interval, directory, resume)

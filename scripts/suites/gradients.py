@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BLOCK_S = 0.03  # seconds of one block: long enough for a clock, short enough to stay paired
 PLAIN = "fused Adam"
-LOOP, POINT, SETTLED = "not watched", 250, 2000  # steps between two points, and until they are so far apart
+LOOP, POINT, SETTLED = "not watched", 500, 2000  # steps between two points, and until they are so far apart
 WATCHED_ROUNDS = 20
 WIDE = "resnet18"  # a logged point of it takes minutes
 ROUNDS = 60

@@ -81,8 +81,10 @@ def keep_signal(folder: Path, name: str) -> None:
     """Keep the noise scale of every seed along its training beside its summary."""
     for run in sorted(folder.glob(f"{name}/seed=*")):
         record = read_run(run)
-        scales = {str(step): float(f"{scale:.3g}") for step, scale in record.curves[SCALE].items()}
-        kept = {"batch": batch_size(record.options), "measured": len(record.curves[MEASURED])}
+        player = "" if MEASURED in record.curves else "policy/"  # TRPO's critic has a step of its own
+        curve = record.curves.get(player + SCALE, {})
+        scales = {str(step): float(f"{scale:.3g}") for step, scale in curve.items()}
+        kept = {"batch": batch_size(record.options), "measured": len(record.curves[player + MEASURED])}
         text = json.dumps({**kept, "noise_scale": scales}, indent=1)
         file = RESULTS / name / f"signal{run.name.removeprefix('seed=')}.json"
         file.write_text(f"{text}\n", encoding="utf-8")
@@ -137,8 +139,8 @@ def cells(row: str, key: str) -> list[str]:
         ", ".join(rounded_steps(each) if each else "–" for each in solved) if any(solved) else "–",
         f"{runs[0]['updates']:,}",
         f"{batch:,}",
-        tick(scale, 2) if np.isfinite(scale) else "–",
-        tick(batch / scale, 2) if np.isfinite(scale) else "–",
+        tick(float(f"{scale:.2g}")) if np.isfinite(scale) else "–",
+        tick(float(f"{batch / scale:.2g}")) if np.isfinite(scale) else "–",
         findings(runs),
     ]
 

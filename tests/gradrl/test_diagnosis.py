@@ -108,6 +108,13 @@ def test_a_note_of_an_odd_but_customary_signal_is_no_warning():
     assert {f.name: f.severity for f in found} == {"collapsed_entropy": "note", "clipping_always_on": "note"}
 
 
+def test_what_shortens_a_step_without_a_clipper_is_not_clipping():
+    """TRPO's natural step stands where a clipper would: it may be a thirtieth of the gradient."""
+    for overrides, wanted in ((), ["clipping_always_on"]), (("clipper=none",), []):
+        found, _ = watch(context("ppo", overrides), "ppo", {"gradient/clipped": 1.0})
+        assert [f.name for f in found] == wanted
+
+
 def test_a_critic_at_the_ends_of_its_units_is_a_note_and_an_actor_is_not():
     findings, _ = watch(context("ppo"), "ppo", {"layer/critic.1/saturated_units": 1.0})
     assert [(f.severity, f.layer) for f in findings] == [("note", "critic.1")]
