@@ -53,6 +53,7 @@ def test_options_without_a_class_are_damaged_and_of_no_command(command: Command,
             "damaged: its unit is 5, and no text",
         ),
         ("interface.json", '{"observation":', "; remove it, and the run that goes on writes it again"),
+        ("findings.json", '{"version": 1, "find', "; remove it, and the run that goes on writes it again"),
         (
             "interface.json",
             "[]",

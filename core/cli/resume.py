@@ -42,7 +42,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     from core.run.checkpoint import begun
     from core.run.directory import already_finished, reached, read_summary
     from core.run.event_file import cut_off, cut_off_line
-    from core.run.saved import check_interface
+    from core.run.saved import check_noted
 
     options = saved_options(directory)
     roots = {path.stem: YamlFile(path).content for path in config_dir().glob("*.yaml")}
@@ -67,7 +67,7 @@ def resume_run(directory: Path, overrides: Sequence[str], config_name: str) -> i
     folder = directory / "checkpoints"
     if os.path.lexists(folder) and not folder.is_dir():
         raise ConfigError(f"{folder} is no folder of checkpoints")
-    check_interface(directory)
+    check_noted(directory)
     goes_on = begun(directory)
     options = after_rollbacks(options, directory) if goes_on else options
     check({**options, **dict.fromkeys(root.BEGINNING)} if goes_on else options)

@@ -69,7 +69,7 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
     if cfg.target is not None and len(tasks) > 1:
         raise ConfigError(f"target={cfg.target:g} is a score on one task, but runs are on {', '.join(tasks)}")
     parts = [task_table([g for g in groups if g.task == task], cfg, score.unit) for task in tasks]
-    better = improvements(groups, cfg.resamples, cfg.seed)
+    better = improvements(groups, cfg.resamples, cfg.seed, falls=score.falls)
     parts += [improvement_table(better)] if better else []
     remarks = [line for group in groups for line in _remarks(group, score.unit)]
     if any(len(group.scores) > 1 for group in groups):

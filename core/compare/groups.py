@@ -35,6 +35,7 @@ class Score:
         task: entry of `summary.json` with the task; scores on two tasks are never compared.
         task_option: the option with the task, by dotted name.
         method: the option with the component that gives a group its name.
+        falls: whether the lower score is the better one, as of a loss.
     """
 
     package: str
@@ -48,6 +49,7 @@ class Score:
     task: str
     task_option: str
     method: str
+    falls: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

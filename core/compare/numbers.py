@@ -18,7 +18,7 @@ FORMS = (".csv", ".json")
 
 @dataclass(frozen=True)
 class Improvement:
-    """How likely a run of one method is to score above one of the first method.
+    """How likely a run of one method is to score better than one of the first method.
 
     Attributes:
         label: of the method.
@@ -33,8 +33,17 @@ class Improvement:
     probability: Estimate
 
 
-def improvements(groups: Sequence[SeedGroup], resamples: int, seed: int) -> list[Improvement]:
-    """Every method beside the first one, on the tasks that both have scores on; none for a method without."""
+def improvements(
+    groups: Sequence[SeedGroup], resamples: int, seed: int, *, falls: bool = False
+) -> list[Improvement]:
+    """Every method beside the first one, on the tasks that both have scores on; none for a method without.
+
+    Args:
+        groups: to compare.
+        resamples: bootstrap samples.
+        seed: of the bootstrap samples.
+        falls: whether the lower score is the better one.
+    """
     scores = {(group.label, group.task): group.scores for group in groups if group.scores}
     labels = list(dict.fromkeys(label for label, _ in scores))
     found = []
@@ -42,6 +51,7 @@ def improvements(groups: Sequence[SeedGroup], resamples: int, seed: int) -> list
         tasks = tuple(task for one, task in scores if one == labels[0] and (label, task) in scores)
         if tasks:
             pairs = [(scores[label, task], scores[labels[0], task]) for task in tasks]
+            pairs = [(first, own) for own, first in pairs] if falls else pairs
             found.append(Improvement(label, labels[0], tasks, improvement(pairs, resamples, seed)))
     return found
 

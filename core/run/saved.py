@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from core.config import ConfigError, Tree, build
+from core.diagnosis.findings import FILE as FINDINGS
 from core.run import checkpoint as checkpoints
 from core.run.device import resolve_device
 from core.run.directory import is_run
@@ -66,19 +67,21 @@ def write_interface(directory: Path, interface: Mapping[str, object]) -> None:
     write_text(directory / INTERFACE, json.dumps(interface, allow_nan=False) + "\n")
 
 
-def check_interface(directory: Path) -> None:
-    """Check what a run that goes on has noted, which it notes again.
+def check_noted(directory: Path) -> None:
+    """Check what a run that goes on has noted, which it notes again: its interface, and its findings.
 
     Raises:
         ConfigError: it is damaged.
     """
-    path = directory / INTERFACE
-    if not os.path.lexists(path):
-        return
-    try:
-        _mapping(path, read_json(path))
-    except ConfigError as error:
-        raise ConfigError(f"{error}; remove it, and the run that goes on writes it again") from error
+    for path in (directory / INTERFACE, directory / FINDINGS):
+        if not os.path.lexists(path):
+            continue
+        try:
+            content = read_json(path)
+            if path.name == INTERFACE:
+                _mapping(path, content)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; remove it, and the run that goes on writes it again") from error
 
 
 def read_saved(run: str | Path, target: str, checkpoint: str = "last", device: str = "cpu") -> Saved:

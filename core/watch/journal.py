@@ -16,11 +16,21 @@ from core.report.dashboard import dashboard_of
 from core.run.attempts import Attempts
 from core.run.dashboard import Dashboard, Page
 from core.run.diagnosis import Diagnosis
-from core.run.directory import Lock, git_state, holds_run, refuse_collection, versions, write_summary
+from core.run.directory import (
+    Lock,
+    git_state,
+    holds_run,
+    read_summary,
+    refuse_collection,
+    versions,
+    write_summary,
+)
+from core.run.event_file import cut_off, cut_off_line
 from core.run.files import to_yaml, write_media, write_text
 from core.run.good import NAME
 from core.run.gradient_charts import GradientCharts, with_curves
 from core.run.listing import target_of
+from core.run.saved import check_noted
 from core.run.tensorboard import Writer, curves_until
 from core.state import StateDict
 from core.watch.keeping import Keeping
@@ -43,7 +53,7 @@ class Journal:
 
     Raises:
         ConfigError: the directory is in use, cannot be written, holds a run or those of a sweep or a study;
-            or, where one is to go on, one that is none of a watched loop.
+            or, where one is to go on, one that is none of a watched loop, or whose files are damaged.
     """
 
     def __init__(self, directory: Path, resume: bool, watched: Watched, attempt: Attempts) -> None:
@@ -59,6 +69,8 @@ class Journal:
             raise ConfigError(
                 f"{directory} holds a run {of}: resume=True is for the directory of a watched loop"
             )
+        if resume:
+            _require_whole(directory)
         self.directory = directory
         self.resume, self._loaded = resume, False
         self._keeping, self._attempt = Keeping(directory, *watched), attempt
@@ -207,6 +219,14 @@ class Journal:
             raise ConfigError(
                 f"{self.directory} holds a run, and load_state_dict was not called: nothing is written"
             )
+
+
+def _require_whole(directory: Path) -> None:
+    """Refuse to go on over damaged files, which would be written anew; tell what has lost its end."""
+    summary = read_summary(directory)
+    check_noted(directory)
+    if summary is not None and (cut := cut_off(directory)) is not None:
+        print(cut_off_line(cut), flush=True)
 
 
 def options_of(

@@ -22,6 +22,8 @@ class NoBetterThanConstant:
         least: steps before it is said.
         still: how far the weights may have come, in their own lengths, where steps are too short.
         blocked: gradient's components in the first weight over those in the last, where activations hold it.
+        falls: share of the constant's loss by which it falls in the second half where something is learnt.
+        certain: times its standard error that the slope of that must have.
     """
 
     share: float = 0.93
@@ -29,6 +31,8 @@ class NoBetterThanConstant:
     least: int = 60
     still: float = 0.5
     blocked: float = 0.1
+    falls: float = 0.05
+    certain: float = 3.0
 
     def __call__(self, history: History, context: Context) -> Iterator[Sign]:
         """One sign, of a run with one player."""
@@ -38,6 +42,9 @@ class NoBetterThanConstant:
             return
         late = [value for step, value in points if step > history.step / 2]
         if len(late) < 2 or not self.share * constant <= fmean(late) <= self.most * constant:
+            return
+        slope, error = _slope([(step, value) for step, value in points if step >= history.step / 2])
+        if -slope >= max(self.certain * error, self.falls * constant / (history.step / 2)):
             return
         player = context.players[0]
         kinds, cause, remedy = self._cause(history, context, player)

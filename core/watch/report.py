@@ -48,4 +48,5 @@ SCORE = Score(
     task="script",
     task_option="script",
     method="optimizer",
+    falls=True,
 )

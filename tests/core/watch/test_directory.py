@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from core import Watch
 from core.compare.comparison import CompareConfig, compare_runs
-from core.compare.groups import score_of
+from core.compare.groups import find_runs, score_of
 from core.config import ConfigError
 from core.report.page import write_page
 from core.report.read import read_run
@@ -110,7 +110,7 @@ def test_the_report_shows_sentences_and_no_command(tmp_path):
     assert "What differs" in pair
 
 
-def test_seeds_of_a_loop_are_compared_by_their_last_loss(tmp_path):
+def test_seeds_of_a_loop_are_compared_by_their_last_loss_and_the_lower_one_is_better(tmp_path):
     for seed in (1, 2, 3):
         watched(tmp_path / "slow" / str(seed), seed=seed, lr=0.01)
         watched(tmp_path / "fast" / str(seed), seed=seed, lr=0.1)
@@ -125,6 +125,27 @@ def test_seeds_of_a_loop_are_compared_by_their_last_loss(tmp_path):
     assert "SGD optimizer.lr=0.1" in table
     assert table.count("| 3 ") == 2
     assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+    losses = [run.score for run in find_runs(runs, SCORE)]
+    assert min(losses[:3]) > max(losses[3:])
+    assert "| SGD optimizer.lr=0.1 | 1 [1, 1]" in " ".join(table.split())
+
+
+@pytest.mark.parametrize("file", ["summary.json", "findings.json"])
+def test_a_damaged_file_is_not_written_anew_when_the_loop_goes_on(tmp_path, file):
+    watched(tmp_path).close()
+    half = (tmp_path / file).read_text()[:20]
+    (tmp_path / file).write_text(half)
+    with pytest.raises(ConfigError, match=f"{file} is damaged"):
+        watched(tmp_path, resume=True)
+    assert (tmp_path / file).read_text() == half
+
+
+def test_an_event_file_that_lost_its_end_is_told_when_the_loop_goes_on(tmp_path, capsys):
+    watched(tmp_path).close()
+    (events,) = tmp_path.glob("events*")
+    events.write_bytes(events.read_bytes()[:-3])
+    watched(tmp_path, resume=True, steps=0).close()
+    assert f"{events} ends in the middle of an event" in capsys.readouterr().out
 
 
 def test_a_resumed_watch_has_the_curves_and_findings_of_one_that_was_not_interrupted(tmp_path):
