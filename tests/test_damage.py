@@ -14,7 +14,7 @@ from core.run.run import Run
 from tests.conftest import Command, assert_refused
 from tests.test_cli_runs import LONGER, SMALL, contents
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_figures")]
 
 
 @pytest.fixture(scope="module")

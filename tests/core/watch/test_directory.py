@@ -110,6 +110,7 @@ def test_the_report_shows_sentences_and_no_command(tmp_path):
     assert "What differs" in pair
 
 
+@pytest.mark.slow
 def test_seeds_of_a_loop_are_compared_by_their_last_loss_and_the_lower_one_is_better(tmp_path):
     for seed in (1, 2, 3):
         watched(tmp_path / "slow" / str(seed), seed=seed, lr=0.01)
