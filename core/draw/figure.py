@@ -89,8 +89,8 @@ def new_figure(height: float, title: str = "", *notes: str, width: float = WIDTH
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     heads, lines = (
-        _broken(title, TITLE, width, bold=True),
-        [r for n in notes for r in _broken(n, TEXT, width)],
+        broken(title, TITLE, width, bold=True),
+        [r for n in notes for r in broken(n, TEXT, width)],
     )
     above = (1.25 * TITLE * len(heads) + 1.35 * TEXT * len(lines) + 9) / 72 if heads else 0.0
     full = height + above
@@ -116,6 +116,14 @@ def pixels(made: "Figure") -> np.ndarray:
     canvas.draw()
     made.set_layout_engine("none")  # every part stays where it is, however often the figure is drawn
     return rgb(canvas)
+
+
+def broken(text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
+    """Lines of at most a figure's width; letters of DejaVu Sans are 0.53 of their size wide, bold 0.63."""
+    import textwrap
+
+    letters = int((width - 0.2) * 72 / (size * (0.63 if bold else 0.53)))
+    return textwrap.wrap(text.replace(" -", " −"), letters) if text else []
 
 
 def canvas_of(made: "Figure") -> "FigureCanvasAgg":
@@ -210,14 +218,6 @@ def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]], gap: float 
             name, (1.015, height - excess), xycoords="axes fraction", va="center", color=colour,
             fontweight="bold", annotation_clip=False,
         )  # fmt: skip
-
-
-def _broken(text: str, size: float, width: float, *, bold: bool = False) -> list[str]:
-    """Lines of at most a figure's width; letters of DejaVu Sans are 0.55 of their size wide, bold 0.63."""
-    import textwrap
-
-    letters = int((width - 0.2) * 72 / (size * (0.63 if bold else 0.53)))
-    return textwrap.wrap(text.replace(" -", " −"), letters) if text else []
 
 
 def _faint() -> str:

@@ -1,27 +1,25 @@
-"""Layers × time, and layers × magnitude: every layer's gradient through a run in one picture."""
+"""Layers × time: the norm of every layer's gradient through a run in one picture."""
 
 import math
-from collections.abc import Callable, Mapping
-from os.path import commonprefix
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from torch import Tensor
 
-from core.draw.figure import framed, legend, new_figure, picture
+from core.draw.figure import DPI, TITLE, WIDTH, broken
 from core.draw.media import Image
-from core.draw.palette import MAP, Look
+from core.draw.names import named_every, shortened, titled
+from core.draw.palette import DARK, LIGHT, Look
+from core.draw.pen import Box, Pen
+from core.draw.ticks import power_ticks, whole_ticks
+from core.draw.viridis import viridis
 from core.form import Many, Number, Table
-from core.gradients.measure.exponents import BINS, LOWEST, ZERO
 from core.numbers import tick
 from core.state import StateDict
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-LONGEST = 30  # letters of a layer's name: half of the picture is left to the map
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
+HEAD, LINE, ROW, KEY = 28, 29, 31, 22  # pixels: a line of the title and of text, a layer, the colours' key
+TALLEST = 1650  # pixels of the map, however many layers there are
+MARGIN, GAP, TICK = 8, 5, 6  # pixels: around all, between parts, of the marks of an axis
 
 
 class HeatMap:
@@ -75,123 +73,100 @@ def _norm(layer: str, tags: Mapping[str, float]) -> float:
     return tags.get(f"{layer}/gradient_norm", absent)
 
 
-@picture
 def draw_norms(
-    look: Look, names: list[str], steps: list[int], norms: np.ndarray, unit: str, player: str = ""
-) -> "Figure":
+    names: list[str], steps: Sequence[int], norms: np.ndarray, unit: str, player: str = ""
+) -> Image:
     """Norms [layers, points] of logged points: colours from the 1st to the 99th percentile."""
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
-    from matplotlib.ticker import MaxNLocator
+    light, dark = (_drawn(look, names, steps, norms, unit, player) for look in (LIGHT, DARK))
+    return Image(light, dark)
 
-    log = np.log10(np.where((norms > 0) & (norms < np.inf), norms, np.nan))
-    made = new_figure(_height(names), _titled("Gradient norm of every layer", player))
-    axes = made.add_subplot()
-    shown = log[np.isfinite(log)]
-    low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
-    # Each point is the mean over the window that ends at its step.
-    width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
-    edges, rows = np.concatenate([[max(0, steps[0] - width)], steps]), np.arange(len(names) + 1)
-    framed(axes)
-    mesh = axes.pcolormesh(edges, rows, log, cmap=MAP, vmin=low, vmax=max(high, low + 1e-6))
-    # Three matters: a gradient of 0, none at all (nothing leads back to the layer), and one that is NaN.
-    odd = [
+
+def _drawn(
+    look: Look, names: list[str], steps: Sequence[int], norms: np.ndarray, unit: str, player: str
+) -> np.ndarray:
+    """One rendering, from top to bottom: title, key of the colours, map and its axes, what is no number."""
+    heads = broken(titled("Gradient norm of every layer", player), TITLE, WIDTH, bold=True)
+    odd = _odd(look, norms)
+    height = min(max(len(names), 3) * ROW, TALLEST)
+    top = MARGIN + len(heads) * HEAD + 2 * LINE
+    bottom = top + KEY + GAP + height
+    pen = Pen(look, round(WIDTH * DPI), bottom + 2 * LINE + MARGIN + bool(odd) * LINE)
+    for i, head in enumerate(heads):
+        pen.write(MARGIN, MARGIN + i * HEAD, head, "la", size=TITLE, bold=True)
+    labels = shortened(names)
+    left = MARGIN + max(map(pen.length, labels), default=0) + GAP + TICK
+    key = Box(left, top, pen.width - MARGIN, top + KEY)
+    area = Box(left, bottom - height, key.right, bottom)
+    low, high = _ends(norms)
+    pen.paint(key, viridis(np.linspace(0, 1, key.width))[None])
+    pen.write((left + key.right) // 2, top - LINE - GAP, "length of the gradient", "ms")
+    numbers = {tick(x, 2): math.log10(x) for x in power_ticks(10.0**low, 10.0**high)}
+    for text, x in numbers.items():
+        _mark(pen, key, (x - low) / (high - low), text, up=True)
+    pen.paint(area, _cells(look, steps, norms, (low, high), area))
+    pen.frame(area)
+    _label_layers(pen, area, labels)
+    first, last = _edges(steps)[[0, -1]]
+    for x in whole_ticks(first, last):
+        _mark(pen, area, (x - first) / max(last - first, 1), tick(x), up=False)
+    pen.write((left + area.right) // 2, bottom + 2 * LINE - GAP, unit, "ms")
+    pen.legend(bottom + 2 * LINE + LINE // 2, [(label, colour) for label, colour, _ in odd])
+    return pen.pixels()
+
+
+def _odd(look: Look, norms: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+    """What is no positive number, by name, with its colour and where it is.
+
+    Three matters: a gradient of 0, none at all (nothing leads back to the layer), and one that is NaN.
+    """
+    matters = [
         ("exactly 0", look.ink, norms == 0),
         ("no gradient", look.missing, np.isnan(norms)),
         ("not finite", look.orange, np.isinf(norms)),
     ]
-    for _, colour, where in odd:
-        axes.pcolormesh(edges, rows, np.ma.masked_where(~where, where), cmap=ListedColormap([colour]))
-    handles = [Patch(facecolor=colour, label=label) for label, colour, where in odd if where.any()]
-    if handles:
-        legend(made, handles)
-    _label_layers(axes, names)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))  # names may take half of the width
-    axes.xaxis.set_major_formatter(lambda x, _: tick(x))
-    axes.set_xlabel(unit)
-    _bar(made, mesh, axes, "length of the gradient", lambda x, _: tick(10.0**x, 2))
-    return made
+    return [matter for matter in matters if matter[2].any()]
 
 
-@picture
-def draw_exponents(look: Look, counts: Tensor, names: list[str], player: str = "") -> "Figure":
-    """Draw how the components of every layer's gradient spread over the powers of two.
-
-    The counts [layers, BINS + 1] are those of `core.gradients.measure.exponents`.
-    """
-    from matplotlib.colors import PowerNorm
-    from matplotlib.ticker import MaxNLocator
-
-    share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
-    used = np.flatnonzero(share[:, :BINS].any(0))
-    low, high = (max(used[0] - 1, 0), used[-1] + 2) if used.size else (0, BINS)
-    shown = np.where(share > 0, share, np.nan)
-    title = _titled("Magnitude of every component of every layer's gradient", player)
-    made = new_figure(_height(names), title)
-    zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 9])
-    rows = np.arange(len(names) + 1)
-    # The root makes a hundredth of a layer visible next to a half.
-    style = {"cmap": MAP, "norm": PowerNorm(0.5, vmin=0.0, vmax=max(float(share.max()), 1e-6))}
-    zeros.pcolormesh([0, 1], rows, shown[:, [ZERO]], **style)
-    mesh = axes.pcolormesh(np.arange(low, high + 1) + LOWEST, rows, shown[:, low:high], **style)
-    for panel in (zeros, axes):
-        framed(panel)
-    _label_layers(zeros, names)
-    zeros.set_xticks([0.5], ["exactly\n0"])
-    axes.tick_params(axis="y", left=False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    axes.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:g}}}$")
-    for exponent, what in ((-14, "float16: rounded below $2^{-14}$"), (-24, "0 below $2^{-24}$")):
-        if low + LOWEST < exponent < high + LOWEST:
-            line = "--" if exponent == -14 else ":"
-            axes.axvline(exponent, color=look.orange, linewidth=1.8, linestyle=line, label=what)
-    if lines := axes.get_legend_handles_labels()[0]:
-        legend(made, lines)
-    _bar(made, mesh, axes, "share of the layer", lambda x, _: f"{x:.0%}")
-    return made
+def _ends(norms: np.ndarray) -> tuple[float, float]:
+    """log10 of the norms that have the first and the last colour."""
+    shown = np.log10(norms[(norms > 0) & (norms < np.inf)])
+    low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
+    return float(low), float(max(high, low + 1e-6))
 
 
-def _titled(what: str, player: str) -> str:
-    return f"{what} of the {player}" if player else what
+def _edges(steps: Sequence[int]) -> np.ndarray:
+    """Where the columns begin and end: each point is the mean over the window that ends at its step."""
+    width = steps[1] - steps[0] if len(steps) > 1 else steps[0]
+    return np.array([max(0, steps[0] - width), *steps])
 
 
-def _height(names: list[str]) -> float:
-    """Inches: a row for each layer, as high as a letter."""
-    return min(1.3 + 0.24 * max(len(names), 3), 14.0)
+def _cells(
+    look: Look, steps: Sequence[int], norms: np.ndarray, ends: tuple[float, float], area: Box
+) -> np.ndarray:
+    """The colours of the map, uint8 [layers, columns of pixels, 3]."""
+    from PIL.ImageColor import getrgb
+
+    low, high = ends
+    with np.errstate(divide="ignore", invalid="ignore"):
+        colours = viridis(np.nan_to_num((np.log10(norms) - low) / (high - low)))
+    for _, colour, where in _odd(look, norms):
+        colours[where] = getrgb(colour)
+    edges = _edges(steps)
+    middles = edges[0] + (np.arange(area.width) + 0.5) / area.width * (edges[-1] - edges[0])
+    return colours[:, np.searchsorted(edges[1:], middles).clip(max=len(steps) - 1)]
 
 
-def _bar(made: "Figure", mesh: Any, axes: "Axes", label: str, text: Callable[[float, float], str]) -> None:
-    """The key of the colours, above the map: beside it, it would take room from the names."""
-    from matplotlib.ticker import MaxNLocator
-
-    bar = made.colorbar(mesh, ax=axes, location="top", pad=0.01, fraction=0.08, aspect=30, label=label)
-    bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    bar.ax.xaxis.set_major_formatter(text)
-    bar.outline.set_visible(False)
+def _mark(pen: Pen, box: Box, share: float, text: str, *, up: bool) -> None:
+    """A number above or below a box, at a share of its width."""
+    x, y = box.left + round(share * (box.width - 1)), box.top - 1 if up else box.bottom
+    way = -1 if up else 1
+    pen.line(x, y, x, y + way * (TICK - 1))
+    pen.write(x, y + way * (TICK + GAP), text, "ms" if up else "ma", pen.look.faint)
 
 
-def _label_layers(axes: "Axes", names: list[str]) -> None:
-    """The layers from top to bottom, at most 48 of them by name."""
-    axes.invert_yaxis()
-    every = max(1, -(-len(names) // 48))
-    axes.set_yticks(np.arange(len(names))[::every] + 0.5, shortened(names)[::every])
-
-
-def shortened(names: list[str]) -> list[str]:
-    """Names of at most `LONGEST` letters; an ellipsis stands for what is left out.
-
-    That is first what all names end with, then the beginning of what all begin with. A name that is still too
-    long loses its middle, or, where two would become alike, its end, for its number in the picture.
-    """
-    if max(map(len, names), default=0) <= LONGEST:
-        return names
-    head, tail = (commonprefix([name[::step] for name in names]) for step in (1, -1))  # noqa: RUF071 (letters)
-    head, tail = (part[: part.rfind(".") + 1] for part in (head, tail))  # whole parts of the names
-    own = [name[len(head) : len(name) - len(tail)] + ("…" if tail else "") for name in names]
-    room = max(LONGEST - max(map(len, own)) - 1, 0)
-    texts = [("…" if len(head) > room else "") + head[max(0, len(head) - room) :] + text for text in own]
-    half = LONGEST // 2
-    short = [text if len(text) <= LONGEST else f"{text[:half]}…{text[1 - half :]}" for text in texts]
-    if len(set(short)) == len(set(names)):
-        return short
-    return [f"{text[: LONGEST - 6]}… {i}" for i, text in enumerate(texts)]
+def _label_layers(pen: Pen, area: Box, labels: list[str]) -> None:
+    """The layers from top to bottom beside their rows."""
+    for i in range(0, len(labels), named_every(labels)):
+        y = area.top + round((i + 0.5) * area.height / len(labels))
+        pen.line(area.left - TICK, y, area.left - 1, y)
+        pen.write(area.left - TICK - GAP, y, labels[i], "rm", pen.look.faint)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from core.draw.heatmap import HeatMap, draw_exponents
+from core.draw.exponents import draw_exponents
+from core.draw.heatmap import HeatMap
 from core.draw.media import Media
 from core.form import Maybe
 from core.gradients.measure.exponents import histogram

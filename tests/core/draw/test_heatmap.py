@@ -1,12 +1,25 @@
-"""Pictures of every layer's gradient: what is kept of a long run, what the colours say, which names show."""
+"""Pictures of every layer's gradient: what is kept of a long run, what the colours say, what is written."""
 
+import itertools
+import subprocess
+import sys
+
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from PIL.ImageColor import getrgb
 
-from core.draw.heatmap import COLUMNS, LONGEST, HeatMap, draw_exponents, shortened
-from core.draw.palette import LIGHT
+from core.draw.exponents import draw_exponents
+from core.draw.figure import DPI, TEXT
+from core.draw.heatmap import COLUMNS, HeatMap, _cells, draw_norms
+from core.draw.media import dark_of
+from core.draw.palette import DARK, LIGHT
+from core.draw.pen import Box, Pen, _font
+from core.draw.viridis import viridis
 from core.gradients.measure.exponents import BINS
+from core.text import printable
+from tests.drawn import LEGIBLE, PHONE
 
 pytestmark = pytest.mark.usefixtures("light_figures")
 
@@ -71,13 +84,60 @@ def test_long_names_leave_room_and_stay_different(length, number):
     assert not np.array_equal(*(draw_exponents(counts, names).pixels for names in groups))
 
 
-def test_shortened_names_say_what_differs():
-    long = [STEM.format(i) + "0.original" for i in (3, 12)]
-    assert shortened(long) == ["generator.encoder.blocks.3…", "generator.encoder.blocks.12…"]
-    deep = ["a." * 30 + name for name in ("conv.weight", "norm.weight")]
-    assert shortened(deep) == ["…" + 12 * "a." + "conv…", "…" + 12 * "a." + "norm…"]
-    assert shortened(["actor.0", "critic.0"]) == ["actor.0", "critic.0"]
-    alike = [50 * "x" + letter + 50 * "y" for letter in "ab"]
-    assert len(set(shortened(alike))) == 2
-    for names in (long, deep, alike):
-        assert max(map(len, shortened(names))) <= LONGEST
+def test_every_cell_has_the_colour_of_its_norm_and_the_width_of_its_window():
+    """Points of the windows 0 to 10, 10 to 20, 20 to 40: the last one has a half of the width."""
+    norms = np.array([[1e-2, 1e-1, 1.0], [1.0, 0.0, np.nan], [np.inf, 1e-9, 1e9]])
+    found = _cells(LIGHT, [10, 20, 40], norms, (-2.0, 0.0), Box(5, 7, 85, 99))
+    first, half, last = viridis(np.array([0.0, 0.5, 1.0]))
+    zero, missing, infinite = (getrgb(c) for c in (LIGHT.ink, LIGHT.missing, LIGHT.orange))
+    rows = [(first, half, last), (last, zero, missing), (infinite, first, last)]
+    assert np.array_equal(found, [np.repeat(row, [20, 20, 40], axis=0) for row in rows])
+
+
+def test_the_colours_are_matplotlibs():
+    shares = np.linspace(-0.1, 1.1, 1000)
+    expected = matplotlib.colormaps["viridis"](shares, bytes=True)[:, :3]
+    assert np.array_equal(viridis(shares), expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "steps", "norms"),
+    [
+        ([f"actor.{i}.weight" for i in range(8)], [10, 20, 30], np.geomspace(1e-9, 10, 24).reshape(8, 3)),
+        ([STEM.format(i) for i in range(300)], [5], np.ones((300, 1))),
+        (["a", "b\x1b[31m\n", "c"], range(1, 60), np.tile([[0.0], [np.nan], [np.inf]], 59)),
+        (["a"], [0], np.full((1, 1), 3.0)),
+        (["a", "b"], [10**11, 2 * 10**11], np.array([[1e-300, 1e300], [1e-5, 1.0]])),
+    ],
+)
+def test_every_word_can_be_read_and_none_is_cut(monkeypatch, names, steps, norms):
+    """On a phone, whose page leaves a picture 338 pixels, in letters of at least 8, over no other."""
+    found = []
+    write = Pen.write
+
+    def noted(self, x, y, text, anchor, colour="", size=TEXT, *, bold=False):
+        before = self.pixels().copy()
+        write(self, x, y, text, anchor, colour, size, bold=bold)
+        rows, columns = np.nonzero((self.pixels() != before).any(2))
+        found.append((text, size, columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, self))
+
+    monkeypatch.setattr(Pen, "write", noted)
+    made = draw_norms(names, steps, norms, "env steps", "generator")
+    assert made.pixels.shape == dark_of(made).pixels.shape
+    assert np.array_equal(made.pixels[0, 0], getrgb(LIGHT.page))
+    assert np.array_equal(made.dark[0, 0], getrgb(DARK.page))
+    for text, size, left, top, right, bottom, pen in found:
+        assert size / 72 * DPI * PHONE / pen.width >= LEGIBLE
+        length = round(_font(size, bold=size > TEXT).getlength(printable(text)))
+        assert right - left >= length - 4, text  # a letter that an edge cuts is narrower
+        assert 0 < top < bottom < made.pixels.shape[0], text
+    light = found[: len(found) // 2]
+    for (first, _, *a, _), (second, _, *b, _) in itertools.combinations(light, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (first, second)
+
+
+def test_a_run_draws_it_without_matplotlib():
+    code = "import sys; from core.draw.heatmap import draw_norms as d; import numpy as n; "
+    draws = "d(['a'], [1], n.ones((1, 1)), 'steps'); print('matplotlib' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code + draws], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"

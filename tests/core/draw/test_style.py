@@ -18,9 +18,10 @@ from core.descend.pictures.curves import draw_curves, draw_training
 from core.descend.pictures.maps import draw_paths
 from core.descend.pictures.relief import draw_surface as draw_relief
 from core.descend.trajectory import Trajectory
+from core.draw.exponents import draw_exponents
 from core.draw.figure import new_figure, picture
-from core.draw.heatmap import LONGEST, draw_exponents, draw_norms
 from core.draw.media import Image, dark_of, encode
+from core.draw.names import LONGEST
 from core.draw.palette import DARK, LETTER, LIGHT, TINTS, Look
 from core.gradients.measure.exponents import BINS, ZERO
 from core.landscape.curvature import Spectrum
@@ -210,8 +211,6 @@ def seed_run(seed: int, curve: dict[int, float]) -> SeedRun:
 
 ENDS = torch.ones(60, 60, 2, dtype=torch.float64)
 DRAWINGS = {
-    "norms": lambda: (draw_norms, names(8), [10, 20, 30], np.geomspace(1e-9, 10, 24).reshape(8, 3), "steps"),
-    "norms of many layers": lambda: (draw_norms, names(300), [5], np.ones((300, 1)), "steps"),
     "exponents": lambda: (draw_exponents, exponents(), names(6)),
     "paths": lambda: (draw_paths, plane(), several()),
     "relief": lambda: (draw_relief, plane(), several()),
