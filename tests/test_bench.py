@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.suites import gan_grid, limit, rl, startup
+from scripts.suites import gan_grid, gpu, limit, rl, startup
 from scripts.suites.rl_rows import ROWS
 from tests.conftest import Command, assert_refused
 
@@ -144,6 +145,23 @@ def test_without_a_gpu_the_suite_says_so(command: Command, monkeypatch):
     outcome = command("bench", "suite=gpu")
     assert outcome.status == 0
     assert outcome.out.strip() == "no GPU here, so nothing was measured: suite=gpu wants a CUDA device"
+
+
+@pytest.mark.slow
+def test_the_agents_of_the_gpus_suite_are_trained_in_every_way(monkeypatch):
+    """On the CPU, both ways eager; PPO on tensors, and SAC's updates, counted by themselves."""
+    monkeypatch.setattr(gpu, "COPIES", 64)
+    monkeypatch.setattr(gpu, "ROLLOUTS", 3)
+    monkeypatch.setattr(gpu, "SAC_STEPS", 520)  # 500 before the first update
+    monkeypatch.setattr(gpu, "WAYS", {"eager": [], "again": []})
+    ppo, sac = gpu.agents(torch.device("cpu"), 2)
+    assert re.fullmatch(r"PPO, steps per second: +eager [\d,]+.*  again [\d,]+.*  ratio .+", ppo)
+    assert re.fullmatch(r"SAC, updates per second: +eager [\d,]+.*  again [\d,]+.*  ratio .+", sac)
+
+
+def test_a_gpus_line_has_the_ratios_of_pairs():
+    speeds = {"eager": [100.0, 50.0, 100.0], "compiled": [400.0, 100.0, 300.0]}
+    assert gpu.line("PPO, steps", speeds).endswith("ratio 3.00 [2.50, 3.50]")
 
 
 def test_a_whole_command_is_compared_with_the_peers_in_pairs():

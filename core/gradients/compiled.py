@@ -5,7 +5,8 @@
 
 The operations of one call, backward included, are recorded below autograd (`make_fx`) and compiled by
 TorchInductor. Every tensor that they read is an input of the graph, the parameters and the buffers of all
-networks by reference: what is loaded into them is seen. Python runs once, while it is recorded.
+networks by reference: what is loaded into them is seen. Python runs once, while it is recorded. On CUDA its
+kernels are one CUDA graph besides (`core.gradients.captured`).
 
 Other ways were measured on PPO's minibatch (CartPole, 64x64, batch 128, one thread; eager 1.31 ms, this
 0.41). `torch.compile` of the loss needed 1.29 ms for loss and gradient alone, as long as without it, and
@@ -86,7 +87,7 @@ class CompiledGradients:
         parameters: what gradients are taken of.
         transforms: those of the step, if all of them can be part of the graph.
         losses: evaluates a closure: its losses by name, and its metrics.
-        say: takes one line about why something runs eagerly.
+        say: takes one line about why the step runs eagerly, or without a CUDA graph.
         remarks: what has been said.
     """
 
@@ -116,9 +117,10 @@ class CompiledGradients:
         """
         self._gradients = []
         if not isinstance(closure, partial):
-            self._remark("a closure that is no functools.partial hides what it depends on")
+            self._remark("runs eagerly: a closure that is no functools.partial hides what it depends on")
             return None
         tensors, fixed, key = leaves(closure)
+        tensors = [_on(self.parameters[0].device, t) for t in tensors]
         sized = key, tuple(t.shape for t in tensors)
         if sized not in self._by_size:
             self._by_size[sized] = self._made(key, closure, tensors, fixed)
@@ -175,14 +177,14 @@ class CompiledGradients:
             if graph is None or graph.fits(sizes):
                 return graph
         if len(of_key) >= MOST or len(self._of_key) > MOST:
-            self._remark(f"it is called in more than {MOST} ways")
+            self._remark(f"runs eagerly: it is called in more than {MOST} ways")
             return None
         wanted = opened_sizes(of_key[0].sizes, sizes) if of_key and of_key[0] else sizes
         try:
             one = open_size(wanted, sizes) in (0, 1)  # which torch never leaves open
             of_key.append(self._compiled(closure, tensors, fixed, sizes if one else wanted))
         except Exception as error:  # the recorder and the compiler raise what they like
-            self._remark(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            self._remark(f"runs eagerly: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
             of_key.append(None)
         return of_key[-1]
 
@@ -209,7 +211,7 @@ class CompiledGradients:
                 results = self._results(_as_parameters(found, self.parameters))
             return results + [value.detach() for value in metrics.values()]
 
-        run, others, takes, times = record(outputs, self.parameters, tensors, sizes)
+        run, others, takes, times = record(outputs, self.parameters, tensors, sizes, self._remark)
         return Graph(run, others, sizes, takes, missing, names, fixed, *times)
 
     def _results(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
@@ -235,6 +237,11 @@ def _as_parameters(gradients: Sequence[Tensor | None], parameters: Sequence[Tens
             used.add(g.untyped_storage()._cdata)
         found.append(g)
     return found
+
+
+def _on(device: torch.device, leaf: Tensor) -> Tensor:
+    """A number where the parameters are: a CUDA graph would keep the one that it was recorded with."""
+    return leaf if leaf.ndim or leaf.device == device else leaf.to(device, non_blocking=True)
 
 
 def compiled_gradients(

@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from core.gradients.captured import Captured
 from core.gradients.norms import recording
 
 TRIALS = 5  # calls that are timed, with and without the graph
@@ -49,6 +50,7 @@ def record(
     parameters: Sequence[Tensor],
     tensors: Sequence[Tensor],
     sizes: Sequence[Sizes],
+    say: Callable[[str], None],
 ) -> tuple[Callable[..., Sequence[Tensor]], list[Tensor], Callable[[int], bool], tuple[float, float]]:
     """Compile a function.
 
@@ -57,10 +59,12 @@ def record(
         parameters: what it takes gradients of.
         tensors: an example of what it is called with.
         sizes: of each; None = the graph takes any, the same in all that are None.
+        say: takes one line about why it is no CUDA graph on a device that has them; of open sizes none is.
 
     Returns:
-        The compiled function, of parameters, tensors and further ones; these; whether it takes a size that is
-        open; the seconds that compiling took and those that one call saves.
+        The compiled function, of parameters, tensors and further ones, on CUDA a CUDA graph; the further
+        ones; whether it takes a size that is open; the seconds that compiling took and those that one call
+        saves.
     """
     from torch._inductor import standalone_compile
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -87,10 +91,35 @@ def record(
                 )
             )
             run(*arguments)
+            if parameters[0].device.type == "cuda" and mode is FIXED:
+                run = _as_cuda_graph(
+                    run, arguments, range(len(parameters), len(parameters) + len(inputs)), reading, say
+                )
             compile_s = time.perf_counter() - began
             graph_s = _seconds(partial(run, *arguments))
         eager_s = _seconds(partial(outputs, inputs))
     return run, others, _allowed(examples, mode), (compile_s, eager_s - graph_s)
+
+
+def _as_cuda_graph(
+    run: Callable[..., Sequence[Tensor]],
+    arguments: Sequence[Tensor],
+    varying: range,
+    reading: "Reading",
+    say: Callable[[str], None],
+) -> Callable[..., Sequence[Tensor]]:
+    """The function as a CUDA graph, if it can be one."""
+    generators = torch.cuda.get_rng_state(arguments[0].device)
+
+    def rewind() -> None:
+        torch.cuda.set_rng_state(generators, arguments[0].device)
+        reading.put_back()
+
+    try:
+        return Captured(run, arguments, varying, rewind)
+    except (RuntimeError, ValueError) as error:
+        say(f"runs without a CUDA graph: {str(error).strip().splitlines()[0]}")
+        return run
 
 
 def _allowed(examples: Sequence[Tensor], mode: Any) -> Callable[[int], bool]:
@@ -142,6 +171,12 @@ class Reading(TorchDispatchMode):
         self._seen |= {id(t): t for t in tree_leaves(made) if isinstance(t, Tensor)}
         return made
 
+    def put_back(self) -> None:
+        """Undo what was written to the tensors that were read."""
+        for t, value in self.before:
+            if not torch.equal(t, value):
+                t.copy_(value)
+
 
 @contextmanager
 def undone(reading: Reading) -> Iterator[None]:
@@ -149,9 +184,7 @@ def undone(reading: Reading) -> Iterator[None]:
     try:
         yield
     finally:
-        for t, value in reading.before:
-            if not torch.equal(t, value):
-                t.copy_(value)
+        reading.put_back()
 
 
 def _fusible() -> dict[Any, Callable[..., Any]]:

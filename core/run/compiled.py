@@ -8,6 +8,7 @@ import torch
 
 from core.config import ConfigError
 from core.gradients import GradientStep
+from core.gradients.captured import Captured
 
 Compile = Literal["off", "update"]
 DEVICES = ("cpu", "cuda")
@@ -37,11 +38,11 @@ def check_compile(mode: Compile, device: torch.device) -> None:
 
 
 def begin_compiling(mode: Compile, steps: Sequence[GradientStep], say: Callable[[str], None]) -> None:
-    """Let the steps compile what they are called with; one line about each that cannot."""
+    """Let the steps compile what they are called with; one line about each that cannot be."""
     for step in steps if mode == "update" else ():
         whose = f"the step of {step.name}" if step.name else "the step"
         try:
-            step.compile(lambda line, whose=whose: say(f"compile={mode}: {whose} runs eagerly: {line}"))
+            step.compile(lambda line, whose=whose: say(f"compile={mode}: {whose} {line}"))
         except ValueError as error:
             say(f"compile={mode}: {whose} runs eagerly: {error}")
 
@@ -53,7 +54,10 @@ def say_saved(mode: Compile, steps: Sequence[GradientStep], say: Callable[[str],
         cost = sum(graph.compile_s for graph in graphs)
         saved = sum(graph.saved_s * graph.calls for graph in graphs)
         calls = sum(graph.calls for graph in graphs)
+        cuda = sum(isinstance(graph.run, Captured) for graph in graphs)
+        all_of_them = f"{len(graphs)} graph{'s' * (len(graphs) > 1)}"
+        as_cuda = f" ({cuda} as CUDA graph{'s' * (cuda > 1)})" if cuda else ""
         say(
-            f"compile={mode}: {len(graphs)} graph{'s' * (len(graphs) > 1)} compiled in {cost:.1f} s; "
+            f"compile={mode}: {all_of_them}{as_cuda} compiled in {cost:.1f} s; "
             f"{calls:,} gradients by them took about {abs(saved):.1f} s {'less' if saved > 0 else 'more'}"
         )

@@ -278,10 +278,11 @@ class Updates:
     Args:
         agent: its class.
         products: those of the first updates are noted there, and nothing is timed; None = time them.
+        clock: what tells the time.
     """
 
-    def __init__(self, agent: Any, products: Products | None) -> None:
-        self.agent, self.update, self.products = agent, agent.update, products
+    def __init__(self, agent: Any, products: Products | None, clock: Callable[[], float]) -> None:
+        self.agent, self.update, self.products, self.clock = agent, agent.update, products, clock
         self.seconds: list[float] = []
 
     def __enter__(self) -> "Updates":
@@ -292,9 +293,9 @@ class Updates:
             if self.products is not None and len(self.seconds) <= NOTED:
                 with self.products:
                     return self.update(agent, *args, **kwargs)
-            began = time.process_time()
+            began = self.clock()
             metrics = self.update(agent, *args, **kwargs)
-            self.seconds[-1] = time.process_time() - began
+            self.seconds[-1] = self.clock() - began
             return metrics
 
         self.agent.update = update
@@ -320,7 +321,7 @@ def ours(
     with tempfile.TemporaryDirectory() as folder:
         run = timed(Path(folder), cfg.logging, tree, {"seed": seed})
         try:
-            with Updates(cfg.agent.target, products) as updates:
+            with Updates(cfg.agent.target, products, timed.clock) as updates:
                 train(cfg, run)
         finally:
             run.close()

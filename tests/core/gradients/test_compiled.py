@@ -147,7 +147,7 @@ def test_more_ways_of_calling_than_are_worth_compiling_run_eagerly_which_is_said
     x = torch.ones(8, 3, dtype=torch.float64)
     for _ in range(3):
         step(partial(fit, net, x, x.sum(1), 0.1))
-    assert said == ["it is called in more than 0 ways"]
+    assert said == ["runs eagerly: it is called in more than 0 ways"]
     assert step.monitor.steps == 3
 
 

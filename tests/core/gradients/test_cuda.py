@@ -5,6 +5,7 @@ Skipped where there is none.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from core.gradients import (
     global_norm,
     layer_norms,
 )
+from core.gradients.captured import Captured
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a CUDA device")
 
@@ -194,3 +196,34 @@ def test_training_is_the_cpus(name: str) -> None:
             step(lambda net=net, data=data: (loss_of(net, *data), {}))
         trained.append([p.detach().cpu() for p in net.parameters()])
     torch.testing.assert_close(*trained, rtol=1e-9, atol=1e-12)
+
+
+def named(net: nn.Module, x: Tensor, y: Tensor, weight: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    error = loss_of(net, x, y)
+    return {"error": error, "size": weight * net[0].weight.square().sum()}, {"loss": error.detach()}
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_cuda_graphs_that_give_the_eager_numbers_and_never_wait() -> None:
+    eager, compiled, said = network(), network(), []
+    steps = [
+        GradientStep(net, OPTIMIZERS["adam"](net), [GlobalNorm(max_norm=0.1)]) for net in (eager, compiled)
+    ]
+    steps[1].compile(said.append)
+    random = torch.Generator("cuda").manual_seed(2)
+    losses: list[list[Tensor]] = [[], []]
+    for i in range(4 * WARM_UP):
+        x, y = (torch.randn(32, n, generator=random, device="cuda") for n in (4, 2))
+        for net, step, found in zip((eager, compiled), steps, losses, strict=True):
+            call = partial(named, net, x, y, 0.1 / (i + 1))
+            if i < WARM_UP:
+                found.append(step(call)["loss"])
+                continue
+            with no_waiting():
+                found.append(step(call)["loss"])
+    assert said == []
+    assert steps[1].compiled is not None
+    assert [type(graph.run) for graph in steps[1].compiled.graphs] == [Captured]
+    torch.testing.assert_close(torch.stack(losses[1]), torch.stack(losses[0]), rtol=1e-5, atol=1e-6)
+    for a, b in zip(eager.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
