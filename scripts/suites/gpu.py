@@ -52,14 +52,16 @@ def agents(device: torch.device, rounds: int) -> list[str]:
     shape = (f"num_envs={COPIES}", f"agent.num_steps={NUM_STEPS}", "env.vectorization=torch")
     ppo = [*CLEANRL, *shape, "evaluation.episodes=1", f"device={device}"]
     sac = ["agent=sac", *REPLAY, *LARGE, "evaluation.episodes=1", f"device={device}"]
-    found: dict[str, dict[str, list[float]]] = {"PPO, steps": {}, "SAC, updates": {}}
+    found: dict[str, dict[str, list[float]]] = {
+        what: {way: [] for way in WAYS} for what in ("PPO, steps", "SAC, updates")
+    }
     for number in range(rounds):
         for way in list(WAYS)[:: 1 if number % 2 else -1]:
             words, seed = WAYS[way], number + 1
             whole = ours([*ppo, *words], NUM_STEPS * COPIES * ROLLOUTS, seed, AwaitedRun)
-            found["PPO, steps"].setdefault(way, []).append(whole.speed)
+            found["PPO, steps"][way].append(whole.speed)
             update_s = ours([*sac, *words], SAC_STEPS, seed, AwaitedRun).update_s
-            found["SAC, updates"].setdefault(way, []).append(1 / update_s)
+            found["SAC, updates"][way].append(1 / update_s)
     return [line(what, by_way) for what, by_way in found.items()]
 
 
