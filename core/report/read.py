@@ -22,10 +22,11 @@ def read_run(directory: Path, kind_of: KindOf = unknown, option: str = "run") ->
     """Read everything that a report needs; `option` named the directory.
 
     Raises:
-        ConfigError: there is no such directory, no run in it, or its files are damaged.
+        ConfigError: it is no directory, there is no run in it, or its files are damaged.
     """
     if not directory.is_dir():
-        raise ConfigError(f"{option}={directory}: there is no such directory")
+        why = "a file, and a run is a directory" if directory.is_file() else "there is no such directory"
+        raise ConfigError(f"{option}={directory}: {why}")
     options = saved_options(directory)
     status, summary = state_of(directory)
     kind = kind_of(str(options["_target_"]))

@@ -31,9 +31,8 @@ def by_name(argument: str, given: Kind | Mapping[str, Kind], kind: type[Kind]) -
     found = dict(given) if isinstance(given, Mapping) else {"": given}
     wrong = [type(each).__name__ for each in found.values() if not isinstance(each, kind)]
     if wrong:
-        raise TypeError(
-            f"{argument} must be a {kind.__name__}, or several by name in a dictionary; got {wrong[0]}"
-        )
+        one = f"{'an' if kind is torch.optim.Optimizer else 'a'} {kind.__name__}"
+        raise TypeError(f"{argument} must be {one}, or several by name in a dictionary; got {wrong[0]}")
     if not found:
         raise ValueError(f"{argument} is an empty dictionary: there is nothing to watch")
     return {name: _hooked(each) for name, each in found.items()}

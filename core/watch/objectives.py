@@ -145,13 +145,17 @@ def objective_of(models: Models, name: str, loss: Callable[..., Tensor], batch: 
 
 
 def _refuse_loss(objective: Objective, models: Models) -> None:
-    """Call it once.
+    """Call it once, at copies of the parameters: what measures it puts others in their place, too.
 
     Raises:
-        ValueError: it fails, returns something else than one real number, or depends on none of its model's
-            parameters; one line.
+        ValueError: it fails, returns something else than one real number, or what it depends on is not what
+            its forward computes with; one line.
     """
-    value = attempt("the objective's loss", objective)
+    copies = {
+        name: p.detach().clone().requires_grad_()
+        for name, p in zip(objective.names, objective.parameters, strict=True)
+    }
+    value = attempt("the objective's loss", lambda: objective(copies))
     if not isinstance(value, Tensor) or value.dim() or value.is_complex():
         tensor = isinstance(value, Tensor)
         came = f"a tensor of {tuple(value.shape)}, {value.dtype}" if tensor else type(value).__name__
@@ -164,7 +168,12 @@ def _refuse_loss(objective: Objective, models: Models) -> None:
             "detach(), no_grad() or argmax()"
         )
     reached = {id(value), *(id(getattr(node, "variable", None)) for node in nodes([value]))}
-    if reached.isdisjoint(map(id, objective.parameters)):
+    if reached.isdisjoint(map(id, copies.values())):
+        if not reached.isdisjoint(map(id, objective.parameters)):
+            raise ValueError(
+                "the objective's loss calls the model itself: call the forward that it is given, which may "
+                "compute with other parameters"
+            )
         others = [name for name, m in models.items() if not reached.isdisjoint(map(id, m.parameters()))]
         if others:
             raise ValueError(

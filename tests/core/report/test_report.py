@@ -190,6 +190,9 @@ def test_a_run_killed_before_its_first_point_still_gets_a_page(tmp_path):
 def test_no_run_is_one_clear_line(tmp_path):
     with pytest.raises(ConfigError, match="there is no such directory"):
         read_run(tmp_path / "nowhere")
+    (tmp_path / "run.py").touch()
+    with pytest.raises(ConfigError, match=r"run=.*run\.py: a file, and a run is a directory"):
+        read_run(tmp_path / "run.py")
     with pytest.raises(ConfigError, match="there is no run in"):
         read_run(tmp_path)
     with pytest.raises(ValueError, match="run must be a run directory: type run=DIR"):

@@ -211,6 +211,16 @@ def test_an_objective_of_another_model_is_refused_and_names_it():
     watch.close()
 
 
+def test_an_objective_that_calls_the_model_itself_is_refused():
+    """Curvature and single-sample gradients are taken at other parameters, of which it would know nothing."""
+    model = classifier()
+    watch = Watch(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match="calls the model itself: call the forward that it is given"):
+        watch.objective(lambda forward, x: model(x).mean(), (torch.ones(4, 8),))
+    watch.objective(lambda forward, x: forward(x).mean(), (torch.ones(4, 8),))
+    watch.close()
+
+
 def test_complex_parameters_are_refused_unless_no_optimizer_holds_them():
     model = nn.ModuleDict({"turn": nn.Linear(8, 8, bias=False, dtype=torch.cfloat), "head": nn.Linear(8, 3)})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -282,7 +282,7 @@ def test_what_cannot_be_watched_is_refused_by_one_clear_line(tmp_path):
         Watch(nn.ReLU(), optimizer)
     with pytest.raises(ValueError, match="none of them is a parameter of the model"):
         Watch(other, optimizer)
-    with pytest.raises(TypeError, match="optimizer must be a Optimizer"):
+    with pytest.raises(TypeError, match="optimizer must be an Optimizer, or several"):
         Watch(model, model)  # pyright: ignore
     with pytest.raises(ValueError, match="interval must be an integer >= 2, got 1"):
         Watch(model, optimizer, interval=1)
