@@ -23,6 +23,7 @@ from tests.drawn import LEGIBLE, PHONE
 
 pytestmark = pytest.mark.usefixtures("light_figures")
 
+NEAR = 40  # pixels that a line reaches above and below its anchor, at most
 STEM = "generator.encoder.blocks.{}.attention.query.parametrizations.weight."
 
 
@@ -116,10 +117,12 @@ def test_every_word_can_be_read_and_none_is_cut(monkeypatch, names, steps, norms
     write = Pen.write
 
     def noted(self, x, y, text, anchor, colour="", size=TEXT, *, bold=False):
-        before = self.pixels().copy()
+        around = (0, y - NEAR, self.width, y + NEAR)
+        before = np.asarray(self._page.crop(around))
         write(self, x, y, text, anchor, colour, size, bold=bold)
-        rows, columns = np.nonzero((self.pixels() != before).any(2))
-        found.append((text, size, columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, self))
+        rows, columns = np.nonzero((np.asarray(self._page.crop(around)) != before).any(2))
+        top = y - NEAR + rows.min()
+        found.append((text, size, columns.min(), top, columns.max() + 1, y - NEAR + rows.max() + 1, self))
 
     monkeypatch.setattr(Pen, "write", noted)
     made = draw_norms(names, steps, norms, "env steps", "generator")
