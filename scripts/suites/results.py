@@ -83,7 +83,7 @@ def beside_published(name: str) -> list[list[str]]:
     header = ["environment, steps", "experiment", "published", "its steps", "from", "return"]
     header += ["interquartile mean", "by seed", "sampled", "minutes", ""]
     rows = tomllib.loads((RESULTS / "published.toml").read_text(encoding="utf-8"))[name]
-    return [header, *(agent_row(row, summaries(row["experiment"])) for row in rows)]
+    return [header, *(agent_row(row, summaries(row.get("folder", row["experiment"]))) for row in rows)]
 
 
 def agent_row(row: Mapping[str, Any], runs: Sequence[Summary]) -> list[str]:
