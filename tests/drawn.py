@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from core.draw.figure import pixels, styled
+from core.draw.figure import DPI, TEXT, pixels, styled
 from core.draw.media import Image
-from core.draw.palette import LIGHT, Look
+from core.draw.palette import DARK, LIGHT, Look
+from core.draw.pen import Pen, _font
+from core.text import printable
 
 PHONE = 338  # pixels that a picture has on a page that is 390 wide
 LEGIBLE = 8  # pixels of the letters
+NEAR = 40  # pixels that a line of a `Pen` reaches above and below its anchor, at most
 
 
 def figure_of(draw: Callable[..., Image], *args: object, look: Look = LIGHT, **kwargs: object) -> Figure:
@@ -76,3 +79,35 @@ def require_whole(made: Figure) -> None:
                     assert numbers.max() <= max(limits) + slack
                     lines += 1
     assert lines
+
+
+def require_legible_pen(draw: Callable[[], Image]) -> list[str]:
+    """As `require_legible` of what a `Pen` draws, and that no letter is cut; what is written, in order."""
+    found = []
+    write = Pen.write
+
+    def noted(self, x, y, text, anchor, colour="", size=TEXT, *, bold=False):
+        around = (0, y - NEAR, self.width, y + NEAR)
+        before = np.asarray(self._page.crop(around))
+        write(self, x, y, text, anchor, colour, size, bold=bold)
+        rows, columns = np.nonzero((np.asarray(self._page.crop(around)) != before).any(2))
+        top, bottom = y - NEAR + rows.min(), y - NEAR + rows.max() + 1
+        found.append((text, Bbox([[columns.min(), top], [columns.max() + 1, bottom]])))
+        assert size / 72 * DPI * PHONE / self.width >= LEGIBLE
+        length = round(_font(size, bold=bold).getlength(printable(text)))
+        assert columns.max() + 1 - columns.min() >= length - 4, text  # an edge would make it shorter
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pen, "write", noted)
+        made = draw()
+    assert made.dark is not None
+    for rendering, look in ((made.pixels, LIGHT), (made.dark, DARK)):
+        assert rendering.shape == made.pixels.shape
+        assert "#" + bytes(rendering[0, 0].tolist()).hex() == look.page
+    light = found[: len(found) // 2]
+    for text, box in light:
+        assert 0 < box.y0 < box.y1 < len(made.pixels), text
+    for (first, a), (second, b) in itertools.combinations(light, 2):
+        over = Bbox.intersection(a, b)
+        assert over is None or min(over.width, over.height) <= 0, (first, second)
+    return [text for text, _ in light]

@@ -1,76 +1,79 @@
 """Layers × magnitude: how the components of every layer's gradient spread over the powers of two."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 import numpy as np
 from torch import Tensor
 
-from core.draw.figure import framed, legend, new_figure, picture
-from core.draw.names import named_every, shortened, titled
-from core.draw.palette import MAP, Look
+from core.draw.layer_page import GAP, LayerPage, titled
+from core.draw.media import Image
+from core.draw.palette import DARK, LIGHT, Look
+from core.draw.pen import Box, Mark, Pen
+from core.draw.ticks import whole_ticks
+from core.draw.viridis import viridis
 from core.gradients.measure.exponents import BINS, LOWEST, ZERO
+from core.numbers import SUPERSCRIPT
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+ZEROS = 0.1  # of the width, for the components that are 0
+BROAD = 2  # pixels of the two limits
+LIMITS = {  # of float16, and the length of a dash
+    -14: ("float16: rounded below 2⁻¹⁴", 9),
+    -24: ("0 below 2⁻²⁴", 3),
+}
 
 
-@picture
-def draw_exponents(look: Look, counts: Tensor, names: list[str], player: str = "") -> "Figure":
+def draw_exponents(counts: Tensor, names: list[str], player: str = "") -> Image:
     """Draw how the components of every layer's gradient spread over the powers of two.
 
     The counts [layers, BINS + 1] are those of `core.gradients.measure.exponents`.
     """
-    from matplotlib.colors import PowerNorm
-    from matplotlib.ticker import MaxNLocator
+    shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
+    light, dark = (_drawn(look, shares, names, player) for look in (LIGHT, DARK))
+    return Image(light, dark)
 
-    share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy().astype(np.float64)
-    used = np.flatnonzero(share[:, :BINS].any(0))
-    low, high = (max(used[0] - 1, 0), used[-1] + 2) if used.size else (0, BINS)
-    shown = np.where(share > 0, share, np.nan)
+
+def _drawn(look: Look, shares: np.ndarray, names: list[str], player: str) -> np.ndarray:
+    """One rendering of the shares [layers, BINS + 1]."""
+    used = np.flatnonzero(shares[:, :BINS].any(0))
+    low, high = (max(used[0] - 1, 0), min(used[-1] + 2, BINS)) if used.size else (0, BINS)
+    limits = {x: each for x, each in LIMITS.items() if low + LOWEST < x < high + LOWEST}
+    legend: list[tuple[str, Mark]] = [
+        (name, partial(_sample, colour=look.orange, dash=dash)) for name, dash in limits.values()
+    ]
     title = titled("Magnitude of every component of every layer's gradient", player)
-    made = new_figure(_height(names), title)
-    zeros, axes = made.subplots(1, 2, sharey=True, width_ratios=[1, 9])
-    rows = np.arange(len(names) + 1)
-    # The root makes a hundredth of a layer visible next to a half.
-    style = {"cmap": MAP, "norm": PowerNorm(0.5, vmin=0.0, vmax=max(float(share.max()), 1e-6))}
-    zeros.pcolormesh([0, 1], rows, shown[:, [ZERO]], **style)
-    mesh = axes.pcolormesh(np.arange(low, high + 1) + LOWEST, rows, shown[:, low:high], **style)
-    for panel in (zeros, axes):
-        framed(panel)
-    _label_layers(zeros, names)
-    zeros.set_xticks([0.5], ["exactly\n0"])
-    axes.tick_params(axis="y", left=False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    axes.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:g}}}$")
-    for exponent, what in ((-14, "float16: rounded below $2^{-14}$"), (-24, "0 below $2^{-24}$")):
-        if low + LOWEST < exponent < high + LOWEST:
-            line = "--" if exponent == -14 else ":"
-            axes.axvline(exponent, color=look.orange, linewidth=1.8, linestyle=line, label=what)
-    if lines := axes.get_legend_handles_labels()[0]:
-        legend(made, lines)
-    _bar(made, mesh, axes, "share of the layer", lambda x, _: f"{x:.0%}")
-    return made
+    page = LayerPage(look, title, names, 1, legend)
+    largest = max(float(shares.max(initial=0.0)), 1e-6)
+    percents = whole_ticks(0, 100 * largest)
+    page.key("share of the layer", {f"{x}%": (x / 100 / largest) ** 0.5 for x in percents})
+    area, pen = page.area, page.pen
+    colours = _cells(look, shares, largest)
+    zeros = Box(area.left, area.top, area.left + round(ZEROS * area.width), area.bottom)
+    powers = Box(zeros.right + 2 * GAP, area.top, area.right, area.bottom)
+    pen.paint(zeros, colours[:, [ZERO]])
+    pen.paint(powers, colours[:, low:high])
+    for box in (zeros, powers):
+        pen.frame(box)
+    page.mark(zeros, 0.5, "0")
+    for x in whole_ticks(low + LOWEST, high + LOWEST):
+        page.mark(powers, (x - LOWEST - low) / (high - low), f"2{str(x).translate(SUPERSCRIPT)}")
+    for x, (_, dash) in limits.items():
+        left = powers.left + round((x - LOWEST - low) / (high - low) * (powers.width - 1))
+        pen.dashes(Box(left, area.top, left + BROAD, area.bottom), look.orange, dash)
+    return pen.pixels()
 
 
-def _height(names: list[str]) -> float:
-    """Inches: a row for each layer, as high as a letter."""
-    return min(1.3 + 0.24 * max(len(names), 3), 14.0)
+def _cells(look: Look, shares: np.ndarray, largest: float) -> np.ndarray:
+    """The colour of every share, that of the page for none: uint8 [layers, BINS + 1, 3].
+
+    The root makes a hundredth of a layer visible next to a half.
+    """
+    from PIL.ImageColor import getrgb
+
+    colours = viridis((shares / largest) ** 0.5)
+    colours[shares == 0] = getrgb(look.page)
+    return colours
 
 
-def _bar(made: "Figure", mesh: Any, axes: "Axes", label: str, text: Callable[[float, float], str]) -> None:
-    """The key of the colours, above the map: beside it, it would take room from the names."""
-    from matplotlib.ticker import MaxNLocator
-
-    bar = made.colorbar(mesh, ax=axes, location="top", pad=0.01, fraction=0.08, aspect=30, label=label)
-    bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    bar.ax.xaxis.set_major_formatter(text)
-    bar.outline.set_visible(False)
-
-
-def _label_layers(axes: "Axes", names: list[str]) -> None:
-    """The layers from top to bottom, at most 48 of them by name."""
-    axes.invert_yaxis()
-    every = named_every(names)
-    axes.set_yticks(np.arange(len(names))[::every] + 0.5, shortened(names)[::every])
+def _sample(pen: Pen, box: Box, colour: str, dash: int) -> None:
+    middle = (box.top + box.bottom) // 2
+    pen.dashes(Box(box.left, middle - 1, box.right, middle - 1 + BROAD), colour, dash)

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from core.draw.figure import DPI, TITLE, WIDTH, broken
+from core.draw.layer_page import GAP, LINE, LayerPage, titled
 from core.draw.media import Image
-from core.draw.names import named_every, shortened, titled
 from core.draw.palette import DARK, LIGHT, Look
-from core.draw.pen import Box, Pen
+from core.draw.pen import Box, Mark, Pen
 from core.draw.ticks import power_ticks, whole_ticks
 from core.draw.viridis import viridis
 from core.form import Many, Number, Table
@@ -17,9 +17,6 @@ from core.numbers import tick
 from core.state import StateDict
 
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
-HEAD, LINE, ROW, KEY = 28, 29, 31, 22  # pixels: a line of the title and of text, a layer, the colours' key
-TALLEST = 1650  # pixels of the map, however many layers there are
-MARGIN, GAP, TICK = 8, 5, 6  # pixels: around all, between parts, of the marks of an axis
 
 
 class HeatMap:
@@ -84,33 +81,21 @@ def draw_norms(
 def _drawn(
     look: Look, names: list[str], steps: Sequence[int], norms: np.ndarray, unit: str, player: str
 ) -> np.ndarray:
-    """One rendering, from top to bottom: title, key of the colours, map and its axes, what is no number."""
-    heads = broken(titled("Gradient norm of every layer", player), TITLE, WIDTH, bold=True)
-    odd = _odd(look, norms)
-    height = min(max(len(names), 3) * ROW, TALLEST)
-    top = MARGIN + len(heads) * HEAD + 2 * LINE
-    bottom = top + KEY + GAP + height
-    pen = Pen(look, round(WIDTH * DPI), bottom + 2 * LINE + MARGIN + bool(odd) * LINE)
-    for i, head in enumerate(heads):
-        pen.write(MARGIN, MARGIN + i * HEAD, head, "la", size=TITLE, bold=True)
-    labels = shortened(names)
-    left = MARGIN + max(map(pen.length, labels), default=0) + GAP + TICK
-    key = Box(left, top, pen.width - MARGIN, top + KEY)
-    area = Box(left, bottom - height, key.right, bottom)
+    """One rendering."""
+    odd: list[tuple[str, Mark]] = [
+        (label, partial(Pen.fill, colour=colour)) for label, colour, _ in _odd(look, norms)
+    ]
+    page = LayerPage(look, titled("Gradient norm of every layer", player), names, 2, odd)
     low, high = _ends(norms)
-    pen.paint(key, viridis(np.linspace(0, 1, key.width))[None])
-    pen.write((left + key.right) // 2, top - LINE - GAP, "length of the gradient", "ms")
     numbers = {tick(x, 2): math.log10(x) for x in power_ticks(10.0**low, 10.0**high)}
-    for text, x in numbers.items():
-        _mark(pen, key, (x - low) / (high - low), text, up=True)
+    page.key("length of the gradient", {text: (x - low) / (high - low) for text, x in numbers.items()})
+    area, pen = page.area, page.pen
     pen.paint(area, _cells(look, steps, norms, (low, high), area))
     pen.frame(area)
-    _label_layers(pen, area, labels)
     first, last = _edges(steps)[[0, -1]]
     for x in whole_ticks(first, last):
-        _mark(pen, area, (x - first) / max(last - first, 1), tick(x), up=False)
-    pen.write((left + area.right) // 2, bottom + 2 * LINE - GAP, unit, "ms")
-    pen.legend(bottom + 2 * LINE + LINE // 2, [(label, colour) for label, colour, _ in odd])
+        page.mark(area, (x - first) / max(last - first, 1), tick(x))
+    pen.write(area.middle, area.bottom + 2 * LINE - GAP, unit, "ms")
     return pen.pixels()
 
 
@@ -154,19 +139,3 @@ def _cells(
     edges = _edges(steps)
     middles = edges[0] + (np.arange(area.width) + 0.5) / area.width * (edges[-1] - edges[0])
     return colours[:, np.searchsorted(edges[1:], middles).clip(max=len(steps) - 1)]
-
-
-def _mark(pen: Pen, box: Box, share: float, text: str, *, up: bool) -> None:
-    """A number above or below a box, at a share of its width."""
-    x, y = box.left + round(share * (box.width - 1)), box.top - 1 if up else box.bottom
-    way = -1 if up else 1
-    pen.line(x, y, x, y + way * (TICK - 1))
-    pen.write(x, y + way * (TICK + GAP), text, "ms" if up else "ma", pen.look.faint)
-
-
-def _label_layers(pen: Pen, area: Box, labels: list[str]) -> None:
-    """The layers from top to bottom beside their rows."""
-    for i in range(0, len(labels), named_every(labels)):
-        y = area.top + round((i + 0.5) * area.height / len(labels))
-        pen.line(area.left - TICK, y, area.left - 1, y)
-        pen.write(area.left - TICK - GAP, y, labels[i], "rm", pen.look.faint)

@@ -4,7 +4,7 @@ For what every run draws: matplotlib takes longer to import than a short run to 
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,9 +37,17 @@ class Box:
         return self.right - self.left
 
     @property
+    def middle(self) -> int:
+        """The column in the middle."""
+        return (self.left + self.right) // 2
+
+    @property
     def height(self) -> int:
         """Rows."""
         return self.bottom - self.top
+
+
+Mark = Callable[["Pen", Box], None]  # draws what a legend explains, in a box
 
 
 class Pen:
@@ -101,12 +109,30 @@ class Pen:
         spread = np.ascontiguousarray(colours[np.ix_(rows, columns)])
         self._page.paste(Image.fromarray(spread), (box.left, box.top))
 
-    def legend(self, y: int, entries: Sequence[tuple[str, str]]) -> None:
-        """Names with their colours beside them, in the middle of the page around this height."""
+    def fill(self, box: Box, colour: str) -> None:
+        """Fill a rectangle with one colour."""
+        self._draw.rectangle((box.left, box.top, box.right - 1, box.bottom - 1), colour)
+
+    def dashes(self, box: Box, colour: str, length: int) -> None:
+        """A broken line along the longer side of a rectangle and as wide as its shorter one.
+
+        Args:
+            box: where.
+            colour: of the line.
+            length: pixels of a dash; half as many are left free behind it.
+        """
+        across = box.width > box.height
+        first, last = (box.left, box.right) if across else (box.top, box.bottom)
+        for a in range(first, last, length + length // 2):
+            b = min(a + length, last)
+            self.fill(Box(a, box.top, b, box.bottom) if across else Box(box.left, a, box.right, b), colour)
+
+    def legend(self, y: int, entries: Sequence[tuple[str, Mark]]) -> None:
+        """Names with their marks beside them, in the middle of the page around this height."""
         wide = [SWATCH + SWATCH // 2 + self.length(name) for name, _ in entries]
         x = (self.width - sum(wide) - SPACE * (len(entries) - 1)) // 2
-        for (name, colour), width in zip(entries, wide, strict=True):
-            self._draw.rectangle((x, y - SWATCH // 2, x + SWATCH - 1, y + SWATCH // 2 - 1), colour)
+        for (name, mark), width in zip(entries, wide, strict=True):
+            mark(self, Box(x, y - SWATCH // 2, x + SWATCH, y + SWATCH // 2))
             self.write(x + SWATCH + SWATCH // 2, y, name, "lm")
             x += width + SPACE
 

@@ -18,12 +18,9 @@ from core.descend.pictures.curves import draw_curves, draw_training
 from core.descend.pictures.maps import draw_paths
 from core.descend.pictures.relief import draw_surface as draw_relief
 from core.descend.trajectory import Trajectory
-from core.draw.exponents import draw_exponents
 from core.draw.figure import new_figure, picture
 from core.draw.media import Image, dark_of, encode
-from core.draw.names import LONGEST
 from core.draw.palette import DARK, LETTER, LIGHT, TINTS, Look
-from core.gradients.measure.exponents import BINS, ZERO
 from core.landscape.curvature import Spectrum
 from core.landscape.draw_loss import (
     Slices,
@@ -169,17 +166,6 @@ def spectrum() -> Spectrum:
     return Spectrum(1000, found, [38.0, 2.0], [-1.0, -0.5], 0.1, 50.0, 2.0, 0.3)
 
 
-def exponents() -> torch.Tensor:
-    counts = torch.zeros(6, BINS + 1, dtype=torch.int64)
-    counts[:, 20:60] = torch.arange(40)
-    counts[2, ZERO] = 100
-    return counts
-
-
-def names(count: int) -> list[str]:
-    return [f"generator.blocks.{i}.attention.query.weight" for i in range(count)]
-
-
 def path() -> tuple:
     points = torch.randn(6, 30, generator=torch.Generator().manual_seed(0)).cumsum(0).double()
     losses = torch.linspace(100.0, 0.1, 6).double()
@@ -211,7 +197,6 @@ def seed_run(seed: int, curve: dict[int, float]) -> SeedRun:
 
 ENDS = torch.ones(60, 60, 2, dtype=torch.float64)
 DRAWINGS = {
-    "exponents": lambda: (draw_exponents, exponents(), names(6)),
     "paths": lambda: (draw_paths, plane(), several()),
     "relief": lambda: (draw_relief, plane(), several()),
     "basins": lambda: (draw_basins, plane(), dict.fromkeys(("sgd", "adam", "rmsprop"), ENDS),
@@ -258,14 +243,6 @@ def test_a_logarithmic_panel_leaves_a_gap_where_a_value_is_exactly_0() -> None:
     (line,) = upper.lines
     assert np.isnan(np.asarray(line.get_ydata(), dtype=float)[-1])
     assert upper.get_ylim()[0] < still.value[-2]
-
-
-def test_the_column_of_components_that_are_0_is_named() -> None:
-    made = figure_of(draw_exponents, exponents(), names(6))
-    zeros, powers = made.axes[:2]
-    assert [label.get_text() for label in zeros.get_xticklabels()] == ["exactly\n0"]
-    assert all(text.startswith("$2^{") for text in (t.get_text() for t in powers.get_xticklabels()))
-    assert max(len(text) for text, *_ in texts(made) if "…" in text) <= LONGEST
 
 
 @pytest.mark.parametrize(

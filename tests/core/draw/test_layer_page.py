@@ -1,6 +1,6 @@
 """Names beside the rows of a picture."""
 
-from core.draw.names import LONGEST, NAMED, named_every, shortened, titled
+from core.draw.layer_page import LONGEST, NAMED, named_every, shortened, titled
 
 STEM = "generator.encoder.blocks.{}.attention.query.parametrizations.weight."
 
