@@ -112,10 +112,13 @@ def shrink(frame: np.ndarray, width: int = WIDTH) -> np.ndarray:
     factor = max(1, round(frame.shape[1] / width))
     height, breadth = frame.shape[0] // factor * factor, frame.shape[1] // factor * factor
     dtype = np.uint16 if factor <= 16 else np.uint32  # the sum of factor**2 bytes fits
-    total = np.full((height // factor, breadth // factor, 3), factor**2 // 2, dtype)
-    for i, j in np.ndindex(factor, factor):  # a seventh of the cost of a mean over float64
-        total += frame[i:height:factor, j:breadth:factor]
-    return (total // factor**2).astype(np.uint8)
+    rows = frame[:height:factor].astype(dtype)  # then columns: half the cost of one square after the other
+    for i in range(1, factor):
+        rows += frame[i:height:factor]
+    total = rows[:, :breadth:factor] + dtype(factor**2 // 2)
+    for j in range(1, factor):
+        total += rows[:, j:breadth:factor]
+    return (total // dtype(factor**2)).astype(np.uint8)
 
 
 def frames_per_second(env: gym.Env) -> float:
