@@ -59,7 +59,8 @@ def tick(value: float, digits: int = 4) -> str:
             rounded = float(f"{value / size:.{digits}g}")
             return f"{rounded:.{max(digits, 4)}g}{letter}"
     if 1e-3 <= value < 1e12:
-        return f"{value:.{digits}g}"
+        rounded = float(f"{value:.{digits}g}")  # as 100, where two digits of it would be 1e+02
+        return f"{rounded:.{max(digits, 4)}g}"
     return number(value).removeprefix("1·") if digits <= 4 else f"{value:.{digits}g}"
 
 

@@ -2,12 +2,15 @@
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge
 
 from core.checks import checked, require
 from core.cli.command import tool
+from core.run.files import make_folder
+from core.run.interrupts import Stopped
 
 MODELS = ("5k", "90k", "1M", "resnet18")
 USED = {  # options that only some suites have
@@ -60,6 +63,8 @@ class BenchConfig:
             require(
                 value is None or name in used, name, value, f"left out: suite={self.suite} does not use it"
             )
+        for name in ("models", "rows"):
+            require(getattr(self, name) != (), name, [], "left out, or name some")
         for model in self.models or ():
             require(model in MODELS, "models", model, f"some of {', '.join(MODELS)}")
 
@@ -71,7 +76,12 @@ class BenchConfig:
 
 def bench(cfg: BenchConfig) -> None:
     """Run one suite; each is a file of its own, with its own imports."""
-    importlib.import_module(f"core.scripts.suites.{cfg.suite}").run(cfg)
+    if cfg.folder is not None:
+        make_folder(Path(cfg.folder), "folder")
+    try:
+        importlib.import_module(f"core.scripts.suites.{cfg.suite}").run(cfg)
+    except Stopped as stop:  # by a signal, in a training
+        raise SystemExit(stop.status) from stop
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ from tests.conftest import Command, assert_refused
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["suite=rl", "rows=[]"], "rows must be left out, or name some, got []"),
+        (["suite=gan", "folder=/dev/null"], "folder=/dev/null cannot be written: File exists"),
         (
             ["suite=vae"],
             "suite must be one of gradients, rl, gan, gan_grid, device_envs, gpu, startup, ranks, diagnosis, "

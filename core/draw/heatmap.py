@@ -87,7 +87,7 @@ def _drawn(
     ]
     page = LayerPage(look, titled("Gradient norm of every layer", player), names, 2, odd)
     low, high = _ends(norms)
-    numbers = {tick(x, 2): math.log10(x) for x in power_ticks(10.0**low, 10.0**high)}
+    numbers = {tick(x, 2): math.log10(x) for x in power_ticks(10.0**low, 10.0**high) if _any(norms)}
     page.key("length of the gradient", {text: (x - low) / (high - low) for text, x in numbers.items()})
     area, pen = page.area, page.pen
     pen.paint(area, _cells(look, steps, norms, (low, high), area))
@@ -112,11 +112,16 @@ def _odd(look: Look, norms: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
     return [matter for matter in matters if matter[2].any()]
 
 
+def _any(norms: np.ndarray) -> bool:
+    """Whether one of them has a colour of the key."""
+    return bool(((norms > 0) & (norms < np.inf)).any())
+
+
 def _ends(norms: np.ndarray) -> tuple[float, float]:
-    """log10 of the norms that have the first and the last colour."""
+    """log10 of the norms that have the first and the last colour: of equal ones, half a decade around."""
     shown = np.log10(norms[(norms > 0) & (norms < np.inf)])
-    low, high = np.percentile(shown, [1, 99]) if shown.size else (-1.0, 1.0)
-    return float(low), float(max(high, low + 1e-6))
+    low, high = map(float, np.percentile(shown, [1, 99])) if shown.size else (0.0, 0.0)
+    return (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)
 
 
 def _edges(steps: Sequence[int]) -> np.ndarray:

@@ -184,7 +184,7 @@ class CompiledGradients:
             one = open_size(wanted, sizes) in (0, 1)  # which torch never leaves open
             of_key.append(self._compiled(closure, tensors, fixed, sizes if one else wanted))
         except Exception as error:  # the recorder and the compiler raise what they like
-            self._remark(f"runs eagerly: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            self._remark(f"runs eagerly: {_reason(error)}")
             of_key.append(None)
         return of_key[-1]
 
@@ -237,6 +237,16 @@ def _as_parameters(gradients: Sequence[Tensor | None], parameters: Sequence[Tens
             used.add(g.untyped_storage()._cdata)
         found.append(g)
     return found
+
+
+def _reason(error: Exception) -> str:
+    """Why nothing could be compiled, in a line."""
+    text = str(error).strip()
+    if "rnn_layer" in text:
+        return "the kernel of an LSTM cannot be recorded"
+    if said := text.partition("\nOutput:\n")[2].strip():
+        return f"the C++ compiler says: {said.splitlines()[0]}"
+    return f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
 def _on(device: torch.device, leaf: Tensor) -> Tensor:

@@ -158,6 +158,25 @@ def refuse_unwritable(*paths: Path) -> None:
             raise ConfigError(f"{path} cannot be written: {reason or 'it is a folder'}")
 
 
+def make_folder(folder: Path, name: str) -> None:
+    """Make a folder where there is none.
+
+    Args:
+        folder: which.
+        name: what it was named by, for the message.
+
+    Raises:
+        ConfigError: it cannot be made, or may not be written; one line.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = unwritable(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise ConfigError(f"{name}={folder} cannot be written: {reason}")
+
+
 def unwritable(folder: Path) -> str | None:
     """Why no file can be made in a folder, which may still have to be made itself; None where one can be."""
     there = next((path for path in (folder, *folder.parents) if path.exists()), Path())

@@ -32,6 +32,11 @@ def test_large_labels_have_no_programmers_exponent(value, digits, text):
     assert tick(value, digits) == text
 
 
+def test_a_tick_of_two_digits_is_no_power_of_ten_where_it_is_short():
+    values = [0.012, 9.96, 99.6, 123.0, 999.0, 1000.0, 123456.0]
+    assert [tick(x, 2) for x in values] == ["0.012", "10", "100", "120", "1000", "1k", "120k"]
+
+
 def test_ticks_of_one_axis_differ_where_their_values_do():
     assert ticks([1000.2, 1000.4, 1000.6]) == ["1,000.2", "1,000.4", "1,000.6"]
     assert ticks([-0.5, 1.0001, 1.00012]) == ["−0.5", "1.0001", "1.00012"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL.ImageColor import getrgb
 
-from core.draw.heatmap import COLUMNS, HeatMap, _cells, draw_norms
+from core.draw.heatmap import COLUMNS, HeatMap, _cells, _ends, draw_norms
 from core.draw.palette import LIGHT
 from core.draw.pen import Box
 from core.draw.viridis import viridis
@@ -83,6 +83,22 @@ def test_every_cell_has_the_colour_of_its_norm_and_the_width_of_its_window():
     zero, missing, infinite = (getrgb(c) for c in (LIGHT.ink, LIGHT.missing, LIGHT.orange))
     rows = [(first, half, last), (last, zero, missing), (infinite, first, last)]
     assert np.array_equal(found, [np.repeat(row, [20, 20, 40], axis=0) for row in rows])
+
+
+def test_the_key_says_what_the_cells_are():
+    """Equal norms have the colour of the middle, half a decade from both ends; without any there is none."""
+    assert _ends(np.full((2, 3), 0.01)) == pytest.approx((-2.5, -1.5), abs=1e-12)
+    assert _ends(np.geomspace(1e-3, 1e3, 101)) == pytest.approx((-2.94, 2.94), abs=1e-9)
+    written = require_legible_pen(lambda: draw_norms(["a"], [1], np.array([[np.nan]]), "steps"))
+    assert written == [
+        "Gradient norm of every layer",
+        "a",
+        "no gradient",
+        "length of the gradient",
+        "0",
+        "1",
+        "steps",
+    ]
 
 
 def test_the_colours_are_matplotlibs():

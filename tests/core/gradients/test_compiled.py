@@ -166,6 +166,20 @@ def test_what_cannot_be_recorded_runs_eagerly_and_leaves_no_trace():
     assert all(map(torch.equal, net.state_dict().values(), other.state_dict().values()))
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TypeError("expected Tensor() for op: torch.ops.aten.mkldnn_rnn_layer.default"),
+         "the kernel of an LSTM cannot be recorded"),
+        (RuntimeError("C++ compile error\n\nCommand:\ng++ x\n\nOutput:\nboom: bad header\nmore"),
+         "the C++ compiler says: boom: bad header"),
+        (ValueError("a line\nanother"), "ValueError: a line"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_one_line(error, reason):
+    assert module._reason(error) == reason
+
+
 def test_a_call_is_its_tensors_and_a_key_of_everything_else():
     rows = torch.arange(6.0)
     batch = Batch(obs=rows[:, None], action=rows, log_prob=rows, advantage=rows, value=rows, target=rows)
