@@ -38,7 +38,7 @@ class LayerPage:
         heads, labels = broken(title, TITLE, WIDTH, bold=True), shortened(names)
         top = MARGIN + len(heads) * HEAD + 2 * LINE
         bottom = top + KEY + GAP + min(max(len(names), 3) * ROW, TALLEST)
-        end = bottom + below * LINE
+        end = bottom + below * LINE + GAP
         self.pen = Pen(look, round(WIDTH * DPI), end + MARGIN + bool(legend) * LINE)
         left = MARGIN + max(map(self.pen.length, labels), default=0) + GAP + TICK
         self._key = Box(left, top, self.pen.width - MARGIN, top + KEY)
