@@ -30,7 +30,7 @@ from tests.conftest import Command, assert_refused
         (["suite=rl", "total_steps=100"], "total_steps must be an integer >= 1024 or null, got 100"),
         (
             ["suite=rl", "rows=[pong]"],
-            "rows must be some of cleanrl, zoo, halfcheetah, sac, sac256, td3_256, td3, got",
+            "rows must be some of cleanrl, many_envs, zoo, halfcheetah, sac, sac256, td3_256, td3, got",
         ),
         (["suite=gan_grid", "rows=[pong]"], "rows must be some of ring, dcgan32, dcgan64, got 'pong'"),
         *(

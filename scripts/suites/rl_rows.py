@@ -62,29 +62,31 @@ SMALL = {
     "batch_size": 64,
     "learning_rate": 3e-4,
 }
+OF_CLEANRL = {
+    "n_steps": 128,
+    "batch_size": 128,
+    "n_epochs": 4,
+    "learning_rate": lambda remaining: 2.5e-4 * remaining,
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "clip_range": 0.2,
+    "clip_range_vf": 0.2,
+    "ent_coef": 0.01,
+    "vf_coef": 0.25,  # of the mean squared error, not of half of it
+    "max_grad_norm": 0.5,
+    "policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5}},
+}
 LARGE = ["agent.batch_size=256", "policy.hidden_sizes=[256,256]"]
 OF_LARGE = SMALL | {"policy_kwargs": {"net_arch": [256, 256]}, "batch_size": 256}
 ROWS = {
-    "cleanrl": Row(
-        CLEANRL,
+    "cleanrl": Row(CLEANRL, "PPO", "CartPole-v1", 4, OF_CLEANRL, 512),
+    "many_envs": Row(
+        [*CLEANRL, "num_envs=1024", "agent.num_steps=32"],
         "PPO",
         "CartPole-v1",
-        4,
-        {
-            "n_steps": 128,
-            "batch_size": 128,
-            "n_epochs": 4,
-            "learning_rate": lambda remaining: 2.5e-4 * remaining,
-            "gamma": 0.99,
-            "gae_lambda": 0.95,
-            "clip_range": 0.2,
-            "clip_range_vf": 0.2,
-            "ent_coef": 0.01,
-            "vf_coef": 0.25,  # of the mean squared error, not of half of it
-            "max_grad_norm": 0.5,
-            "policy_kwargs": {"optimizer_kwargs": {"eps": 1e-5}},
-        },
-        512,
+        1024,
+        OF_CLEANRL | {"n_steps": 32, "batch_size": 8192},
+        32 * 1024,
     ),
     "zoo": Row(
         ["agent=ppo", "env=cartpole"],  # its page has rl-baselines3-zoo's settings
