@@ -18,6 +18,7 @@ Peers run in our process, and so in our environment, to take turns with us; what
 for no other version of what is there. skrl runs the row cleanrl only.
 """
 
+import copy
 import importlib
 import importlib.metadata
 import itertools
@@ -340,7 +341,8 @@ def theirs(row: Row, steps: int, seed: int) -> Result:
     env_util = importlib.import_module("stable_baselines3.common.env_util")
     evaluation = importlib.import_module("stable_baselines3.common.evaluation")
     envs = env_util.make_vec_env(row.env, n_envs=row.num_envs, seed=seed)
-    model = getattr(sb3, row.algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **row.options)
+    options = copy.deepcopy(dict(row.options))  # it notes `use_sde` in the policy's own, which rows share
+    model = getattr(sb3, row.algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **options)
     with counted() as taken:
         began = time.process_time()
         model.learn(total_timesteps=steps)
