@@ -16,6 +16,7 @@ from core.form import Many, Number, Table
 from core.numbers import tick
 from core.state import StateDict
 
+FARTHEST = 300  # powers of ten: beyond them lies what no float holds
 COLUMNS = 512  # points kept; a longer run keeps every second, then every fourth, ... of them
 
 
@@ -120,7 +121,8 @@ def _any(norms: np.ndarray) -> bool:
 def _ends(norms: np.ndarray) -> tuple[float, float]:
     """log10 of the norms that have the first and the last colour: of equal ones, half a decade around."""
     shown = np.log10(norms[(norms > 0) & (norms < np.inf)])
-    low, high = map(float, np.percentile(shown, [1, 99])) if shown.size else (0.0, 0.0)
+    ends = np.percentile(shown, [1, 99]).clip(-FARTHEST, FARTHEST) if shown.size else (0.0, 0.0)
+    low, high = map(float, ends)
     return (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)
 
 

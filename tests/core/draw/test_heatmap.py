@@ -114,6 +114,8 @@ def test_the_colours_are_matplotlibs():
         ([STEM.format(i) for i in range(300)], [5], np.ones((300, 1))),
         (["a", "b\x1b[31m\n", "c"], range(1, 60), np.tile([[0.0], [np.nan], [np.inf]], 59)),
         (["a"], [0], np.full((1, 1), 3.0)),
+        (["a", "b"], [1], np.full((2, 1), 1.7e308)),
+        (["a", "b"], [1], np.full((2, 1), 5e-324)),
         (["a", "b"], [10**11, 2 * 10**11], np.array([[1e-300, 1e300], [1e-5, 1.0]])),
     ],
 )
