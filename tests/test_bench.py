@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.run.interrupts import Stopped
 from scripts.suites import gan_grid, gpu, limit, rl, startup
 from scripts.suites.rl_rows import ROWS
 from tests.conftest import Command, assert_refused
@@ -159,6 +160,15 @@ def test_the_agents_of_the_gpus_suite_are_trained_in_every_way(monkeypatch):
     ppo, sac = gpu.agents(torch.device("cpu"), 2)
     assert re.fullmatch(r"PPO, steps per second: +eager [\d,]+.*  again [\d,]+.*  ratio .+", ppo)
     assert re.fullmatch(r"SAC, updates per second: +eager [\d,]+.*  again [\d,]+.*  ratio .+", sac)
+
+
+def test_a_stopped_suite_ends_with_the_status_of_its_signal(command: Command, monkeypatch):
+    def stopped(cfg):
+        raise Stopped(130)
+
+    monkeypatch.setattr(importlib.import_module("core.scripts.suites.gan"), "run", stopped)
+    outcome = command("bench", "suite=gan")
+    assert (outcome.status, outcome.err) == (130, "")
 
 
 def test_a_gpus_line_has_the_ratios_of_pairs():

@@ -88,7 +88,8 @@ def _drawn(
     ]
     page = LayerPage(look, titled("Gradient norm of every layer", player), names, 2, odd)
     low, high = _ends(norms)
-    numbers = {tick(x, 2): math.log10(x) for x in power_ticks(10.0**low, 10.0**high) if _any(norms)}
+    marked = power_ticks(10.0**low, 10.0**high) if _logarithms(norms).size else []
+    numbers = {tick(x, 2): math.log10(x) for x in marked}
     page.key("length of the gradient", {text: (x - low) / (high - low) for text, x in numbers.items()})
     area, pen = page.area, page.pen
     pen.paint(area, _cells(look, steps, norms, (low, high), area))
@@ -113,14 +114,14 @@ def _odd(look: Look, norms: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
     return [matter for matter in matters if matter[2].any()]
 
 
-def _any(norms: np.ndarray) -> bool:
-    """Whether one of them has a colour of the key."""
-    return bool(((norms > 0) & (norms < np.inf)).any())
+def _logarithms(norms: np.ndarray) -> np.ndarray:
+    """log10 of those norms that have a colour of the key, [K]."""
+    return np.log10(norms[(norms > 0) & (norms < np.inf)])
 
 
 def _ends(norms: np.ndarray) -> tuple[float, float]:
     """log10 of the norms that have the first and the last colour: of equal ones, half a decade around."""
-    shown = np.log10(norms[(norms > 0) & (norms < np.inf)])
+    shown = _logarithms(norms)
     ends = np.percentile(shown, [1, 99]).clip(-FARTHEST, FARTHEST) if shown.size else (0.0, 0.0)
     low, high = map(float, ends)
     return (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)

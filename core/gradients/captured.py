@@ -7,7 +7,6 @@ Source: Nguyen et al. 2021, "Accelerating PyTorch with CUDA Graphs", PyTorch blo
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +58,9 @@ class Captured:
         return [t.data_ptr() for i, t in enumerate(arguments) if i not in self._varying]
 
 
-def repeated(call: Callable[[], Sequence[Tensor]], device: torch.device) -> tuple[Any, list[Tensor]]:
+def repeated(
+    call: Callable[[], Sequence[Tensor]], device: torch.device
+) -> tuple[Callable[[], None], list[Tensor]]:
     """What repeats a call on the device, and the tensors that it writes its results to each time."""
     with torch.cuda.device(device):
         apart = torch.cuda.Stream()

@@ -206,7 +206,7 @@ class GradientStep:
             group["lr"] = lr * scale
 
     def compile(self, say: Callable[[str], None]) -> None:
-        """From now on take gradients by compiled graphs; `say` takes one line about what cannot be.
+        """From now on take gradients by compiled graphs; `say` takes a line on what runs without.
 
         Raises:
             ValueError: something of this step needs the losses' own graphs.

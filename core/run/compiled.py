@@ -49,7 +49,7 @@ def check_compile(mode: Compile, device: torch.device) -> None:
 
 
 def begin_compiling(mode: Compile, steps: Sequence[GradientStep], say: Callable[[str], None]) -> None:
-    """Let the steps compile what they are called with; one line about each that cannot be."""
+    """Let the steps compile what they are called with; a line about each that runs without, or waits."""
     for step in steps if mode == "update" else ():
         whose = f"the step of {step.name}" if step.name else "the step"
         try:
