@@ -60,7 +60,17 @@ def test_the_summary_has_medians_quartiles_and_the_ratio_of_the_pairs():
     assert "20 [15, 25]" in lines[1]
     assert "401 [400, 402]" in lines[1]
     assert "3.00 [2.50, 3.50]" in lines[3]
+    assert "alone" not in lines[3]  # nobody timed the updates
     assert len(rl.summary([{"gradrl": round_["gradrl"]} for round_ in rounds])) == 2
+
+
+def test_updates_alone_are_compared_where_both_were_timed():
+    took = {"gradrl": [1.0, 1.0, 2.0], "stable-baselines3": [3.0, 5.0, 8.0], "skrl": [0.0, 0.0, 0.0]}
+    rounds = [{name: rl.Result(1.0, 0.0, update_s=s[i]) for name, s in took.items()} for i in range(3)]
+    of_pairs = rl.summary(rounds)[-3:]
+    assert [line.split()[2] for line in of_pairs] == ["stable-baselines3", "skrl", "skrl"]
+    assert of_pairs[0].endswith("updates alone 4.00 [3.50, 4.50]")
+    assert not any("alone" in line for line in of_pairs[1:])
 
 
 def test_work_is_compared_by_the_gradient_steps_for_as_many_environment_steps():

@@ -3,8 +3,8 @@
 Ours eager, ours compiled (`compile=update`) and theirs run the same number of steps with the same
 hyperparameters, whole runs in turn in one process, in an order that changes; the figure is the median of the
 ratios of such rounds. The clock is the process' CPU time over the learning loop: acting, environment, update
-and logging, without construction and the evaluation, and for ours without the iteration of the first update,
-in which graphs are compiled.
+and logging, without construction and the evaluation, and for ours and stable-baselines3 from the end of the
+first update on: before it nothing is learnt, and graphs are compiled in it.
 
 The limit is the matrix products of our updates alone (`scripts.suites.limit`), which leaves out acting and
 the environment: as a speed, and as a share of the time that the updates take. What compiling costs is the CPU
@@ -87,7 +87,7 @@ class Result:
         speed: environment steps per second of its loop.
         score: mean return reached.
         begin_s: up to the end of the first update.
-        update_s: of the updates, for one environment step.
+        update_s: of the updates, for one environment step; 0 where it was not taken.
         steps: environment steps, all of them.
         updates: gradient steps, all of them, of every optimizer.
     """
@@ -174,7 +174,11 @@ def summary(rounds: list[dict[str, Result]]) -> list[str]:
         lines.append(f"{name:<34}{quartiles(speeds, ',.0f'):>30}{quartiles(scores, '.0f'):>26}")
     for first, second in itertools.combinations(rounds[0], 2):
         ratios = [found[first].speed / found[second].speed for found in rounds]
-        lines.append(f"{f'{first} : {second}':<34}{quartiles(ratios, '.2f'):>30}")
+        line = f"{f'{first} : {second}':<34}{quartiles(ratios, '.2f'):>30}"
+        if all(found[first].update_s and found[second].update_s for found in rounds):
+            alone = [found[second].update_s / found[first].update_s for found in rounds]
+            line += f"  updates alone {quartiles(alone, '.2f')}"
+        lines.append(line)
     return lines
 
 
@@ -343,15 +347,23 @@ def theirs(row: Row, steps: int, seed: int) -> Result:
     envs = env_util.make_vec_env(row.env, n_envs=row.num_envs, seed=seed)
     options = copy.deepcopy(dict(row.options))  # it notes `use_sde` in the policy's own, which rows share
     model = getattr(sb3, row.algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **options)
+    update, ends = model.train, []  # of each update: the step, the clock, and the seconds it took
+
+    def train(*args: Any, **kwargs: Any) -> None:
+        took = seconds(partial(update, *args, **kwargs))
+        ends.append((model.num_timesteps, time.process_time(), took))
+
+    model.train = train
     with counted() as taken:
-        began = time.process_time()
         model.learn(total_timesteps=steps)
-        cpu_s = time.process_time() - began
+        ended = time.process_time()
     eval_envs = env_util.make_vec_env(row.env, n_envs=20, seed=10_000 + seed)
     with redirect_stdout(StringIO()):
         score, _ = evaluation.evaluate_policy(model, eval_envs, n_eval_episodes=EPISODES, deterministic=True)
-    done = model.num_timesteps
-    return Result(done / cpu_s, float(score), steps=done, updates=len(taken))
+    done, (first, began, _) = model.num_timesteps, ends[0]
+    update_s = statistics.fmean(took for *_, took in ends[1:]) / row.rollout
+    speed = (done - first) / (ended - began)
+    return Result(speed, float(score), update_s=update_s, steps=done, updates=len(taken))
 
 
 def of_skrl(row: Row, steps: int, seed: int) -> Result:

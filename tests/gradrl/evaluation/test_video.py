@@ -38,7 +38,7 @@ def record(name):
     ("module", "name", "fps"),
     [
         (None, "taxi", 4.0),
-        ("Box2D", "lunarlander", 25.0),
+        ("Box2D", "lunarlander", 50 / 3),
         ("ale_py", "pong", 15.0),
         ("minigrid", "minigrid_doorkey", 10.0),
     ],
