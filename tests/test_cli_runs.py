@@ -186,6 +186,8 @@ def test_a_directory_in_use_is_refused_to_a_second_process(command: Command, fin
         ("logging.interval.x=3", "unknown option logging.interval.x"),
         ("logging.interval=[1", "cannot read 'logging.interval=[1'"),
         ("logging=3", "logging=3 cannot change while resuming"),
+        ("seed=true", "seed=true cannot change while resuming"),  # it is 1
+        ("seed=[1", "seed=[1 cannot change while resuming"),
         ("device=cuda:99", "device=cuda:99 is not available: this machine has"),
         ("-m", "leave -m out"),
     ],
@@ -212,7 +214,7 @@ def test_a_resumed_run_is_left_alone_when_finished_and_goes_on_when_prolonged(
     assert outcome.status == 0
     assert "already finished" in outcome.out
     assert contents(run) == before
-    outcome = command(name, f"resume={run}", LONGER[name], "logging.interval=1")
+    outcome = command(name, f"resume={run}", LONGER[name], "logging.interval=1", "seed=1", "compile=off")
     assert outcome.status == 0
     # PPO's rate falls linearly to 0; the ring's stays as it is.
     rise = "was 0 times its first value at 64 of 64, and goes on at 0.5 times, for it is 64 of 128 now"

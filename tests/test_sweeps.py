@@ -169,7 +169,7 @@ def test_a_sweep_goes_on_with_what_is_missing_and_leaves_what_is_finished(comman
 
 def test_a_resumed_sweep_may_be_prolonged_in_all_its_jobs(command: Command, swept):
     shutil.rmtree("sweep/seed=2")
-    assert command("descend", "resume=sweep", "steps=30").status == 0
+    assert command("descend", "resume=sweep", "steps=30", "on_finding=report").status == 0
     assert [json.loads(p.read_text())["steps"] for p in sorted(Path("sweep").glob("*/summary.json"))] == [
         30
     ] * 3

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +14,7 @@ from core.cli.choices import YamlFile
 from core.cli.command import typed_command
 from core.cli.follow_up import continued_by
 from core.cli.job import RootConfig, check, execute
+from core.cli.overrides import parse
 from core.config import ConfigError, Tree, build, config_dir, import_target
 
 if TYPE_CHECKING:  # it imports torch
@@ -107,6 +108,21 @@ def refuse_fixed(override: str, length: str) -> None:
         )
 
 
+def is_so(options: Mapping[str, Any], override: str) -> bool:
+    """Whether an option has the value that is typed already; a group never does."""
+    node: Any = options
+    try:
+        typed = parse(override)
+        for part in typed.key_or_group.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                return False
+            node = node[part]
+        new = typed.value()
+    except (ConfigError, OmegaConfBaseException):
+        return False
+    return new == node and isinstance(new, bool) == isinstance(node, bool)
+
+
 def length_of(config_name: str) -> str:
     """Name of the option that says how long a run of this command is."""
     target = YamlFile(config_dir() / f"{config_name}.yaml").content["_target_"]
@@ -119,6 +135,8 @@ def _change(options: Tree, override: str, length: str) -> None:
     Raises:
         ConfigError: it is not one of those that may change, or it would shorten the run.
     """
+    if is_so(options, override):
+        return
     key, _, value = override.partition("=")
     refuse_fixed(override, length)
     *path, name = key.split(".")

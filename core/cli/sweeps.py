@@ -19,7 +19,7 @@ from core.cli.follow_up import continued_by, of_sweep
 from core.cli.guard import guarded
 from core.cli.job import execute
 from core.cli.overrides import parse
-from core.cli.resume import length_of, refuse_fixed, resume_run
+from core.cli.resume import is_so, length_of, refuse_fixed, resume_run
 from core.config import ConfigError
 from core.run.directory import is_run, refuse_collection, resumption
 from core.run.files import to_yaml, write_text
@@ -203,10 +203,11 @@ def resume_sweep(directory: Path, words: Sequence[str], config_name: str, ours: 
     chosen = [word for word in words if word.startswith(LAUNCHER)]
     others = tuple(word for word in words if word not in chosen)
     length = length_of(config_name)
-    for word in others:
-        refuse_fixed(word, length)
     first = [word for word in jobs[0].words if not (chosen and word.startswith(LAUNCHER))]
     composed = compose_checked(config_name, [*first, *chosen], folders)
+    for word in others:
+        if not is_so(composed.tree, word):
+            refuse_fixed(word, length)
     _refuse_shorter(others, length, composed.tree[length])
     launcher = launcher_of(composed)
     sweep = Sweep(config_name, folders, typed, swept, os.fspath(directory), others)
