@@ -5,6 +5,8 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +73,42 @@ def test_updates_alone_are_compared_where_both_were_timed():
     assert [line.split()[2] for line in of_pairs] == ["stable-baselines3", "skrl", "skrl"]
     assert of_pairs[0].endswith("updates alone 4.00 [3.50, 4.50]")
     assert not any("alone" in line for line in of_pairs[1:])
+
+
+def test_the_clock_of_stable_baselines3_begins_at_the_end_of_its_first_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, kept = [0.0], []
+
+    class Model:
+        """100 steps of 1 s without learning, then 50 of 2 s with an update of 4 s, the first of 40 s."""
+
+        def __init__(self, policy: str, envs: object, **options: Any) -> None:
+            kept.append(options)
+            options["policy_kwargs"]["use_sde"] = False  # as theirs does
+
+        def learn(self, total_timesteps: int) -> None:
+            for step in range(1, total_timesteps + 1):
+                self.num_timesteps = step
+                now[0] += 1.0 if step <= 100 else 2.0
+                if step > 100:
+                    self.train(gradient_steps=1)
+
+        def train(self, gradient_steps: int) -> None:
+            now[0] += 40.0 if self.num_timesteps == 101 else 4.0
+
+    modules = {
+        "stable_baselines3": SimpleNamespace(SAC=Model),
+        "stable_baselines3.common.env_util": SimpleNamespace(make_vec_env=lambda *_, **__: None),
+        "stable_baselines3.common.evaluation": SimpleNamespace(evaluate_policy=lambda *_, **__: (7.0, 0.0)),
+    }
+    monkeypatch.setattr(rl.importlib, "import_module", modules.__getitem__)
+    monkeypatch.setattr(rl.time, "process_time", lambda: now[0])
+    row = ROWS["sac"]
+    found = rl.theirs(row, 150, 1)
+    assert found == rl.Result(speed=49 / (49 * 6.0), score=7.0, update_s=4.0, steps=150)
+    assert "use_sde" in kept[0]["policy_kwargs"]
+    assert "use_sde" not in row.options["policy_kwargs"]  # the next row shares it
 
 
 def test_work_is_compared_by_the_gradient_steps_for_as_many_environment_steps():
