@@ -347,11 +347,11 @@ def theirs(row: Row, steps: int, seed: int) -> Result:
     envs = env_util.make_vec_env(row.env, n_envs=row.num_envs, seed=seed)
     options = copy.deepcopy(dict(row.options))  # it notes `use_sde` in the policy's own, which rows share
     model = getattr(sb3, row.algorithm)("MlpPolicy", envs, seed=seed, device="cpu", **options)
-    update, ends = model.train, []  # of each update: the step, the clock, and the seconds it took
+    update, updates = model.train, []  # of each: the step, the clock at its end, and the seconds it took
 
     def train(*args: Any, **kwargs: Any) -> None:
         took = seconds(partial(update, *args, **kwargs))
-        ends.append((model.num_timesteps, time.process_time(), took))
+        updates.append((model.num_timesteps, time.process_time(), took))
 
     model.train = train
     with counted() as taken:
@@ -360,8 +360,8 @@ def theirs(row: Row, steps: int, seed: int) -> Result:
     eval_envs = env_util.make_vec_env(row.env, n_envs=20, seed=10_000 + seed)
     with redirect_stdout(StringIO()):
         score, _ = evaluation.evaluate_policy(model, eval_envs, n_eval_episodes=EPISODES, deterministic=True)
-    done, (first, began, _) = model.num_timesteps, ends[0]
-    update_s = statistics.fmean(took for *_, took in ends[1:]) / row.rollout
+    done, (first, began, _) = model.num_timesteps, updates[0]
+    update_s = statistics.fmean(took for *_, took in updates[1:]) / row.rollout
     speed = (done - first) / (ended - began)
     return Result(speed, float(score), update_s=update_s, steps=done, updates=len(taken))
 
