@@ -1,8 +1,9 @@
-"""What the report knows about generative adversarial networks."""
+"""What the report and `compare` know about generative adversarial networks."""
 
 import math
 from collections.abc import Iterator
 
+from core.compare.groups import Score
 from core.numbers import number, percent
 from core.report.charts import Chart, Line
 from core.report.facts import class_name, option
@@ -194,4 +195,19 @@ GAN = Kind(
     topics=(Topic("The game", GAME, ("field_video", "field", "logits", "eigenvalues", "path_angle")),),
     losses=LOSSES,
     captions=CAPTIONS,
+)
+
+SCORE = Score(
+    package="gradgan",
+    command="train_gan",
+    runs="GANs",
+    label="FID (of mixtures: reverse KL)",
+    unit="images",
+    long_unit="real images shown",
+    entries=("fid", "reverse_kl"),
+    curves=("eval/fid", "eval/reverse_kl"),
+    task=("data", "features"),
+    task_options=("data", "features"),
+    method="loss",
+    falls=True,
 )

@@ -1,4 +1,4 @@
-"""What the report knows about reinforcement-learning agents."""
+"""What the report and `compare` know about reinforcement-learning agents."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -121,9 +121,9 @@ SCORE = Score(
     label="mean return of evaluation",
     unit="env steps",
     long_unit="environment steps",
-    entry="eval_return_mean",
-    curve="eval/return_mean",
-    task="env",
-    task_option="env.id",
+    entries=("eval_return_mean",),
+    curves=("eval/return_mean",),
+    task=("env",),
+    task_options=("env.id",),
     method="agent",
 )

@@ -12,10 +12,11 @@ def compare(cfg: "CompareConfig") -> None:
     """Print the tables, draw the curves and say where they are."""
     from core.compare.comparison import compare_runs  # here, so that a misspelt option is answered at once
     from core.compare.groups import score_of
-    from core.watch.report import SCORE as WATCHED
-    from gradrl.report import SCORE
+    from core.watch.report import SCORE as LOSS
+    from gradgan.report import SCORE as DISTANCE
+    from gradrl.report import SCORE as RETURN
 
-    print(compare_runs(cfg, score_of(cfg.runs or (), (SCORE, WATCHED))))
+    print(compare_runs(cfg, score_of(cfg.runs or (), (RETURN, DISTANCE, LOSS))))
 
 
 def main() -> None:

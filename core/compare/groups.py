@@ -30,10 +30,10 @@ class Score:
         label: of the score along a run, for the figure.
         unit: of the x-axis, short, for the table.
         long_unit: of the x-axis, for the figure.
-        entry: of `summary.json`, with the final score.
-        curve: tag of the score along the run.
-        task: entry of `summary.json` with the task; scores on two tasks are never compared.
-        task_option: the option with the task, by dotted name.
+        entries: of `summary.json`; the first that is there is the final score.
+        curves: tags; the first that is there has the score along the run.
+        task: entries of `summary.json` that name the task; scores on two tasks are never compared.
+        task_options: options that make the task, by dotted name or, of a component, by the beginning of it.
         method: the option with the component that gives a group its name.
         falls: whether the lower score is the better one, as of a loss.
     """
@@ -44,10 +44,10 @@ class Score:
     label: str
     unit: str
     long_unit: str
-    entry: str
-    curve: str
-    task: str
-    task_option: str
+    entries: tuple[str, ...]
+    curves: tuple[str, ...]
+    task: tuple[str, ...]
+    task_options: tuple[str, ...]
     method: str
     falls: bool = False
 
@@ -120,20 +120,22 @@ def find_runs(patterns: Sequence[str], score: Score) -> list[SeedRun]:
     for pattern in patterns:
         here = Path(pattern)  # as written, where it exists: `net[1]` is no pattern for `net1` then
         paths = [here] if here.exists() else [Path(p) for p in sorted(glob.glob(pattern))] or [here]
-        found = [run for path in paths for run in _runs_below(path, pattern, score)]
+        found = [_run(at, pattern, kept, score) for path in paths for at, kept in _kept_runs(path)]
         if not found:
             missing = not any(path.exists() for path in paths)
             raise ConfigError(f"runs: {pattern} {'does not exist' if missing else 'holds no run'}")
         for run in found:
             runs.setdefault(run.path.resolve(), run)
-    return list(runs.values())
+    return _with_one_name(list(runs.values()), score)
 
 
 def score_of(patterns: Sequence[str], scores: Sequence[Score]) -> Score:
-    """The score of the first run directory that the patterns name; the first score where they name none."""
+    """The score of the first run that the patterns name; the first score where they name none."""
     paths = (Path(path) for pattern in patterns for path in sorted(glob.glob(pattern)))
-    found = next((run for path in paths for run in _directories(path)), None)
-    options = {} if found is None else saved_options(found)
+    path, kept = next((found for path in paths for found in _kept_runs(path)), (None, None))
+    if kept is not None:
+        return next((score for score in scores if score.task[0] in kept), scores[0])
+    options = {} if path is None else saved_options(path)
     return next((score for score in scores if made_by(options, score)), scores[0])
 
 
@@ -152,26 +154,18 @@ def grouped(runs: Iterable[SeedRun]) -> list[SeedGroup]:
     return [group for task in tasks for group in _labelled([p for p in parts if p[0].task == task])]
 
 
-def _runs_below(path: Path, pattern: str, score: Score) -> Iterator[SeedRun]:
+def _kept_runs(path: Path) -> Iterator[tuple[Path, dict[str, object] | None]]:
+    """Run directories and, with their content, kept summaries at and below a path."""
     if path.is_file() and path.suffix == ".json":
         summary = _kept_summary(path)
         if summary is not None:
-            yield _run(path, pattern, summary, score)
+            yield path, summary
     elif is_run(path):
-        yield _run(path, pattern, None, score)
+        yield path, None
     elif path.is_dir():
         for child in sorted(path.iterdir(), key=lambda child: natural(child.name)):
             if not child.name.startswith("."):
-                yield from _runs_below(child, pattern, score)
-
-
-def _directories(path: Path) -> Iterator[Path]:
-    """Run directories at and below a path."""
-    if is_run(path):
-        yield path
-    elif path.is_dir():
-        for child in sorted(path.iterdir()):
-            yield from _directories(child)
+                yield from _kept_runs(child)
 
 
 def _kept_summary(path: Path) -> dict[str, object] | None:
@@ -183,20 +177,22 @@ def _kept_summary(path: Path) -> dict[str, object] | None:
 def _run(path: Path, pattern: str, kept: dict[str, object] | None, score: Score) -> SeedRun:
     """A run from its directory, or where only its summary was kept from that."""
     record = read_run(path) if kept is None else None
-    if kept is not None and score.task not in kept:
+    if kept is not None and score.task[0] not in kept:
         raise ConfigError(f"{path} is no summary of {score.command}: compare takes {score.runs}")
     if record is not None and not made_by(record.options, score):
         raise ConfigError(f"{path} holds no run of {score.command}: compare takes {score.runs}")
     options, summary = (record.options, record.summary) if record else ({}, kept or {})
-    curve = record.curves.get(score.curve, {}) if record else {}
+    curves = record.curves if record else {}
+    curve = next((curves[tag] for tag in score.curves if tag in curves), {})
     named = flat({key: value for key, value in options.items() if key not in FREE and key != "_target_"})
-    value, steps, seed = (summary.get(entry) for entry in (score.entry, count_field(score.unit), "seed"))
+    value = next((summary[entry] for entry in score.entries if entry in summary), None)
+    steps, seed = (summary.get(entry) for entry in (count_field(score.unit), "seed"))
     return SeedRun(
         path=path,
         pattern=pattern,
         seed=cast(int | None, options.get("seed", seed)),
         status=record.status if record else str(summary["status"]),
-        task=str(summary.get(score.task) or named.get(score.task_option)),
+        task=", ".join(str(summary[entry]) for entry in score.task if summary.get(entry)),
         method=str(named.get(f"{score.method}._target_", _home(path))).rsplit(".", 1)[-1],
         options={key: tuple(v) if isinstance(v, list) else v for key, v in named.items()},
         score=float(value) if isinstance(value, int | float) and not math.isnan(value) else None,
@@ -204,6 +200,32 @@ def _run(path: Path, pattern: str, kept: dict[str, object] | None, score: Score)
         curve={step: value for step, value in curve.items() if not math.isnan(value)},
         lost=sum(map(math.isnan, curve.values())),
     )
+
+
+def _with_one_name(runs: Sequence[SeedRun], score: Score) -> list[SeedRun]:
+    """Runs of one task under one name: what was stopped or killed cannot name all of it, or nothing."""
+    names: dict[tuple, str] = {}
+    for run in runs:
+        key = _task_key(run, score)
+        names[key] = max(names.get(key, ""), run.task, key=len)
+    return [
+        replace(run, task=names[key] or _unnamed(key, score))
+        for run in runs
+        for key in [_task_key(run, score)]
+    ]
+
+
+def _task_key(run: SeedRun, score: Score) -> tuple:
+    """The options that make the task, with their values; its name, where only the summary was kept."""
+    begins = tuple(f"{name}." for name in score.task_options)
+    chosen = {k: v for k, v in run.options.items() if k in score.task_options or k.startswith(begins)}
+    return tuple(sorted((key, str(value)) for key, value in chosen.items())) or (("", run.task),)
+
+
+def _unnamed(key: tuple, score: Score) -> str:
+    """A task that no summary names, by its options; of components by their classes."""
+    own = {*score.task_options, *(f"{name}._target_" for name in score.task_options)}
+    return ", ".join(_value(value) for name, value in key if name in own) or "unnamed"
 
 
 def _key(run: SeedRun) -> tuple:
@@ -228,7 +250,7 @@ def _labelled(parts: list[list[SeedRun]]) -> list[SeedGroup]:
     for members in parts:
         method = members[0].method
         alike = [other[0].options for other in parts if other[0].method == method]
-        differing = sorted({k for o in alike for k in o if len({str(a.get(k)) for a in alike}) > 1})
+        differing = _telling(alike)
         named = [f"{k.removesuffix('._target_')}={_value(members[0].options.get(k))}" for k in differing]
         home = _home(members[0].path).name
         if not members[0].options:
@@ -239,6 +261,19 @@ def _labelled(parts: list[list[SeedRun]]) -> list[SeedGroup]:
             label, details = " ".join([method, *named]), ""
         groups.append(SeedGroup(task=members[0].task, label=label, details=details, runs=_by_seed(members)))
     return _told_apart(groups)
+
+
+def _telling(options: Sequence[Tree]) -> list[str]:
+    """Names of the options in which these differ; of different components the class, where that is enough."""
+    differing = sorted({k for o in options for k in o if len({str(a.get(k)) for a in options}) > 1})
+    classes = tuple(name.removesuffix("_target_") for name in differing if name.endswith("._target_"))
+    few = [name for name in differing if name.endswith("_target_") or not name.startswith(classes)]
+    return few if _distinct(options, few) == _distinct(options, differing) else differing
+
+
+def _distinct(options: Sequence[Tree], names: Sequence[str]) -> int:
+    """How many of these options differ in those of the names."""
+    return len({tuple(str(each.get(name)) for name in names) for each in options})
 
 
 def _told_apart(groups: list[SeedGroup]) -> list[SeedGroup]:

@@ -40,7 +40,7 @@ def draw_learning_curves(
     styles = _styles(look, list(dict.fromkeys(group.label for group in drawn)))
     columns = 1 if len(tasks) == 1 else 2
     rows = -(-len(tasks) // columns)
-    made = new_figure((4.4 if columns == 1 else 2.9) * rows + 0.4, f"{score.label.capitalize()}")
+    made = new_figure((4.4 if columns == 1 else 2.9) * rows + 0.4, score.label[:1].upper() + score.label[1:])
     panels = list(made.subplots(rows, columns, squeeze=False).flat)
     lines = {}
     for panel, task in zip(panels, tasks, strict=False):

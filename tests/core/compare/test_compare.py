@@ -307,8 +307,8 @@ def test_evaluations_that_are_not_a_number_are_left_out_and_told(command: Comman
 
 def test_any_trainer_can_say_where_its_score_is(tmp_path):
     score = replace(
-        SCORE, package="somebody", command="fit", runs="fits", unit="samples", entry="accuracy",
-        curve="test/accuracy", task="data", task_option="data.name", method="model",
+        SCORE, package="somebody", command="fit", runs="fits", unit="samples", entries=("accuracy",),
+        curves=("test/accuracy",), task=("data",), task_options=("data.name",), method="model",
     )  # fmt: skip
     for seed, accuracy in ((1, 0.5), (2, 0.75)):
         run = tmp_path / str(seed)
@@ -351,7 +351,7 @@ def test_seeds_whose_last_steps_differ_a_little_stay_together():
             ["runs=[../kept,../other]", "target=3"],
             "target=3 is a score on one task, but runs are on CartPole-v1, A",
         ),
-        (["runs=[../gan]"], "holds no run of train_rl"),
+        (["runs=[../kept,../gan]"], "holds no run of train_rl"),
         (["runs=[../gan.json]"], "is no summary of train_rl"),
         (["runs=[../broken.json]"], "broken.json is damaged"),
         (["-m", "runs=[../kept]"], "leave -m out"),

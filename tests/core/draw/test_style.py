@@ -176,7 +176,8 @@ def curves(points: int) -> tuple[list[SeedGroup], Score]:
     score = Score(
         package="gradrl", command="train_rl", runs="runs", label="mean return of evaluation",
         unit="env steps",
-        long_unit="environment steps", entry="x", curve="y", task="env", task_option="env.id", method="agent",
+        long_unit="environment steps", entries=("x",), curves=("y",), task=("env",), task_options=("env.id",),
+        method="agent",
     )  # fmt: skip
     groups = []
     for label in ("PPO", "A2C with a longer name"):
