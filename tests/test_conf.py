@@ -1,6 +1,7 @@
 """conf/: every YAML composes and builds for its root, explains its options, and says what its class says."""
 
 import dataclasses
+import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,9 +92,14 @@ def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def pages() -> list[Any]:
-    """Root, the overrides that a page of an experiment stands for, its file; five in six are slow."""
+    """Root, the overrides that a page of an experiment stands for, its file; five in six are slow.
+
+    A page that is named after its budget too, `_300k`, stands for nothing but itself.
+    """
     found = []
     for path in sorted((CONF / "experiment" / "rl").glob("*.yaml")):
+        if re.search(r"_\d+k$", path.stem):
+            continue
         agent, env = split_name(path.stem, "agent", "env")
         found.append(("rl", [f"agent={agent}", f"env={env}"], path))
     gan = CONF / "experiment" / "gan"

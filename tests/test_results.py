@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.suites import results, told
+from core.report.read import read_run
+from scripts.suites import kept, markdown, results, results_agents, results_gans, told
+from scripts.suites.results_agents import agent_row
+from tests.conftest import Command
 from tests.drawn import figure_of
 from tests.pages import ROOT
 
@@ -19,20 +22,20 @@ EXPERIMENTS = sorted({(row["experiment"], row.get("folder", row["experiment"])) 
 
 def test_every_table_is_what_the_summaries_say() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert results.written(page) == page, "run `make results`"
+    assert results.written(page, results.TABLES) == page, "run `make results`"
 
 
 def test_a_figure_that_was_changed_by_hand_is_noticed() -> None:
     page = PAGE.read_text(encoding="utf-8")
     changed = page.replace("| 257.8 [250.4, 265.1] |", "| 267.8 [250.4, 265.1] |")
     assert changed != page
-    assert results.written(changed) == page
+    assert results.written(changed, results.TABLES) == page
 
 
 @pytest.mark.parametrize(("experiment", "folder"), EXPERIMENTS)
 def test_a_row_has_every_seed_of_an_experiment_that_exists(experiment: str, folder: str) -> None:
     assert (ROOT / "conf" / "experiment" / "rl" / f"{experiment.split()[0]}.yaml").is_file()
-    seeds = [run["seed"] for run in results.summaries(folder)]
+    seeds = [run["seed"] for run in kept.summaries(folder)]
     assert seeds == list(range(1, len(seeds) + 1))
     assert len(seeds) >= 3
 
@@ -47,25 +50,25 @@ def test_the_verdict_is_where_the_whole_interval_lies(returns: list[float], verd
         {"eval_return_mean": each, "eval_return_mean_stochastic": 0, "env_steps": 1000, "wall_s": 60}
         for each in returns
     ]
-    assert results.agent_row(row, runs)[-1] == f"{verdict}, 50 % of the steps"
+    assert agent_row(row, runs)[-1] == f"{verdict}, 50 % of the steps"
 
 
 def test_seeds_are_told_from_other_settings_and_stand_in_the_order_of_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(kept, "RESULTS", tmp_path)
     (tmp_path / "x").mkdir()
     for name in ("seed10", "seed2", "seed2_lr_1e-3"):
         (tmp_path / "x" / f"{name}.json").write_text(json.dumps({"name": name}))
-    assert [run["name"] for run in results.summaries("x")] == ["seed2", "seed10"]
-    assert [run["name"] for run in results.summaries("x", "_lr_1e-3")] == ["seed2_lr_1e-3"]
+    assert [run["name"] for run in kept.summaries("x")] == ["seed2", "seed10"]
+    assert [run["name"] for run in kept.summaries("x", "_lr_1e-3")] == ["seed2_lr_1e-3"]
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(-140.04, "−140"), (0.949, "0.949"), (-0.0001, "0"), (3184.6, "3,185"), (1.0, "1")]
 )
 def test_returns_are_shown(value: float, text: str) -> None:
-    assert results.shown(value) == text
+    assert markdown.shown(value) == text
 
 
 def test_the_tables_of_what_the_gradient_told_are_what_was_kept() -> None:
@@ -97,3 +100,48 @@ def test_the_curves_of_signal_to_noise_have_their_axes_named() -> None:
     panels = figure_of(told.draw).axes
     assert {panel.get_ylabel() for panel in panels[:: len(panels) // rows]} == {"signal to noise"}
     assert panels[-1].get_xlabel() == "environment steps"
+
+
+def test_a_run_is_kept_under_its_seed_with_the_curves_asked_for(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    command("rl", "env=cartpole", "total_steps=600", "seed=7", f"hydra.run.dir={run}")
+    monkeypatch.setattr(kept, "RESULTS", tmp_path)
+    kept.main(["mine", str(run), "--tags", "policy/entropy", "policy/explained_variance"])
+    assert [each["seed"] for each in kept.summaries("mine")] == [7]
+    (curves,) = kept.curves("mine")
+    measured = read_run(run).curves
+    assert set(curves) == {"policy/entropy", "policy/explained_variance"}
+    for tag, curve in curves.items():
+        assert curve == pytest.approx(measured[tag], rel=5e-4)
+
+
+def test_the_order_of_baselines_is_counted_at_the_points_before_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    none, mean, learned, gae = results_agents.BASELINES
+    run = {none: {1: 9.0, 2: 9.0, 4: 1.0}, mean: {1: 5.0, 2: 9.0, 4: 9.0}}
+    run |= {learned: {1: 4.0, 2: 1.0, 4: 9.0}, gae: {1: 3.0, 2: 2.0, 4: 9.0}}
+    monkeypatch.setattr(results_agents, "curves", lambda _: [run, run])
+    monkeypatch.setattr(results_agents, "COMPARED", {"x": 2})
+    header, row = results_agents.order_of_baselines()
+    assert header[3:] == ["none > mean", "mean > learned", "learned > GAE"]
+    assert row == ["`env=x`", "2", "4", "2", "4", "2"]
+
+
+def test_points_of_baselines_are_the_first_second_fourth_and_so_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [10 * number for number in range(1, 8)]
+    run = dict.fromkeys(results_agents.BASELINES, dict.fromkeys(steps, 1234.5))
+    run[results_agents.EXPLAINED] = dict.fromkeys(steps, -0.014)
+    monkeypatch.setattr(results_agents, "curves", lambda _: [run])
+    rows = results_agents.baselines("x")[1:]
+    assert [row[0] for row in rows] == ["10", "20", "40"]
+    assert rows[0][-1] == "−0.01"
+
+
+def test_nearer_is_a_smaller_distance_and_a_larger_share() -> None:
+    ours = [{"fid": 1, "recall": 0.5}, {"fid": 2, "recall": 0.6}]
+    theirs = [{"fid": 3, "recall": 0.5}, {"fid": 1.5, "recall": 0.4}]
+    assert results_gans.nearer(ours, theirs, "fid").startswith("0.75 ")  # 1 < 3, 1 < 1.5, 2 < 3
+    assert results_gans.nearer(ours, theirs, "recall").startswith("0.88 ")  # one of four pairs is a tie

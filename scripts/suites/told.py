@@ -7,7 +7,6 @@ no run is kept has no line.
 """
 
 import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.compare.statistics import estimate, mean
 from core.draw.figure import legend, new_figure, picture
 from core.draw.palette import Look
 from core.numbers import tick
 from core.report.read import read_run
 from core.run.files import write_media
-from scripts.suites.results import RESAMPLES, RESULTS, figures, rounded_steps, shown, summaries, written
+from scripts.suites.kept import RESULTS, figures, keep, summaries
+from scripts.suites.markdown import average, better, rounded_steps, shown, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +53,10 @@ def main(folders: list[Path]) -> None:
     """Write the tables and draw; with folders, keep their runs first."""
     for folder in folders:
         for name in FOUND:
-            keep(folder, f"{name}_before")
-            keep(folder, f"{name}_after")
+            keep_all(folder, f"{name}_before")
+            keep_all(folder, f"{name}_after")
         for name in (f"ablation_{row}_{key}" for row in ROWS for key in VARIANTS):
-            keep(folder, name)
+            keep_all(folder, name)
             keep_signal(folder, name)
     write_media(PAGE.parent, "told_signal", draw())
     PAGE.write_text(tables_written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
@@ -69,12 +68,10 @@ def tables_written(page: str) -> str:
     return written(page, {"found": found, **ablations})
 
 
-def keep(folder: Path, name: str) -> None:
+def keep_all(folder: Path, name: str) -> None:
     """Keep the summary of every seed."""
     for run in sorted(folder.glob(f"{name}/seed=*")):
-        home = RESULTS / name
-        home.mkdir(exist_ok=True)
-        shutil.copy(run / "summary.json", home / f"seed{run.name.removeprefix('seed=')}.json")
+        keep(run, name)
 
 
 def keep_signal(folder: Path, name: str) -> None:
@@ -119,8 +116,8 @@ def found() -> list[list[str]]:
 
 def ablation(row: str) -> list[list[str]]:
     """A line for each variant: returns, updates, signal to noise of a batch, what the diagnosis said."""
-    header = ["", "return", "by seed", "solved at", "updates", "batch", "noise scale", "signal to noise"]
-    return [[*header, "findings"], *(cells(row, key) for key in variants(row))]
+    header = ["", "return", "by seed", "better than as tuned", "solved at", "updates", "batch", "noise scale"]
+    return [[*header, "signal to noise", "findings"], *(cells(row, key) for key in variants(row))]
 
 
 def cells(row: str, key: str) -> list[str]:
@@ -128,14 +125,14 @@ def cells(row: str, key: str) -> list[str]:
     name = f"{row}_{key}"
     runs, kept = summaries(f"ablation_{name}"), signals(name)
     returns = figures(runs, "eval_return_mean")
-    average = estimate(returns, mean, RESAMPLES, 0)
-    low, high = average.interval or (average.value, average.value)
+    tuned = figures(summaries(f"ablation_{row}_base"), "eval_return_mean")
     solved = [run["solved_at_env_steps"] for run in runs]
     batch, scale = kept[0]["batch"], typical(kept)
     return [
         ", ".join(VARIANTS[key]),
-        f"{shown(average.value)} [{shown(low)}, {shown(high)}]",
+        average(returns),
         ", ".join(shown(each) for each in returns),
+        "–" if key == "base" else better(returns, tuned),
         ", ".join(rounded_steps(each) if each else "–" for each in solved) if any(solved) else "–",
         f"{runs[0]['updates']:,}",
         f"{batch:,}",
