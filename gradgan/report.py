@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from core.compare.groups import Score
+from core.compare.find import Score
 from core.numbers import number, percent
 from core.report.charts import Chart, Line
 from core.report.facts import class_name, option
@@ -210,4 +210,5 @@ SCORE = Score(
     task_options=("data", "features"),
     method="loss",
     falls=True,
+    floor="fid_floor",
 )

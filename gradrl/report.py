@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import cast
 
-from core.compare.groups import Score
+from core.compare.find import Score
 from core.numbers import number, seconds
 from core.report.charts import Chart, Line
 from core.report.facts import class_name, option, summary_fact

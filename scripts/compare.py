@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def compare(cfg: "CompareConfig") -> None:
     """Print the tables, draw the curves and say where they are."""
     from core.compare.comparison import compare_runs  # here, so that a misspelt option is answered at once
-    from core.compare.groups import score_of
+    from core.compare.find import score_of
     from core.watch.report import SCORE as LOSS
     from gradgan.report import SCORE as DISTANCE
     from gradrl.report import SCORE as RETURN

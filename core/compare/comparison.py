@@ -8,7 +8,8 @@ from typing import Annotated
 from annotated_types import Ge
 
 from core.checks import checked, require
-from core.compare.groups import Score, SeedGroup, SeedRun, find_runs, grouped
+from core.compare.find import Score, SeedRun, find_runs
+from core.compare.groups import SeedGroup, grouped
 from core.compare.numbers import (
     FORMS,
     improvement_table,
@@ -67,21 +68,22 @@ def compare_runs(cfg: CompareConfig, score: Score) -> str:
     groups = grouped(find_runs(cfg.runs or (), score))
     tasks = list(dict.fromkeys(group.task for group in groups))
     if cfg.target is not None and len(tasks) > 1:
-        raise ConfigError(f"target={cfg.target:g} is a score on one task, but runs are on {', '.join(tasks)}")
+        raise ConfigError(f"target={cfg.target:g} is a score on one task, but runs are on {'; '.join(tasks)}")
     parts = [task_table([g for g in groups if g.task == task], cfg, score.unit) for task in tasks]
     better = improvements(groups, cfg.resamples, cfg.seed, falls=score.falls)
     parts += [improvement_table(better)] if better else []
     remarks = [line for group in groups for line in _remarks(group, score.unit)]
+    remarks.insert(0, f"Score: {score.label}; {'the lower' if score.falls else 'the higher'}, the better.")
     if any(len(group.scores) > 1 for group in groups):
-        remarks.insert(0, f"Intervals: 95 %, percentile bootstrap over seeds{_coverage(groups)}.")
+        remarks.insert(1, f"Intervals: 95 %, percentile bootstrap over seeds{_coverage(groups)}.")
     if any(1 < len(group.scores) < UNCUT for group in groups):
         remarks.append(
             f"With fewer than {UNCUT} seeds the interquartile mean leaves none out and is the mean."
         )
-    parts += ["\n".join(remarks)] if remarks else []
+    parts.append("\n".join(remarks))
     parts.append(_figure(groups, cfg, score))
     if cfg.table is not None:
-        write_numbers(Path(cfg.table), groups, better, cfg.resamples, cfg.seed)
+        write_numbers(Path(cfg.table), score.label, groups, better, cfg.resamples, cfg.seed)
         parts[-1] += f"\ntable: {cfg.table}"
     return "\n\n".join(parts)
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.compare.groups import Score, SeedGroup
+from core.compare.find import Score
+from core.compare.groups import SeedGroup
 from core.compare.statistics import ENOUGH, interval, mean
 from core.config import Tree
 from core.draw.figure import few_numbers, legend, new_figure, picture

@@ -81,18 +81,24 @@ def shown_estimate(found: Estimate) -> str:
 
 
 def write_numbers(
-    path: Path, groups: Sequence[SeedGroup], better: Sequence[Improvement], resamples: int, seed: int
+    path: Path,
+    score: str,
+    groups: Sequence[SeedGroup],
+    better: Sequence[Improvement],
+    resamples: int,
+    seed: int,
 ) -> None:
     """Write all numbers: as JSON, or as CSV with a row for each group.
 
     Args:
         path: its ending says which.
+        score: what is compared.
         groups: that are compared.
         better: probabilities of improvement, which stand in the row of each group of that method.
         resamples: bootstrap samples behind every interval.
         seed: of them.
     """
-    rows = [_row(group, resamples, seed) for group in groups]
+    rows = [_row(group, score, resamples, seed) for group in groups]
     if path.suffix.lower() == ".json":
         pairs = [
             {"label": b.label, "over": b.over, "tasks": [*b.tasks], **_numbers("probability", b.probability)}
@@ -114,10 +120,11 @@ def write_numbers(
     write_text(path, text.getvalue())
 
 
-def _row(group: SeedGroup, resamples: int, seed: int) -> dict[str, object]:
+def _row(group: SeedGroup, score: str, resamples: int, seed: int) -> dict[str, object]:
     """What is known of a group."""
     row: dict[str, object] = {"task": group.task, "label": group.label, "runs": len(group.runs)}
     row |= {
+        "score": score,
         "scores": group.scores,
         "steps": max((r.steps for r in group.runs if r.steps is not None), default=None),
     }

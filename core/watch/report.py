@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from core.compare.groups import Score
+from core.compare.find import Score
 from core.report.charts import Chart, Line
 from core.report.facts import class_name, option, summary_fact
 from core.report.record import Fact, Kind, Record

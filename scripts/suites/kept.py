@@ -5,7 +5,6 @@ docs/results/NAME. The tables of docs/results.md and docs/told.md are made of no
 """
 
 import json
-import re
 import shutil
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.report.read import read_run
+from core.report.record import natural
 from core.run.directory import jsonable
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -51,9 +51,9 @@ def keep_curves(run: Path, name: str, seed: int, tags: Iterable[str]) -> None:
     (RESULTS / name / f"curves{seed}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
-def summaries(name: str, ending: str = "") -> list[Summary]:
-    """Every seed of docs/results/NAME, in order; with an ending, those measured with another setting."""
-    return _every_seed(name, "seed", ending)
+def summaries(name: str) -> list[Summary]:
+    """Every seed of docs/results/NAME, in order."""
+    return _every_seed(name, "seed")
 
 
 def curves(name: str) -> list[Curves]:
@@ -69,12 +69,9 @@ def figures(runs: Sequence[Summary], key: str) -> list[float]:
     return [float(run[key]) for run in runs]
 
 
-def _every_seed(name: str, what: str, ending: str = "") -> list[Any]:
-    seeds = {}
-    for path in RESULTS.glob(f"{name}/{what}*.json"):
-        if number := re.fullmatch(rf"{what}(\d+){re.escape(ending)}", path.stem):
-            seeds[int(number[1])] = json.loads(path.read_text(encoding="utf-8"))
-    return [seeds[number] for number in sorted(seeds)]
+def _every_seed(name: str, what: str) -> list[Any]:
+    files = sorted(RESULTS.glob(f"{name}/{what}*.json"), key=lambda file: natural(file.name))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 if __name__ == "__main__":

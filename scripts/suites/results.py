@@ -16,7 +16,7 @@ TABLES: dict[str, Table] = {
     "cartpole": agents.cartpole,
     "proposed rate": agents.proposed_rate,
     "agents": partial(agents.beside_published, "agents"),
-    "slm lab": partial(agents.beside_published, "slm_lab"),
+    "slm lab": partial(agents.beside_published, "slm_lab", sampled=True),
     "baselines cartpole": partial(agents.baselines, "cartpole"),
     "baselines pendulum": partial(agents.baselines, "pendulum"),
     "order of baselines": agents.order_of_baselines,
@@ -27,6 +27,7 @@ TABLES: dict[str, Table] = {
     "digits": gans.digits,
     "stacked": gans.stacked,
     "images": gans.images,
+    "rates": gans.rates,
     "few images": gans.few_images,
     "cifar": gans.cifar,
 }

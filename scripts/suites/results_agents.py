@@ -1,5 +1,6 @@
 """Tables of docs/results.md on agents: beside published returns, and the noise of the gradient."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -19,26 +20,33 @@ BASELINES = {  # a curve of `probe=policy_gradient`: its column; each should lea
     "policy_gradient/variance_gae": "GAE",
 }
 EXPLAINED = "policy/explained_variance"
-COMPARED = {"cartpole": 30_000, "pendulum": 100_000}  # env steps until which: CartPole is solved then
+COMPARED = {"cartpole": 30_000, "pendulum": math.inf}  # env steps until which: CartPole is solved then
 
 
-def beside_published(name: str) -> list[list[str]]:
-    """The experiments of one table of published.toml, each beside the published return."""
+def beside_published(name: str, *, sampled: bool = False) -> list[list[str]]:
+    """The experiments of one table of published.toml, each beside the published return.
+
+    Args:
+        name: of the table.
+        sampled: whether the published returns are of sampled actions, so that ours of these are judged too.
+    """
     header = ["environment, steps", "experiment", "published", "its steps", "from", "return"]
     header += ["interquartile mean", "by seed", "sampled", "minutes", ""]
     rows = tomllib.loads((RESULTS / "published.toml").read_text(encoding="utf-8"))[name]
-    return [header, *(agent_row(row, summaries(row.get("folder", row["experiment"]))) for row in rows)]
+    kept = ((row, summaries(row.get("folder", row["experiment"]))) for row in rows)
+    return [header, *(agent_row(row, runs, sampled) for row, runs in kept)]
 
 
-def agent_row(row: Mapping[str, Any], runs: Sequence[Summary]) -> list[str]:
+def agent_row(row: Mapping[str, Any], runs: Sequence[Summary], sampled: bool = False) -> list[str]:
     """One row of `beside_published`: of a row of published.toml and the summaries of all seeds."""
-    returns = figures(runs, "eval_return_mean")
-    _, low, high = averaged(returns)
+    returns, of_samples = (figures(runs, f"eval_return_mean{of}") for of in ("", "_stochastic"))
     published, budget = row["published"], row["steps"]
     steps = min(figures(runs, "env_steps"))
-    verdict = "above" if low > published else "within" if high >= published else "below"
+    said = verdict(returns, published)
+    if sampled:
+        said += f"; sampled {verdict(of_samples, published)}"
     if budget and steps < 0.9 * budget:
-        verdict += f", {tick(100 * steps / budget, 2)} % of the steps"
+        said += f", {tick(100 * steps / budget, 2)} % of the steps"
     return [
         f"{row['environment']}, {rounded_steps(steps)}",
         f"`{row['experiment']}`",
@@ -48,10 +56,16 @@ def agent_row(row: Mapping[str, Any], runs: Sequence[Summary]) -> list[str]:
         average(returns),
         shown(float(interquartile_mean(np.asarray(returns)))),
         ", ".join(shown(each) for each in returns),
-        shown(float(np.mean(figures(runs, "eval_return_mean_stochastic")))),
+        average(of_samples) if sampled else shown(float(np.mean(of_samples))),
         minutes(min(figures(runs, "wall_s"))),
-        verdict,
+        said,
     ]
+
+
+def verdict(returns: Sequence[float], published: float) -> str:
+    """Where the interval of the mean lies."""
+    _, low, high = averaged(returns)
+    return "above" if low > published else "within" if high >= published else "below"
 
 
 def cartpole() -> list[list[str]]:

@@ -21,6 +21,8 @@ IMAGE_LOSSES = {
     "hinge": "hinge, spectral norm",
     "relativistic": "relativistic pairing, R1, R2",
 }
+RATES = ("2e-3", "1e-3", "5e-4")
+OWN_RATES = {"r1": "2e-3", "hinge": "2e-3", "wgan_gp": "1e-3", "relativistic": "1e-3"}  # of their pages
 IMAGES = {"mnist": "MNIST", "fashion": "Fashion-MNIST"}
 FEW_IMAGES = {"none": "none", "ada": "ADA"}
 SHARES = ("precision", "recall", "coverage")
@@ -81,13 +83,29 @@ def images() -> list[list[str]]:
     for data, said in IMAGES.items():
         pair: tuple[Summary, Summary] | None = None
         for ending, loss in IMAGE_LOSSES.items():
-            both = (summaries(f"gan_{data}_{ending}", each) for each in ("", "_mobilenet"))
+            both = (summaries(f"gan_{data}_{ending}{features}") for features in ("", "_mobilenet"))
             for pair in zip(*both, strict=True):
                 classes = sum(count > 0 for count in pair[0]["class_counts"])
                 row = f"{said}: {loss}, seed {pair[0]['seed']}"
                 rows.append([row, *distances(pair, ""), f"{classes} of 10"])
         assert pair, f"docs/results/ has no run on {said}"
         rows.append([f"{said}: real images", *distances(pair, "_floor"), ""])
+    return rows
+
+
+def rates() -> list[list[str]]:
+    """FID on MNIST under both features, of every seed, at three learning rates."""
+    rows = [["rate", *RATES]]
+    for name, said in IMAGE_LOSSES.items():
+        row = [said]
+        for rate in RATES:
+            folder = f"gan_mnist_{name}" if rate == OWN_RATES[name] else f"gan_mnist_{name}_lr_{rate}"
+            own, mobile = (figures(summaries(f"{folder}{ending}"), "fid") for ending in ("", "_mobilenet"))
+            cell = "; ".join(
+                [" ".join(f"{each:.3f}" for each in own), " ".join(f"{each:.1f}" for each in mobile)]
+            )
+            row.append(cell if own else "saturates" if rate == "2e-3" else "")
+        rows.append(row)
     return rows
 
 

@@ -151,9 +151,12 @@ def typical(kept: list[dict[str, Any]]) -> float:
 
 def findings(runs: list[Mapping[str, Any]]) -> str:
     """Each finding of the runs, and in how many of them it is."""
-    count = Counter(name for run in runs for name in sorted({each["name"] for each in run["findings"]}))
-    severity = {each["name"]: each["severity"] for run in runs for each in run["findings"]}
-    return ", ".join(f"{severity[name]} `{name}` ({times})" for name, times in count.most_common()) or "none"
+    found = [sorted({(each["name"], each["severity"]) for each in run["findings"]}) for run in runs]
+    count = Counter(each for run in found for each in run)
+    return (
+        ", ".join(f"{severity} `{name}` ({times})" for (name, severity), times in count.most_common())
+        or "none"
+    )
 
 
 @picture

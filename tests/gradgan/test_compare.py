@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from core.cli.saved import lacking
-from core.compare.groups import find_runs, grouped, score_of
+from core.compare.find import find_runs, score_of
+from core.compare.groups import grouped
 from core.run.tensorboard import Writer
 from gradgan.report import SCORE
 from gradrl.report import SCORE as RETURN
@@ -101,5 +102,22 @@ def test_runs_of_the_other_trainer_are_refused(command: Command, tmp_path: Path,
     (tmp_path / "rl").mkdir()
     (tmp_path / "rl" / "seed1.json").write_text('{"status": "finished", "env": "x", "eval_return_mean": 1}')
     runs = [gan, str(tmp_path / "rl")] if own == "gan" else [str(tmp_path / "rl"), gan]
-    told = "train_gan: compare takes GANs" if own == "gan" else "train_rl: compare takes reinforcement"
+    told = (
+        "does not belong to the GANs"
+        if own == "gan"
+        else "does not belong to the reinforcement-learning runs"
+    )
     assert_refused(command("compare", f"runs=[{','.join(runs)}]"), told)
+
+
+def test_distances_from_other_data_of_one_name_stand_in_other_tables(
+    command: Command, tmp_path: Path
+) -> None:
+    few = {"features": "mobilenet", "fid": 60.0, "fid_floor": 17.1}
+    many = {"features": "mobilenet", "fid": 240.0, "fid_floor": 23.2612}
+    runs = [keep(tmp_path / "few", "folder", [1.0], **few), keep(tmp_path / "many", "folder", [1.0], **many)]
+    runs.append(keep(tmp_path / "gpu", "folder", [1.0], **many | {"fid": 250.0, "fid_floor": 23.2622}))
+    told = " ".join(command("compare", f"runs=[{','.join(runs)}]", "figure=null").out.split())
+    assert "| folder, mobilenet (real 17.1) |" in told
+    assert told.count("| folder, mobilenet (real 23.26) |") == 1  # of two machines
+    assert "Score: FID (of mixtures: reverse KL); the lower, the better." in told

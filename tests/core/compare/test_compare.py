@@ -15,7 +15,8 @@ from scipy.stats import mannwhitneyu, trim_mean
 
 from core.cli.saved import lacking
 from core.compare.comparison import CompareConfig, compare_runs
-from core.compare.groups import find_runs, grouped
+from core.compare.find import find_runs
+from core.compare.groups import grouped
 from core.compare.learning_curves import band
 from core.compare.statistics import COVERAGE, estimate, improvement, interquartile_mean, interval, mean
 from core.config import ConfigError
@@ -325,7 +326,7 @@ def test_any_trainer_can_say_where_its_score_is(tmp_path):
     row = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     assert (row[:2], row[-2:]) == (["Net", "2"], ["0.5, 0.75", "600"])
     with pytest.raises(
-        ConfigError, match="holds no run of train_rl: compare takes reinforcement-learning runs"
+        ConfigError, match="does not belong to the reinforcement-learning runs before it: compare takes one"
     ):
         compare_runs(cfg, SCORE)
 
@@ -349,10 +350,13 @@ def test_seeds_whose_last_steps_differ_a_little_stay_together():
         (["runs=[../kept]", "tarjet=3"], "unknown option tarjet; did you mean target?"),
         (
             ["runs=[../kept,../other]", "target=3"],
-            "target=3 is a score on one task, but runs are on CartPole-v1, A",
+            "target=3 is a score on one task, but runs are on CartPole-v1; A",
         ),
-        (["runs=[../kept,../gan]"], "holds no run of train_rl"),
-        (["runs=[../gan.json]"], "is no summary of train_rl"),
+        (["runs=[../kept,../gan]"], "gan does not belong to the reinforcement-learning runs before it"),
+        (
+            ["runs=[../gan.json]"],
+            "gan.json has no score: compare takes reinforcement-learning runs, GANs, watched",
+        ),
         (["runs=[../broken.json]"], "broken.json is damaged"),
         (["-m", "runs=[../kept]"], "leave -m out"),
     ],

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import core.report
-from core.compare.groups import Score, SeedGroup, SeedRun
+from core.compare.find import Score, SeedRun
+from core.compare.groups import SeedGroup
 from core.compare.learning_curves import draw_learning_curves
 from core.descend.functions import Himmelblau, PlaneFunction
 from core.descend.pictures.basin_map import draw_basins
@@ -192,7 +193,7 @@ def curves(points: int) -> tuple[list[SeedGroup], Score]:
 def seed_run(seed: int, curve: dict[int, float]) -> SeedRun:
     return SeedRun(
         path=Path(), pattern="", seed=seed, status="finished", task="CartPole-v1", method="PPO", options={},
-        score=1.0, steps=max(curve), curve=curve, lost=0,
+        score=1.0, floor=None, steps=max(curve), curve=curve, lost=0,
     )  # fmt: skip
 
 

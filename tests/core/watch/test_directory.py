@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from core import Watch
 from core.compare.comparison import CompareConfig, compare_runs
-from core.compare.groups import find_runs, score_of
+from core.compare.find import find_runs, score_of
 from core.config import ConfigError
 from core.report.page import write_page
 from core.report.read import read_run
