@@ -131,7 +131,7 @@ def test_last_is_the_newest_run_of_all_for_a_tool_and_of_its_own_for_a_trainer(c
     assert "against=runs/descend/x is the run itself" in itself.err
     assert command("rl", "resume=last").out == "runs/rl/x is already finished; nothing to do\n"
     assert command("compare", "runs=[last]", "resamples=100").err.startswith(
-        "error: runs/descend/x holds no run"
+        "error: runs: runs/descend/x has no score: compare takes"
     )
     outcome = command("rl", *WORDS["rl"], "init_from=last", "hydra.run.dir=new")
     assert outcome.status == 0, outcome.err
