@@ -25,6 +25,11 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
+def unbroken(cell: str) -> str:
+    """A cell on one line, so that a table of many columns has low rows and scrolls."""
+    return cell.replace(" ", "\u00a0")
+
+
 def shown(value: float) -> str:
     """A return: whole from 1,000 on, one decimal below, three below 1; without zeros at its end."""
     size = abs(value)

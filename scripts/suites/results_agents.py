@@ -11,7 +11,7 @@ import numpy as np
 from core.compare.statistics import interquartile_mean
 from core.numbers import tick
 from scripts.suites.kept import RESULTS, Summary, curves, figures, summaries
-from scripts.suites.markdown import average, averaged, minutes, rounded_steps, shown
+from scripts.suites.markdown import average, averaged, minutes, rounded_steps, shown, unbroken
 
 BASELINES = {  # a curve of `probe=policy_gradient`: its column; each should leave less than the one before
     "policy_gradient/variance_no_baseline": "none",
@@ -30,8 +30,8 @@ def beside_published(name: str, *, sampled: bool = False) -> list[list[str]]:
         name: of the table.
         sampled: whether the published returns are of sampled actions, so that ours of these are judged too.
     """
-    header = ["environment, steps", "experiment", "published", "its steps", "from", "return"]
-    header += ["interquartile mean", "by seed", "sampled", "minutes", ""]
+    header = ["experiment", "environment, steps", "return", "published", "its steps", "", "from", "by seed"]
+    header += ["sampled", "interquartile mean", "minutes"]
     rows = tomllib.loads((RESULTS / "published.toml").read_text(encoding="utf-8"))[name]
     kept = ((row, summaries(row.get("folder", row["experiment"]))) for row in rows)
     return [header, *(agent_row(row, runs, sampled) for row, runs in kept)]
@@ -47,19 +47,20 @@ def agent_row(row: Mapping[str, Any], runs: Sequence[Summary], sampled: bool = F
         said += f"; sampled {verdict(of_samples, published)}"
     if budget and steps < 0.9 * budget:
         said += f", {tick(100 * steps / budget, 2)} % of the steps"
-    return [
-        f"{row['environment']}, {rounded_steps(steps)}",
+    cells = [
         f"`{row['experiment']}`",
+        f"{row['environment']}, {rounded_steps(steps)}",
+        average(returns),
         shown(published),
         rounded_steps(budget) if budget else "–",
+        said,
         row["said"],
-        average(returns),
-        shown(float(interquartile_mean(np.asarray(returns)))),
         ", ".join(shown(each) for each in returns),
         average(of_samples) if sampled else shown(float(np.mean(of_samples))),
+        shown(float(interquartile_mean(np.asarray(returns)))),
         minutes(min(figures(runs, "wall_s"))),
-        said,
     ]
+    return [unbroken(cell) for cell in cells]
 
 
 def verdict(returns: Sequence[float], published: float) -> str:
