@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.report.read import read_run
-from scripts.suites import kept, markdown, results, results_agents, results_gans, told
+from scripts.suites import kept, markdown, results, results_agents, results_gans, results_picture, told
 from scripts.suites.results_agents import agent_row
 from tests.conftest import Command
 from tests.drawn import figure_of
@@ -166,3 +166,18 @@ def test_nearer_is_a_smaller_distance_and_a_larger_share() -> None:
     theirs = [{"fid": 3, "recall": 0.5}, {"fid": 1.5, "recall": 0.4}]
     assert results_gans.nearer(ours, theirs, "fid").startswith("0.75 ")  # 1 < 3, 1 < 1.5, 2 < 3
     assert results_gans.nearer(ours, theirs, "recall").startswith("0.88 ")  # one of four pairs is a tie
+
+
+def test_the_picture_has_a_line_for_every_row_at_its_distance_in_percent() -> None:
+    row = {"experiment": "ppo_rnd_x", "environment": "MiniGrid-X-v0", "published": -100, "steps": 2000}
+    runs = [{"eval_return_mean": each, "env_steps": 1005} for each in (-90, -70)]
+    found = results_picture.row_of(row, runs, "eval_return_mean")
+    assert (found.label, found.verdict) == ("RND, X-v0, 1 k", "above")
+    assert found.ends == pytest.approx((20, 10, 30))
+    assert found.share == pytest.approx(50.25)
+    assert results_picture.row_of(row | {"published": 0}, runs, "eval_return_mean").ends is None
+    panels = figure_of(results_picture.draw).axes
+    for panel, name in zip(panels, results_picture.PANELS, strict=True):
+        intervals = [line for line in panel.get_lines() if line.get_linewidth() == 2.2]
+        assert len(intervals) == sum(bool(row["published"]) for row in TABLES[name])
+        assert len(panel.get_yticklabels()) == len(TABLES[name])

@@ -6,10 +6,12 @@ held against is docs/results/published.toml. Nothing is chosen: a row has every 
 
 from functools import partial
 
+from core.run.files import write_media
 from scripts.suites import results_agents as agents
 from scripts.suites import results_gans as gans
 from scripts.suites.kept import RESULTS
 from scripts.suites.markdown import Table, written
+from scripts.suites.results_picture import draw
 
 PAGE = RESULTS.with_suffix(".md")
 TABLES: dict[str, Table] = {
@@ -34,7 +36,8 @@ TABLES: dict[str, Table] = {
 
 
 def main() -> None:
-    """Replace every table in docs/results.md."""
+    """Replace every table in docs/results.md, and draw its picture."""
+    write_media(PAGE.parent, "results", draw())
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), TABLES), encoding="utf-8")
 
 
