@@ -42,10 +42,8 @@ def test_a_row_has_every_seed_of_an_experiment_that_exists(experiment: str, fold
     assert len(seeds) >= 3
 
 
-@pytest.mark.parametrize(("experiment", "folder"), EXPERIMENTS)
+@pytest.mark.parametrize(("experiment", "folder"), [each for each in EXPERIMENTS if " " not in each[0]])
 def test_the_page_of_an_experiment_says_what_its_row_says(experiment: str, folder: str) -> None:
-    if " " in experiment:
-        pytest.skip("the page has other options")
     page = (ROOT / "conf" / "experiment" / "rl" / f"{experiment}.yaml").read_text(encoding="utf-8")
     line = r"(?s)# Ours: (\S+) over (\d) seeds.*?([\d.]+) (minutes?|CPU minutes?)(?: of one thread)? a seed"
     ours = re.search(line, page)

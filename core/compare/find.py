@@ -18,7 +18,7 @@ from core.text import listed
 
 # Options that do not tell groups apart: seeds make a group, and the others change nothing of what is learnt.
 FREE = ("seed", "device", "num_threads", "logging", "logger", "name", "tags", "monitor", "probe")
-SAME_FLOOR = 0.02  # relative difference of two machines on the same data
+SAME_FLOOR = 0.02  # relative; between a CPU and a GPU 0.3 % was seen, and no data sets so near to each other
 
 
 @dataclass(frozen=True, kw_only=True)
