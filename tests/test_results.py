@@ -42,9 +42,9 @@ def test_a_row_has_every_seed_of_an_experiment_that_exists(experiment: str, fold
     assert len(seeds) >= 3
 
 
-@pytest.mark.parametrize(("experiment", "folder"), [each for each in EXPERIMENTS if " " not in each[0]])
+@pytest.mark.parametrize(("experiment", "folder"), [each for each in EXPERIMENTS if "steps" not in each[0]])
 def test_the_page_of_an_experiment_says_what_its_row_says(experiment: str, folder: str) -> None:
-    page = (ROOT / "conf" / "experiment" / "rl" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    page = (ROOT / "conf" / "experiment" / "rl" / f"{experiment.split()[0]}.yaml").read_text(encoding="utf-8")
     line = r"(?s)# Ours: (\S+) over (\d) seeds.*?([\d.]+) (minutes?|CPU minutes?)(?: of one thread)? a seed"
     ours = re.search(line, page)
     assert ours, "the page has no line that begins with Ours"
@@ -134,6 +134,23 @@ def test_a_run_is_kept_under_its_seed_with_the_curves_asked_for(
     assert set(curves) == {"policy/entropy", "policy/explained_variance"}
     for tag, curve in curves.items():
         assert curve == pytest.approx(measured[tag], rel=5e-4)
+
+
+def test_only_finished_runs_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kept, "RESULTS", tmp_path / "results")
+    for name, status in (("done", "finished"), ("half", "stopped")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps({"status": status, "seed": 1}))
+    for name in ("half", "missing"):
+        with pytest.raises(SystemExit, match="2"):
+            kept.main(["mine", str(tmp_path / "done"), str(tmp_path / name)])
+        assert capsys.readouterr().err == f"error: {tmp_path / name} holds no finished run with a seed\n"
+    with pytest.raises(SystemExit, match="2"):
+        kept.main(["mine", str(tmp_path / "done"), str(tmp_path / "done")])
+    assert capsys.readouterr().err == f"error: {tmp_path / 'done'} has the seed of {tmp_path / 'done'}\n"
+    assert not kept.RESULTS.exists()
 
 
 def test_the_order_of_baselines_is_counted_at_the_points_before_the_end(

@@ -124,7 +124,7 @@ def numbers(tree: Tree) -> tuple[str, ...] | None:
     """
     cfg, module = _entry(tree)
     found = None if cfg.callbacks or not hasattr(module, "numbers") else module.numbers(cfg)
-    return None if found is None else (*found, "wall_s", "train_s")
+    return None if found is None else (*found, "wall_s", "cpu_s", "train_s")
 
 
 def _idle(typed: Sequence[str], without_effect: Mapping[str, str]) -> tuple[str, ...]:

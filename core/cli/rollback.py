@@ -47,7 +47,7 @@ def roll_back(run: Run, diagnosis: Diagnosis, finding: Finding, tree: Tree) -> T
             continue
         write_rollback(
             run.directory, run.rollbacks, finding, remedy, diagnosis.rates(remedy),
-            step=run.step, wall_s=run.wall_s,
+            step=run.step, seconds=run.clocks.seconds(),
         )  # fmt: skip
         number, why = len(run.rollbacks.done) + 1, finding.name + f" ({finding.where})" * bool(finding.where)
         how = f"rollback {number} of {run.rollbacks.most}, to {to:,} {run.unit}, for {why}"

@@ -42,7 +42,12 @@ def reached(record: Record) -> list[Fact]:
 
 def efforts(record: Record) -> Iterator[Fact]:
     """What the run has cost, number by number."""
-    labels = {"updates": "gradient steps", **record.kind.efforts, "wall_s": "seconds in all"}
+    labels = {
+        "updates": "gradient steps",
+        **record.kind.efforts,
+        "wall_s": "seconds in all",
+        "cpu_s": "CPU seconds",
+    }
     for key, label in labels.items():
         value = record.summary.get(key)
         if isinstance(value, int | float):

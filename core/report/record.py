@@ -13,7 +13,7 @@ from core.report.charts import Chart
 from core.run.directory import count_field
 
 Curve = dict[int, float]
-BOOKKEEPING = ("seed", "updates", "wall_s", "train_s")  # in every `summary.json`
+BOOKKEEPING = ("seed", "updates", "wall_s", "cpu_s", "train_s")  # in every `summary.json`
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def write_rollback(
     rates: Mapping[str, Sequence[float]],
     *,
     step: int,
-    wall_s: float,
+    seconds: Mapping[str, float],
 ) -> None:
     """Write what the run goes on from: the good checkpoint with the remedy in it, as `good.pt` and `last.pt`.
 
@@ -145,7 +145,7 @@ def write_rollback(
         remedy: overrides.
         rates: the learning rates of each gradient step from now on, by its name.
         step: where on the x-axis the finding was.
-        wall_s: of the run so far.
+        seconds: of the run so far, by the names of its clocks.
 
     Raises:
         ConfigError: `good.pt` is damaged.
@@ -154,7 +154,7 @@ def write_rollback(
     folder, clips = directory / "checkpoints", any(text.startswith("clipper") for text in remedy)
     state = checkpoint.load(folder / NAME, mmap=True)
     best = folder / "best.pt"
-    run = state["run"] = {**state["run"], "wall_s": wall_s}
+    run = state["run"] = {**state["run"], **seconds}
     run["diagnosis"] = {**run["diagnosis"], "ledger": returned(run["diagnosis"]["ledger"], finding)}
     if best.is_file():
         run["best_score"] = checkpoint.load(best, mmap=True)["run"]["best_score"]

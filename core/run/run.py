@@ -22,6 +22,7 @@ from core.optim.evaluation import evaluation_parameters
 from core.run import checkpoint
 from core.run.attempts import Attempts
 from core.run.callbacks import Callbacks, Means
+from core.run.clocks import Clocks
 from core.run.config import RunConfig
 from core.run.console import Console
 from core.run.dashboard import Dashboards
@@ -75,13 +76,13 @@ class Run:
         self._first = is_first()  # of several ranks, who alone writes, evaluates and draws
         self.cfg = cfg
         self.step = self.iteration = 0
-        self.train_s = self.wall_before = 0.0
+        self.train_s, self.clocks = 0.0, Clocks()
         self.best_score: float | None = None
         self.resumed_at: int | None = None
         self.started = False  # `start` has succeeded: there is something to save
         self._options = options
         self._facts, self._start = dict(facts), began
-        self._began = self._mark = time.perf_counter()
+        self._mark = time.perf_counter()
         self.interrupts = Interrupts()
         self._loggers = Loggers(loggers or {}, self.say)  # open since `start`, as long as there is a console
         self.callbacks, self.rollbacks = callbacks or Callbacks(()), rollbacks or Rollbacks(0)
@@ -97,7 +98,7 @@ class Run:
     @property
     def wall_s(self) -> float:
         """Seconds since the run began, over all its resumptions."""
-        return self.wall_before + time.perf_counter() - self._began
+        return self.clocks.seconds()["wall_s"]
 
     @property
     def goes_on(self) -> bool:
@@ -305,7 +306,7 @@ class Run:
         started = bool(self.state)
         axis = {"unit": self.unit, count_field(self.unit): self.step} if started else {}
         summary = (
-            {"status": status, **self._facts, "wall_s": self.wall_s, "train_s": self.train_s}
+            {"status": status, **self._facts, **self.clocks.seconds(), "train_s": self.train_s}
             | ({} if self.best_score is None else {"best_score": self.best_score})
             | self.diagnosis.summary()
             | self.rollbacks.summary()

@@ -33,7 +33,7 @@ class RunState:
             "step": run.step,
             "iteration": run.iteration,
             "train_s": run.train_s,
-            "wall_s": run.wall_s,
+            **run.clocks.seconds(),
             "best_score": run.best_score,
             "sound_at": run.good.sound_at,
             "window": run.window.state_dict(),
@@ -48,7 +48,7 @@ class RunState:
         return {
             **self.state_dict(),
             "train_s": Number(0),
-            "wall_s": Number(0),
+            **dict.fromkeys(run.clocks.seconds(), Number(0)),
             "best_score": Maybe(Number(finite=False)),
             "window": run.window.state_form(),
             "gradient_charts": run.charts.state_form(),
@@ -60,7 +60,8 @@ class RunState:
         """Continue from `state_dict`."""
         run = self.run
         run.step, run.iteration = state["step"], state["iteration"]
-        run.train_s, run.wall_before = state["train_s"], state["wall_s"]
+        run.train_s = state["train_s"]
+        run.clocks.continue_from(state)
         run.best_score, run.good.sound_at = state["best_score"], state["sound_at"]
         run.window.load_state_dict(state["window"])
         run.charts.load_state_dict(state["gradient_charts"])

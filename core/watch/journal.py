@@ -1,7 +1,6 @@
 """The run directory of a watched loop: the files of a trainer's, for TensorBoard, `report` and `compare`."""
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
@@ -14,6 +13,7 @@ from core.form import Maybe
 from core.gradients.measured import Measured
 from core.report.dashboard import dashboard_of
 from core.run.attempts import Attempts
+from core.run.clocks import Clocks
 from core.run.dashboard import Dashboard, Page
 from core.run.diagnosis import Diagnosis
 from core.run.directory import (
@@ -80,7 +80,7 @@ class Journal:
         self._options: Tree = {}
         self._page = Page(Dashboard())
         self._charts = GradientCharts(())
-        self._began = time.perf_counter()
+        self._clocks = Clocks()
         self._last: dict[str, float] = {}
         self._script = ""
         self._point: tuple[int, set[str]] = (-1, set())
@@ -89,7 +89,7 @@ class Journal:
     @property
     def wall_s(self) -> float:
         """Seconds since this journal was opened."""
-        return time.perf_counter() - self._began
+        return self._clocks.seconds()["wall_s"]
 
     def begin(self, players: Sequence[Measured], options: Tree) -> None:
         """Take in what is watched; again when that has changed, and then the charts begin anew."""
@@ -169,7 +169,7 @@ class Journal:
             self._require_loaded()
             diagnosis.write(self.directory, step)
             own = {"status": status, "script": self._script, "device": _device(self._charts)}
-            made = {"versions": versions(), "git": git_state(), "wall_s": self.wall_s}
+            made = {"versions": versions(), "git": git_state(), **self._clocks.seconds()}
             reached = {**self._last, **diagnosis.summary(), "unit": unit, unit: step}
             unwatched = {"watch_fault": fault} if fault else {}
             write_summary(self.directory, {**own, **unwatched, **made, **reached})

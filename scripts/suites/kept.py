@@ -6,14 +6,16 @@ docs/results/NAME. The tables of docs/results.md and docs/told.md are made of no
 
 import json
 import shutil
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from core.config import ConfigError
 from core.report.read import read_run
 from core.report.record import natural
-from core.run.directory import jsonable
+from core.run.directory import jsonable, read_summary
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
@@ -28,19 +30,47 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
     parser.add_argument("--tags", nargs="+", default=[], help="curves to keep")
     typed = parser.parse_args(words)
-    for run in typed.runs:
-        seed = keep(run, typed.name)
+    try:
+        seeds = seeds_of(typed.runs)  # all of them before the first is kept
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    for run, seed in zip(typed.runs, seeds, strict=True):
+        keep(run, typed.name, seed)
         if typed.tags:
             keep_curves(run, typed.name, seed, typed.tags)
 
 
-def keep(run: Path, name: str) -> int:
-    """Keep the summary of a run directory; returns its seed."""
-    seed = json.loads((run / "summary.json").read_text(encoding="utf-8"))["seed"]
+def seeds_of(runs: Sequence[Path]) -> list[int]:
+    """The seeds of several runs.
+
+    Raises:
+        ConfigError: as `seed_of`, or two of them have the same.
+    """
+    seeds = [seed_of(run) for run in runs]
+    again = next((run for at, run in enumerate(runs) if seeds[at] in seeds[:at]), None)
+    if again is not None:
+        raise ConfigError(f"{again} has the seed of {runs[seeds.index(seed_of(again))]}")
+    return seeds
+
+
+def seed_of(run: Path) -> int:
+    """The seed of a run that has ended.
+
+    Raises:
+        ConfigError: there is no run, it has not finished, or its summary names no seed.
+    """
+    summary = read_summary(run) or {}
+    if summary.get("status") != "finished" or not isinstance(summary.get("seed"), int):
+        raise ConfigError(f"{run} holds no finished run with a seed")
+    return cast(int, summary["seed"])
+
+
+def keep(run: Path, name: str, seed: int) -> None:
+    """Keep the summary of a run directory."""
     home = RESULTS / name
     home.mkdir(exist_ok=True)
     shutil.copy(run / "summary.json", home / f"seed{seed}.json")
-    return seed
 
 
 def keep_curves(run: Path, name: str, seed: int, tags: Iterable[str]) -> None:

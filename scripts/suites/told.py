@@ -21,7 +21,7 @@ from core.draw.palette import Look
 from core.numbers import tick
 from core.report.read import read_run
 from core.run.files import write_media
-from scripts.suites.kept import RESULTS, figures, keep, summaries
+from scripts.suites.kept import RESULTS, figures, keep, seed_of, summaries
 from scripts.suites.markdown import average, better, rounded_steps, shown, written
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def tables_written(page: str) -> str:
 def keep_all(folder: Path, name: str) -> None:
     """Keep the summary of every seed."""
     for run in sorted(folder.glob(f"{name}/seed=*")):
-        keep(run, name)
+        keep(run, name, seed_of(run))
 
 
 def keep_signal(folder: Path, name: str) -> None:

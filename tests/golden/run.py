@@ -34,7 +34,7 @@ HEAVY = (
     "tensorboard.backend.event_processing.event_file_loader",
 )  # fmt: skip
 HOST = ("versions", "git")  # fields that tell of the machine and the checkout
-CLOCKS = ("wall_s", "train_s", "per_s")  # ends of what tells of a clock
+CLOCKS = ("wall_s", "cpu_s", "train_s", "per_s")  # ends of what tells of a clock
 # An Atari console before its first reset with a seed: until then its generator has chosen one itself.
 UNSEEDED = "hidden/array"
 

@@ -209,7 +209,13 @@ def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
     step = {"base_lrs": [1.0], "transforms": [{"memory": weight}], "combine": {"seed": 1}, "optimizer": {}}
     good = {
         "net": {"w": weight},
-        "run": {"step": 5, "wall_s": 2.0, "best_score": 1.0, "diagnosis": {"history": {}, "ledger": {}}},
+        "run": {
+            "step": 5,
+            "wall_s": 2.0,
+            "cpu_s": 1.0,
+            "best_score": 1.0,
+            "diagnosis": {"history": {}, "ledger": {}},
+        },
         "a_gradient_step": step,
     }
     checkpoint.save(folder / "good.pt", good)
@@ -218,14 +224,15 @@ def test_what_is_written_is_the_good_checkpoint_with_the_remedy_in_it(tmp_path):
     before = Rollbacks(3)
 
     def write(*remedy: str) -> None:
-        write_rollback(tmp_path, before, found("wrong", player="a"), remedy, {"a": [0.5]}, step=9, wall_s=8.0)
+        rates, seconds = {"a": [0.5]}, {"wall_s": 8.0, "cpu_s": 7.0}
+        write_rollback(tmp_path, before, found("wrong", player="a"), remedy, rates, step=9, seconds=seconds)
 
     write("optimizer.lr=0.5")
     last = checkpoint.load(folder / "last.pt")
     assert (folder / "last.pt").samefile(folder / "good.pt")
     assert torch.equal(last["net"]["w"], weight)
     diagnosis = last["run"].pop("diagnosis")
-    assert last["run"] == {"step": 5, "wall_s": 8.0, "best_score": 4.0}
+    assert last["run"] == {"step": 5, "wall_s": 8.0, "cpu_s": 7.0, "best_score": 4.0}
     ledger = Ledger(1)
     require_form(diagnosis["ledger"], ledger.state_form())
     ledger.load_state_dict(diagnosis["ledger"])
