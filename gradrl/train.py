@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, cast
 
@@ -195,6 +195,17 @@ def check_fit(cfg: TrainConfig, agent: type[Agent]) -> None:
     require(known, "normalize_observation", "true", allowed)
 
 
+def random_steps(cfg: TrainConfig) -> Iterator[str]:
+    """What is said where most of the steps are random ones, in which nothing is learnt."""
+    options = cfg.agent.options
+    if isinstance(options, OffPolicyConfig) and 2 * options.learning_starts > cfg.total_steps:
+        starts, total = options.learning_starts, cfg.total_steps
+        yield (
+            f"agent.learning_starts={starts}: the first {starts:,} of {total:,} env steps are random, and "
+            "nothing is learnt in them"
+        )
+
+
 def numbers(cfg: TrainConfig) -> tuple[str, ...]:
     """Entries of a run's summary that are numbers, and tags of the curves `eval/...`."""
     counts = ("updates", "env_steps", "env_steps_per_s", "solved_at_env_steps", "solved_at_wall_s")
@@ -265,7 +276,7 @@ def train(cfg: TrainConfig, run: Run) -> None:
     begin_compiling(cfg.compile, agent.gradient_steps, run.say)
     if this_rank() == 0:
         write_interface(run.directory, interface_of(info.observation_space, info.action_space))
-    for remark in info.remarks:
+    for remark in (*info.remarks, *random_steps(cfg)):
         run.say(remark)
     try:
         while run.goes_on:

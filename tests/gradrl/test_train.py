@@ -14,6 +14,7 @@ from core.run.tensorboard import read_scalars
 from gradrl.agents.ppo import PPOConfig
 from gradrl.evaluate import evaluate_run
 from gradrl.ranks import settled
+from gradrl.train import random_steps
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -90,6 +91,17 @@ def test_bad_options_end_in_one_line_before_anything_is_made(overrides, message)
     with pytest.raises(ConfigError, match=message) as caught:
         check(tree(*overrides))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("total", "told"), [(20_000, False), (19_999, True), (10_000, True)])
+def test_it_is_said_where_most_steps_are_random(total, told):
+    cfg = build(tree("experiment=rl/td3_pendulum", f"total_steps={total}"))
+    line = f"agent.learning_starts=10000: the first 10,000 of {total:,} env steps are random"
+    assert [line in said for said in random_steps(cfg)] == [True] * told
+
+
+def test_an_agent_that_learns_at_once_has_no_random_steps_to_tell_of():
+    assert not list(random_steps(build(tree("total_steps=1"))))
 
 
 @pytest.fixture(scope="module")
