@@ -88,7 +88,7 @@ LOSSES = (
           "What each network minimises. Neither has to fall, because the other one moves too.",
           (Line("generator", "loss/generator"), Line("discriminator", "loss/discriminator", 2))),
     Chart("Gradient penalty",
-          "Mean squared gradient of the discriminator with respect to its input: how steep it is there.",
+          "Root mean square gradient of the discriminator with respect to its input: how steep it is there.",
           (Line("at real samples", "penalty/real_gradient", 3),
            Line("at generated samples", "penalty/fake_gradient", 4)), log=True),
 )  # fmt: skip

@@ -46,7 +46,7 @@ LOSSES = (
     Chart("Change of the policy",
           "KL divergence of the policy after an update from the one that acted, in nats.",
           (Line("nats", "policy/approx_kl"),), log=True),
-    Chart("Clipped ratios", "Share of samples at which the surrogate objective was clipped.",
+    Chart("Clipped ratios", "Share of samples whose probability ratio is outside of the clipping interval.",
           (Line("share", "policy/clip_fraction"),)),
     Chart("Explained variance",
           "Share of the variance of the returns that the value function explains; 1 is perfect, 0 is a "

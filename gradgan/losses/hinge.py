@@ -14,8 +14,8 @@ class Hinge:
         L_D = mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake)))
         L_G = -mean(D(fake))
 
-    Source: Lim and Ye 2017, arXiv:1705.02894, eq. 2 and 3; with spectral normalisation in Miyato et al. 2018,
-    arXiv:1802.05957, eq. 16 and 17.
+    Source: Lim and Ye 2017, arXiv:1705.02894, for a separating hyperplane of the SVM; with spectral
+    normalisation in Miyato et al. 2018, arXiv:1802.05957, eq. 16 and 17.
     """
 
     generator_uses_real: ClassVar[bool] = False
