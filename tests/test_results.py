@@ -196,3 +196,12 @@ def test_the_picture_has_a_line_for_every_row_at_its_distance_in_percent() -> No
         intervals = [line for line in panel.get_lines() if line.get_linewidth() == 2.2]
         assert len(intervals) == sum(bool(row["published"]) for row in TABLES[name])
         assert len(panel.get_yticklabels()) == len(TABLES[name])
+        drawn = results_picture.rows_of(name)
+        beyond = [place for place, row in enumerate(drawn) if row.ends is None or not inside(row.ends[0])]
+        arrows = [line for line in panel.get_lines() if line.get_marker() in ("<", ">")]
+        assert [float(line.get_ydata()[0]) for line in arrows] == beyond
+
+
+def inside(mean: float) -> bool:
+    low, high = results_picture.LIMITS
+    return low < mean < high

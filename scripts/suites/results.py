@@ -18,6 +18,7 @@ TABLES: dict[str, Table] = {
     "cartpole": agents.cartpole,
     "proposed rate": agents.proposed_rate,
     "agents": partial(agents.beside_published, "agents"),
+    "half": partial(agents.beside_published, "half"),
     "slm lab": partial(agents.beside_published, "slm_lab", sampled=True),
     "baselines cartpole": partial(agents.baselines, "cartpole"),
     "baselines pendulum": partial(agents.baselines, "pendulum"),

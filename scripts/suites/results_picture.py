@@ -1,5 +1,6 @@
 """The picture of docs/results.md: every return beside the published one, in percent of it."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PANELS = {  # a table of published.toml: what its panel is called, and which of our returns it compares
     "agents": ("rl-zoo, CleanRL, Tianshou", "eval_return_mean"),
+    "half": ("the same, with half of the steps", "eval_return_mean"),
     "slm_lab": ("SLM-Lab (sampled actions)", "eval_return_mean_stochastic"),
 }
 NAMES = {  # the beginning of an experiment, the longest first: its agent
@@ -26,7 +28,7 @@ NAMES = {  # the beginning of an experiment, the longest first: its agent
     "reinforce": "REINFORCE",
 }
 ROW, TEXT = 0.185, 9.5  # inches, points
-LIMITS = (-60.0, 100.0)  # percent
+LIMITS = (-75.0, 125.0)  # percent
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,15 @@ def draw(look: Look) -> "Figure":
 
 
 def draw_row(panel: "Axes", place: int, row: Row, colour: str) -> None:
-    """One interval; at the edge where nothing but 0 is published."""
-    if row.ends is None:
-        panel.plot(LIMITS[1] - 3, place, marker=">", color=colour)
-    else:
-        mean, low, high = row.ends
-        panel.plot([low, high], [place, place], color=colour, linewidth=2.2)
+    """One interval; an arrow at the edge where its mean is beyond it, or nothing but 0 is published."""
+    mean, *interval = row.ends or (math.inf,)
+    if interval:
+        panel.plot(interval, [place, place], color=colour, linewidth=2.2)
+    if LIMITS[0] < mean < LIMITS[1]:
         panel.plot(mean, place, marker="o", markersize=4.5, color=colour)
+    else:
+        at, arrow = (LIMITS[0] + 3, "<") if mean < 0 else (LIMITS[1] - 3, ">")
+        panel.plot(at, place, marker=arrow, color=colour)
 
 
 def finish(look: Look, panel: "Axes", rows: Sequence[Row]) -> None:
