@@ -18,6 +18,7 @@ from torch import Tensor
 
 from core.checks import Finite, checked
 from core.curvature.critical import Kind
+from core.errors import described
 
 Point = tuple[float, ...]
 Domain = tuple[tuple[float, float], tuple[float, float]]  # of the first two coordinates
@@ -364,7 +365,7 @@ def require_form(function: Function) -> None:
             value = function(points)
         except Exception as error:
             raise ValueError(
-                f"function: {name} fails on points {list(points.shape)}: {type(error).__name__}: {error}"
+                f"function: {name} fails on points {list(points.shape)}: {described(error)}"
             ) from error
         right = isinstance(value, Tensor) and value.shape == shape and value.requires_grad
         kind = f"{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

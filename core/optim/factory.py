@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from core.checks import require
+from core.errors import described
 from core.optim.groups import Group, split_by_name
 from core.optim.trial import is_foreign, require_kind, require_optimizer, try_step
 from core.text import listed, told
@@ -148,7 +149,9 @@ def _construct(
     try:
         optimizer = component.target(parameters, **options)
     except Exception as error:  # foreign classes assert, and raise what they like
-        raise ValueError(f"{component.path}: {name} refuses its options: {told(error)}") from error
+        meant = isinstance(error, AssertionError | TypeError | ValueError) and str(error)
+        why = told(error) if meant else described(error)
+        raise ValueError(f"{component.path}: {name} refuses its options: {why}") from error
     require_optimizer(optimizer, component.path)
     return optimizer
 

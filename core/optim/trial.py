@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from core.errors import described
 from core.gradients.arguments import step_needs_closure
 from core.state import unreadable
 
@@ -59,7 +60,7 @@ def try_step(
     try:
         _step(optimizer)
     except Exception as error:  # foreign classes raise what they like
-        raise ValueError(f"{path}: {name} cannot take a step here: {error}") from error
+        raise ValueError(f"{path}: {name} cannot take a step here: {described(error)}") from error
     if lost := unreadable(optimizer.state_dict()):
         raise ValueError(
             f"{path}: {name} keeps what no checkpoint can hold: its state{lost}; the run could not be resumed"
@@ -72,7 +73,9 @@ def try_step(
         resumed.load_state_dict(torch.load(file, weights_only=True))
         _step(resumed)
     except Exception as error:
-        raise ValueError(f"{path}: {name} cannot go on from a state it has saved: {error}") from error
+        raise ValueError(
+            f"{path}: {name} cannot go on from a state it has saved: {described(error)}"
+        ) from error
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:
