@@ -132,11 +132,15 @@ def near(run: Summary, ending: str) -> list[str]:
 
 
 def stacked() -> list[list[str]]:
-    """Modes and distances of stacked MNIST, a row for each seed, and the real images' below them."""
+    """Modes and distances of stacked MNIST, a row for each seed, and the real images' below them.
+
+    Those are measured by each run, under the classifier that it has trained, and shown from least to most.
+    """
     runs = summaries("gan_stacked_mnist")
     rows = [["", "modes", "reverse KL", "FID", "precision", "recall"]]
     rows += [[f"seed {run['seed']}", *spread(run, "")] for run in runs]
-    return [*rows, ["real images", *spread(runs[0], "_floor")]]
+    floors = zip(*(spread(run, "_floor") for run in runs), strict=True)
+    return [*rows, ["real images", *(" to ".join(dict.fromkeys((min(f), max(f)))) for f in floors)]]
 
 
 def spread(run: Summary, ending: str) -> list[str]:
