@@ -149,6 +149,7 @@ def _construct(
     try:
         optimizer = component.target(parameters, **options)
     except Exception as error:  # foreign classes assert, and raise what they like
+        # What was meant to be read is; the text of a KeyError, or of a bare assert, says nothing alone.
         meant = isinstance(error, AssertionError | TypeError | ValueError) and str(error)
         why = told(error) if meant else described(error)
         raise ValueError(f"{component.path}: {name} refuses its options: {why}") from error
